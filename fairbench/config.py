@@ -1,0 +1,210 @@
+"""Pydantic models of the cards. Unknown fields are refused, everywhere."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+SHA256 = r"^[0-9a-f]{64}$"
+COMMIT = r"^[0-9a-f]{40}$"
+Name = Annotated[str, Field(pattern=NAME, max_length=80)]
+
+
+class Card(BaseModel):
+    """Base of all cards."""
+
+    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": ()}
+
+
+class HubModel(Card):
+    """A model folder: on the Hugging Face hub (`repo`, pinned by `revision`), or on disk (`path`)."""
+
+    repo: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str | None = Field(None, pattern=COMMIT, description="the commit; null: unpinned, and marked so")
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> HubModel:
+        if (self.repo is None) == (self.path is None):
+            raise ValueError("give either `repo` (a hub id) or `path` (a folder)")
+        return self
+
+
+class FileWeights(Card):
+    """One file of weights. Looked for at `path` (relative to the card), then by its name in FAIRBENCH_WEIGHTS_DIR and
+    in the cache, then fetched from `url` or from `file` in the hub repository `repo`; its sha256 is always checked.
+    """
+
+    path: str | None = None
+    url: str | None = Field(None, pattern=r"^https://")
+    repo: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    revision: str | None = Field(None, pattern=COMMIT)
+    file: str | None = None
+    sha256: str | None = Field(None, pattern=SHA256)
+
+    @model_validator(mode="after")
+    def _complete(self) -> FileWeights:
+        if not (self.path or self.url or self.file):
+            raise ValueError("give `path`, `url`, or `file` (with `repo` for the hub)")
+        if self.repo and not self.file:
+            raise ValueError("`repo` needs `file`, the file's name in that repository")
+        if (self.url or self.repo) and not self.sha256:
+            raise ValueError("weights that are downloaded need their `sha256`")
+        return self
+
+    @property
+    def filename(self) -> str:
+        """The file's own name."""
+        return (self.path or self.file or self.url or "").rsplit("/", 1)[-1]
+
+
+class PluginRef(BaseModel):
+    """`type` names a plug-in; the other fields are its parameters and are checked by that plug-in's own `Params`."""
+
+    model_config = {"extra": "allow", "frozen": True}
+    type: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters as written in the card."""
+        return dict(self.model_extra or {})
+
+
+class DtypeChoice(Card):
+    """Which torch dtype to use on which device."""
+
+    cpu: Literal["float32", "bfloat16"] = "float32"
+    cuda: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    mps: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class ModelCard(Card):
+    """`models/<name>.yaml`: everything that is needed to make images with one model."""
+
+    name: Name
+    title: str
+    adapter: str
+    weights: HubModel | None = None
+    sampling: dict[str, Any] = Field(default_factory=dict, description="checked by the adapter's own Params")
+    dtype: DtypeChoice = DtypeChoice()
+    block_size: int = Field(8, ge=1, le=4096, description="images a block; part of the key in reduced precision")
+    images_per_prompt: int = Field(160, ge=1)
+    labeller: str = "fairface"
+    licence: str = "unknown"
+    source: str | None = None
+    memory_gb: float | None = Field(None, gt=0, description="device memory for one block, in GiB")
+    trust_remote_code: bool = False
+    lora_targets: str | None = Field(None, description="regular expression over module names")
+    default_task: str | None = None
+    notes: str | None = None
+
+    @model_validator(mode="after")
+    def _pattern(self) -> ModelCard:
+        if self.lora_targets:
+            try:
+                re.compile(self.lora_targets)
+            except re.error as err:
+                raise ValueError(f"lora_targets is not a regular expression: {err}") from err
+        return self
+
+
+class Template(Card):
+    """One prompt template; `{subject}` is replaced, and nothing else is touched."""
+
+    id: Name
+    text: str
+
+    @model_validator(mode="after")
+    def _has_subject(self) -> Template:
+        if self.text.count("{subject}") != 1:
+            raise ValueError("text must hold {subject} exactly once")
+        return self
+
+
+class TaskCard(Card):
+    """`tasks/<name>/task.yaml`: a prompt suite. `extends: other` takes every field that is not given from that task."""
+
+    name: Name
+    version: int = Field(ge=1)
+    title: str
+    templates: Annotated[list[Template], Field(min_length=1)]
+    subjects: str = Field(description="CSV with a column `subject`, optionally `category`, `doubtful`, `neutral`")
+    language: str = "en"
+    source: str
+    licence: str
+    references: dict[str, str] = Field(default_factory=dict, description="attribute: CSV of subject and label columns")
+    margins: dict[str, float] = Field(default_factory=dict, description="equivalence margins, for comparisons")
+    notes: str | None = None
+
+    @model_validator(mode="after")
+    def _unique(self) -> TaskCard:
+        ids = [t.id for t in self.templates]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two templates have the same id")
+        return self
+
+
+class AttributeSpec(Card):
+    """An attribute's declared labels, in the classifier's order; or a coarser attribute made by mapping another's."""
+
+    labels: Annotated[list[str], Field(min_length=2)]
+    source: str | None = Field(None, alias="from")
+    map: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AttributeSpec:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label stands twice")
+        if (self.source is None) != (not self.map):
+            raise ValueError("`from` and `map` belong together")
+        unknown = sorted(set(self.map.values()) - set(self.labels))
+        if unknown:
+            raise ValueError(f"map leads to {unknown[0]!r}, which is not among the labels")
+        return self
+
+
+class Route(Card):
+    """A detector and the crop that belongs to it. The first route of a labeller that finds a face is used."""
+
+    detector: PluginRef
+    crop: PluginRef
+
+
+class FacePolicy(Card):
+    """Which faces count. Excluded faces are counted as excluded, never dropped in silence."""
+
+    select: Literal["largest", "all", "central"] = "largest"
+    min_area: float = Field(0.0, ge=0.0, lt=1.0, description="smallest share of the image's area")
+    min_prob: float = Field(0.0, ge=0.0, lt=1.0, description="smallest probability of a label")
+
+
+class LabellerCard(Card):
+    """`models/labellers/<name>.yaml`: face detector + crop + classifiers + label schema + face policy."""
+
+    name: Name
+    title: str
+    routes: Annotated[list[Route], Field(min_length=1)]
+    classifiers: Annotated[list[PluginRef], Field(min_length=1)]
+    attributes: Annotated[dict[Name, AttributeSpec], Field(min_length=1)]
+    crosses: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
+    face_policy: FacePolicy = FacePolicy()
+    licence: str = "unknown"
+    source: str | None = None
+    notes: str | None = None
+
+    @model_validator(mode="after")
+    def _references(self) -> LabellerCard:
+        for name, spec in self.attributes.items():
+            base = self.attributes.get(spec.source or name)
+            if base is None or (spec.source and base.source):
+                raise ValueError(f"attribute {name}: `from` must name an attribute that a classifier gives")
+            if spec.source and set(spec.map) != set(base.labels):
+                raise ValueError(f"attribute {name}: map must have exactly the labels of {spec.source}")
+        for cross in self.crosses:
+            for name in cross:
+                if name not in self.attributes:
+                    raise ValueError(f"crosses: {name!r} is not an attribute of this card")
+        return self

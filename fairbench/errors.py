@@ -1,0 +1,62 @@
+"""Errors that a user can mend: one sentence, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FairbenchError(Exception):
+    """Something the user can mend. The message is one sentence that names the file, the field and the fix."""
+
+    exit_code = 2
+
+
+class CardError(FairbenchError):
+    """A card (task, model, labeller) or a manifest is wrong."""
+
+
+class WeightsError(FairbenchError):
+    """Weights are absent, cannot be fetched, or do not have the declared sha256."""
+
+
+class ImageError(FairbenchError):
+    """An image file or its bytes cannot be decoded."""
+
+
+class StoreError(FairbenchError):
+    """The store cannot be read or written."""
+
+
+class MissingExtra(FairbenchError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package: run pip install 'fairbench-umm[{extra}]'.")
+
+
+class OutOfMemory(Exception):
+    """The device ran out of memory in `ImageModel.generate`; the images stage halves the block and goes on."""
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's write errors into one sentence that names the path and the fix."""
+    try:
+        yield
+    except OSError as err:
+        fixes = {
+            errno.ENOSPC: "no space is left on its disk: free some, then run the same command again",
+            errno.EDQUOT: "the disk quota is used up: free some, then run the same command again",
+            errno.EROFS: "it lies on a read-only file system: name a folder that can be written",
+            errno.EACCES: "permission is denied: name a folder that can be written",
+            errno.EPERM: "the operation is not permitted: name a folder that can be written",
+            errno.ENOTDIR: "a part of that path is a file, not a folder: name another place",
+            errno.ENAMETOOLONG: "the name is too long: name another place",
+        }
+        fix = fixes.get(err.errno or 0)
+        if fix is None:
+            raise
+        raise StoreError(f"Cannot write {path}: {fix}. What was finished before is kept.") from err

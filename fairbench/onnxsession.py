@@ -1,0 +1,24 @@
+"""One way to open an ONNX model: quiet, on the right device, without arena growth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fairbench.errors import WeightsError
+
+
+def session(path: Path, device: str = "cpu", threads: int = 0) -> Any:
+    """Return an onnxruntime InferenceSession (threads 0: one a core). Raises WeightsError for an unusable file."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # older exporters' initialiser warnings run to hundreds of lines
+    options.intra_op_num_threads = threads
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as err:
+        first = (str(err).splitlines() or [""])[0]
+        raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first}).") from err

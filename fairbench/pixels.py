@@ -1,0 +1,72 @@
+"""Image bytes to RGB arrays and back, for every file a user may have."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fairbench.errors import ImageError
+from fairbench.types import RgbImage
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""File name endings (lower case) that a folder of images may hold."""
+
+
+def decode(data: bytes, name: str = "image") -> RgbImage:
+    """Decode image bytes to uint8 RGB (height, width, 3).
+
+    CMYK, palette, grey and 16-bit images are converted; of an animation the first frame is taken; transparency is
+    laid over white; the EXIF orientation is applied. Raises ImageError, with `name` in its sentence, for anything else.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes): replace or remove it.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as img:
+                img.seek(0)
+                img.load()
+                rgb = _to_rgb(ImageOps.exif_transpose(img))
+    except UnidentifiedImageError as err:
+        raise ImageError(f"{name} is not an image that can be read: replace or remove it.") from err
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
+        raise ImageError(f"{name} has too many pixels to be decoded safely: scale it down.") from err
+    # Pillow's codecs raise many kinds of error on broken input; each means the same to the user.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, MemoryError) as err:
+        raise ImageError(f"{name} is damaged or truncated ({err}): replace or remove it.") from err
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+def _to_rgb(img: Image.Image) -> Image.Image:
+    if img.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    if img.mode.startswith("I"):  # 16 bits a pixel (Pillow widens some of them to 32)
+        wide = np.asarray(img).astype(np.int64)
+        if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
+            raise ValueError("its pixels need more than 16 bits")
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "A" in img.mode or "transparency" in img.info:
+        rgba = img.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return img.convert("RGB")
+
+
+def encode(pixels: RgbImage) -> bytes:
+    """Encode as PNG: lossless, at the fastest compression level."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="PNG", compress_level=1)
+    return out.getvalue()
+
+
+def read(path: Path) -> tuple[bytes, str]:
+    """Return a file's bytes and their sha256 (hex). Raises ImageError where it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise ImageError(f"{path} cannot be read ({err.strerror}): mend or remove it.") from err
+    return data, hashlib.sha256(data).hexdigest()

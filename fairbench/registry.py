@@ -1,0 +1,124 @@
+"""One resolver for every kind of plug-in: a table of built-ins, then third parties' entry points.
+
+Listing names imports nothing. A third party's plug-in is called `distribution/name`, so it can never shadow ours; two
+distributions (or two entry points) that claim one name are an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from fairbench.errors import FairbenchError
+
+_A, _C, _M = "fairbench.adapters.", "fairbench.classifiers.", "fairbench.metrics."
+_D, _S = "fairbench.detectors.", "fairbench.scorers."
+BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
+    "adapters": {
+        "janus": _A + "janus:JanusAdapter",
+        "diffusers": _A + "diffusers:DiffusersAdapter",
+        "folder": _A + "folder:FolderAdapter",
+        "phantom-exact": _A + "phantom_exact:PhantomExactAdapter",
+    },
+    "detectors": {
+        "insightface": _D + "insightface:InsightFaceDetector",
+        "dlib": _D + "dlib:DlibDetector",
+        "phantom": _D + "phantom:PhantomDetector",
+    },
+    "crops": {
+        "square": "fairbench.crops.square:SquareCrop",
+        "fairface-chip": "fairbench.crops.fairface_chip:FairFaceChip",
+        "box": "fairbench.crops.box:BoxCrop",
+    },
+    "classifiers": {
+        "onnx": _C + "onnx:OnnxClassifier",
+        "torchvision": _C + "torchvision:TorchvisionClassifier",
+        "clip-zeroshot": _C + "clip_zeroshot:ClipZeroShotClassifier",
+    },
+    "scorers": {
+        "clip-score": _S + "clip_score:ClipScore",
+        "clip-iqa": _S + "clip_iqa:ClipIqa",
+        "inception-score": _S + "inception_score:InceptionScore",
+    },
+    "methods": {"none": "fairbench.methods.none:NoMethod"},
+    "metrics": {
+        "rd": _M + "rd:rd",
+        "rd-normalised": _M + "rd_normalised:rd_normalised",
+        "entropy": _M + "entropy:entropy",
+        "kl-uniform": _M + "kl_uniform:kl_uniform",
+        "js-uniform": _M + "js_uniform:js_uniform",
+        "tv-uniform": _M + "tv_uniform:tv_uniform",
+        "spd": _M + "spd:spd",
+        "mmdt-gap": _M + "mmdt_gap:mmdt_gap",
+        "mad": _M + "mad:mad",
+        "l2-softmax": _M + "l2_softmax:l2_softmax",
+        "majority-share": _M + "majority_share:majority_share",
+        "distance-to-reference": _M + "distance_to_reference:distance_to_reference",
+        "no-face-rate": _M + "no_face_rate:no_face_rate",
+    },
+}
+KINDS: Final = tuple(BUILTIN)
+
+
+@functools.cache
+def _third_party(kind: str) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"fairbench.{kind}"):
+        name = f"{_distribution(point)}/{point.name}"
+        if name in found and found[name].value != point.value:
+            raise FairbenchError(
+                f"Two installed plug-ins claim the {kind[:-1]} {name!r} ({found[name].value} and {point.value}): "
+                "uninstall one of them."
+            )
+        found[name] = point
+    return found
+
+
+def _distribution(point: EntryPoint) -> str:
+    if point.dist is None:
+        raise FairbenchError(f"The entry point {point.name!r} ({point.value}) belongs to no installed distribution.")
+    return str(point.dist.name).lower().replace("_", "-")
+
+
+def names(kind: str) -> list[str]:
+    """Return all names of a kind, built-ins first. Imports no plug-in."""
+    return [*BUILTIN.get(kind, {}), *sorted(_third_party(kind))]
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Import and return a plug-in. Raises FairbenchError with the nearest name where there is none."""
+    target = BUILTIN.get(kind, {}).get(name)
+    if target is not None:
+        module, attribute = target.split(":")
+        return getattr(importlib.import_module(module), attribute)
+    point = _third_party(kind).get(name)
+    if point is None:
+        raise FairbenchError(f"There is no {kind[:-1]} {name!r}{suggest(name, names(kind))}.")
+    try:
+        return point.load()
+    except Exception as err:
+        raise FairbenchError(f"The {kind[:-1]} {name!r} ({point.value}) cannot be imported: {err!r}.") from err
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ': did you mean X?', or a list of what there is; for the end of an error."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f": did you mean {near[0]!r}?"
+    return f" (known: {', '.join(known)})" if known else ""
+
+
+def parse_params(plugin: Any, params: Mapping[str, Any]) -> BaseModel:
+    """Validate a plug-in's parameters with its own `Params`. Raises pydantic's ValidationError."""
+    model: BaseModel = plugin.Params.model_validate(dict(params))
+    return model
+
+
+__all__ = ["BUILTIN", "KINDS", "ValidationError", "names", "parse_params", "resolve", "suggest"]

@@ -1,0 +1,123 @@
+"""The run store: `STORE/<stage>/<key>/part-<blake2b of the file>.parquet`.
+
+A shard's name is the hash of its bytes, so one look tells a whole file from a truncated or damaged one: no flipped
+bit, in a page or in the footer, is ever read as data. Damaged shards are moved aside, named, and made again.
+Resuming asks which ids the shards hold; nothing is judged by a folder's existence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fairbench import atomic, schemas
+from fairbench.errors import StoreError, storage_errors
+
+LAYOUT = 1
+_MARKER = "fairbench-store.json"
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """A folder of shards. Reading needs no write permission; processes may share one store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.damaged: list[Path] = []
+        self._verified: set[tuple[str, int, int]] = set()
+        marker = root / _MARKER
+        if marker.is_file():
+            try:
+                layout = json.loads(marker.read_text())["layout"]
+            except (OSError, ValueError, KeyError, TypeError) as err:
+                raise StoreError(f"{marker} cannot be read ({err}): mend it or name another --store.") from err
+            if not isinstance(layout, int) or layout > LAYOUT:
+                raise StoreError(
+                    f"{root} was written by a newer fairbench (store layout {layout}, this one reads up to {LAYOUT}): "
+                    "upgrade fairbench or name another --store."
+                )
+
+    def create(self) -> None:
+        """Make the store's folder and marker where they do not exist."""
+        with storage_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not (self.root / _MARKER).exists():
+                atomic.write_text(self.root / _MARKER, json.dumps({"layout": LAYOUT}) + "\n")
+
+    def write(self, stage: str, key: str, table: pa.Table) -> Path | None:
+        """Add a shard of checked rows; an empty table writes nothing. Raises StoreError."""
+        if not table.num_rows:
+            return None
+        sink = pa.BufferOutputStream()
+        schemas.check(stage, table)
+        binary = stage == "images"  # PNG bytes do not compress further, and need no dictionary
+        pq.write_table(table, sink, compression="none" if binary else "zstd", write_page_checksum=True,
+                       use_dictionary=not binary, row_group_size=1 << 20)  # fmt: skip
+        data = sink.getvalue().to_pybytes()
+        path = self.root / stage / key / f"part-{_hash(data)}.parquet"
+        self.create()
+        atomic.write_bytes(path, data)
+        return path
+
+    def shards(self, stage: str, key: str) -> list[Path]:
+        """Return the paths of all shards of a key, in a stable order."""
+        return sorted((self.root / stage / key).glob("part-*.parquet"))
+
+    def read(self, stage: str, path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Return one verified shard, or None where it is damaged (then moved aside and listed in `damaged`)."""
+        try:
+            stat = path.stat()
+            stamp = (str(path), stat.st_size, stat.st_mtime_ns)
+            data = path.read_bytes()
+        except FileNotFoundError:  # another process moved it aside
+            return None
+        except OSError as err:
+            raise StoreError(f"{path} cannot be read ({err.strerror}): mend the disk or its permissions.") from err
+        if stamp not in self._verified:
+            if path.name != f"part-{_hash(data)}.parquet":
+                self._set_aside(path)
+                return None
+            self._verified.add(stamp)
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            if schemas.is_current(stage, file.schema_arrow, str(path)):
+                return file.read(list(columns) if columns else None)
+            whole = schemas.upgrade(stage, file.read(), str(path))
+            return whole.select(list(columns)) if columns else whole
+
+    def scan(self, stage: str, key: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
+        """Yield every whole shard of a key with its path, one at a time."""
+        for path in self.shards(stage, key):
+            table = self.read(stage, path, columns)
+            if table is not None:
+                yield path, table
+
+    def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, Path]:
+        """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
+        found: dict[bytes, Path] = {}
+        for path, table in self.scan(stage, key, [column]):
+            for value in table[column].to_pylist():
+                if value is not None:
+                    found.setdefault(value, path)
+        return found
+
+    def size(self, stages: Iterable[str] = ("images", "faces", "labels", "scores")) -> int:
+        """Return the bytes used by shards."""
+        return sum(p.stat().st_size for s in stages for p in (self.root / s).glob("*/part-*.parquet"))
+
+    def _set_aside(self, path: Path) -> None:
+        place = self.root / "damaged" / f"{path.parent.parent.name}-{path.parent.name}-{path.name}"
+        log.warning("%s is damaged (truncated or altered): moved to %s; its rows are made again.", path, place)
+        self.damaged.append(path)
+        with storage_errors(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
