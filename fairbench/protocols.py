@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from pydantic.config import JsonDict
 
 from fairbench.config import ModelCard
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
@@ -25,7 +26,7 @@ class Params(BaseModel):
     model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": ()}
 
 
-TRANSPORT = {"transport": True}
+TRANSPORT: JsonDict = {"transport": True}
 """`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
 
 

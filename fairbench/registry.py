@@ -54,6 +54,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "kl-uniform": _M + "kl_uniform:kl_uniform",
         "js-uniform": _M + "js_uniform:js_uniform",
         "tv-uniform": _M + "tv_uniform:tv_uniform",
+        "tv-score": _M + "tv_score:tv_score",
         "spd": _M + "spd:spd",
         "mmdt-gap": _M + "mmdt_gap:mmdt_gap",
         "mad": _M + "mad:mad",

@@ -1,0 +1,30 @@
+# Everything here sets itself up: a machine with Python 3.11 and make is enough.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint clean help
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: $(READY) ## Run the whole instrument on the built-in renderer, and add a leaderboard row
+	$(BIN)/fairbench run --model phantom-exact --task occupations-mini --leaderboard runs/demo.csv
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests
+
+lint: $(READY) ## Run ruff and mypy (strict)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[all]'
+	touch $@
+
+clean: ## Remove the environment, caches and runs
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis runs out

@@ -1,0 +1,130 @@
+"""Janus and Janus-Pro: unified multimodal models that draw an image as a sequence of discrete tokens."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fairbench import weights
+from fairbench.config import ModelCard
+from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.protocols import Params as BaseParams
+from fairbench.types import BuildContext, ImageRequest, ImageResult, RgbImage
+
+if TYPE_CHECKING:
+    from fairbench.adapters.janus_model import JanusModel
+
+log = logging.getLogger(__name__)
+
+
+class JanusAdapter:
+    """Images from a Janus checkpoint in transformers format, each from its own seed's noise.
+
+    Prompts of one padded length share a batch. In reduced precision a batch always has `ctx.block_size` rows, filled up
+    with copies: results then depend on block size and dtype, never on what else is in the block.
+    """
+
+    version: ClassVar[int] = 1
+
+    class Params(BaseParams):
+        """Sampling settings; the defaults are those of the model's authors."""
+
+        guidance: float = Field(5.0, ge=1.0, allow_inf_nan=False, description="classifier-free guidance; 1: none")
+        temperature: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+
+    def __init__(self, card: ModelCard, params: Params, ctx: BuildContext) -> None:
+        if card.weights is None:
+            raise CardError(f"The model card {card.name!r} lacks `weights`, which the adapter janus needs: add them.")
+        self.params, self.ctx = params, ctx
+        self._weights = card.weights
+        self._loaded: JanusModel | None = None
+
+    @property
+    def model(self) -> JanusModel:
+        """The checkpoint, loaded on first use. Raises WeightsError."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> JanusModel:
+        import torch
+
+        from fairbench.adapters import janus_model
+
+        folder = weights.model_folder(self._weights, self.ctx.base_dir)
+        try:
+            return janus_model.load(folder, self.ctx.device, self.ctx.dtype)
+        except torch.OutOfMemoryError as err:
+            raise FairbenchError(
+                f"The weights in {folder} do not fit into the memory of {self.ctx.device}: free some of it, or use "
+                "another device or a smaller dtype."
+            ) from err
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
+        """Return one result a request, in order. Raises OutOfMemory where the device cannot hold the block."""
+        import torch
+
+        if not requests:
+            return []
+        model = self.model
+        start = time.perf_counter()
+        try:
+            drawn = [self._image(model, row) for row in self.tokens(requests)]
+        except torch.OutOfMemoryError as err:
+            reason = str(err).splitlines()[0]
+        else:
+            seconds = (time.perf_counter() - start) / len(requests)
+            return [
+                ImageResult("failed", error=image, seconds=seconds)
+                if isinstance(image, str)
+                else ImageResult("ok", pixels=image, seconds=seconds)
+                for image in drawn
+            ]
+        # Only out here has the traceback let go of the block's tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(reason)
+
+    def _image(self, model: JanusModel, row: NDArray[np.int64]) -> RgbImage | str:
+        """Return one image's pixels, or the reason why there are none."""
+        if row[0] < 0:
+            return "the model's logits are not finite numbers"
+        try:
+            return model.pixels(row)
+        except FloatingPointError as err:
+            return str(err)
+
+    def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
+        """Draw image tokens, shape (requests, tokens an image); a row of -1 where the logits were not finite."""
+        model = self.model
+        prompts = [model.prompt_ids(request.text) for request in requests]
+        drawn = np.empty((len(requests), model.tokens_per_image), dtype=np.int64)
+        for batch, rows in self._batches([len(prompt) for prompt in prompts]):
+            drawn[batch] = model.sample(
+                [prompts[i] for i in rows], [requests[i].seed for i in rows],
+                self.params.guidance, self.params.temperature,
+            )[: len(batch)]  # fmt: skip
+        return drawn
+
+    def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
+        """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
+        return [self.model.pixels(row) for row in tokens]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield which requests form a batch, and the rows to compute: the same, and copies where they must be filled."""
+        from fairbench.adapters.janus_model import padded_length
+
+        size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)
+        padded = [padded_length(n) for n in lengths]
+        for length in sorted(set(padded)):
+            members = [i for i, n in enumerate(padded) if n == length]
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                fill = size - len(batch) if self.ctx.reduced_precision else 0
+                yield batch, batch + batch[:1] * fill

@@ -1,0 +1,240 @@
+"""A loaded Janus checkpoint: prompt -> image tokens -> pixels. The loop is ours; every layer is transformers' own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench.errors import WeightsError
+from fairbench.sampling import gumbel
+from fairbench.types import RgbImage
+
+TEXT_MULTIPLE = 64
+"""Prompts are left-padded to a multiple of this many tokens, so that a prompt's shape does not depend on its neighbours."""
+
+_WINDOW = 64
+"""The attended part of the cache grows in steps of this many positions: few shapes, aligned for fused kernels."""
+
+
+class _Cache:
+    """Keys and values of all layers in buffers of the final length, of which attention sees the first `window` positions.
+
+    transformers' static cache attends to the whole final length at every step, its dynamic one copies itself at every
+    step. Layers call `update` only.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.start = self.window = 0
+        self._layers: dict[int, tuple[Any, Any]] = {}
+
+    def update(self, key: Any, value: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Store (rows, heads, new, dim) at `start`; return everything inside the window."""
+        if layer not in self._layers:
+            shape = (*key.shape[:2], self.length, key.shape[3])
+            # Zeros: what is masked still meets a weight of 0, and 0 times an uninitialised NaN is NaN.
+            self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        keys, values = self._layers[layer]
+        end = self.start + key.shape[2]
+        keys[:, :, self.start : end] = key
+        values[:, :, self.start : end] = value
+        return keys[:, :, : self.window], values[:, :, : self.window]
+
+
+class JanusModel:
+    """One checkpoint on one device, in inference mode. `net` is transformers' JanusForConditionalGeneration."""
+
+    def __init__(self, net: Any, processor: Any) -> None:
+        self.net = net
+        self.processor = processor
+        self.tokens_per_image: int = net.config.vision_config.num_image_tokens
+        self.vocabulary: int = net.config.vq_config.num_embeddings
+        tokenizer = processor.tokenizer
+        self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
+        self.boi: int = tokenizer.convert_tokens_to_ids(processor.image_start_token)
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Return BOS, the chat template around `text` without a system prompt, and the begin-of-image token."""
+        message = [{"role": "user", "content": [{"type": "text", "text": text}]}]
+        prompt = self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        ids = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        # Whether a tokenizer adds BOS by itself differs between library versions; the model was trained with it.
+        return [self.bos, *ids, self.boi]
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float = 5.0, temperature: float = 1.0
+    ) -> NDArray[np.int64]:
+        """Draw the image tokens of `prompts` (token ids, unequal lengths): shape (images, tokens_per_image).
+
+        An image whose logits are not finite at some step gets a row of -1. At guidance 1 the batch is not doubled.
+        """
+        import torch
+
+        with torch.inference_mode():
+            return self._sample(prompts, seeds, guidance, temperature)
+
+    def _sample(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float, temperature: float
+    ) -> NDArray[np.int64]:
+        import torch
+
+        images, total = len(prompts), self.tokens_per_image
+        embeds, keep = self._prefill_rows(prompts, doubled=guidance != 1)
+        decoder = _Decoder(self.net.model.language_model, keep, total)
+        tokens = torch.empty((images, total), dtype=torch.long, device=embeds.device)
+        finite = torch.ones(images, dtype=torch.bool, device=embeds.device)
+        step = 0
+        for chunk in gumbel(seeds, total, self.vocabulary):
+            for noise in torch.from_numpy(chunk).to(embeds.device):
+                # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
+                logits = self.net.model.generation_head(decoder(embeds)).float()
+                if guidance != 1:
+                    stated, blank = logits[:images], logits[images:]
+                    logits = torch.add(blank, stated - blank, alpha=guidance)
+                best, drawn = logits.add(noise, alpha=temperature).max(dim=-1)
+                finite &= best.isfinite()
+                tokens[:, step] = drawn
+                step += 1
+                if step < total:
+                    embeds = self.net.prepare_embeddings_for_image_generation(drawn[:, None])
+                    embeds = embeds.repeat(len(keep) // images, 1, 1)
+        return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
+
+    def _prefill_rows(self, prompts: Sequence[Sequence[int]], doubled: bool) -> tuple[Any, Any]:
+        """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of TEXT_MULTIPLE.
+
+        The second half of a doubled batch is unconditional: every token but BOS and begin-of-image becomes a padding
+        token that is attended like text, as the models were trained; the padding on the left stays masked.
+        """
+        import torch
+
+        length = padded_length(max(map(len, prompts)))
+        ids = torch.full((len(prompts), length), self.pad)
+        keep = torch.zeros((len(prompts), length), dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            ids[row, length - len(prompt) :] = torch.tensor(prompt)
+            keep[row, length - len(prompt) :] = True
+        if doubled:
+            blank = ids.masked_fill((ids != self.bos) & (ids != self.boi), self.pad)
+            ids, keep = torch.cat([ids, blank]), torch.cat([keep, keep])
+        device = self.net.device
+        return self.net.get_input_embeddings()(ids.to(device)), keep.to(device)
+
+    def pixels(self, tokens: NDArray[np.int64]) -> RgbImage:
+        """Decode one image's tokens (N,). Raises FloatingPointError where the decoder gives NaN or infinity.
+
+        One at a time: convolutions of another batch size may round differently, and the decoder's activations at full
+        resolution would otherwise set the memory need. The official formula, clip((x + 1) / 2 * 255), truncates.
+        """
+        import torch
+
+        with torch.inference_mode():
+            row = torch.from_numpy(tokens[None]).to(self.net.device)
+            values = self.net.decode_image_tokens(row)[0].float().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise FloatingPointError("the image decoder gave pixels that are not finite numbers")
+        return np.clip((values + 1) / 2 * 255, 0, 255).astype(np.uint8)
+
+
+class _Decoder:
+    """Feeds a language model from its first position on; returns the hidden state of the last one."""
+
+    def __init__(self, language_model: Any, keep: Any, new: int) -> None:
+        import torch
+
+        rows, self.text = keep.shape
+        length = -(-(self.text + new) // _WINDOW) * _WINDOW
+        self.language_model = language_model
+        self.cache = _Cache(length)
+        self.positions = torch.arange(length, device=keep.device)[None]
+        self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
+        self.mask[:, 0, 0, : self.text].masked_fill_(~keep, -torch.inf)
+        self.mask[..., self.text :] = -torch.inf
+
+    def __call__(self, embeds: Any) -> Any:
+        """Map embeddings (rows, new, hidden) to the hidden state (rows, hidden) after them."""
+        cache, new = self.cache, embeds.shape[1]
+        end = cache.start + new
+        cache.window = end if new > 1 else -(-end // _WINDOW) * _WINDOW
+        if new > 1:
+            mask = self._causal(new)
+        else:
+            self.mask[..., cache.start] = 0
+            mask = self.mask[..., : cache.window]
+        out = self.language_model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=self.positions[:, cache.start : end],
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        cache.start = end
+        return out.last_hidden_state[:, -1]
+
+    def _causal(self, new: int) -> Any:
+        import torch
+
+        ones = torch.ones((new, new), dtype=torch.bool, device=self.mask.device)
+        mask = self.mask[..., :new].masked_fill(ones.triu(1), -torch.inf)
+        # A padding position sees itself: a row of -inf alone would be NaN after the softmax.
+        return mask.masked_fill(ones.tril().triu(), 0)
+
+
+def padded_length(tokens: int) -> int:
+    """Return the length to which a prompt of so many tokens is padded."""
+    return -(-tokens // TEXT_MULTIPLE) * TEXT_MULTIPLE
+
+
+def load(folder: Path, device: str, dtype: str) -> JanusModel:
+    """Load a checkpoint in transformers format. Raises WeightsError for a folder that is not one."""
+    import torch
+    from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
+
+    _check_format(folder)
+    try:
+        net, info = JanusForConditionalGeneration.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+        processor = JanusProcessor.from_pretrained(folder, local_files_only=True)
+        # These checkpoints call their tokenizer a LlamaTokenizer, for which transformers 5 may install a pre-tokenizer
+        # of its own that drops every space; this class keeps what tokenizer.json says.
+        processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        model = JanusModel(net.eval().requires_grad_(False), processor)
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({first}): fetch it again.") from err
+    _check_parts(folder, model, info["missing_keys"])
+    net.to(device)
+    return model
+
+
+def _check_format(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise WeightsError(f"{folder} has no readable config.json: name a Janus folder in transformers format.") from err
+    kind = config.get("model_type")
+    if kind == "multi_modality":
+        raise WeightsError(
+            f"{folder} is a Janus checkpoint in DeepSeek's own format, which needs remote code: use the same model in "
+            "transformers format, such as deepseek-community/Janus-Pro-1B instead of deepseek-ai/Janus-Pro-1B."
+        )
+    if kind != "janus":
+        raise WeightsError(f"{folder}/config.json has model_type {kind!r}, not 'janus': name a Janus checkpoint.")
+    if not any(folder.glob("*.safetensors")):
+        raise WeightsError(f"{folder} holds no *.safetensors file, the only format that is loaded: convert the weights.")
+
+
+def _check_parts(folder: Path, model: JanusModel, missing: set[str]) -> None:
+    """Refuse what would run and give noise: transformers fills absent weights with random numbers and only warns."""
+    if missing:
+        raise WeightsError(f"{folder} lacks {len(missing)} weights, such as {min(missing)}: fetch the checkpoint again.")
+    if model.bos is None or model.pad is None:
+        raise WeightsError(f"The tokenizer in {folder} lacks a BOS or a padding token: mend tokenizer_config.json.")
+    if model.tokens_per_image != model.net.config.vq_config.num_patches ** 2:
+        raise WeightsError(
+            f"{folder}/config.json: vision_config.num_image_tokens is {model.tokens_per_image}, but "
+            f"(image_size / patch_size)^2 is {model.net.config.vq_config.num_patches ** 2}: make them equal."
+        )

@@ -1,0 +1,174 @@
+"""Finds and loads task, model and labeller cards: in the wheel, in a checkout, in FAIRBENCH_PATH, or by path."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+import fairbench
+from fairbench import registry, yamlfile
+from fairbench.config import HubModel, LabellerCard, ModelCard, TaskCard
+from fairbench.errors import CardError
+
+Kind = Literal["tasks", "models", "labellers"]
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[C]):
+    """A card and the folder against which its relative paths are resolved (None: a card made from a bare path)."""
+
+    card: C
+    base_dir: Path | None
+
+
+def roots() -> list[Path]:
+    """Return the folders that hold `tasks/` and `models/`: the wheel's data, else our checkout; then FAIRBENCH_PATH."""
+    package = Path(fairbench.__file__).resolve().parent
+    found = []
+    if (package / "_data").is_dir():
+        found.append(package / "_data")
+    elif _is_ours(package.parent / "pyproject.toml"):
+        found.append(package.parent)
+    extra = os.environ.get("FAIRBENCH_PATH", "")
+    return found + [Path(p).expanduser() for p in extra.split(os.pathsep) if p]
+
+
+def _is_ours(pyproject: Path) -> bool:
+    # The parent of an installed package is site-packages, where a folder called `models` may be anybody's.
+    try:
+        name = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("name")
+    except (OSError, ValueError):
+        return False
+    return bool(name == "fairbench-umm")
+
+
+def find(kind: Kind) -> dict[str, Path]:
+    """Return name -> card file of every card of a kind. Raises CardError where two have one name."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for path in _files(kind, root):
+            name = path.parent.name if kind == "tasks" else path.stem
+            if name in found:
+                raise CardError(f"Two {kind} are called {name!r} ({found[name]} and {path}): rename one.")
+            found[name] = path
+    if kind == "tasks":
+        for name in registry.names("tasks"):
+            found[name] = Path(str(registry.resolve("tasks", name))) / "task.yaml"
+    return found
+
+
+def _files(kind: Kind, root: Path) -> list[Path]:
+    patterns = {"tasks": "tasks/*/task.yaml", "models": "models/*.yaml", "labellers": "models/labellers/*.yaml"}
+    return sorted(root.glob(patterns[kind]))
+
+
+def _card_file(kind: Kind, target: str) -> Path:
+    cards = find(kind)
+    if target in cards:
+        return cards[target]
+    path = Path(target).expanduser()
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    if kind == "tasks" and (path / "task.yaml").is_file():
+        return path / "task.yaml"
+    raise CardError(f"There is no {kind[:-1]} {target!r}{registry.suggest(target, cards)}.")
+
+
+def load_labeller(target: str) -> Loaded[LabellerCard]:
+    """Load a labeller card by name or path. Raises CardError."""
+    path = _card_file("labellers", target)
+    return Loaded(yamlfile.parse(yamlfile.load(path), LabellerCard), path.resolve().parent)
+
+
+def load_task(target: str) -> Loaded[TaskCard]:
+    """Load a task by name, folder or path; what it `extends` is filled in. Raises CardError."""
+    path = _card_file("tasks", target)
+    return Loaded(yamlfile.parse(task_file(path), TaskCard), path.resolve().parent)
+
+
+def task_file(path: Path, seen: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
+    """Read a task file with every field that it takes from the tasks it extends; file names in it are made absolute."""
+    file = yamlfile.load(path)
+    folder = path.resolve().parent
+    if isinstance(file.data.get("subjects"), str):
+        file.data["subjects"] = str(folder / file.data["subjects"])
+    if isinstance(file.data.get("references"), dict):
+        file.data["references"] = {k: str(folder / str(v)) for k, v in file.data["references"].items()}
+    parent = file.data.pop("extends", None)
+    if parent is not None:
+        if path in seen or not isinstance(parent, str):
+            raise CardError(f"{path}, line {file.line(('extends',))}, field extends: name one other task (no circles).")
+        base = task_file(_card_file("tasks", parent), (*seen, path))
+        file.data = {**base.data, **file.data}
+    return file
+
+
+def load_model(target: str) -> Loaded[ModelCard]:
+    """Load a model card by name or path, or make one for `ADAPTER:TARGET` or a model folder. Raises CardError."""
+    prefix, colon, rest = target.partition(":")
+    if colon and prefix in registry.names("adapters"):
+        return Loaded(_bare_card(prefix, rest), None)
+    path = Path(target).expanduser()
+    if target not in find("models") and path.is_dir():
+        return Loaded(_bare_card(_adapter_of(path), target), None)
+    card_path = _card_file("models", target)
+    return Loaded(yamlfile.parse(yamlfile.load(card_path), ModelCard), card_path.resolve().parent)
+
+
+def _adapter_of(folder: Path) -> str:
+    if (folder / "model_index.json").is_file():
+        return "diffusers"
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        config = None
+    except (OSError, ValueError) as err:
+        raise CardError(f"{folder / 'config.json'} cannot be read ({err}): mend it.") from err
+    if isinstance(config, dict) and config.get("model_type") == "janus":
+        return "janus"
+    raise CardError(
+        f"{folder} is no model folder that can be recognised (a diffusers pipeline has model_index.json, a Janus has "
+        "config.json with model_type janus): name the adapter, as in janus:PATH, or for a folder of images folder:PATH."
+    )
+
+
+def _bare_card(adapter: str, target: str) -> ModelCard:
+    if not target:
+        raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
+    fields: dict[str, Any] = {"sampling": {"path": target}}
+    if "path" not in registry.resolve("adapters", adapter).Params.model_fields:
+        is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
+        fields = {
+            "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))
+        }
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(target).name.lower()).strip("-._") or "images"
+    return ModelCard(name=name[:80], title=f"{adapter} {target}", adapter=adapter, **fields)
+
+
+@functools.cache
+def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Read a reference CSV (`subject` and one column a label): subject -> shares in the order of `labels`.
+
+    Shares must sum to 1 within 0.01 (published tables are rounded) and are then scaled to sum to 1. Raises CardError.
+    """
+    from fairbench.csvfile import read_csv
+
+    rows: dict[str, tuple[float, ...]] = {}
+    for line, row in read_csv(Path(path), ("subject", *labels)):
+        try:
+            shares = [float(row[label]) for label in labels]
+        except ValueError as err:
+            raise CardError(f"{path}, line {line}: {err}; give shares as numbers.") from err
+        if not all(0 <= s <= 1 for s in shares) or abs(sum(shares) - 1) > 0.01:
+            raise CardError(f"{path}, line {line}: the shares of {row['subject']!r} must lie in [0, 1] and sum to 1.")
+        rows[row["subject"]] = tuple(s / sum(shares) for s in shares)
+    return rows

@@ -1,0 +1,100 @@
+"""From a model's raw outputs to checked class probabilities: what the `onnx` and `torchvision` classifiers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from fairbench.errors import CardError
+from fairbench.protocols import Params
+from fairbench.registry import suggest
+from fairbench.types import LabelSchema
+
+DUST = 1e-3
+"""How far from 1 a sum of probabilities may lie (float16 weights, exported softmax) before it is called wrong."""
+
+
+class Head(Params):
+    """Where an attribute's values stand in an output, and what they are.
+
+    slice: first column and the one after the last; null: the whole output. activation: `softmax` where the model
+    gives logits, `none` where it gives probabilities.
+    """
+
+    slice: tuple[int, int] | None = None
+    activation: Literal["softmax", "none"] = "softmax"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Head:
+        if self.slice and not 0 <= self.slice[0] < self.slice[1]:
+            raise ValueError("slice: the first column, then the one after the last")
+        return self
+
+    @property
+    def width(self) -> int | None:
+        """The number of columns, where a slice tells it."""
+        return self.slice[1] - self.slice[0] if self.slice else None
+
+
+def declared_part(attributes: Iterable[str], declared: LabelSchema) -> LabelSchema:
+    """Return the part of the card's schema that these heads give. Raises CardError for an attribute not declared."""
+    wanted = list(attributes)
+    for name in wanted:
+        if name not in declared.labels:
+            raise CardError(
+                f"The classifier has a head {name!r}, but the labeller card declares no such attribute with labels of "
+                f"its own{suggest(name, declared.labels)}."
+            )
+    return LabelSchema({name: labels for name, labels in declared.labels.items() if name in wanted})
+
+
+def check_width(attribute: str, width: int, schema: LabelSchema) -> None:
+    """Raise CardError where a head has another number of columns than the attribute has declared labels."""
+    if width != schema.size(attribute):
+        raise CardError(
+            f"Head {attribute!r} has {width} columns, the labeller card declares {schema.size(attribute)} labels for "
+            "it: mend the slice, the output or the labels."
+        )
+
+
+def probabilities(raw: NDArray[Any], attribute: str, head: Head, schema: LabelSchema) -> NDArray[np.float32]:
+    """Return class probabilities (n, K), float32, from an output (n, columns).
+
+    Only float dust is renormalised. Raises CardError, naming the attribute, for values that are not finite, that are
+    no probabilities though `activation: none` says so, or that already are though it says `softmax`.
+    """
+    columns = raw.reshape(len(raw), -1)
+    if head.slice and head.slice[1] > columns.shape[1]:
+        raise CardError(f"Head {attribute!r}: slice {list(head.slice)} ends beyond the {columns.shape[1]} columns.")
+    values = columns[:, slice(*head.slice) if head.slice else slice(None)].astype(np.float64)
+    check_width(attribute, values.shape[1], schema)
+    if not np.isfinite(values).all():
+        raise CardError(f"Head {attribute!r} gave values that are not finite: the weights or the input are wrong.")
+    if head.activation == "softmax":
+        # one row of logits may sum to 1 by chance; two rows that do so to six digits do not
+        if len(values) > 1 and _off_simplex(values) < 1e-6:
+            raise CardError(f"Head {attribute!r} already gives probabilities: set its `activation` to none.")
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+    elif _off_simplex(values) > DUST:
+        raise CardError(
+            f"Head {attribute!r} gives values from {values.min():.3g} to {values.max():.3g} that are no "
+            "probabilities (they must be at least 0 and sum to 1): set its `activation` to softmax."
+        )
+    values = np.maximum(values, 0.0)
+    values /= values.sum(axis=1, keepdims=True)
+    return values.astype(np.float32)
+
+
+def _off_simplex(values: NDArray[np.float64]) -> float:
+    """Return how far the worst row is from being probabilities."""
+    sums = np.abs(values.sum(axis=1) - 1.0).max(initial=0.0)
+    return float(max(sums, -values.min(initial=0.0)))
+
+
+def empty(schema: LabelSchema) -> dict[str, NDArray[np.float32]]:
+    """Return the answer for no chips."""
+    return {name: np.zeros((0, len(labels)), dtype=np.float32) for name, labels in schema.labels.items()}

@@ -1,0 +1,99 @@
+"""The classifier `onnx`: any ONNX model of face attributes, declared in the labeller card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from fairbench import onnxsession, weights
+from fairbench.classifiers import heads, preprocess
+from fairbench.classifiers.preprocess import InputSpec
+from fairbench.config import FileWeights
+from fairbench.errors import CardError
+from fairbench.protocols import TRANSPORT, Params
+from fairbench.registry import suggest
+from fairbench.types import BuildContext, LabelSchema, RgbImage
+
+
+class OnnxHead(heads.Head):
+    """A head in the output named `output`."""
+
+    output: str
+
+
+class OnnxParams(Params):
+    """What a card may set: the weights, the model's input, and for each attribute the head that gives it."""
+
+    weights: FileWeights
+    input: InputSpec
+    heads: Annotated[dict[str, OnnxHead], Field(min_length=1)]
+    batch_size: int = Field(64, ge=1, le=4096, json_schema_extra={**TRANSPORT})
+
+
+class OnnxClassifier:
+    """Runs one session over batches of chips. The file, its input and its outputs are checked when it is built.
+
+    Raises WeightsError for an absent or unusable file, CardError where the card and the model disagree.
+    """
+
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[BaseModel]] = OnnxParams
+
+    def __init__(self, params: OnnxParams, ctx: BuildContext, declared: LabelSchema) -> None:
+        self.schema = heads.declared_part(params.heads, declared)
+        self._params = params
+        self._path = weights.locate(params.weights, ctx.base_dir)
+        self._session = onnxsession.session(self._path, ctx.device)
+        self._input, self._fixed_rows = self._check_input()
+        self._outputs = sorted({head.output for head in params.heads.values()})
+        self._check_outputs()
+
+    def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
+        """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""
+        if not chips:
+            return heads.empty(self.schema)
+        step = self._fixed_rows or self._params.batch_size
+        parts = [self._run(chips[start : start + step]) for start in range(0, len(chips), step)]
+        raw = {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+        return {
+            name: heads.probabilities(raw[head.output], name, head, self.schema)
+            for name, head in ((n, self._params.heads[n]) for n in self.schema.labels)
+        }
+
+    def _run(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[Any]]:
+        batch = preprocess.batch(chips, self._params.input, self._fixed_rows)
+        values = self._session.run(self._outputs, {self._input: batch})
+        return {name: value[: len(chips)] for name, value in zip(self._outputs, values, strict=True)}
+
+    def _check_input(self) -> tuple[str, int | None]:
+        """Return the input's name, and the number of rows of a model with a fixed batch axis."""
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+            kinds = ", ".join(f"{i.name} {i.type}" for i in inputs)
+            raise CardError(f"{self._path.name} takes {kinds}; a classifier takes one tensor(float) of images.")
+        shape, wanted = inputs[0].shape, self._params.input.shape
+        fits = len(shape) == 4 and all(
+            not isinstance(axis, int) or axis == size for axis, size in zip(shape[1:], wanted, strict=True)
+        )
+        if not fits:
+            raise CardError(
+                f"{self._path.name} takes images of shape {list(shape)[1:]}, the card's `input` makes {list(wanted)}: "
+                "mend its size or layout."
+            )
+        return inputs[0].name, shape[0] if isinstance(shape[0], int) else None
+
+    def _check_outputs(self) -> None:
+        columns = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+        for name, head in self._params.heads.items():
+            if head.output not in columns:
+                raise CardError(
+                    f"{self._path.name} has no output {head.output!r}, which head {name!r} names"
+                    f"{suggest(head.output, columns)}."
+                )
+            width = head.width or columns[head.output]
+            if isinstance(width, int):  # else the graph leaves it open: checked on the first batch
+                heads.check_width(name, width, self.schema)

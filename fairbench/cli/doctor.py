@@ -1,0 +1,136 @@
+"""`fairbench doctor`: what is installed, and what could run here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+
+# Import name -> what a user does about it when it does not import.
+_APT = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
+_PACKAGES = {
+    "torch": "pip install torch",
+    "torchvision": "pip install torchvision (of the release that fits torch)",
+    "transformers": "pip install transformers",
+    "diffusers": "pip install diffusers",
+    "onnxruntime": "pip install onnxruntime",
+    "cv2": f"opencv needs libGL and libglib; {_APT}",
+    "insightface": f"it needs opencv; {_APT}",
+    "open_clip": "pip install open_clip_torch",
+}
+_EXTRAS = {"dlib": "dlib", "face_recognition_models": "dlib", "peft": "train", "matplotlib": "report"}
+
+
+def doctor() -> None:
+    """Check packages, devices and caches, and say which models and labellers could run here and why not."""
+    broken = _packages()
+    _devices()
+    _caches()
+    _labellers()
+    _models()
+    if broken:
+        typer.echo(f"\n{len(broken)} packages do not work: {', '.join(broken)}")
+        raise typer.Exit(1)
+
+
+def _packages() -> list[str]:
+    typer.echo("packages")
+    broken = []
+    for name, fix in _PACKAGES.items():
+        try:
+            module = importlib.import_module(name)
+        except (ImportError, OSError) as err:
+            broken.append(name)
+            typer.echo(f"  {name:<24} does not import ({err}): {fix}")
+        else:
+            typer.echo(f"  {name:<24} {getattr(module, '__version__', 'installed')}")
+    for name, extra in _EXTRAS.items():
+        state = "installed" if find_spec(name) else f"not installed: pip install 'fairbench-umm[{extra}]'"
+        typer.echo(f"  {name:<24} {state}")
+    return broken
+
+
+def _devices() -> None:
+    typer.echo("devices")
+    typer.echo(f"  cpu                      {os.cpu_count()} cores")
+    try:
+        import torch
+    except ImportError:
+        return
+    for i in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(i)
+        typer.echo(
+            f"  cuda:{i:<19} {torch.cuda.get_device_name(i)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        )
+    if torch.backends.mps.is_available():
+        typer.echo("  mps                      available")
+
+
+def _caches() -> None:
+    from huggingface_hub import constants
+
+    from fairbench import weights
+
+    typer.echo("caches")
+    places = {"weights": weights.cache_dir(), "Hugging Face hub": Path(constants.HF_HUB_CACHE)}
+    named = os.environ.get("FAIRBENCH_WEIGHTS_DIR")
+    if named:
+        places["FAIRBENCH_WEIGHTS_DIR"] = Path(named)
+    for name, path in places.items():
+        typer.echo(f"  {name:<24} {path}{'' if path.is_dir() else ' (not there yet)'}")
+    if weights.offline():
+        typer.echo("  downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)")
+
+
+def _labellers() -> None:
+    from fairbench import catalog
+    from fairbench.errors import FairbenchError
+    from fairbench.labeller import Labeller
+
+    typer.echo("labellers (weights that are not here are not downloaded by this check)")
+    with _offline():
+        for name in catalog.find("labellers"):
+            try:
+                Labeller(catalog.load_labeller(name)).load()
+            except FairbenchError as err:
+                typer.echo(f"  {name:<24} no: {err}")
+            else:
+                typer.echo(f"  {name:<24} ready")
+
+
+def _models() -> None:
+    from fairbench import catalog, weights
+    from fairbench.errors import FairbenchError
+
+    typer.echo("models")
+    with _offline():
+        for name in catalog.find("models"):
+            try:
+                loaded = catalog.load_model(name)
+                if loaded.card.weights is not None:
+                    weights.model_folder(loaded.card.weights, loaded.base_dir)
+            except FairbenchError as err:
+                need = loaded.card.memory_gb if loaded else None
+                size = f", needs about {need:g} GiB of device memory" if need else ""
+                typer.echo(f"  {name:<24} weights not here{size}: {str(err).split(':')[0]}")
+            else:
+                typer.echo(f"  {name:<24} ready")
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Look at caches only."""
+    before = os.environ.get("FAIRBENCH_OFFLINE")
+    os.environ["FAIRBENCH_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FAIRBENCH_OFFLINE"]
+        else:
+            os.environ["FAIRBENCH_OFFLINE"] = before

@@ -1,0 +1,102 @@
+"""Progress: bars on a terminal, plain lines elsewhere. Always on stderr, so that stdout stays the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+
+class Bars:
+    """A live bar a stage: done, images a second, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Any = None
+        self._task: Any = None
+        self._started, self._total, self._done, self._unit, self._stage = 0.0, 0, 0, "", ""
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Show a bar for the stage, unless there is nothing to do."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._started, self._total, self._done, self._unit, self._stage = time.perf_counter(), total, 0, unit, stage
+        if not total:
+            return
+        self._bar = Progress(
+            TextColumn("{task.description:<17}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(), console=self._console, transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(stage, total=total, rate="")
+        self._bar.start()
+
+    def advance(self, count: int) -> None:
+        """Move the bar."""
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(self._task, advance=count, rate=f"{self._rate():.1f} {self._unit}/s")
+
+    def finish(self) -> None:
+        """Replace the bar by one line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        what = f"{self._done} {self._unit}, {self._rate():.1f}/s" if self._total else "all in the store"
+        self._console.print(f"{self._stage:<17} {what}", highlight=False)
+
+    def _rate(self) -> float:
+        return self._done / max(time.perf_counter() - self._started, 1e-9)
+
+
+class Lines:
+    """A plain line at the start, every ten seconds, and at the end of a stage."""
+
+    EVERY = 10.0
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stage, self._unit, self._total, self._done = "", "", 0, 0
+        self._started = self._last = 0.0
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Say what is to do."""
+        self._stage, self._unit, self._total, self._done = stage, unit, total, 0
+        self._started = self._last = time.perf_counter()
+
+    def advance(self, count: int) -> None:
+        """Say how far it is, now and then."""
+        self._done += count
+        now = time.perf_counter()
+        if now - self._last >= self.EVERY and self._done < self._total:
+            self._last = now
+            rate = self._done / (now - self._started)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            self._print(f"{self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left")
+
+    def finish(self) -> None:
+        """Say what was done."""
+        rate = self._done / max(time.perf_counter() - self._started, 1e-9)
+        self._print(f"{self._done} {self._unit}, {rate:.1f}/s" if self._total else "all in the store")
+
+    def _print(self, text: str) -> None:
+        self._console.print(f"{self._stage}: {text}", highlight=False, soft_wrap=True)
+
+
+def reporter(console: Console, quiet: bool) -> Any:
+    """Return what shows progress: nothing when quiet, bars on a terminal, lines elsewhere."""
+    from fairbench.stages.progress import Silent
+
+    return Silent() if quiet else Bars(console) if console.is_terminal else Lines(console)
+
+
+def set_up_logging(console: Console, verbose: bool, quiet: bool) -> None:
+    """Show our warnings (with -v: everything) on stderr; other packages' only with -v."""
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+    handler = RichHandler(console=console, show_time=verbose, show_path=verbose, markup=False)
+    ours = logging.getLogger("fairbench")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(level)
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)

@@ -1,0 +1,166 @@
+"""`fairbench run`: from a prompt suite to a table, a run folder and a leaderboard row."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fairbench.errors import FairbenchError
+
+if TYPE_CHECKING:
+    from fairbench.stages.pipeline import Outcome
+    from fairbench.stages.plan import Plan
+    from fairbench.store import Store
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file, model folder, or ADAPTER:TARGET.")]
+Task = Annotated[str | None, typer.Option("--task", "-t", help="Prompt suite: name or folder. [default: the card's]")]
+MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
+LabellerName = Annotated[
+    str | None, typer.Option("--labeller", "-l", help="Labeller: name or card file. [default: the card's]")
+]
+Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, help="[default: the card's]")]
+Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
+Scorers = Annotated[
+    str, typer.Option("--scorers", help="Comma-separated: clip-score,clip-iqa,inception-score, or YAML files.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Run seed; the same for models that are compared.")]
+StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where images and labels are kept.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16. [default: the card's]")]
+Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a block. [default: the card's]")]
+Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]
+Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to.")]
+Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet a prompt.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")]
+
+
+def run(
+    model: Model,
+    task: Task = None,
+    method: MethodName = "none",
+    labeller: LabellerName = None,
+    images_per_prompt: Count = None,
+    limit_prompts: Limit = None,
+    scorers: Scorers = "",
+    seed: Seed = 0,
+    store: StoreDir = Path("runs/store"),
+    out: Out = None,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    batch_size: Batch = None,
+    shard: Shard = None,
+    leaderboard: Board = None,
+    sheets: Sheets = True,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was."""
+    from rich.console import Console
+
+    from fairbench.cli.progress import set_up_logging
+    from fairbench.stages import plan
+    from fairbench.store import Store
+
+    set_up_logging(Console(stderr=True), verbose, quiet)
+
+    if dtype not in {None, "float32", "bfloat16", "float16"}:
+        raise FairbenchError(f"--dtype {dtype}: name float32, bfloat16 or float16.")
+    settings = plan.RunSettings(
+        model=model,
+        task=task,
+        method=method,
+        labeller=labeller,
+        images_per_prompt=images_per_prompt,
+        limit_prompts=limit_prompts,
+        scorers=tuple(s.strip() for s in scorers.split(",") if s.strip()),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        shard=None if shard is None else _shard(shard),
+    )
+    current, opened = plan.make(settings), Store(store)
+    if dry_run:
+        _preview(current, opened, as_json)
+    else:
+        _run(current, opened, out, leaderboard, sheets=sheets, as_json=as_json, quiet=quiet)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise FairbenchError(f"--shard {text}: write i/N with i from 0 to N - 1, as in 0/2 and 1/2.")
+    return int(match[1]), int(match[2])
+
+
+def _preview(current: Plan, store: Store, as_json: bool) -> None:
+    from fairbench.stages.pipeline import preview
+
+    found = preview(current, store)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    unknown = "unknown until the first images are made"
+    disk = unknown if found["disk_bytes"] is None else f"{found['disk_bytes'] / 1e6:.1f} MB more"
+    seconds = unknown if found["seconds"] is None else f"about {found['seconds']:.0f} s to generate"
+    typer.echo(f"{found['model']} x {found['method']} x {found['task']} x {found['labeller']}: run {found['run_id']}")
+    typer.echo(
+        f"{found['prompts']} prompts, {found['images']} images; {found['images_in_store']} in the store, "
+        f"{found['images_to_make']} to make"
+    )
+    typer.echo(f"disk: {disk}\ntime: {seconds}")
+    for warning in found["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _run(
+    current: Plan, store: Store, out: Path | None, board: Path | None, *, sheets: bool, as_json: bool, quiet: bool
+) -> None:
+    from rich.console import Console
+
+    from fairbench.cli.progress import reporter
+    from fairbench.report import rundir, terminal
+    from fairbench.stages import leaderboard, pipeline
+
+    # A run's libraries must not print bars and notices of their own between ours.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if out is not None:  # before hours of work, not after
+        rundir.refuse_foreign(out, current.run_id)
+    if board is not None and board.exists():
+        leaderboard.read(board)
+    outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
+    if outcome.metrics is None:
+        mine, of = current.settings.shard or (0, 1)
+        typer.echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
+        return
+    folder = out or Path("runs") / rundir.default_name(outcome.plan)
+    record = rundir.write(outcome, store, folder, sheets=sheets)
+    if board is not None:
+        leaderboard.add(board, leaderboard.row(outcome, store))
+    if as_json:
+        typer.echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
+    else:
+        terminal.show(outcome, folder, Console())
+    _report_unreadable(outcome)
+
+
+def _report_unreadable(outcome: Outcome) -> None:
+    """Fail, after everything else is written, where files that the user gave could not be read."""
+    bad = outcome.unreadable
+    if bad:
+        more = f" ({len(bad) - 1} more are listed in run.json)" if len(bad) > 1 else ""
+        raise FairbenchError(
+            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {bad[0].error}{more}"
+        )

@@ -1,0 +1,44 @@
+"""What of a plug-in and its parameters belongs into a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fairbench import weights
+from fairbench.config import FileWeights, HubModel
+
+
+def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
+    """Return the result-affecting parameters: weights stand by their content, transport settings are left out.
+
+    Raises WeightsError where weights have no declared hash and are not on this machine.
+    """
+    found = {}
+    for name, info in type(params).model_fields.items():
+        extra = info.json_schema_extra
+        if isinstance(extra, dict) and extra.get("transport"):
+            continue
+        found[name] = _plain(getattr(params, name), base_dir)
+    return found
+
+
+def _plain(value: Any, base_dir: Path | None) -> Any:
+    if isinstance(value, FileWeights):
+        return {"sha256": weights.identity(value, base_dir)}
+    if isinstance(value, HubModel):
+        return weights.model_identity(value, base_dir)
+    if isinstance(value, BaseModel):
+        return of_params(value, base_dir)
+    if isinstance(value, dict):
+        return {str(k): _plain(v, base_dir) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, base_dir) for v in value]
+    return value
+
+
+def of_plugin(name: str, plugin: Any, params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
+    """Return name, version and parameters of a plug-in, as they enter a key."""
+    return {"type": name, "version": int(plugin.version), "params": of_params(params, base_dir)}

@@ -1,0 +1,141 @@
+"""A labeller, built from its card: routes (detector + crop), classifiers, derived attributes, face policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fairbench import identity, keys, registry
+from fairbench.catalog import Loaded
+from fairbench.config import LabellerCard, PluginRef
+from fairbench.errors import CardError
+from fairbench.protocols import Crop, FaceClassifier, FaceDetector
+from fairbench.types import BuildContext, Face, LabelSchema, RgbImage
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFace:
+    """A face and the route (index into the card's routes) that found it."""
+
+    face: Face
+    route: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A plug-in of a labeller with its checked parameters."""
+
+    ref: PluginRef
+    plugin: Any
+    params: Any
+
+
+class Labeller:
+    """Finds and labels faces. Making one reads no weights; the parts are built when they are first used."""
+
+    def __init__(self, loaded: Loaded[LabellerCard], device: str = "cpu") -> None:
+        self.card = loaded.card
+        self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
+        self._routes = [
+            (
+                self._part("detectors", r.detector, f"routes.{i}.detector"),
+                self._part("crops", r.crop, f"routes.{i}.crop"),
+            )
+            for i, r in enumerate(self.card.routes)
+        ]
+        self._classifiers = [
+            self._part("classifiers", c, f"classifiers.{i}") for i, c in enumerate(self.card.classifiers)
+        ]
+        self.base = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items() if s.source is None})
+        self.declared = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items()})
+        self._built: dict[tuple[str, int], Any] = {}
+
+    def _part(self, kind: str, ref: PluginRef, field: str) -> Part:
+        plugin = registry.resolve(kind, ref.type)
+        try:
+            return Part(ref, plugin, registry.parse_params(plugin, ref.params))
+        except ValidationError as err:
+            first = err.errors()[0]
+            where = ".".join([field, *(str(p) for p in first["loc"])])
+            raise CardError(f"Labeller card {self.card.name}, field {where}: {first['msg']}.") from err
+
+    # --- keys ---
+
+    def faces_key(self, image_key: str) -> str:
+        """Key of the faces: the detectors alone; a new crop or classifier detects nothing again."""
+        parts = [identity.of_plugin(d.ref.type, d.plugin, d.params, self._ctx.base_dir) for d, _ in self._routes]
+        return keys.stage_key("faces", {"detectors": parts}, image_key)
+
+    def labels_key(self, faces_key: str) -> str:
+        """Key of the labels: crops, classifiers and the declared attributes. The face policy is not part of it."""
+        of = identity.of_plugin
+        parts = {
+            "crops": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for _, c in self._routes],
+            "classifiers": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for c in self._classifiers],
+            "attributes": {a: s.model_dump() for a, s in self.card.attributes.items()},
+        }
+        return keys.stage_key("labels", parts, faces_key)
+
+    # --- work ---
+
+    def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:
+        """Return the faces of each image, from the first route that finds any."""
+        found: list[list[FoundFace]] = [[] for _ in images]
+        for index, (part, _) in enumerate(self._routes):
+            left = [i for i, faces in enumerate(found) if not faces]
+            if not left:
+                break
+            detector: FaceDetector = self._build("detector", index, part)
+            for i, faces in zip(left, detector.detect([images[i] for i in left]), strict=True):
+                found[i] = [FoundFace(face, index) for face in faces]
+        return found
+
+    def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
+        """Cut a face's chip with the crop of the route that found it."""
+        crop: Crop = self._build("crop", found.route, self._routes[found.route][1])
+        return crop.cut(image, found.face)
+
+    def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
+        """Return class probabilities (chips, K) of every declared attribute; derived ones are sums."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for index, part in enumerate(self._classifiers):
+            found.update(self._classifier(index, part).classify(chips))
+        for name, spec in self.card.attributes.items():
+            if spec.source is not None:
+                found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
+        return found
+
+    def load(self) -> None:
+        """Build every part now, so that absent weights are reported before any work. Raises WeightsError."""
+        for index, (detector, crop) in enumerate(self._routes):
+            self._build("detector", index, detector)
+            self._build("crop", index, crop)
+        given = [a for i, part in enumerate(self._classifiers) for a in self._classifier(i, part).schema.labels]
+        if sorted(given) != sorted(self.base.labels):
+            raise CardError(
+                f"Labeller card {self.card.name}, field classifiers: they give {sorted(given)}, but the attributes "
+                f"without `from` are {sorted(self.base.labels)}; each must be given exactly once."
+            )
+
+    def derivation(self, attribute: str) -> NDArray[np.int64]:
+        """Return the 0/1 matrix (labels of the source, labels of the derived attribute)."""
+        spec = self.card.attributes[attribute]
+        source: Mapping[str, tuple[str, ...]] = self.base.labels
+        assert spec.source is not None
+        return np.array([[spec.map[s] == t for t in spec.labels] for s in source[spec.source]], dtype=np.int64)
+
+    def _build(self, kind: str, index: int, part: Part) -> Any:
+        if (kind, index) not in self._built:
+            self._built[kind, index] = part.plugin(part.params, self._ctx)
+        return self._built[kind, index]
+
+    def _classifier(self, index: int, part: Part) -> FaceClassifier:
+        if ("classifier", index) not in self._built:
+            self._built["classifier", index] = part.plugin(part.params, self._ctx, self.base)
+        built: FaceClassifier = self._built["classifier", index]
+        return built

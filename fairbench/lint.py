@@ -1,0 +1,101 @@
+"""Finds every problem of a card, with file, field and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from fairbench import catalog, registry, yamlfile
+from fairbench.config import LabellerCard, ModelCard, TaskCard
+from fairbench.errors import CardError, FairbenchError
+from fairbench.stages.prompts import expand
+from fairbench.yamlfile import Loc, Problem, YamlFile
+
+
+def cards_in(path: Path) -> list[Path]:
+    """Return the card files that a path means: itself, or all cards below a folder. Raises CardError."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CardError(f"{path} does not exist: name a card or a folder of cards.")
+    found = sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and not p.name.startswith("."))
+    if not found:
+        raise CardError(f"{path} holds no .yaml files: name a card or a folder of cards.")
+    return found
+
+
+def problems(path: Path) -> list[Problem]:
+    """Return all that is wrong with one card."""
+    try:
+        file = yamlfile.load(path)
+        if "templates" in file.data or "extends" in file.data or path.name == "task.yaml":
+            file = catalog.task_file(path)
+            return list(_task(file))
+        if "routes" in file.data or "classifiers" in file.data:
+            return list(_labeller(file))
+        return list(_model(file))
+    except FairbenchError as err:
+        return [Problem(path, 1, "", str(err))]
+
+
+def _parsed(file: YamlFile, model: type[BaseModel], found: list[Problem]) -> Any:
+    try:
+        return model.model_validate(file.data)
+    except ValidationError as err:
+        found += yamlfile.problems(file, err)
+        return None
+
+
+def _task(file: YamlFile) -> Iterator[Problem]:
+    found: list[Problem] = []
+    card = _parsed(file, TaskCard, found)
+    yield from found
+    if card is None:
+        return
+    if file.path.name == "task.yaml" and file.path.resolve().parent.name != card.name:
+        yield Problem(file.path, file.line(("name",)), "name", f"it is {card.name!r}, but the folder's name differs")
+    try:
+        expand(card)
+    except CardError as err:
+        yield Problem(file.path, file.line(("subjects",)), "subjects", str(err).rstrip("."))
+    for attribute, path in card.references.items():
+        if not Path(path).is_file():
+            yield Problem(file.path, file.line(("references", attribute)), f"references.{attribute}", f"no file {path}")
+
+
+def _model(file: YamlFile) -> Iterator[Problem]:
+    found: list[Problem] = []
+    card = _parsed(file, ModelCard, found)
+    yield from found
+    if card is None:
+        return
+    yield from _params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",))
+    if card.labeller not in catalog.find("labellers") and not Path(card.labeller).is_file():
+        hint = registry.suggest(card.labeller, catalog.find("labellers"))
+        yield Problem(file.path, file.line(("labeller",)), "labeller", f"there is no labeller {card.labeller!r}{hint}")
+
+
+def _labeller(file: YamlFile) -> Iterator[Problem]:
+    found: list[Problem] = []
+    card = _parsed(file, LabellerCard, found)
+    yield from found
+    if card is None:
+        return
+    for i, route in enumerate(card.routes):
+        for kind, name in (("detectors", "detector"), ("crops", "crop")):
+            ref = getattr(route, name)
+            yield from _params(file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name))
+    for i, ref in enumerate(card.classifiers):
+        yield from _params(file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i))
+
+
+def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_loc: Loc, loc: Loc) -> Iterator[Problem]:
+    try:
+        registry.parse_params(registry.resolve(kind, name), params)
+    except FairbenchError as err:
+        yield Problem(file.path, file.line(type_loc), ".".join(map(str, type_loc)), str(err).rstrip("."))
+    except ValidationError as err:
+        yield from yamlfile.problems(file, err, loc)

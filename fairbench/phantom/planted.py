@@ -1,0 +1,71 @@
+"""The planted truth: P(gender, race | subject), read from `planted.csv`, and what a prompt's text fixes of it."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench.phantom.renderer import GENDERS, RACES
+
+TABLE_PATH = Path(__file__).with_name("planted.csv")
+OTHER = "*"
+"""The row that stands for every subject that has none of its own."""
+
+CELLS = tuple((gender, race) for gender in GENDERS for race in RACES)
+COLUMNS = tuple(f"{gender}_{race}" for gender, race in CELLS)
+
+WORDS: Mapping[str, str] = {
+    "female": "female", "woman": "female", "male": "male", "man": "male",
+    "wmelh": "WMELH", "white": "WMELH", "black": "Black", "indian": "Indian", "asian": "Asian",
+}  # fmt: skip
+"""Words of a prompt (lower case) that name an attribute, and the label that each stands for."""
+
+
+@functools.cache
+def table() -> Mapping[str, NDArray[np.float64]]:
+    """Return subject -> joint probabilities of shape (2, 4), axes in the order GENDERS x RACES; each sums to 1."""
+    with TABLE_PATH.open(newline="", encoding="utf-8") as file:
+        rows = {row["subject"]: np.array([float(row[c]) for c in COLUMNS]) for row in csv.DictReader(file)}
+    for joint in rows.values():
+        joint /= joint.sum()  # four decimals add up to 1 only within a rounding error
+        joint.flags.writeable = False
+    return {subject: joint.reshape(len(GENDERS), len(RACES)) for subject, joint in rows.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def subject_of(text: str) -> str:
+    """Return the longest planted subject that `text` holds as whole words (upper or lower case), else OTHER."""
+    words = _spaced(text)
+    for subject in sorted(table(), key=len, reverse=True):
+        if subject != OTHER and _spaced(subject) in words:
+            return subject
+    return OTHER
+
+
+def _spaced(text: str) -> str:
+    """Lower-case words with one space around each, so that containment means whole words."""
+    words = re.findall(r"\w+", text.lower())
+    return f" {' '.join(words)} "
+
+
+@functools.lru_cache(maxsize=4096)
+def cumulative(text: str) -> NDArray[np.float64]:
+    """Return the cumulative distribution over CELLS, shape (8,), of the images that `text` asks for.
+
+    The subject's planted joint, conditioned on the attributes that the text names (`WORDS`, as whole words); where it
+    names several labels of one attribute, the image has one of these.
+    """
+    named = {WORDS[word] for word in _spaced(text).split() if word in WORDS}
+    joint = table()[subject_of(text)] * np.outer(_allowed(GENDERS, named), _allowed(RACES, named))
+    total = np.cumsum(joint)
+    return np.asarray(total / total[-1])
+
+
+def _allowed(labels: tuple[str, ...], named: set[str]) -> NDArray[np.bool_]:
+    return np.array([label in named or not named.intersection(labels) for label in labels])

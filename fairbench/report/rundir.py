@@ -1,0 +1,139 @@
+"""The run folder: metrics, per-prompt tables, contact sheets, and run.json, which is written last."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+import fairbench
+from fairbench import atomic, provenance
+from fairbench.errors import FairbenchError
+from fairbench.report import sheet
+from fairbench.stages.counts import cross_name
+from fairbench.stages.metrics import attributes
+from fairbench.stages.pipeline import Outcome
+from fairbench.stages.plan import Plan
+from fairbench.store import Store
+
+LABEL_NOTE = (
+    "Labels are perceived presentation in pictures under the labeller's categories, as a classifier sees it; "
+    "they are never anyone's identity."
+)
+
+
+def default_name(plan: Plan) -> str:
+    """Return a folder name that tells the run and cannot clash with another."""
+    parts = [plan.card.name, plan.method, plan.task, plan.labeller.card.name]
+    safe = ["".join(c if c.isalnum() or c in "._-" else "-" for c in p)[:60] for p in parts]
+    return "-".join([*safe, plan.run_id[:8]])
+
+
+def refuse_foreign(folder: Path, run_id: str) -> None:
+    """Raise FairbenchError where the folder holds the results of another run: nothing is ever overwritten by chance."""
+    manifest = folder / "run.json"
+    if not manifest.exists():
+        return
+    try:
+        other = json.loads(manifest.read_text(encoding="utf-8"))["run_id"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise FairbenchError(f"{manifest} cannot be read as a run's manifest ({err}): name another --out.") from err
+    if other != run_id:
+        raise FairbenchError(f"{folder} holds the results of another run ({other}): name another --out, or remove it.")
+
+
+def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict[str, Any]:
+    """Write everything and return what run.json holds. Raises StoreError."""
+    assert outcome.metrics is not None
+    sink = pa.BufferOutputStream()
+    pq.write_table(outcome.metrics, sink, write_page_checksum=True)
+    atomic.write_bytes(folder / "metrics.parquet", sink.getvalue().to_pybytes())
+    text = pa.BufferOutputStream()
+    pa_csv.write_csv(outcome.metrics.replace_schema_metadata(None), text)
+    atomic.write_bytes(folder / "metrics.csv", text.getvalue().to_pybytes())
+    atomic.write_text(folder / "prompts.csv", _prompt_table(outcome))
+    if sheets:
+        sheet.write(outcome, store, folder / "sheets")
+    record = manifest(outcome, store)
+    atomic.write_text(folder / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
+    return record
+
+
+def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
+    """Return the record of a run: what was declared, what was counted, and where it was computed."""
+    plan = outcome.plan
+    return {
+        "run_id": plan.run_id,
+        "note": LABEL_NOTE,
+        "fairbench": fairbench.__version__,
+        "declared": plan.declared,
+        "keys": {"images": plan.image_key, "faces": plan.faces_key, "labels": plan.labels_key},
+        "model": plan.card.model_dump(),
+        "method": plan.method,
+        "task": {"name": plan.task, "version": plan.task_version, "prompts": [p.text for p in plan.prompts]},
+        "labeller": plan.labeller.card.model_dump(by_alias=True),
+        "scorers": {s.name: {"key": s.key, "backbone": outcome.backbones.get(s.name)} for s in plan.scorers},
+        "settings": {f: getattr(plan.settings, f) for f in type(plan.settings).__slots__},
+        "device": plan.ctx.device,
+        "dtype": plan.ctx.dtype,
+        "block_size": plan.ctx.block_size,
+        "statuses": outcome.statuses,
+        "made_in_this_process": outcome.made,
+        "failures": _failures(outcome),
+        "damaged_shards": [str(p) for p in store.damaged],
+        "seconds": outcome.timings,
+        "warnings": plan.warnings,
+        "environment": provenance.environment(plan.ctx.device),
+    }
+
+
+def _failures(outcome: Outcome, most: int = 50) -> list[dict[str, str]]:
+    failed = [r for r in outcome.rows if r.status != "ok"]
+    return [{"image_id": r.request.image_id.hex(), "status": r.status, "error": r.error or ""} for r in failed[:most]]
+
+
+def _prompt_table(outcome: Outcome) -> str:
+    """Return the per-prompt table as CSV: counts, the share of every label of every attribute, and RD."""
+    counts, plan = outcome.counts, outcome.plan
+    assert counts is not None
+    declared = plan.labeller.declared.labels
+    header = ["prompt", "subject", "category", "n_requested", "n_images", "n_with_face", "n_selected_faces"]
+    shares: list[list[str]] = [[] for _ in plan.prompts]
+    values = {(s.metric, s.attribute): s.values for s in outcome.series}
+    for names in attributes(plan.labeller):
+        name = cross_name(names)
+        table = counts.of(names)
+        cells = [" ".join(c) for c in _product([declared[a] for a in names])]
+        header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
+        for i, row in enumerate(table):
+            n = int(row.sum())
+            rd = values["rd", name][i]
+            shares[i] += [str(n), *(f"{v / n:.6f}" if n else "" for v in row), f"{rd:.6f}" if n else ""]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for i, p in enumerate(plan.prompts):
+        numbers = [int(a[i]) for a in (counts.requested, counts.images, counts.with_face, counts.selected)]
+        writer.writerow([p.text, p.subject, p.category, *numbers, *shares[i]])
+    return out.getvalue()
+
+
+def _product(lists: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [()]
+    for labels in lists:
+        found = [(*f, label) for f in found for label in labels]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in run.json")

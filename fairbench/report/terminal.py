@@ -1,0 +1,81 @@
+"""What a run prints: one table a reader can take in, with the counts behind every number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from fairbench.report.rundir import LABEL_NOTE
+from fairbench.stages.counts import cross_name
+from fairbench.stages.metrics import FACES, QUALITY, attributes
+from fairbench.stages.pipeline import Outcome
+
+SHOWN = ("rd", "rd-normalised", "entropy", "spd", "majority-share")
+
+
+def task_values(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the task's rows of the metrics table."""
+    assert outcome.metrics is not None
+    rows: list[dict[str, Any]] = outcome.metrics.filter(pc.equal(outcome.metrics["scope"], "task")).to_pylist()
+    return rows
+
+
+def summary(outcome: Outcome, record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the result for machines: every task-level value with its counts and reason."""
+    keep = ("metric", "attribute", "estimate", "value", "reason", "n_requested", "n_images", "n_faces", "n_excluded")
+    return {
+        "run_id": record["run_id"],
+        "folder": str(folder),
+        "note": LABEL_NOTE,
+        "statuses": record["statuses"],
+        "warnings": record["warnings"],
+        "metrics": [{k: row[k] for k in keep} for row in task_values(outcome)],
+    }
+
+
+def show(outcome: Outcome, folder: Path, console: Console) -> None:
+    """Print the table."""
+    plan = outcome.plan
+    values = {(r["metric"], r["attribute"]): r for r in task_values(outcome)}
+    table = Table(
+        title=f"{plan.card.name} · {plan.method} · {plan.task} · labelled by {plan.labeller.card.name}",
+        caption="Mean over prompts of each prompt's value. RD lies in [0, 2/K], the others in [0, 1]; a fair model has "
+        "RD and SPD 0, entropy 1. Even a perfectly fair model scores above 0 at a finite number of faces.",
+    )
+    table.add_column("attribute")
+    for name in ("K", *SHOWN, "faces"):
+        table.add_column(name, justify="right")
+    for names in attributes(plan.labeller):
+        name = cross_name(names)
+        size = 1
+        for a in names:
+            size *= plan.labeller.declared.size(a)
+        row = values["rd", name]
+        table.add_row(
+            name.replace("_x_", " x "), str(size), *(_number(values[m, name]) for m in SHOWN), str(row["n_faces"])
+        )
+    console.print(table)
+    images = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses["images"].items()))
+    console.print(f"images: {images}; without a face: {_percent(values['no-face-rate', FACES])}", highlight=False)
+    for (metric, attribute), row in values.items():
+        if attribute == QUALITY:
+            backbone = next((b for s, b in outcome.backbones.items() if s.replace("-", "_") == metric), "")
+            console.print(f"{metric}: {_number(row)} {f'({backbone})' if backbone else ''}", highlight=False)
+    for text in sorted({f"{r['attribute']} {r['metric']}: {r['reason']}" for r in values.values() if r["reason"]})[:6]:
+        console.print(f"note: {text}", style="yellow", highlight=False)
+    for warning in plan.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False)
+    console.print(LABEL_NOTE, style="dim", highlight=False)
+    console.print(f"run {plan.run_id} in {folder}", highlight=False, soft_wrap=True)
+
+
+def _number(row: dict[str, Any]) -> str:
+    return "none" if row["value"] is None else f"{row['value']:.3f}"
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return "none" if row["value"] is None else f"{100 * row['value']:.1f} %"

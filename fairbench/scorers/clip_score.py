@@ -1,0 +1,108 @@
+"""`clip-score`: how well an image fits its prompt, by the cosine of their CLIP embeddings (Hessel et al. 2021)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fairbench import openclip, protocols
+from fairbench.types import BuildContext, RgbImage
+
+OPENAI_VIT_B_32 = {
+    "model": "ViT-B-32-quickgelu",
+    "weights": {
+        "repo": "timm/vit_base_patch32_clip_224.openai",
+        "revision": "a6f597a30f7b82c51704746581f9a4e41421e878",
+        "file": "open_clip_model.safetensors",
+        "sha256": "e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+    },
+}
+"""OpenAI's ViT-B/32, the backbone of Hessel et al., as safetensors. Its activation is the quick GELU."""
+
+_SOURCES = frozenset({"model", "weights", "repo", "path"})
+
+
+class ClipParams(openclip.OpenClipParams):
+    """The open_clip model; OpenAI's ViT-B/32 where none is named."""
+
+    batch_size: int = Field(32, ge=1, json_schema_extra={**protocols.TRANSPORT})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_model(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not given.keys() & _SOURCES:
+            return {**given, **OPENAI_VIT_B_32}
+        return given
+
+
+class ClipScorer(ABC):
+    """What the scorers on an open_clip model share: one value an image, in float32, a batch at a time."""
+
+    Params = ClipParams
+    version: ClassVar[int] = 1
+
+    def __init__(self, params: ClipParams, ctx: BuildContext) -> None:
+        """Load the model. Raises WeightsError where its weights are absent or unusable."""
+        self._params = params
+        self._clip = openclip.load(params, ctx)
+
+    @property
+    def backbone(self) -> str:
+        """The open_clip model, its weights (commit, or sha256) and, for a single file, the hub repository it is of."""
+        file = self._params.weights
+        return f"open_clip {self._clip.name}{f' of {file.repo}' if file and file.repo else ''}"
+
+    def features(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one value an image, shape (images, 1)."""
+        import torch
+
+        found = np.empty((len(images), 1), dtype=np.float32)
+        # TF32 would round the convolutions (of the patches, or all of a ResNet's) to 10 bits.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            for start in range(0, len(images), self._params.batch_size):
+                part = slice(start, start + self._params.batch_size)
+                embedded = self._clip.image_features(images[part])
+                found[part, 0] = self._values(embedded, prompts[part]).float().cpu().numpy()
+        return found
+
+    @abstractmethod
+    def _values(self, embedded: Any, prompts: Sequence[str]) -> Any:
+        """Map unit-norm image embeddings (a tensor (n, D)) and their prompts to a tensor of n values."""
+
+
+def mean(features: NDArray[np.float32]) -> float | None:
+    """Return the mean of the values of shape (images, 1), None where there is no image."""
+    return float(features.mean(dtype=np.float64)) if len(features) else None
+
+
+class ClipScore(ClipScorer):
+    """100 x max(cos(image, prompt), 0), averaged over the images. Range: 0 to 100.
+
+    Hessel et al. (2021) weigh the same cosine by 2.5 and prefix the text with "A photo depicts"; the literature on
+    image generation, and this scorer, take 100 and the prompt as it is. The image gets the model's own preprocessing
+    (for OpenAI's models: shorter side to 224 pixels, bicubic, then the central square). As everywhere in open_clip, a
+    prompt longer than the model's context (77 tokens) is cut off there.
+    """
+
+    spec: ClassVar[protocols.ScorerSpec] = protocols.ScorerSpec(
+        name="clip-score",
+        direction="higher",
+        summary="CLIP score: fit of image and prompt",
+        values=("clip_score",),
+        needs_prompt=True,
+    )
+
+    def _values(self, embedded: Any, prompts: Sequence[str]) -> Any:
+        texts = list(dict.fromkeys(prompts))  # images of a prompt follow one another: each text is embedded once
+        rows = [texts.index(prompt) for prompt in prompts]
+        return 100.0 * (embedded * self._clip.text_features(texts)[rows]).sum(dim=-1).clamp(min=0.0)
+
+    def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:
+        """Return the mean over the images; None where there is none."""
+        return {"clip_score": mean(features)}

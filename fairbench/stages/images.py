@@ -1,0 +1,129 @@
+"""images: requests -> images, block by block; a shard a block, bytes and row in one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from fairbench import pixels, schemas
+from fairbench.errors import FairbenchError, OutOfMemory
+from fairbench.protocols import ImageModel
+from fairbench.stages.progress import Progress, stage
+from fairbench.store import Store
+from fairbench.types import ImageRequest, ImageResult
+
+log = logging.getLogger(__name__)
+
+
+class BlockTooLarge(Exception):
+    """In reduced precision the block is part of the image key: a smaller one means another key, so the caller plans."""
+
+
+def generate(
+    store: Store,
+    key: str,
+    requests: Sequence[ImageRequest],
+    model: ImageModel,
+    *,
+    method: str,
+    block_size: int,
+    fixed_block: bool,
+    progress: Progress,
+) -> int:
+    """Make the images that the store lacks; return how many were made.
+
+    A kill costs the block in flight. Out of memory halves the block (or raises BlockTooLarge where `fixed_block`).
+    """
+    have = store.ids("images", key)
+    todo = [r for r in requests if r.image_id not in have]
+    with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor() as pool:
+        for block, results in _blocks(model, todo, block_size, fixed_block):
+            store.write("images", key, _table(block, results, method, pool))
+            bar.advance(len(block))
+    return len(todo)
+
+
+Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
+
+
+def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
+    start, retried, any_ok = 0, False, False
+    while start < len(todo):
+        block = todo[start : start + size]
+        try:
+            results = _checked(model, block)
+        except OutOfMemory as err:
+            if not retried:  # fragmentation may be all that was wrong
+                retried = True
+                continue
+            if size > 1 and fixed:
+                raise BlockTooLarge from err
+            if size > 1:
+                size = max(1, size // 2)
+                log.warning("Out of memory: going on with blocks of %d.", size)
+                continue
+            results = [ImageResult("failed", error=f"out of memory for a single image ({err})")]
+        any_ok = any_ok or any(r.status != "failed" for r in results)
+        if not any_ok and start == 0:
+            _refuse_if_all_failed(results)
+        yield block, results
+        start, retried = start + len(block), False
+
+
+def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[ImageResult]:
+    """Generate a block; where that raises, one image at a time, so that one bad request costs one image."""
+    try:
+        results = model.generate(block)
+    except (OutOfMemory, FairbenchError):
+        raise
+    except Exception as err:
+        if len(block) == 1:
+            log.debug("a request failed", exc_info=True)
+            return [ImageResult("failed", error=f"{type(err).__name__}: {err}")]
+        log.warning("A block failed (%s: %s): trying its images one at a time.", type(err).__name__, err)
+        return [_checked(model, [request])[0] for request in block]
+    if len(results) != len(block):
+        raise FairbenchError(f"The model returned {len(results)} results for {len(block)} requests: mend its adapter.")
+    return results
+
+
+def _refuse_if_all_failed(results: Sequence[ImageResult]) -> None:
+    reasons = {r.error or "" for r in results}
+    # Unreadable files differ from each other; a model that fails in the same way on a whole block is broken.
+    if len(results) > 1 and len(reasons) == 1:
+        raise FairbenchError(f"The model failed on each of its first {len(results)} images: {reasons.pop()}")
+
+
+def _table(
+    block: Sequence[ImageRequest], results: Sequence[ImageResult], method: str, pool: ThreadPoolExecutor
+) -> pa.Table:
+    # Pixels of a file that exists already are not stored again.
+    png = list(pool.map(lambda p: None if p[0].path else _png(p[1]), zip(block, results, strict=True)))
+    hashes = [r.sha256 or (hashlib.sha256(b).hexdigest() if b else None) for r, b in zip(block, png, strict=True)]
+    return schemas.build(
+        "images",
+        {
+            "image_id": [r.image_id for r in block],
+            "prompt_id": [r.prompt_id for r in block],
+            "neutral_id": [r.neutral_id for r in block],
+            "text": [r.text for r in block],
+            "sample_index": [r.sample_index for r in block],
+            "seed": [r.seed for r in block],
+            "method": [method] * len(block),
+            "status": [r.status for r in results],
+            "error": [r.error for r in results],
+            "sha256": hashes,
+            "image": [{"bytes": b, "path": r.path} for r, b in zip(block, png, strict=True)],
+            "width": [None if r.pixels is None else r.pixels.shape[1] for r in results],
+            "height": [None if r.pixels is None else r.pixels.shape[0] for r in results],
+            "seconds": [r.seconds for r in results],
+        },
+    )
+
+
+def _png(result: ImageResult) -> bytes | None:
+    return None if result.pixels is None else pixels.encode(result.pixels)

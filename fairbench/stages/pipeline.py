@@ -1,0 +1,176 @@
+"""A run from end to end: plan -> images -> faces and labels -> scores -> metrics. Every stage resumes by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fairbench.adapters.folder import NO_TEXT
+from fairbench.errors import FairbenchError
+from fairbench.protocols import Scorer
+from fairbench.stages import images, metrics, plan, reading, scores
+from fairbench.stages.counts import Counts, count
+from fairbench.stages.labels import LabelStage
+from fairbench.stages.metrics import RunNames, Series
+from fairbench.stages.plan import Plan, ScorerPlan
+from fairbench.stages.progress import Progress
+from fairbench.stages.reading import ImageRow
+from fairbench.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """What a run found. `metrics`, `counts` and `series` are None for one shard of a run."""
+
+    plan: Plan
+    rows: list[ImageRow]
+    statuses: dict[str, dict[str, int]]
+    timings: dict[str, float]
+    made: dict[str, int]
+    backbones: dict[str, str] = field(default_factory=dict)
+    metrics: pa.Table | None = None
+    counts: Counts | None = None
+    series: list[Series] = field(default_factory=list)
+
+    @property
+    def unreadable(self) -> list[ImageRow]:
+        """Files given by the user that could not be used."""
+        return [r for r in self.rows if r.status == "failed" and r.request.path]
+
+
+def run(current: Plan, store: Store, progress: Progress) -> Outcome:
+    """Do a run, or what is left of it. Raises FairbenchError for what the user can mend."""
+    while True:
+        try:
+            return _run(current, store, progress)
+        except images.BlockTooLarge:
+            smaller, dtype = current.ctx.block_size // 2, current.ctx.dtype
+            log.warning(
+                "Out of memory: again with blocks of %d (in %s, the block is in the image key).", smaller, dtype
+            )
+            current = plan.make(dataclasses.replace(current.settings, batch_size=smaller))
+
+
+def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
+    timings: dict[str, float] = {}
+    made: dict[str, int] = {}
+    with _timed(timings, "images"):
+        made["images"] = images.generate(
+            store,
+            current.image_key,
+            current.work,
+            current.adapter,
+            method=current.method,
+            block_size=current.ctx.block_size,
+            fixed_block=current.ctx.reduced_precision,
+            progress=progress,
+        )
+        rows = reading.index(store, current.image_key, current.work)
+    with _timed(timings, "labels"):
+        made["labels"] = LabelStage(store, current.labeller, current.faces_key, current.labels_key).run(rows, progress)
+    built: dict[str, tuple[Scorer | None, str | None]] = {}
+    with _timed(timings, "scores"):
+        for scorer in current.scorers:
+            built[scorer.name] = _score(current, scorer, store, rows, progress)
+    outcome = Outcome(current, rows, {"images": dict(Counter(r.status for r in rows))}, timings, made)
+    outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
+    if current.settings.shard is None:
+        with _timed(timings, "metrics"):
+            _measure(outcome, store, built)
+    return outcome
+
+
+def _score(
+    plan: Plan, scorer: ScorerPlan, store: Store, rows: list[ImageRow], progress: Progress
+) -> tuple[Scorer | None, str | None]:
+    """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
+    if scorer.key is None:
+        return None, scorer.reason
+    spec = scorer.plugin.spec
+    if spec.needs_prompt and all(p.template_id == NO_TEXT for p in plan.prompts):
+        return None, "the images have no prompts"
+    try:
+        built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(plan.ctx, base_dir=scorer.base_dir))
+    except FairbenchError as err:
+        log.warning("%s is not measured: %s", scorer.name, err)
+        return None, str(err)
+    texts = {p.neutral_id: p.text for p in plan.prompts}
+    scores.score(store, scorer.key, scorer.name, built, rows, texts, progress)
+    return built, None
+
+
+def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | None, str | None]]) -> None:
+    plan, rows = outcome.plan, outcome.rows
+    missing = len(plan.requests) - len(rows)
+    if missing:
+        raise FairbenchError(f"{missing} images disappeared from the store during the run: run the same command again.")
+    neutral_ids = [p.neutral_id for p in plan.prompts]
+    counts = count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, neutral_ids)
+    series = list(metrics.evaluate(counts, plan.prompts, plan.references))
+    for scorer in plan.scorers:
+        instance, reason = built[scorer.name]
+        found = scores.collect(store, scorer.key, rows) if instance is not None and scorer.key else None
+        series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
+    names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
+    outcome.counts, outcome.series = counts, series
+    outcome.metrics = metrics.table(names, plan.prompts, counts, series)
+    outcome.statuses["faces"] = _face_statuses(store, plan, rows)
+
+
+def _face_statuses(store: Store, plan: Plan, rows: list[ImageRow]) -> dict[str, int]:
+    wanted = pa.array([r.request.image_id for r in rows], pa.binary(16))
+    found: Counter[str] = Counter()
+    for _, table in store.scan("faces", plan.faces_key, ["image_id", "status"]):
+        kept = table.filter(pc.is_in(table["image_id"], value_set=wanted))
+        found.update(kept["status"].to_pylist())
+    return dict(found)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[stage] = round(time.perf_counter() - start, 3)
+
+
+def preview(current: Plan, store: Store) -> dict[str, Any]:
+    """Return what a run would do: counts, what the store has already, bytes and seconds it may still take."""
+    have: dict[bytes, int] = {}
+    seconds: list[float] = []
+    for _, table in store.scan("images", current.image_key, ["image_id", "image", "seconds"]):
+        sizes = pc.fill_null(pc.binary_length(pc.struct_field(table["image"].combine_chunks(), "bytes")), 0).to_pylist()
+        have.update(zip(table["image_id"].to_pylist(), sizes, strict=True))
+        seconds += [s for s in table["seconds"].to_pylist() if s is not None]
+    wanted = [r.image_id for r in current.work]
+    todo = sum(i not in have for i in wanted)
+    stored = current.work and current.work[0].path is None
+    mean_bytes = sum(have.values()) / len(have) if have else None
+    return {
+        "model": current.card.name,
+        "method": current.method,
+        "task": current.task,
+        "labeller": current.labeller.card.name,
+        "run_id": current.run_id,
+        "prompts": len(current.prompts),
+        "images": len(wanted),
+        "images_in_store": len(wanted) - todo,
+        "images_to_make": todo,
+        "disk_bytes": None if not stored or mean_bytes is None else int(todo * mean_bytes),
+        "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
+        "first_prompt": current.requests[0].text if current.requests else None,
+        "image_key": current.image_key,
+        "warnings": current.warnings,
+    }

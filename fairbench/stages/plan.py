@@ -1,0 +1,248 @@
+"""A run, worked out before anything is done: cards, prompts, requests, keys, and the run's id."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fairbench import catalog, identity, keys, registry, weights, yamlfile
+from fairbench.config import ModelCard, PluginRef
+from fairbench.errors import CardError, FairbenchError
+from fairbench.labeller import Labeller
+from fairbench.protocols import Method, MethodContext, PromptSample
+from fairbench.stages.metrics import References
+from fairbench.stages.prompts import expand
+from fairbench.types import BuildContext, ImageRequest, Prompt
+
+DEFAULT_TASK = "occupations"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the user asked for. None: the card's value."""
+
+    model: str
+    task: str | None = None
+    method: str = "none"
+    labeller: str | None = None
+    images_per_prompt: int | None = None
+    limit_prompts: int | None = None
+    scorers: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    shard: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class ScorerPlan:
+    """A scorer with its key; `reason` where it cannot be had (then there is no key)."""
+
+    name: str
+    plugin: Any
+    params: Any
+    key: str | None
+    base_dir: Path | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is needed to do a run. `declared` holds the settings that can change a number."""
+
+    settings: RunSettings
+    card: ModelCard
+    method: str
+    task: str
+    task_version: int
+    adapter: Any
+    ctx: BuildContext
+    labeller: Labeller
+    prompts: list[Prompt]
+    requests: list[ImageRequest]
+    references: References
+    image_key: str
+    faces_key: str
+    labels_key: str
+    scorers: list[ScorerPlan]
+    declared: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run (32 hex digits)."""
+        return keys.run_id(self.declared)
+
+    @property
+    def work(self) -> list[ImageRequest]:
+        """The requests of this process: all, or every N-th block of a shard i/N."""
+        if self.settings.shard is None:
+            return self.requests
+        mine, of = self.settings.shard
+        return [r for i, r in enumerate(self.requests) if i // self.ctx.block_size % of == mine]
+
+
+def make(settings: RunSettings) -> Plan:
+    """Resolve all settings. Raises FairbenchError for whatever the user got wrong."""
+    loaded = catalog.load_model(settings.model)
+    method, method_name = _method(settings.method)
+    card = method.adapt(loaded.card)
+    device = pick_device(settings.device)
+    ctx = BuildContext(
+        device=device,
+        dtype=settings.dtype or getattr(card.dtype, device.split(":")[0]),
+        block_size=settings.batch_size or card.block_size,
+        base_dir=loaded.base_dir,
+    )
+    labeller = Labeller(catalog.load_labeller(settings.labeller or card.labeller), device)
+    adapter, params = _adapter(card, ctx)
+    image_key = _image_key(card, adapter, params, ctx)
+    own_images = hasattr(adapter, "requests")
+    prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
+    if own_images:
+        if method_name != "none":
+            raise FairbenchError(
+                "--method rewrites prompts before images are made; the images of a folder exist already."
+            )
+        requests = adapter.requests(image_key, settings.images_per_prompt)
+        order = {p.prompt_id: i for i, p in enumerate(prompts)}
+        requests = sorted((r for r in requests if r.prompt_id in order), key=lambda r: order[r.prompt_id])
+    else:
+        count = settings.images_per_prompt or card.images_per_prompt
+        requests = _requests(prompts, count, settings.seed, image_key, method, MethodContext(card, settings.seed))
+    faces_key = labeller.faces_key(image_key)
+    labels_key = labeller.labels_key(faces_key)
+    scorers = [_scorer(name, image_key) for name in dict.fromkeys(settings.scorers)]
+    declared = {
+        "model": card.name,
+        "image_key": image_key,
+        "method": {"name": method_name, "version": type(method).version},
+        "task": {"name": task, "version": version, "prompts": keys.digest("prompts", [p.text for p in prompts])},
+        "labels_key": labels_key,
+        "face_policy": labeller.card.face_policy.model_dump(),
+        "crosses": labeller.card.crosses,
+        "references": references,
+        "images": keys.digest("requests", sorted(r.image_id for r in requests)),
+        "seed": settings.seed,
+        "scorers": {s.name: s.key for s in scorers},
+        "metrics": {n: registry.resolve("metrics", n).spec.version for n in registry.names("metrics")},
+        "metrics_stage": keys.STAGE_VERSIONS["metrics"],
+    }
+    return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
+                image_key, faces_key, labels_key, scorers, declared, _warnings(card))  # fmt: skip
+
+
+def pick_device(wanted: str) -> str:
+    """Return the device: the one named, or the best there is. Raises FairbenchError where it is not there."""
+    if wanted == "cpu" or (wanted == "auto" and not _may_have_accelerator()):
+        return "cpu"
+    torch = importlib.import_module("torch")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    kind = wanted.split(":")[0]
+    if kind not in {"cuda", "mps"}:
+        raise FairbenchError(f"--device {wanted}: name auto, cpu, cuda, cuda:N or mps.")
+    if not {"cuda": cuda, "mps": mps}[kind]:
+        raise FairbenchError(f"--device {wanted}: torch finds no such device here; use --device cpu.")
+    return wanted
+
+
+def _may_have_accelerator() -> bool:
+    # torch takes seconds to import; a Linux machine without the driver's device file has no CUDA device.
+    return not sys.platform.startswith("linux") or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+def _method(target: str) -> tuple[Method, str]:
+    name, _, argument = target.partition(":")
+    method: Method = registry.resolve("methods", name)(argument or None)
+    return method, target
+
+
+def _adapter(card: ModelCard, ctx: BuildContext) -> tuple[Any, Any]:
+    plugin = registry.resolve("adapters", card.adapter)
+    try:
+        params = registry.parse_params(plugin, card.sampling)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(["sampling", *(str(p) for p in first["loc"])])
+        raise CardError(f"Model card {card.name}, field {where}: {first['msg']}.") from err
+    return plugin(card, params, ctx), params
+
+
+def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) -> str:
+    parts = identity.of_plugin(card.adapter, adapter, params, ctx.base_dir)
+    if card.adapter == "folder":
+        parts["params"] = {}  # images stand by their content, wherever they lie
+    parts["weights"] = None if card.weights is None else weights.model_identity(card.weights, ctx.base_dir)
+    parts["dtype"] = ctx.dtype
+    if ctx.reduced_precision:
+        parts["block_size"] = ctx.block_size  # there, an image can depend on the shape of its batch
+    return keys.stage_key("images", parts)
+
+
+def _prompts(
+    settings: RunSettings, card: ModelCard, source: Any, labeller: Labeller
+) -> tuple[list[Prompt], str, int, References]:
+    """Return prompts, task name and version, and reference shares for the labeller's attributes."""
+    wanted = settings.task or card.default_task or (None if source is not None else DEFAULT_TASK)
+    if wanted is None:
+        return source.prompts(None)[: settings.limit_prompts], "folder", 1, {}
+    task = catalog.load_task(wanted).card
+    prompts = expand(task)
+    prompts = (prompts if source is None else source.prompts(prompts))[: settings.limit_prompts]
+    declared = labeller.declared.labels
+    references = {
+        a: catalog.reference_file(path, declared[a]) for a, path in sorted(task.references.items()) if a in declared
+    }
+    return prompts, task.name, task.version, references
+
+
+def _requests(
+    prompts: Sequence[Prompt], count: int, seed: int, image_key: str, method: Method, ctx: MethodContext
+) -> list[ImageRequest]:
+    """Return the requests, prompt by prompt. Their ids and seeds depend on neither count, task nor order."""
+    samples = [PromptSample(p, j, keys.sample_seed(p.neutral_id, j, seed)) for p in prompts for j in range(count)]
+    texts = method.rewrite(samples, ctx)
+    if len(texts) != len(samples):
+        raise FairbenchError(f"The method returned {len(texts)} prompts for {len(samples)} samples: mend the method.")
+    found = []
+    for sample, text in zip(samples, texts, strict=True):
+        prompt_id, neutral_id = keys.prompt_id(text), sample.prompt.neutral_id
+        image_id = keys.image_id(image_key, prompt_id, neutral_id, sample.seed)
+        found.append(ImageRequest(image_id, prompt_id, neutral_id, text, sample.sample_index, sample.seed))
+    return found
+
+
+def _scorer(target: str, image_key: str) -> ScorerPlan:
+    """Plan a scorer by name, or by a YAML file that holds `type` and its parameters."""
+    ref, base_dir = PluginRef(type=target), None
+    if target.endswith((".yaml", ".yml")):
+        path = Path(target).expanduser()
+        ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
+    plugin = registry.resolve("scorers", ref.type)
+    try:
+        params = registry.parse_params(plugin, ref.params)
+    except ValidationError as err:
+        first = err.errors()[0]
+        raise CardError(f"{target}, field {'.'.join(str(p) for p in first['loc'])}: {first['msg']}.") from err
+    try:
+        key = keys.stage_key("scores", identity.of_plugin(ref.type, plugin, params, base_dir), image_key)
+    except FairbenchError as err:
+        return ScorerPlan(ref.type, plugin, params, None, base_dir, str(err))
+    return ScorerPlan(ref.type, plugin, params, key, base_dir)
+
+
+def _warnings(card: ModelCard) -> list[str]:
+    if card.weights is not None and card.weights.repo and card.weights.revision is None:
+        return [
+            f"{card.name} is unpinned: its card names no revision of {card.weights.repo}, so its weights may change."
+        ]
+    return []

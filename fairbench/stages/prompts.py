@@ -1,0 +1,53 @@
+"""prompts: a task card -> its prompts, in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from fairbench import keys, schemas
+from fairbench.config import TaskCard
+from fairbench.csvfile import read_csv
+from fairbench.errors import CardError
+from fairbench.types import Prompt
+
+
+def subjects(path: Path) -> list[dict[str, str]]:
+    """Read a subjects file. Raises CardError where a subject is empty or stands twice."""
+    rows: list[dict[str, str]] = []
+    first: dict[str, int] = {}
+    for line, row in read_csv(path, ("subject",)):
+        name = row["subject"]
+        if not name:
+            raise CardError(f"{path}, line {line}, field subject: it is empty; name a subject or remove the line.")
+        if name in first:
+            raise CardError(f"{path}, line {line}, field subject: {name!r} stands in line {first[name]} already.")
+        first[name] = line
+        rows.append(row)
+    if not rows:
+        raise CardError(f"{path} holds no subjects: add a line for each.")
+    return rows
+
+
+def expand(task: TaskCard) -> list[Prompt]:
+    """Return all prompts: templates x subjects, subjects outermost. Raises CardError where two texts are the same."""
+    prompts: dict[str, Prompt] = {}
+    for row in subjects(Path(task.subjects)):
+        for template in task.templates:
+            # Replaced, not formatted: a brace in a subject is a brace. "a" never becomes "an", by the protocol.
+            text = template.text.replace("{subject}", row["subject"])
+            if text in prompts:
+                raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
+            pid = keys.prompt_id(text)
+            prompts[text] = Prompt(
+                pid, pid, task.name, task.version, template.id, text, row["subject"], row.get("category", "")
+            )
+    return list(prompts.values())
+
+
+def table(prompts: list[Prompt]) -> pa.Table:
+    """Return the prompts table."""
+    names = schemas.schema("prompts").names
+    columns = {n: [getattr(p, n) for p in prompts] for n in names if n != "stated"}
+    return schemas.build("prompts", {**columns, "stated": [list(p.stated.items()) for p in prompts]})

@@ -1,0 +1,90 @@
+"""Reading images back: an index without pixels, and a stream of decoded images with a bounded read-ahead."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from fairbench import pixels
+from fairbench.errors import ImageError, StoreError
+from fairbench.store import Store
+from fairbench.types import ImageRequest, RgbImage
+
+READ_AHEAD = 8
+"""Decoded images held in memory at once, at most."""
+_INDEX = ["image_id", "status", "error", "sha256"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """Where an image of a run is: the request, its status, and the shard that holds it."""
+
+    request: ImageRequest
+    status: str
+    error: str | None
+    sha256: str | None
+    shard: Path
+
+
+def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
+    """Return the rows of all requests that have been answered, in the order of `requests`."""
+    wanted = {r.image_id: r for r in requests}
+    rows: dict[bytes, ImageRow] = {}
+    for path, table in store.scan("images", key, _INDEX):
+        ids, *rest = (table[c].to_pylist() for c in _INDEX)
+        for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
+            if image_id in wanted and image_id not in rows:
+                rows[image_id] = ImageRow(wanted[image_id], status, error, sha256, path)
+    return [rows[r.image_id] for r in requests if r.image_id in rows]
+
+
+class ImageReader:
+    """Streams decoded images. Holds two shards and READ_AHEAD decoded images at most."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shards: OrderedDict[Path, dict[bytes, pa.Scalar]] = OrderedDict()
+
+    def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
+        """Yield each row with its pixels, or with the reason why they cannot be had, in order."""
+        waiting: deque[tuple[ImageRow, Future[RgbImage | ImageError]]] = deque()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for row in rows:
+                data = None if row.request.path else self._bytes(row)
+                waiting.append((row, pool.submit(_decode, row, data)))
+                if len(waiting) >= READ_AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+    def _bytes(self, row: ImageRow) -> bytes:
+        if row.shard not in self._shards:
+            table = self._store.read("images", row.shard, ["image_id", "image"])
+            if table is None:
+                raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again to mend it.")
+            self._shards[row.shard] = dict(zip(table["image_id"].to_pylist(), table["image"], strict=True))
+            if len(self._shards) > 2:
+                self._shards.popitem(last=False)
+        data: bytes = self._shards[row.shard][row.request.image_id]["bytes"].as_py()
+        return data
+
+
+def _decode(row: ImageRow, data: bytes | None) -> RgbImage | ImageError:
+    """Return pixels, or the error as a value: a thread must not lose it."""
+    try:
+        if data is not None:
+            return pixels.decode(data, f"stored image {row.request.image_id.hex()}")
+        path = Path(str(row.request.path))
+        content, sha256 = pixels.read(path)
+        if sha256 != row.sha256:
+            return ImageError(f"{path} changed while it was in use: run the same command again.")
+        return pixels.decode(content, str(path))
+    except ImageError as err:
+        return err

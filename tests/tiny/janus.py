@@ -1,0 +1,118 @@
+"""Janus checkpoints with random weights: the real classes and file layout of deepseek-community/Janus-Pro-1B."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusProcessor,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
+
+BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
+IMAGE, BOI, EOI = "<image_placeholder>", "<begin_of_image>", "<end_of_image>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|User|>: ' if message['role'] == 'user' else '<|Assistant|>: ' }}"
+    "{% for part in message['content'] %}"
+    "{{ part['text'] | trim if part['type'] == 'text' else '<image_placeholder>\n' }}"
+    "{% endfor %}"
+    "{{ '\n\n' if message['role'] == 'user' else '<｜end▁of▁sentence｜>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|>:{% endif %}"
+)
+CORPUS = (
+    "A photo of the face of a nurse, a person",
+    "A photo of the face of a computer programmer, a person",
+    "What is the gender of this person? Possible answers: male, female, unknown. Answer with a single word.",
+)
+TINY = {"hidden": 64, "layers": 2, "heads": 4, "vocabulary": 128, "grid": 4, "text_vocabulary": 400}
+MEDIUM = {"hidden": 768, "layers": 12, "heads": 12, "vocabulary": 16384, "grid": 24, "text_vocabulary": 400}
+"""Sizes of about 100 million parameters, for benchmarks."""
+
+
+def save_tiny_janus(folder: Path, seed: int = 0, **sizes: int) -> Path:
+    """Save a random Janus (sizes as in `TINY`, which they override) and return its folder.
+
+    hidden, layers, heads: the language model. vocabulary: image tokens. grid: an image has grid x grid tokens of 4 x 4
+    pixels. Weights are scaled so that the logits depend on the prompt and compete with the sampling noise.
+    """
+    unknown = set(sizes) - set(TINY)
+    if unknown:
+        raise TypeError(f"unknown sizes {sorted(unknown)}, known: {sorted(TINY)}")
+    size = TINY | sizes
+    tokenizer = _tokenizer(size["text_vocabulary"])
+    net = JanusForConditionalGeneration(_config(size, tokenizer)).eval()
+    _scale(net, seed)
+    # A fresh one: derived from the model's config it would lose `generation_kwargs` when it is read back.
+    net.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        guidance_scale=5, temperature=1.0, generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
+    )  # fmt: skip
+    net.save_pretrained(folder)
+    pixels = 4 * size["grid"]
+    processor = JanusProcessor(
+        JanusImageProcessorPil(size={"height": pixels, "width": pixels}, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+        tokenizer, chat_template=CHAT_TEMPLATE, use_default_system_prompt=True, num_image_tokens=size["grid"] ** 2,
+    )  # fmt: skip
+    processor.save_pretrained(folder)
+    # The published checkpoints call their byte-level tokenizer so, which is a trap for loaders.
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "LlamaTokenizerFast"}, indent=2))
+    return folder
+
+
+def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[BOS, EOS, PAD, IMAGE, BOI, EOI], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    core.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left", add_bos_token=True,
+        extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI},
+    )  # fmt: skip
+
+
+def _config(size: dict[str, int], tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
+    hidden = size["hidden"]
+    text = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 8 // 3, num_hidden_layers=size["layers"],
+        num_attention_heads=size["heads"], num_key_value_heads=size["heads"], max_position_embeddings=2048,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    vision = JanusVisionConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2.0, image_size=4 * size["grid"],
+        patch_size=4, num_image_tokens=size["grid"] ** 2, projection_dim=hidden,
+    )  # fmt: skip
+    # Three resolutions: the decoder doubles twice, to 4 pixels a token.
+    vq = JanusVQVAEConfig(
+        embed_dim=8, num_embeddings=size["vocabulary"], latent_channels=32, base_channels=32,
+        channel_multiplier=[1, 1, 1], num_res_blocks=1, projection_dim=hidden, image_token_embed_dim=hidden,
+    )  # fmt: skip
+    return JanusConfig(
+        text_config=text, vision_config=vision, vq_config=vq, image_token_id=tokenizer.image_token_id,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def _scale(net: JanusForConditionalGeneration, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in net.named_parameters():
+            if weight.ndim > 1:
+                gain = 2.0 if name.endswith("vision_head.weight") else 1.0
+                weight.normal_(0.0, gain * weight[0].numel() ** -0.5, generator=generator)

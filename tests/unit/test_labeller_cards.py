@@ -1,0 +1,90 @@
+"""The labeller cards: every plug-in accepts its part, and the label orders are the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fairbench import registry, yamlfile
+from fairbench.config import LabellerCard
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "models" / "labellers").glob("*.yaml"))
+OURS = [ROOT / "models" / "labellers" / f"{name}.yaml" for name in ("fairface", "fairface-dlib", "shen2024", "clip")]
+GEAR = ROOT / "tests" / "data" / "labellers" / "gear-dlib.yaml"
+
+
+def card(path: Path) -> LabellerCard:
+    return yamlfile.parse(yamlfile.load(path), LabellerCard)
+
+
+def labels(name: str, attribute: str) -> list[str]:
+    return card(ROOT / "models" / "labellers" / f"{name}.yaml").attributes[attribute].labels
+
+
+@pytest.mark.parametrize("path", sorted({*SHIPPED, *OURS, GEAR}), ids=lambda p: p.stem)
+def test_a_card_is_complete_and_every_plugin_accepts_its_part(path: Path) -> None:
+    labeller = card(path)
+    assert labeller.name == path.stem
+    assert labeller.source and labeller.notes and labeller.licence
+    for route in labeller.routes:
+        registry.parse_params(registry.resolve("detectors", route.detector.type), route.detector.params)
+        registry.parse_params(registry.resolve("crops", route.crop.type), route.crop.params)
+    given: list[str] = []
+    for ref in labeller.classifiers:
+        params = registry.parse_params(registry.resolve("classifiers", ref.type), ref.params)
+        given += [*getattr(params, "heads", getattr(params, "prompts", {}))]
+    assert sorted(given) == sorted(name for name, spec in labeller.attributes.items() if spec.source is None)
+
+
+def test_gender_orders_of_fairface_and_shen_are_not_mixed_up() -> None:
+    # FairFace: Male = 0; Shen et al.: female = 0. Mixed up in silence by more than one published script.
+    assert labels("fairface", "gender") == labels("fairface-dlib", "gender") == ["male", "female"]
+    assert labels("shen2024", "gender") == ["female", "male"]
+
+
+def test_race_orders() -> None:
+    race7 = ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"]
+    assert labels("fairface", "race7") == labels("fairface-dlib", "race7") == race7
+    # Shen's order. FairFace's own four-class model has Asian before Indian, and is not used.
+    for name in ("shen2024", "fairface", "fairface-dlib", "clip"):
+        assert labels(name, "race4") == ["WMELH", "Black", "Indian", "Asian"]
+
+
+def test_age_orders() -> None:
+    bins = ["0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+"]
+    assert labels("fairface", "age") == labels("fairface-dlib", "age") == bins
+    assert labels("shen2024", "age") == ["young", "old"]
+
+
+@pytest.mark.parametrize("name", ["fairface", "fairface-dlib"])
+def test_the_documented_maps(name: str) -> None:
+    attributes = card(ROOT / "models" / "labellers" / f"{name}.yaml").attributes
+    race4, age3 = attributes["race4"], attributes["age3"]
+    assert (race4.source, age3.source) == ("race7", "age")
+    assert race4.map == {
+        "White": "WMELH", "Middle Eastern": "WMELH", "Latino_Hispanic": "WMELH", "Black": "Black", "Indian": "Indian",
+        "East Asian": "Asian", "Southeast Asian": "Asian",
+    }  # fmt: skip
+    assert [age3.map[b] for b in attributes["age"].labels] == (
+        ["young_0_39"] * 5 + ["middle_40_59"] * 2 + ["old_60_plus"] * 2
+    )
+
+
+def test_both_fairface_cards_declare_one_classifier() -> None:
+    first, second = card(OURS[0]), card(OURS[1])
+    assert first.classifiers == second.classifiers and first.attributes == second.attributes
+
+
+def test_shens_input_and_fallback() -> None:
+    labeller = card(OURS[2])
+    assert [(r.detector.type, r.crop.params["expand"]) for r in labeller.routes] == [
+        ("insightface", 0.5),
+        ("dlib", 1.1),
+    ]
+    for ref in labeller.classifiers:
+        params = registry.parse_params(registry.resolve("classifiers", "torchvision"), ref.params)
+        assert (params.input.range, params.input.mean, params.input.std) == ((-1, 1), None, None)
+        assert params.weights.sha256 is None
+    assert len({ref.params["weights"]["file"] for ref in labeller.classifiers}) == 3
