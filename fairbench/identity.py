@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from fairbench import weights
 from fairbench.config import FileWeights, HubModel
+from fairbench.openclip import OpenClipParams
 
 
 def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
@@ -22,6 +23,9 @@ def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
         if isinstance(extra, dict) and extra.get("transport"):
             continue
         found[name] = _plain(getattr(params, name), base_dir)
+    if isinstance(params, OpenClipParams) and params.folder is not None:
+        found["folder"] = weights.model_identity(params.folder, base_dir)
+        found = {k: v for k, v in found.items() if k not in {"path", "repo", "revision"}}
     return found
 
 

@@ -214,7 +214,9 @@ def _check_format(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise WeightsError(f"{folder} has no readable config.json: name a Janus folder in transformers format.") from err
+        raise WeightsError(
+            f"{folder} has no readable config.json: name a Janus folder in transformers format."
+        ) from err
     kind = config.get("model_type")
     if kind == "multi_modality":
         raise WeightsError(
@@ -224,17 +226,21 @@ def _check_format(folder: Path) -> None:
     if kind != "janus":
         raise WeightsError(f"{folder}/config.json has model_type {kind!r}, not 'janus': name a Janus checkpoint.")
     if not any(folder.glob("*.safetensors")):
-        raise WeightsError(f"{folder} holds no *.safetensors file, the only format that is loaded: convert the weights.")
+        raise WeightsError(
+            f"{folder} holds no *.safetensors file, the only format that is loaded: convert the weights."
+        )
 
 
 def _check_parts(folder: Path, model: JanusModel, missing: set[str]) -> None:
     """Refuse what would run and give noise: transformers fills absent weights with random numbers and only warns."""
     if missing:
-        raise WeightsError(f"{folder} lacks {len(missing)} weights, such as {min(missing)}: fetch the checkpoint again.")
+        raise WeightsError(
+            f"{folder} lacks {len(missing)} weights, such as {min(missing)}: fetch the checkpoint again."
+        )
     if model.bos is None or model.pad is None:
         raise WeightsError(f"The tokenizer in {folder} lacks a BOS or a padding token: mend tokenizer_config.json.")
-    if model.tokens_per_image != model.net.config.vq_config.num_patches ** 2:
+    if model.tokens_per_image != model.net.config.vq_config.num_patches**2:
         raise WeightsError(
             f"{folder}/config.json: vision_config.num_image_tokens is {model.tokens_per_image}, but "
-            f"(image_size / patch_size)^2 is {model.net.config.vq_config.num_patches ** 2}: make them equal."
+            f"(image_size / patch_size)^2 is {model.net.config.vq_config.num_patches**2}: make them equal."
         )

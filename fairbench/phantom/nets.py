@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHIP = 48
 """Side of the classifier's input, in pixels."""
-_WIDTHS = (16, 24, 32, 48)
+_WIDTHS = (12, 16, 24, 32)
 
 
 def _trunk(side: int, outputs: int) -> nn.Sequential:
@@ -77,7 +77,7 @@ def to_onnx(net: nn.Module, side: int, name: str, outputs: Sequence[str]) -> byt
         # The exporter without these warnings needs two packages more, for a network of a dozen plain layers.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            net.eval(), (torch.zeros(1, 3, side, side),), file, dynamo=False, opset_version=17,
+            net.eval().to(memory_format=torch.contiguous_format), (torch.zeros(1, 3, side, side),), file, dynamo=False, opset_version=17,
             input_names=[name], output_names=list(outputs), dynamic_axes={n: {0: "n"} for n in (name, *outputs)},
         )  # fmt: skip
     return file.getvalue()

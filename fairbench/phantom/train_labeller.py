@@ -7,7 +7,6 @@ how they do on fresh renders. The same seed, torch release and thread count give
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,14 +18,15 @@ from PIL import Image
 from fairbench import atomic
 from fairbench.crops.box import BoxCrop, BoxParams
 from fairbench.detectors.phantom import SIDE
-from fairbench.phantom import corpus, nets
+from fairbench.phantom import corpus, measure, nets
 from fairbench.types import BuildContext, Face, RgbImage
+from fairbench.weights import sha256
 
 if TYPE_CHECKING:
     import torch
 
 DETECTOR_FILE, CLASSIFIER_FILE = "phantom_detector.onnx", "phantom_classifier.onnx"
-_IMAGES, _EPOCHS, _BATCH, _RATE = 24_000, 12, 128, 2e-3
+_IMAGES, _EPOCHS, _BATCH, _RATE = 20_000, 10, 64, 2e-3
 _BOX_JITTER = 0.025
 """Standard deviation of each edge in the classifier's training, as a share of the image's side."""
 
@@ -76,6 +76,7 @@ def fit(net: torch.nn.Module, loss: Loss, tensors: Sequence[torch.Tensor], seed:
     """Train in place with Adam, at a rate that falls to zero along a cosine."""
     import torch
 
+    net.to(memory_format=torch.channels_last)  # the layout of the pixels; twice as fast on a CPU
     shuffle = torch.Generator().manual_seed(seed)
     steps = _EPOCHS * -(-len(tensors[0]) // _BATCH)
     optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE)
@@ -113,10 +114,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     start = time.perf_counter()
-    for name, data in train(args.seed).items():
-        atomic.write_bytes(args.out / name, data)
-        print(f"{args.out / name}  {len(data) / 1024:.0f} KiB  sha256 {hashlib.sha256(data).hexdigest()}")  # noqa: T201
+    files = train(args.seed)
     print(f"trained in {time.perf_counter() - start:.0f} s")  # noqa: T201
+    for name, data in files.items():
+        atomic.write_bytes(args.out / name, data)
+        print(f"{args.out / name}: {len(data)} bytes, sha256 {sha256(args.out / name)}")  # noqa: T201
+    detector, classifier = measure.load(args.out / DETECTOR_FILE, args.out / CLASSIFIER_FILE)
+    for degrade in (corpus.clean, corpus.blurred, corpus.degraded):
+        figures = measure.measure(detector, classifier, corpus.make(4000, np.random.default_rng(args.seed + 1), degrade))
+        print(f"{degrade.__name__:>9}: " + ", ".join(f"{k} {v:.2%}" for k, v in figures.items()))  # noqa: T201
 
 
 if __name__ == "__main__":

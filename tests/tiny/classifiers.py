@@ -55,16 +55,21 @@ def save_linear_onnx(
 def random_model(architecture: str, outputs: int, seed: int = 0) -> torch.nn.Module:
     """Return a torchvision model in evaluation mode with random weights whose answers differ from image to image.
 
-    Freshly made, its batch norms have the statistics of nothing, and the signal dies out on its way to the end.
+    Freshly made, its batch norms have the statistics of nothing, and the signal dies out on its way to the end: so
+    the norms take theirs from a batch of noise, and the last layer is brought to logits around 0 that spread by 1.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = torchvision.models.get_model(architecture, weights=None, num_classes=outputs)
-        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0  # take the statistics of this one batch
-        model.train()(torch.randn(16, 3, 64, 64))
-    return model.eval()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        noise = torch.randn(8, 3, 64, 64)
+        model.train()(noise)
+        last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
+        last.weight /= model.eval()(noise).std(dim=0).mean()
+        last.bias -= model(noise).mean(dim=0)
+    return model
 
 
 class _Split(torch.nn.Module):

@@ -280,12 +280,12 @@ def test_torchvision_gives_what_the_model_gives(mobilenet: tuple[torch.nn.Module
         images = [resize(torch.from_numpy(c).permute(2, 0, 1) / 255 * 2 - 1) for c in chips]
         want = torch.softmax(model(torch.stack(images)), 1).numpy()
     assert np.ptp(want, axis=0).max() > 0.01, "an oracle that tells images apart"
-    np.testing.assert_allclose(shen(path, batch_size=2).classify(chips)["race4"], want, atol=1e-5)
+    np.testing.assert_allclose(shen(path, batch_size=2).classify(chips)["race4"], want, atol=1e-4)
 
     wrapped = tmp_path / "wrapped.safetensors"
     save_file({f"module.{name}": value for name, value in model.state_dict().items()}, wrapped)
     got = shen(wrapped, rename={"module.": ""})
-    np.testing.assert_allclose(got.classify(chips)["race4"], want, atol=1e-5)
+    np.testing.assert_allclose(got.classify(chips)["race4"], want, atol=1e-4)
     assert got.classify([])["race4"].shape == (0, 4)
 
 
@@ -379,7 +379,7 @@ def test_fairface_gives_the_same_through_onnx_and_torchvision(tmp_path: Path) ->
     assert list(first) == list(second) == list(declared.labels)
     for name in declared.labels:
         assert first[name].shape == (3, declared.size(name))
-        np.testing.assert_allclose(first[name], second[name], atol=1e-5)
+        np.testing.assert_allclose(first[name], second[name], atol=1e-4)
         assert np.ptp(first[name], axis=0).max() > 0.01, "a model that tells images apart"
     assert {len(load_file(plain)["fc.weight"])} == {18}
 

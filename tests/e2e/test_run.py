@@ -1,0 +1,285 @@
+"""A whole run through the command line: resuming, damage, extension, shards, and what may not change a number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Result
+
+Cli = Callable[..., Result]
+BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "--no-sheets")
+
+
+def run(cli: Cli, store: str, out: str, *more: str, count: int = 8) -> dict[str, Any]:
+    found = cli(*BASE, "-n", str(count), "--store", store, "--out", out, "--json", *more)
+    assert found.code == 0, found.err
+    return {**json.loads(Path(out, "run.json").read_text()), "values": json.loads(found.out)["metrics"]}
+
+
+def metrics(out: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(Path(out, "metrics.parquet")).to_pylist()
+    return rows
+
+
+def numbers(out: str) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k != "run_id"} for row in metrics(out)]
+
+
+def test_a_run_folder_holds_everything(cli: Cli) -> None:
+    found = cli(*BASE[:-1], "-n", "12", "--out", "out", "--leaderboard", "board.csv")
+    assert found.code == 0, found.err
+    assert "gender x race4" in found.out
+    assert "never anyone's identity" in found.out.replace("\n", " ")
+    names = {p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file()}
+    assert names == {
+        "run.json", "metrics.parquet", "metrics.csv", "prompts.csv", "sheets/0000-senator.png",
+        "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png",
+    }  # fmt: skip
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["statuses"]["images"] == {"ok": 36}
+    assert record["environment"]["packages"]["torch"]
+    assert len(Path("board.csv").read_text().splitlines()) == 2
+
+
+def test_the_planted_bias_is_found(cli: Cli) -> None:
+    """The renderer draws from a known table: what is measured must be that table, within sampling error."""
+    from fairbench.metrics.rd import rd
+    from fairbench.phantom import planted
+
+    run(cli, "store", "out", count=150)
+    measured = {
+        r["scope_value"]: r["value"] for r in metrics("out") if r["metric"] == "rd" and r["attribute"] == "gender"
+    }
+    for subject in ("senator", "violinist", "legal secretary"):
+        truth = float(rd(planted.table()[subject].sum(axis=1)))
+        assert measured[f"A photo of the face of a {subject}, a person"] == pytest.approx(truth, abs=0.2)
+
+
+def test_a_rerun_makes_nothing_and_changes_nothing(cli: Cli) -> None:
+    first = run(cli, "store", "a")
+    again = run(cli, "store", "b")
+    assert first["run_id"] == again["run_id"]
+    assert again["made_in_this_process"] == {"images": 0, "labels": 0}
+    assert metrics("a") == metrics("b")
+
+
+def test_extension_makes_only_what_is_new(cli: Cli) -> None:
+    run(cli, "store", "four", count=4)
+    more = run(cli, "store", "eight", count=8)
+    assert more["made_in_this_process"] == {"images": 12, "labels": 12}
+    whole = cli("run", "--model", "phantom-exact", "--task", "occupations", "-n", "8", "--limit-prompts", "5",
+                "--store", "store", "--no-sheets", "--out", "five", "--json")  # fmt: skip
+    assert whole.code == 0, whole.err
+    # Of the first five test occupations, senator and violinist are in the mini task as well.
+    assert json.loads(Path("five/run.json").read_text())["made_in_this_process"]["images"] == 3 * 8
+    run(cli, "other", "fresh", count=8)
+    assert metrics("fresh") == metrics("eight")
+
+
+def test_the_batch_size_changes_nothing(cli: Cli) -> None:
+    run(cli, "one", "a", "--batch-size", "1")
+    run(cli, "many", "b", "--batch-size", "7")
+    assert metrics("a") == metrics("b")
+    hashes = []
+    for store in ("one", "many"):
+        shards = Path(store).glob("images/*/part-*.parquet")
+        rows = [r for p in shards for r in pq.read_table(p, columns=["image_id", "sha256"]).to_pylist()]
+        hashes.append(sorted((r["image_id"], r["sha256"]) for r in rows))
+    assert hashes[0] == hashes[1]
+
+
+def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path) -> None:
+    from fairbench.catalog import find
+
+    run(cli, "store", "a")
+    card = find("labellers")["phantom"]
+    text = (
+        card.read_text()
+        .replace("name: phantom", "name: strict")
+        .replace("select: largest", "select: largest, min_prob: 0.6")
+    )
+    text = text.replace("path: weights/", f"path: {card.parent}/weights/")
+    (tmp_path / "strict.yaml").write_text(text)
+    other = run(cli, "store", "b", "--labeller", "strict.yaml")
+    assert other["made_in_this_process"]["images"] == 0
+
+
+def test_the_seed_changes_the_images_and_the_run(cli: Cli) -> None:
+    first = run(cli, "store", "a")
+    other = run(cli, "store", "b", "--seed", "1")
+    assert first["run_id"] != other["run_id"]
+    assert other["made_in_this_process"]["images"] == 24
+
+
+def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli) -> None:
+    for i in (0, 1):
+        found = cli(*BASE, "-n", "8", "--store", "halves", "--batch-size", "5", "--shard", f"{i}/2")
+        assert found.code == 0, found.err
+        assert "run the plain command" in found.err
+    joined = run(cli, "halves", "joined", "--batch-size", "5")
+    assert joined["made_in_this_process"] == {"images": 0, "labels": 0}
+    run(cli, "whole", "single")
+    assert metrics("joined") == metrics("single")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 3, 5, 8])
+def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int) -> None:
+    """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again."""
+    code = f"""
+import os, signal
+from fairbench import atomic
+write, done = atomic.write_bytes, []
+def count(path, data):
+    write(path, data)
+    done.append(path)
+    if len(done) == {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+atomic.write_bytes = count
+from fairbench.cli.app import main
+main()
+"""
+    args = [*BASE, "-n", "8", "--store", "store", "--out", "killed", "--batch-size", "6", "--json"]
+    died = subprocess.run([sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True)
+    assert died.returncode == -signal.SIGKILL
+    assert not Path("killed/run.json").exists()
+    resumed = run(cli, "store", "killed", "--batch-size", "6")
+    assert resumed["made_in_this_process"]["images"] == 24 - 6 * min(4, max(0, after - 1))
+    straight = run(cli, "other", "straight", "--batch-size", "6")
+    assert resumed["run_id"] == straight["run_id"]
+    assert metrics("killed") == metrics("straight")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(cli: Cli, tmp_path: Path) -> None:
+    args = [
+        sys.executable,
+        "-m",
+        "fairbench",
+        *BASE,
+        "-n",
+        "40",
+        "--store",
+        "store",
+        "--out",
+        "out",
+        "--batch-size",
+        "2",
+    ]
+    for wait in (1.6, 2.2, 2.8):
+        process = subprocess.Popen(
+            args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
+        )
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+    run(cli, "store", "out", "--batch-size", "2", count=40)
+    run(cli, "other", "straight", count=40)
+    assert metrics("out") == metrics("straight")
+    assert not list(Path("store").rglob("*.tmp")) or all(p.name.startswith(".") for p in Path("store").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("stage", ["images", "faces", "labels"])
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_damage_is_named_and_mended(cli: Cli, stage: str, how: str) -> None:
+    run(cli, "store", "before")
+    (path,) = Path("store", stage).glob("*/part-*.parquet")
+    data = bytearray(path.read_bytes())
+    if how == "flipped":
+        data[len(data) // 2] ^= 4
+    path.write_bytes(data[: len(data) - 100] if how == "truncated" else data)
+    found = cli(*BASE, "-n", "8", "--store", "store", "--out", "after")
+    assert found.code == 0, found.err
+    assert path.name in found.err.replace("\n", "").replace(" ", "")
+    assert metrics("before") == metrics("after")
+    assert list(Path("store", "damaged").iterdir())
+
+
+def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
+    found = cli(*BASE, "-n", "8", "--store", "store", "--dry-run")
+    assert found.code == 0
+    assert "24 images; 0 in the store, 24 to make" in found.out
+    assert not Path("store").exists()
+    run(cli, "store", "out", count=4)
+    found = cli(*BASE, "-n", "8", "--store", "store", "--dry-run", "--json")
+    assert json.loads(found.out)["images_to_make"] == 12
+    assert json.loads(found.out)["disk_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--task", "ocupations"), "did you mean 'occupations"),
+        (("--labeller", "phantm"), "did you mean 'phantom'"),
+        (("--method", "nothing"), "There is no method 'nothing'"),
+        (("--scorers", "clip"), "There is no scorer 'clip'"),
+        (("--device", "tpu"), "name auto, cpu, cuda"),
+        (("--device", "cuda"), "torch finds no such device"),
+        (("--dtype", "int8"), "name float32, bfloat16 or float16"),
+        (("--shard", "2/2"), "write i/N"),
+        (("--shard", "x"), "write i/N"),
+        (("-n", "0"), "0 is not in the range"),
+        (("--leaderboard", "wrong.csv"), "the columns are not those of a leaderboard"),
+        (("--out", "foreign"), "holds the results of another run"),
+        (("--store", "newer"), "written by a newer fairbench"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(cli: Cli, args: tuple[str, ...], words: str) -> None:
+    Path("wrong.csv").write_text("a,b\n1,2\n")
+    Path("foreign").mkdir()
+    Path("foreign/run.json").write_text('{"run_id": "someone"}')
+    Path("newer").mkdir()
+    Path("newer/fairbench-store.json").write_text('{"layout": 99}')
+    found = cli(*BASE, "-n", "2", *args)
+    assert found.code == 2
+    assert words in found.err.replace("\n", " ")
+    assert "Traceback" not in found.err
+
+
+def test_a_store_that_cannot_be_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    for number, words in ((errno.EROFS, "read-only file system"), (errno.ENOSPC, "no space is left")):
+
+        def fail(fd: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            found = cli(*BASE, "-n", "2", "--store", f"store{number}")
+        assert found.code == 2
+        assert words in found.err.replace("\n", " ")
+        assert "Traceback" not in found.err
+
+
+def test_scorers_without_weights_are_null_with_a_reason(cli: Cli) -> None:
+    found = run(cli, "store", "out", "--scorers", "clip-score,inception-score")
+    by_name = {m["metric"]: m for m in found["values"]}
+    for name in ("clip_score", "inception_score"):
+        assert by_name[name]["value"] is None
+        assert by_name[name]["reason"]
+
+
+def test_a_scorer_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    from tests.tiny.openclip import save_tiny_openclip
+
+    save_tiny_openclip(tmp_path / "clip")
+    (tmp_path / "tiny.yaml").write_text("type: clip-score\npath: clip\n")
+    found = run(cli, "store", "out", "--scorers", "tiny.yaml", count=2)
+    (value,) = [m for m in found["values"] if m["metric"] == "clip_score"]
+    assert value["value"] is not None
+    assert value["n_faces"] == 6
+    assert found["scorers"]["clip-score"]["backbone"]
+    (tmp_path / "tiny.yaml").write_text("type: clip-score\npat: clip\n")
+    assert "field pat" in cli(*BASE, "--scorers", "tiny.yaml").err

@@ -1,0 +1,197 @@
+"""Cards, the catalog and the linter: what is wrong is named with file, field and line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fairbench import catalog, lint, registry, yamlfile
+from fairbench.config import ModelCard
+from fairbench.errors import CardError, FairbenchError
+from fairbench.stages import prompts
+from tests.conftest import ROOT, Result
+
+MODEL = "name: mine\ntitle: Mine\nadapter: phantom-exact\nlabeller: phantom\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def task(folder: Path, subjects: str, extra: str = "") -> Path:
+    write(folder / "subjects.csv", subjects)
+    return write(
+        folder / "task.yaml",
+        f"name: {folder.name}\nversion: 1\ntitle: T\ntemplates:\n  - {{id: a, text: 'a {{subject}}'}}\n"
+        f"subjects: subjects.csv\nsource: s\nlicence: l\n{extra}",
+    )
+
+
+@pytest.mark.parametrize("kind", ["tasks", "models", "labellers"])
+def test_every_shipped_card_is_clean(kind: str) -> None:
+    found = catalog.find(kind)  # type: ignore[arg-type]
+    assert found
+    assert [str(p) for path in found.values() for p in lint.problems(path)] == []
+
+
+def test_prompts_are_exact() -> None:
+    texts = [p.text for p in prompts.expand(catalog.load_task("occupations").card)]
+    assert len(texts) == 50
+    assert texts[0] == "A photo of the face of a senator, a person"
+    assert "A photo of the face of a accountants and auditor, a person" in texts
+
+
+def test_no_subject_is_dropped() -> None:
+    """peers.md defect 10: a prompt list cut to one occupation, or to the first 35."""
+    train = prompts.subjects(catalog.find("tasks")["occupations-train"].parent / "subjects.csv")
+    places = sorted(int(i) for row in train for i in row["index"].split())
+    assert len(train) == 963
+    assert len(places) == 996
+    assert {row["doubtful"] for row in train if int(row["support"]) <= 4} == {"yes"}
+    assert {row["doubtful"] for row in train if int(row["support"]) > 4} == {"no"}
+
+
+def test_mini_is_part_of_the_whole_so_that_images_are_shared() -> None:
+    mini = {p.prompt_id for p in prompts.expand(catalog.load_task("occupations-mini").card)}
+    assert len(mini) == 8
+    assert mini < {p.prompt_id for p in prompts.expand(catalog.load_task("occupations").card)}
+
+
+def test_a_brace_in_a_subject_stays(tmp_path: Path) -> None:
+    card = catalog.load_task(str(task(tmp_path / "t", "subject\n{x} of {subject}\n"))).card
+    assert prompts.expand(card)[0].text == "a {x} of {subject}"
+
+
+def test_duplicate_subjects_are_named_with_both_lines(tmp_path: Path) -> None:
+    card = catalog.load_task(str(task(tmp_path / "t", "subject\nnurse\njudge\nnurse\n"))).card
+    with pytest.raises(CardError, match=r"subjects\.csv, line 4, field subject: 'nurse' stands in line 2 already"):
+        prompts.expand(card)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("subject\n", "holds no subjects"),
+        ("name\nnurse\n", "line 1: the column 'subject' is missing"),
+        ('subject\n""\n', "line 2, field subject: it is empty"),
+        ("subject\nnurse,extra\n", "line 2: the row has another number of fields"),
+    ],
+)
+def test_bad_subject_files(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(CardError, match=words):
+        prompts.subjects(write(tmp_path / "subjects.csv", text))
+
+
+def test_lint_finds_every_problem_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.yaml", MODEL + "block_size: 0\ncolour: red\nsampling:\n  image_size: 64\n  speed: 3\n")
+    assert [(p.line, p.field) for p in lint.problems(path)] == [(5, "block_size"), (6, "colour")]
+    path.write_text(MODEL + "sampling:\n  image_size: 64\n  speed: 3\n")
+    ((problem),) = lint.problems(path)
+    assert (problem.line, problem.field) == (7, "sampling.speed")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\nname: b\n", "field name: stands twice"),
+        ("- a\n", "a card is a list of"),
+        ("name: [a\n", "line 2 is not valid YAML"),
+        ("", "a card is a list of"),
+        ("a: &x [*x]\n", "50 levels"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_broken_yaml(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(CardError, match=words):
+        yamlfile.parse(yamlfile.load(write(tmp_path / "c.yaml", text)), ModelCard)
+
+
+def test_unknown_names_suggest_the_nearest(cli: Callable[..., Result]) -> None:
+    found = cli("run", "--model", "jnus")
+    assert found.code == 2
+    assert "did you mean 'janus'?" in found.err
+    assert "Traceback" not in found.err
+    with pytest.raises(FairbenchError, match="did you mean 'insightface'"):
+        registry.resolve("detectors", "insighface")
+
+
+def test_a_wrong_field_is_named_with_file_and_line(cli: Callable[..., Result], tmp_path: Path) -> None:
+    path = write(tmp_path / "m.yaml", MODEL + "guidance: 5\n")
+    found = cli("run", "--model", path)
+    assert found.code == 2
+    assert f"{path}, line 5, field guidance: there is no such field" in found.err
+
+
+def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:
+    bad = write(tmp_path / "cards" / "m.yaml", MODEL + "guidance: 5\n")
+    found = cli("check", tmp_path / "cards")
+    assert found.code == 2
+    assert str(bad) in found.out
+    assert cli("check", ROOT / "models", ROOT / "tasks").code == 0
+    assert cli("check", tmp_path / "nowhere").code == 2
+
+
+def test_extends_takes_what_is_not_given_and_refuses_circles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRBENCH_PATH", str(tmp_path))
+    task(tmp_path / "tasks" / "base", "subject\nnurse\n")
+    write(tmp_path / "tasks" / "child" / "task.yaml", "name: child\nextends: base\ntitle: C\n")
+    child = catalog.load_task("child").card
+    assert (child.name, child.version, child.title) == ("child", 1, "C")
+    assert [p.text for p in prompts.expand(child)] == ["a nurse"]
+    write(tmp_path / "tasks" / "loop" / "task.yaml", "name: loop\nextends: loop\n")
+    with pytest.raises(CardError, match="no circles"):
+        catalog.load_task("loop")
+
+
+def test_two_cards_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRBENCH_PATH", str(tmp_path))
+    write(tmp_path / "models" / "janus.yaml", MODEL)
+    with pytest.raises(CardError, match="Two models are called 'janus'"):
+        catalog.find("models")
+
+
+def test_references_must_be_distributions(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", "subject,female,male\nnurse,0.9,0.1\njudge,0.5,0.6\n")
+    with pytest.raises(CardError, match=r"line 3: the shares of 'judge'"):
+        catalog.reference_file(str(path), ("female", "male"))
+
+
+def test_labour_references_are_the_published_ones() -> None:
+    card = catalog.load_task("occupations-labour").card
+    found = catalog.reference_file(card.references["gender"], ("female", "male"))
+    assert len(found) == 32
+    assert found["nurse"] == pytest.approx((0.891, 0.109))
+
+
+@pytest.mark.slow
+def test_cards_are_found_in_an_installed_wheel_beside_somebody_elses_models_package(tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", dist, ROOT], check=True, capture_output=True
+    )
+    (wheel,) = dist.glob("*.whl")
+    venv.create(tmp_path / "env", system_site_packages=True, with_pip=False)
+    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel], check=True)
+    write(site / "models" / "__init__.py", "")
+    write(site / "models" / "theirs.yaml", MODEL)
+    (site / "parent.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")  # the packages fairbench needs
+    code = "from fairbench import catalog as c; print(c.__file__); print(*c.find('models')); print(*c.find('tasks'))"
+    found = subprocess.run(
+        [tmp_path / "env" / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert found[0].startswith(str(site))
+    assert "janus" in found[1].split()
+    assert "theirs" not in found[1]
+    assert "occupations" in found[2].split()
+
+
+def test_an_editable_install_or_a_checkout_uses_the_folders_beside_the_package() -> None:
+    assert catalog.roots() == [ROOT]

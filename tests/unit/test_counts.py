@@ -1,0 +1,248 @@
+"""Counting and the metrics stage, on tables written by hand: every count is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fairbench import keys, schemas
+from fairbench.catalog import Loaded
+from fairbench.config import LabellerCard
+from fairbench.labeller import Labeller
+from fairbench.stages import metrics
+from fairbench.stages.counts import Counts, count
+from fairbench.stages.reading import ImageRow
+from fairbench.store import Store
+from fairbench.types import ImageRequest, Prompt
+
+RACE7 = ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"]
+TO4 = dict(zip(RACE7, ["WMELH", "Black", "WMELH", "Asian", "Asian", "Indian", "WMELH"], strict=True))
+
+
+def labeller(**policy: Any) -> Labeller:
+    card = LabellerCard.model_validate(
+        {
+            "name": "hand",
+            "title": "written by hand",
+            "routes": [{"detector": {"type": "dlib", "model": "hog"}, "crop": {"type": "box"}}],
+            "classifiers": [{"type": "onnx", "weights": {"path": "x.onnx"}, "input": {"size": [4, 4], "layout": "nchw", "resize": "torch-bilinear"},
+                             "heads": {"gender": {"output": "g"}, "race7": {"output": "r"}}}],
+            "attributes": {
+                "gender": {"labels": ["Male", "Female"]},
+                "race7": {"labels": RACE7},
+                "race4": {"labels": ["WMELH", "Black", "Indian", "Asian"], "from": "race7", "map": TO4},
+            },
+            "crosses": [["gender", "race4"], ["race4", "gender"]],
+            "face_policy": policy,
+        }
+    )  # fmt: skip
+    return Labeller(Loaded(card, None))
+
+
+PROMPTS = [
+    Prompt(keys.prompt_id(t), keys.prompt_id(t), "task", 1, "face", t, s)
+    for t, s in (("a nurse", "nurse"), ("a judge", "judge"))
+]
+Spec = Sequence[tuple[int, str, str]]
+
+
+class Tables:
+    """Writes images' faces and labels into a store."""
+
+    def __init__(self, store: Store, made: Labeller) -> None:
+        self.store, self.labeller, self.rows, self._number = store, made, list[ImageRow](), itertools.count()
+
+    def image(
+        self, prompt: int, faces: Spec = (), status: str = "ok", areas: Sequence[float] = (), prob: float = 0.9
+    ) -> None:
+        """Add an image with faces of (gender code, race7 label, status of the labels)."""
+        n = next(self._number)
+        pid = PROMPTS[prompt].prompt_id
+        request = ImageRequest(keys.digest("image", n), pid, pid, "x", n, n)
+        self.rows.append(ImageRow(request, status, None, None, Path("-")))
+        blank = dict.fromkeys(schemas.schema("faces").names)
+        if not faces:
+            kind = "no_face" if status == "ok" else "no_image"
+            self._write("faces", [{**blank, "image_id": request.image_id, "status": kind}])
+            return
+        found, labels = [], []
+        for i, (gender, race, _) in enumerate(faces):
+            area = areas[i] if areas else 0.1
+            face = keys.face_id("f", request.image_id, i)
+            found.append({**blank, "image_id": request.image_id, "status": "ok", "face_id": face, "face_index": i,
+                          "area_frac": area, "is_primary": i == 0, "is_central": i == len(faces) - 1})  # fmt: skip
+            for attribute, label in (("gender", ["Male", "Female"][gender]), ("race7", race)):
+                k = self.labeller.base.labels[attribute].index(label)
+                probs = np.full(
+                    self.labeller.base.size(attribute), (1 - prob) / (self.labeller.base.size(attribute) - 1)
+                )
+                probs[k] = prob
+                labels.append((face, request.image_id, pid, attribute, "ok", label, prob, probs.tolist()))
+            four = self.labeller.derivation("race4")[RACE7.index(race)]
+            labels.append((face, request.image_id, pid, "race4", "ok", TO4[race], prob, four.astype(float).tolist()))
+        self._write("faces", found)
+        names = ("face_id", "image_id", "neutral_id", "attribute", "status", "label", "prob", "probs")
+        self._write("labels", [dict(zip(names, row, strict=True)) for row in labels])
+
+    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
+        columns = {n: [r[n] for r in rows] for n in schemas.schema(table).names}
+        self.store.write(table, table[0], schemas.build(table, columns))
+
+    def count(self) -> Counts:
+        return count(self.store, self.labeller, "f", "l", self.rows, [p.neutral_id for p in PROMPTS])
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    return Tables(Store(tmp_path), labeller())
+
+
+def values(tables: Tables, references: metrics.References | None = None) -> dict[tuple[str, str], metrics.Series]:
+    return {(s.metric, s.attribute): s for s in metrics.evaluate(tables.count(), PROMPTS, references or {})}
+
+
+def test_margins_and_crosses_are_sums_of_the_joint_cells(tables: Tables) -> None:
+    for gender, race in [(0, "White"), (0, "Middle Eastern"), (1, "Black"), (1, "East Asian")]:
+        tables.image(0, [(gender, race, "")])
+    tables.image(1, [(1, "Indian", "")])
+    counts = tables.count()
+    assert counts.of(["gender"]).tolist() == [[2, 2], [0, 1]]
+    assert counts.of(["race7"]).tolist() == [[1, 1, 0, 1, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0]]
+    assert counts.of(["race4"]).tolist() == [[2, 1, 0, 1], [0, 0, 1, 0]]
+    assert counts.of(["gender", "race4"])[0].tolist() == [2, 0, 0, 0, 0, 1, 0, 1]
+    assert counts.of(["race4", "gender"])[0].tolist() == [2, 0, 0, 1, 0, 0, 0, 1]
+    with pytest.raises(ValueError, match="come from one source"):
+        counts.of(["race4", "race7"])
+
+
+def test_absent_classes_count_as_zero(tables: Tables) -> None:
+    """peers.md defect 2: K taken from the classes that occurred, so that one class seen looks perfectly fair."""
+    for _ in range(5):
+        tables.image(0, [(0, "White", "")])
+        tables.image(1, [(0, "White", "")])
+    found = values(tables)
+    assert found["kl-uniform", "gender"].values.tolist() == pytest.approx([np.log(2)] * 2)
+    assert found["rd", "race4"].values.tolist() == pytest.approx([0.5, 0.5])
+    assert found["entropy", "race7"].values.tolist() == [0.0, 0.0]
+
+
+def test_no_faces_is_null_with_a_reason(tables: Tables) -> None:
+    """peers.md defects 1 and 3: missing metrics filled with 0, empty input scored as fair."""
+    tables.image(0, [(0, "White", "")])
+    tables.image(1)
+    tables.image(1, status="failed")
+    found = values(tables)
+    rd = found["rd", "gender"]
+    assert rd.values[0] == 1.0
+    assert np.isnan(rd.values[1])
+    assert rd.reasons == [None, "no faces"]
+    assert metrics._task_value(rd) == (1.0, "mean over 1 of 2 prompts (1 without: no faces)")
+    assert found["no-face-rate", "faces"].values.tolist() == [0.0, 1.0]
+
+
+def test_an_image_without_a_face_is_not_in_the_frequencies(tables: Tables) -> None:
+    """peers.md defects 3 and 7: undetected images kept in the denominator, or a blank chip classified."""
+    for _ in range(2):
+        tables.image(0, [(0, "White", "")])
+        tables.image(0)
+        tables.image(1, [(1, "White", "")])
+    found = values(tables)
+    assert found["majority-share", "gender"].values[0] == 1.0
+    assert found["majority-share", "gender"].faces.tolist() == [2, 2]
+    assert found["no-face-rate", "faces"].values.tolist() == [0.5, 0.0]
+
+
+def test_signed_metrics_follow_the_labels_not_the_order(tables: Tables) -> None:
+    """peers.md defect 8: gender orders of two classifiers mixed up. Here Male is 0; in shen2024 female is."""
+    for gender in (0, 0, 0, 1):
+        tables.image(0, [(gender, "White", "")])
+        tables.image(1, [(1 - gender, "White", "")])
+    assert values(tables)["mmdt-gap", "gender"].values.tolist() == [0.5, -0.5]
+    flipped = tables.labeller.card.attributes["gender"].labels[::-1]
+    assert metrics._order(_with_gender(flipped), ("gender",), ("male", "female")) == [1, 0]
+    assert metrics._order(tables.labeller, ("race4",), ("male", "female")) is None
+
+
+def _with_gender(labels: list[str]) -> Labeller:
+    made = labeller()
+    made.declared = type(made.declared)({"gender": tuple(labels)})
+    return made
+
+
+def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
+    faces = [(0, "White", ""), (1, "Black", ""), (1, "Black", "")]
+    for policy, expected, excluded in (
+        ({"select": "largest"}, [1, 0], 0),
+        ({"select": "central"}, [0, 1], 0),
+        ({"select": "all"}, [1, 2], 0),
+        ({"select": "all", "min_area": 0.2}, [1, 1], 1),
+        ({"select": "all", "min_prob": 0.95}, [0, 0], 3),
+    ):
+        tables = Tables(Store(tmp_path / str(policy)), labeller(**policy))
+        tables.image(0, faces, areas=[0.5, 0.3, 0.1])
+        tables.image(1)
+        counts = tables.count()
+        assert counts.of(["gender"])[0].tolist() == expected
+        series = {(s.metric, s.attribute): s for s in metrics.evaluate(counts, PROMPTS, {})}
+        assert series["rd", "gender"].excluded[0] == excluded, policy
+
+
+def test_rows_written_twice_are_counted_once(tables: Tables) -> None:
+    """Two processes of a sharded run may both have labelled an image, in different shards."""
+    tables.image(0, [(0, "White", "")])
+    tables.image(1, [(1, "White", "")])
+    once = tables.count()
+    for table in ("faces", "labels"):
+        shards = [t for _, t in tables.store.scan(table, table[0])]
+        tables.store.write(table, table[0], pa.concat_tables(shards).cast(schemas.schema(table)))
+    twice = tables.count()
+    assert np.array_equal(once.joint, twice.joint)
+    assert np.array_equal(once.selected, twice.selected)
+    assert all(np.array_equal(once.probs[a], twice.probs[a]) for a in once.probs)
+
+
+def test_mean_probabilities(tables: Tables) -> None:
+    for gender in (0, 0, 1):
+        tables.image(0, [(gender, "White", "")], prob=0.8)
+        tables.image(1, [(0, "White", "")], prob=0.8)
+    mean = np.array([[(0.8 + 0.8 + 0.2) / 3, (0.2 + 0.2 + 0.8) / 3], [0.8, 0.2]])
+    expected = np.sqrt(((mean - 0.5) ** 2).sum(axis=1))
+    assert values(tables)["l2-softmax", "gender"].values == pytest.approx(expected, abs=1e-6)
+    assert ("l2-softmax", "gender_x_race4") not in values(tables)
+
+
+def test_distance_to_a_reference(tables: Tables) -> None:
+    for gender in (0, 1):
+        tables.image(0, [(gender, "White", "")])
+        tables.image(1, [(0, "White", "")])
+    found = values(tables, {"gender": {"nurse": (0.1, 0.9)}})["distance-to-reference", "gender"]
+    assert found.values[0] == pytest.approx(0.4)
+    assert np.isnan(found.values[1])
+    assert found.reasons == [None, "no reference"]
+    assert ("distance-to-reference", "gender") not in values(tables)
+
+
+def test_the_table_has_a_row_for_everything(tables: Tables) -> None:
+    tables.image(0, [(0, "White", "")])
+    tables.image(1)
+    counts = tables.count()
+    series = list(metrics.evaluate(counts, PROMPTS, {}))
+    table = metrics.table(metrics.RunNames("r", "m", "none", "t", "l"), PROMPTS, counts, series)
+    assert len(table) == 3 * len(series)
+    rows = [r for r in table.to_pylist() if r["metric"] == "rd" and r["attribute"] == "gender"]
+    assert [(r["scope"], r["scope_value"], r["value"]) for r in rows] == [
+        ("prompt", "a nurse", 1.0),
+        ("prompt", "a judge", None),
+        ("task", "t", 1.0),
+    ]
+    for row in rows:
+        assert row["estimate"] == "raw"
+        assert row["ci_low"] is row["floor"] is row["calibration_sha"] is None
+    # Nothing is ever null without a reason, nothing is NaN.
+    assert all((r["value"] is not None) or r["reason"] for r in table.to_pylist())

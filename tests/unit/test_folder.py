@@ -1,0 +1,164 @@
+"""Images that exist already: every layout, every broken file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fairbench.adapters.folder import FolderAdapter, FolderParams
+from fairbench.catalog import load_model, load_task
+from fairbench.errors import CardError
+from fairbench.stages.prompts import expand
+from fairbench.types import BuildContext, ImageRequest
+from tests.conftest import Result
+
+
+def image(path: Path, value: int = 0, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8)).save(path, **options)
+    return path
+
+
+def scan(path: Path, task: str | None = None, count: int | None = None) -> list[tuple[str, int, str]]:
+    adapter = FolderAdapter(load_model(f"folder:{path}").card, FolderParams(path=str(path)), BuildContext())
+    prompts = adapter.prompts(expand(load_task(task).card) if task else None)
+    names = {p.prompt_id: p.text for p in prompts}
+    return [(names[r.prompt_id], r.sample_index, Path(str(r.path)).name) for r in adapter.requests("k", count)]
+
+
+def test_a_flat_folder_is_one_group_in_natural_order(tmp_path: Path) -> None:
+    for name in ("img_10.png", "img_9.png", "IMG_1.JPG", ".hidden.png"):
+        image(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("x")
+    assert scan(tmp_path) == [
+        ("all images", 0, "IMG_1.JPG"),
+        ("all images", 1, "img_9.png"),
+        ("all images", 2, "img_10.png"),
+    ]
+
+
+def test_the_prompt_i_layout_maps_to_the_task(tmp_path: Path) -> None:
+    for i in (0, 10, 2):
+        image(tmp_path / f"prompt_{i}" / "img_0.jpg")
+    found = scan(tmp_path, "occupations")
+    assert [f[0].split(" of a ")[1] for f in found] == [
+        "senator, a person",
+        "ticket taker, a person",
+        "sewer, a person",
+    ]
+
+
+def test_folders_named_by_subject_or_text(tmp_path: Path) -> None:
+    image(tmp_path / "ticket taker" / "a.png")
+    image(tmp_path / "legal_secretary" / "a.png")
+    image(tmp_path / "A photo of the face of a citizen, a person" / "a.png")
+    assert {f[0] for f in scan(tmp_path, "occupations")} == {
+        f"A photo of the face of a {s}, a person" for s in ("ticket taker", "legal secretary", "citizen")
+    }
+
+
+def test_a_folder_that_is_no_prompt_of_the_task_is_named(tmp_path: Path) -> None:
+    image(tmp_path / "astronomer" / "a.png")
+    with pytest.raises(CardError, match="'astronomer' is no prompt of the task"):
+        scan(tmp_path, "occupations")
+
+
+def test_manifests(tmp_path: Path) -> None:
+    image(tmp_path / "a.png", 1)
+    image(tmp_path / "b.png", 2)
+    (tmp_path / "m.csv").write_text("path,prompt,sample_index\na.png,a nurse,1\nb.png,a nurse,0\n")
+    assert scan(tmp_path / "m.csv") == [("a nurse", 0, "b.png"), ("a nurse", 1, "a.png")]
+    lines = [{"path": "a.png", "prompt": "a nurse"}, {"path": str(tmp_path / "b.png"), "prompt": "a judge"}]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert scan(tmp_path / "m.jsonl") == [("a nurse", 0, "a.png"), ("a judge", 0, "b.png")]
+    (tmp_path / "m2.csv").write_text("path\na.png\nb.png\n")
+    assert [f[0] for f in scan(tmp_path / "m2.csv")] == ["all images"] * 2
+    assert len(scan(tmp_path / "m.csv", count=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path,prompt\nnone.png,x\n", "line 2, field path: there is no file"),
+        ("path,prompt\n,x\n", "line 2, field path: name the image's file"),
+        ("file\na.png\n", "line 1: the column 'path' is missing"),
+        ("path,sample_index\na.png,one\n", "field sample_index: 'one' is no whole number"),
+        ("path,sample_index\na.png,0\na.png,0\n", "sample_index: 0 stands in .* line 2 already"),
+        ("path,sample_index\na.png,0\na.png,\n", "line 3, field sample_index: it is given for other images"),
+    ],
+)
+def test_manifests_that_lie(tmp_path: Path, text: str, words: str) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(CardError, match=words):
+        scan(tmp_path / "m.csv")
+
+
+def test_an_image_is_known_by_its_content(tmp_path: Path) -> None:
+    image(tmp_path / "one" / "a.png", 1)
+    image(tmp_path / "two" / "b.png", 1)
+    image(tmp_path / "three" / "a.png", 2)
+
+    def ids(folder: str) -> set[bytes]:
+        adapter = FolderAdapter(
+            load_model(f"folder:{tmp_path / folder}").card, FolderParams(path=str(tmp_path / folder)), BuildContext()
+        )
+        adapter.prompts(None)
+        return {r.image_id for r in adapter.requests("k", None)}
+
+    assert ids("one") == ids("two") != ids("three")
+
+
+def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result], tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    whole = image(folder / "good.png")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-900])
+    (folder / "empty.png").write_bytes(b"")
+    Image.new("CMYK", (8, 8)).save(folder / "cmyk.jpg")
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(folder / "deep.png")
+    Image.new("RGB", (8, 8)).save(folder / "moves.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
+    found = cli("run", "--model", f"folder:{folder}", "--labeller", "phantom", "--out", "out")
+    assert found.code == 2
+    assert "2 of 6 images could not be read" in found.err
+    assert "cut.jpg is damaged or truncated" in found.err
+    assert "Traceback" not in found.err
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["statuses"]["images"] == {"ok": 4, "failed": 2}
+    assert {Path(f["error"].split(" is ")[0]).name for f in record["failures"]} == {"cut.jpg", "empty.png"}
+    (folder / "cut.jpg").unlink()
+    (folder / "empty.png").unlink()
+    assert whole.exists()
+    assert cli("run", "--model", f"folder:{folder}", "--labeller", "phantom").code == 0
+
+
+def test_an_empty_or_missing_folder(cli: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path, words in (("empty", "holds no images"), ("gone", "neither a folder nor a manifest")):
+        found = cli("run", "--model", f"folder:{tmp_path / path}", "--labeller", "phantom")
+        assert found.code == 2
+        assert words in found.err
+
+
+def test_a_method_cannot_rewrite_images(cli: Callable[..., Result], tmp_path: Path) -> None:
+    image(tmp_path / "i" / "a.png")
+    found = cli("run", "--model", f"folder:{tmp_path / 'i'}", "--labeller", "phantom", "--method", "none:x")
+    assert found.code == 2
+    assert "takes no argument" in found.err
+
+
+def test_a_file_that_cannot_be_decoded_states_why(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no")
+    adapter = FolderAdapter(load_model(f"folder:{tmp_path}").card, FolderParams(path=str(tmp_path)), BuildContext())
+    adapter.prompts(None)
+    (request,) = adapter.requests("k", None)
+    assert isinstance(request, ImageRequest)
+    (result,) = adapter.generate([request])
+    assert result.status == "failed"
+    assert "a.png is not an image" in str(result.error)
