@@ -48,6 +48,12 @@ class Labeller:
             )
             for i, r in enumerate(self.card.routes)
         ]
+        for i, (detector, crop) in enumerate(self._routes):
+            if detector.ref.type not in getattr(crop.plugin, "detectors", (detector.ref.type,)):
+                raise CardError(
+                    f"Labeller card {self.card.name}, field routes.{i}.crop: {crop.ref.type} reads the landmarks of "
+                    f"{' or '.join(crop.plugin.detectors)}, not those of {detector.ref.type}; change one of the two."
+                )
         self._classifiers = [
             self._part("classifiers", c, f"classifiers.{i}") for i, c in enumerate(self.card.classifiers)
         ]

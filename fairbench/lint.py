@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from fairbench import catalog, registry, yamlfile
 from fairbench.config import LabellerCard, ModelCard, TaskCard
 from fairbench.errors import CardError, FairbenchError
+from fairbench.labeller import Labeller
 from fairbench.stages.prompts import expand
 from fairbench.yamlfile import Loc, Problem, YamlFile
 
@@ -81,15 +82,21 @@ def _model(file: YamlFile) -> Iterator[Problem]:
 def _labeller(file: YamlFile) -> Iterator[Problem]:
     found: list[Problem] = []
     card = _parsed(file, LabellerCard, found)
-    yield from found
     if card is None:
+        yield from found
         return
     for i, route in enumerate(card.routes):
         for kind, name in (("detectors", "detector"), ("crops", "crop")):
             ref = getattr(route, name)
-            yield from _params(file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name))
+            found += _params(file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name))
     for i, ref in enumerate(card.classifiers):
-        yield from _params(file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i))
+        found += _params(file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i))
+    yield from found
+    if not found:  # what only the parts together can get wrong
+        try:
+            Labeller(catalog.Loaded(card, file.path.parent))
+        except CardError as err:
+            yield Problem(file.path, file.line(("routes",)), "routes", str(err).rstrip("."))
 
 
 def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_loc: Loc, loc: Loc) -> Iterator[Problem]:

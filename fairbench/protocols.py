@@ -73,7 +73,10 @@ class FaceDetector(Protocol):
 
 
 class Crop(Protocol):
-    """Cuts a face out of its image. Built as `cls(params, ctx)`."""
+    """Cuts a face out of its image. Built as `cls(params, ctx)`.
+
+    A crop that reads landmarks may say `detectors = ("name",)`: those whose landmarks it understands.
+    """
 
     version: ClassVar[int]
     Params: ClassVar[type[BaseModel]]

@@ -1,11 +1,15 @@
-"""Noise that belongs to an image, not to a batch: the Gumbel-max trick with one random stream an image."""
+"""Sampling token by token: noise that belongs to an image and not to its batch, and a decoder that keeps its past."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_WINDOW = 16
+"""The attended part of the cache grows in steps of this many positions: few shapes, aligned for fused kernels."""
 
 
 def gumbel(seeds: Sequence[int], steps: int, size: int, chunk: int = 16) -> Iterator[NDArray[np.float32]]:
@@ -26,3 +30,73 @@ def gumbel(seeds: Sequence[int], steps: int, size: int, chunk: int = 16) -> Iter
             noise[:, row] = stream.standard_exponential((count, size))
         np.log(noise, out=noise)
         yield np.negative(noise, out=noise)
+
+
+class _Cache:
+    """Keys and values of all layers in buffers of the final length; attention sees the first `window` positions.
+
+    transformers' static cache attends to the whole final length at every step, its dynamic one copies itself at every
+    step. Layers call `update` only.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.start = self.window = 0
+        self._layers: dict[int, tuple[Any, Any]] = {}
+
+    def update(self, key: Any, value: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Store (rows, heads, new, dim) at `start`; return everything inside the window."""
+        if layer not in self._layers:
+            shape = (*key.shape[:2], self.length, key.shape[3])
+            # Zeros: what is masked still meets a weight of 0, and 0 times an uninitialised NaN is NaN.
+            self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        keys, values = self._layers[layer]
+        end = self.start + key.shape[2]
+        keys[:, :, self.start : end] = key
+        values[:, :, self.start : end] = value
+        return keys[:, :, : self.window], values[:, :, : self.window]
+
+
+class StepDecoder:
+    """Runs a transformers decoder (of the Llama kind) over left-padded rows and then token by token.
+
+    language_model: the module without its head. keep: which of the first positions are text, bool (rows, T). new: how
+    many further positions there will be. Masks and positions are made once, not at every step.
+    """
+
+    def __init__(self, language_model: Any, keep: Any, new: int) -> None:
+        import torch
+
+        rows, text = keep.shape
+        length = -(-(text + new) // _WINDOW) * _WINDOW
+        self.language_model = language_model
+        self.cache = _Cache(length)
+        self.positions = torch.arange(length, device=keep.device)[None]
+        self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
+        self.mask[:, 0, 0, : text].masked_fill_(~keep, -torch.inf)
+        self.mask[..., text :] = -torch.inf
+
+    def __call__(self, embeds: Any) -> Any:
+        """Map embeddings (rows, new, hidden) to the hidden state (rows, hidden) after them."""
+        cache, new = self.cache, embeds.shape[1]
+        end = cache.start + new
+        cache.window = end if new > 1 else -(-end // _WINDOW) * _WINDOW
+        if new > 1:
+            mask = self._causal(new)
+        else:
+            self.mask[..., cache.start] = 0
+            mask = self.mask[..., : cache.window]
+        out = self.language_model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=self.positions[:, cache.start : end],
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        cache.start = end
+        return out.last_hidden_state[:, -1]
+
+    def _causal(self, new: int) -> Any:
+        import torch
+
+        ones = torch.ones((new, new), dtype=torch.bool, device=self.mask.device)
+        mask = self.mask[..., :new].masked_fill(ones.triu(1), -torch.inf)
+        # A padding position sees itself: a row of -inf alone would be NaN after the softmax.
+        return mask.masked_fill(ones.tril().triu(), 0)

@@ -147,8 +147,9 @@ def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, s
     """
     if model.path:
         folder = model_folder(model, base_dir)
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return {p.relative_to(folder).as_posix(): sha256(p) for p in files}
+        names = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        hidden = (".", "__pycache__")
+        return {n.as_posix(): sha256(p) for n, p in names.items() if not any(x.startswith(hidden) for x in n.parts)}
     return {"repo": str(model.repo), "revision": model.revision or _commit_now(str(model.repo)) or "unresolved"}
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 # Before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Tiny models on shared cores: threads that wait for each other cost ten times what they compute.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 

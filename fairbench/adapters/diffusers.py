@@ -28,11 +28,12 @@ _UNSEEDED = ("DPMSolverSDEScheduler",)
 class DiffusersParams(Params):
     """What a card may set under `sampling`.
 
-    Steps and guidance have no default: a pipeline's own defaults change between releases of diffusers.
+    The defaults are Stable Diffusion's, for a folder without a card; they are ours to keep, since a pipeline's own
+    change between releases of diffusers. Other models need other settings: write a card.
     """
 
-    steps: int = Field(ge=1, description="denoising steps")
-    guidance: float = Field(ge=0)
+    steps: int = Field(50, ge=1, description="denoising steps")
+    guidance: float = Field(7.5, ge=0)
     guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = Field(
         "guidance_scale", description="what the pipeline calls its guidance"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -19,8 +18,6 @@ from fairbench.types import BuildContext, ImageRequest, ImageResult, RgbImage
 
 if TYPE_CHECKING:
     from fairbench.adapters.janus_model import JanusModel
-
-log = logging.getLogger(__name__)
 
 
 class JanusAdapter:
@@ -117,7 +114,7 @@ class JanusAdapter:
         return [self.model.pixels(row) for row in tokens]
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-        """Yield which requests form a batch, and the rows to compute: the same, and copies where they must be filled."""
+        """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""
         from fairbench.adapters.janus_model import padded_length
 
         size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)

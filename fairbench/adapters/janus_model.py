@@ -11,39 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
-from fairbench.sampling import gumbel
+from fairbench.sampling import StepDecoder, gumbel
 from fairbench.types import RgbImage
 
 TEXT_MULTIPLE = 64
-"""Prompts are left-padded to a multiple of this many tokens, so that a prompt's shape does not depend on its neighbours."""
-
-_WINDOW = 64
-"""The attended part of the cache grows in steps of this many positions: few shapes, aligned for fused kernels."""
-
-
-class _Cache:
-    """Keys and values of all layers in buffers of the final length, of which attention sees the first `window` positions.
-
-    transformers' static cache attends to the whole final length at every step, its dynamic one copies itself at every
-    step. Layers call `update` only.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.start = self.window = 0
-        self._layers: dict[int, tuple[Any, Any]] = {}
-
-    def update(self, key: Any, value: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Store (rows, heads, new, dim) at `start`; return everything inside the window."""
-        if layer not in self._layers:
-            shape = (*key.shape[:2], self.length, key.shape[3])
-            # Zeros: what is masked still meets a weight of 0, and 0 times an uninitialised NaN is NaN.
-            self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
-        keys, values = self._layers[layer]
-        end = self.start + key.shape[2]
-        keys[:, :, self.start : end] = key
-        values[:, :, self.start : end] = value
-        return keys[:, :, : self.window], values[:, :, : self.window]
+"""Prompts are left-padded to a multiple of this many tokens, whatever else is in their batch."""
 
 
 class JanusModel:
@@ -85,7 +57,7 @@ class JanusModel:
 
         images, total = len(prompts), self.tokens_per_image
         embeds, keep = self._prefill_rows(prompts, doubled=guidance != 1)
-        decoder = _Decoder(self.net.model.language_model, keep, total)
+        decoder = StepDecoder(self.net.model.language_model, keep, total)
         tokens = torch.empty((images, total), dtype=torch.long, device=embeds.device)
         finite = torch.ones(images, dtype=torch.bool, device=embeds.device)
         step = 0
@@ -138,48 +110,7 @@ class JanusModel:
             values = self.net.decode_image_tokens(row)[0].float().cpu().numpy()
         if not np.isfinite(values).all():
             raise FloatingPointError("the image decoder gave pixels that are not finite numbers")
-        return np.clip((values + 1) / 2 * 255, 0, 255).astype(np.uint8)
-
-
-class _Decoder:
-    """Feeds a language model from its first position on; returns the hidden state of the last one."""
-
-    def __init__(self, language_model: Any, keep: Any, new: int) -> None:
-        import torch
-
-        rows, self.text = keep.shape
-        length = -(-(self.text + new) // _WINDOW) * _WINDOW
-        self.language_model = language_model
-        self.cache = _Cache(length)
-        self.positions = torch.arange(length, device=keep.device)[None]
-        self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
-        self.mask[:, 0, 0, : self.text].masked_fill_(~keep, -torch.inf)
-        self.mask[..., self.text :] = -torch.inf
-
-    def __call__(self, embeds: Any) -> Any:
-        """Map embeddings (rows, new, hidden) to the hidden state (rows, hidden) after them."""
-        cache, new = self.cache, embeds.shape[1]
-        end = cache.start + new
-        cache.window = end if new > 1 else -(-end // _WINDOW) * _WINDOW
-        if new > 1:
-            mask = self._causal(new)
-        else:
-            self.mask[..., cache.start] = 0
-            mask = self.mask[..., : cache.window]
-        out = self.language_model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=self.positions[:, cache.start : end],
-            past_key_values=cache, use_cache=True,
-        )  # fmt: skip
-        cache.start = end
-        return out.last_hidden_state[:, -1]
-
-    def _causal(self, new: int) -> Any:
-        import torch
-
-        ones = torch.ones((new, new), dtype=torch.bool, device=self.mask.device)
-        mask = self.mask[..., :new].masked_fill(ones.triu(1), -torch.inf)
-        # A padding position sees itself: a row of -inf alone would be NaN after the softmax.
-        return mask.masked_fill(ones.tril().triu(), 0)
+        return np.asarray(np.clip((values + 1) / 2 * 255, 0, 255), dtype=np.uint8)
 
 
 def padded_length(tokens: int) -> int:
@@ -190,6 +121,7 @@ def padded_length(tokens: int) -> int:
 def load(folder: Path, device: str, dtype: str) -> JanusModel:
     """Load a checkpoint in transformers format. Raises WeightsError for a folder that is not one."""
     import torch
+    from safetensors import SafetensorError
     from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
 
     _check_format(folder)
@@ -202,7 +134,7 @@ def load(folder: Path, device: str, dtype: str) -> JanusModel:
         # of its own that drops every space; this class keeps what tokenizer.json says.
         processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model = JanusModel(net.eval().requires_grad_(False), processor)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as err:
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
         first = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({first}): fetch it again.") from err
     _check_parts(folder, model, info["missing_keys"])

@@ -110,14 +110,14 @@ def _models() -> None:
     typer.echo("models")
     with _offline():
         for name in catalog.find("models"):
+            loaded = catalog.load_model(name)
             try:
-                loaded = catalog.load_model(name)
                 if loaded.card.weights is not None:
                     weights.model_folder(loaded.card.weights, loaded.base_dir)
-            except FairbenchError as err:
-                need = loaded.card.memory_gb if loaded else None
-                size = f", needs about {need:g} GiB of device memory" if need else ""
-                typer.echo(f"  {name:<24} weights not here{size}: {str(err).split(':')[0]}")
+            except FairbenchError:
+                need = loaded.card.memory_gb
+                size = f"; needs about {need:g} GiB of device memory" if need else ""
+                typer.echo(f"  {name:<24} weights not here: they are downloaded on first use{size}")
             else:
                 typer.echo(f"  {name:<24} ready")
 

@@ -32,6 +32,7 @@ class FairFaceChip:
     """
 
     version: ClassVar[int] = 1
+    detectors: ClassVar[tuple[str, ...]] = ("dlib",)
     Params: ClassVar[type[BaseModel]] = FairFaceChipParams
 
     def __init__(self, params: FairFaceChipParams, ctx: BuildContext) -> None:

@@ -80,7 +80,7 @@ def degraded(image: RgbImage, rng: np.random.Generator) -> RgbImage:
     if blur:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.2)))
     if light or noise:
-        values = np.asarray(picture, dtype=np.float32)
+        values = np.asarray(picture, dtype=np.float64)
         if light:
             values = values * rng.uniform(0.75, 1.2) * rng.uniform(0.93, 1.07, 3) + rng.uniform(-20.0, 30.0)
         if noise:

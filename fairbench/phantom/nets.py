@@ -53,7 +53,6 @@ def detector(side: int) -> nn.Module:
 
 def classifier() -> nn.Module:
     """Return a network: chips (n, 3, CHIP, CHIP) -> logits of gender (n, 2) and of race4 (n, 4)."""
-    import torch
     from torch import nn
 
     class Classifier(nn.Module):
@@ -77,7 +76,13 @@ def to_onnx(net: nn.Module, side: int, name: str, outputs: Sequence[str]) -> byt
         # The exporter without these warnings needs two packages more, for a network of a dozen plain layers.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            net.eval().to(memory_format=torch.contiguous_format), (torch.zeros(1, 3, side, side),), file, dynamo=False, opset_version=17,
-            input_names=[name], output_names=list(outputs), dynamic_axes={n: {0: "n"} for n in (name, *outputs)},
-        )  # fmt: skip
+            net.eval().to(memory_format=torch.contiguous_format),
+            (torch.zeros(1, 3, side, side),),
+            file,  # type: ignore[arg-type]  # this exporter takes a file object too
+            dynamo=False,
+            opset_version=17,
+            input_names=[name],
+            output_names=list(outputs),
+            dynamic_axes={n: {0: "n"} for n in (name, *outputs)},
+        )
     return file.getvalue()

@@ -61,19 +61,20 @@ def render(gender: str, race: str, rng: np.random.Generator, size: int = 64, hea
 
     The image depends on the arguments and the state of `rng` alone, which advances by the same draws whatever the
     attributes: two generators of the same seed give the same scene with other marks. Without `head`, the shoulders
-    and the stump of the neck are left. Raises KeyError or ValueError for a label that GENDERS or RACES does not hold.
+    and the stump of the neck are left. Raises ValueError for a label that GENDERS or RACES does not hold.
     """
     return draw(gender, race, sample_scene(rng), size, head)
 
 
 def draw(gender: str, race: str, scene: Scene, size: int = 64, head: bool = True) -> RgbImage:
     """Draw a scene with the marks of `gender` and `race`; see `render`."""
-    brimmed = GENDERS.index(gender) == 0
+    if gender not in GENDERS or race not in RACES:
+        raise ValueError(f"no mannequin stands for {gender!r}, {race!r}: the labels are {GENDERS} and {RACES}")
     canvas = _Canvas(scene, size)
     canvas.shoulders(CLOTHES[race])
     if head:
         canvas.head()
-        canvas.brimmed_hat() if brimmed else canvas.cap()
+        canvas.brimmed_hat() if gender == "female" else canvas.cap()
     return canvas.pixels()
 
 
@@ -136,4 +137,4 @@ class _Canvas:
 
     def pixels(self) -> RgbImage:
         """Average every 4 x 4 block."""
-        return np.asarray(self._image.reduce(_SUPERSAMPLING), dtype=np.uint8)
+        return np.array(self._image.reduce(_SUPERSAMPLING), dtype=np.uint8)

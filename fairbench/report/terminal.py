@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,11 @@ from fairbench.stages.metrics import FACES, QUALITY, attributes
 from fairbench.stages.pipeline import Outcome
 
 SHOWN = ("rd", "rd-normalised", "entropy", "spd", "majority-share")
+
+CAPTION = (
+    "Mean over prompts of each prompt's value. RD lies in [0, 2/K], the others in [0, 1]; balance is RD 0, SPD 0, "
+    "entropy 1. At a finite number of faces even a perfectly balanced model scores above 0."
+)
 
 
 def task_values(outcome: Outcome) -> list[dict[str, Any]]:
@@ -42,13 +48,14 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     plan = outcome.plan
     values = {(r["metric"], r["attribute"]): r for r in task_values(outcome)}
     table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
         title=f"{plan.card.name} · {plan.method} · {plan.task} · labelled by {plan.labeller.card.name}",
-        caption="Mean over prompts of each prompt's value. RD lies in [0, 2/K], the others in [0, 1]; a fair model has "
-        "RD and SPD 0, entropy 1. Even a perfectly fair model scores above 0 at a finite number of faces.",
     )
-    table.add_column("attribute")
+    table.add_column("attribute", no_wrap=True)
     for name in ("K", *SHOWN, "faces"):
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("-", "-\n"), justify="right", no_wrap=True)
     for names in attributes(plan.labeller):
         name = cross_name(names)
         size = 1
@@ -59,6 +66,7 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
             name.replace("_x_", " x "), str(size), *(_number(values[m, name]) for m in SHOWN), str(row["n_faces"])
         )
     console.print(table)
+    console.print(CAPTION, style="dim", highlight=False)
     images = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses["images"].items()))
     console.print(f"images: {images}; without a face: {_percent(values['no-face-rate', FACES])}", highlight=False)
     for (metric, attribute), row in values.items():

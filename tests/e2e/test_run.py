@@ -107,7 +107,7 @@ def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path) -> None:
     text = (
         card.read_text()
         .replace("name: phantom", "name: strict")
-        .replace("select: largest", "select: largest, min_prob: 0.6")
+        .replace("  select: largest", "  select: largest\n  min_prob: 0.6")
     )
     text = text.replace("path: weights/", f"path: {card.parent}/weights/")
     (tmp_path / "strict.yaml").write_text(text)
@@ -229,7 +229,7 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
         (("--dtype", "int8"), "name float32, bfloat16 or float16"),
         (("--shard", "2/2"), "write i/N"),
         (("--shard", "x"), "write i/N"),
-        (("-n", "0"), "0 is not in the range"),
+        (("-n", "0"), "should be greater than or equal to 1"),
         (("--leaderboard", "wrong.csv"), "the columns are not those of a leaderboard"),
         (("--out", "foreign"), "holds the results of another run"),
         (("--store", "newer"), "written by a newer fairbench"),

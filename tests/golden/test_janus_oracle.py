@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ TEXTS = ["A photo of the face of a nurse, a person", "A computer programmer", "A
 SEEDS = [11, 2**62 + 5, 7]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny matrices only wait for each other on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_janus(tmp_path_factory.mktemp("janus"), grid=6)
@@ -29,7 +39,7 @@ def model(folder: Path) -> JanusModel:
 
 
 class SameNoise(LogitsProcessor):
-    """Adds our noise to both halves of the doubled batch, before guidance: the difference of the halves is untouched."""
+    """Adds our noise to both halves of the doubled batch, before guidance, which leaves their difference alone."""
 
     def __init__(self, seeds: list[int], steps: int, size: int, temperature: float) -> None:
         chunks = np.concatenate(list(gumbel(seeds, steps, size)))
@@ -80,7 +90,7 @@ def test_prompt_ids_are_the_processors(folder: Path, model: JanusModel, text: st
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "text", "text": text}]}], add_generation_prompt=True
     )
-    assert model.prompt_ids(text) == processor(text=[prompt], generation_mode="image")["input_ids"][0]
+    assert model.prompt_ids(text) == processor(text=[prompt], generation_mode="image")["input_ids"][0].tolist()
 
 
 @pytest.mark.parametrize(("guidance", "temperature"), [(5.0, 1.0), (2.5, 0.7)])

@@ -90,8 +90,9 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
 def _config(size: dict[str, int], tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     hidden = size["hidden"]
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 8 // 3, num_hidden_layers=size["layers"],
-        num_attention_heads=size["heads"], num_key_value_heads=size["heads"], max_position_embeddings=2048,
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 8 // 3,
+        num_hidden_layers=size["layers"], num_attention_heads=size["heads"], num_key_value_heads=size["heads"],
+        max_position_embeddings=2048,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     vision = JanusVisionConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import venv
@@ -127,6 +128,13 @@ def test_a_wrong_field_is_named_with_file_and_line(cli: Callable[..., Result], t
     found = cli("run", "--model", path)
     assert found.code == 2
     assert f"{path}, line 5, field guidance: there is no such field" in found.err
+
+
+def test_a_crop_that_misreads_the_detectors_landmarks_is_refused(tmp_path: Path) -> None:
+    text = catalog.find("labellers")["fairface-dlib"].read_text()
+    path = write(tmp_path / "l.yaml", re.sub("detector: .*", "detector: {type: insightface, pack: buffalo_l}", text))
+    ((problem),) = lint.problems(path)
+    assert "fairface-chip reads the landmarks of dlib" in problem.message
 
 
 def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:

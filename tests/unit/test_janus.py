@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,15 @@ from tests.tiny.janus import save_tiny_janus
 ROOT = Path(__file__).parents[2]
 LONG = "A very long description of a scene with many words in it, " * 3
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", LONG, "A chef"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny matrices only wait for each other on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def requests(count: int) -> list[ImageRequest]:
@@ -233,8 +244,6 @@ class TestCards:
         assert not card.trust_remote_code
 
     def test_lora_targets_hit_the_language_model_alone(self, tiny: JanusAdapter) -> None:
-        import re
-
         card = yaml.safe_load((ROOT / "models" / "janus-pro-1b.yaml").read_text())
         names = [n for n, _ in tiny.model.net.named_modules() if re.fullmatch(card["lora_targets"], n)]
         layers = tiny.model.net.config.text_config.num_hidden_layers
