@@ -47,6 +47,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
+        if err.errno is None:  # a library's own error that only derives from OSError
+            raise
         fixes = {
             errno.ENOSPC: "no space is left on its disk: free some, then run the same command again",
             errno.EDQUOT: "the disk quota is used up: free some, then run the same command again",
@@ -56,7 +58,5 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of that path is a file, not a folder: name another place",
             errno.ENAMETOOLONG: "the name is too long: name another place",
         }
-        fix = fixes.get(err.errno or 0)
-        if fix is None:
-            raise
+        fix = fixes.get(err.errno, f"the system says {err.strerror or err}: name another place")
         raise StoreError(f"Cannot write {path}: {fix}. What was finished before is kept.") from err

@@ -73,8 +73,8 @@ class StepDecoder:
         self.cache = _Cache(length)
         self.positions = torch.arange(length, device=keep.device)[None]
         self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
-        self.mask[:, 0, 0, : text].masked_fill_(~keep, -torch.inf)
-        self.mask[..., text :] = -torch.inf
+        self.mask[:, 0, 0, :text].masked_fill_(~keep, -torch.inf)
+        self.mask[..., text:] = -torch.inf
 
     def __call__(self, embeds: Any) -> Any:
         """Map embeddings (rows, new, hidden) to the hidden state (rows, hidden) after them."""

@@ -131,7 +131,7 @@ def _folder(root: Path) -> Iterator[_File]:
     if any(_images(root)):
         nested = [f.name for f in root.iterdir() if f.is_dir() and any(_images(f))]
         if nested:
-            log.warning("%s holds images itself: its folders of images (%s) are not looked at.", root, ", ".join(nested))
+            log.warning("%s holds images itself: its folders (%s) are not looked at.", root, ", ".join(nested))
         yield from (_File(p, ALL_IMAGES, str(root)) for p in _images(root))
         return
     for folder in sorted((f for f in root.iterdir() if f.is_dir()), key=_natural):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -69,7 +70,7 @@ def show(
         typer.echo(f"{len(prompts)} prompts, the first: {prompts[0].text!r}")
     elif kind in ("metric", "scorer"):
         plugin = registry.resolve(f"{kind}s", name)
-        about = getattr(plugin, "fn", plugin).__doc__ or ""
+        about = inspect.getdoc(getattr(plugin, "fn", plugin)) or ""
         typer.echo(f"{name}: {plugin.spec.summary}\n\n{about}")
     else:
         raise FairbenchError(

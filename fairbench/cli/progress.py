@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Any
 
@@ -100,3 +101,5 @@ def set_up_logging(console: Console, verbose: bool, quiet: bool) -> None:
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    if not verbose:  # the hub's client prints every retry; the error that ends them is ours to say
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")

@@ -136,8 +136,9 @@ def _run(
     # A run's libraries must not print bars and notices of their own between ours.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if out is not None:  # before hours of work, not after
-        rundir.refuse_foreign(out, current.run_id)
+    folder = out or Path("runs") / rundir.default_name(current)
+    if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
+        rundir.prepare(folder, current.run_id)
     if board is not None and board.exists():
         leaderboard.read(board)
     outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
@@ -145,7 +146,8 @@ def _run(
         mine, of = current.settings.shard or (0, 1)
         typer.echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
         return
-    folder = out or Path("runs") / rundir.default_name(outcome.plan)
+    if out is None:  # a block that did not fit into memory may have changed the plan
+        folder = Path("runs") / rundir.default_name(outcome.plan)
     record = rundir.write(outcome, store, folder, sheets=sheets)
     if board is not None:
         leaderboard.add(board, leaderboard.row(outcome, store))

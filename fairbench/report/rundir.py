@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import fairbench
 from fairbench import atomic, provenance
-from fairbench.errors import FairbenchError
+from fairbench.errors import FairbenchError, storage_errors
 from fairbench.report import sheet
 from fairbench.stages.counts import cross_name
 from fairbench.stages.metrics import attributes
@@ -35,8 +35,10 @@ def default_name(plan: Plan) -> str:
     return "-".join([*safe, plan.run_id[:8]])
 
 
-def refuse_foreign(folder: Path, run_id: str) -> None:
-    """Raise FairbenchError where the folder holds the results of another run: nothing is ever overwritten by chance."""
+def prepare(folder: Path, run_id: str) -> None:
+    """Make the run folder. Raises FairbenchError where it cannot be written or holds the results of another run."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "run.json"
     if not manifest.exists():
         return

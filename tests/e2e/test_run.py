@@ -233,6 +233,9 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
         (("--leaderboard", "wrong.csv"), "the columns are not those of a leaderboard"),
         (("--out", "foreign"), "holds the results of another run"),
         (("--store", "newer"), "written by a newer fairbench"),
+        (("--out", "/dev/null/x"), "Cannot write /dev/null/x"),
+        (("--out", "wrong.csv"), "Cannot write wrong.csv: the system says File exists"),
+        (("--store", "/dev/null/x"), "Cannot write /dev/null/x"),
     ],
 )
 def test_wrong_flags_are_one_sentence(cli: Cli, args: tuple[str, ...], words: str) -> None:
