@@ -123,8 +123,10 @@ def load(folder: Path, device: str, dtype: str) -> JanusModel:
     import torch
     from safetensors import SafetensorError
     from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
+    from transformers.utils import logging
 
     _check_format(folder)
+    logging.disable_progress_bar()  # its bar would tear the run's own
     try:
         net, info = JanusForConditionalGeneration.from_pretrained(
             folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, output_loading_info=True

@@ -101,5 +101,6 @@ def set_up_logging(console: Console, verbose: bool, quiet: bool) -> None:
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
-    if not verbose:  # the hub's client prints every retry; the error that ends them is ours to say
-        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not verbose:  # they print every retry and every withheld image; what that comes to is ours to say
+        for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+            os.environ.setdefault(name, "error")

@@ -73,12 +73,22 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
         if attribute == QUALITY:
             backbone = next((b for s, b in outcome.backbones.items() if s.replace("-", "_") == metric), "")
             console.print(f"{metric}: {_number(row)} {f'({backbone})' if backbone else ''}", highlight=False)
-    for text in sorted({f"{r['attribute']} {r['metric']}: {r['reason']}" for r in values.values() if r["reason"]})[:6]:
-        console.print(f"note: {text}", style="yellow", highlight=False)
+    for reason, concerned in _reasons(values).items():
+        console.print(f"note: {', '.join(concerned)}: {reason}", style="yellow", highlight=False)
     for warning in plan.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
     console.print(LABEL_NOTE, style="dim", highlight=False)
     console.print(f"run {plan.run_id} in {folder}", highlight=False, soft_wrap=True)
+
+
+def _reasons(values: dict[tuple[str, str], dict[str, Any]]) -> dict[str, list[str]]:
+    """Return reason -> what it holds for: attributes, or scores."""
+    found: dict[str, list[str]] = {}
+    for (metric, attribute), row in values.items():
+        name = metric if attribute == QUALITY else attribute.replace("_x_", " x ")
+        if row["reason"] and name not in found.setdefault(row["reason"], []):
+            found[row["reason"]].append(name)
+    return found
 
 
 def _number(row: dict[str, Any]) -> str:

@@ -31,8 +31,14 @@ def labeller(**policy: Any) -> Labeller:
             "name": "hand",
             "title": "written by hand",
             "routes": [{"detector": {"type": "dlib", "model": "hog"}, "crop": {"type": "box"}}],
-            "classifiers": [{"type": "onnx", "weights": {"path": "x.onnx"}, "input": {"size": [4, 4], "layout": "nchw", "resize": "torch-bilinear"},
-                             "heads": {"gender": {"output": "g"}, "race7": {"output": "r"}}}],
+            "classifiers": [
+                {
+                    "type": "onnx",
+                    "weights": {"path": "x.onnx"},
+                    "input": {"size": [4, 4], "layout": "nchw", "resize": "torch-bilinear"},
+                    "heads": {"gender": {"output": "g"}, "race7": {"output": "r"}},
+                }
+            ],
             "attributes": {
                 "gender": {"labels": ["Male", "Female"]},
                 "race7": {"labels": RACE7},
@@ -41,7 +47,7 @@ def labeller(**policy: Any) -> Labeller:
             "crosses": [["gender", "race4"], ["race4", "gender"]],
             "face_policy": policy,
         }
-    )  # fmt: skip
+    )
     return Labeller(Loaded(card, None))
 
 
