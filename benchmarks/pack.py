@@ -58,7 +58,7 @@ def build(folder: Path, sizes: Sizes) -> Path:
     for name, (net, side) in nets.items():
         _export(settled(net, side), folder / f"{name}.onnx", torch.zeros(1, 3, side, side), ["output"])
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
-    detector = settled(Scrfd(sizes), sizes.det_size // 4)
+    detector = settled(Scrfd(sizes), 128)
     _export(detector, folder / "det_10g.onnx", torch.zeros(1, 3, 64, 64), names, {2: "height", 3: "width"})
     return folder
 

@@ -67,7 +67,7 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
         )
     console.print(table)
     console.print(CAPTION, style="dim", highlight=False)
-    images = ", ".join(f"{n} {status}" for status, n in sorted(outcome.statuses["images"].items()))
+    images = ", ".join(f"{n} {status}" for status, n in outcome.statuses["images"].items() if n)
     console.print(f"images: {images}; without a face: {_percent(values['no-face-rate', FACES])}", highlight=False)
     for (metric, attribute), row in values.items():
         if attribute == QUALITY:

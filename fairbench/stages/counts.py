@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Counts:
 
     joint: (P, K_1 + 1, K_2 + 1, ...). probs: attribute -> sums of class probabilities (P, K). requested, images,
     with_face, selected: (P,) numbers of requests, images, images with a face, faces that the policy selects.
+    statuses: how often each status occurs in the tables "faces" and "labels".
     """
 
     joint: IntArray
@@ -39,6 +41,7 @@ class Counts:
     images: IntArray
     with_face: IntArray
     selected: IntArray
+    statuses: dict[str, Counter[str]]
     axes: tuple[str, ...]
     labeller: Labeller
 
@@ -70,7 +73,7 @@ def count(store: Store, labeller: Labeller, faces_key: str, labels_key: str, row
     for _, table in store.scan("faces", faces_key):
         faces.add(table)
     prompt_of_face = prompt_of[faces.image]
-    codes, probs = _codes(store, labels_key, labeller, faces.ids(), prompt_of_face, size)
+    codes, probs, label_statuses = _codes(store, labels_key, labeller, faces.ids(), prompt_of_face, size)
     shape = tuple(len(labels) + 1 for labels in labeller.base.labels.values())
     cells = int(np.prod(shape))
     # One axis of joint cells; ravel_multi_index refuses empty input.
@@ -89,6 +92,7 @@ def count(store: Store, labeller: Labeller, faces_key: str, labels_key: str, row
         images=tally(ok & ~faces.unreadable),
         with_face=tally(faces.has_face),
         selected=np.bincount(prompt_of[faces.selected], minlength=size),
+        statuses={"faces": faces.statuses, "labels": label_statuses},
         axes=tuple(labeller.base.labels),
         labeller=labeller,
     )
@@ -102,6 +106,7 @@ class _Faces:
         self.has_face = np.zeros(len(image_ids), dtype=bool)
         self.unreadable = np.zeros(len(image_ids), dtype=bool)
         self._seen = np.zeros(len(image_ids), dtype=bool)
+        self.statuses: Counter[str] = Counter()
         self._ids: list[pa.Array] = []
         self._images: list[IntArray] = []
         self._selected: list[IntArray] = []
@@ -113,6 +118,7 @@ class _Faces:
         fresh = ~self._seen[image]  # two processes may have detected the same image
         self._seen[image] = True
         status = table["status"].to_numpy(zero_copy_only=False)
+        self.statuses.update(status[fresh].tolist())
         self.has_face[image[status == "ok"]] = True
         self.unreadable[image[status == "failed"]] = True
         chosen = _mask(faces_stage.selected(table, self._policy)) & fresh
@@ -139,23 +145,28 @@ def _mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 def _codes(
     store: Store, labels_key: str, labeller: Labeller, face_ids: pa.Array, prompt_of_face: IntArray, prompts: int
-) -> tuple[Mapping[str, IntArray], dict[str, NDArray[np.float64]]]:
-    """Return a label code for every face and base attribute (K: not labelled), and sums of probabilities a prompt."""
+) -> tuple[Mapping[str, IntArray], dict[str, NDArray[np.float64]], Counter[str]]:
+    """Return a label code for every face and attribute (K: not labelled), sums of probabilities a prompt, statuses."""
     min_prob = labeller.card.face_policy.min_prob
     schema = labeller.declared.labels
     codes = {a: np.full(len(face_ids), len(labels), dtype=np.int64) for a, labels in schema.items()}
     seen = {a: np.zeros(len(face_ids), dtype=bool) for a in schema}
     probs = {a: np.zeros((prompts, len(labels))) for a, labels in schema.items()}
-    for _, table in store.scan("labels", labels_key, ["face_id", "attribute", "label", "prob", "probs"]):
+    statuses: Counter[str] = Counter()
+    for _, table in store.scan("labels", labels_key, ["face_id", "attribute", "status", "label", "prob", "probs"]):
         for attribute, labels in schema.items():
             part = table.filter(pc.equal(table["attribute"], attribute))
             position = pc.index_in(part["face_id"], value_set=face_ids)
             part, face = part.filter(pc.is_valid(position)), position.drop_null().to_numpy().astype(np.int64)
-            new = ~seen[attribute][face] & (part["prob"].to_numpy() >= min_prob)
+            fresh = ~seen[attribute][face]  # two processes may have labelled the same face
             seen[attribute][face] = True
-            label = pc.index_in(part["label"], value_set=pa.array(labels)).to_numpy(zero_copy_only=False)
-            codes[attribute][face[new]] = label[new].astype(np.int64)
+            statuses.update(part["status"].filter(pa.array(fresh)).to_pylist())
+            use = _mask(pc.equal(part["status"], "ok")) & fresh
+            part, face = part.filter(pa.array(use)), face[use]
+            sure = part["prob"].to_numpy() >= min_prob
+            label = pc.index_in(part["label"], value_set=pa.array(labels)).to_numpy().astype(np.int64)
+            codes[attribute][face[sure]] = label[sure]
             flat = pc.list_flatten(part["probs"]).to_numpy().reshape(len(part), len(labels))
             for k in range(len(labels)):
-                probs[attribute][:, k] += np.bincount(prompt_of_face[face[new]], flat[new, k], minlength=prompts)
-    return codes, probs
+                probs[attribute][:, k] += np.bincount(prompt_of_face[face[sure]], flat[sure, k], minlength=prompts)
+    return codes, probs, statuses

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fairbench import schemas
 from fairbench.adapters.folder import NO_TEXT
 from fairbench.errors import FairbenchError
 from fairbench.protocols import Scorer
@@ -83,7 +84,7 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
     with _timed(timings, "scores"):
         for scorer in current.scorers:
             built[scorer.name] = _score(current, scorer, store, rows, progress)
-    outcome = Outcome(current, rows, {"images": dict(Counter(r.status for r in rows))}, timings, made)
+    outcome = Outcome(current, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
     outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
     if current.settings.shard is None:
         with _timed(timings, "metrics"):
@@ -117,24 +118,23 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         raise FairbenchError(f"{missing} images disappeared from the store during the run: run the same command again.")
     neutral_ids = [p.neutral_id for p in plan.prompts]
     counts = count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, neutral_ids)
+    outcome.statuses["faces"] = _tally("faces", counts.statuses["faces"])
+    outcome.statuses["labels"] = _tally("labels", counts.statuses["labels"])
     series = list(metrics.evaluate(counts, plan.prompts, plan.references))
     for scorer in plan.scorers:
         instance, reason = built[scorer.name]
         found = scores.collect(store, scorer.key, rows) if instance is not None and scorer.key else None
+        if found is not None:
+            outcome.statuses[scorer.name] = _tally("scores", found.statuses)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
     names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
     outcome.counts, outcome.series = counts, series
     outcome.metrics = metrics.table(names, plan.prompts, counts, series)
-    outcome.statuses["faces"] = _face_statuses(store, plan, rows)
 
 
-def _face_statuses(store: Store, plan: Plan, rows: list[ImageRow]) -> dict[str, int]:
-    wanted = pa.array([r.request.image_id for r in rows], pa.binary(16))
-    found: Counter[str] = Counter()
-    for _, table in store.scan("faces", plan.faces_key, ["image_id", "status"]):
-        kept = table.filter(pc.is_in(table["image_id"], value_set=wanted))
-        found.update(kept["status"].to_pylist())
-    return dict(found)
+def _tally(table: str, found: Counter[str]) -> dict[str, int]:
+    """Return how often every status of a table occurs, those that do not included."""
+    return {status: found[status] for status in sorted(schemas.STATUSES[table])}
 
 
 @contextmanager

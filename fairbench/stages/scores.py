@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,10 +25,14 @@ PARCEL = 256
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt."""
+    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt.
+
+    statuses: how many images were scored, were missing, or could not be read.
+    """
 
     features: NDArray[np.float32]
     neutral_ids: list[bytes]
+    statuses: Counter[str]
 
 
 def score(
@@ -92,12 +97,12 @@ def _table(name: str, found: Sequence[tuple[ImageRow, str, list[float] | None]])
 def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
     """Return the features of a run's images, ordered by image_id: the same order however they were made."""
     wanted = pa.array([r.request.image_id for r in rows], schemas.ID)
-    found: dict[bytes, tuple[bytes, list[float]]] = {}
-    for _, table in store.scan("scores", key, ["image_id", "neutral_id", "status", "features"]):
-        keep = pc.and_(pc.is_in(table["image_id"], value_set=wanted), pc.equal(table["status"], "ok"))
-        kept = table.filter(keep)
-        columns = (kept[c].to_pylist() for c in ("image_id", "neutral_id", "features"))
-        for image_id, neutral_id, features in zip(*columns, strict=True):
-            found.setdefault(image_id, (neutral_id, features))
-    ordered = [found[i] for i in sorted(found)]
-    return Scores(np.array([f for _, f in ordered], dtype=np.float32), [n for n, _ in ordered])
+    found: dict[bytes, tuple[bytes, str, list[float]]] = {}
+    names = ("image_id", "neutral_id", "status", "features")
+    for _, table in store.scan("scores", key, names):
+        kept = table.filter(pc.is_in(table["image_id"], value_set=wanted))
+        for image_id, *rest in zip(*(kept[c].to_pylist() for c in names), strict=True):
+            found.setdefault(image_id, (rest[0], rest[1], rest[2]))
+    scored = [found[i] for i in sorted(found) if found[i][1] == "ok"]
+    features = np.array([f for _, _, f in scored], dtype=np.float32)
+    return Scores(features, [n for n, _, _ in scored], Counter(status for _, status, _ in found.values()))

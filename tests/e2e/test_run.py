@@ -47,9 +47,23 @@ def test_a_run_folder_holds_everything(cli: Cli) -> None:
         "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png",
     }  # fmt: skip
     record = json.loads(Path("out/run.json").read_text())
-    assert record["statuses"]["images"] == {"ok": 36}
+    assert record["statuses"]["images"] == {"ok": 36, "blank": 0, "failed": 0, "refused": 0}
+    assert record["statuses"]["labels"]["ok"] == 2 * record["statuses"]["faces"]["ok"]
     assert record["environment"]["packages"]["torch"]
     assert len(Path("board.csv").read_text().splitlines()) == 2
+
+
+def test_all_probabilities_are_kept(cli: Cli) -> None:
+    """peers.md defect 11: label probabilities thrown away, so that nothing can be re-thresholded or corrected."""
+    run(cli, "store", "out")
+    (path,) = Path("store/labels").glob("*/part-*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    sizes = {"gender": 2, "race4": 4}
+    assert rows
+    for row in rows:
+        assert len(row["probs"]) == sizes[row["attribute"]]
+        assert sum(row["probs"]) == pytest.approx(1, abs=1e-5)
+        assert row["prob"] == max(row["probs"])
 
 
 def test_the_planted_bias_is_found(cli: Cli) -> None:
@@ -136,7 +150,10 @@ def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 5, 8])
 def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int) -> None:
-    """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again."""
+    """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again.
+
+    peers.md defect 6: resuming by "the folder exists", so that a half-written prompt counts as done.
+    """
     code = f"""
 import os, signal
 from fairbench import atomic

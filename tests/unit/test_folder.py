@@ -130,7 +130,7 @@ def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result]
     assert "cut.jpg is damaged or truncated" in found.err
     assert "Traceback" not in found.err
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["statuses"]["images"] == {"ok": 4, "failed": 2}
+    assert record["statuses"]["images"] == {"ok": 4, "failed": 2, "blank": 0, "refused": 0}
     assert {Path(f["error"].split(" is ")[0]).name for f in record["failures"]} == {"cut.jpg", "empty.png"}
     (folder / "cut.jpg").unlink()
     (folder / "empty.png").unlink()
