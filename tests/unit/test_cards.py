@@ -178,28 +178,48 @@ def test_labour_references_are_the_published_ones() -> None:
     assert found["nurse"] == pytest.approx((0.891, 0.109))
 
 
-@pytest.mark.slow
-def test_cards_are_found_in_an_installed_wheel_beside_somebody_elses_models_package(tmp_path: Path) -> None:
-    dist = tmp_path / "dist"
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", dist, ROOT], check=True, capture_output=True
-    )
-    (wheel,) = dist.glob("*.whl")
-    venv.create(tmp_path / "env", system_site_packages=True, with_pip=False)
-    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, wheel], check=True)
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with everything that fairbench needs but fairbench, and a `models` package of another's."""
+    env = tmp_path_factory.mktemp("bare") / "env"
+    venv.create(env, with_pip=False)
+    (site,) = (env / "lib").glob("python*/site-packages")
     write(site / "models" / "__init__.py", "")
     write(site / "models" / "theirs.yaml", MODEL)
-    (site / "parent.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")  # the packages fairbench needs
+    # Linked, not added to the path as a whole: there, an editable fairbench would come along.
+    for item in Path(pytest.__file__).parents[1].iterdir():
+        if "fairbench" not in item.name and not (site / item.name).exists():
+            (site / item.name).symlink_to(item)
+    return env
+
+
+def found_in(env: Path, cwd: Path, **more: str) -> list[list[str]]:
     code = "from fairbench import catalog as c; print(c.__file__); print(*c.find('models')); print(*c.find('tasks'))"
-    found = subprocess.run(
-        [tmp_path / "env" / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    assert found[0].startswith(str(site))
-    assert "janus" in found[1].split()
-    assert "theirs" not in found[1]
-    assert "occupations" in found[2].split()
+    done = subprocess.run([env / "bin" / "python", "-c", code], cwd=cwd, capture_output=True, text=True, env=more)
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
 
 
-def test_an_editable_install_or_a_checkout_uses_the_folders_beside_the_package() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["checkout", "editable", "wheel"])
+def test_cards_are_found_however_fairbench_is_installed(bare: Path, tmp_path: Path, how: str) -> None:
+    more = {}
+    if how == "checkout":
+        more = {"PYTHONPATH": str(ROOT)}
+    else:
+        flags = ["-q", "--no-deps", "--no-build-isolation", "--no-cache-dir", *(["-e"] if how == "editable" else [])]
+        pip = [sys.executable, "-m", "pip", "--python", str(bare / "bin" / "python")]
+        subprocess.run([*pip, "install", *flags, ROOT], check=True)
+    try:
+        (file,), models, tasks = found_in(bare, tmp_path, **more)
+        assert file.startswith(str(bare if how == "wheel" else ROOT))
+        assert {"janus", "phantom-exact"} <= set(models)
+        assert "theirs" not in models
+        assert "occupations" in tasks
+    finally:
+        if how != "checkout":
+            subprocess.run([*pip, "uninstall", "-q", "-y", "fairbench-umm"], check=True)
+
+
+def test_a_checkout_uses_the_folders_beside_the_package() -> None:
     assert catalog.roots() == [ROOT]
