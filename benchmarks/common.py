@@ -53,4 +53,5 @@ def show(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def verdict(what: str, value: float, target: float, at_most: bool, unit: str = "x") -> str:
     """Return one line that sets a measured value against its target."""
     met = value <= target if at_most else value >= target
-    return f"{what}: {value:.2f}{unit} (target: {'at most' if at_most else 'at least'} {target:g}{unit}; {'met' if met else 'MISSED'})"
+    bound = "at most" if at_most else "at least"
+    return f"{what}: {value:.2f}{unit} (target: {bound} {target:g}{unit}; {'met' if met else 'MISSED'})"

@@ -2,7 +2,8 @@
 
 Four contenders take turns on the same images in one process:
   fairbench   the stage as a run calls it: read and decode from the store, detect, crop, three classifiers, write tables
-  networks    the same detector session and classifiers on inputs made beforehand, in the same batches; nothing else
+  networks    onnxruntime's session of the detector and the classifiers' forward passes, on inputs made beforehand and
+              in the same batches; nothing else
   whole loop  insightface's `app.get` with all models of the pack, one image and one classifier at a time, all in memory
   det loop    the same with `allowed_modules=["detection"]`, as Shen's published script sets it
 The networks have the formats and costs of buffalo_l and of Shen's MobileNetV3s, and random weights; see pack.py.
@@ -14,25 +15,25 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 import torchvision
 from common import alternate, machine, ratio, show, verdict
 from pack import REAL, SPOT, TINY, Sizes, build, settled
 from PIL import Image, ImageDraw
+from shen import shen_loop
 
 from fairbench import keys, pixels, schemas
 from fairbench.catalog import Loaded
 from fairbench.classifiers import preprocess
 from fairbench.config import LabellerCard
-from fairbench.crops.square import square
 from fairbench.labeller import Labeller
 from fairbench.stages import reading
 from fairbench.stages.labels import CHIP_BATCH, LabelStage
@@ -47,7 +48,9 @@ BLOCK = 8
 def picture(seed: int, side: int, det_size: int) -> RgbImage:
     """Return soft colours with the grain of a photograph and, somewhere in the middle, one red spot."""
     rng = np.random.default_rng(seed)
-    soft = Image.fromarray(rng.integers(60, 180, (12, 12, 3), dtype=np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    soft = Image.fromarray(rng.integers(60, 180, (12, 12, 3), dtype=np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     cells = det_size // SPOT
     x, y = rng.integers(cells // 3, cells - cells // 3, 2) + 0.5
     scale, reach = side / det_size, 0.75 * SPOT
@@ -74,6 +77,7 @@ class Bench:
         self.detector = self.labeller._build("detector", 0, self.labeller._routes[0][0])
         self.classifiers = [self.labeller._classifier(i, p) for i, p in enumerate(self.labeller._classifiers)]
         self.blobs, self.chips = self._inputs()
+        self.session = onnxruntime.InferenceSession(self.pack / "det_10g.onnx", providers=["CPUExecutionProvider"])
         self.answers: dict[str, Any] = {}
 
     def _add_block(self, images: list[RgbImage], start: int) -> None:
@@ -116,8 +120,8 @@ class Bench:
              "attributes": {name: {"labels": labels} for name, labels in ATTRIBUTES.items()}}
         )  # fmt: skip
 
-    def _inputs(self) -> tuple[list[Any], list[torch.Tensor]]:
-        """Return what the networks see: a detector input an image, and batches of chips."""
+    def _inputs(self) -> tuple[list[Any], torch.Tensor]:
+        """Return what the networks see: a detector input an image, and the chips."""
         model, blobs, chips = self.detector._model, [], []
         prepare = model._prepare_input_blob
         model._prepare_input_blob = lambda *given: blobs.append(prepare(*given)) or blobs[-1]
@@ -127,9 +131,7 @@ class Bench:
                 raise SystemExit(f"{len(faces)} faces were found in an image that has one: not what was to be measured")
             chips.append(self.labeller.cut(image, faces[0]))
         del model._prepare_input_blob
-        spec = self.classifiers[0]._params.input
-        batches = [chips[i : i + CHIP_BATCH] for i in range(0, len(chips), CHIP_BATCH)]
-        return blobs, [torch.from_numpy(preprocess.batch(batch, spec)) for batch in batches]
+        return blobs, torch.from_numpy(preprocess.batch(chips, self.classifiers[0]._params.input))
 
     def fairbench(self) -> None:
         self.turn += 1
@@ -141,14 +143,14 @@ class Bench:
         self.answers["fairbench"] = [found[i, a] for i in range(len(place)) for a in ATTRIBUTES]
 
     def networks(self) -> None:
-        model = self.detector._model
-        session = model._session_for_input_size((self.sizes.det_size,) * 2)
         with torch.inference_mode():
             for start in range(0, len(self.blobs), CHIP_BATCH):
                 for blob in self.blobs[start : start + CHIP_BATCH]:
-                    session.run(model.output_names, {model.input_name: blob})
+                    self.session.run(None, {"input": blob})
+                chips = self.chips[start : start + CHIP_BATCH]
                 for classifier in self.classifiers:
-                    classifier._model(self.chips[start // CHIP_BATCH])
+                    for batch in chips.split(classifier._params.batch_size):
+                        classifier._model(batch)
 
     def loop(self, name: str, modules: list[str] | None) -> Any:
         """Return a contender: the loop of Shen's script, less its aligned chips and grids of pictures."""
@@ -161,7 +163,7 @@ class Bench:
         nets = [c._model for c in self.classifiers]
 
         def run() -> None:
-            kept = list(_loop(app, nets, self.files))
+            kept = list(shen_loop(app, nets, self.files))
             self.answers[name] = [
                 labels[int(logits.argmax())]
                 for _, _, *each in kept
@@ -169,23 +171,6 @@ class Bench:
             ]
 
         return run
-
-
-def _loop(app: Any, nets: list[Any], files: list[Path]) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield image, chip and logits of each image."""
-    with torch.no_grad():
-        for path in files:
-            image = torchvision.io.read_image(str(path)).float()[None] / 255 * 2 - 1
-            plain = ((image[0] * 0.5 + 0.5) * 255).permute(1, 2, 0).numpy().astype(np.uint8)
-            boxes = [face["bbox"] for face in app.get(plain[:, :, [2, 1, 0]])]
-            best = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-            left, top, right, bottom = square(tuple(best.tolist()), 0.5)
-            height, width = plain.shape[:2]
-            inside = image[:, :, max(top, 0) : bottom, max(left, 0) : right]
-            outside = [max(-left, 0), max(-top, 0), max(right - width, 0), max(bottom - height, 0)]
-            padded = torchvision.transforms.functional.pad(inside, outside, fill=-1)
-            chip = torchvision.transforms.functional.resize(padded, [224, 224], antialias=False)
-            yield (image, chip, *(net(chip) for net in nets))
 
 
 def main() -> None:
@@ -197,6 +182,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small networks: shows that the script works, no more")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore", FutureWarning)  # insightface's, about scikit-image
     sizes = TINY if args.tiny else REAL
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), sizes, args.images, args.side)
@@ -214,8 +200,8 @@ def main() -> None:
     show(
         ["contender", "seconds", "ms an image", "time / fairbench", "labels as fairbench"],
         [
-            [name, f"{median(t):.2f}", f"{1000 * median(t) / args.images:.1f}", f"{ratio(times, name, 'fairbench'):.2f}",
-             _agreement(bench.answers, name)]
+            [name, f"{median(t):.2f}", f"{1000 * median(t) / args.images:.1f}",
+             f"{ratio(times, name, 'fairbench'):.2f}", _agreement(bench.answers, name)]
             for name, t in times.items()
         ],
     )  # fmt: skip
@@ -233,4 +219,4 @@ def _agreement(answers: dict[str, Any], name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

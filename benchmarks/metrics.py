@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import math
 import resource
@@ -180,15 +181,21 @@ def report(sizes: list[int]) -> None:
             for rows, f in found.items()
         ],
     )  # fmt: skip
-    for few, many in zip(sizes, sizes[1:], strict=False):
-        first, last = found[few], found[many]
-        steps = {
-            "count": (first["count"], last["count"]),
-            "total": (first["count"] + first["metrics"], last["count"] + last["metrics"]),
-            "memory": (first["peak"] - bare, last["peak"] - bare),
-        }
-        growth = ", ".join(f"{name} {math.log(b / a) / math.log(many / few):.2f}" for name, (a, b) in steps.items())
-        print(f"growth exponents from {few:,} to {many:,} rows: {growth}")
+    for few, many in dict.fromkeys([*itertools.pairwise(sizes), (sizes[0], sizes[-1])]):
+        if few < many:
+            print(
+                f"growth exponents from {few:,} to {many:,} rows: {_growth(found[few], found[many], bare, many / few)}"
+            )
+
+
+def _growth(few: dict[str, float], many: dict[str, float], bare: float, times: float) -> str:
+    pairs = {
+        "count": (few["count"], many["count"]),
+        "total": (few["count"] + few["metrics"], many["count"] + many["metrics"]),
+        # Under a megabyte, memory is a matter of chance.
+        "memory": (max(1.0, few["peak"] - bare), max(1.0, many["peak"] - bare)),
+    }
+    return ", ".join(f"{name} {math.log(b / a) / math.log(times):.2f}" for name, (a, b) in pairs.items())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for insightface's pack buffalo_l, which may not be shipped: the same files, formats and costs, other weights.
+"""A stand-in for insightface's pack buffalo_l, which may not be shipped: its files, formats and costs, other weights.
 
 Weights are random, so no network here knows a face. The detector's last layer is set by hand instead: it answers with
 one face around the one deep red spot of an image, whatever its backbone computed before. Architectures: det_10g is
@@ -104,7 +104,9 @@ class _Basic(nn.Module):
         super().__init__()
         self.body = nn.Sequential(_conv(inside, outside, stride), *list(_conv(outside, outside))[:2])
         same = stride == 1 and inside == outside
-        self.skip = nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), *list(_conv(inside, outside, 1, 1))[:2])
+        self.skip = (
+            nn.Identity() if same else nn.Sequential(nn.AvgPool2d(stride), *list(_conv(inside, outside, 1, 1))[:2])
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.body(x) + self.skip(x))

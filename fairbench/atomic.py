@@ -12,6 +12,7 @@ from fairbench.errors import storage_errors
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file through a temporary name, fsync and rename. Raises StoreError; leaves nothing half-written."""
+    path = Path(os.path.realpath(path))  # a link's target is written, the link stays
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

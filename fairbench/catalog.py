@@ -16,6 +16,7 @@ from pydantic import BaseModel
 import fairbench
 from fairbench import registry, yamlfile
 from fairbench.config import HubModel, LabellerCard, ModelCard, TaskCard
+from fairbench.csvfile import read_csv
 from fairbench.errors import CardError
 
 Kind = Literal["tasks", "models", "labellers"]
@@ -39,7 +40,8 @@ def roots() -> list[Path]:
     elif _is_ours(package.parent / "pyproject.toml"):
         found.append(package.parent)
     extra = os.environ.get("FAIRBENCH_PATH", "")
-    return found + [Path(p).expanduser() for p in extra.split(os.pathsep) if p]
+    found += [Path(p).expanduser() for p in extra.split(os.pathsep) if p]
+    return list({path.resolve(): path for path in found}.values())
 
 
 def _is_ours(pyproject: Path) -> bool:
@@ -158,12 +160,13 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
 def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     """Read a reference CSV (`subject` and one column a label): subject -> shares in the order of `labels`.
 
-    Shares must sum to 1 within 0.01 (published tables are rounded) and are then scaled to sum to 1. Raises CardError.
+    Shares must sum to 1 within 0.01 (published tables are rounded) and are then scaled to sum to 1. A file with other
+    labels gives no shares at all: then the metric is null, with that reason. Raises CardError.
     """
-    from fairbench.csvfile import read_csv
-
     rows: dict[str, tuple[float, ...]] = {}
-    for line, row in read_csv(Path(path), ("subject", *labels)):
+    for line, row in read_csv(Path(path), ("subject",)):
+        if not set(labels) <= set(row):
+            return {}
         try:
             shares = [float(row[label]) for label in labels]
         except ValueError as err:

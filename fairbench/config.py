@@ -10,13 +10,15 @@ from pydantic import BaseModel, Field, model_validator
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 COMMIT = r"^[0-9a-f]{40}$"
+RESERVED = ("faces", "quality")
+"""The metrics table's `attribute` of rates of faces and of scores: no labeller may use these names."""
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 
 
 class Card(BaseModel):
     """Base of all cards."""
 
-    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": ()}
+    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": (), "allow_inf_nan": False}
 
 
 class HubModel(Card):
@@ -131,7 +133,7 @@ class TaskCard(Card):
     version: int = Field(ge=1)
     title: str
     templates: Annotated[list[Template], Field(min_length=1)]
-    subjects: str = Field(description="CSV with a column `subject`, optionally `category`, `doubtful`, `neutral`")
+    subjects: str = Field(description="CSV with a column `subject`, and optionally `category`")
     language: str = "en"
     source: str
     licence: str
@@ -203,8 +205,13 @@ class LabellerCard(Card):
                 raise ValueError(f"attribute {name}: `from` must name an attribute that a classifier gives")
             if spec.source and set(spec.map) != set(base.labels):
                 raise ValueError(f"attribute {name}: map must have exactly the labels of {spec.source}")
+            if name in RESERVED:
+                raise ValueError(f"attribute {name}: this name stands for something else in the metrics table")
         for cross in self.crosses:
-            for name in cross:
-                if name not in self.attributes:
-                    raise ValueError(f"crosses: {name!r} is not an attribute of this card")
+            unknown = next((name for name in cross if name not in self.attributes), None)
+            if unknown is not None:
+                raise ValueError(f"crosses: {unknown!r} is not an attribute of this card")
+            sources = [self.attributes[name].source or name for name in cross]
+            if len(set(sources)) != len(sources):
+                raise ValueError(f"crosses: two of {cross} come from one attribute; cross different ones")
         return self

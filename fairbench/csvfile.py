@@ -25,5 +25,5 @@ def read_csv(path: Path, required: Sequence[str]) -> Iterator[tuple[int, dict[st
                 yield reader.line_num, {k: v.strip() for k, v in row.items()}
     except OSError as err:
         raise CardError(f"{path} cannot be read ({err.strerror}).") from err
-    except (UnicodeDecodeError, csv.Error) as err:
+    except (ValueError, csv.Error) as err:
         raise CardError(f"{path} is not a CSV file in UTF-8 ({err}).") from err

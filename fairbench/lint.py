@@ -91,12 +91,33 @@ def _labeller(file: YamlFile) -> Iterator[Problem]:
             found += _params(file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name))
     for i, ref in enumerate(card.classifiers):
         found += _params(file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i))
+    found += _heads(file, card)
     yield from found
     if not found:  # what only the parts together can get wrong
         try:
             Labeller(catalog.Loaded(card, file.path.parent))
         except CardError as err:
             yield Problem(file.path, file.line(("routes",)), "routes", str(err).rstrip("."))
+
+
+def _heads(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
+    """Find heads that belong to no attribute, and attributes that no classifier gives (where all declare heads)."""
+    base = [name for name, spec in card.attributes.items() if spec.source is None]
+    heads = [ref.params.get("heads") for ref in card.classifiers]
+    given: list[str] = []
+    for i, head in enumerate(heads):
+        for name in head if isinstance(head, dict) else ():
+            where: Loc = ("classifiers", i, "heads", str(name))
+            field = ".".join(map(str, where))
+            if name not in base:
+                yield Problem(file.path, file.line(where), field, f"there is no attribute {name!r} without `from`")
+            if name in given:
+                yield Problem(file.path, file.line(where), field, "another classifier gives this attribute already")
+            given.append(str(name))
+    for name in base if all(isinstance(h, dict) for h in heads) else ():
+        if name not in given:
+            line = file.line(("attributes", name))
+            yield Problem(file.path, line, f"attributes.{name}", "no classifier gives it, and it has no `from`")
 
 
 def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_loc: Loc, loc: Loc) -> Iterator[Problem]:

@@ -36,8 +36,7 @@ def decode(data: bytes, name: str = "image") -> RgbImage:
         raise ImageError(f"{name} is not an image that can be read: replace or remove it.") from err
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
         raise ImageError(f"{name} has too many pixels to be decoded safely: scale it down.") from err
-    # Pillow's codecs raise many kinds of error on broken input; each means the same to the user.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, MemoryError) as err:
+    except Exception as err:  # Pillow's codecs raise many kinds on broken input; each means the same to the user
         raise ImageError(f"{name} is damaged or truncated ({err}): replace or remove it.") from err
     return np.asarray(rgb, dtype=np.uint8)
 

@@ -23,7 +23,7 @@ from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageR
 class Params(BaseModel):
     """Base of every plug-in's parameters: unknown fields are refused."""
 
-    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": ()}
+    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": (), "allow_inf_nan": False}
 
 
 TRANSPORT: JsonDict = {"transport": True}
@@ -32,7 +32,11 @@ TRANSPORT: JsonDict = {"transport": True}
 
 @runtime_checkable
 class ImageModel(Protocol):
-    """Turns requests into images. Built as `cls(card, params, ctx)`; weights are loaded on the first `generate`."""
+    """Turns requests into images. Built as `cls(card, params, ctx)`; weights are loaded on the first `generate`.
+
+    An adapter that computes nothing in the run's dtype says `uses_dtype = False`: then dtype and block size are no part
+    of the image key.
+    """
 
     version: ClassVar[int]
     Params: ClassVar[type[BaseModel]]

@@ -7,10 +7,11 @@ Resuming asks which ids the shards hold; nothing is judged by a folder's existen
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 class Store:
     """A folder of shards. Reading needs no write permission; processes may share one store."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, look_only: bool = False) -> None:
+        """`look_only`: damaged shards are passed over, not moved. Raises StoreError for a newer store."""
+        self.root, self._look_only = root, look_only
         self.damaged: list[Path] = []
         self._verified: set[tuple[str, int, int]] = set()
         marker = root / _MARKER
@@ -67,7 +69,7 @@ class Store:
 
     def shards(self, stage: str, key: str) -> list[Path]:
         """Return the paths of all shards of a key, in a stable order."""
-        return sorted((self.root / stage / key).glob("part-*.parquet"))
+        return sorted(p for p in (self.root / stage / key).glob("part-*.parquet") if p.is_file())
 
     def read(self, stage: str, path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Return one verified shard, or None where it is damaged (then moved aside and listed in `damaged`)."""
@@ -106,17 +108,17 @@ class Store:
                     found.setdefault(value, path)
         return found
 
-    def size(self, stages: Iterable[str] = ("images", "faces", "labels", "scores")) -> int:
-        """Return the bytes used by shards."""
-        return sum(p.stat().st_size for s in stages for p in (self.root / s).glob("*/part-*.parquet"))
-
     def _set_aside(self, path: Path) -> None:
+        if self._look_only:
+            log.warning("%s is damaged (truncated or altered): a run will make its rows again.", path)
+            return
         place = self.root / "damaged" / f"{path.parent.parent.name}-{path.parent.name}-{path.name}"
         log.warning("%s is damaged (truncated or altered): moved to %s; its rows are made again.", path, place)
         self.damaged.append(path)
         with storage_errors(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.replace(place)
 
 
 def _hash(data: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,16 @@ from typing import Any, ClassVar
 from fairbench import keys, pixels
 from fairbench.config import ModelCard
 from fairbench.csvfile import read_csv
-from fairbench.errors import CardError, ImageError
+from fairbench.errors import CardError, FairbenchError, ImageError
 from fairbench.protocols import Params
 from fairbench.types import BuildContext, ImageRequest, ImageResult, Prompt
 
 log = logging.getLogger(__name__)
 
 ALL_IMAGES = "all images"
+UNREADABLE = "unreadable"
 NO_TEXT = "folder"
 """Template id of a prompt that is only the name of a group of images."""
-_NUMBERED = re.compile(r"^prompt_(\d+)$")
 
 
 class FolderParams(Params):
@@ -50,6 +51,7 @@ class FolderAdapter:
     """Reads existing images. It is a PromptSource: the images say which prompts there are."""
 
     version: ClassVar[int] = 1
+    uses_dtype: ClassVar[bool] = False
     Params: ClassVar[type[FolderParams]] = FolderParams
 
     def __init__(self, card: ModelCard, params: FolderParams, ctx: BuildContext) -> None:
@@ -69,28 +71,41 @@ class FolderAdapter:
         groups: dict[bytes, list[_File]] = {}
         names = None if task_prompts is None else _task_names(task_prompts)
         for file in self._files:
-            prompt = _own_prompt(file) if names is None else names.get(file.group)
-            if prompt is None:
+            matching = [_own_prompt(file)] if names is None else names.get(file.group, [])
+            if not matching:
                 raise CardError(
                     f"{file.where}: {file.group!r} is no prompt of the task (its text, id, subject, or prompt_0 to "
                     f"prompt_{len(task_prompts or []) - 1}): mend the name, or leave --task out."
                 )
+            if len(matching) > 1:
+                raise CardError(
+                    f"{file.where}: {file.group!r} may be {len(matching)} prompts: name it by its text or id."
+                )
+            prompt = matching[0]
             found[prompt.prompt_id] = prompt
             groups.setdefault(prompt.prompt_id, []).append(file)
         self._groups = groups
+        if task_prompts is not None and len(found) < len(task_prompts):
+            log.warning(
+                "%d of the task's %d prompts have no images.", len(task_prompts) - len(found), len(task_prompts)
+            )
         return list(found.values()) if task_prompts is None else [p for p in task_prompts if p.prompt_id in found]
 
     def requests(self, image_key: str, images_per_prompt: int | None) -> list[ImageRequest]:
         """Return one request an image. A file is read once here, for its sha256: its id is its content."""
         found = []
+        copies: Counter[tuple[bytes, str]] = Counter()
         for prompt_id, files in self._groups.items():
             indices = _sample_indices(files)
             for index, file in sorted(zip(indices, files, strict=True), key=lambda x: x[0])[:images_per_prompt]:
                 try:
                     sha256 = pixels.read(file.path)[1]
                 except ImageError:
-                    sha256 = "unreadable"  # `generate` reads it again and states why
-                image_id = keys.file_image_id(image_key, prompt_id, index, sha256)
+                    sha256 = UNREADABLE  # `generate` reads it again and states why
+                # By content, wherever it stands in the folder; copies are told apart by their number.
+                content = f"{UNREADABLE} {file.path}" if sha256 == UNREADABLE else sha256
+                copies[prompt_id, content] += 1
+                image_id = keys.file_image_id(image_key, prompt_id, copies[prompt_id, content], content)
                 found.append(
                     ImageRequest(image_id, prompt_id, prompt_id, file.group, index, 0, str(file.path.resolve()), sha256)
                 )
@@ -104,7 +119,16 @@ class FolderAdapter:
 def _read(request: ImageRequest) -> ImageResult:
     path = Path(str(request.path))
     try:
-        return ImageResult("ok", pixels.decode(pixels.read(path)[0], str(path)))
+        data, sha256 = pixels.read(path)
+    except ImageError as err:
+        if request.sha256 == UNREADABLE:
+            return ImageResult("failed", error=str(err))
+        data, sha256 = b"", ""
+    # What a file holds is remembered for good; that it could not be read just now must not be.
+    if sha256 != request.sha256:
+        raise FairbenchError(f"{path} changed while it was in use: run the same command again.")
+    try:
+        return ImageResult("ok", pixels.decode(data, str(path)))
     except ImageError as err:
         return ImageResult("failed", error=str(err))
 
@@ -115,36 +139,64 @@ def _own_prompt(file: _File) -> Prompt:
     return Prompt(prompt_id, prompt_id, "folder", 1, "manifest" if file.is_text else NO_TEXT, file.group, file.group)
 
 
-def _task_names(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
+def _task_names(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
     """Return every name under which a prompt may stand: its text, id, subject (also with _ for blanks), number."""
-    names: dict[str, Prompt] = {}
+    names: dict[str, list[Prompt]] = {}
     for i, prompt in enumerate(prompts):
         subject = prompt.subject
-        for name in (subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text):
-            names[name] = prompt
+        for name in {subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text}:
+            names.setdefault(name, []).append(prompt)
     return names
 
 
 def _folder(root: Path) -> Iterator[_File]:
     if not root.is_dir():
         raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): mend the path behind folder:.")
-    if any(_images(root)):
-        nested = [f.name for f in root.iterdir() if f.is_dir() and any(_images(f))]
+    folders = sorted((f for f in _entries(root) if f.is_dir()), key=_natural)
+    images = _images(root)
+    if images:
+        nested = [f.name for f in folders if _images(f)]
         if nested:
             log.warning("%s holds images itself: its folders (%s) are not looked at.", root, ", ".join(nested))
-        yield from (_File(p, ALL_IMAGES, str(root)) for p in _images(root))
+        yield from (_File(p, ALL_IMAGES, str(root)) for p in images)
         return
-    for folder in sorted((f for f in root.iterdir() if f.is_dir()), key=_natural):
-        yield from (_File(p, folder.name, str(folder)) for p in _images(folder))
+    for folder in folders:
+        inside = _images(folder)
+        deeper = [f.name for f in _entries(folder) if f.is_dir()]
+        if deeper:
+            log.warning("%s: folders inside it (%s) are not looked at.", folder, ", ".join(deeper))
+        if not inside:
+            log.warning("%s holds no images.", folder)
+        yield from (_File(p, folder.name, str(folder)) for p in inside)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder but hidden things. Raises CardError where it cannot be listed, or for an odd name."""
+    try:
+        found = [f for f in folder.iterdir() if not f.name.startswith(".")]
+    except OSError as err:
+        raise CardError(f"{folder} cannot be listed ({err.strerror}): mend its permissions.") from err
+    odd = next((f for f in found if not str(f).isprintable() or not _is_utf8(str(f))), None)
+    if odd is not None:
+        raise CardError(f"{str(odd)!r} has a name that is not plain UTF-8 text: rename it.")
+    return found
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _images(folder: Path) -> list[Path]:
-    files = (f for f in folder.iterdir() if f.suffix.lower() in pixels.SUFFIXES and not f.name.startswith("."))
+    files = (f for f in _entries(folder) if f.suffix.lower() in pixels.SUFFIXES)
     return sorted((f for f in files if f.is_file()), key=_natural)
 
 
 def _natural(path: Path) -> list[Any]:
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", path.name) if p]
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", path.name) if p]
 
 
 def _sample_indices(files: Sequence[_File]) -> list[int]:
@@ -173,11 +225,11 @@ def _manifest(path: Path) -> Iterator[_File]:
         raise CardError(f"{path} is no manifest: name a .csv or .jsonl file, or a folder.")
     for line, row in rows:
         where = f"{path}, line {line}"
-        if not isinstance(row.get("path"), str) or not row["path"]:
+        if not isinstance(row.get("path"), str) or not row["path"] or not _is_utf8(row["path"]):
             raise CardError(f"{where}, field path: name the image's file.")
         group = row.get("prompt") or row.get("prompt_id") or ALL_IMAGES
-        if not isinstance(group, str):
-            raise CardError(f"{where}, field prompt: give a text.")
+        if not isinstance(group, str) or not _is_utf8(group):
+            raise CardError(f"{where}, field prompt: give a text in UTF-8.")
         image = Path(row["path"]).expanduser()
         image = image if image.is_absolute() else path.parent / image
         if not image.is_file():
@@ -195,7 +247,7 @@ def _index(value: Any, where: str) -> int | None:
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other line ends may stand inside a JSON string
     except (OSError, UnicodeDecodeError) as err:
         raise CardError(f"{path} cannot be read as UTF-8 ({err}).") from err
     for number, line in enumerate(lines, start=1):
@@ -203,7 +255,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             raise CardError(f"{path}, line {number}: not valid JSON ({err}).") from err
         if not isinstance(row, dict):
             raise CardError(f"{path}, line {number}: each line is one object with the field path.")

@@ -31,6 +31,7 @@ class PhantomExactAdapter:
     """
 
     version: ClassVar[int] = 1
+    uses_dtype: ClassVar[bool] = False
     Params: ClassVar[type[BaseModel]] = PhantomExactParams
 
     def __init__(self, card: ModelCard, params: PhantomExactParams, ctx: BuildContext) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
 
 import typer
@@ -14,6 +16,7 @@ app = typer.Typer(
     help="How demographically fair is an image-generating model? Labels are perceived presentation, never identity.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich help pages take twice as long to import as everything else
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
@@ -40,14 +43,28 @@ def root(
 
 def main() -> None:
     """Run the command line: 0 success, 2 something the user can mend (one sentence), 130 interrupted."""
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         app()
     except FairbenchError as err:
-        typer.echo(f"Error: {err}", err=True)
-        sys.exit(err.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        _fail(str(err))
+    except (OSError, UnicodeError, RecursionError) as err:  # names and files that no system or library accepts
+        if isinstance(err, BrokenPipeError):
+            sys.stderr.close()
+            sys.exit(1)
+        logging.getLogger("fairbench").debug("the error", exc_info=True)
+        _fail(f"{type(err).__name__}: {err} (mend that file or name; -v shows where it was met).")
+    except RuntimeError as err:
+        if "home directory" not in str(err):  # what pathlib says of ~nobody
+            raise
+        _fail(f"{err}: write the path out.")
+
+
+def _fail(sentence: str) -> None:
+    typer.echo(f"Error: {sentence}", err=True)
+    sys.exit(FairbenchError.exit_code)
+
+
+def _interrupted(*_: object) -> None:
+    typer.echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
+    sys.exit(130)

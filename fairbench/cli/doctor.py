@@ -110,7 +110,11 @@ def _models() -> None:
     typer.echo("models")
     with _offline():
         for name in catalog.find("models"):
-            loaded = catalog.load_model(name)
+            try:
+                loaded = catalog.load_model(name)
+            except FairbenchError as err:
+                typer.echo(f"  {name:<24} broken card: {err}")
+                continue
             try:
                 if loaded.card.weights is not None:
                     weights.model_folder(loaded.card.weights, loaded.base_dir)

@@ -31,7 +31,11 @@ def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
         cards = catalog.find(kind)  # type: ignore[arg-type]
         width = max(map(len, cards), default=0)
         for name, path in cards.items():
-            typer.echo(f"{name:<{width}}  {yamlfile.load(path).data.get('title', '')}")
+            try:
+                title = yamlfile.load(path).data.get("title", "")
+            except FairbenchError as err:
+                title = f"(broken: {err})"
+            typer.echo(f"{name:<{width}}  {title}")
         return
     if kind not in KINDS:
         raise FairbenchError(f"There is nothing called {kind!r} to list{registry.suggest(kind, KINDS)}.")

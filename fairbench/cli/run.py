@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -23,7 +24,7 @@ MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as
 LabellerName = Annotated[
     str | None, typer.Option("--labeller", "-l", help="Labeller: name or card file. [default: the card's]")
 ]
-Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, help="[default: the card's]")]
+Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="[default: the card's]")]
 Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
 Scorers = Annotated[
     str, typer.Option("--scorers", help="Comma-separated: clip-score,clip-iqa,inception-score, or YAML files.")
@@ -90,7 +91,7 @@ def run(
         batch_size=batch_size,
         shard=None if shard is None else _shard(shard),
     )
-    current, opened = plan.make(settings), Store(store)
+    current, opened = plan.make(settings), Store(store, look_only=dry_run)
     if dry_run:
         _preview(current, opened, as_json)
     else:
@@ -111,8 +112,8 @@ def _preview(current: Plan, store: Store, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    unknown = "unknown until the first images are made"
-    disk = unknown if found["disk_bytes"] is None else f"{found['disk_bytes'] / 1e6:.1f} MB more"
+    unknown = "unknown until a first block was made (try -n 1 --limit-prompts 1)"
+    disk = f"{'about ' if found['disk_is_guessed'] else ''}{found['disk_bytes'] / 1e6:.1f} MB more"
     seconds = unknown if found["seconds"] is None else f"about {found['seconds']:.0f} s to generate"
     typer.echo(f"{found['model']} x {found['method']} x {found['task']} x {found['labeller']}: run {found['run_id']}")
     typer.echo(
@@ -136,6 +137,8 @@ def _run(
     # A run's libraries must not print bars and notices of their own between ours.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for warning in current.warnings:
+        logging.getLogger("fairbench").warning("%s", warning)
     folder = out or Path("runs") / rundir.default_name(current)
     if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
         rundir.prepare(folder, current.run_id)
@@ -164,5 +167,5 @@ def _report_unreadable(outcome: Outcome) -> None:
     if bad:
         more = f" ({len(bad) - 1} more are listed in run.json)" if len(bad) > 1 else ""
         raise FairbenchError(
-            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {bad[0].error}{more}"
+            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {bad[0]}{more}"
         )

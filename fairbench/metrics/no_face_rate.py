@@ -1,4 +1,4 @@
-"""The share of images without a usable face."""
+"""The share of images in which no face was detected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ no_face_rate = ShareMetric(
         direction="lower",
         bounds="[0, 1]",
         ideal=0.0,
-        summary="share of images without a usable face",
+        summary="share of images in which no face was detected",
         input="faces",
     ),
     share_without_face,

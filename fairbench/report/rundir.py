@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ import fairbench
 from fairbench import atomic, provenance
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.report import sheet
+from fairbench.stages import prompts
 from fairbench.stages.counts import cross_name
 from fairbench.stages.metrics import attributes
 from fairbench.stages.pipeline import Outcome
 from fairbench.stages.plan import Plan
 from fairbench.store import Store
 
+log = logging.getLogger(__name__)
 LABEL_NOTE = (
     "Labels are perceived presentation in pictures under the labeller's categories, as a classifier sees it; "
     "they are never anyone's identity."
@@ -36,35 +40,46 @@ def default_name(plan: Plan) -> str:
 
 
 def prepare(folder: Path, run_id: str) -> None:
-    """Make the run folder. Raises FairbenchError where it cannot be written or holds the results of another run."""
+    """Make the run folder; results of another run that it holds are kept under another name. Raises FairbenchError."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "run.json"
     if not manifest.exists():
         return
     try:
-        other = json.loads(manifest.read_text(encoding="utf-8"))["run_id"]
+        other = str(json.loads(manifest.read_text(encoding="utf-8"))["run_id"])
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise FairbenchError(f"{manifest} cannot be read as a run's manifest ({err}): name another --out.") from err
-    if other != run_id:
-        raise FairbenchError(f"{folder} holds the results of another run ({other}): name another --out, or remove it.")
+    if other == run_id:
+        return
+    kept = (folder.with_name(f"{folder.name}-{other[:8]}{'' if i == 1 else f'-{i}'}") for i in itertools.count(1))
+    aside = next(path for path in kept if not path.exists())
+    with storage_errors(aside):
+        folder.rename(aside)
+        log.warning("%s held the results of another run: they are now in %s.", folder, aside)
+        folder.mkdir(exist_ok=True)
 
 
 def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict[str, Any]:
     """Write everything and return what run.json holds. Raises StoreError."""
     assert outcome.metrics is not None
-    sink = pa.BufferOutputStream()
-    pq.write_table(outcome.metrics, sink, write_page_checksum=True)
-    atomic.write_bytes(folder / "metrics.parquet", sink.getvalue().to_pybytes())
+    atomic.write_bytes(folder / "metrics.parquet", _parquet(outcome.metrics))
     text = pa.BufferOutputStream()
     pa_csv.write_csv(outcome.metrics.replace_schema_metadata(None), text)
     atomic.write_bytes(folder / "metrics.csv", text.getvalue().to_pybytes())
+    atomic.write_bytes(folder / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
     atomic.write_text(folder / "prompts.csv", _prompt_table(outcome))
     if sheets:
         sheet.write(outcome, store, folder / "sheets")
     record = manifest(outcome, store)
     atomic.write_text(folder / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
     return record
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, write_page_checksum=True)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
@@ -88,6 +103,7 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
         "statuses": outcome.statuses,
         "made_in_this_process": outcome.made,
         "failures": _failures(outcome),
+        "unread": {image_id.hex(): reason for image_id, reason in outcome.unread.items()},
         "damaged_shards": [str(p) for p in store.damaged],
         "seconds": outcome.timings,
         "warnings": plan.warnings,

@@ -22,7 +22,7 @@ from fairbench.stages.reading import ImageReader, ImageRow
 from fairbench.store import Store
 from fairbench.types import RgbImage
 
-TILE, LINE, COLUMNS, MOST = 160, 15, 8, 64
+TILE, LINE, COLUMNS, MOST, FACES = 160, 15, 8, 64, 4
 NOTE = "Labels are perceived presentation under the benchmark's categories, not anyone's identity."
 _GREY, _INK, _BOX = (235, 235, 235), (20, 20, 20), (0, 160, 90)
 
@@ -44,8 +44,7 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
     paths = []
     for number, prompt in enumerate(outcome.plan.prompts):
         rows = by_prompt.get(prompt.neutral_id, [])
-        rows.sort(key=lambda r: not seen.get(r.request.image_id, Seen()).faces)  # stable: faceless last
-        shown = rows[:MOST]
+        shown = _chosen(rows, seen)
         title = f"{prompt.text}   ({len(shown)} of {len(rows)} images)"
         path = folder / f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.subject.lower()).strip('-')[:60]}.png"
         out = io.BytesIO()
@@ -55,8 +54,17 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
     return paths
 
 
+def _chosen(rows: Sequence[ImageRow], seen: dict[bytes, Seen]) -> list[ImageRow]:
+    """Return at most MOST images, those without a face last; a quarter of the places is theirs if they need it."""
+    faceless = [r for r in rows if r.request.image_id not in seen]
+    others = [r for r in rows if r.request.image_id in seen]
+    others = others[: max(MOST - len(faceless), MOST * 3 // 4)]
+    return [*others, *faceless[: MOST - len(others)]]
+
+
 def _lines(labeller: Labeller) -> int:
-    return len(labeller.card.attributes)
+    several = FACES + 1 if labeller.card.face_policy.select == "all" else 0
+    return max(len(labeller.card.attributes), several)
 
 
 def _tiles(rows: Sequence[ImageRow], seen: dict[bytes, Seen], reader: ImageReader) -> Iterator[tuple[Any, list[str]]]:
@@ -71,8 +79,16 @@ def _tiles(rows: Sequence[ImageRow], seen: dict[bytes, Seen], reader: ImageReade
             yield None, ["failed", *_wrap(str(image))]
             continue
         faces = seen.get(row.request.image_id, Seen()).faces
-        lines = faces[0][1] if len(faces) == 1 else [f"{len(faces)} faces"] if faces else ["no face"]
-        yield _thumbnail(image, faces), lines
+        yield _thumbnail(image, faces), _captions(faces)
+
+
+def _captions(faces: Sequence[tuple[list[float], list[str]]]) -> list[str]:
+    """Return a line an attribute; of several faces, numbered as their boxes are, a line a face."""
+    if len(faces) < 2:
+        return faces[0][1] if faces else ["no face"]
+    short = [" ".join(line.split(": ", 1)[1] for line in text) for _, text in faces]
+    more = [f"and {len(faces) - FACES} more faces"] if len(faces) > FACES else []
+    return [f"{i}: {text}"[:30] for i, text in enumerate(short[:FACES], 1)] + more
 
 
 def _wrap(text: str) -> list[str]:
@@ -85,8 +101,10 @@ def _thumbnail(image: RgbImage, faces: Sequence[tuple[list[float], list[str]]]) 
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     thumb = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     draw = ImageDraw.Draw(thumb)
-    for box, _ in faces:
+    for i, (box, _) in enumerate(faces, 1):
         draw.rectangle([v * scale for v in box], outline=_BOX, width=2)
+        if len(faces) > 1:
+            draw.text((box[0] * scale + 3, box[1] * scale + 1), str(i), _BOX, ImageFont.load_default(12))
     return thumb
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fairbench import schemas
 from fairbench.labeller import Labeller
 from fairbench.stages import faces as faces_stage
+from fairbench.stages.ids import IdIndex, batches, first_of_each
 from fairbench.stages.reading import ImageRow
 from fairbench.store import Store
 
@@ -70,7 +71,7 @@ def count(store: Store, labeller: Labeller, faces_key: str, labels_key: str, row
     prompt_of = np.array([place[r.request.neutral_id] for r in rows], dtype=np.int64)
     ok = np.array([r.status == "ok" for r in rows], dtype=bool)
     faces = _Faces(labeller, pa.array([r.request.image_id for r in rows], schemas.ID))
-    for _, table in store.scan("faces", faces_key):
+    for _, table in store.scan("faces", faces_key):  # not merged: one image's rows stand in one shard
         faces.add(table)
     prompt_of_face = prompt_of[faces.image]
     codes, probs, label_statuses = _codes(store, labels_key, labeller, faces.ids(), prompt_of_face, size)
@@ -89,7 +90,7 @@ def count(store: Store, labeller: Labeller, faces_key: str, labels_key: str, row
         joint=flat.reshape(size, *shape),
         probs=probs,
         requested=tally(np.ones(len(rows), dtype=bool)),
-        images=tally(ok & ~faces.unreadable),
+        images=tally(ok & faces.looked_at),
         with_face=tally(faces.has_face),
         selected=np.bincount(prompt_of[faces.selected], minlength=size),
         statuses={"faces": faces.statuses, "labels": label_statuses},
@@ -102,27 +103,24 @@ class _Faces:
     """Gathers, shard by shard, which images have faces and which faces count."""
 
     def __init__(self, labeller: Labeller, image_ids: pa.Array) -> None:
-        self._policy, self._image_ids = labeller.card.face_policy, image_ids
+        self._policy, self._places = labeller.card.face_policy, IdIndex(image_ids)
         self.has_face = np.zeros(len(image_ids), dtype=bool)
-        self.unreadable = np.zeros(len(image_ids), dtype=bool)
-        self._seen = np.zeros(len(image_ids), dtype=bool)
+        self.looked_at = np.zeros(len(image_ids), dtype=bool)
         self.statuses: Counter[str] = Counter()
         self._ids: list[pa.Array] = []
         self._images: list[IntArray] = []
         self._selected: list[IntArray] = []
 
     def add(self, table: pa.Table) -> None:
-        position = pc.index_in(table["image_id"], value_set=self._image_ids)
-        table, position = table.filter(pc.is_valid(position)), position.drop_null()
-        image = position.to_numpy().astype(np.int64)
-        fresh = ~self._seen[image]  # two processes may have detected the same image
-        self._seen[image] = True
-        status = table["status"].to_numpy(zero_copy_only=False)
-        self.statuses.update(status[fresh].tolist())
-        self.has_face[image[status == "ok"]] = True
-        self.unreadable[image[status == "failed"]] = True
-        chosen = _mask(faces_stage.selected(table, self._policy)) & fresh
-        counted = _mask(faces_stage.counted(table, self._policy)) & fresh
+        image = self._places.find(table["image_id"])
+        wanted = image >= 0
+        wanted[wanted] = ~self.looked_at[image[wanted]]  # two processes may have detected the same image
+        table, image = table.filter(pa.array(wanted)), image[wanted]
+        self.statuses.update(_tally(table["status"]))
+        self.looked_at[image[_mask(pc.not_equal(table["status"], "failed"))]] = True
+        self.has_face[image[_mask(pc.equal(table["status"], "ok"))]] = True
+        chosen = _mask(faces_stage.selected(table, self._policy))
+        counted = _mask(faces_stage.counted(table, self._policy))
         self._selected.append(image[chosen])
         self._images.append(image[counted])
         self._ids.append(table["face_id"].filter(pa.array(counted)).combine_chunks())
@@ -146,27 +144,36 @@ def _mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
 def _codes(
     store: Store, labels_key: str, labeller: Labeller, face_ids: pa.Array, prompt_of_face: IntArray, prompts: int
 ) -> tuple[Mapping[str, IntArray], dict[str, NDArray[np.float64]], Counter[str]]:
-    """Return a label code for every face and attribute (K: not labelled), sums of probabilities a prompt, statuses."""
+    """Return a label code for every face and base attribute (K: not labelled), sums of probabilities, statuses."""
     min_prob = labeller.card.face_policy.min_prob
-    schema = labeller.declared.labels
+    schema = labeller.base.labels
+    places = IdIndex(face_ids)
     codes = {a: np.full(len(face_ids), len(labels), dtype=np.int64) for a, labels in schema.items()}
     seen = {a: np.zeros(len(face_ids), dtype=bool) for a in schema}
     probs = {a: np.zeros((prompts, len(labels))) for a, labels in schema.items()}
     statuses: Counter[str] = Counter()
-    for _, table in store.scan("labels", labels_key, ["face_id", "attribute", "status", "label", "prob", "probs"]):
+    columns = ["face_id", "attribute", "status", "label", "prob", "probs"]
+    for table in batches(store.scan("labels", labels_key, columns)):
         for attribute, labels in schema.items():
             part = table.filter(pc.equal(table["attribute"], attribute))
-            position = pc.index_in(part["face_id"], value_set=face_ids)
-            part, face = part.filter(pc.is_valid(position)), position.drop_null().to_numpy().astype(np.int64)
-            fresh = ~seen[attribute][face]  # two processes may have labelled the same face
+            face = places.find(part["face_id"])
+            fresh = face >= 0
+            fresh[fresh] = ~seen[attribute][face[fresh]]  # two processes may have labelled the same face
+            fresh &= first_of_each(face)
+            part, face = part.filter(pa.array(fresh)), face[fresh]
             seen[attribute][face] = True
-            statuses.update(part["status"].filter(pa.array(fresh)).to_pylist())
-            use = _mask(pc.equal(part["status"], "ok")) & fresh
-            part, face = part.filter(pa.array(use)), face[use]
-            sure = part["prob"].to_numpy() >= min_prob
-            label = pc.index_in(part["label"], value_set=pa.array(labels)).to_numpy().astype(np.int64)
-            codes[attribute][face[sure]] = label[sure]
+            statuses.update(_tally(part["status"]))
+            sure = _mask(pc.fill_null(pc.greater_equal(part["prob"], min_prob), False))
+            part, face = part.filter(pa.array(sure)), face[sure]
+            codes[attribute][face] = pc.index_in(part["label"], value_set=pa.array(labels)).to_numpy()
             flat = pc.list_flatten(part["probs"]).to_numpy().reshape(len(part), len(labels))
             for k in range(len(labels)):
-                probs[attribute][:, k] += np.bincount(prompt_of_face[face[sure]], flat[sure, k], minlength=prompts)
+                probs[attribute][:, k] += np.bincount(prompt_of_face[face], flat[:, k], minlength=prompts)
+    for name, spec in labeller.card.attributes.items():
+        if spec.source is not None:  # a derived attribute rests on the same faces as its source
+            probs[name] = probs[spec.source] @ labeller.derivation(name)
     return codes, probs, statuses
+
+
+def _tally(statuses: pa.ChunkedArray) -> dict[str, int]:
+    return {v["values"]: v["counts"] for v in pc.value_counts(statuses).to_pylist()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -17,6 +17,8 @@ from fairbench.store import Store
 from fairbench.types import ImageRequest, ImageResult
 
 log = logging.getLogger(__name__)
+CRASH = "the model raised "
+"""How the reason of an image begins whose generation raised an exception."""
 
 
 class BlockTooLarge(Exception):
@@ -33,15 +35,21 @@ def generate(
     block_size: int,
     fixed_block: bool,
     progress: Progress,
+    before: Callable[[], None] = lambda: None,
 ) -> int:
     """Make the images that the store lacks; return how many were made.
 
-    A kill costs the block in flight. Out of memory halves the block (or raises BlockTooLarge where `fixed_block`).
+    `before` is called if there is anything to make. A kill costs the block in flight. Out of memory halves the block
+    (or raises BlockTooLarge where `fixed_block`).
     """
     have = store.ids("images", key)
     todo = [r for r in requests if r.image_id not in have]
+    if todo:
+        before()
     with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor() as pool:
         for block, results in _blocks(model, todo, block_size, fixed_block):
+            if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
+                _refuse_if_all_crashed(results)
             store.write("images", key, _table(block, results, method, pool))
             bar.advance(len(block))
     return len(todo)
@@ -51,7 +59,7 @@ Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
 
 
 def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
-    start, retried, any_ok = 0, False, False
+    start, retried = 0, False
     while start < len(todo):
         block = todo[start : start + size]
         try:
@@ -67,9 +75,6 @@ def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: b
                 log.warning("Out of memory: going on with blocks of %d.", size)
                 continue
             results = [ImageResult("failed", error=f"out of memory for a single image ({err})")]
-        any_ok = any_ok or any(r.status != "failed" for r in results)
-        if not any_ok and start == 0:
-            _refuse_if_all_failed(results)
         yield block, results
         start, retried = start + len(block), False
 
@@ -83,7 +88,7 @@ def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[Image
     except Exception as err:
         if len(block) == 1:
             log.debug("a request failed", exc_info=True)
-            return [ImageResult("failed", error=f"{type(err).__name__}: {err}")]
+            return [ImageResult("failed", error=f"{CRASH}{type(err).__name__}: {err}")]
         log.warning("A block failed (%s: %s): trying its images one at a time.", type(err).__name__, err)
         return [_checked(model, [request])[0] for request in block]
     if len(results) != len(block):
@@ -91,11 +96,11 @@ def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[Image
     return results
 
 
-def _refuse_if_all_failed(results: Sequence[ImageResult]) -> None:
+def _refuse_if_all_crashed(results: Sequence[ImageResult]) -> None:
     reasons = {r.error or "" for r in results}
-    # Unreadable files differ from each other; a model that fails in the same way on a whole block is broken.
-    if len(results) > 1 and len(reasons) == 1:
-        raise FairbenchError(f"The model failed on each of its first {len(results)} images: {reasons.pop()}")
+    # A request may be at fault; that all of a block's requests raise the same means a broken model or adapter.
+    if len(results) > 1 and len(reasons) == 1 and (reason := reasons.pop()).startswith(CRASH):
+        raise FairbenchError(f"The model failed on each of its first {len(results)} images: {reason}")
 
 
 def _table(

@@ -7,6 +7,7 @@ parcel in flight, and a new classifier generates and detects nothing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,8 @@ import pyarrow as pa
 
 from fairbench import schemas
 from fairbench.config import FacePolicy
-from fairbench.errors import ImageError
-from fairbench.labeller import Labeller
+from fairbench.errors import FairbenchError, ImageError
+from fairbench.labeller import FoundFace, Labeller
 from fairbench.stages import faces as faces_stage
 from fairbench.stages.faces import StoredFace
 from fairbench.stages.progress import Progress, stage
@@ -25,6 +26,7 @@ from fairbench.stages.reading import ImageReader, ImageRow
 from fairbench.store import Store
 from fairbench.types import RgbImage
 
+log = logging.getLogger(__name__)
 PARCEL = 256
 DETECT_BATCH = 64
 DETECT_PIXELS = 16_000_000
@@ -47,6 +49,7 @@ class LabelStage:
         self.store, self.labeller = store, labeller
         self.faces_key, self.labels_key = faces_key, labels_key
         self.policy: FacePolicy = labeller.card.face_policy
+        self.unread: dict[bytes, str] = {}
 
     def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
         """Detect and label what the store lacks; return how many images were looked at."""
@@ -86,8 +89,7 @@ class LabelStage:
         for row, image in reader.stream(readable):
             waiting = known.get(row.request.image_id)
             if isinstance(image, ImageError):
-                if waiting is None:
-                    parcel.faces.append(faces_stage.missing_row(row.request.image_id, "failed"))
+                self.unread[row.request.image_id] = str(image)  # not stored: the next run tries again
             elif waiting is not None:
                 self._add_chips(parcel, row, image, waiting)
             else:
@@ -102,8 +104,10 @@ class LabelStage:
         self.store.write("labels", self.labels_key, _table(parcel.labels))
 
     def _detect(self, parcel: _Parcel, batch: list[tuple[ImageRow, RgbImage]]) -> None:
-        found = self.labeller.detect([image for _, image in batch])
-        for (row, image), faces in zip(batch, found, strict=True):
+        for (row, image), faces in zip(batch, self._found([image for _, image in batch]), strict=True):
+            if faces is None:
+                parcel.faces.append(faces_stage.missing_row(row.request.image_id, "failed"))
+                continue
             height, width = image.shape[:2]
             rows = faces_stage.image_rows(self.faces_key, row.request.image_id, faces, width, height)
             parcel.faces += rows
@@ -111,6 +115,18 @@ class LabelStage:
             table = faces_stage.table(rows)
             admitted = table.filter(faces_stage.counted(table, self.policy))
             self._add_chips(parcel, row, image, list(faces_stage.stored_faces(admitted)))
+
+    def _found(self, images: list[RgbImage]) -> list[list[FoundFace] | None]:
+        """Return each image's faces; None for an image on which the detector raises, which costs no other its faces."""
+        try:
+            return [*self.labeller.detect(images)]
+        except FairbenchError:
+            raise
+        except Exception as err:  # noqa: BLE001 - a fault of one image must not cost the run; it is logged and counted
+            if len(images) == 1:
+                log.warning("The detector failed on an image (%s: %s): it counts as failed.", type(err).__name__, err)
+                return [None]
+            return [self._found([image])[0] for image in images]
 
     def _add_chips(self, parcel: _Parcel, row: ImageRow, image: RgbImage, faces: list[StoredFace]) -> None:
         for face in faces:

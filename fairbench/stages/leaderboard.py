@@ -10,6 +10,7 @@ import csv
 import datetime
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import fairbench
-from fairbench import atomic, schemas
-from fairbench.errors import CardError, storage_errors
+from fairbench import atomic, keys, schemas
+from fairbench.errors import CardError, StoreError, storage_errors
 from fairbench.stages.pipeline import Outcome
 from fairbench.store import Store
 
@@ -28,14 +29,17 @@ ATTRIBUTES: Final = ("gender", "race4", "race7", "gender_x_race4")
 METRICS: Final = ("rd", "rd-normalised", "entropy", "majority-share")
 SCORES: Final = ("clip_score", "clip_iqa", "inception_score")
 COLUMNS: Final[tuple[str, ...]] = (
-    "rank", "source", "model", "revision", "method", "task", "task_version", "labeller", "images_per_prompt", "prompts",
-    "n_requested", "n_images", "n_faces",
+    "rank", "source", "model", "revision", "method", "task", "task_version", "suite", "labeller",
+    "labeller_id", "images_per_prompt", "prompts", "n_requested", "n_images", "n_faces",
     *(c for a in ATTRIBUTES for c in (*(f"{a}.{m}" for m in METRICS), f"{a}.n")),
     "no-face-rate", "no-face-rate.n", *(c for s in SCORES for c in (s, f"{s}.n")),
     "missing", "run_id", "labels_sha256", "fairbench", "date", "published_in", "note",
 )  # fmt: skip
 RANKED_BY: Final = "gender_x_race4.rd"
-_COMPARABLE: Final = ("task", "task_version", "labeller", "images_per_prompt", "prompts")
+_COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
+_NUMBERS: Final = tuple(
+    c for c in COLUMNS if c.endswith(tuple(f".{m}" for m in METRICS)) or c in SCORES or c == "no-face-rate"
+)
 Row = dict[str, str]
 
 
@@ -54,12 +58,14 @@ def row(outcome: Outcome, store: Store) -> Row:
         "method": plan.method,
         "task": plan.task,
         "task_version": plan.task_version,
+        "suite": keys.digest("prompts", [p.text for p in plan.prompts]).hex()[:12],
         "labeller": plan.labeller.card.name,
+        "labeller_id": keys.digest("labeller", [plan.labeller.labels_key(""), plan.declared["face_policy"]]).hex()[:12],
         "images_per_prompt": per_prompt[0] if len(per_prompt) == 1 else f"{per_prompt[0]}-{per_prompt[-1]}",
         "prompts": len(plan.prompts),
         "n_requested": int(outcome.counts.requested.sum()),
         "n_images": int(outcome.counts.images.sum()),
-        "n_faces": int(outcome.counts.with_face.sum()),
+        "n_faces": int(outcome.counts.selected.sum()),
         "run_id": plan.run_id,
         "labels_sha256": labels_sha256(outcome, store),
         "fairbench": fairbench.__version__,
@@ -112,26 +118,45 @@ def read(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if columns != COLUMNS:
         raise CardError(
             f"{path}, line 1: the columns are not those of a leaderboard of this version; name another file."
         )
     bad = next((i for i, r in enumerate(rows, 2) if None in r or None in r.values()), None)
     if bad is not None:
         raise CardError(f"{path}, line {bad}: the row has another number of fields than line 1; mend it.")
+    for line, found in enumerate(rows, 2):
+        wrong = next((c for c in _NUMBERS if found[c] and not _is_number(found[c])), None)
+        if wrong is not None:
+            raise CardError(f"{path}, line {line}, field {wrong}: {found[wrong]!r} is no number; mend it.")
     return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def add(path: Path, new: Row) -> None:
     """Add a row, or replace the row of the same run; safe with other writers. Raises StoreError, CardError."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        try:
+            held = FileLock(lock).acquire(timeout=60)
+        except Timeout as err:
+            raise StoreError(
+                f"{lock} is held by another process: wait for it, then run the same command again."
+            ) from err
+        with held:
             rows = (
                 [r for r in read(path) if not (r["run_id"] and r["run_id"] == new["run_id"])] if path.exists() else []
             )
@@ -154,7 +179,9 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 
     def value(r: Mapping[str, str]) -> float:
         incomplete = any(part.startswith(f"{RANKED_BY}:") for part in r["missing"].split("; "))
-        return float("inf") if incomplete or not r[RANKED_BY] else float(r[RANKED_BY])
+        # The images of a folder are whatever somebody put there: nothing says that two such runs compare.
+        alone = r["task"] == "folder"
+        return float("inf") if incomplete or alone or not r[RANKED_BY] else float(r[RANKED_BY])
 
     ordered = sorted(rows, key=lambda r: (*(r[c] for c in _COMPARABLE), value(r), r["model"], r["method"], r["run_id"]))
     found = []

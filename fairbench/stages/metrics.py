@@ -11,13 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairbench import registry, schemas
+from fairbench.config import RESERVED
 from fairbench.labeller import Labeller
 from fairbench.protocols import Metric, Scorer
 from fairbench.stages.counts import Counts, cross_name
 from fairbench.stages.scores import Scores
 from fairbench.types import Prompt
 
-FACES, QUALITY = "faces", "quality"
+FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
 References = Mapping[str, Mapping[str, tuple[float, ...]]]
 """attribute -> subject -> reference shares in the labeller's declared order."""
@@ -145,7 +146,8 @@ def score_series(
     for value in spec.values:
         found = [e.get(value) for e in each]
         reasons = [
-            None if v is not None else ("defined over all images" if n[i] else "no images") for i, v in enumerate(found)
+            None if v is not None else ("defined over all images" if n[i] else "no images that can be scored")
+            for i, v in enumerate(found)
         ]
         values = np.array([np.nan if v is None else v for v in found])
         short = None if overall.get(value) is not None else "too few images"

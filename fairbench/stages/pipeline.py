@@ -44,10 +44,13 @@ class Outcome:
     counts: Counts | None = None
     series: list[Series] = field(default_factory=list)
 
+    unread: dict[bytes, str] = field(default_factory=dict)
+
     @property
-    def unreadable(self) -> list[ImageRow]:
-        """Files given by the user that could not be used."""
-        return [r for r in self.rows if r.status == "failed" and r.request.path]
+    def unreadable(self) -> list[str]:
+        """Reasons why files that the user gave, or images of the store, could not be used."""
+        given = [r.error or "" for r in self.rows if r.status == "failed" and r.request.path]
+        return given + list(self.unread.values())
 
 
 def run(current: Plan, store: Store, progress: Progress) -> Outcome:
@@ -74,17 +77,20 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
             current.adapter,
             method=current.method,
             block_size=current.ctx.block_size,
-            fixed_block=current.ctx.reduced_precision,
+            fixed_block=current.fixed_block,
             progress=progress,
+            before=current.labeller.load,  # absent weights are better told before hours of work
         )
         rows = reading.index(store, current.image_key, current.work)
     with _timed(timings, "labels"):
-        made["labels"] = LabelStage(store, current.labeller, current.faces_key, current.labels_key).run(rows, progress)
+        labels = LabelStage(store, current.labeller, current.faces_key, current.labels_key)
+        made["labels"] = labels.run(rows, progress)
     built: dict[str, tuple[Scorer | None, str | None]] = {}
     with _timed(timings, "scores"):
         for scorer in current.scorers:
             built[scorer.name] = _score(current, scorer, store, rows, progress)
     outcome = Outcome(current, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
+    outcome.unread = labels.unread
     outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
     if current.settings.shard is None:
         with _timed(timings, "metrics"):
@@ -98,8 +104,7 @@ def _score(
     """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
     if scorer.key is None:
         return None, scorer.reason
-    spec = scorer.plugin.spec
-    if spec.needs_prompt and all(p.template_id == NO_TEXT for p in plan.prompts):
+    if rows and not _scorable(plan, scorer, rows):
         return None, "the images have no prompts"
     try:
         built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(plan.ctx, base_dir=scorer.base_dir))
@@ -107,8 +112,16 @@ def _score(
         log.warning("%s is not measured: %s", scorer.name, err)
         return None, str(err)
     texts = {p.neutral_id: p.text for p in plan.prompts}
-    scores.score(store, scorer.key, scorer.name, built, rows, texts, progress)
+    scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
     return built, None
+
+
+def _scorable(plan: Plan, scorer: ScorerPlan, rows: list[ImageRow]) -> list[ImageRow]:
+    """Return the images that a scorer can judge: one that compares with the prompt needs a prompt that is a text."""
+    if not scorer.plugin.spec.needs_prompt:
+        return rows
+    named = {p.neutral_id for p in plan.prompts if p.template_id == NO_TEXT}
+    return [r for r in rows if r.request.neutral_id not in named]
 
 
 def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | None, str | None]]) -> None:
@@ -123,7 +136,11 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     series = list(metrics.evaluate(counts, plan.prompts, plan.references))
     for scorer in plan.scorers:
         instance, reason = built[scorer.name]
-        found = scores.collect(store, scorer.key, rows) if instance is not None and scorer.key else None
+        found = (
+            scores.collect(store, scorer.key, _scorable(plan, scorer, rows))
+            if instance is not None and scorer.key
+            else None
+        )
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
@@ -146,6 +163,13 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
         timings[stage] = round(time.perf_counter() - start, 3)
 
 
+def _guessed_bytes(current: Plan) -> float:
+    """Return the size of one PNG, before there is one to look at: 1.5 bytes a pixel of the size the card states."""
+    sampling = current.card.sampling
+    side = sampling.get("image_size", 512)
+    return 1.5 * float(sampling.get("width") or side) * float(sampling.get("height") or side)
+
+
 def preview(current: Plan, store: Store) -> dict[str, Any]:
     """Return what a run would do: counts, what the store has already, bytes and seconds it may still take."""
     have: dict[bytes, int] = {}
@@ -156,8 +180,8 @@ def preview(current: Plan, store: Store) -> dict[str, Any]:
         seconds += [s for s in table["seconds"].to_pylist() if s is not None]
     wanted = [r.image_id for r in current.work]
     todo = sum(i not in have for i in wanted)
-    stored = current.work and current.work[0].path is None
-    mean_bytes = sum(have.values()) / len(have) if have else None
+    measured = sum(have.values()) / len(have) if have else None
+    kept = not (current.work and current.work[0].path)  # files of a folder stay where they are
     return {
         "model": current.card.name,
         "method": current.method,
@@ -168,7 +192,8 @@ def preview(current: Plan, store: Store) -> dict[str, Any]:
         "images": len(wanted),
         "images_in_store": len(wanted) - todo,
         "images_to_make": todo,
-        "disk_bytes": None if not stored or mean_bytes is None else int(todo * mean_bytes),
+        "disk_bytes": int(todo * (measured or _guessed_bytes(current))) if kept else 0,
+        "disk_is_guessed": kept and measured is None,
         "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
         "first_prompt": current.requests[0].text if current.requests else None,
         "image_key": current.image_key,

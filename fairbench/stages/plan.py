@@ -81,6 +81,11 @@ class Plan:
         return keys.run_id(self.declared)
 
     @property
+    def fixed_block(self) -> bool:
+        """Whether the block size is part of the image key."""
+        return self.ctx.reduced_precision and _computes(self.adapter)
+
+    @property
     def work(self) -> list[ImageRequest]:
         """The requests of this process: all, or every N-th block of a shard i/N."""
         if self.settings.shard is None:
@@ -120,6 +125,9 @@ def make(settings: RunSettings) -> Plan:
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     scorers = [_scorer(name, image_key) for name in dict.fromkeys(settings.scorers)]
+    twice = next((s.name for i, s in enumerate(scorers) if s.name in [o.name for o in scorers[:i]]), None)
+    if twice:
+        raise FairbenchError(f"--scorers names {twice} twice: a run has one value of each scorer.")
     declared = {
         "model": card.name,
         "image_key": image_key,
@@ -132,7 +140,7 @@ def make(settings: RunSettings) -> Plan:
         "images": keys.digest("requests", sorted(r.image_id for r in requests)),
         "seed": settings.seed,
         "scorers": {s.name: s.key for s in scorers},
-        "metrics": {n: registry.resolve("metrics", n).spec.version for n in registry.names("metrics")},
+        "metrics": {n: registry.resolve("metrics", n).spec.version for n in registry.BUILTIN["metrics"]},
         "metrics_stage": keys.STAGE_VERSIONS["metrics"],
     }
     return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
@@ -177,14 +185,20 @@ def _adapter(card: ModelCard, ctx: BuildContext) -> tuple[Any, Any]:
     return plugin(card, params, ctx), params
 
 
+def _computes(adapter: Any) -> bool:
+    """Whether an adapter computes in the run's dtype; readers and renderers say `uses_dtype = False`."""
+    return bool(getattr(adapter, "uses_dtype", True))
+
+
 def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) -> str:
     parts = identity.of_plugin(card.adapter, adapter, params, ctx.base_dir)
     if card.adapter == "folder":
         parts["params"] = {}  # images stand by their content, wherever they lie
     parts["weights"] = None if card.weights is None else weights.model_identity(card.weights, ctx.base_dir)
-    parts["dtype"] = ctx.dtype
-    if ctx.reduced_precision:
-        parts["block_size"] = ctx.block_size  # there, an image can depend on the shape of its batch
+    if _computes(adapter):
+        parts["dtype"] = ctx.dtype
+        if ctx.reduced_precision:
+            parts["block_size"] = ctx.block_size  # there, an image can depend on the shape of its batch
     return keys.stage_key("images", parts)
 
 
@@ -199,9 +213,8 @@ def _prompts(
     prompts = expand(task)
     prompts = (prompts if source is None else source.prompts(prompts))[: settings.limit_prompts]
     declared = labeller.declared.labels
-    references = {
-        a: catalog.reference_file(path, declared[a]) for a, path in sorted(task.references.items()) if a in declared
-    }
+    known = {a: path for a, path in sorted(task.references.items()) if a in declared}
+    references = {a: catalog.reference_file(path, declared[a]) for a, path in known.items()}
     return prompts, task.name, task.version, references
 
 

@@ -43,7 +43,7 @@ def test_a_run_folder_holds_everything(cli: Cli) -> None:
     assert "never anyone's identity" in found.out.replace("\n", " ")
     names = {p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file()}
     assert names == {
-        "run.json", "metrics.parquet", "metrics.csv", "prompts.csv", "sheets/0000-senator.png",
+        "run.json", "metrics.parquet", "metrics.csv", "prompts.csv", "prompts.parquet", "sheets/0000-senator.png",
         "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png",
     }  # fmt: skip
     record = json.loads(Path("out/run.json").read_text())
@@ -127,6 +127,50 @@ def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "strict.yaml").write_text(text)
     other = run(cli, "store", "b", "--labeller", "strict.yaml")
     assert other["made_in_this_process"]["images"] == 0
+
+
+def test_results_of_another_run_are_kept_aside(cli: Cli) -> None:
+    first = run(cli, "store", "out", count=4)
+    before = metrics("out")
+    run(cli, "store", "out", count=8)
+    assert metrics(f"out-{first['run_id'][:8]}") == before
+    run(cli, "store", "out", count=4)
+    assert metrics("out") == before
+
+
+def test_the_device_dtype_and_block_do_not_touch_what_is_rendered(cli: Cli) -> None:
+    keys = {
+        json.loads(cli(*BASE, "-n", "2", "--dry-run", "--json", *more).out)["image_key"]
+        for more in ((), ("--dtype", "bfloat16"), ("--batch-size", "3", "--dtype", "float16"))
+    }
+    assert len(keys) == 1
+
+
+def test_one_scorer_has_one_value(cli: Cli) -> None:
+    Path("a.yaml").write_text("type: clip-score\n")
+    found = cli(*BASE, "--scorers", "clip-score,a.yaml")
+    assert found.code == 2
+    assert "names clip-score twice" in found.err
+
+
+def test_absent_labeller_weights_are_told_before_any_image_is_made(cli: Cli) -> None:
+    found = cli(*BASE, "-n", "2", "--labeller", "fairface", "--store", "store")
+    assert found.code == 2
+    assert "FAIRBENCH_WEIGHTS_DIR" in found.err
+    assert not Path("store/images").exists()
+
+
+def test_an_interrupt_is_one_sentence(tmp_path: Path) -> None:
+    args = [sys.executable, "-m", "fairbench", *BASE, "-n", "2000", "--batch-size", "1"]
+    process = subprocess.Popen(args, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/store/images/*/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted. What was finished is kept" in err
+    assert "Traceback" not in err
 
 
 def test_the_seed_changes_the_images_and_the_run(cli: Cli) -> None:
@@ -248,7 +292,7 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
         (("--shard", "x"), "write i/N"),
         (("-n", "0"), "should be greater than or equal to 1"),
         (("--leaderboard", "wrong.csv"), "the columns are not those of a leaderboard"),
-        (("--out", "foreign"), "holds the results of another run"),
+        (("--out", "foreign"), "cannot be read as a run's manifest"),
         (("--store", "newer"), "written by a newer fairbench"),
         (("--out", "/dev/null/x"), "Cannot write /dev/null/x"),
         (("--out", "wrong.csv"), "Cannot write wrong.csv: the system says File exists"),
@@ -258,7 +302,7 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
 def test_wrong_flags_are_one_sentence(cli: Cli, args: tuple[str, ...], words: str) -> None:
     Path("wrong.csv").write_text("a,b\n1,2\n")
     Path("foreign").mkdir()
-    Path("foreign/run.json").write_text('{"run_id": "someone"}')
+    Path("foreign/run.json").write_text('{"run_id": ')
     Path("newer").mkdir()
     Path("newer/fairbench-store.json").write_text('{"layout": 99}')
     found = cli(*BASE, "-n", "2", *args)

@@ -137,6 +137,32 @@ def test_a_crop_that_misreads_the_detectors_landmarks_is_refused(tmp_path: Path)
     assert "fairface-chip reads the landmarks of dlib" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  - [gender, race4]", "  - [gender, gender]", "come from one attribute"),
+        ("heads:\n      gender:", "heads:\n      sex:", "there is no attribute 'sex'"),
+        ("heads:\n      gender:", "heads:\n      sex:", "no classifier gives it"),
+        ("attributes:\n  gender:", "attributes:\n  quality:", "stands for something else"),
+        ("name: phantom", "name: another", ""),
+    ],
+)
+def test_labellers_that_cannot_work(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = catalog.find("labellers")["phantom"].read_text()
+    found = [str(p) for p in lint.problems(write(tmp_path / "l.yaml", text.replace(old, new)))]
+    assert any(words in p for p in found) if words else found == []
+
+
+def test_a_root_named_twice_is_one_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRBENCH_PATH", f"{ROOT}:{ROOT}/")
+    assert catalog.roots() == [ROOT]
+
+
+def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.yaml", MODEL + "sampling: {no_head_rate: .inf}\n")
+    assert [p.field for p in lint.problems(path)] == ["sampling.no_head_rate"]
+
+
 def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:
     bad = write(tmp_path / "cards" / "m.yaml", MODEL + "guidance: 5\n")
     found = cli("check", tmp_path / "cards")

@@ -199,6 +199,16 @@ def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
         assert series["rd", "gender"].excluded[0] == excluded, policy
 
 
+def test_derived_probabilities_rest_on_the_faces_of_their_source(tmp_path: Path) -> None:
+    tables = Tables(Store(tmp_path), labeller(select="all", min_prob=0.5))
+    for prob in (0.9, 0.4):  # the second face is too unsure of race7; its race4 would pass
+        tables.image(0, [(0, "White", "")], prob=prob)
+        tables.image(1, [(0, "Black", "")], prob=prob)
+    counts = tables.count()
+    assert counts.of(["race4"]).sum(axis=1).tolist() == [1, 1]
+    assert counts.probs["race4"].sum(axis=1) == pytest.approx([1, 1])
+
+
 def test_rows_written_twice_are_counted_once(tables: Tables) -> None:
     """Two processes of a sharded run may both have labelled an image, in different shards."""
     tables.image(0, [(0, "White", "")])

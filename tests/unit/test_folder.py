@@ -12,7 +12,7 @@ from PIL import Image
 
 from fairbench.adapters.folder import FolderAdapter, FolderParams
 from fairbench.catalog import load_model, load_task
-from fairbench.errors import CardError
+from fairbench.errors import CardError, ImageError
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, ImageRequest
 from tests.conftest import Result
@@ -112,6 +112,71 @@ def test_an_image_is_known_by_its_content(tmp_path: Path) -> None:
         return {r.image_id for r in adapter.requests("k", None)}
 
     assert ids("one") == ids("two") != ids("three")
+
+
+def test_a_place_in_the_folder_is_no_part_of_an_images_id(cli: Callable[..., Result], tmp_path: Path) -> None:
+    for i in (1, 2):
+        image(tmp_path / "i" / f"{i}.png", i)
+    image(tmp_path / "i" / "copy.png", 1)  # the same content twice is two images
+    args = ("run", "--model", f"folder:{tmp_path / 'i'}", "--labeller", "phantom", "--no-sheets", "--out")
+    assert cli(*args, "a").code == 0
+    image(tmp_path / "i" / "0.png", 7)
+    assert cli(*args, "b").code == 0
+    assert json.loads(Path("a/run.json").read_text())["made_in_this_process"]["images"] == 3
+    assert json.loads(Path("b/run.json").read_text())["made_in_this_process"]["images"] == 1
+
+
+def test_a_read_error_is_not_remembered(
+    cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that could not be read just now is told, and read again next time."""
+    from fairbench import pixels
+    from fairbench.stages import reading
+
+    image(tmp_path / "i" / "a.png", 1)
+    image(tmp_path / "i" / "b.png", 2)
+    args = ("run", "--model", f"folder:{tmp_path / 'i'}", "--labeller", "phantom", "--no-sheets", "--out")
+    with monkeypatch.context() as patch:
+
+        def fail(path: Path) -> tuple[bytes, str]:
+            if path.name == "a.png":
+                raise ImageError(f"{path} cannot be read (Input/output error): mend or remove it.")
+            return pixels.read(path)
+
+        patch.setattr(
+            reading, "pixels", type("P", (), {"read": staticmethod(fail), "decode": staticmethod(pixels.decode)})
+        )
+        found = cli(*args, "one")
+    assert found.code == 2
+    assert "a.png cannot be read" in found.err
+    assert cli(*args, "two").code == 0
+    assert json.loads(Path("two/run.json").read_text())["statuses"]["faces"]["no_face"] == 2
+
+
+@pytest.mark.parametrize("name", ["1²2.png", "ü b.png", "x" * 200 + ".png"])
+def test_odd_names_work(tmp_path: Path, name: str) -> None:
+    image(tmp_path / name)
+    assert [f[2] for f in scan(tmp_path)] == [name]
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    image(tmp_path / "a.png").rename(tmp_path / "\udcff.png")
+    with pytest.raises(CardError, match="not plain UTF-8"):
+        scan(tmp_path)
+
+
+def test_a_subject_under_two_templates_is_ambiguous(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "s.csv").write_text("subject\nnurse\n")
+    (tmp_path / "t" / "task.yaml").write_text(
+        "name: t\nversion: 1\ntitle: T\nsubjects: s.csv\nsource: s\nlicence: l\n"
+        "templates: [{id: a, text: 'a {subject}'}, {id: b, text: 'one {subject}'}]\n"
+    )
+    image(tmp_path / "i" / "nurse" / "a.png")
+    with pytest.raises(CardError, match="'nurse' may be 2 prompts"):
+        scan(tmp_path / "i", str(tmp_path / "t"))
+    (tmp_path / "i" / "nurse").rename(tmp_path / "i" / "one nurse")
+    assert scan(tmp_path / "i", str(tmp_path / "t")) == [("one nurse", 0, "a.png")]
 
 
 def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result], tmp_path: Path) -> None:

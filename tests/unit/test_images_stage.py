@@ -93,14 +93,16 @@ def test_one_bad_request_costs_one_image(tmp_path: Path) -> None:
 
     rows = run(Store(tmp_path), Model(answer), 4, 4)
     assert [r.status for r in rows] == ["ok", "ok", "failed", "ok"]
-    assert rows[2].error == "ValueError: no such token"
+    assert rows[2].error == "the model raised ValueError: no such token"
 
 
 def test_a_model_that_always_fails_is_reported_and_stores_nothing(tmp_path: Path) -> None:
     def answer(block: Sequence[ImageRequest]) -> list[ImageResult]:
         raise RuntimeError("broken adapter")
 
-    with pytest.raises(FairbenchError, match="each of its first 4 images: RuntimeError: broken adapter"):
+    with pytest.raises(
+        FairbenchError, match="each of its first 4 images: the model raised RuntimeError: broken adapter"
+    ):
         run(Store(tmp_path), Model(answer), 8, 4)
     assert Store(tmp_path).shards("images", "k") == []
 

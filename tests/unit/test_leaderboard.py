@@ -50,6 +50,11 @@ def test_runs_that_do_not_compare_are_ranked_apart() -> None:
     assert found == {"a": "1", "b": "1", "c": "1"}  # a and c are tied
 
 
+def test_runs_of_folders_are_never_ranked() -> None:
+    rows = [row("a", "0.2", task="folder"), row("b", "0.1", task="folder")]
+    assert [r["rank"] for r in csv.DictReader(leaderboard.render(rows).splitlines())] == ["", ""]
+
+
 def test_published_rows_are_never_ranked() -> None:
     rows = [row("m", "0.2"), {**row("p", "0.01"), "source": "published", "rank": "1"}]
     found = list(csv.DictReader(leaderboard.render(rows).splitlines()))
@@ -91,7 +96,15 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_another_file_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
-    for text in ("a,b\n1,2\n", ",".join(COLUMNS) + "\nshort\n", "\xff\xfe"):
+    edited = leaderboard.render([row("a", "0.23")])
+    for text in (
+        "",
+        "a,b\n1,2\n",
+        ",".join(COLUMNS) + "\nshort\n",
+        "\xff\xfe",
+        edited.replace("0.23", "abc"),
+        edited.replace("0.23", "nan"),
+    ):
         path.write_text(text, encoding="latin-1")
         with pytest.raises(CardError, match=r"b\.csv"):
             leaderboard.add(path, row("a"))

@@ -1,0 +1,42 @@
+"""The benchmark scripts run at their smallest and print their tables. How fast anything is is not tested."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def run(script: str, *args: str) -> str:
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / script), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_startup_compares_two_commands() -> None:
+    out = run("startup.py", "--rounds", "1")
+    assert re.search(r"^fairbench --help +\d+ +\d+$", out, re.M)
+    assert re.search(r"^import typer, rich +\d+ +\d+$", out, re.M)
+    assert re.search(r"median of ratios: \d+\.\d\dx \(target: at most 1.5x; (met|MISSED)\)", out)
+
+
+def test_metrics_counts_every_row_and_prints_growth() -> None:
+    out = run("metrics.py", "--rows", "900", "300")
+    assert re.search(r"^300 +106 +2( +[\d.-]+){5}$", out, re.M)  # 100 faces, 6 images without one
+    assert re.search(r"^900 +316 +4( +[\d.-]+){5}$", out, re.M)  # two parcels of images
+    assert "growth exponents from 300 to 900 rows: count" in out
+
+
+@pytest.mark.slow
+def test_labelling_gives_the_same_labels_as_the_loops() -> None:
+    out = run("labelling.py", "--tiny", "--images", "2", "--rounds", "1")
+    assert re.search(r"^networks +[\d.]+ +[\d.]+ +[\d.]+ +-$", out, re.M)
+    for contender in ("fairbench", "whole loop", "det loop"):
+        assert re.search(rf"^{contender} +[\d.]+ +[\d.]+ +[\d.]+ +6 of 6$", out, re.M)
+    assert "random weights" in out
