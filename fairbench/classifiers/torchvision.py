@@ -34,7 +34,7 @@ class TorchvisionParams(Params):
     heads: Annotated[dict[str, Head], Field(min_length=1)]
     outputs: int | None = Field(None, ge=1)
     rename: dict[str, str] = Field(default_factory=dict)
-    batch_size: int = Field(64, ge=1, le=4096, json_schema_extra={**TRANSPORT})
+    batch_size: int = Field(16, ge=1, le=4096, json_schema_extra={**TRANSPORT})
 
 
 class TorchvisionClassifier:
@@ -48,6 +48,8 @@ class TorchvisionClassifier:
     Params: ClassVar[type[BaseModel]] = TorchvisionParams
 
     def __init__(self, params: TorchvisionParams, ctx: BuildContext, declared: LabelSchema) -> None:
+        import torch
+
         if params.input.layout != "nchw":
             raise CardError("The classifier 'torchvision': `input.layout` is nchw for every torchvision model.")
         self.schema = heads.declared_part(params.heads, declared)
@@ -57,7 +59,9 @@ class TorchvisionClassifier:
         path = weights.locate(params.weights, ctx.base_dir)
         model = _architecture(params.architecture, params.outputs or max(ends))
         _load_strictly(model, _state(path, params.rename), f"{path} for {params.architecture}")
-        self._model = model.eval().requires_grad_(False).to(self._device)
+        # Depth-wise convolutions want channels last; a third faster on a CPU.
+        model = model.eval().requires_grad_(False)
+        self._model = model.to(self._device, memory_format=torch.channels_last)
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""

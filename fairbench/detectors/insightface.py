@@ -6,7 +6,9 @@ are fetched here, checked against a sha256, and loaded alone; the packs' face re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -43,6 +45,10 @@ PACKS: Final[Mapping[str, FileWeights]] = {
 a hub repository that holds it singly; its sha256 is the one of the file in insightface's zip. antelopev2 and buffalo_l
 have the same detector, byte for byte, and so have buffalo_s and buffalo_sc.
 """
+
+
+CALLERS = 2
+"""Images under way at once: one is scaled and decoded while the network works on another."""
 
 
 class InsightFaceParams(Params):
@@ -99,7 +105,9 @@ class InsightFaceDetector:
         landmarks5: centre of the eye on the left side of the image, of the eye on its right, tip of the nose, left and
         right corner of the mouth; None where the model gives none. Coordinates have single precision.
         """
-        return [self._detect_one(image) for image in images]
+        _ = self._model  # built once, not by two threads at a time
+        with ThreadPoolExecutor(CALLERS) as pool:
+            return list(pool.map(self._detect_one, images))
 
     def _detect_one(self, image: RgbImage) -> list[Face]:
         short, long = sorted(image.shape[:2])
@@ -124,6 +132,8 @@ def _load(path: Path, device: str) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # The callers compute too: no more threads than cores, or they wait for each other.
+    options.intra_op_num_threads = max(1, (os.cpu_count() or 1) - CALLERS + 1)
     wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
     providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
     try:

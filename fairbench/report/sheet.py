@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +16,7 @@ from fairbench import atomic, schemas
 from fairbench.errors import ImageError
 from fairbench.labeller import Labeller
 from fairbench.stages.faces import counted
+from fairbench.stages.ids import IdIndex
 from fairbench.stages.pipeline import Outcome
 from fairbench.stages.reading import ImageReader, ImageRow
 from fairbench.store import Store
@@ -27,47 +27,70 @@ NOTE = "Labels are perceived presentation under the benchmark's categories, not 
 _GREY, _INK, _BOX = (235, 235, 235), (20, 20, 20), (0, 160, 90)
 
 
-@dataclass
-class Seen:
-    """What the run found in one image: (box, lines of text) of each counted face."""
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A counted face: its id and its place in the image, in pixels."""
 
-    faces: list[tuple[list[float], list[str]]] = field(default_factory=list)
+    face_id: bytes
+    corners: list[float]
+
+
+Boxes = dict[bytes, list[Box]]
+Lines = dict[bytes, dict[str, str]]
 
 
 def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
     """Write a sheet for every prompt; at most MOST images each, with faces first. Returns the paths."""
-    seen = _seen(outcome, store)
-    reader = ImageReader(store)
+    boxes = _boxes(outcome, store)
     by_prompt: dict[bytes, list[ImageRow]] = {}
     for row in outcome.rows:
         by_prompt.setdefault(row.request.neutral_id, []).append(row)
+    shown = {neutral_id: _chosen(rows, boxes) for neutral_id, rows in by_prompt.items()}
+    lines = _lines(
+        outcome, store, [b for rows in shown.values() for r in rows for b in boxes.get(r.request.image_id, [])]
+    )
+    reader, captions = ImageReader(store), _Captions(boxes, lines, outcome.plan.labeller)
     paths = []
     for number, prompt in enumerate(outcome.plan.prompts):
-        rows = by_prompt.get(prompt.neutral_id, [])
-        shown = _chosen(rows, seen)
-        title = f"{prompt.text}   ({len(shown)} of {len(rows)} images)"
+        rows = shown.get(prompt.neutral_id, [])
+        title = f"{prompt.text}   ({len(rows)} of {len(by_prompt.get(prompt.neutral_id, []))} images)"
         path = folder / f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.subject.lower()).strip('-')[:60]}.png"
         out = io.BytesIO()
-        _sheet(title, _tiles(shown, seen, reader), len(shown), _lines(outcome.plan.labeller)).save(out, format="PNG")
+        _sheet(title, _tiles(rows, captions, reader), len(rows), captions.most).save(out, format="PNG")
         atomic.write_bytes(path, out.getvalue())
         paths.append(path)
     return paths
 
 
-def _chosen(rows: Sequence[ImageRow], seen: dict[bytes, Seen]) -> list[ImageRow]:
+class _Captions:
+    """Words below a picture."""
+
+    def __init__(self, boxes: Boxes, lines: Lines, labeller: Labeller) -> None:
+        self.boxes, self._lines, self._attributes = boxes, lines, list(labeller.card.attributes)
+        several = FACES + 1 if labeller.card.face_policy.select == "all" else 0
+        self.most = max(len(self._attributes), several)
+
+    def of(self, image_id: bytes) -> list[str]:
+        """Return a line an attribute; of several faces, numbered as their boxes are, a line a face."""
+        found = [self._lines.get(b.face_id, {}) for b in self.boxes.get(image_id, [])]
+        if len(found) < 2:
+            return [f"{a}: {found[0][a]}" for a in self._attributes if a in found[0]] if found else ["no face"]
+        short = [" ".join(line[a] for a in self._attributes if a in line) for line in found]
+        more = [f"and {len(found) - FACES} more faces"] if len(found) > FACES else []
+        return [f"{i}: {text}"[:30] for i, text in enumerate(short[:FACES], 1)] + more
+
+
+def _chosen(rows: Sequence[ImageRow], boxes: Boxes) -> list[ImageRow]:
     """Return at most MOST images, those without a face last; a quarter of the places is theirs if they need it."""
-    faceless = [r for r in rows if r.request.image_id not in seen]
-    others = [r for r in rows if r.request.image_id in seen]
+    faceless = [r for r in rows if r.request.image_id not in boxes]
+    others = [r for r in rows if r.request.image_id in boxes]
     others = others[: max(MOST - len(faceless), MOST * 3 // 4)]
     return [*others, *faceless[: MOST - len(others)]]
 
 
-def _lines(labeller: Labeller) -> int:
-    several = FACES + 1 if labeller.card.face_policy.select == "all" else 0
-    return max(len(labeller.card.attributes), several)
-
-
-def _tiles(rows: Sequence[ImageRow], seen: dict[bytes, Seen], reader: ImageReader) -> Iterator[tuple[Any, list[str]]]:
+def _tiles(
+    rows: Sequence[ImageRow], captions: _Captions, reader: ImageReader
+) -> Iterator[tuple[Image.Image | None, list[str]]]:
     """Yield (thumbnail or None, lines of text), one an image, streamed."""
     pixels = reader.stream([r for r in rows if r.status == "ok"])
     for row in rows:
@@ -78,37 +101,29 @@ def _tiles(rows: Sequence[ImageRow], seen: dict[bytes, Seen], reader: ImageReade
         if isinstance(image, ImageError):
             yield None, ["failed", *_wrap(str(image))]
             continue
-        faces = seen.get(row.request.image_id, Seen()).faces
-        yield _thumbnail(image, faces), _captions(faces)
-
-
-def _captions(faces: Sequence[tuple[list[float], list[str]]]) -> list[str]:
-    """Return a line an attribute; of several faces, numbered as their boxes are, a line a face."""
-    if len(faces) < 2:
-        return faces[0][1] if faces else ["no face"]
-    short = [" ".join(line.split(": ", 1)[1] for line in text) for _, text in faces]
-    more = [f"and {len(faces) - FACES} more faces"] if len(faces) > FACES else []
-    return [f"{i}: {text}"[:30] for i, text in enumerate(short[:FACES], 1)] + more
+        image_id = row.request.image_id
+        yield _thumbnail(image, captions.boxes.get(image_id, [])), captions.of(image_id)
 
 
 def _wrap(text: str) -> list[str]:
     return [text[i : i + 26] for i in range(0, min(len(text), 130), 26)]
 
 
-def _thumbnail(image: RgbImage, faces: Sequence[tuple[list[float], list[str]]]) -> Image.Image:
+def _thumbnail(image: RgbImage, boxes: Sequence[Box]) -> Image.Image:
     height, width = image.shape[:2]
     scale = TILE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     thumb = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     draw = ImageDraw.Draw(thumb)
-    for i, (box, _) in enumerate(faces, 1):
-        draw.rectangle([v * scale for v in box], outline=_BOX, width=2)
-        if len(faces) > 1:
-            draw.text((box[0] * scale + 3, box[1] * scale + 1), str(i), _BOX, ImageFont.load_default(12))
+    for i, box in enumerate(boxes, 1):
+        corners = [v * scale for v in box.corners]
+        draw.rectangle(corners, outline=_BOX, width=2)
+        if len(boxes) > 1:
+            draw.text((corners[0] + 3, corners[1] + 1), str(i), _BOX, ImageFont.load_default(12))
     return thumb
 
 
-def _sheet(title: str, tiles: Iterator[tuple[Any, list[str]]], count: int, lines: int) -> Image.Image:
+def _sheet(title: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], count: int, lines: int) -> Image.Image:
     font = ImageFont.load_default(12)
     columns = max(4, min(COLUMNS, count))
     step_x, step_y = TILE + 10, TILE + 8 + LINE * max(lines, 2)
@@ -128,27 +143,26 @@ def _sheet(title: str, tiles: Iterator[tuple[Any, list[str]]], count: int, lines
     return sheet
 
 
-def _seen(outcome: Outcome, store: Store) -> dict[bytes, Seen]:
-    """Return the counted faces of every image of the run with their label lines."""
+def _boxes(outcome: Outcome, store: Store) -> Boxes:
+    """Return the counted faces of every image of the run that has one."""
     plan = outcome.plan
-    wanted = pa.array([r.request.image_id for r in outcome.rows], schemas.ID)
-    lines: dict[bytes, dict[str, str]] = {}
-    for _, table in store.scan("labels", plan.labels_key, ["face_id", "image_id", "attribute", "label", "prob"]):
-        kept = table.filter(pc.is_in(table["image_id"], value_set=wanted)).to_pydict()
-        for face_id, attribute, label, prob in zip(
-            kept["face_id"], kept["attribute"], kept["label"], kept["prob"], strict=True
-        ):
-            lines.setdefault(face_id, {})[attribute] = f"{attribute}: {label} {prob:.2f}"
-    found: dict[bytes, Seen] = {}
-    done: set[bytes] = set()
+    ours = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
+    found: Boxes = {}
     for _, table in store.scan("faces", plan.faces_key):
-        ours = pc.is_in(table["image_id"], value_set=wanted)
-        kept_faces = table.filter(pc.and_(ours, counted(table, plan.labeller.card.face_policy)))
-        for row in kept_faces.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
-            if row["face_id"] in done:
-                continue
-            done.add(row["face_id"])
-            text = lines.get(row["face_id"], {})
-            ordered = [text[a] for a in plan.labeller.card.attributes if a in text]
-            found.setdefault(row["image_id"], Seen()).faces.append((row["bbox_xyxy"], ordered))
+        kept = table.filter(pc.and_(ours.known(table["image_id"]), counted(table, plan.labeller.card.face_policy)))
+        fresh: Boxes = {}
+        for row in kept.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
+            fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"]))
+        found |= {k: v for k, v in fresh.items() if k not in found}  # two processes may have detected the same image
+    return found
+
+
+def _lines(outcome: Outcome, store: Store, boxes: Sequence[Box]) -> Lines:
+    """Return face id -> attribute -> label and probability, of the faces that are shown."""
+    shown = IdIndex(pa.array([b.face_id for b in boxes], schemas.ID))
+    found: Lines = {}
+    for _, table in store.scan("labels", outcome.plan.labels_key, ["face_id", "attribute", "label", "prob"]):
+        for row in table.filter(shown.known(table["face_id"])).to_pylist():
+            text = "failed" if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
+            found.setdefault(row["face_id"], {})[row["attribute"]] = text
     return found

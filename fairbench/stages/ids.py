@@ -32,6 +32,10 @@ class IdIndex:
         same = (self._first[at] == halves[:, 0]) & (self._second[at] == halves[:, 1])
         return np.where(same, self._order[at], -1)
 
+    def known(self, ids: pa.ChunkedArray | pa.Array) -> pa.Array:
+        """Return which ids are in the list (bool array, a filter)."""
+        return pa.array(self.find(ids) >= 0)
+
 
 def _halves(ids: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
     array = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids

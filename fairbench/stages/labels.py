@@ -22,13 +22,13 @@ from fairbench.labeller import FoundFace, Labeller
 from fairbench.stages import faces as faces_stage
 from fairbench.stages.faces import StoredFace
 from fairbench.stages.progress import Progress, stage
-from fairbench.stages.reading import ImageReader, ImageRow
+from fairbench.stages.reading import READ_AHEAD, ImageReader, ImageRow
 from fairbench.store import Store
 from fairbench.types import RgbImage
 
 log = logging.getLogger(__name__)
 PARCEL = 256
-DETECT_BATCH = 64
+DETECT_BATCH = READ_AHEAD
 DETECT_PIXELS = 16_000_000
 CHIP_BATCH = 64
 
@@ -104,17 +104,20 @@ class LabelStage:
         self.store.write("labels", self.labels_key, _table(parcel.labels))
 
     def _detect(self, parcel: _Parcel, batch: list[tuple[ImageRow, RgbImage]]) -> None:
+        rows: faces_stage.Rows = []
         for (row, image), faces in zip(batch, self._found([image for _, image in batch]), strict=True):
-            if faces is None:
-                parcel.faces.append(faces_stage.missing_row(row.request.image_id, "failed"))
-                continue
             height, width = image.shape[:2]
-            rows = faces_stage.image_rows(self.faces_key, row.request.image_id, faces, width, height)
-            parcel.faces += rows
-            # Through the table, so that a chip cut now equals a chip cut after a restart (coordinates are float32).
-            table = faces_stage.table(rows)
-            admitted = table.filter(faces_stage.counted(table, self.policy))
-            self._add_chips(parcel, row, image, list(faces_stage.stored_faces(admitted)))
+            image_id = row.request.image_id
+            if faces is None:
+                rows.append(faces_stage.missing_row(image_id, "failed"))
+            else:
+                rows += faces_stage.image_rows(self.faces_key, image_id, faces, width, height)
+        parcel.faces += rows
+        # Through the table, so that a chip cut now equals a chip cut after a restart (coordinates are float32).
+        table = faces_stage.table(rows)
+        pictures = {row.request.image_id: (row, image) for row, image in batch}
+        for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
+            self._add_chips(parcel, *pictures[face.image_id], [face])
 
     def _found(self, images: list[RgbImage]) -> list[list[FoundFace] | None]:
         """Return each image's faces; None for an image on which the detector raises, which costs no other its faces."""

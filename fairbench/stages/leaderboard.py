@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import fairbench
 from fairbench import atomic, keys, schemas
 from fairbench.errors import CardError, StoreError, storage_errors
+from fairbench.stages.ids import IdIndex
 from fairbench.stages.pipeline import Outcome
 from fairbench.store import Store
 
@@ -98,11 +99,11 @@ def _text(value: Any) -> str:
 
 def labels_sha256(outcome: Outcome, store: Store) -> str:
     """Return the sha256 of a run's label rows in one canonical order: face id, attribute, label, probability."""
-    wanted = pa.array([r.request.image_id for r in outcome.rows], schemas.ID)
+    wanted = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
     columns = ["face_id", "attribute", "label", "prob"]
     parts = []
     for _, table in store.scan("labels", outcome.plan.labels_key, [*columns, "image_id"]):
-        parts.append(table.filter(pc.is_in(table["image_id"], value_set=wanted)).select(columns).to_pandas())
+        parts.append(table.filter(wanted.known(table["image_id"])).select(columns).to_pandas())
     if not parts:
         return hashlib.sha256().hexdigest()
     rows = pd.concat(parts).drop_duplicates(["face_id", "attribute"]).sort_values(["face_id", "attribute"])

@@ -15,8 +15,8 @@ from fairbench.errors import ImageError, StoreError
 from fairbench.store import Store
 from fairbench.types import ImageRequest, RgbImage
 
-READ_AHEAD = 8
-"""Decoded images held in memory at once, at most."""
+READ_AHEAD = 16
+"""Images that are decoded while others are worked on, at most."""
 _INDEX = ["image_id", "status", "error", "sha256"]
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fairbench import schemas
 from fairbench.errors import ImageError
 from fairbench.protocols import Scorer
+from fairbench.stages.ids import IdIndex
 from fairbench.stages.progress import Progress, stage
 from fairbench.stages.reading import ImageReader, ImageRow
 from fairbench.store import Store
@@ -96,11 +96,11 @@ def _table(name: str, found: Sequence[tuple[ImageRow, str, list[float] | None]])
 
 def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
     """Return the features of a run's images, ordered by image_id: the same order however they were made."""
-    wanted = pa.array([r.request.image_id for r in rows], schemas.ID)
+    wanted = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
     found: dict[bytes, tuple[bytes, str, list[float]]] = {}
     names = ("image_id", "neutral_id", "status", "features")
     for _, table in store.scan("scores", key, names):
-        kept = table.filter(pc.is_in(table["image_id"], value_set=wanted))
+        kept = table.filter(wanted.known(table["image_id"]))
         for image_id, *rest in zip(*(kept[c].to_pylist() for c in names), strict=True):
             found.setdefault(image_id, (rest[0], rest[1], rest[2]))
     scored = [found[i] for i in sorted(found) if found[i][1] == "ok"]
