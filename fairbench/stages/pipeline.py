@@ -43,7 +43,6 @@ class Outcome:
     metrics: pa.Table | None = None
     counts: Counts | None = None
     series: list[Series] = field(default_factory=list)
-
     unread: dict[bytes, str] = field(default_factory=dict)
 
     @property

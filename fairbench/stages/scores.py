@@ -58,9 +58,7 @@ def score(
             found: list[tuple[ImageRow, str, list[float] | None]] = [*missing]
             batch: list[tuple[ImageRow, RgbImage]] = []
             for row, image in reader.stream([r for r in parcel if r.status == "ok"]):
-                if isinstance(image, ImageError):
-                    found.append((row, "failed", None))
-                else:
+                if not isinstance(image, ImageError):  # a read error is told by the labels; it is not stored
                     batch.append((row, image))
                 if len(batch) == BATCH:
                     found += _features(scorer, batch, prompts)
