@@ -1,0 +1,130 @@
+"""The classifier `clip-zeroshot`, and loading open_clip models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from fairbench import identity, openclip
+from fairbench.classifiers.clip_zeroshot import ClipZeroShotClassifier, ClipZeroShotParams
+from fairbench.errors import CardError, WeightsError
+from fairbench.types import BuildContext, LabelSchema
+from tests.tiny.openclip import save_tiny_openclip
+
+GENDER = LabelSchema({"gender": ("male", "female")})
+CTX = BuildContext()
+
+
+def noise(*sizes: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+
+
+PROMPTS = {
+    "gender": {
+        "female": ["a photo of a woman", "the face of a woman"],
+        "male": ["a photo of a man"],
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_openclip(tmp_path_factory.mktemp("clip") / "tiny")
+
+
+def zero_shot(declared: LabelSchema = GENDER, **changes: object) -> ClipZeroShotClassifier:
+    params = ClipZeroShotParams.model_validate({"prompts": PROMPTS, **changes})
+    return ClipZeroShotClassifier(params, CTX, declared)
+
+
+def test_clip_gives_what_open_clip_gives_in_the_declared_order(clip_folder: Path) -> None:
+    chips = noise((32, 32), (50, 40), (20, 64))
+    model, preprocess_ = open_clip.create_model_from_pretrained(f"local-dir:{clip_folder}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    model.eval()
+    with torch.inference_mode():
+        image = model.encode_image(torch.stack([preprocess_(Image.fromarray(c)) for c in chips]), normalize=True)
+        man, woman = (
+            torch.nn.functional.normalize(
+                model.encode_text(tokenizer(PROMPTS["gender"][k]), normalize=True).mean(0), dim=0
+            )
+            for k in ("male", "female")
+        )
+        want = torch.softmax(model.logit_scale.exp() * image @ torch.stack([man, woman]).T, 1).numpy()
+    got = zero_shot(path=str(clip_folder), batch_size=2).classify(chips)["gender"]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert np.ptp(got[:, 0]) > 0.01, "a model that tells images apart"
+
+    turned = zero_shot(LabelSchema({"gender": ("female", "male")}), path=str(clip_folder))
+    np.testing.assert_allclose(turned.classify(chips)["gender"], got[:, ::-1], atol=1e-6)
+    assert turned.classify([])["gender"].shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [(("male", "female", "other"), "none for the label 'other'"), (("male", "women"), "none for the label 'women'")],
+)
+def test_clip_prompts_must_be_those_of_the_declared_labels(
+    clip_folder: Path, labels: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(CardError, match=rf"prompts\.gender.*{says}"):
+        zero_shot(LabelSchema({"gender": labels}), path=str(clip_folder))
+    more = {"gender": {**PROMPTS["gender"], "dog": ["a dog"]}}
+    with pytest.raises(CardError, match="'dog', which is no label"):
+        zero_shot(prompts=more, path=str(clip_folder))
+
+
+def test_clip_weights_that_are_absent_damaged_or_of_another_architecture(clip_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="does not exist"):
+        zero_shot(path=str(tmp_path / "none"))
+    with pytest.raises(WeightsError, match=r"no open_clip_config\.json"):
+        zero_shot(path=str(tmp_path))
+    (tmp_path / "open_clip_config.json").write_bytes((clip_folder / "open_clip_config.json").read_bytes())
+    with pytest.raises(WeightsError, match="cannot be loaded by open_clip"):
+        zero_shot(path=str(tmp_path))  # the config alone: open_clip would go on with random weights
+    file = {"path": str(clip_folder / "open_clip_model.safetensors")}
+    with pytest.raises(WeightsError, match="did you mean 'ViT-B-32'"):
+        zero_shot(model="ViTB-32", weights=file)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{}, {"model": "ViT-B-32"}, {"path": "a", "repo": "b/c"}, {"path": "a", "model": "x", "weights": {"path": "y"}}],
+)
+def test_an_open_clip_model_has_one_source(source: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        openclip.OpenClipParams.model_validate(source)
+
+
+def test_open_clip_weights_enter_keys_by_content(clip_folder: Path, tmp_path: Path) -> None:
+    def key(folder: Path) -> object:
+        return identity.of_params(openclip.OpenClipParams.model_validate({"path": str(folder)}), None)
+
+    same, other = (save_tiny_openclip(tmp_path / str(seed), seed) for seed in (0, 1))
+    assert json.dumps(key(same)) == json.dumps(key(clip_folder)) != json.dumps(key(other))
+
+
+def test_one_file_of_a_known_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a small architecture of open_clip's own table stands in for ViT-B-32, which takes 600 MB
+    import open_clip.factory as factory
+
+    small = {"embed_dim": 8, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+             "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}}  # fmt: skip
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny", small)
+    torch.manual_seed(0)
+    save_file(open_clip.create_model("ViT-tiny").state_dict(), tmp_path / "tiny.safetensors")
+    params = openclip.OpenClipParams.model_validate({"model": "ViT-tiny", "weights": {"path": "tiny.safetensors"}})
+    loaded = openclip.load(params, BuildContext(base_dir=tmp_path))
+    assert loaded.name.startswith("ViT-tiny (tiny.safetensors, sha256 ")
+    features = loaded.text_features(["a man", "a woman"])
+    assert features.shape == (2, 8)
+    np.testing.assert_allclose(features.norm(dim=1).numpy(), 1, atol=1e-5)
