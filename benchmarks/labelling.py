@@ -71,7 +71,7 @@ class Bench:
         self.store = Store(folder / "store")
         for start in range(0, images, BLOCK):
             self._add_block([picture(i, side, sizes.det_size) for i in range(start, min(start + BLOCK, images))], start)
-        self.labeller = Labeller(Loaded(self._card(), folder))
+        self.labeller = Labeller(Loaded(self._card(), folder / "card.yaml"))
         self.labeller.load()
         self.rows = reading.index(self.store, "bench", self.requests)
         self.detector = self.labeller._build("detector", 0, self.labeller._routes[0][0])

@@ -25,10 +25,15 @@ C = TypeVar("C", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Loaded(Generic[C]):
-    """A card and the folder against which its relative paths are resolved (None: a card made from a bare path)."""
+    """A card and the file it came from (None: a card made from a bare path)."""
 
     card: C
-    base_dir: Path | None
+    path: Path | None
+
+    @property
+    def base_dir(self) -> Path | None:
+        """The folder against which the card's relative paths are resolved."""
+        return None if self.path is None else self.path.resolve().parent
 
 
 def roots() -> list[Path]:
@@ -88,13 +93,13 @@ def _card_file(kind: Kind, target: str) -> Path:
 def load_labeller(target: str) -> Loaded[LabellerCard]:
     """Load a labeller card by name or path. Raises CardError."""
     path = _card_file("labellers", target)
-    return Loaded(yamlfile.parse(yamlfile.load(path), LabellerCard), path.resolve().parent)
+    return Loaded(yamlfile.parse(yamlfile.load(path), LabellerCard), path)
 
 
 def load_task(target: str) -> Loaded[TaskCard]:
     """Load a task by name, folder or path; what it `extends` is filled in. Raises CardError."""
     path = _card_file("tasks", target)
-    return Loaded(yamlfile.parse(task_file(path), TaskCard), path.resolve().parent)
+    return Loaded(yamlfile.parse(task_file(path), TaskCard), path)
 
 
 def task_file(path: Path, seen: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
@@ -123,7 +128,7 @@ def load_model(target: str) -> Loaded[ModelCard]:
     if target not in find("models") and path.is_dir():
         return Loaded(_bare_card(_adapter_of(path), target), None)
     card_path = _card_file("models", target)
-    return Loaded(yamlfile.parse(yamlfile.load(card_path), ModelCard), card_path.resolve().parent)
+    return Loaded(yamlfile.parse(yamlfile.load(card_path), ModelCard), card_path)
 
 
 def _adapter_of(folder: Path) -> str:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fairbench import identity, keys, registry
+from fairbench import identity, keys, registry, yamlfile
 from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard, PluginRef
 from fairbench.errors import CardError
 from fairbench.protocols import Crop, FaceClassifier, FaceDetector
 from fairbench.types import BuildContext, Face, LabelSchema, RgbImage
+from fairbench.yamlfile import Loc
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,12 @@ class Labeller:
     """Finds and labels faces. Making one reads no weights; the parts are built when they are first used."""
 
     def __init__(self, loaded: Loaded[LabellerCard], device: str = "cpu") -> None:
-        self.card = loaded.card
+        self.card, self._path = loaded.card, loaded.path
         self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
         self._routes = [
             (
-                self._part("detectors", r.detector, f"routes.{i}.detector"),
-                self._part("crops", r.crop, f"routes.{i}.crop"),
+                self._part("detectors", r.detector, ("routes", i, "detector")),
+                self._part("crops", r.crop, ("routes", i, "crop")),
             )
             for i, r in enumerate(self.card.routes)
         ]
@@ -55,20 +56,18 @@ class Labeller:
                     f"{' or '.join(crop.plugin.detectors)}, not those of {detector.ref.type}; change one of the two."
                 )
         self._classifiers = [
-            self._part("classifiers", c, f"classifiers.{i}") for i, c in enumerate(self.card.classifiers)
+            self._part("classifiers", c, ("classifiers", i)) for i, c in enumerate(self.card.classifiers)
         ]
         self.base = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items() if s.source is None})
         self.declared = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items()})
         self._built: dict[tuple[str, int], Any] = {}
 
-    def _part(self, kind: str, ref: PluginRef, field: str) -> Part:
+    def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)
         try:
             return Part(ref, plugin, registry.parse_params(plugin, ref.params))
         except ValidationError as err:
-            first = err.errors()[0]
-            where = ".".join([field, *(str(p) for p in first["loc"])])
-            raise CardError(f"Labeller card {self.card.name}, field {where}: {first['msg']}.") from err
+            raise yamlfile.params_error(self._path, self.card.name, err, loc) from err
 
     # --- keys ---
 

@@ -95,7 +95,7 @@ def _labeller(file: YamlFile) -> Iterator[Problem]:
     yield from found
     if not found:  # what only the parts together can get wrong
         try:
-            Labeller(catalog.Loaded(card, file.path.parent))
+            Labeller(catalog.Loaded(card, file.path))
         except CardError as err:
             yield Problem(file.path, file.line(("routes",)), "routes", str(err).rstrip("."))
 

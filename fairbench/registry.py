@@ -108,11 +108,11 @@ def resolve(kind: str, name: str) -> Any:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ': did you mean X?', or a list of what there is; for the end of an error."""
+    """Return ' (did you mean X?)', or a list of what there is; for the end of a sentence."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
-        return f": did you mean {near[0]!r}?"
+        return f" (did you mean {near[0]!r}?)"
     return f" (known: {', '.join(known)})" if known else ""
 
 

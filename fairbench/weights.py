@@ -6,6 +6,7 @@ import functools
 import hashlib
 import logging
 import os
+import textwrap
 import urllib.request
 from pathlib import Path
 
@@ -167,4 +168,5 @@ def _commit_now(repo: str) -> str | None:
 
 
 def _first_line(err: BaseException) -> str:
-    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+    return textwrap.shorten(first, 200, placeholder=" ...")

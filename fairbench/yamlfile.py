@@ -101,6 +101,11 @@ def problems(file: YamlFile, error: ValidationError, prefix: Loc = ()) -> list[P
     return found
 
 
+def params_error(path: Path | None, name: str, error: ValidationError, prefix: Loc) -> CardError:
+    """Return the error for a plug-in's parameters that stand at `prefix` in a card; `name` where it has no file."""
+    return card_error(problems(YamlFile(Path(name), {}) if path is None else load(path), error, prefix))
+
+
 def parse(file: YamlFile, model: type[M]) -> M:
     """Validate a whole file. Raises CardError naming its first problem, and how many more there are."""
     try:

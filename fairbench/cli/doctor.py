@@ -98,7 +98,9 @@ def _labellers() -> None:
             try:
                 Labeller(catalog.load_labeller(name)).load()
             except FairbenchError as err:
-                typer.echo(f"  {name:<24} no: {err}")
+                # Downloads are off for this look only; a run would fetch the file.
+                absent = str(err).partition(" and downloads are off")
+                typer.echo(f"  {name:<24} {absent[0]}{': downloaded on first use' if absent[1] else ''}")
             else:
                 typer.echo(f"  {name:<24} ready")
 

@@ -165,7 +165,8 @@ def _report_unreadable(outcome: Outcome) -> None:
     """Fail, after everything else is written, where files that the user gave could not be read."""
     bad = outcome.unreadable
     if bad:
-        more = f" ({len(bad) - 1} more are listed in run.json)" if len(bad) > 1 else ""
+        named = "; ".join(reason.rstrip(".") for reason in bad[:5])
+        more = f"; and {len(bad) - 5} more, listed in run.json" if len(bad) > 5 else ""
         raise FairbenchError(
-            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {bad[0]}{more}"
+            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {named}{more}."
         )

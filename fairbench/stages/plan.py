@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fairbench import catalog, identity, keys, registry, weights, yamlfile
 from fairbench.config import ModelCard, PluginRef
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.protocols import Method, MethodContext, PromptSample
 from fairbench.stages.metrics import References
@@ -107,7 +107,7 @@ def make(settings: RunSettings) -> Plan:
         base_dir=loaded.base_dir,
     )
     labeller = Labeller(catalog.load_labeller(settings.labeller or card.labeller), device)
-    adapter, params = _adapter(card, ctx)
+    adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     own_images = hasattr(adapter, "requests")
     prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
@@ -174,14 +174,12 @@ def _method(target: str) -> tuple[Method, str]:
     return method, target
 
 
-def _adapter(card: ModelCard, ctx: BuildContext) -> tuple[Any, Any]:
+def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any, Any]:
     plugin = registry.resolve("adapters", card.adapter)
     try:
         params = registry.parse_params(plugin, card.sampling)
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(["sampling", *(str(p) for p in first["loc"])])
-        raise CardError(f"Model card {card.name}, field {where}: {first['msg']}.") from err
+        raise yamlfile.params_error(path, f"model {card.name}", err, ("sampling",)) from err
     return plugin(card, params, ctx), params
 
 
@@ -236,7 +234,7 @@ def _requests(
 
 def _scorer(target: str, image_key: str) -> ScorerPlan:
     """Plan a scorer by name, or by a YAML file that holds `type` and its parameters."""
-    ref, base_dir = PluginRef(type=target), None
+    ref, path, base_dir = PluginRef(type=target), None, None
     if target.endswith((".yaml", ".yml")):
         path = Path(target).expanduser()
         ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
@@ -244,8 +242,7 @@ def _scorer(target: str, image_key: str) -> ScorerPlan:
     try:
         params = registry.parse_params(plugin, ref.params)
     except ValidationError as err:
-        first = err.errors()[0]
-        raise CardError(f"{target}, field {'.'.join(str(p) for p in first['loc'])}: {first['msg']}.") from err
+        raise yamlfile.params_error(path, target, err, ()) from err
     try:
         key = keys.stage_key("scores", identity.of_plugin(ref.type, plugin, params, base_dir), image_key)
     except FairbenchError as err:

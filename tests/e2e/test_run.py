@@ -224,31 +224,38 @@ main()
 
 @pytest.mark.slow
 def test_killed_at_any_moment(cli: Cli, tmp_path: Path) -> None:
-    args = [
-        sys.executable,
-        "-m",
-        "fairbench",
-        *BASE,
-        "-n",
-        "40",
-        "--store",
-        "store",
-        "--out",
-        "out",
-        "--batch-size",
-        "2",
-    ]
-    for wait in (1.6, 2.2, 2.8):
+    args = [sys.executable, "-m", "fairbench", *BASE, "-n", "100", "--store", "store", "--out", "out"]
+    for wanted in (2, 60, 120):  # of 150 image shards
         process = subprocess.Popen(
-            args, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ)
+            [*args, "--batch-size", "2"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(wait)
+        while len(list(tmp_path.glob("store/images/*/part-*.parquet"))) < wanted and process.poll() is None:
+            time.sleep(0.002)
         process.kill()
-        process.wait()
-    run(cli, "store", "out", "--batch-size", "2", count=40)
-    run(cli, "other", "straight", count=40)
+        assert process.wait() == -signal.SIGKILL
+        assert not Path("out/run.json").exists()
+    run(cli, "store", "out", "--batch-size", "2", count=100)
+    run(cli, "other", "straight", count=100)
     assert metrics("out") == metrics("straight")
-    assert not list(Path("store").rglob("*.tmp")) or all(p.name.startswith(".") for p in Path("store").rglob("*.tmp"))
+
+
+def test_an_image_on_which_the_detector_fails_is_counted_as_failed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairbench.detectors.phantom import PhantomDetector
+
+    detect = PhantomDetector.detect
+
+    def sometimes(self: PhantomDetector, images: Any) -> Any:
+        if any(int(image.sum()) % 4 == 0 for image in images):
+            raise ValueError("cannot look at this one")
+        return detect(self, images)
+
+    monkeypatch.setattr(PhantomDetector, "detect", sometimes)
+    found = run(cli, "store", "out")
+    statuses = found["statuses"]["faces"]
+    assert 0 < statuses["failed"] < 24
+    assert sum(statuses.values()) == 24
+    (rate,) = [m for m in found["values"] if m["metric"] == "no-face-rate"]
+    assert rate["n_images"] == 24 - statuses["failed"]  # neither a face nor no face: unknown
 
 
 @pytest.mark.parametrize("stage", ["images", "faces", "labels"])

@@ -172,6 +172,21 @@ def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:
     assert cli("check", tmp_path / "nowhere").code == 2
 
 
+def test_a_wrong_parameter_of_a_plugin_is_named_with_file_and_line(cli: Callable[..., Result], tmp_path: Path) -> None:
+    path = write(tmp_path / "m.yaml", MODEL + "sampling:\n  image_size: 64\n  speed: 3\n")
+    found = cli("run", "--model", path)
+    assert (found.code, found.err) == (
+        2,
+        f"Error: {path}, line 7, field sampling.speed: there is no such field; remove it or mend its name.\n",
+    )
+    text = catalog.find("labellers")["fairface-dlib"].read_text().replace("model: cnn", "modle: cnn")
+    labeller = write(tmp_path / "l.yaml", text)
+    found = cli("run", "--model", "phantom-exact", "--labeller", labeller)
+    assert found.code == 2
+    assert f"{labeller}, line" in found.err
+    assert "field routes.0.detector.modle: there is no such field" in found.err
+
+
 def test_extends_takes_what_is_not_given_and_refuses_circles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRBENCH_PATH", str(tmp_path))
     task(tmp_path / "tasks" / "base", "subject\nnurse\n")

@@ -14,18 +14,19 @@ import pytest
 from fairbench import keys, schemas
 from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard
-from fairbench.labeller import Labeller
-from fairbench.stages import metrics
+from fairbench.labeller import FoundFace, Labeller
+from fairbench.stages import faces, metrics
 from fairbench.stages.counts import Counts, count
+from fairbench.stages.labels import LabelStage
 from fairbench.stages.reading import ImageRow
 from fairbench.store import Store
-from fairbench.types import ImageRequest, Prompt
+from fairbench.types import Face, ImageRequest, Prompt
 
 RACE7 = ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"]
 TO4 = dict(zip(RACE7, ["WMELH", "Black", "WMELH", "Asian", "Asian", "Indian", "WMELH"], strict=True))
 
 
-def labeller(**policy: Any) -> Labeller:
+def labeller(genders: Sequence[str] = ("Male", "Female"), **policy: Any) -> Labeller:
     card = LabellerCard.model_validate(
         {
             "name": "hand",
@@ -40,7 +41,7 @@ def labeller(**policy: Any) -> Labeller:
                 }
             ],
             "attributes": {
-                "gender": {"labels": ["Male", "Female"]},
+                "gender": {"labels": list(genders)},
                 "race7": {"labels": RACE7},
                 "race4": {"labels": ["WMELH", "Black", "Indian", "Asian"], "from": "race7", "map": TO4},
             },
@@ -170,19 +171,40 @@ def test_signed_metrics_follow_the_labels_not_the_order(tables: Tables) -> None:
         tables.image(0, [(gender, "White", "")])
         tables.image(1, [(1 - gender, "White", "")])
     assert values(tables)["mmdt-gap", "gender"].values.tolist() == [0.5, -0.5]
-    flipped = tables.labeller.card.attributes["gender"].labels[::-1]
-    assert metrics._order(_with_gender(flipped), ("gender",), ("male", "female")) == [1, 0]
     assert metrics._order(tables.labeller, ("race4",), ("male", "female")) is None
 
 
-def _with_gender(labels: list[str]) -> Labeller:
+def test_signed_metrics_of_a_labeller_with_the_other_order(tmp_path: Path) -> None:
+    """peers.md defect 8, the other way round: as in shen2024, female is 0."""
+    tables = Tables(Store(tmp_path), labeller(genders=("Female", "Male")))
+    for gender in (0, 0, 0, 1):
+        tables.image(0, [(gender, "White", "")])
+        tables.image(1, [(1 - gender, "White", "")])
+    assert tables.count().of(["gender"]).tolist() == [[1, 3], [3, 1]]
+    assert values(tables)["mmdt-gap", "gender"].values.tolist() == [0.5, -0.5]
+
+
+def test_a_derived_label_is_the_map_of_its_sources_label(tmp_path: Path) -> None:
+    """Even where another class has the highest summed probability: counts of race4 are sums of race7's."""
     made = labeller()
-    made.declared = type(made.declared)({"gender": tuple(labels)})
-    return made
+    race7 = np.array([[0.3, 0.4, 0.3, 0, 0, 0, 0]], dtype=np.float32)  # White and Latino together outweigh Black
+    probs = {"race7": race7, "race4": race7 @ made.derivation("race4")}
+    stage = LabelStage(Store(tmp_path), made, "f", "l")
+    assert probs["race4"].argmax() == 0
+    assert stage._labels("race4", probs).tolist() == [1]
+
+
+def test_the_largest_face_is_largest_inside_the_image() -> None:
+    outside = FoundFace(Face((-900, -900, 30, 30), 0.9), 0)
+    inside = FoundFace(Face((40, 40, 80, 80), 0.8), 0)
+    rows = faces.image_rows("f", b"i" * 16, [outside, inside], 100, 100)
+    assert [r["is_primary"] for r in rows] == [False, True]
+    assert [r["is_central"] for r in rows] == [False, True]
+    assert rows[1]["area_frac"] == pytest.approx(0.16)
 
 
 def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
-    faces = [(0, "White", ""), (1, "Black", ""), (1, "Black", "")]
+    three = [(0, "White", ""), (1, "Black", ""), (1, "Black", "")]
     for policy, expected, excluded in (
         ({"select": "largest"}, [1, 0], 0),
         ({"select": "central"}, [0, 1], 0),
@@ -191,7 +213,7 @@ def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
         ({"select": "all", "min_prob": 0.95}, [0, 0], 3),
     ):
         tables = Tables(Store(tmp_path / str(policy)), labeller(**policy))
-        tables.image(0, faces, areas=[0.5, 0.3, 0.1])
+        tables.image(0, three, areas=[0.5, 0.3, 0.1])
         tables.image(1)
         counts = tables.count()
         assert counts.of(["gender"])[0].tolist() == expected

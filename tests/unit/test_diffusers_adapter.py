@@ -302,3 +302,11 @@ def test_a_weight_variant_is_loaded(tiny: Path, tmp_path: Path, four: list[np.nd
     pipe.save_pretrained(tmp_path, variant="fp16")
     assert np.array_equal(pixels(build(tmp_path, variant="fp16").generate(REQUESTS[:1]))[0], four[0])
     assert logging.getLogger("diffusers").level <= logging.WARNING, "truncated prompts are still warned of"
+
+
+def test_pixels_are_rounded_not_cut() -> None:
+    from fairbench.adapters.diffusers import _result
+
+    pixels = _result(np.full((1, 1, 3), 0.9999, dtype=np.float32), False, 0.0).pixels
+    assert pixels is not None
+    assert pixels.tolist() == [[[255, 255, 255]]]

@@ -193,6 +193,7 @@ def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result]
     assert found.code == 2
     assert "2 of 6 images could not be read" in found.err
     assert "cut.jpg is damaged or truncated" in found.err
+    assert "empty.png is empty (0 bytes)" in found.err
     assert "Traceback" not in found.err
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["statuses"]["images"] == {"ok": 4, "failed": 2, "blank": 0, "refused": 0}

@@ -21,6 +21,11 @@ def test_golden_hashes() -> None:
     assert keys.run_id({"model": "m"}) == "b56ba048342470c82fdce6de6654e70f"
 
 
+def test_a_key_covers_the_key_before_it() -> None:
+    assert len({keys.stage_key("faces", {}, before) for before in (None, "aa", "ab")}) == 3
+    assert keys.stage_key("faces", {}, "aa") != keys.stage_key("labels", {}, "aa")
+
+
 def test_seed_does_not_depend_on_the_process() -> None:
     """peers.md defect 4: a seed made with hash(text), which is salted per process."""
     code = "from fairbench import keys; print(keys.sample_seed(keys.prompt_id('x'), 1, 2))"

@@ -261,6 +261,7 @@ def test_mmdt_gap_of_nothing_is_nan() -> None:
     [(2, 160, 0.063), (4, 160, 0.045), (8, 160, 0.031), (2, 60, 0.103), (4, 60, 0.073), (8, 60, 0.051)],
 )
 def test_rd_of_a_fair_model_is_the_published_chance_floor(k: int, faces: int, floor: float) -> None:
+    """peers.md defect 12: differences below the floor called improvements. A fair model does not score 0."""
     rng = np.random.default_rng(20250203)
     values = METRICS["rd"](rng.multinomial(faces, np.full(k, 1 / k), size=50_000) / faces)
     error = 4 * values.std() / math.sqrt(values.size)

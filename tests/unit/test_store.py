@@ -75,6 +75,15 @@ def test_a_truncated_shard_is_not_read(tmp_path: Path) -> None:
     assert Store(tmp_path).ids("faces", "k") == {}
 
 
+def test_a_look_moves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("faces", "k", rows(b"a"))
+    path = only_shard(store)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert Store(tmp_path, look_only=True).ids("faces", "k") == {}
+    assert path.exists()
+
+
 def test_a_read_error_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that drops its data on a read error loses work: only a wrong hash may move a shard aside."""
     store = Store(tmp_path)
