@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from fairbench import weights
-from fairbench.config import FileWeights
+from fairbench.config import FileWeights, HubModel
 from fairbench.errors import CardError, FairbenchError, WeightsError
 from fairbench.protocols import Params
 from fairbench.types import BuildContext, Face, RgbImage
@@ -54,12 +54,14 @@ CALLERS = 2
 class InsightFaceParams(Params):
     """What a card may set.
 
-    pack: a published model pack; or weights: a detection model (.onnx, SCRFD or RetinaFace) of one's own. det_size:
-    side, in pixels, of the square that every image is fitted into. det_thresh: lowest score of a face. nms_thresh:
-    overlap (intersection over union) above which the weaker of two boxes is dropped.
+    One of three: pack, a published model pack; folder, a pack unpacked in a folder; weights, the file of a detection
+    model (.onnx, SCRFD or RetinaFace). det_size: side, in pixels, of the square that every image is fitted into.
+    det_thresh: lowest score of a face. nms_thresh: overlap (intersection over union) above which the weaker of two
+    boxes is dropped.
     """
 
     pack: Literal["buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc", "antelopev2"] | None = None
+    folder: HubModel | None = None
     weights: FileWeights | None = None
     det_size: int = Field(640, ge=32, le=4096, multiple_of=32)
     det_thresh: float = Field(0.5, gt=0.0, lt=1.0)
@@ -67,8 +69,10 @@ class InsightFaceParams(Params):
 
     @model_validator(mode="after")
     def _one_model(self) -> InsightFaceParams:
-        if (self.pack is None) == (self.weights is None):
-            raise ValueError("give either `pack` or `weights` (the detection model's file)")
+        if sum(source is not None for source in (self.pack, self.folder, self.weights)) != 1:
+            raise ValueError(
+                "give one of `pack`, `folder` (an unpacked pack), and `weights` (a detection model's file)"
+            )
         if self.weights and not self.weights.filename.endswith(".onnx"):
             raise ValueError("weights: name the .onnx file of the detection model (det_* or scrfd_*), not a folder")
         return self
@@ -84,7 +88,10 @@ class InsightFaceDetector:
         """Raises WeightsError where the model is absent; the model is loaded at the first `detect`."""
         self._params = params
         self._device = ctx.device
-        self._path = weights.locate(params.weights or PACKS[str(params.pack)], ctx.base_dir)
+        if params.folder is not None:
+            self._path = _detection_file(weights.model_folder(params.folder, ctx.base_dir, ("*.onnx",)))
+        else:
+            self._path = weights.locate(params.weights or PACKS[str(params.pack)], ctx.base_dir)
 
     @cached_property
     def _model(self) -> Any:
@@ -117,6 +124,15 @@ class InsightFaceDetector:
         boxes, scores = found[:, :4].tolist(), found[:, 4].tolist()
         marks = [None] * len(boxes) if points is None else [tuple(p) for p in points.reshape(-1, 10).tolist()]
         return [Face(tuple(b), s, m) for b, s, m in zip(boxes, scores, marks, strict=True)]
+
+
+def _detection_file(folder: Path) -> Path:
+    """Return the detection model of an unpacked pack. Raises WeightsError where there is not exactly one."""
+    found = sorted(p for p in folder.rglob("*.onnx") if p.name.startswith(("det_", "scrfd_")))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise WeightsError(f"{folder} must hold one detection model (det_*.onnx or scrfd_*.onnx), it holds: {names}.")
+    return found[0]
 
 
 def _load(path: Path, device: str) -> Any:

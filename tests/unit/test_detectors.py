@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fairbench import pixels
+from fairbench import identity, pixels
 from fairbench.detectors import dlib as dlib_detector
 from fairbench.detectors import insightface as insightface_detector
 from fairbench.detectors.dlib import DlibDetector, DlibParams, scaled_size
@@ -118,11 +118,26 @@ def test_insightface_refuses_what_is_no_detection_model(tmp_path):
         detector(embedder).detect([scene()])
 
 
+def test_insightface_takes_an_unpacked_pack(tiny, tmp_path):
+    pack = tmp_path / "my_pack"
+    pack.mkdir()
+    (pack / "genderage.onnx").write_bytes(b"another model of the pack, which is not touched")
+    params = InsightFaceParams(folder={"path": "my_pack"}, det_size=320)
+    with pytest.raises(WeightsError, match=r"must hold one detection model .*: none"):
+        InsightFaceDetector(params, BuildContext(base_dir=tmp_path))
+    (pack / "det_tiny.onnx").write_bytes(tiny.read_bytes())
+    found = InsightFaceDetector(params, BuildContext(base_dir=tmp_path)).detect([scene((100, 40, 48))])
+    assert found == detector(tiny).detect([scene((100, 40, 48))])
+    before = identity.of_params(params, tmp_path)
+    (pack / "det_tiny.onnx").write_bytes(tiny.read_bytes() + b" ")
+    assert identity.of_params(params, tmp_path) != before  # the key follows the content, not the name
+
+
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({}, "either `pack` or `weights`"),
-        ({"pack": "buffalo_l", "weights": {"path": "x.onnx"}}, "either `pack` or `weights`"),
+        ({}, "give one of `pack`, `folder`"),
+        ({"pack": "buffalo_l", "weights": {"path": "x.onnx"}}, "give one of `pack`, `folder`"),
         ({"weights": {"path": "buffalo_l"}}, "not a folder"),
         ({"pack": "buffalo_xl"}, "buffalo_l"),
         ({"pack": "buffalo_l", "det_size": 650}, "multiple of 32"),
