@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,8 @@ from fairbench.errors import CardError, FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.stages.prompts import expand
 from fairbench.yamlfile import Loc, Problem, YamlFile
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def cards_in(path: Path) -> list[Path]:
@@ -33,29 +35,24 @@ def problems(path: Path) -> list[Problem]:
     try:
         file = yamlfile.load(path)
         if "templates" in file.data or "extends" in file.data or path.name == "task.yaml":
-            file = catalog.task_file(path)
-            return list(_task(file))
+            return _parsed(catalog.task_file(path), TaskCard, _task)
         if "routes" in file.data or "classifiers" in file.data:
-            return list(_labeller(file))
-        return list(_model(file))
+            return _parsed(file, LabellerCard, _labeller)
+        return _parsed(file, ModelCard, _model)
     except FairbenchError as err:
         return [Problem(path, 1, "", str(err))]
 
 
-def _parsed(file: YamlFile, model: type[BaseModel], found: list[Problem]) -> Any:
+def _parsed(file: YamlFile, model: type[M], more: Callable[[YamlFile, M], Iterator[Problem]]) -> list[Problem]:
+    """Return what the card's own model refuses; where that is nothing, what only the card's surroundings tell."""
     try:
-        return model.model_validate(file.data)
+        card = model.model_validate(file.data)
     except ValidationError as err:
-        found += yamlfile.problems(file, err)
-        return None
+        return yamlfile.problems(file, err)
+    return list(more(file, card))
 
 
-def _task(file: YamlFile) -> Iterator[Problem]:
-    found: list[Problem] = []
-    card = _parsed(file, TaskCard, found)
-    yield from found
-    if card is None:
-        return
+def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
     if file.path.name == "task.yaml" and file.path.resolve().parent.name != card.name:
         yield Problem(file.path, file.line(("name",)), "name", f"it is {card.name!r}, but the folder's name differs")
     try:
@@ -67,24 +64,15 @@ def _task(file: YamlFile) -> Iterator[Problem]:
             yield Problem(file.path, file.line(("references", attribute)), f"references.{attribute}", f"no file {path}")
 
 
-def _model(file: YamlFile) -> Iterator[Problem]:
-    found: list[Problem] = []
-    card = _parsed(file, ModelCard, found)
-    yield from found
-    if card is None:
-        return
+def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
     yield from _params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",))
     if card.labeller not in catalog.find("labellers") and not Path(card.labeller).is_file():
         hint = registry.suggest(card.labeller, catalog.find("labellers"))
         yield Problem(file.path, file.line(("labeller",)), "labeller", f"there is no labeller {card.labeller!r}{hint}")
 
 
-def _labeller(file: YamlFile) -> Iterator[Problem]:
+def _labeller(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
     found: list[Problem] = []
-    card = _parsed(file, LabellerCard, found)
-    if card is None:
-        yield from found
-        return
     for i, route in enumerate(card.routes):
         for kind, name in (("detectors", "detector"), ("crops", "crop")):
             ref = getattr(route, name)

@@ -51,6 +51,7 @@ class ImageModel(Protocol):
         ...
 
 
+@runtime_checkable
 class PromptSource(Protocol):
     """An adapter of images that exist already (`folder`): it says itself which prompts and images there are."""
 

@@ -19,6 +19,10 @@ ImageStatus = Literal["ok", "refused", "failed", "blank"]
 FaceStatus = Literal["ok", "no_face", "no_image", "failed"]
 
 
+NO_TEXT = "folder"
+"""Template id of a prompt that is only the name of a group of images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt of a task. `neutral_id` equals `prompt_id` unless attributes are stated in the text."""

@@ -15,25 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from fairbench import keys, pixels
 from fairbench.config import ModelCard
 from fairbench.csvfile import read_csv
 from fairbench.errors import CardError, FairbenchError, ImageError
-from fairbench.protocols import Params
-from fairbench.types import BuildContext, ImageRequest, ImageResult, Prompt
+from fairbench.protocols import TRANSPORT, Params
+from fairbench.types import NO_TEXT, BuildContext, ImageRequest, ImageResult, Prompt
 
 log = logging.getLogger(__name__)
 
 ALL_IMAGES = "all images"
 UNREADABLE = "unreadable"
-NO_TEXT = "folder"
-"""Template id of a prompt that is only the name of a group of images."""
 
 
 class FolderParams(Params):
     """Where the images are; their content stands in the key of each image, so the path does not."""
 
-    path: str
+    path: str = Field(json_schema_extra=TRANSPORT)
 
 
 @dataclass(frozen=True, slots=True)

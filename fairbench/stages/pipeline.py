@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairbench import schemas
-from fairbench.adapters.folder import NO_TEXT
 from fairbench.errors import FairbenchError
 from fairbench.protocols import Scorer
 from fairbench.stages import images, metrics, plan, reading, scores
@@ -26,6 +25,7 @@ from fairbench.stages.plan import Plan, ScorerPlan
 from fairbench.stages.progress import Progress
 from fairbench.stages.reading import ImageRow
 from fairbench.store import Store
+from fairbench.types import NO_TEXT
 
 log = logging.getLogger(__name__)
 

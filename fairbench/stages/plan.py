@@ -15,7 +15,7 @@ from fairbench import catalog, identity, keys, registry, weights, yamlfile
 from fairbench.config import ModelCard, PluginRef
 from fairbench.errors import FairbenchError
 from fairbench.labeller import Labeller
-from fairbench.protocols import Method, MethodContext, PromptSample
+from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
 from fairbench.stages.metrics import References
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, ImageRequest, Prompt
@@ -109,7 +109,7 @@ def make(settings: RunSettings) -> Plan:
     labeller = Labeller(catalog.load_labeller(settings.labeller or card.labeller), device)
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
-    own_images = hasattr(adapter, "requests")
+    own_images = isinstance(adapter, PromptSource)
     prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
     if own_images:
         if method_name != "none":
@@ -190,8 +190,6 @@ def _computes(adapter: Any) -> bool:
 
 def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) -> str:
     parts = identity.of_plugin(card.adapter, adapter, params, ctx.base_dir)
-    if card.adapter == "folder":
-        parts["params"] = {}  # images stand by their content, wherever they lie
     parts["weights"] = None if card.weights is None else weights.model_identity(card.weights, ctx.base_dir)
     if _computes(adapter):
         parts["dtype"] = ctx.dtype

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,6 @@ from tests.tiny.janus import save_tiny_janus
 ROOT = Path(__file__).parents[2]
 LONG = "A very long description of a scene with many words in it, " * 3
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", LONG, "A chef"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny matrices only wait for each other on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def requests(count: int) -> list[ImageRequest]:
