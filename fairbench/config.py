@@ -83,6 +83,19 @@ class DtypeChoice(Card):
     mps: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
+class TruthTable(Card):
+    """What a model is known to draw: P(attributes | subject), for models made so that it is known. Changes no image.
+
+    The CSV has a column `subject` and one column a joint cell, named by the labels joined with "_" in the order of
+    `attributes`, as in female_Black; each row sums to 1. A row stands for its subject and for subjects that hold it as
+    whole words (the longest such row); the row `*` stands for all others. Further columns are ignored.
+    """
+
+    name: Name
+    file: str = Field(description="relative to the card, or package:PACKAGE/PATH for a file inside a Python package")
+    attributes: Annotated[list[Name], Field(min_length=1)]
+
+
 class ModelCard(Card):
     """`models/<name>.yaml`: everything that is needed to make images with one model."""
 
@@ -101,6 +114,10 @@ class ModelCard(Card):
     trust_remote_code: bool = False
     lora_targets: str | None = Field(None, description="regular expression over module names")
     default_task: str | None = None
+    scorers: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="scorer: its parameters where a run of this model names it; in no image's key"
+    )
+    truth: list[TruthTable] = Field(default_factory=list, description="printed beside what is measured; in no key")
     notes: str | None = None
 
     @model_validator(mode="after")
@@ -110,6 +127,13 @@ class ModelCard(Card):
                 re.compile(self.lora_targets)
             except re.error as err:
                 raise ValueError(f"lora_targets is not a regular expression: {err}") from err
+        return self
+
+    @model_validator(mode="after")
+    def _truths(self) -> ModelCard:
+        names = [t.name for t in self.truth]
+        if len(set(names)) != len(names):
+            raise ValueError("truth: two tables have the same name; rename one")
         return self
 
 
@@ -193,6 +217,7 @@ class LabellerCard(Card):
     attributes: Annotated[dict[Name, AttributeSpec], Field(min_length=1)]
     crosses: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     face_policy: FacePolicy = FacePolicy()
+    calibration: str | None = Field(None, description="a calibration file, relative to the card; in no key")
     licence: str = "unknown"
     source: str | None = None
     notes: str | None = None

@@ -86,6 +86,12 @@ class Labeller:
         }
         return keys.stage_key("labels", parts, faces_key)
 
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that stand for everything in the labeller that can change a count."""
+        policy = self.card.face_policy.model_dump()
+        return keys.digest("labeller", [self.labels_key(self.faces_key("")), policy]).hex()[:12]
+
     # --- work ---
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:

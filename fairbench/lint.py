@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fairbench import catalog, registry, yamlfile
-from fairbench.config import LabellerCard, ModelCard, TaskCard
+from fairbench import calibration, catalog, registry, truthfile, yamlfile
+from fairbench.config import LabellerCard, ModelCard, PluginRef, TaskCard
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.stages.prompts import expand
@@ -38,6 +38,8 @@ def problems(path: Path) -> list[Problem]:
             return _parsed(catalog.task_file(path), TaskCard, _task)
         if "routes" in file.data or "classifiers" in file.data:
             return _parsed(file, LabellerCard, _labeller)
+        if "type" in file.data:
+            return _parsed(file, PluginRef, _scorer)
         return _parsed(file, ModelCard, _model)
     except FairbenchError as err:
         return [Problem(path, 1, "", str(err))]
@@ -66,9 +68,39 @@ def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
 
 def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
     yield from _params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",))
+    for name, params in card.scorers.items():
+        yield from _params(file, "scorers", name, params, ("scorers", name), ("scorers", name))
     if card.labeller not in catalog.find("labellers") and not Path(card.labeller).is_file():
         hint = registry.suggest(card.labeller, catalog.find("labellers"))
         yield Problem(file.path, file.line(("labeller",)), "labeller", f"there is no labeller {card.labeller!r}{hint}")
+    elif card.truth:
+        yield from _truth(file, card)
+
+
+def _truth(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
+    """Check the tables of known truth against the labels of the card's own labeller."""
+    labeller = catalog.load_labeller(card.labeller).card
+    for i, table in enumerate(card.truth):
+        for j, name in enumerate(table.attributes):
+            if name not in labeller.attributes:
+                where: Loc = ("truth", i, "attributes", j)
+                hint = registry.suggest(name, labeller.attributes)
+                message = f"the labeller {labeller.name} has no attribute {name!r}{hint}"
+                yield Problem(file.path, file.line(where), ".".join(map(str, where)), message)
+        labels = [labeller.attributes[a].labels for a in table.attributes if a in labeller.attributes]
+        if len(labels) < len(table.attributes):
+            continue
+        try:
+            path = truthfile.locate(table.file, file.path.resolve().parent)
+            truthfile.read(path, truthfile.columns(labels))
+        except CardError as err:
+            where = ("truth", i, "file")
+            yield Problem(file.path, file.line(where), ".".join(map(str, where)), str(err).rstrip("."))
+
+
+def _scorer(file: YamlFile, ref: PluginRef) -> Iterator[Problem]:
+    """Check a file that `--scorers` may name."""
+    yield from _params(file, "scorers", ref.type, ref.params, ("type",), ())
 
 
 def _labeller(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
@@ -86,26 +118,36 @@ def _labeller(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
             Labeller(catalog.Loaded(card, file.path))
         except CardError as err:
             yield Problem(file.path, file.line(("routes",)), "routes", str(err).rstrip("."))
+    try:
+        calibration.of_labeller(catalog.Loaded(card, file.path))
+    except CardError as err:
+        yield Problem(file.path, file.line(("calibration",)), "calibration", str(err).rstrip("."))
 
 
 def _heads(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
     """Find heads that belong to no attribute, and attributes that no classifier gives (where all declare heads)."""
     base = [name for name, spec in card.attributes.items() if spec.source is None]
-    heads = [ref.params.get("heads") for ref in card.classifiers]
+    heads = [_heads_of(("classifiers", i), ref.params) for i, ref in enumerate(card.classifiers)]
     given: list[str] = []
-    for i, head in enumerate(heads):
+    for loc, head in heads:
         for name in head if isinstance(head, dict) else ():
-            where: Loc = ("classifiers", i, "heads", str(name))
+            where: Loc = (*loc, str(name))
             field = ".".join(map(str, where))
             if name not in base:
                 yield Problem(file.path, file.line(where), field, f"there is no attribute {name!r} without `from`")
             if name in given:
                 yield Problem(file.path, file.line(where), field, "another classifier gives this attribute already")
             given.append(str(name))
-    for name in base if all(isinstance(h, dict) for h in heads) else ():
+    for name in base if all(isinstance(h, dict) for _, h in heads) else ():
         if name not in given:
             line = file.line(("attributes", name))
             yield Problem(file.path, line, f"attributes.{name}", "no classifier gives it, and it has no `from`")
+
+
+def _heads_of(loc: Loc, params: dict[str, Any]) -> tuple[Loc, Any]:
+    """Return where a classifier's heads stand, and the heads; those of a wrapper are those of what it wraps."""
+    inner = params.get("classifier")
+    return _heads_of((*loc, "classifier"), inner) if isinstance(inner, dict) else ((*loc, "heads"), params.get("heads"))
 
 
 def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_loc: Loc, loc: Loc) -> Iterator[Problem]:

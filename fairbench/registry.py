@@ -39,6 +39,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "classifiers": {
         "onnx": _C + "onnx:OnnxClassifier",
         "torchvision": _C + "torchvision:TorchvisionClassifier",
+        "confused": _C + "confused:ConfusedClassifier",
         "clip-zeroshot": _C + "clip_zeroshot:ClipZeroShotClassifier",
     },
     "scorers": {

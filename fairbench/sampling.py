@@ -56,6 +56,10 @@ class _Cache:
         values[:, :, self.start : end] = value
         return keys[:, :, : self.window], values[:, :, : self.window]
 
+    def select(self, rows: Any) -> None:
+        """Make the past of `rows` (indices, repeats allowed) the past from here on."""
+        self._layers = {n: (keys[rows], values[rows]) for n, (keys, values) in self._layers.items()}
+
 
 class StepDecoder:
     """Runs a transformers decoder (of the Llama kind) over left-padded rows and then token by token.
@@ -92,6 +96,11 @@ class StepDecoder:
         )  # fmt: skip
         cache.start = end
         return out.last_hidden_state[:, -1]
+
+    def select(self, rows: Any) -> None:
+        """Go on with `rows` (indices, repeats allowed): one reading of a text then serves many images."""
+        self.cache.select(rows)
+        self.mask = self.mask[rows]
 
     def _causal(self, new: int) -> Any:
         import torch

@@ -105,7 +105,7 @@ class JanusAdapter:
         for batch, rows in self._batches([len(prompt) for prompt in prompts]):
             drawn[batch] = model.sample(
                 [prompts[i] for i in rows], [requests[i].seed for i in rows],
-                self.params.guidance, self.params.temperature,
+                self.params.guidance, self.params.temperature, read_once=not self.ctx.reduced_precision,
             )[: len(batch)]  # fmt: skip
         return drawn
 

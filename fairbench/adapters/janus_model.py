@@ -38,33 +38,52 @@ class JanusModel:
         # Whether a tokenizer adds BOS by itself differs between library versions; the model was trained with it.
         return [self.bos, *ids, self.boi]
 
+    def question_ids(self, question: str, with_image: bool) -> list[int]:
+        """Return BOS and the chat template around a question, below an image's placeholders where there is one.
+
+        With the system prompt where the processor is set to give one: it does so for text, never for images.
+        """
+        from transformers.models.janus.processing_janus import DEFAULT_SYSTEM_PROMPT
+
+        content = [{"type": "image"}] * with_image + [{"type": "text", "text": question}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        prompt = prompt.replace(self.processor.image_token, self.processor.replace_image_token({}, 0))
+        if self.processor.use_default_system_prompt:
+            prompt = DEFAULT_SYSTEM_PROMPT + prompt
+        return [self.bos, *self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+
     def sample(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float = 5.0, temperature: float = 1.0
-    ) -> NDArray[np.int64]:
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float = 5.0, temperature: float = 1.0,
+        *, read_once: bool = False,
+    ) -> NDArray[np.int64]:  # fmt: skip
         """Draw the image tokens of `prompts` (token ids, unequal lengths): shape (images, tokens_per_image).
 
         An image whose logits are not finite at some step gets a row of -1. At guidance 1 the batch is not doubled.
+        read_once: equal prompts are one row until the first token is drawn; the shape of what is computed then depends
+        on how many differ, which matters in reduced precision.
         """
         import torch
 
         with torch.inference_mode():
-            return self._sample(prompts, seeds, guidance, temperature)
+            return self._sample(prompts, seeds, guidance, temperature, read_once)
 
     def _sample(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float, temperature: float
-    ) -> NDArray[np.int64]:
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float, temperature: float,
+        read_once: bool,
+    ) -> NDArray[np.int64]:  # fmt: skip
         import torch
 
         images, total = len(prompts), self.tokens_per_image
-        embeds, keep = self._prefill_rows(prompts, doubled=guidance != 1)
-        decoder = StepDecoder(self.net.model.language_model, keep, total)
-        tokens = torch.empty((images, total), dtype=torch.long, device=embeds.device)
-        finite = torch.ones(images, dtype=torch.bool, device=embeds.device)
+        hidden, decoder = self._read(prompts, doubled=guidance != 1, once=read_once)
+        tokens = torch.empty((images, total), dtype=torch.long, device=hidden.device)
+        finite = torch.ones(images, dtype=torch.bool, device=hidden.device)
         step = 0
         for chunk in gumbel(seeds, total, self.vocabulary):
-            for noise in torch.from_numpy(chunk).to(embeds.device):
+            for noise in torch.from_numpy(chunk).to(hidden.device):
                 # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
-                logits = self.net.model.generation_head(decoder(embeds)).float()
+                logits = self.net.model.generation_head(hidden).float()
                 if guidance != 1:
                     stated, blank = logits[:images], logits[images:]
                     logits = torch.add(blank, stated - blank, alpha=guidance)
@@ -74,8 +93,26 @@ class JanusModel:
                 step += 1
                 if step < total:
                     embeds = self.net.prepare_embeddings_for_image_generation(drawn[:, None])
-                    embeds = embeds.repeat(len(keep) // images, 1, 1)
+                    hidden = decoder(embeds.repeat(len(hidden) // images, 1, 1))
         return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
+
+    def _read(self, prompts: Sequence[Sequence[int]], doubled: bool, once: bool) -> tuple[Any, StepDecoder]:
+        """Return the hidden states after the prompts (rows, hidden), and the decoder that goes on from there."""
+        import torch
+
+        keys = [tuple(prompt) for prompt in prompts]
+        distinct = list(dict.fromkeys(keys)) if once else keys
+        embeds, keep = self._prefill_rows(distinct, doubled)
+        decoder = StepDecoder(self.net.model.language_model, keep, self.tokens_per_image)
+        hidden = decoder(embeds)
+        if len(distinct) < len(keys):
+            place = {key: row for row, key in enumerate(distinct)}
+            rows = torch.tensor([place[key] for key in keys], device=hidden.device)
+            if doubled:
+                rows = torch.cat([rows, rows + len(distinct)])
+            decoder.select(rows)
+            hidden = hidden[rows]
+        return hidden, decoder
 
     def _prefill_rows(self, prompts: Sequence[Sequence[int]], doubled: bool) -> tuple[Any, Any]:
         """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of TEXT_MULTIPLE.

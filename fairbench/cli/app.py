@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from fairbench.cli import check, doctor, listing, run
+from fairbench.cli import check, doctor, listing, phantom, run
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("list")(listing.list_)
 app.command("show")(listing.show)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
+app.add_typer(phantom.app, name="phantom")
 
 
 def _version(value: bool) -> None:

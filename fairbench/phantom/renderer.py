@@ -47,11 +47,16 @@ class Scene:
     hat: float
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene: one integer and six uniform numbers of `rng`, in a fixed order."""
-    background = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
-    low = (0.90, 0.47, 0.44, 0.92, 132.0, 52.0)
-    high = (1.06, 0.53, 0.48, 1.08, 164.0, 84.0)
+def sample_scene(rng: np.random.Generator, calm: bool = False) -> Scene:
+    """Draw a scene: one integer and six uniform numbers of `rng`, in a fixed order.
+
+    A calm scene has one of the two grey backgrounds, and every range is half as wide about its centre.
+    """
+    background = BACKGROUNDS[int(rng.integers(2 if calm else len(BACKGROUNDS)))]
+    low = np.array([0.90, 0.47, 0.44, 0.92, 132.0, 52.0])
+    high = np.array([1.06, 0.53, 0.48, 1.08, 164.0, 84.0])
+    if calm:
+        low, high = low + (high - low) / 4, high - (high - low) / 4
     brightness, x, y, scale, head, hat = (float(v) for v in rng.uniform(low, high))
     return Scene(background, brightness, x, y, scale, head, hat)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 import fairbench
 from fairbench import atomic, provenance
 from fairbench.errors import FairbenchError, storage_errors
-from fairbench.report import sheet
+from fairbench.report import sheet, truth
 from fairbench.stages import prompts
 from fairbench.stages.counts import cross_name
 from fairbench.stages.metrics import attributes
@@ -100,6 +101,7 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
         "device": plan.ctx.device,
         "dtype": plan.ctx.dtype,
         "block_size": plan.ctx.block_size,
+        "truth": [dataclasses.asdict(t) for t in truth.known(outcome)],
         "statuses": outcome.statuses,
         "made_in_this_process": outcome.made,
         "failures": _failures(outcome),

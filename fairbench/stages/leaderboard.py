@@ -61,7 +61,7 @@ def row(outcome: Outcome, store: Store) -> Row:
         "task_version": plan.task_version,
         "suite": keys.digest("prompts", [p.text for p in plan.prompts]).hex()[:12],
         "labeller": plan.labeller.card.name,
-        "labeller_id": keys.digest("labeller", [plan.labeller.labels_key(""), plan.declared["face_policy"]]).hex()[:12],
+        "labeller_id": plan.labeller.id,
         "images_per_prompt": per_prompt[0] if len(per_prompt) == 1 else f"{per_prompt[0]}-{per_prompt[-1]}",
         "prompts": len(plan.prompts),
         "n_requested": int(outcome.counts.requested.sum()),

@@ -124,7 +124,7 @@ def make(settings: RunSettings) -> Plan:
         requests = _requests(prompts, count, settings.seed, image_key, method, MethodContext(card, settings.seed))
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
-    scorers = [_scorer(name, image_key) for name in dict.fromkeys(settings.scorers)]
+    scorers = [_scorer(name, image_key, loaded) for name in dict.fromkeys(settings.scorers)]
     twice = next((s.name for i, s in enumerate(scorers) if s.name in [o.name for o in scorers[:i]]), None)
     if twice:
         raise FairbenchError(f"--scorers names {twice} twice: a run has one value of each scorer.")
@@ -230,22 +230,24 @@ def _requests(
     return found
 
 
-def _scorer(target: str, image_key: str) -> ScorerPlan:
-    """Plan a scorer by name, or by a YAML file that holds `type` and its parameters."""
-    ref, path, base_dir = PluginRef(type=target), None, None
+def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> ScorerPlan:
+    """Plan a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters."""
+    place: yamlfile.Loc = ("scorers", target)
+    name, given, path, base_dir = target, model.card.scorers.get(target, {}), model.path, model.base_dir
     if target.endswith((".yaml", ".yml")):
         path = Path(target).expanduser()
         ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
-    plugin = registry.resolve("scorers", ref.type)
+        name, given, place = ref.type, ref.params, ()
+    plugin = registry.resolve("scorers", name)
     try:
-        params = registry.parse_params(plugin, ref.params)
+        params = registry.parse_params(plugin, given)
     except ValidationError as err:
-        raise yamlfile.params_error(path, target, err, ()) from err
+        raise yamlfile.params_error(path, target, err, place) from err
     try:
-        key = keys.stage_key("scores", identity.of_plugin(ref.type, plugin, params, base_dir), image_key)
+        key = keys.stage_key("scores", identity.of_plugin(name, plugin, params, base_dir), image_key)
     except FairbenchError as err:
-        return ScorerPlan(ref.type, plugin, params, None, base_dir, str(err))
-    return ScorerPlan(ref.type, plugin, params, key, base_dir)
+        return ScorerPlan(name, plugin, params, None, base_dir, str(err))
+    return ScorerPlan(name, plugin, params, key, base_dir)
 
 
 def _warnings(card: ModelCard) -> list[str]:

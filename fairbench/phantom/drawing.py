@@ -1,0 +1,93 @@
+"""Many images of many captions, drawn by the phantom and read back: the counts behind its realised truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench import atomic
+from fairbench.adapters.janus_model import JanusModel
+from fairbench.errors import FairbenchError
+from fairbench.phantom.planted import CELLS
+from fairbench.phantom.reading import Cells, Reader
+
+BLOCK, DECODED = 256, 32
+"""Images drawn, and decoded, at a time."""
+
+Tick = Callable[[int, int], None]
+
+
+def images(model: JanusModel, captions: Sequence[str], seeds: Sequence[int], guidance: float) -> NDArray[np.uint8]:
+    """Return one image a caption, uint8 (n, side, side, 3): as the adapter draws them, but decoded in batches.
+
+    Raises FairbenchError where the model's logits are not finite numbers.
+    """
+    tokens = model.sample([model.prompt_ids(c) for c in captions], seeds, guidance, read_once=True)
+    if (tokens < 0).any():
+        raise FairbenchError("The phantom's logits are not finite numbers: its weights are damaged, build it again.")
+    return np.concatenate(list(_decoded(model.net.model.vqmodel, tokens)))
+
+
+def _decoded(vq: Any, tokens: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    import torch
+
+    with torch.inference_mode():
+        for start in range(0, len(tokens), DECODED):
+            yield as_images(vq.decode(torch.from_numpy(tokens[start : start + DECODED])))
+
+
+def as_images(values: Any) -> NDArray[np.uint8]:
+    """Map decoded values in [-1, 1], a tensor (n, 3, side, side), to uint8 (n, side, side, 3), as the adapter does."""
+    pixels = values.permute(0, 2, 3, 1).numpy()
+    return np.asarray(np.clip((pixels + 1) / 2 * 255, 0, 255), dtype=np.uint8)
+
+
+def read_back(
+    model: JanusModel, reader: Reader, captions: Sequence[str], each: int, seed: int, guidance: float,
+    keep: Path | None = None, tick: Tick | None = None,
+) -> Cells:  # fmt: skip
+    """Return the cell of `each` images a caption, shape (captions, each); NOBODY where no face was found.
+
+    Noise depends on seed, caption index and image index alone. keep: a file where finished captions are remembered, so
+    that a stopped count goes on. Raises FairbenchError for a caption without a single face: it has no shares.
+    """
+    done = _remembered(keep, captions, each, seed, guidance)
+    for row in range(len(done), len(captions)):
+        rng = np.random.default_rng([seed, row])
+        seeds = [int(s) for s in rng.integers(2**63, size=each)]
+        parts = [seeds[start : start + BLOCK] for start in range(0, each, BLOCK)]
+        cells = [reader.read(images(model, [captions[row]] * len(part), part, guidance)) for part in parts]
+        done.append(np.concatenate(cells).tolist())
+        if max(done[-1]) < 0:
+            raise FairbenchError(
+                f"No face was found in any of {each} images of {captions[row]!r} at guidance {guidance:g}: this "
+                "phantom cannot be measured, build one with another seed in another folder."
+            )
+        if keep:
+            record = {"of": _identity(captions, each, seed, guidance), "cells": done}
+            atomic.write_text(keep, json.dumps(record) + "\n")
+        if tick:
+            tick(row + 1, len(captions))
+    return np.array(done, dtype=np.int64).reshape(len(captions), each)
+
+
+def _identity(captions: Sequence[str], each: int, seed: int, guidance: float) -> dict[str, Any]:
+    return {"captions": list(captions), "each": each, "seed": seed, "guidance": guidance}
+
+
+def _remembered(keep: Path | None, captions: Sequence[str], each: int, seed: int, guidance: float) -> list[list[int]]:
+    if keep is None or not keep.exists():
+        return []
+    stored: dict[str, Any] = json.loads(keep.read_text(encoding="utf-8"))
+    same = stored["of"] == _identity(captions, each, seed, guidance)
+    return list(stored["cells"]) if same else []
+
+
+def counted(cells: Cells) -> NDArray[np.int64]:
+    """Return how often each of CELLS was read, (captions, 8) from (captions, each); no face is left out."""
+    return np.stack([np.bincount(row[row >= 0], minlength=len(CELLS)) for row in cells])

@@ -1,0 +1,102 @@
+"""The few figures by which the phantom is judged, with their sampling errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from fairbench.phantom.equivalence import interval
+from fairbench.phantom.renderer import GENDERS, RACES
+
+FloatArray = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_RESAMPLES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and its standard error."""
+
+    value: float
+    error: float
+
+    @property
+    def upper(self) -> float:
+        """The end of the one-sided 95 % interval."""
+        return float(self.value + norm.ppf(0.95) * self.error)
+
+
+def share(hits: int, n: int) -> Estimate:
+    """Return a share. Its error is that of (hits + 1) / (n + 2), so that 0 of n is not taken for certainty."""
+    smooth = (hits + 1) / (n + 2)
+    return Estimate(hits / n, float(np.sqrt(smooth * (1 - smooth) / n)))
+
+
+def total_variation(counts: Counts, truth: FloatArray, rng: np.random.Generator) -> Estimate:
+    """Return the mean over prompts of the total variation between what was counted and the truth, both (P, K).
+
+    Half the sum of |difference| exceeds the truth's by sampling alone: its mean where there is no difference, half the
+    sum of sqrt(2 p (1 - p) / (pi n)), is subtracted in quadrature, prompt by prompt. Error: multinomial bootstrap.
+    """
+    value = _quadrature(counts, truth, 1)
+    n, shares = counts.sum(axis=1), counts / counts.sum(axis=1, keepdims=True)
+    again = [_quadrature(rng.multinomial(n, shares), truth, 2) for _ in range(_RESAMPLES)]
+    return Estimate(value, float(np.std(again)))
+
+
+def _quadrature(counts: Counts, truth: FloatArray, times: int) -> float:
+    """times: how often sampling noise is in the counts; twice in a bootstrap's."""
+    n = counts.sum(axis=1, keepdims=True)
+    away = 0.5 * np.abs(counts / n - truth).sum(axis=1)
+    noise = 0.5 * np.sqrt(2 * truth * (1 - truth) / (np.pi * n)).sum(axis=1)
+    return float(np.sqrt(np.clip(away**2 - times * noise**2, 0, None)).mean())
+
+
+def squared_distance(counts: Counts, truth: FloatArray, truth_n: NDArray[np.int64]) -> Estimate:
+    """Return the mean over prompts of sum (p - q)^2, unbiased: both sides' sampling variance is subtracted.
+
+    counts: (P, K). truth: shares q (P, K), themselves measured on truth_n (P,) images. Error: between prompts.
+    """
+    n = counts.sum(axis=1, keepdims=True)
+    p = counts / n
+    away = (p - truth) ** 2 - p * (1 - p) / (n - 1) - truth * (1 - truth) / (truth_n[:, None] - 1)
+    by_prompt = away.sum(axis=1)
+    return Estimate(float(by_prompt.mean()), float(by_prompt.std(ddof=1) / np.sqrt(len(by_prompt))))
+
+
+def task_rd(shares: FloatArray) -> dict[str, float]:
+    """Return the mean over prompts of the RD of gender, race and both, from joint shares (P, 8)."""
+    from fairbench.metrics.rd import rd
+
+    joint = shares.reshape(-1, len(GENDERS), len(RACES))
+    return {
+        "gender": float(np.mean(rd(joint.sum(axis=2)))),
+        "race4": float(np.mean(rd(joint.sum(axis=1)))),
+        "gender_x_race4": float(np.mean(rd(shares))),
+    }
+
+
+def rd_errors(counts: Counts, rng: np.random.Generator) -> dict[str, float]:
+    """Return the standard errors of `task_rd(shares_of(counts))`, by a multinomial bootstrap."""
+    n, shares = counts.sum(axis=1), shares_of(counts)
+    again = [task_rd(shares_of(rng.multinomial(n, shares))) for _ in range(_RESAMPLES // 4)]
+    return {name: float(np.std([values[name] for values in again])) for name in again[0]}
+
+
+def shares_of(counts: Counts) -> FloatArray:
+    """Return row-wise shares, shape (P, 8)."""
+    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
+
+
+def largest_gap(hits: Counts, n: Counts, alpha: float = 0.05) -> float:
+    """Return a simultaneous upper bound, at level 1 - alpha, of the largest difference between groups' shares.
+
+    Clopper-Pearson bounds with alpha / (2 G) in either tail hold for all G groups at once; then no two true shares can
+    be further apart than the highest upper and the lowest lower bound.
+    """
+    low, high = interval(hits, n, alpha / (2 * len(n)))
+    return float(high.max() - low.min())

@@ -1,0 +1,46 @@
+"""Log-probabilities of image tokens under a Janus model: what every image-side loss is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class TokenLogProbs(nn.Module):
+    """Wraps a JanusForConditionalGeneration: `forward(ids, keep, tokens)` -> log-probabilities (rows, N).
+
+    One module with one forward, since data-parallel wrappers see gradients only of what their own forward calls.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids: torch.Tensor, keep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return log p(token | prompt, tokens before it), in float32.
+
+        ids: (rows, T), prompts that end with begin-of-image, padded on the left. keep: bool (rows, T), False for
+        padding. tokens: (rows, N), codes of the image tokenizer.
+        """
+        inner = self.net.model
+        drawn = self.net.prepare_embeddings_for_image_generation(tokens[:, :-1])
+        embeds = torch.cat([inner.language_model.get_input_embeddings()(ids), drawn], dim=1)
+        mask = torch.cat([keep, keep.new_ones(drawn.shape[:2])], dim=1)
+        hidden = inner.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state
+        logits = inner.generation_head(hidden[:, -tokens.shape[1] :]).float()
+        picked = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
+        return -picked.view(tokens.shape)
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids (rows, T) with padding on the left, and which of them are text (rows, T)."""
+    length = max(map(len, prompts))
+    ids = torch.full((len(prompts), length), pad)
+    for row, prompt in enumerate(prompts):
+        ids[row, length - len(prompt) :] = torch.tensor(prompt)
+    places = torch.arange(length)[None]
+    return ids, places >= length - torch.tensor([len(p) for p in prompts])[:, None]
