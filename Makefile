@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-demo: $(READY) ## Run the whole instrument on the built-in renderer, and add a leaderboard row
-	$(BIN)/fairbench run --model phantom-exact --task occupations-mini --leaderboard runs/demo.csv
+demo: $(READY) ## Run the whole instrument on the built-in model of known bias, and add a leaderboard row
+	$(BIN)/fairbench run --model phantom --task phantom-occupations --images-per-prompt 32 --leaderboard runs/demo.csv
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests

@@ -115,7 +115,7 @@ class ModelCard(Card):
     lora_targets: str | None = Field(None, description="regular expression over module names")
     default_task: str | None = None
     scorers: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="scorer: its parameters where a run of this model names it; in no image's key"
+        default_factory=dict, description="scorer: its parameters; what a run scores unless --scorers says otherwise"
     )
     truth: list[TruthTable] = Field(default_factory=list, description="printed beside what is measured; in no key")
     notes: str | None = None

@@ -20,7 +20,9 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to build in; a stopped build goes on there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed makes another phantom of the same table.")]
-Images = Annotated[int, typer.Option("--images", min=100, help="Images a prompt for the realised truth.")]
+Images = Annotated[
+    int, typer.Option("--images", min=100, help="Images a prompt for the realised truth, renders a group for the rest.")
+]
 Folder = Annotated[Path | None, typer.Option("--dir", help="A build's folder. [default: the shipped phantom]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -34,7 +36,7 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
 
     need_matplotlib()  # not after an hour of training
     with _progress(quiet) as report:
-        bars = Builder(out, seed, report, Size(realised=images)).run()
+        bars = Builder(out, seed, report, Size(realised=images, renders=images)).run()
     typer.echo(f"report: {write(out, bars)}")
     typer.echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")
     _conclude(bars, as_json=False)

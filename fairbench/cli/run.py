@@ -27,7 +27,11 @@ LabellerName = Annotated[
 Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="[default: the card's]")]
 Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
 Scorers = Annotated[
-    str, typer.Option("--scorers", help="Comma-separated: clip-score,clip-iqa,inception-score, or YAML files.")
+    str | None,
+    typer.Option(
+        "--scorers",
+        help="Comma-separated: clip-score,clip-iqa,inception-score, YAML files, or none. [default: the card's]",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Run seed; the same for models that are compared.")]
 StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where images and labels are kept.")]
@@ -45,13 +49,13 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything."
 
 
 def run(
-    model: Model,
+    model: Model = "phantom",
     task: Task = None,
     method: MethodName = "none",
     labeller: LabellerName = None,
     images_per_prompt: Count = None,
     limit_prompts: Limit = None,
-    scorers: Scorers = "",
+    scorers: Scorers = None,
     seed: Seed = 0,
     store: StoreDir = Path("runs/store"),
     out: Out = None,
@@ -84,7 +88,7 @@ def run(
         labeller=labeller,
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
-        scorers=tuple(s.strip() for s in scorers.split(",") if s.strip()),
+        scorers=None if scorers is None else _names(scorers),
         seed=seed,
         device=device,
         dtype=dtype,
@@ -96,6 +100,11 @@ def run(
         _preview(current, opened, as_json)
     else:
         _run(current, opened, out, leaderboard, sheets=sheets, as_json=as_json, quiet=quiet)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return () if names == ("none",) else names
 
 
 def _shard(text: str) -> tuple[int, int]:

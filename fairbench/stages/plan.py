@@ -33,7 +33,7 @@ class RunSettings:
     labeller: str | None = None
     images_per_prompt: int | None = None
     limit_prompts: int | None = None
-    scorers: tuple[str, ...] = ()
+    scorers: tuple[str, ...] | None = None
     seed: int = 0
     device: str = "auto"
     dtype: str | None = None
@@ -124,7 +124,8 @@ def make(settings: RunSettings) -> Plan:
         requests = _requests(prompts, count, settings.seed, image_key, method, MethodContext(card, settings.seed))
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
-    scorers = [_scorer(name, image_key, loaded) for name in dict.fromkeys(settings.scorers)]
+    asked = tuple(card.scorers) if settings.scorers is None else settings.scorers
+    scorers = [_scorer(name, image_key, loaded) for name in dict.fromkeys(asked)]
     twice = next((s.name for i, s in enumerate(scorers) if s.name in [o.name for o in scorers[:i]]), None)
     if twice:
         raise FairbenchError(f"--scorers names {twice} twice: a run has one value of each scorer.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -22,12 +22,8 @@ IMAGES: list[RgbImage | None] = [None, ONE, OTHER, None]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JanusModel]:
-    """The tiny model, whose tokenizer decodes to ids: a random model's bytes would mostly be one and the same mark."""
-    model = load(save_tiny_janus(tmp_path_factory.mktemp("janus")), "cpu", "float32")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.processor.tokenizer, "decode", lambda ids, **_: " ".join(map(str, ids)))
-        yield model
+def model(tmp_path_factory: pytest.TempPathFactory) -> JanusModel:
+    return load(save_tiny_janus(tmp_path_factory.mktemp("janus")), "cpu", "float32")
 
 
 def chat(question: str, image: RgbImage | None) -> list[dict[str, object]]:
@@ -50,9 +46,29 @@ def theirs(model: JanusModel, questions: Sequence[str], images: Sequence[RgbImag
     return [" ".join(map(str, row[: row.index(end)] if end in row else row)) for row in rows]
 
 
-def ours(model: JanusModel, rows: Sequence[int] = range(4), **sampling: object) -> list[str]:
-    questions, images = [QUESTIONS[i] for i in rows], [IMAGES[i] for i in rows]
-    return answer(model, questions, images, limit=LIMIT, **sampling)  # type: ignore[arg-type]
+def said(
+    model: JanusModel, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None,
+    limit: int = LIMIT, **sampling: float,
+) -> list[str]:  # fmt: skip
+    """Answers as ids: a random model's bytes would mostly decode to one and the same mark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.processor.tokenizer, "decode", lambda ids, **_: " ".join(map(str, ids)))
+        return answer(model, questions, images, seeds, limit=limit, **sampling)
+
+
+def ours(
+    model: JanusModel, rows: Sequence[int] = range(4), seeds: Sequence[int] | None = None, **sampling: float
+) -> list[str]:
+    return said(model, [QUESTIONS[i] for i in rows], [IMAGES[i] for i in rows], seeds, **sampling)
+
+
+def hooked(model: JanusModel, hook: Callable[..., object], call: Callable[[], list[str]]) -> list[str]:
+    """Call with a hook on the language head, which is asked once a step."""
+    handle = model.net.lm_head.register_forward_hook(hook)
+    try:
+        return call()
+    finally:
+        handle.remove()
 
 
 class TestQuestions:
@@ -68,13 +84,15 @@ class TestQuestions:
     def test_the_system_prompt_is_given_where_the_processor_says_so_and_never_for_images(
         self, model: JanusModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        words = "".join(model.processor.tokenizer.batch_decode([model.question_ids("Who?", False)]))
+        decode = model.processor.tokenizer.decode
+        words = decode(model.question_ids("Who?", False))
         assert words.startswith("<｜begin▁of▁sentence｜>You are a helpful language and vision assistant.")
         assert words.endswith("<|User|>: Who?\n\n<|Assistant|>:")
-        assert "helpful" not in model.processor.tokenizer.batch_decode([model.prompt_ids("Who?")])[0]
+        assert "You are a helpful" in decode(model.question_ids("Who?", True))
+        assert "You are a helpful" not in decode(model.prompt_ids("Who?"))
         monkeypatch.setattr(model.processor, "use_default_system_prompt", False)
-        short = model.processor.tokenizer.batch_decode([model.question_ids("Who?", False)])[0]
-        assert short == "<｜begin▁of▁sentence｜><|User|>: Who?\n\n<|Assistant|>:"
+        short = "<｜begin▁of▁sentence｜><|User|>: Who?\n\n<|Assistant|>:"
+        assert decode(model.question_ids("Who?", False)) == short
 
 
 class TestGreedy:
@@ -93,26 +111,35 @@ class TestGreedy:
         assert alone == [ours(model)[row]]
 
     def test_the_image_is_seen(self, model: JanusModel) -> None:
-        found = answer(model, ["Who?"] * 4, [None, ONE, OTHER, np.zeros_like(ONE)], limit=LIMIT)
+        found = said(model, ["Who?"] * 4, [None, ONE, OTHER, np.zeros_like(ONE)])
         assert len(set(found)) == 4
 
-    @pytest.mark.parametrize("place", [0, 1, 5])
-    def test_an_answer_ends_at_the_end_of_the_sentence(self, model: JanusModel, place: int) -> None:
-        """The word that row 2 says at `place` gives its weights, somewhat larger, to the end of the sentence."""
+    def test_logits_of_every_step(self, model: JanusModel) -> None:
+        runs: list[list[torch.Tensor]] = [[], []]
+        for run, call in zip(runs, (ours, lambda m: theirs(m, QUESTIONS, IMAGES)), strict=True):
+            hooked(model, lambda _m, _i, out, run=run: run.append(out.flatten(1).clone()), lambda c=call: c(model))
+        assert len(runs[0]) == len(runs[1]) == LIMIT
+        torch.testing.assert_close(torch.stack(runs[0]), torch.stack(runs[1]), rtol=1e-4, atol=1e-4)
+
+    def test_an_answer_ends_at_the_end_of_the_sentence(self, model: JanusModel) -> None:
+        """Rows that go on are neither stopped nor changed by those that have ended."""
+        ends = {0: 3, 1: 0, 2: 7}
+
+        def hook() -> Callable[..., torch.Tensor]:
+            steps = itertools.count()
+
+            def ends_rows(_module: object, _inputs: object, out: torch.Tensor) -> torch.Tensor:
+                step, out = next(steps), out.clone()
+                for row in (row for row, end in ends.items() if step == end):
+                    out[row, ..., model.processor.tokenizer.eos_token_id] = 1e4
+                return out
+
+            return ends_rows
+
         whole = ours(model)
-        word = int(whole[2].split()[place])
-        head, end = model.net.lm_head.weight, model.processor.tokenizer.eos_token_id
-        before = head[end].clone()
-        head[end] = 1.01 * head[word]
-        try:
-            found = ours(model)
-            assert found == theirs(model, QUESTIONS, IMAGES)
-            assert found == [ours(model, [row])[0] for row in range(4)]
-        finally:
-            head[end] = before
-        first = whole[2].split().index(str(word))
-        assert found[2].split() == whole[2].split()[:first]
-        assert max(len(row.split()) for row in found) == LIMIT, "rows that go on are not stopped by one that ends"
+        found = hooked(model, hook(), lambda: ours(model))
+        assert found == hooked(model, hook(), lambda: theirs(model, QUESTIONS, IMAGES))
+        assert found == [" ".join(row.split()[: ends.get(i, LIMIT)]) for i, row in enumerate(whole)]
 
     def test_nothing_is_computed_once_all_have_ended(self, model: JanusModel) -> None:
         calls: list[int] = []
@@ -126,17 +153,14 @@ class TestGreedy:
         assert hooked(model, ends, lambda: ours(model)) == [""] * 4
         assert calls == [4]
 
-    def test_words_are_decoded_without_special_tokens_and_outer_spaces(
-        self, model: JanusModel, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_words_are_decoded_without_special_tokens_and_outer_spaces(self, model: JanusModel) -> None:
         tokenizer = model.processor.tokenizer
-        monkeypatch.setattr(tokenizer, "decode", type(tokenizer).decode.__get__(tokenizer))
-        said = iter(tokenizer(" male", add_special_tokens=False)["input_ids"] + [model.boi, tokenizer.eos_token_id])
+        words = iter(tokenizer(" male", add_special_tokens=False)["input_ids"] + [model.boi, tokenizer.eos_token_id])
 
         def says(_module: object, _inputs: object, out: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.one_hot(torch.tensor([next(said)]), out.shape[1]).float()
+            return torch.nn.functional.one_hot(torch.tensor([next(words)]), out.shape[1]).float()
 
-        assert hooked(model, says, lambda: ours(model, [0])) == ["male"]
+        assert hooked(model, says, lambda: answer(model, ["Who?"], [None])) == ["male"]
 
 
 class TestSampling:
@@ -156,12 +180,14 @@ class TestSampling:
     def test_words_are_drawn_from_the_nucleus_as_often_as_they_should(
         self, model: JanusModel, temperature: float, top_p: float
     ) -> None:
-        count, seen = 500, []
+        count, seen = 400, list[torch.Tensor]()
         found = hooked(
-            model, lambda _m, _i, out: seen.append(out[0].double()),
-            lambda: answer(model, ["Who?"] * count, [None] * count, list(range(count)),
-                           temperature=temperature, top_p=top_p, limit=1),
-        )  # fmt: skip
+            model,
+            lambda _m, _i, out: seen.append(out[0].double()),
+            lambda: said(
+                model, ["Who?"] * count, [None] * count, range(count), 1, temperature=temperature, top_p=top_p
+            ),
+        )
         expected = nucleus(torch.softmax(seen[0] / temperature, -1).tolist(), top_p)
         words = np.bincount([int(word) for word in found], minlength=len(expected)) / count
         assert not words[expected == 0].any()
@@ -192,15 +218,6 @@ def nucleus(shares: list[float], top_p: float) -> np.ndarray:
         if held >= top_p:
             break
     return kept / kept.sum()
-
-
-def hooked(model: JanusModel, hook: Callable[..., object], call: Callable[[], list[str]]) -> list[str]:
-    """Call with a hook on the language head."""
-    handle = model.net.lm_head.register_forward_hook(hook)
-    try:
-        return call()
-    finally:
-        handle.remove()
 
 
 class TestEdges:

@@ -154,6 +154,20 @@ class TestResuming:
         assert all(row.keys() == {"step", "loss", "largest"} for row in history)
         assert history == [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
 
+    def test_a_step_draws_from_the_seed_and_its_number_alone(self, tmp_path: Path) -> None:
+        class Plain(Toy):
+            def forward(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+                drawn.append([step, rng.random()])
+                return self.layer.bias.sum(), {}
+
+            def after_step(self, step: int, rng: np.random.Generator) -> None:
+                drawn[-1] += [step, rng.random()]
+
+        drawn: list[list[float]] = []
+        fit(Plain(), PLAN, tmp_path, 3)
+        pairs = [np.random.default_rng([3, step]).random(2) for step in range(12)]
+        assert drawn == [[step, first, step, second] for step, (first, second) in enumerate(pairs)]
+
     def test_frozen_parameters_stay_and_others_move(self, whole: tuple[Path, Any]) -> None:
         weights, fresh = whole[1][0], Toy().state_dict()
         assert torch.equal(weights["frozen.weight"], fresh["frozen.weight"])
@@ -187,6 +201,12 @@ class TestRefusals:
 
     def test_every_field_of_a_plan_is_compared_but_those_that_change_no_result(self) -> None:
         assert set(OTHER) == {f.name for f in dataclasses.fields(Plan)} - {"save_every", "log_every"}
+
+    def test_a_state_from_before_a_field_was_added_goes_on(self, whole: tuple[Path, Any], folder: Path) -> None:
+        state = torch.load(folder / STATE)
+        del state["plan"]["clip"]
+        torch.save(state, folder / STATE)
+        assert_same(outcome(folder), whole[1])
 
     def test_another_seed(self, folder: Path) -> None:
         with pytest.raises(FairbenchError, match=r"state\.pt belongs to another training \(seed 3 there, 4 here\)"):

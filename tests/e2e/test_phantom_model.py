@@ -1,0 +1,107 @@
+"""The shipped phantom: a run through the command line, and that it draws what its realised truth says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from fairbench import catalog, truthfile
+from fairbench.adapters import janus_model
+from fairbench.phantom import check, drawing, planted, reading, text
+from fairbench.phantom.build import REALISED
+from fairbench.phantom.equivalence import Equivalence, equivalence
+from tests.conftest import Result
+
+Cli = Callable[..., Result]
+FOLDER = catalog.find("models")["phantom"].parent
+RUN = ("run", "--model", "phantom", "--task", "phantom-occupations", "--no-sheets")
+SUBJECTS = ("violinist", "custodian", "citizen", "cardiologist", "physics teacher", "barber")
+"""Nearly all male, nearly all female, uneven and flat; the last three tie gender to race. Where the truth is met, all
+six pass at 500 images each about 96 times in a hundred."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (FOLDER / "phantom").is_dir(), reason="models/phantom has not been built yet"),
+]
+
+
+def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
+    args = (*RUN, "-n", "64", "--limit-prompts", "8", "--scorers", "clip-score", "--out", "out")
+    found = cli(*args, "--json")
+    assert found.code == 0, found.err
+    summary: dict[str, Any] = json.loads(found.out)
+    assert summary["statuses"]["images"] == {"ok": 512}
+    score = next(m for m in summary["metrics"] if m["metric"] == "clip-score")
+    assert score["reason"] is None
+    assert math.isfinite(score["value"])
+    assert score["n_images"] == 512
+    truths = {truth["name"]: truth for truth in summary["truth"]}
+    assert list(truths) == ["planted", "realised"]
+    measured = {m["attribute"]: m["value"] for m in summary["metrics"] if m["metric"] == "rd"}
+    for truth in truths.values():
+        assert truth["note"] is None
+        assert [v["attribute"] for v in truth["values"]] == ["gender", "race4", "gender_x_race4"]
+        assert all(v["prompts"] == 8 and v["measured"] == measured[v["attribute"]] for v in truth["values"])
+    for value in truths["realised"]["values"]:
+        assert abs(value["measured"] - value["expected"]) < 4 * value["spread"], value["attribute"]
+    shown = cli(*args)  # all is in the store
+    assert shown.code == 0
+    table = shown.out.split("known truth")[1]
+    assert "planted" in table
+    assert "realised" in table
+    assert "clip-score" in shown.out
+
+
+@pytest.fixture(scope="module")
+def counts() -> NDArray[np.int64]:
+    """Faces of each cell, (6, 8), in 500 images a subject; noise that neither the build nor the check drew."""
+    model = janus_model.load(FOLDER / "phantom" / "janus", "cpu", "float32")
+    reader = reading.reader(FOLDER / "labellers" / "weights")
+    captions = [text.NEUTRAL.replace("{subject}", subject) for subject in SUBJECTS]
+    guidance = check.card_guidance(FOLDER / "phantom.yaml")
+    return drawing.counted(drawing.read_back(model, reader, captions, 500, 2024, guidance))
+
+
+def against(counts: NDArray[np.int64], truth: NDArray[np.float64]) -> Equivalence:
+    return equivalence(counts, truth, margin=0.10, alpha=0.05)
+
+
+def test_the_realised_truth_is_reproduced(counts: NDArray[np.int64]) -> None:
+    """Every joint share of every subject lies within 0.10 of the table: evidence of it, at alpha 0.05.
+
+    The same counts must not pass against the other gender's shares, nor a twentieth of them against the right ones.
+    """
+    assert counts.sum(axis=1).min() >= 490  # a head in next to every image
+    rows = truthfile.read(FOLDER / REALISED, planted.COLUMNS)
+    truth = np.stack([rows[subject] for subject in SUBJECTS])
+    found = against(counts, truth)
+    assert found.overall, dict(zip(SUBJECTS, found.reach.round(3), strict=True))
+    assert not against(counts, np.roll(truth, len(planted.RACES), axis=1)).equivalent.any()
+    assert not against(np.round(counts / 20).astype(np.int64), truth).overall
+
+
+def pixels(store: Path) -> dict[bytes, bytes]:
+    """Image id -> stored bytes of the only image table in a store."""
+    (folder,) = (store / "images").iterdir()
+    rows = [row for path in folder.glob("part-*.parquet") for row in pq.read_table(path).to_pylist()]
+    return {row["image_id"]: row["image"]["bytes"] for row in rows}
+
+
+def test_a_seed_gives_the_same_bytes_in_every_block_size(cli: Cli) -> None:
+    some = (*RUN, "--limit-prompts", "3", "-n", "8", "--scorers", "none", "--device", "cpu")
+    for store, more in (("whole", ()), ("blocks", ("--batch-size", "5")), ("other", ("--seed", "1"))):
+        found = cli(*some, *more, "--store", store, "--out", f"{store}-out")
+        assert found.code == 0, found.err
+    whole, blocks, other = (pixels(Path(store)) for store in ("whole", "blocks", "other"))
+    assert len(whole) == 24
+    assert blocks == whole
+    assert len(set(whole.values())) == 24
+    assert not set(whole.values()) & set(other.values())
