@@ -31,7 +31,7 @@ from fairbench.weights import sha256
 Report = Callable[[str, int, int], None]
 """Called with a stage's name, what is done of it, and how much there is."""
 
-GUIDANCES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 CHOOSABLE = 2.0
 """The default guidance is the one, up to this, whose images are nearest to the planted truth."""
 CARDS = ("phantom.yaml", "labellers/phantom.yaml", "labellers/phantom-noisy.yaml")
@@ -43,7 +43,7 @@ class Size:
     """How much is measured: images a prompt (realised truth, held-out templates, each guidance), renders a cell."""
 
     realised: int = 5000
-    held_out: int = 600
+    held_out: int = 400
     guidance: int = 100
     renders: int = 5000
     answers: int = 1000

@@ -89,7 +89,7 @@ def toy() -> Iterator[None]:
         (train_clip, "train", functools.partial(train_clip.train, plan=plan(4))),
         (train_clip, "BATCH", 8),
         (build, "GUIDANCES", (1.0, 2.0, 3.0)),
-        (build, "Size", lambda realised: SIZE),
+        (build, "Size", lambda **_: SIZE),
         (check, "check", functools.partial(check.check, size=check.Size(images=4, renders=4, others=8))),
         (figures, "NearestRender", functools.partial(reading.NearestRender, renders_a_cell=4)),
     ]

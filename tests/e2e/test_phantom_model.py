@@ -38,11 +38,11 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
     found = cli(*args, "--json")
     assert found.code == 0, found.err
     summary: dict[str, Any] = json.loads(found.out)
-    assert summary["statuses"]["images"] == {"ok": 512}
-    score = next(m for m in summary["metrics"] if m["metric"] == "clip-score")
+    assert summary["statuses"]["images"]["ok"] == 512
+    score = next(m for m in summary["metrics"] if m["metric"] == "clip_score")
     assert score["reason"] is None
     assert math.isfinite(score["value"])
-    assert score["n_images"] == 512
+    assert score["attribute"] == "quality"
     truths = {truth["name"]: truth for truth in summary["truth"]}
     assert list(truths) == ["planted", "realised"]
     measured = {m["attribute"]: m["value"] for m in summary["metrics"] if m["metric"] == "rd"}
@@ -57,7 +57,7 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
     table = shown.out.split("known truth")[1]
     assert "planted" in table
     assert "realised" in table
-    assert "clip-score" in shown.out
+    assert "clip_score" in shown.out
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,30 @@ def test_a_missing_folder_is_the_reason_for_no_value(folder: Path) -> None:
     assert "parts/other does not exist" in str(scorer.reason)
 
 
+@pytest.mark.parametrize(
+    ("card", "asked", "scored"),
+    [
+        ("cards/mine.yaml", None, ["clip-score"]),
+        ("cards/bare.yaml", None, []),
+        ("cards/mine.yaml", (), []),
+        ("cards/bare.yaml", ("clip-iqa",), ["clip-iqa"]),
+    ],
+)
+def test_the_cards_scorers_are_the_default(
+    folder: Path, card: str, asked: tuple[str, ...] | None, scored: list[str]
+) -> None:
+    made_plan = plan.make(plan.RunSettings(model=str(folder / card), scorers=asked, images_per_prompt=1))
+    assert [s.name for s in made_plan.scorers] == scored
+
+
+def test_a_run_scores_by_default_and_can_be_told_not_to(cli: object, folder: Path) -> None:
+    args = ("run", "--model", folder / "cards/mine.yaml", "-n", "1", "--limit-prompts", "1", "--no-sheets", "--json")
+    for more, expected in (((), ["clip_score"]), (("--scorers", "none"), []), (("--scorers", ""), [])):
+        found: Result = cli(*args, *more)  # type: ignore[operator]
+        assert found.code == 0, found.err
+        assert [m["metric"] for m in json.loads(found.out)["metrics"] if m["attribute"] == "quality"] == expected
+
+
 def test_a_run_scores_with_the_cards_model(cli: object, folder: Path) -> None:
     args = ("run", "--model", folder / "cards/mine.yaml", "-n", "1", "--limit-prompts", "1", "--no-sheets", "--json")
     found: Result = cli(*args, "--scorers", "clip-score")  # type: ignore[operator]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from fairbench.phantom import check, figures
 from fairbench.phantom import statistics as st
-from fairbench.phantom.figures import Bar, planted_shares
+from fairbench.phantom.figures import Bar, Passage, planted_shares
 from fairbench.phantom.statistics import Counts, Estimate, FloatArray
 
 TRUTH = planted_shares()
@@ -218,3 +219,53 @@ def test_a_bar_holds_within_the_errors_it_is_granted(
     bar = Bar("b", value, must, 0.99, error, slack)
     assert bar.holds is holds
     assert bar.record()["holds"] is holds
+
+
+def missed(bars: list[Bar]) -> set[str]:
+    return {bar.name for bar in bars if not bar.holds}
+
+
+def test_a_check_passes_a_phantom_that_has_not_changed_and_names_what_has() -> None:
+    rng, n = np.random.default_rng(0), np.full(len(TRUTH), 5000)
+    realised = rng.multinomial(n, TRUTH) / 5000
+    for draw in rng.multinomial(250, TRUTH, size=(5, len(TRUTH))):
+        assert missed(check.bias_bars(draw, realised, n, 0)) == set()
+    # Another phantom of the same table: near it, yet not the one whose realised truth is on file.
+    other = 0.9 * TRUTH + 0.1 * np.roll(TRUTH, 1, axis=1)
+    name = "squared distance to the realised truth"
+    assert missed(check.bias_bars(rng.multinomial(250, other), realised, n, 0)) == {name}
+    # One that gives every subject the same shares draws the table's average, not its bias.
+    even = check.bias_bars(rng.multinomial(250, np.full_like(TRUTH, 1 / 8)), realised, n, 0)
+    assert missed(even) == {bar.name for bar in even}
+
+
+def test_a_build_is_held_to_the_bound_and_not_to_the_value() -> None:
+    rng = np.random.default_rng(0)
+    assert missed(figures.bias_bars(rng.multinomial(5000, TRUTH), 0)) == set()
+    bound = "total variation from planted, upper 95 % bound"
+    assert bound in missed(figures.bias_bars(rng.multinomial(5000, MOVED), 0))
+    counts = rng.multinomial(250, MOVED)
+    (found,) = (bar for bar in figures.bias_bars(counts, 0) if bar.name == bound)
+    estimate = st.total_variation(counts, TRUTH, np.random.default_rng(0))
+    assert found.value == pytest.approx(estimate.upper)
+    assert estimate.upper > estimate.value + 1.6 * estimate.error > 0
+
+
+def passage(right: list[int]) -> Passage:
+    """Renders of which so many in 1000 of each cell are read right, the others as nobody."""
+    confusion = np.pad(np.diag(right), ((0, 0), (0, 1)))
+    confusion[:, -1] = 1000 - np.array(right)
+    return Passage(confusion, np.array(right), np.full(8, 1000))
+
+
+def test_the_worst_group_counts_and_the_calibration_must_be_met() -> None:
+    fine, one_worse = passage([999] * 8), passage([999] * 5 + [960] + [999] * 2)
+    for slack in (0.0, 3.0):
+        assert missed(figures.tokenizer_bars(fine, slack)) == set()
+    assert {name.split(":")[1].split(" in ")[0] for name in missed(figures.tokenizer_bars(one_worse, 3.0))} == {
+        " agreement", " largest gap between groups",
+    }  # fmt: skip
+    assert len(missed(figures.tokenizer_bars(one_worse, 0.0))) == 2
+    assert check.calibration_bar(np.full(8, 0.999), fine).holds
+    changed = check.calibration_bar(np.full(8, 0.999), one_worse)
+    assert (changed.value, changed.holds) == (pytest.approx(0.039), False)

@@ -1,0 +1,230 @@
+"""How many images and prompts a comparison of two runs needs, and what a given budget can detect.
+
+The test planned for is the one that `comparison` does: a two-sided paired test of the mean prompt value. The plan
+allows for what makes a difference in RD smaller on paper than in truth: few faces (RD of a nearly fair model cannot
+fall below its chance floor), images without a face, and a classifier that errs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri, stdtrit
+from scipy.stats import nct, qmc
+
+from fairbench.errors import FairbenchError
+from fairbench.metrics.rd import relative_diversity
+from fairbench.stats.comparison import Scope
+from fairbench.types import FloatArray
+
+MOST: Final = 1_000_000
+"""Plans that need more images a prompt, or more prompts, than this are answered with None."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is assumed about run A, the classifier and the test.
+
+    baseline: true shares of run A, (K,) or (S, K) for S typical prompts, say those of a pilot run; see `shares_at_rd`.
+    confusion: (K, K), rows true, columns read, rows summing to 1; None: the classifier does not err.
+    face_rate: faces an image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
+    the shares of `baseline` imply; it counts only for "prompts like these". estimand: "rd" is rd@n0 at the planned
+    number of faces, "sq" the unbiased (K sum p^2 - 1) / (K - 1).
+    Raises FairbenchError where a number is out of range.
+    """
+
+    baseline: FloatArray
+    confusion: FloatArray | None = None
+    face_rate: float = 1.0
+    between_prompt_sd: float = 0.0
+    alpha: float = 0.05
+    scope: Scope = "prompts like these"
+    estimand: Literal["rd", "sq"] = "rd"
+
+    def __post_init__(self) -> None:
+        classes = np.shape(self.baseline)[-1]
+        if classes < 2 or not _are_shares(self.baseline):
+            raise FairbenchError("Field baseline: give shares of at least two classes that sum to 1.")
+        if self.confusion is not None and (
+            np.shape(self.confusion) != (classes, classes) or not _are_shares(self.confusion)
+        ):
+            raise FairbenchError(f"Field confusion: give a {classes} x {classes} table whose rows sum to 1.")
+        if not 0 < self.face_rate <= 1:
+            raise FairbenchError(f"Field face_rate: {self.face_rate} does not lie in (0, 1].")
+        if not self.between_prompt_sd >= 0:
+            raise FairbenchError(f"Field between_prompt_sd: {self.between_prompt_sd} is negative: give 0 or more.")
+        if not 0 < self.alpha < 1:
+            raise FairbenchError(f"Field alpha: {self.alpha} does not lie between 0 and 1.")
+
+
+def _are_shares(p: ArrayLike) -> bool:
+    p = np.asarray(p, dtype=np.float64)
+    return bool((p >= 0).all() and np.allclose(p.sum(axis=-1), 1, atol=1e-6))
+
+
+def shares_at_rd(rd: float, classes: int) -> FloatArray:
+    """Return shares (K,) with this RD: one class raised, the others equal. Raises FairbenchError outside [0, 2/K]."""
+    return shift(np.full((1, classes), 1 / classes), rd)[0]
+
+
+def symmetric_confusion(accuracy: float, classes: int) -> FloatArray:
+    """Return the (K, K) table of a classifier that errs equally towards every other class; accuracy in [0, 1]."""
+    off = (1 - accuracy) / (classes - 1)
+    return np.asarray(off + (accuracy - off) * np.eye(classes))
+
+
+def shift(shares: FloatArray, change: float) -> FloatArray:
+    """Return shares (S, K) whose mean RD is `change` larger: each prompt moves the same share of its way.
+
+    Downwards towards uniform, upwards towards its leading class alone; on both ways RD is linear. Raises
+    FairbenchError where the mean RD would leave [0, 2/K].
+    """
+    classes = shares.shape[-1]
+    mean = float(relative_diversity(shares).mean())
+    room = 2 / classes - mean if change > 0 else mean
+    if abs(change) > room + 1e-9:
+        raise FairbenchError(
+            f"Field detect: RD {mean:.3f} cannot change by {change:+.3f}, as it lies in [0, {2 / classes:.3f}] for "
+            f"{classes} classes: ask for at most {room:.3f} or give another baseline."
+        )
+    goal = np.eye(classes)[shares.argmax(axis=-1)] if change > 0 else np.full(classes, 1 / classes)
+    way = min(1.0, abs(change) / room) if room > 0 else 0.0
+    return np.asarray((1 - way) * shares + way * goal)
+
+
+def power(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
+    """Return the probability that the test finds a true change of RD by `change` (negative: towards balance).
+
+    prompts, images (a prompt and run): broadcast against each other; arrays give a curve. Good to a few points of a
+    per cent from about 20 faces a prompt, below which the normal approximation of shares wears thin. NaN with fewer
+    than two faces a prompt, or one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
+    """
+    shares_a = np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
+    shares_b = shift(shares_a, change)
+    prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
+    result = np.full(prompts.shape, np.nan)
+    for n in np.unique(images[images * plan.face_rate >= 2]):
+        at = images == n
+        effect, sd = _effect_and_sd(plan, shares_a, shares_b, change, float(n) * plan.face_rate)
+        with np.errstate(divide="ignore", invalid="ignore"):  # two one-sided runs: no variance, and no power if alike
+            result[at] = _test_power(plan, np.divide(np.sqrt(prompts[at]) * effect, sd), prompts[at])
+    return result
+
+
+def _effect_and_sd(
+    plan: Plan, shares_a: FloatArray, shares_b: FloatArray, change: float, faces: float
+) -> tuple[float, float]:
+    """Return the expected difference of prompt values and the sd, over prompts and images, of one such difference."""
+    moments = _rd_moments if plan.estimand == "rd" else _sq_moments
+    mean_a, variance_a = moments(_as_read(plan, shares_a), faces)
+    mean_b, variance_b = moments(_as_read(plan, shares_b), faces)
+    effect = float((mean_b - mean_a).mean())
+    variance = float((variance_a + variance_b).mean())
+    if plan.scope == "prompts like these":
+        variance += float((mean_b - mean_a).var())
+        # A difference between prompts shrinks on paper as the mean change does.
+        variance += (plan.between_prompt_sd * effect / change) ** 2 if change else plan.between_prompt_sd**2
+    return effect, math.sqrt(variance)
+
+
+def _as_read(plan: Plan, shares: FloatArray) -> FloatArray:
+    return shares if plan.confusion is None else np.asarray(shares @ np.asarray(plan.confusion, dtype=np.float64))
+
+
+def _test_power(plan: Plan, shift_in_se: FloatArray, prompts: FloatArray) -> FloatArray:
+    """Return the power of the two-sided test whose statistic is off by `shift_in_se` standard errors."""
+    if plan.scope == "these prompts":
+        bound = -ndtri(plan.alpha / 2)
+        return np.asarray(ndtr(shift_in_se - bound) + ndtr(-shift_in_se - bound))
+    df = prompts - 1
+    bound = stdtrit(df, 1 - plan.alpha / 2)
+    # nct loses its way far out, where the power is 1 anyway.
+    size = np.minimum(np.abs(shift_in_se), 30.0)
+    return np.asarray(nct.sf(bound, df, size) + nct.cdf(-bound, df, size))
+
+
+@lru_cache(maxsize=8)
+def _normal_points(classes: int) -> FloatArray:
+    """Return 2,048 evenly spread points of the K-dimensional standard normal: one sample for all plans."""
+    points = qmc.MultivariateNormalQMC(np.zeros(classes), rng=np.random.default_rng(0)).random(2_048)
+    points.flags.writeable = False
+    return np.asarray(points)
+
+
+def _rd_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance (S,) of RD at so many faces: RD is not linear in the shares, so integrate over them."""
+    points = _normal_points(shares.shape[-1])
+    values = []
+    for p in shares:
+        noise = np.sqrt(p) * points  # Poisson counts, given their sum, are multinomial
+        values.append(relative_diversity(p + (noise - p * noise.sum(axis=1, keepdims=True)) / math.sqrt(faces)))
+    return np.mean(values, axis=1), np.var(values, axis=1)
+
+
+def _sq_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
+    """Return mean and exact variance (S,) of sq: a U-statistic of pairs of faces (Hoeffding 1948)."""
+    scale = shares.shape[-1] / (shares.shape[-1] - 1)
+    second, third = (shares**2).sum(axis=-1), (shares**3).sum(axis=-1)
+    variance = (4 * (faces - 2) * (third - second**2) + 2 * (second - second**2)) / (faces * (faces - 1))
+    return scale * second - scale / shares.shape[-1], scale**2 * np.maximum(variance, 0)
+
+
+def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) -> int | None:
+    """Return the fewest images a prompt and run with power >= target; None where no number up to MOST is enough.
+
+    That happens where the prompts themselves differ too much: more images then do not help, more prompts do.
+    """
+    return _smallest(lambda n: float(power(plan, change, prompts, n)) >= target, 1)
+
+
+def prompts_needed(plan: Plan, change: float, images: int, target: float = 0.8) -> int | None:
+    """Return the fewest prompts with power >= target at so many images a prompt; None where MOST are not enough."""
+    return _smallest(lambda p: float(power(plan, change, p, images)) >= target, 1)
+
+
+def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
+    """Return the smallest integer in low..MOST that is enough, given that all larger ones are too."""
+    high = low
+    while not enough(high):
+        low, high = high + 1, 2 * high
+        if low > MOST:
+            return None
+        high = min(high, MOST)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return high
+
+
+def detectable(plan: Plan, prompts: int, images: int, target: float = 0.8, towards_balance: bool = True) -> float:
+    """Return the smallest size of a true change of RD that this design finds with power >= target, to 1e-4.
+
+    NaN where even the largest (to 0, or with towards_balance=False to 2/K) would be missed too often.
+    """
+    mean = float(relative_diversity(np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))).mean())
+    sign, high = (-1.0, mean) if towards_balance else (1.0, 2 / np.shape(plan.baseline)[-1] - mean)
+    if not high > 0 or not float(power(plan, sign * high, prompts, images)) >= target:
+        return math.nan
+    low = 0.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(power(plan, sign * middle, prompts, images)) >= target else (middle, high)
+    return high
+
+
+def budget_curve(
+    plan: Plan, budget: int, prompts: ArrayLike, target: float = 0.8, towards_balance: bool = True
+) -> tuple[FloatArray, FloatArray]:
+    """Return images a prompt (m,) and the detectable change (m,), NaN for none, when `budget` images a run are spent
+    on prompts (m,) in turn: more prompts of fewer images each, or fewer of more.
+    """
+    split = np.asarray(prompts, dtype=np.int64)
+    images = budget // split
+    found = [detectable(plan, int(p), int(n), target, towards_balance) for p, n in zip(split, images, strict=True)]
+    return images.astype(np.float64), np.asarray(found)
