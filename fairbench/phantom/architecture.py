@@ -94,11 +94,14 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     )  # fmt: skip
 
 
-def generation_config(tokenizer: PreTrainedTokenizerFast, guidance: float) -> Any:
-    """Return a fresh configuration: one derived from the model's loses `generation_kwargs` when read back."""
+def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """Return a fresh configuration: one derived from the model's loses `generation_kwargs` when read back.
+
+    It serves transformers' own `generate`, which fails at guidance 1: so Janus's usual 5. Runs use the card's guidance.
+    """
     from transformers import GenerationConfig
 
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        guidance_scale=guidance, temperature=1.0, generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
+        guidance_scale=5, temperature=1.0, generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
     )  # fmt: skip

@@ -158,7 +158,8 @@ class Builder:
     def measure(self, model: JanusModel, reader: reading.Reader, guidance: float) -> list[figures.Bar]:
         """Measure all that `fairbench phantom check` measures, at large n; write calibration and realised truth."""
         size, seed = self.size, self.seed
-        passage = figures.passage(model, reader, size.renders, seed, self._tick("decoded renders"))
+        kept = self.work / "drawn" / "decoded-renders.json"
+        passage = figures.passage(model, reader, size.renders, seed, self._tick("decoded renders"), kept)
         near = figures.independent_bar(model, reader, size.stated, seed, guidance, 0)
         self._calibrate(passage, near)
         realised = self._counts(model, reader, text.NEUTRAL, size.realised, guidance, "realised truth")
@@ -183,7 +184,8 @@ class Builder:
             labeller="phantom", labeller_id=labeller.id,
             domain="renders encoded and decoded by the image tokenizer of model phantom",
             attributes=("gender", "race4"), rows=tuple(cells), columns=(*cells, calib.NO_FACE),
-            counts=passage.confusion, command=f"fairbench phantom build --out DIR --seed {self.seed}", seed=self.seed,
+            counts=passage.confusion, seed=self.seed,
+            command=f"fairbench phantom build --out DIR --seed {self.seed} --images {self.size.realised}",
             notes="Every render shows a mannequin with a head: there is no row for images of nobody.",
             independent_check={"generated_images": self.size.stated, "agreement_with_nearest_render": near.value},
         ).write(self.out / CALIBRATION)  # fmt: skip
@@ -205,11 +207,15 @@ def _with_guidance(card: str, guidance: float) -> str:
 
 def save(model: JanusModel, folder: Path) -> None:
     """Write a checkpoint in transformers format: float16 safetensors, configurations, text tokenizer, processor."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # its bar would tear ours
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    # The card's guidance is what a run uses; this is the fallback of transformers' own `generate`.
-    model.net.generation_config = architecture.generation_config(model.processor.tokenizer, guidance=1.0)
+    model.net.generation_config = architecture.generation_config(model.processor.tokenizer)
     model.net.half().save_pretrained(temporary)
     model.processor.save_pretrained(temporary)
+    for file in temporary.iterdir():
+        file.chmod(0o644)  # weights are written for their owner alone
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)

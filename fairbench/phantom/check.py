@@ -19,8 +19,8 @@ from fairbench.phantom.build import CALIBRATION, REALISED, Report
 
 SLACK = 3.0
 """Every bar is granted this many standard errors: a phantom as good as the bar fails one time in a thousand."""
-NEAR = 0.004
-"""Most that the unbiased squared distance to the realised truth may be: a total variation of about 0.07."""
+NEAR = 0.001
+"""Most that the unbiased squared distance to the realised truth may be: a total variation of at most 0.045."""
 
 
 @dataclass(frozen=True)

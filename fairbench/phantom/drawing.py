@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from fairbench.errors import FairbenchError
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Cells, Reader
 
-BLOCK, DECODED = 256, 32
-"""Images drawn, and decoded, at a time."""
+BLOCK, FEW = 256, 8
+"""Images drawn at a time, and encoded or decoded: more of these do not fit into a processor's cache."""
 
 Tick = Callable[[int, int], None]
 
@@ -30,15 +30,29 @@ def images(model: JanusModel, captions: Sequence[str], seeds: Sequence[int], gui
     tokens = model.sample([model.prompt_ids(c) for c in captions], seeds, guidance, read_once=True)
     if (tokens < 0).any():
         raise FairbenchError("The phantom's logits are not finite numbers: its weights are damaged, build it again.")
-    return np.concatenate(list(_decoded(model.net.model.vqmodel, tokens)))
+    return decoded(model.net.model.vqmodel, tokens)
 
 
-def _decoded(vq: Any, tokens: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def encoded(vq: Any, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the image tokens (n, N) of images (n, side, side, 3)."""
     import torch
 
+    from fairbench.phantom.train_tokenizer import as_pixels
+
+    vq = vq.to(memory_format=torch.channels_last)  # the layout that is fastest on a CPU
     with torch.inference_mode():
-        for start in range(0, len(tokens), DECODED):
-            yield as_images(vq.decode(torch.from_numpy(tokens[start : start + DECODED])))
+        parts = [vq.encode(as_pixels(images[i : i + FEW])).image_tokens for i in range(0, len(images), FEW)]
+        return np.asarray(torch.cat(parts).view(len(images), -1).numpy())
+
+
+def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the images (n, side, side, 3) of image tokens (n, N)."""
+    import torch
+
+    vq = vq.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        codes = torch.from_numpy(tokens)
+        return np.concatenate([as_images(vq.decode(codes[i : i + FEW])) for i in range(0, len(codes), FEW)])
 
 
 def as_images(values: Any) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench import atomic
 from fairbench.adapters.janus_answers import answer
 from fairbench.adapters.janus_model import JanusModel
 from fairbench.phantom import drawing, text
@@ -56,18 +58,27 @@ class Passage:
     n: Counts
 
 
-def passage(model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None = None) -> Passage:
-    """Render `each` images a cell, encode, decode, and read both sides."""
-    import torch
+def passage(
+    model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None = None, keep: Path | None = None
+) -> Passage:
+    """Render `each` images a cell, encode, decode, and read both sides. keep: a file where the result is remembered."""
+    if keep and keep.exists():
+        stored = json.loads(keep.read_text(encoding="utf-8"))
+        if stored["of"] == [each, seed]:
+            confusion = np.array(stored["confusion"])
+            return Passage(confusion, np.array(stored["agreed"]), confusion.sum(axis=1))
+    found = _passage(model, reader, each, seed, tick)
+    if keep:
+        record = {"of": [each, seed], "confusion": found.confusion.tolist(), "agreed": found.agreed.tolist()}
+        atomic.write_text(keep, json.dumps(record) + "\n")
+    return found
 
-    from fairbench.phantom.train_tokenizer import as_pixels
 
+def _passage(model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None) -> Passage:
     confusion, agreed = np.zeros((len(CELLS), len(CELLS) + 1), dtype=np.int64), np.zeros(len(CELLS), dtype=np.int64)
     vq, total = model.net.model.vqmodel, each * len(CELLS)
     for images, cells in batches(total, np.random.default_rng([seed, 3])):
-        with torch.inference_mode():
-            codes = vq.encode(as_pixels(images)).image_tokens.view(len(images), -1)
-            after = reader.read(drawing.as_images(vq.decode(codes)))
+        after = reader.read(drawing.decoded(vq, drawing.encoded(vq, images)))
         np.add.at(confusion, (cells, after), 1)  # NOBODY is -1, the last column
         np.add.at(agreed, cells, after == reader.read(images))
         if tick:
@@ -196,10 +207,7 @@ def _answers(
 
 def clip_bar(folder: Path, model: JanusModel, n: int, seed: int, slack: float) -> Bar:
     """Point 6: on n decoded renders, how often a fitting caption scores above one that does not fit."""
-    import torch
-
     from fairbench.phantom.train_clip import roc_auc
-    from fairbench.phantom.train_tokenizer import as_pixels
     from fairbench.scorers.clip_score import ClipParams, ClipScore
     from fairbench.types import BuildContext
 
@@ -207,9 +215,7 @@ def clip_bar(folder: Path, model: JanusModel, n: int, seed: int, slack: float) -
     scorer = ClipScore(ClipParams.model_validate({"path": str(folder.resolve())}), BuildContext())
     shown, cells = [], []
     for images, cell in batches(n, rng):
-        with torch.inference_mode():
-            codes = vq.encode(as_pixels(images)).image_tokens.view(len(images), -1)
-            shown += list(drawing.as_images(vq.decode(codes)))
+        shown += list(drawing.decoded(vq, drawing.encoded(vq, images)))
         cells.append(cell)
     area = roc_auc(scorer, shown, np.concatenate(cells), rng)
     # At an area of 1/2 + d the standard error is below this binomial one, of n pairs.

@@ -17,6 +17,7 @@ from fairbench.adapters.janus_model import JanusModel
 from fairbench.errors import MissingExtra
 from fairbench.phantom import drawing, figures, text
 from fairbench.phantom import statistics as st
+from fairbench.phantom.build import GUIDANCES
 from fairbench.phantom.figures import Bar
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import renders
@@ -49,6 +50,7 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
     model = janus_model.load(out / "phantom" / "janus", "cpu", "float32")
     _save(_tokenizer_sheet(model), folder / "tokenizer.png")
     _save(_drawn_sheet(model, _default_guidance(out)), folder / "drawn.png")
+    _save(_guidance_sheet(model), folder / "guidances.png")
     lines = ["# Build report", "", "| figure | value | standard error | must be | met |", "|---|---|---|---|---|"]
     for bar in bars:
         error, met = (f"{bar.error:.4f}" if bar.error else ""), "yes" if bar.holds else "**no**"
@@ -57,6 +59,8 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
         "", "![learning curves](curves.png)", "", "Renders, and below each what the tokenizer makes of it:", "",
         "![tokenizer](tokenizer.png)", "", f"Drawn for {', '.join(SHOWN)} (a row each):", "", "![drawn](drawn.png)",
         "", "![bias against guidance](guidance.png)", "",
+        f"The same noise at guidance {', '.join(f'{g:g}' for g in GUIDANCES)} (a row each):", "",
+        "![guidance](guidances.png)", "",
     ]  # fmt: skip
     atomic.write_text(folder / "report.md", "\n".join(lines))
     return folder / "report.md"
@@ -88,7 +92,7 @@ def _guidance(source: Path, path: Path) -> None:
     for (name, label), k in zip(_NAMES.items(), (2, 4, 8), strict=True):
         line = axis.plot(list(found), [row[name] * k / 2 for row in found.values()], marker="o", label=label)
         axis.axhline(meant[name] * k / 2, color=line[0].get_color(), linestyle=":", linewidth=1.2)
-    axis.set(xlabel="guidance", ylabel="RD x K/2, mean over the task", ylim=(0.6, 1.02))
+    axis.set(xlabel="guidance", ylabel="RD x K/2, mean over the task", ylim=(0, 1.02))
     axis.legend(title="dotted: planted")
     axis.grid(alpha=0.3)
     _finish(figure, path)
@@ -104,15 +108,9 @@ def _finish(figure: Any, path: Path) -> None:
 
 def _tokenizer_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
     """Return renders with what the tokenizer makes of them below, four rows."""
-    import torch
-
-    from fairbench.phantom.train_tokenizer import as_pixels
-
     shown, _ = renders(2 * columns, np.random.default_rng(2))
     vq = model.net.model.vqmodel
-    with torch.inference_mode():
-        codes = vq.encode(as_pixels(shown)).image_tokens.view(len(shown), -1)
-        after = drawing.as_images(vq.decode(codes))
+    after = drawing.decoded(vq, drawing.encoded(vq, shown))
     rows = [shown[:columns], after[:columns], shown[columns:], after[columns:]]
     return _grid([np.concatenate(list(row), axis=1) for row in rows])
 
@@ -122,6 +120,13 @@ def _drawn_sheet(model: JanusModel, guidance: float, columns: int = 12) -> RgbIm
     asked = [[text.NEUTRAL.replace("{subject}", subject)] * columns for subject in SHOWN]
     asked.append([f"A photo of the face of a {g} {r} nurse, a person" for g, r in (*CELLS, *CELLS)][:columns])
     rows = [drawing.images(model, row, list(range(columns)), guidance) for row in asked]
+    return _grid([np.concatenate(list(row), axis=1) for row in rows])
+
+
+def _guidance_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
+    """Return one image of each of a few subjects, a row a guidance, the same noise in every row."""
+    asked = figures.captions(text.NEUTRAL)[:columns]
+    rows = [drawing.images(model, asked, list(range(len(asked))), guidance) for guidance in GUIDANCES]
     return _grid([np.concatenate(list(row), axis=1) for row in rows])
 
 

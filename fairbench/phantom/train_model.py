@@ -15,8 +15,7 @@ from torch.nn import functional
 from transformers import JanusForConditionalGeneration
 
 from fairbench.adapters.janus_model import JanusModel
-from fairbench.phantom import architecture, text
-from fairbench.phantom.drawing import as_images
+from fairbench.phantom import architecture, drawing, text
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
 from fairbench.phantom.train_tokenizer import as_pixels
@@ -47,18 +46,17 @@ class Pool:
         return cells + len(CELLS) * rng.integers(len(self.cells) // len(CELLS), size=len(cells))
 
 
-@torch.inference_mode()
 def make_pool(vq: Any, seed: int, images: int = _IMAGES, kept: int = 4096) -> Pool:
     """Render and encode; the pixels of the first `kept` images are kept, those of every other one decoded again."""
     rng = np.random.default_rng([seed, images])
     tokens, pixels, cells = [], [], []
     for batch, cell in batches(images, rng):
-        codes = vq.encode(as_pixels(batch)).image_tokens.view(len(batch), -1)
-        tokens.append(codes.numpy())
+        codes = drawing.encoded(vq, batch)
+        tokens.append(codes)
         cells.append(cell)
         if len(cells) * len(cell) <= kept:
             seen = batch.copy()
-            seen[1::2] = as_images(vq.decode(codes[1::2]))
+            seen[1::2] = drawing.decoded(vq, codes[1::2])
             pixels.append(seen)
     return Pool(np.concatenate(tokens), np.concatenate(pixels), np.concatenate(cells))
 

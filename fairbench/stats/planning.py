@@ -101,8 +101,9 @@ def shift(shares: FloatArray, change: float) -> FloatArray:
 def power(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
     """Return the probability that the test finds a true change of RD by `change` (negative: towards balance).
 
-    prompts, images (a prompt and run): broadcast against each other; arrays give a curve. Good to a few points of a
-    per cent from about 20 faces a prompt, below which the normal approximation of shares wears thin. NaN with fewer
+    prompts, images (a prompt and run): broadcast against each other; arrays give a curve. Planned at the
+    expected number of faces: where images without a face are common, the smaller count of two runs lies a per cent or
+    two below. The shares are taken as normal, which wears thin below about 20 faces a prompt. NaN with fewer
     than two faces a prompt, or one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
     """
     shares_a = np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
@@ -144,9 +145,9 @@ def _test_power(plan: Plan, shift_in_se: FloatArray, prompts: FloatArray) -> Flo
         return np.asarray(ndtr(shift_in_se - bound) + ndtr(-shift_in_se - bound))
     df = prompts - 1
     bound = stdtrit(df, 1 - plan.alpha / 2)
-    # nct loses its way far out, where the power is 1 anyway.
-    size = np.minimum(np.abs(shift_in_se), 30.0)
-    return np.asarray(nct.sf(bound, df, size) + nct.cdf(-bound, df, size))
+    size = np.minimum(np.abs(shift_in_se), 1e6)
+    other_tail = np.nan_to_num(nct.cdf(-bound, df, size))  # NaN where it is too small for nct, never where it counts
+    return np.asarray(nct.sf(bound, df, size) + other_tail)
 
 
 @lru_cache(maxsize=8)

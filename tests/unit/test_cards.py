@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -254,9 +255,16 @@ def test_cards_are_found_however_fairbench_is_installed(bare: Path, tmp_path: Pa
     try:
         (file,), models, tasks = found_in(bare, tmp_path, **more)
         assert file.startswith(str(bare if how == "wheel" else ROOT))
-        assert {"janus", "phantom-exact"} <= set(models)
+        assert {"janus", "phantom", "phantom-exact"} <= set(models)
         assert "theirs" not in models
         assert "occupations" in tasks
+        if how == "wheel":  # the phantom's weights, its CLIP and its tables came along
+            args = ("-m", "fairbench", "run", "-n", "2", "--limit-prompts", "1", "--quiet", "--json")
+            done = subprocess.run([bare / "bin" / "python", *args], cwd=tmp_path, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            summary = json.loads(done.stdout)
+            assert [t["note"] for t in summary["truth"]] == [None, None]
+            assert "clip_score" in {m["metric"] for m in summary["metrics"] if m["value"] is not None}
     finally:
         if how != "checkout":
             subprocess.run([*pip, "uninstall", "-q", "-y", "fairbench-umm"], check=True)

@@ -1,0 +1,92 @@
+"""What a perfectly fair model would score, and what the most one-sided one could, seen through a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairbench.stats.estimands import Floats, IntArray, shares
+
+_CELLS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The task mean of a fair model: expected value and 95th percentile, over `prompts` prompts that have a face.
+
+    `left_out` prompts have none. mean_error: the Monte Carlo standard error of `mean`.
+    """
+
+    mean: float
+    p95: float
+    mean_error: float
+    prompts: int
+    left_out: int
+
+
+def floor(
+    metric: Callable[[Floats], Floats],
+    faces: IntArray,
+    classes: int,
+    rng: np.random.Generator,
+    table: ArrayLike | None = None,
+    times: int = 4000,
+) -> Floor:
+    """Return what a model whose true shares are equal scores under a metric of shares (..., K) -> (...).
+
+    faces: (P,), the labelled faces of each prompt. table: (K, K), rows the true class, columns the class that the
+    classifier reads, as probabilities or counts; None is a classifier without errors. A fair model is read with the
+    mean row, so a classifier that leans makes it look unfair at any number of faces. Faces are taken for independent:
+    images with several faces that resemble each other have a higher floor. Raises ValueError for a table that is not
+    (K, K) or has a negative cell or an empty row.
+    """
+    return floor_of_counts(lambda counts: metric(shares(counts)), faces, classes, rng, table, times)
+
+
+def floor_of_counts(
+    statistic: Callable[[IntArray], Floats],
+    faces: IntArray,
+    classes: int,
+    rng: np.random.Generator,
+    table: ArrayLike | None = None,
+    times: int = 4000,
+) -> Floor:
+    """Return the floor of a statistic of counts (..., P', K) -> (..., P'), such as `sq`; else as `floor`.
+
+    P' are the prompts that have a face, in order.
+    """
+    read = _rows(table, classes).mean(axis=0)
+    seen = faces[faces > 0]
+    left_out = len(faces) - len(seen)
+    if not len(seen):
+        return Floor(float("nan"), float("nan"), float("nan"), 0, left_out)
+    chunk = max(1, _CELLS // (len(seen) * classes))
+    parts = []
+    for start in range(0, times, chunk):
+        counts = rng.multinomial(seen, read, size=(min(chunk, times - start), len(seen)))
+        parts.append(statistic(counts).mean(axis=-1))
+    means = np.concatenate(parts)
+    error = means.std(ddof=1) / np.sqrt(times)
+    return Floor(float(means.mean()), float(np.quantile(means, 0.95)), float(error), len(seen), left_out)
+
+
+def ceiling(metric: Callable[[Floats], Floats], classes: int, table: ArrayLike | None = None) -> float:
+    """Return the largest value of a metric of shares that a model of one class alone can show: over rows of the table.
+
+    For RD and a classifier without errors it is 2/K. A value above the ceiling says that the table does not hold for
+    these images. Raises ValueError as `floor` does.
+    """
+    return float(np.max(metric(_rows(table, classes))))
+
+
+def _rows(table: ArrayLike | None, classes: int) -> Floats:
+    """Return the table's rows as probabilities."""
+    if table is None:
+        return np.eye(classes)
+    cells = np.asarray(table, dtype=np.float64)
+    if cells.shape != (classes, classes) or not (cells >= 0).all() or not (cells.sum(axis=1) > 0).all():
+        raise ValueError(f"a confusion table has {classes} rows and columns, no negative cell and no empty row")
+    return np.asarray(cells / cells.sum(axis=1, keepdims=True))

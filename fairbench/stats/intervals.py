@@ -1,0 +1,186 @@
+"""Intervals of task means of `sq` and `rd_at`, for the two designs, both named in every result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri, stdtrit
+
+from fairbench.stats.estimands import Floats, IntArray, rd_at, sq, task_mean
+from fairbench.stats.units import Data, Units, as_units, merged
+
+Scope = Literal["these prompts", "prompts like these"]
+_PSEUDO = 3.0
+"""Faces, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
+Agresti and Coull (1998, who add four): images that all show one class must not have an error of 0."""
+_FOLDED = 1 - 2 / np.pi
+"""Variance of |Z| over that of Z, for a standard normal Z: what the fold of RD can take off at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its interval: the task mean over `prompts` prompts, `left_out` others having too few faces."""
+
+    estimate: float
+    low: float
+    high: float
+    error: float
+    scope: Scope
+    confidence: float
+    prompts: int
+    left_out: int
+
+
+class PromptValues(NamedTuple):
+    """Values (P,) and the variances (P,) that the draw of images gives them; both NaN where faces are too few."""
+
+    value: Floats
+    variance: Floats
+
+
+def sq_interval(data: Data, scope: Scope, confidence: float = 0.95) -> Interval:
+    """Return the interval of the task mean of `sq`; the estimate is unbiased and not clipped at 0."""
+    values = sq_of_prompts(data)
+    return _interval(values, scope, confidence, lowest=-np.inf, highest=1.0)
+
+
+def rd_at_interval(
+    data: Data, n0: ArrayLike, scope: Scope, rng: np.random.Generator, confidence: float = 0.95, times: int = 1000
+) -> Interval:
+    """Return the interval of the task mean of RD at n0 faces (one number, or one a prompt); see `rd_at_of_prompts`."""
+    values = rd_at_of_prompts(data, n0, rng, times)
+    return _interval(values, scope, confidence, lowest=0.0, highest=2 / as_units(data).kinds.shape[1])
+
+
+def _interval(values: PromptValues, scope: Scope, confidence: float, lowest: float, highest: float) -> Interval:
+    """Put an interval around the mean, cut where no estimate can lie."""
+    estimate, used, left_out = task_mean(values.value)
+    tail = (1 + confidence) / 2
+    if used == 0 or (used == 1 and scope == "prompts like these"):
+        nan = float("nan")
+        return Interval(estimate, nan, nan, nan, scope, confidence, used, left_out)
+    if scope == "these prompts":
+        error, reach = float(np.sqrt(np.nansum(values.variance)) / used), float(ndtri(tail))
+    else:
+        error, reach = float(np.nanstd(values.value, ddof=1) / np.sqrt(used)), float(stdtrit(used - 1, tail))
+    low, high = max(estimate - reach * error, lowest), min(estimate + reach * error, highest)
+    return Interval(estimate, low, high, error, scope, confidence, used, left_out)
+
+
+def sq_of_prompts(data: Data) -> PromptValues:
+    """Return `sq` of every prompt and the variance that drawing its images gives it; NaN below four images with a face.
+
+    The value is the U-statistic over pairs of faces from *different* images, sum over i != j of c_i . c_j divided by
+    the sum of s_i s_j (c_i: class counts of image i, s_i their sum); with one face an image it is `estimands.sq`. The
+    variance is the unbiased one of a U-statistic of order two (Hoeffding 1948), its kernel centred at the estimate:
+    with g_ij = c_i . c_j - theta s_i s_j, r_i = sum over j != i of g_ij and m images
+
+        (4 sum r_i^2 - 2 sum g_ij^2) / (m (m - 1) (m - 2) (m - 3))
+    """
+    units = as_units(data)
+    prompts, classes = len(units.times), units.kinds.shape[1]
+    enough = units.times.sum(axis=1) > 3
+    kinds, times = units.kinds, units.times[enough]
+    value, variance = np.full(prompts, np.nan), np.full(prompts, np.nan)
+    value[enough] = (classes * _concentration(kinds, times)[0] - 1) / (classes - 1)
+    variance[enough] = _concentration_variance(*_smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
+    return PromptValues(value, variance)
+
+
+def _concentration(kinds: IntArray, times: Floats) -> tuple[Floats, Floats]:
+    """Return sum p_k^2 (P,) over pairs of faces from different images, and the number of such pairs (P,)."""
+    sizes = kinds.sum(axis=1)
+    pairs = (times @ sizes) ** 2 - times @ sizes**2
+    same = ((times @ kinds) ** 2).sum(axis=1) - times @ (kinds**2).sum(axis=1)
+    return same / pairs, pairs
+
+
+def _concentration_variance(kinds: IntArray, times: Floats) -> Floats:
+    """Return the variance (P,) of `_concentration`; `times` (P, T) need not be whole numbers.
+
+    At balance the unbiased estimate is often too small, even negative, so it is not let fall below the part that
+    remains there, 2 E g^2 / (m (m - 1)).
+    """
+    theta, pairs = _concentration(kinds, times)
+    sizes = kinds.sum(axis=1)
+    same, every = kinds @ kinds.T, np.outer(sizes, sizes)
+
+    def over_pairs(kernel: IntArray) -> Floats:
+        return np.asarray(((times @ kernel) * times).sum(axis=1) - times @ np.diag(kernel))
+
+    row = times @ same - np.diag(same) - theta[:, None] * (times @ every - np.diag(every))
+    squares = over_pairs(same**2) - 2 * theta * over_pairs(same * every) + theta**2 * over_pairs(every**2)
+    m = times.sum(axis=1)
+    variance = (4 * (times * row**2).sum(axis=1) - 2 * squares) * m * (m - 1) / ((m - 2) * (m - 3) * pairs**2)
+    return np.asarray(np.maximum(variance, 2 * squares / pairs**2))
+
+
+def rd_at_of_prompts(data: Data, n0: ArrayLike, rng: np.random.Generator, times: int = 1000) -> PromptValues:
+    """Return RD at n0 faces of every prompt and the variance that drawing its images gives it; NaN where n0 > faces.
+
+    No unbiased variance exists for n0 > n/2, so two are combined. RD folds where shares are equal: there its variance
+    is a third of what its slopes say. The bootstrap sees the fold but blurs it, as redrawn shares lie further from
+    equality than the true ones; this bias is taken off (Efron and Tibshirani 1993, section 10.6): twice the variance
+    over `times` redraws of the images, less the mean variance over redraws of redraws. Far from balance the fold does
+    not matter but rare classes do, which a redraw often lacks: there the slopes are right (the jackknife,
+    each kind of image at a time). The weight of the second is `sq`, the distance from balance.
+    """
+    units = as_units(data)
+    value = rd_at(units.counts, n0)
+    variance = np.full(value.shape, np.nan)
+    enough = ~np.isnan(value)
+    if enough.any():
+        chosen, wanted = Units(units.kinds, units.times[enough]), np.broadcast_to(n0, value.shape)[enough]
+        far = np.clip(np.nan_to_num(sq(chosen.counts)), 0, 1)
+        bootstrap, slopes = _bootstrap_variance(chosen, wanted, rng, times), _slope_variance(chosen, wanted)
+        variance[enough] = (1 - far) * bootstrap + far * slopes
+    return PromptValues(value, variance)
+
+
+def _bootstrap_variance(units: Units, n0: IntArray, rng: np.random.Generator, times: int) -> Floats:
+    """Return the variance (P,) of `rd_at` over redraws of the images, less what redrawing adds to it."""
+    kinds, odds = _smoothed(units.kinds, units.times)
+    odds = odds / odds.sum(axis=1, keepdims=True)
+    images = units.times.sum(axis=1)
+
+    def variance_of(drawn: IntArray) -> Floats:
+        """Variance over the first axis of images by kind (R, ..., T)."""
+        counts = drawn @ kinds
+        # With several faces an image, a redraw may hold fewer faces than n0.
+        return np.asarray(rd_at(counts, np.minimum(n0, counts.sum(axis=-1))).var(axis=0, ddof=1))
+
+    drawn = rng.multinomial(images, odds, size=(times, len(odds)))
+    once = variance_of(drawn)
+    side = max(2, int(np.sqrt(times)))
+    again = rng.multinomial(images, drawn[:side] / images[:, None], size=(side, side, len(odds)))
+    twice = variance_of(again).mean(axis=0)
+    return np.asarray(np.maximum(2 * once - twice, _FOLDED * once))
+
+
+def _slope_variance(units: Units, n0: IntArray) -> Floats:
+    """Return the variance (P,) of `rd_at` if it were linear in the images, from what one image of a kind does to it.
+
+    An image of each kind is taken away where there is one, else added. All values are at one n0 that both leave.
+    """
+    kinds, odds = _smoothed(units.kinds, units.times)
+    odds = odds / odds.sum(axis=1, keepdims=True)
+    counts, images = units.counts, units.times.sum(axis=1)[:, None]
+    present = ((kinds[:, None] == units.kinds).all(axis=2) @ units.times.T).T > 0
+    n0 = np.clip(counts.sum(axis=1) - kinds.sum(axis=1).max(), 1, n0)
+    now = rd_at(counts, n0)[:, None]
+    fewer = rd_at(np.maximum(counts[:, None] - kinds, 0), n0[:, None])
+    more = rd_at(counts[:, None] + kinds, n0[:, None])
+    influence = np.where(present, (images - 1) * (now - fewer), (images + 1) * (more - now))
+    influence = np.nan_to_num(influence)  # no face would be left, and RD at one face is always 2/K
+    centred = influence - (odds * influence).sum(axis=1, keepdims=True)
+    return np.asarray((odds * centred**2).sum(axis=1) / images[:, 0])
+
+
+def _smoothed(kinds: IntArray, times: IntArray) -> tuple[IntArray, Floats]:
+    """Return kinds (T', K) and weights (P, T') with the pseudo-faces of a task added."""
+    classes = kinds.shape[1]
+    balanced = np.full((len(times), classes), _PSEUDO / max(len(times), 1) / classes)
+    return merged(np.vstack([kinds, np.eye(classes, dtype=np.int64)]), np.hstack([times, balanced]))

@@ -1,0 +1,158 @@
+"""Whether a calibration may be used: is its table invertible with its errors, and can it have produced these counts?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import xlogy
+from scipy.stats import chi2
+
+from fairbench.stats.correction import Counts, prepared
+from fairbench.types import FloatArray
+
+MOST_CONDITION: Final = 10.0
+"""Errors of shares can grow by the condition number: at 10, 160 images may tell no more than 1.6 read without error."""
+LEAST_CERTAINTY: Final = 5.0
+"""Smallest singular value over its standard error. The corrections of bias and the intervals are expansions in its
+inverse, a fifth here: what they leave out is some percent."""
+
+_STEPS: Final = 3000
+_GAIN: Final = 1e-7
+"""EM stops after so many steps, or where no prompt's log-likelihood gains more than this in one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transfer:
+    """The verdict on a calibration. reason: one sentence why it is refused, None where it may be used.
+
+    condition: the condition number of the table that is inverted. certainty: its smallest singular value over that
+    value's standard error. p_values: (P,), of the hypothesis that the prompt's counts are a mixture of the table's
+    rows; NaN for a prompt without a face. pooled: (R,), the same for all prompts together of which more than half is
+    read as cell j; NaN where there are none. Both are NaN where the table was refused already.
+    """
+
+    reason: str | None
+    condition: float
+    certainty: float
+    p_values: FloatArray
+    pooled: FloatArray
+
+
+def check(observed: ArrayLike, calibration: ArrayLike, alpha: float = 0.01) -> Transfer:
+    """Say whether a calibration can correct these counts; of calibrations that do, at most a share alpha is refused.
+
+    observed (P, K + 1) and calibration (K or K + 1, K + 1): as in `correction.corrected_shares`. Refused are tables too
+    near to singular (MOST_CONDITION, LEAST_CERTAINTY), and counts that no mixture of the rows can have produced: of one
+    prompt, or of all those together that lean to one cell, where a small shift adds up (Bonferroni over all tests).
+    Passing is no proof: a shift that keeps the counts inside the hull of the rows cannot be seen in counts.
+    """
+    known, condition, certainty = np.asarray(calibration), np.inf, 0.0
+    p_values, pooled = np.full(len(np.asarray(observed)), np.nan), np.full(len(known), np.nan)
+    reason: str | None = "a row of the calibration holds fewer than two images: calibrate with more"
+    if (known.sum(axis=-1) >= 2).all():
+        counts, table, totals = prepared(observed, known)
+        condition, certainty = conditioning(table, totals)
+        reason = _table_problem(condition, certainty)
+        if reason is None:
+            square = known[:, : len(known)]
+            p_values, pooled = hull_p_values(counts, square), hull_p_values(_leaning(counts), square)
+            reason = _counts_problem(p_values, pooled, alpha)
+    return Transfer(reason, condition, certainty, p_values, pooled)
+
+
+def _table_problem(condition: float, certainty: float) -> str | None:
+    if condition > MOST_CONDITION:
+        return (
+            f"the confusion table is near singular (condition number {condition:.3g}, at most {MOST_CONDITION:g} is "
+            "allowed): the labeller cannot tell some groups apart"
+        )
+    if certainty < LEAST_CERTAINTY:
+        return (
+            f"the confusion table is too uncertain (its smallest singular value is {certainty:.2g} standard errors, at "
+            f"least {LEAST_CERTAINTY:g} are needed): calibrate with more images"
+        )
+    return None
+
+
+def _counts_problem(p_values: FloatArray, pooled: FloatArray, alpha: float) -> str | None:
+    limit = alpha / max(np.isfinite(p_values).sum() + np.isfinite(pooled).sum(), 1)
+    prompts, pools = int((p_values < limit).sum()), int((pooled < limit).sum())
+    if not prompts + pools:
+        return None
+    return (
+        "calibration does not transfer: the observed shares lie outside what any mixture of the table's rows gives in "
+        f"{prompts} of {len(p_values)} prompts and {pools} of {len(pooled)} groups of prompts that lean to one cell "
+        f"(smallest p {np.nanmin(np.concatenate([p_values, pooled])):.2g}, the limit for so many is {limit:.2g})"
+    )
+
+
+def _leaning(counts: Counts) -> Counts:
+    """Return, for every column, the sum (R, R) of the prompts of which more than half stands in it."""
+    return np.asarray((2 * counts > counts.sum(axis=-1, keepdims=True)).T.astype(counts.dtype) @ counts)
+
+
+def conditioning(table: FloatArray, totals: Counts) -> tuple[float, float]:
+    """Return the condition number of a table (R, R), and its smallest singular value over that value's standard error.
+
+    First order: with singular vectors u and v the value changes by u' dB v, and row r of dB is multinomial of totals_r.
+    """
+    left, values, right = np.linalg.svd(table)
+    if values[-1] <= np.finfo(np.float64).eps * len(values) * values[0]:
+        return np.inf, 0.0
+    u, v = left[:, -1], right[-1]
+    per_row = (table @ v**2 - (table @ v) ** 2) / (totals - 1)
+    error = float(np.sqrt((u**2 * per_row).sum()))
+    return float(values[0] / values[-1]), float(values[-1] / error) if error > 0 else np.inf
+
+
+def hull_p_values(counts: ArrayLike, calibration: ArrayLike) -> FloatArray:
+    """Return, for every prompt, a p-value of "these counts come from a mixture of the calibration's rows", (..., P).
+
+    counts (..., P, R); calibration: counts (..., R, R) of the same columns, invertible. Likelihood ratio of both
+    samples together, as the table too is only estimated. Inside the hull of the observed rows it is 0 and p is 1.
+    Outside, it is a chi-bar-square (Wollan and Dykstra 1986): a mixture of chi-squares with up to R - 1 degrees of
+    freedom, of which the largest is taken. So p < x has at most probability x, on a corner of the hull (all of one
+    cell) as inside, and the slack covers rare misreadings, for which chi-square is a poor approximation. NaN without
+    counts.
+    """
+    n, known = np.asarray(counts), np.asarray(calibration)
+    known = np.broadcast_to(known[..., None, :, :], (*n.shape[:-1], *known.shape[-2:]))
+    flat_n = n.reshape(-1, n.shape[-1])
+    flat_known = known.reshape(-1, *known.shape[-2:])
+    p_values = np.where(flat_n.sum(axis=-1) > 0, 1.0, np.nan)
+    weights = np.linalg.solve(np.swapaxes(_shares(flat_known), -1, -2), _shares(flat_n)[..., None])[..., 0]
+    outside = (weights < 0).any(axis=-1)
+    if outside.any():
+        p_values[outside] = chi2.sf(_ratio(flat_n[outside], flat_known[outside]), n.shape[-1] - 1)
+    return np.asarray(p_values.reshape(n.shape[:-1]))
+
+
+def _ratio(n: Counts, known: Counts) -> FloatArray:
+    """Return twice the log-likelihood ratio (P,) of any counts against those that a mixture of the rows gives.
+
+    n (P, J), known (P, R, J). EM over the hidden true row of each observed image, with the rows' own probabilities
+    free: the expected images of row r read as j are added to the calibration's counts.
+    """
+    total = n.sum(axis=-1, keepdims=True)
+    weights, table = np.full(known.shape[:-1], 1 / known.shape[-2]), _shares(known)
+    best = xlogy(n, _shares(n)).sum(axis=-1) + xlogy(known, table).sum(axis=(-1, -2))
+    table = _shares(known + 0.5)  # not at 0: an image read as never before must be able to move it
+    last = np.full(len(n), -np.inf)
+    for _ in range(_STEPS):
+        joint = weights[..., None] * table
+        fitted = joint.sum(axis=-2)
+        found = xlogy(n, fitted).sum(axis=-1) + xlogy(known, table).sum(axis=(-1, -2))
+        if (found - last < _GAIN).all():
+            break
+        last = found
+        images = joint * np.divide(n, fitted, out=np.zeros_like(fitted), where=fitted > 0)[..., None, :]
+        weights, table = images.sum(axis=-1) / total, _shares(known + images)
+    return np.maximum(2 * (best - found), 0)
+
+
+def _shares(counts: NDArray[Any]) -> FloatArray:
+    total = counts.sum(axis=-1, keepdims=True)
+    return np.asarray(np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0))

@@ -1,0 +1,191 @@
+"""Intervals, units and bounds: variances against brute force, coverage by simulation from known truths."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import beta, binom, t
+
+from fairbench.metrics.rd import relative_diversity
+from fairbench.stats.bounds import rd_bounds, share_interval
+from fairbench.stats.estimands import rd_at, sq
+from fairbench.stats.intervals import rd_at_interval, rd_at_of_prompts, sq_interval, sq_of_prompts
+from fairbench.stats.units import Units, bootstrap_task_means, resamples, units_of_images
+
+SKEWED = [0.6, 0.2, 0.15, 0.05]
+
+
+def crowds(p: list[float], images: int, prompts: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Images that all show three faces of one class: three times the faces, no more information."""
+    shown = 3 * np.eye(len(p), dtype=np.int64)[rng.choice(len(p), p=p, size=prompts * images)]
+    return np.repeat(np.arange(prompts), images), shown
+
+
+# --- units ---
+
+
+def test_images_are_grouped_and_faceless_ones_left_out() -> None:
+    faces = np.array([[1, 0], [0, 0], [2, 1], [1, 0], [2, 1], [0, 1]])
+    units = units_of_images(np.array([0, 0, 0, 2, 2, 2]), faces, 3)
+    assert units.counts.tolist() == [[3, 1], [0, 0], [3, 2]]
+    assert units.times.sum(axis=1).tolist() == [2, 0, 3]
+
+
+def test_a_resample_keeps_the_faces_of_an_image_together() -> None:
+    units = Units(np.array([[2, 1], [0, 3]]), np.array([[30, 10], [0, 0]]))
+    counts = np.concatenate(list(resamples(units, 3000, np.random.default_rng(0))))
+    assert counts.shape == (3000, 2, 2)
+    assert (counts.sum(axis=2) == [120, 0]).all()
+    assert (counts[:, 0, 0] % 2 == 0).all()
+    assert counts[:, 0, 0].mean() == pytest.approx(60, abs=0.4)
+    assert counts[:, 0, 0].std() == pytest.approx(2 * np.sqrt(40 * 0.75 * 0.25), rel=0.05)
+
+
+def test_task_means_of_all_metrics_come_from_the_same_resamples() -> None:
+    counts = np.array([[30, 10], [8, 32], [0, 0]])
+    metrics = {"first": lambda p: p[..., 0], "second": lambda p: p[..., 1], "rd": relative_diversity}
+    found = bootstrap_task_means(metrics, counts, 4000, np.random.default_rng(1))
+    np.testing.assert_allclose(found["first"] + found["second"], 1)
+    assert found["first"].std() == pytest.approx(np.sqrt((0.75 * 0.25 + 0.2 * 0.8) / 40) / 2, rel=0.05)
+    assert found["rd"].shape == (4000,)
+
+
+# --- sq ---
+
+
+def test_the_variance_of_sq_is_the_one_over_images_taken_four_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unbiased variance by its definition: U^2 less the mean product of the kernel over disjoint pairs."""
+    monkeypatch.setattr("fairbench.stats.intervals._PSEUDO", 0.0)
+    images = np.array([[3, 0, 0], [1, 1, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0], [0, 1, 0]])
+    m, sizes = len(images), images.sum(axis=1)
+    same, every = images @ images.T, np.outer(sizes, sizes)
+    pairs = list(itertools.permutations(range(m), 2))
+    theta = sum(same[i] for i in pairs) / sum(every[i] for i in pairs)
+    g = same - theta * every
+    disjoint = [g[a, b] * g[c, d] for a, b, c, d in itertools.permutations(range(m), 4)]
+    scale = np.mean([every[i] for i in pairs])
+    found = sq_of_prompts(units_of_images(np.zeros(m, dtype=int), images, 1))
+    assert found.value[0] == pytest.approx((3 * theta - 1) / 2)
+    assert found.variance[0] == pytest.approx(-np.mean(disjoint) / scale**2 * (3 / 2) ** 2)
+
+
+def test_plain_counts_are_images_with_one_face() -> None:
+    counts = np.array([[30, 5, 2], [3, 0, 0], [4, 4, 0]])
+    value, variance = sq_of_prompts(counts)
+    assert np.isnan(value).tolist() == [False, True, False]  # three images are too few
+    np.testing.assert_allclose(value[[0, 2]], sq(counts)[[0, 2]])
+    prompt, k = np.repeat([0, 1, 2], counts.sum(axis=1)), np.concatenate([np.repeat([0, 1, 2], c) for c in counts])
+    of_images = sq_of_prompts(units_of_images(prompt, np.eye(3, dtype=int)[k], 3))
+    np.testing.assert_allclose(of_images, (value, variance))
+
+
+@pytest.mark.parametrize(("p", "prompts"), [([0.8, 0.2], 8), (SKEWED, 8), ([0.7, 0.15] + [0.025] * 6, 50)])
+def test_sq_is_covered(p: list[float], prompts: int) -> None:
+    truth = (len(p) * sum(x * x for x in p) - 1) / (len(p) - 1)
+    rng = np.random.default_rng(2)
+    found = [sq_interval(rng.multinomial(50, p, size=prompts), "these prompts") for _ in range(400)]
+    assert 0.92 < np.mean([i.low <= truth <= i.high for i in found]) < 0.98
+
+
+def test_sq_of_images_with_several_faces_is_covered_and_that_of_their_faces_is_not() -> None:
+    truth, rng = (4 * sum(x * x for x in SKEWED) - 1) / 3, np.random.default_rng(3)
+    units = [units_of_images(*crowds(SKEWED, 40, 8, rng), 8) for _ in range(300)]
+    inside = np.array([[i.low <= truth <= i.high for i in (sq_interval(d, "these prompts") for d in (u, u.counts))]
+                       for u in units])  # fmt: skip
+    assert 0.92 < inside[:, 0].mean() < 0.99
+    assert inside[:, 1].mean() < 0.8
+
+
+def test_images_of_one_class_have_an_interval_with_a_width() -> None:
+    for found in (
+        sq_interval(np.array([[50, 0]] * 8), "these prompts"),
+        rd_at_interval(np.array([[50, 0]] * 8), 40, "these prompts", np.random.default_rng(4)),
+    ):
+        assert found.estimate == found.high == pytest.approx(1)
+        assert 0.9 < found.low < 0.999
+
+
+# --- RD at n0 ---
+
+
+@pytest.mark.parametrize(
+    ("p", "least", "most"),
+    [([0.5] * 2, 1.0, 1.7), ([0.57, 0.43], 0.85, 1.2), ([0.9, 0.1], 0.85, 1.2), (SKEWED, 0.85, 1.2)],
+)
+def test_the_variance_of_rd_at(p: list[float], least: float, most: float) -> None:
+    """Right where shares differ; too large, never too small, where they are equal."""
+    rng = np.random.default_rng(5)
+    true = rd_at(rng.multinomial(60, p, size=5000), 50).var()
+    found = rd_at_of_prompts(rng.multinomial(60, p, size=300), 50, rng, times=100)
+    assert least < found.variance.mean() / true < most
+
+
+def test_rd_at_of_images_with_several_faces_varies_with_the_images() -> None:
+    rng = np.random.default_rng(6)
+    true = rd_at(3 * rng.multinomial(40, SKEWED, size=5000), 100).var()
+    found = rd_at_of_prompts(units_of_images(*crowds(SKEWED, 40, 200, rng), 200), 100, rng, times=100)
+    assert 0.8 < found.variance.mean() / true < 1.25
+
+
+def test_a_prompt_with_too_few_faces_is_left_out() -> None:
+    counts = np.array([[30, 20], [25, 25], [10, 2]])
+    found = rd_at_interval(counts, 40, "these prompts", np.random.default_rng(7))
+    assert (found.prompts, found.left_out) == (2, 1)
+    assert found.estimate == pytest.approx(rd_at(counts[:2], 40).mean())
+    nothing = rd_at_interval(counts, 99, "these prompts", np.random.default_rng(7))
+    assert np.isnan([nothing.estimate, nothing.low, nothing.high]).all()
+    assert (nothing.prompts, nothing.left_out) == (0, 3)
+
+
+def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
+    counts = np.random.default_rng(8).multinomial(60, SKEWED, size=6)
+    for found, values in (
+        (sq_interval(counts, "prompts like these", 0.9), sq(counts)),
+        (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9), 0.9), rd_at(counts, 50)),
+    ):
+        low, high = t.interval(0.9, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert np.isnan(sq_interval(counts[:1], "prompts like these").low)
+
+
+# --- one prompt ---
+
+
+def test_shares_have_jeffreys_intervals() -> None:
+    low, high = share_interval(np.array([[7, 13], [0, 20], [0, 0]]))
+    assert (low[0, 0], high[0, 0]) == (
+        pytest.approx(beta.ppf(0.025, 7.5, 13.5)),
+        pytest.approx(beta.ppf(0.975, 7.5, 13.5)),
+    )
+    assert low[1, 0] == 0
+    assert high[1, 1] == 1
+    assert np.isnan([low[2], high[2]]).all()
+    x = np.arange(161)
+    low, high = share_interval(np.stack([x, 160 - x], axis=1))
+    covered = [binom.pmf(x, 160, p) @ ((low[:, 0] <= p) & (p <= high[:, 0])) for p in np.linspace(0.01, 0.99, 99)]
+    assert np.mean(covered) > 0.94
+    assert min(covered) > 0.91
+
+
+def test_bounds_of_rd_of_two_classes_are_those_of_the_binomial() -> None:
+    rng = np.random.default_rng(10)
+    low, high = rd_bounds(np.array([40, 0]), rng)
+    assert high == 1
+    assert low == pytest.approx(2 * 0.05 ** (1 / 40) - 1, abs=2e-3)
+    low, high = rd_bounds(np.array([20, 20]), rng)
+    assert low == 0
+    p = (1 + high) / 2
+    assert binom.pmf(20, 40, p) == pytest.approx(0.05, rel=0.02)
+    assert rd_bounds(np.array([0, 0, 0]), rng) == (0.0, 2 / 3)
+
+
+@pytest.mark.parametrize("p", [[0.25] * 4, [0.4, 0.3, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0]])
+def test_bounds_of_rd_hold(p: list[float]) -> None:
+    """Also at balance and for one class alone, where a percentile interval never covers."""
+    rng = np.random.default_rng(11)
+    truth = float(relative_diversity(np.array(p)))
+    found = [rd_bounds(c, rng, draws=200) for c in rng.multinomial(160, p, size=60)]
+    assert np.mean([low <= truth + 1e-12 for low, _ in found]) > 0.88
+    assert np.mean([truth - 1e-12 <= high for _, high in found]) > 0.88
