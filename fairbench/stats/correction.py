@@ -91,7 +91,7 @@ def mixture(counts: Counts, table: FloatArray) -> FloatArray:
         weights = weights * gradient
         if (n * np.log(np.maximum(gradient.max(axis=-1), 1)) <= _EM_GAP).all():  # the largest is 1 at the maximum
             break
-    return weights
+    return np.asarray(weights)
 
 
 def _normalised(y: FloatArray) -> FloatArray:

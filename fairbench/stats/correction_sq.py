@@ -44,11 +44,11 @@ def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
     Raises ValueError unless every cell has a class, and there are two or more, none of them empty.
     """
     if groups is None:
-        return np.eye(cells)
+        return np.asarray(np.eye(cells))
     classes = max(groups, default=0) + 1
     if len(groups) != cells or classes < 2 or set(groups) != set(range(classes)):
         raise ValueError(f"groups: give each of the {cells} cells a class 0, 1, ... and leave none empty; got {groups}")
-    return np.eye(classes)[np.asarray(groups)]
+    return np.asarray(np.eye(classes)[np.asarray(groups)])
 
 
 def sq_of(counts: Counts, table: FloatArray, totals: Counts, one_hot: FloatArray) -> FloatArray:

@@ -150,7 +150,7 @@ def _ratio(n: Counts, known: Counts) -> FloatArray:
         last = found
         images = joint * np.divide(n, fitted, out=np.zeros_like(fitted), where=fitted > 0)[..., None, :]
         weights, table = images.sum(axis=-1) / total, _shares(known + images)
-    return np.maximum(2 * (best - found), 0)
+    return np.asarray(np.maximum(2 * (best - found), 0))
 
 
 def _shares(counts: NDArray[Any]) -> FloatArray:

@@ -29,7 +29,6 @@ six pass at 500 images each about 96 times in a hundred."""
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (FOLDER / "phantom").is_dir(), reason="models/phantom has not been built yet"),
 ]
 
 
