@@ -9,33 +9,59 @@ Hessian times Cov(z), plus the gradient times E[dz]. For a covariance vv' the fi
 and kappa(z) = 0, as h does not depend on z's length. L has the rows l_j of B^-1, summed to classes; e_r is the unit
 vector of row r's class (0 for "no person").
 
-Sampling: Cov(z) = n/(n - 1) (sum_j n_j l_j l_j' - zz'/n). Without misses the result is exact: sum p^2 becomes the
-U-statistic, the mean of l_i'l_i' over pairs of different faces. Calibration: row r of B errs with covariance
-S_r = (diag B_r - B_r B_r') / (m_r - 1), independently of the others, and
+Sampling, of m images with l_i the sum of l_j over image i's faces: Cov(z) = m/(m - 1) (sum_i l_i l_i' - zz'/m). Without
+misses, and with one face an image, the result is exact: sum p^2 becomes the mean of l_i'l_i' over pairs of images.
+Calibration: row r of B errs with covariance S_r = (diag B_r - B_r B_r') / (m_r - 1), independently of the others, and
 dz = -L' dB' y + L' dB' B^-T dB' y, so that Cov(z) = sum_r y_r^2 L' S_r L and E[dz] = sum_r y_r L' S_r (B^-1)_r.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairbench.stats.correction import Counts, prepared
+from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
 
 
-def corrected_sq(observed: ArrayLike, calibration: ArrayLike, groups: Sequence[int] | None = None) -> FloatArray:
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What a run and a calibration say, in the R columns that are used.
+
+    kinds (T, R): the different images. times (..., P, T): how often each prompt has them. table (..., R, R): B.
+    totals (..., R): the calibration's images. one_hot (K, k): sums cells to classes.
+    """
+
+    kinds: Counts
+    times: Counts
+    table: FloatArray
+    totals: Counts
+    one_hot: FloatArray
+
+
+def corrected_sq(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None = None) -> FloatArray:
     """Return sq = (k sum p^2 - 1) / (k - 1) of every prompt with the labeller's errors undone, shape (..., P).
 
-    observed, calibration: as in `correction.corrected_shares`. groups: for a margin, the class 0 .. k - 1 to which each
-    of the K cells belongs (gender of gender x race4: 0 0 0 0 1 1 1 1); the joint shares are corrected, then summed.
-    0 is balance, 1 one-sided; not clipped, so that means over prompts are unbiased. NaN below two faces (images, where
-    the calibration has the row "no person").
+    observed, calibration: as in `correction.corrected_shares`; Units of kinds (T, K + 1) where images can show several
+    faces. groups: for a margin, the class 0 .. k - 1 to which each of the K cells belongs (gender of gender x race4:
+    0 0 0 0 1 1 1 1); the joint shares are corrected, then summed. 0 is balance, 1 one-sided; not clipped, so that means
+    over prompts are unbiased. NaN below two images with a face (two images, where the calibration has "no person").
     """
-    one_hot = class_matrix(np.shape(observed)[-1] - 1, groups)
-    return sq_of(*prepared(observed, calibration), one_hot)
+    return sq_of(sample_of(observed, calibration, groups))
+
+
+def sample_of(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None) -> Sample:
+    """Put both together. Raises ValueError where they do not fit, and as `class_matrix` does."""
+    units = as_units(observed)
+    cells, rows = units.kinds.shape[1] - 1, np.shape(calibration)[-2]
+    _, table, totals = prepared(units.counts, calibration)
+    kinds = units.kinds[:, :rows]
+    seen = kinds.any(axis=1)  # an image without a face says nothing where that column is not used
+    return Sample(kinds[seen], units.times[..., seen], table, totals, class_matrix(cells, groups))
 
 
 def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
@@ -51,65 +77,67 @@ def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
     return np.asarray(np.eye(classes)[np.asarray(groups)])
 
 
-def sq_of(counts: Counts, table: FloatArray, totals: Counts, one_hot: FloatArray) -> FloatArray:
-    """Return the corrected sq (..., P) of counts (..., P, R), table (..., R, R), totals (..., R), one_hot (K, k)."""
-    k = one_hot.shape[1]
+def sq_of(sample: Sample) -> FloatArray:
+    """Return the corrected sq (..., P); NaN below two images."""
+    table, one_hot, k = sample.table, sample.one_hot, sample.one_hot.shape[1]
     inverse = np.linalg.inv(table)
     lin = inverse[..., : len(one_hot)] @ one_hot
-    ones_l = lin.sum(axis=-1)[..., None, :]
     own = np.zeros((table.shape[-1], k))
     own[: len(one_hot)] = one_hot
 
-    n, y, z = _at_least_two(counts), counts @ inverse, counts @ lin
-    s = z.sum(axis=-1) + 0 * n  # NaN where n is
+    m, counts = _images(sample, least=2), sample.times @ sample.kinds
+    y, z = counts @ inverse, counts @ lin
+    s = z.sum(axis=-1) + 0 * m  # NaN where m is
     p = z / s[..., None]
     p2 = (p * p).sum(axis=-1)
 
-    variance = y**2 / (totals - 1)[..., None, :]
-    of_l = counts * (n / (n - 1))[..., None] + variance @ table  # how often l_j l_j' stands in Cov(z)
-    kappa_l = (lin**2).sum(axis=-1)[..., None, :] + ones_l * (
-        3 * p2[..., None] * ones_l - 4 * p @ np.swapaxes(lin, -1, -2)
-    )
-    kappa_own = own.sum(axis=-1) * (1 + 3 * p2[..., None]) - 4 * p @ own.T
-    curved = ((of_l * kappa_l).sum(axis=-1) - (variance * kappa_own).sum(axis=-1)) / s**2
+    def curvature(weights: FloatArray, v: FloatArray) -> FloatArray:
+        """Sum of weights (..., P, V) times kappa of the rows of v (..., V, k)."""
+        ones_v = v.sum(axis=-1)[..., None, :]
+        kappa = (v * v).sum(axis=-1)[..., None, :] + ones_v * (
+            3 * p2[..., None] * ones_v - 4 * p @ np.swapaxes(v, -1, -2)
+        )
+        return np.asarray((weights * kappa).sum(axis=-1))
 
-    drift = y @ (((table * np.swapaxes(inverse, -1, -2)) @ lin - own) / (totals - 1)[..., None])  # E[dz]
-    sloped = 2 / s * ((p * drift).sum(axis=-1) - p2 * drift.sum(axis=-1))
-    return np.asarray((k * (p2 - curved - sloped) - 1) / (k - 1))
+    noise = y**2 / (sample.totals - 1)[..., None, :]
+    curved = curvature(sample.times * (m / (m - 1))[..., None], sample.kinds @ lin)
+    curved += curvature(noise @ table, lin) - curvature(noise, own)
+    drift = y @ (((table * np.swapaxes(inverse, -1, -2)) @ lin - own) / (sample.totals - 1)[..., None])  # E[dz]
+    sloped = 2 * s * ((p * drift).sum(axis=-1) - p2 * drift.sum(axis=-1))
+    return np.asarray((k * (p2 - (curved + sloped) / s**2) - 1) / (k - 1))
 
 
-def sampling_variance(counts: Counts, table: FloatArray, one_hot: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return an estimate of the sampling variance of `sq_of` for a given table, and the least it can be, both (..., P).
+def sampling_variance(sample: Sample) -> tuple[FloatArray, FloatArray]:
+    """Return an estimate of the variance that drawing images gives `sq_of`, and the least it can be, both (..., P).
 
-    sq is linearised to the mean over pairs of faces of phi = (l_i'l_i' - |p|^2 t_i t_i') (n/s)^2, t_i the sum of l_i.
+    sq is linearised to the mean over pairs of images of phi = (l_i'l_i' - |p|^2 t_i t_i') (m/s)^2, t_i the sum of l_i.
     The variance of such a U-statistic is estimated without bias by its square minus the mean of phi_12 phi_34 over four
-    different faces; near balance a bootstrap would give up to three times as much. Single prompts' estimates are noisy
-    and may be negative: add the prompts up. The least is 2 mean(phi^2) / (n (n - 1)), what is left where no single face
-    tells anything. Below four counts both are the mean of phi^2 (Hoeffding's bound), with 1/k for |p|^2, as so few
-    faces tell nothing about it. NaN below two.
+    different images; near balance a bootstrap would give up to three times as much. Single prompts' estimates are noisy
+    and may be negative: add the prompts up. The least is 2 mean(phi^2) / (m (m - 1)), what is left where no single
+    image tells anything. NaN below four images.
     """
-    k = one_hot.shape[1]
-    lin = np.linalg.inv(table)[..., : len(one_hot)] @ one_hot
-    ones_l = lin.sum(axis=-1)
-    n, z = _at_least_two(counts), counts @ lin
-    s = z.sum(axis=-1) + 0 * n
-    p2 = np.where(n >= 4, ((z / s[..., None]) ** 2).sum(axis=-1), 1 / k)[..., None, None]
-    alike = (lin @ np.swapaxes(lin, -1, -2))[..., None, :, :]
-    level = p2 * (ones_l[..., :, None] * ones_l[..., None, :])[..., None, :, :]
-    phi = (alike - level) * ((n / s) ** 2)[..., None, None]
+    k, m = sample.one_hot.shape[1], _images(sample, least=4)
+    lin = np.linalg.inv(sample.table)[..., : len(sample.one_hot)] @ sample.one_hot
+    z = sample.times @ sample.kinds @ lin
+    s = z.sum(axis=-1) + 0 * m
+    p2 = (z * z).sum(axis=-1) / s**2
+    of_image = sample.kinds @ lin
+    t = of_image.sum(axis=-1)
+    alike, level = of_image @ np.swapaxes(of_image, -1, -2), t[..., :, None] * t[..., None, :]
+    phi = alike[..., None, :, :] - p2[..., None, None] * level[..., None, :, :]
+    phi = phi * ((m / s) ** 2)[..., None, None]
 
-    same = np.diagonal(phi, axis1=-2, axis2=-1)
-    with_others = (phi @ counts[..., None])[..., 0] - same  # sum of phi over the other faces, for a face of column j
-    pairs = (counts * with_others).sum(axis=-1)
-    triples = (counts * with_others**2).sum(axis=-1)
-    squares = (counts * ((phi**2 @ counts[..., None])[..., 0] - same**2)).sum(axis=-1)
-    n2 = n * (n - 1)
-    n4 = np.where(n >= 4, n2 * (n - 2) * (n - 3), 1)
-    scale, bound = (k / (k - 1)) ** 2, squares / n2
-    variance = np.where(n >= 4, (pairs / n2) ** 2 - (pairs**2 - 4 * triples + 2 * squares) / n4, bound)
-    return np.asarray(scale * variance), np.asarray(scale * np.where(n >= 4, 2 * bound / n2, bound))
+    times, same = sample.times, np.diagonal(phi, axis1=-2, axis2=-1)
+    with_others = (phi @ times[..., None])[..., 0] - same  # sum of phi over the other images, for one of kind t
+    pairs = (times * with_others).sum(axis=-1)
+    triples = (times * with_others**2).sum(axis=-1)
+    squares = (times * ((phi**2 @ times[..., None])[..., 0] - same**2)).sum(axis=-1)
+    m2, scale = m * (m - 1), (k / (k - 1)) ** 2
+    variance = (pairs / m2) ** 2 - (pairs**2 - 4 * triples + 2 * squares) / (m2 * (m - 2) * (m - 3))
+    return np.asarray(scale * variance), np.asarray(scale * 2 * squares / m2**2)
 
 
-def _at_least_two(counts: Counts) -> FloatArray:
-    n = counts.sum(axis=-1).astype(np.float64)
-    return np.where(n >= 2, n, np.nan)
+def _images(sample: Sample, least: int) -> FloatArray:
+    """Return the number of images (..., P), NaN below `least`."""
+    m = sample.times.sum(axis=-1).astype(np.float64)
+    return np.where(m >= least, m, np.nan)

@@ -47,7 +47,8 @@ def check(observed: ArrayLike, calibration: ArrayLike, alpha: float = 0.01) -> T
     observed (P, K + 1) and calibration (K or K + 1, K + 1): as in `correction.corrected_shares`. Refused are tables too
     near to singular (MOST_CONDITION, LEAST_CERTAINTY), and counts that no mixture of the rows can have produced: of one
     prompt, or of all those together that lean to one cell, where a small shift adds up (Bonferroni over all tests).
-    Passing is no proof: a shift that keeps the counts inside the hull of the rows cannot be seen in counts.
+    Passing is no proof: a shift that keeps the counts inside the hull of the rows cannot be seen in counts. Faces count
+    as independent: where an image can show several, give one face of each.
     """
     known, condition, certainty = np.asarray(calibration), np.inf, 0.0
     p_values, pooled = np.full(len(np.asarray(observed)), np.nan), np.full(len(known), np.nan)
