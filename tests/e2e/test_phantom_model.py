@@ -25,7 +25,7 @@ FOLDER = catalog.find("models")["phantom"].parent
 RUN = ("run", "--model", "phantom", "--task", "phantom-occupations", "--no-sheets")
 SUBJECTS = ("violinist", "custodian", "citizen", "cardiologist", "physics teacher", "barber")
 """Nearly all male, nearly all female, uneven and flat; the last three tie gender to race. Where the truth is met, all
-six pass at 500 images each about 96 times in a hundred."""
+six pass at 1000 images each nearly always (at 500, one in 25 times not)."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,12 +61,12 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
 
 @pytest.fixture(scope="module")
 def counts() -> NDArray[np.int64]:
-    """Faces of each cell, (6, 8), in 500 images a subject; noise that neither the build nor the check drew."""
+    """Faces of each cell, (6, 8), in 1000 images a subject; noise that neither the build nor the check drew."""
     model = janus_model.load(FOLDER / "phantom" / "janus", "cpu", "float32")
     reader = reading.reader(FOLDER / "labellers" / "weights")
     captions = [text.NEUTRAL.replace("{subject}", subject) for subject in SUBJECTS]
     guidance = check.card_guidance(FOLDER / "phantom.yaml")
-    return drawing.counted(drawing.read_back(model, reader, captions, 500, 2024, guidance))
+    return drawing.counted(drawing.read_back(model, reader, captions, 1000, 2024, guidance))
 
 
 def against(counts: NDArray[np.int64], truth: NDArray[np.float64]) -> Equivalence:
@@ -76,15 +76,15 @@ def against(counts: NDArray[np.int64], truth: NDArray[np.float64]) -> Equivalenc
 def test_the_realised_truth_is_reproduced(counts: NDArray[np.int64]) -> None:
     """Every joint share of every subject lies within 0.10 of the table: evidence of it, at alpha 0.05.
 
-    The same counts must not pass against the other gender's shares, nor a twentieth of them against the right ones.
+    The same counts must not pass against the other gender's shares, nor a fortieth of them against the right ones.
     """
-    assert counts.sum(axis=1).min() >= 490  # a head in next to every image
+    assert counts.sum(axis=1).min() >= 980  # a head in next to every image
     rows = truthfile.read(FOLDER / REALISED, planted.COLUMNS)
     truth = np.stack([rows[subject] for subject in SUBJECTS])
     found = against(counts, truth)
     assert found.overall, dict(zip(SUBJECTS, found.reach.round(3), strict=True))
     assert not against(counts, np.roll(truth, len(planted.RACES), axis=1)).equivalent.any()
-    assert not against(np.round(counts / 20).astype(np.int64), truth).overall
+    assert not against(np.round(counts / 40).astype(np.int64), truth).overall
 
 
 def pixels(store: Path) -> dict[bytes, bytes]:

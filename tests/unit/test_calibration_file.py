@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -197,10 +198,11 @@ def of_phantom(**changes: Any) -> Calibration:
 
 
 def card(folder: Path, line: str = "calibration: calibrations/phantom.json\n") -> Path:
-    """Write the card of `phantom` into an own folder, with one more line."""
+    """Write the card of `phantom` into an own folder, with `line` in place of its own calibration."""
     source = catalog.find("labellers")["phantom"]
     path = folder / "phantom.yaml"
-    path.write_text(line + source.read_text().replace("path: weights/", f"path: {source.parent}/weights/"))
+    bare = re.sub("calibration: .*\n", "", source.read_text())
+    path.write_text(line + bare.replace("path: weights/", f"path: {source.parent}/weights/"))
     return path
 
 
