@@ -208,7 +208,8 @@ def card(folder: Path, line: str = "calibration: calibrations/phantom.json\n") -
 
 def test_a_card_finds_its_calibration_and_keys_stay_as_they_are(tmp_path: Path) -> None:
     of_phantom().write(tmp_path / "calibrations" / "phantom.json")
-    loaded, plain = catalog.load_labeller(str(card(tmp_path))), catalog.load_labeller("phantom")
+    (tmp_path / "without").mkdir()
+    loaded, plain = (catalog.load_labeller(str(p)) for p in (card(tmp_path), card(tmp_path / "without", "")))
     found = calibration.of_labeller(loaded)
     assert found is not None and found.cells == JOINT
     assert calibration.of_labeller(plain) is None
