@@ -32,6 +32,18 @@ def gumbel(seeds: Sequence[int], steps: int, size: int, chunk: int = 16) -> Iter
         yield np.negative(noise, out=noise)
 
 
+def left_padded(rows: Sequence[Sequence[int]], pad: int, length: int | None = None) -> tuple[Any, Any]:
+    """Return token ids (rows, T) with padding on the left, and which of them are text, bool (rows, T).
+
+    T is `length`, or that of the longest row.
+    """
+    import torch
+
+    length = length or max(map(len, rows))
+    ids = torch.tensor([[pad] * (length - len(row)) + [*row] for row in rows])
+    return ids, torch.arange(length)[None] >= torch.tensor([length - len(row) for row in rows])[:, None]
+
+
 class _Cache:
     """Keys and values of all layers in buffers of the final length; attention sees the first `window` positions.
 

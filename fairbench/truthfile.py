@@ -87,13 +87,13 @@ def row_of(subject: str, rows: Iterable[str]) -> str | None:
     >>> row_of("yoga teacher", ["teacher", "teach", "*"]), row_of("nurse", ["teacher", "*"]), row_of("nurse", [])
     ('teacher', '*', None)
     """
-    known, words = set(rows), _spaced(subject)
-    held = [name for name in known - {OTHER} if _spaced(name) in words]
+    known, words = set(rows), spaced(subject)
+    held = [name for name in known - {OTHER} if spaced(name) in words]
     return max(held, key=lambda name: (len(name), name), default=OTHER if OTHER in known else None)
 
 
 @functools.lru_cache(maxsize=4096)
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
     """Lower-case words with one space around each, so that containment means whole words."""
     words = re.findall(r"\w+", text.lower())
     return f" {' '.join(words)} "

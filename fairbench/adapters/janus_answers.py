@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fairbench.adapters.janus_model import JanusModel
-from fairbench.sampling import StepDecoder, gumbel
+from fairbench.sampling import StepDecoder, gumbel, left_padded
 from fairbench.types import RgbImage
 
 
@@ -66,12 +66,8 @@ def _answer(
 
 def _prefill(model: JanusModel, questions: Sequence[str], images: Sequence[RgbImage | None]) -> tuple[Any, Any]:
     """Return embeddings (rows, T, hidden), with those of the images in place, and which positions are no padding."""
-    import torch
-
     rows = [model.question_ids(q, image is not None) for q, image in zip(questions, images, strict=True)]
-    length = max(map(len, rows))
-    ids = torch.tensor([[model.pad] * (length - len(row)) + row for row in rows])
-    keep = torch.arange(length)[None] >= torch.tensor([length - len(row) for row in rows])[:, None]
+    ids, keep = left_padded(rows, model.pad)
     ids, keep = ids.to(model.net.device), keep.to(model.net.device)
     embeds = model.net.get_input_embeddings()(ids)
     shown = [image for image in images if image is not None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
-from fairbench.sampling import StepDecoder, gumbel
+from fairbench.sampling import StepDecoder, gumbel, left_padded
 from fairbench.types import RgbImage
 
 TEXT_MULTIPLE = 64
@@ -117,28 +117,28 @@ class JanusModel:
     def _prefill_rows(self, prompts: Sequence[Sequence[int]], doubled: bool) -> tuple[Any, Any]:
         """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of TEXT_MULTIPLE.
 
-        The second half of a doubled batch is unconditional: every token but BOS and begin-of-image becomes a padding
-        token that is attended like text, as the models were trained; the padding on the left stays masked.
+        The second half of a doubled batch is unconditional; the padding on the left stays masked in both.
         """
         import torch
 
-        length = padded_length(max(map(len, prompts)))
-        ids = torch.full((len(prompts), length), self.pad)
-        keep = torch.zeros((len(prompts), length), dtype=torch.bool)
-        for row, prompt in enumerate(prompts):
-            ids[row, length - len(prompt) :] = torch.tensor(prompt)
-            keep[row, length - len(prompt) :] = True
+        ids, keep = left_padded(prompts, self.pad, padded_length(max(map(len, prompts))))
         if doubled:
-            blank = ids.masked_fill((ids != self.bos) & (ids != self.boi), self.pad)
-            ids, keep = torch.cat([ids, blank]), torch.cat([keep, keep])
+            ids, keep = torch.cat([ids, self.blanked(ids)]), torch.cat([keep, keep])
         device = self.net.device
         return self.net.get_input_embeddings()(ids.to(device)), keep.to(device)
+
+    def blanked(self, ids: Any) -> Any:
+        """Return the unconditional form of token ids: every one but BOS and begin-of-image becomes a padding token.
+
+        Where these stand for text they are attended like text, as the models were trained.
+        """
+        return ids.masked_fill((ids != self.bos) & (ids != self.boi), self.pad)
 
     def pixels(self, tokens: NDArray[np.int64]) -> RgbImage:
         """Decode one image's tokens (N,). Raises FloatingPointError where the decoder gives NaN or infinity.
 
         One at a time: convolutions of another batch size may round differently, and the decoder's activations at full
-        resolution would otherwise set the memory need. The official formula, clip((x + 1) / 2 * 255), truncates.
+        resolution would otherwise set the memory need.
         """
         import torch
 
@@ -147,7 +147,12 @@ class JanusModel:
             values = self.net.decode_image_tokens(row)[0].float().cpu().numpy()
         if not np.isfinite(values).all():
             raise FloatingPointError("the image decoder gave pixels that are not finite numbers")
-        return np.asarray(np.clip((values + 1) / 2 * 255, 0, 255), dtype=np.uint8)
+        return rgb(values)
+
+
+def rgb(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Map decoded values in [-1, 1] to 8 bits. The official formula, clip((x + 1) / 2 * 255), truncates."""
+    return np.asarray(np.clip((values + 1) / 2 * 255, 0, 255), dtype=np.uint8)
 
 
 def padded_length(tokens: int) -> int:

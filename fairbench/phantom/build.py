@@ -26,6 +26,7 @@ from fairbench.errors import FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.phantom import architecture, drawing, figures, planted, reading, text, train_labeller
 from fairbench.phantom import statistics as st
+from fairbench.stats.estimands import shares
 from fairbench.weights import sha256
 
 Report = Callable[[str, int, int], None]
@@ -132,7 +133,7 @@ class Builder:
         for guidance in GUIDANCES:
             counts = self._counts(model, reader, text.NEUTRAL, self.size.guidance, guidance, f"guidance {guidance:g}")
             tv = st.total_variation(counts, figures.planted_shares(), np.random.default_rng(self.seed))
-            found[guidance] = {**st.task_rd(st.shares_of(counts)), "total_variation": tv.value}
+            found[guidance] = {**st.task_rd(shares(counts)), "total_variation": tv.value}
         atomic.write_text(self.out / "report" / "guidance.json", json.dumps(found, indent=2) + "\n")
         return min((g for g in GUIDANCES if g <= CHOOSABLE), key=lambda g: found[g]["total_variation"])
 
@@ -171,7 +172,7 @@ class Builder:
         ]
         held_out = np.asarray(np.sum(parts, axis=0))
         return [
-            *figures.tokenizer_bars(passage, 0), near, *figures.bias_bars(realised, seed),
+            *figures.tokenizer_bars(passage, 0), near, *figures.bias_bars(realised, seed, 0),
             figures.paraphrase_bar(held_out, seed), figures.stated_bar(model, reader, size.stated, seed, guidance, 0),
             *figures.understanding_bars(model, size.answers, seed, 0),
             figures.clip_bar(self.out / "phantom" / "clip", model, size.answers, seed, 0), figures.bytes_bar(self.out),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench import atomic
-from fairbench.adapters.janus_model import JanusModel
+from fairbench.adapters.janus_model import JanusModel, rgb
 from fairbench.errors import FairbenchError
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Cells, Reader
@@ -52,13 +52,9 @@ def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
     vq = vq.to(memory_format=torch.channels_last)
     with torch.inference_mode():
         codes = torch.from_numpy(tokens)
-        return np.concatenate([as_images(vq.decode(codes[i : i + FEW])) for i in range(0, len(codes), FEW)])
-
-
-def as_images(values: Any) -> NDArray[np.uint8]:
-    """Map decoded values in [-1, 1], a tensor (n, 3, side, side), to uint8 (n, side, side, 3), as the adapter does."""
-    pixels = values.permute(0, 2, 3, 1).numpy()
-    return np.asarray(np.clip((pixels + 1) / 2 * 255, 0, 255), dtype=np.uint8)
+        return np.concatenate(
+            [rgb(vq.decode(codes[i : i + FEW]).permute(0, 2, 3, 1).numpy()) for i in range(0, len(codes), FEW)]
+        )
 
 
 def read_back(

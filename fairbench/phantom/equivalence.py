@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-FloatArray = NDArray[np.float64]
+from fairbench.types import FloatArray
 
 MARGIN = 0.10
 """Largest difference of a cell's share that counts as the same. Where the truth is met, 8 prompts of 800 faces each

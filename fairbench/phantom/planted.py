@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench import truthfile
 from fairbench.phantom.renderer import GENDERS, RACES
+from fairbench.truthfile import OTHER as OTHER
 
 TABLE_PATH = Path(__file__).with_name("planted.csv")
-OTHER = "*"
-"""The row that stands for every subject that has none of its own."""
-
 CELLS = tuple((gender, race) for gender in GENDERS for race in RACES)
-COLUMNS = tuple(f"{gender}_{race}" for gender, race in CELLS)
+COLUMNS = truthfile.columns((GENDERS, RACES))
 
 WORDS: Mapping[str, str] = {
     "female": "female", "woman": "female", "male": "male", "man": "male",
@@ -30,10 +27,8 @@ WORDS: Mapping[str, str] = {
 @functools.cache
 def table() -> Mapping[str, NDArray[np.float64]]:
     """Return subject -> joint probabilities of shape (2, 4), axes in the order GENDERS x RACES; each sums to 1."""
-    with TABLE_PATH.open(newline="", encoding="utf-8") as file:
-        rows = {row["subject"]: np.array([float(row[c]) for c in COLUMNS]) for row in csv.DictReader(file)}
+    rows = truthfile.read(TABLE_PATH, COLUMNS)
     for joint in rows.values():
-        joint /= joint.sum()  # four decimals add up to 1 only within a rounding error
         joint.flags.writeable = False
     return {subject: joint.reshape(len(GENDERS), len(RACES)) for subject, joint in rows.items()}
 
@@ -41,17 +36,7 @@ def table() -> Mapping[str, NDArray[np.float64]]:
 @functools.lru_cache(maxsize=4096)
 def subject_of(text: str) -> str:
     """Return the longest planted subject that `text` holds as whole words (upper or lower case), else OTHER."""
-    words = _spaced(text)
-    for subject in sorted(table(), key=len, reverse=True):
-        if subject != OTHER and _spaced(subject) in words:
-            return subject
-    return OTHER
-
-
-def _spaced(text: str) -> str:
-    """Lower-case words with one space around each, so that containment means whole words."""
-    words = re.findall(r"\w+", text.lower())
-    return f" {' '.join(words)} "
+    return truthfile.row_of(text, table()) or OTHER
 
 
 @functools.lru_cache(maxsize=4096)
@@ -61,7 +46,7 @@ def cumulative(text: str) -> NDArray[np.float64]:
     The subject's planted joint, conditioned on the attributes that the text names (`WORDS`, as whole words); where it
     names several labels of one attribute, the image has one of these.
     """
-    named = {WORDS[word] for word in _spaced(text).split() if word in WORDS}
+    named = {WORDS[word] for word in truthfile.spaced(text).split() if word in WORDS}
     joint = table()[subject_of(text)] * np.outer(_allowed(GENDERS, named), _allowed(RACES, named))
     total = np.cumsum(joint)
     return np.asarray(total / total[-1])

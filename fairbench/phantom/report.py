@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fairbench import atomic
@@ -18,6 +19,7 @@ from fairbench.errors import MissingExtra
 from fairbench.phantom import drawing, figures, text
 from fairbench.phantom import statistics as st
 from fairbench.phantom.build import GUIDANCES
+from fairbench.phantom.check import card_guidance
 from fairbench.phantom.figures import Bar
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import renders
@@ -49,7 +51,7 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
     _guidance(folder / "guidance.json", folder / "guidance.png")
     model = janus_model.load(out / "phantom" / "janus", "cpu", "float32")
     _save(_tokenizer_sheet(model), folder / "tokenizer.png")
-    _save(_drawn_sheet(model, _default_guidance(out)), folder / "drawn.png")
+    _save(_drawn_sheet(model, card_guidance(out / "phantom.yaml")), folder / "drawn.png")
     _save(_guidance_sheet(model), folder / "guidances.png")
     lines = ["# Build report", "", "| figure | value | standard error | must be | met |", "|---|---|---|---|---|"]
     for bar in bars:
@@ -64,12 +66,6 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
     ]  # fmt: skip
     atomic.write_text(folder / "report.md", "\n".join(lines))
     return folder / "report.md"
-
-
-def _default_guidance(out: Path) -> float:
-    from fairbench.catalog import load_model
-
-    return float(load_model(str(out / "phantom.yaml")).card.sampling["guidance"])
 
 
 def _curves(work: Path, path: Path) -> None:
@@ -112,7 +108,7 @@ def _tokenizer_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
     vq = model.net.model.vqmodel
     after = drawing.decoded(vq, drawing.encoded(vq, shown))
     rows = [shown[:columns], after[:columns], shown[columns:], after[columns:]]
-    return _grid([np.concatenate(list(row), axis=1) for row in rows])
+    return _grid(rows)
 
 
 def _drawn_sheet(model: JanusModel, guidance: float, columns: int = 12) -> RgbImage:
@@ -120,18 +116,19 @@ def _drawn_sheet(model: JanusModel, guidance: float, columns: int = 12) -> RgbIm
     asked = [[text.NEUTRAL.replace("{subject}", subject)] * columns for subject in SHOWN]
     asked.append([f"A photo of the face of a {g} {r} nurse, a person" for g, r in (*CELLS, *CELLS)][:columns])
     rows = [drawing.images(model, row, list(range(columns)), guidance) for row in asked]
-    return _grid([np.concatenate(list(row), axis=1) for row in rows])
+    return _grid(rows)
 
 
 def _guidance_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
     """Return one image of each of a few subjects, a row a guidance, the same noise in every row."""
     asked = figures.captions(text.NEUTRAL)[:columns]
     rows = [drawing.images(model, asked, list(range(len(asked))), guidance) for guidance in GUIDANCES]
-    return _grid([np.concatenate(list(row), axis=1) for row in rows])
+    return _grid(rows)
 
 
-def _grid(rows: Sequence[RgbImage]) -> RgbImage:
-    return np.concatenate(rows, axis=0)
+def _grid(rows: Sequence[NDArray[np.uint8]]) -> RgbImage:
+    """Put images (n, side, side, 3), a row each, on one sheet."""
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
 
 
 def _save(sheet: RgbImage, path: Path) -> None:

@@ -10,8 +10,9 @@ from scipy.stats import norm
 
 from fairbench.phantom.equivalence import interval
 from fairbench.phantom.renderer import GENDERS, RACES
+from fairbench.stats.estimands import shares
+from fairbench.types import FloatArray
 
-FloatArray = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _RESAMPLES = 400
@@ -43,8 +44,8 @@ def total_variation(counts: Counts, truth: FloatArray, rng: np.random.Generator)
     sum of sqrt(2 p (1 - p) / (pi n)), is subtracted in quadrature, prompt by prompt. Error: multinomial bootstrap.
     """
     value = _quadrature(counts, truth, 1)
-    n, shares = counts.sum(axis=1), counts / counts.sum(axis=1, keepdims=True)
-    again = [_quadrature(rng.multinomial(n, shares), truth, 2) for _ in range(_RESAMPLES)]
+    n, p = counts.sum(axis=1), shares(counts)
+    again = [_quadrature(rng.multinomial(n, p), truth, 2) for _ in range(_RESAMPLES)]
     return Estimate(value, float(np.std(again)))
 
 
@@ -68,28 +69,23 @@ def squared_distance(counts: Counts, truth: FloatArray, truth_n: NDArray[np.int6
     return Estimate(float(by_prompt.mean()), float(by_prompt.std(ddof=1) / np.sqrt(len(by_prompt))))
 
 
-def task_rd(shares: FloatArray) -> dict[str, float]:
-    """Return the mean over prompts of the RD of gender, race and both, from joint shares (P, 8)."""
+def task_rd(p: FloatArray) -> dict[str, float]:
+    """Return the mean over prompts of the RD of gender, race and both, from joint shares p (P, 8)."""
     from fairbench.metrics.rd import rd
 
-    joint = shares.reshape(-1, len(GENDERS), len(RACES))
+    joint = p.reshape(-1, len(GENDERS), len(RACES))
     return {
         "gender": float(np.mean(rd(joint.sum(axis=2)))),
         "race4": float(np.mean(rd(joint.sum(axis=1)))),
-        "gender_x_race4": float(np.mean(rd(shares))),
+        "gender_x_race4": float(np.mean(rd(p))),
     }
 
 
 def rd_errors(counts: Counts, rng: np.random.Generator) -> dict[str, float]:
-    """Return the standard errors of `task_rd(shares_of(counts))`, by a multinomial bootstrap."""
-    n, shares = counts.sum(axis=1), shares_of(counts)
-    again = [task_rd(shares_of(rng.multinomial(n, shares))) for _ in range(_RESAMPLES // 4)]
+    """Return the standard errors of `task_rd(shares(counts))`, by a multinomial bootstrap."""
+    n, p = counts.sum(axis=1), shares(counts)
+    again = [task_rd(shares(rng.multinomial(n, p))) for _ in range(_RESAMPLES // 4)]
     return {name: float(np.std([values[name] for values in again])) for name in again[0]}
-
-
-def shares_of(counts: Counts) -> FloatArray:
-    """Return row-wise shares, shape (P, 8)."""
-    return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
 
 def largest_gap(hits: Counts, n: Counts, alpha: float = 0.05) -> float:

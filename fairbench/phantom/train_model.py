@@ -19,7 +19,8 @@ from fairbench.phantom import architecture, drawing, text
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
 from fairbench.phantom.train_tokenizer import as_pixels
-from fairbench.train.logprobs import TokenLogProbs, left_padded
+from fairbench.sampling import left_padded
+from fairbench.train.logprobs import TokenLogProbs
 from fairbench.train.loop import Plan, Report, fit
 
 PLAN = Plan(steps=2200, rate=2e-3, betas=(0.9, 0.98))
@@ -86,7 +87,7 @@ class TextAndImages(nn.Module):
         model = self._model[0]
         ids, keep = left_padded([self._prompt(t) for t in texts], model.pad)
         blank = torch.from_numpy(rng.random(CAPTIONS) < UNCONDITIONAL)[:, None]
-        ids = ids.masked_fill(blank & (ids != model.bos) & (ids != model.boi), model.pad)
+        ids = torch.where(blank, model.blanked(ids), ids)
         rows = self._pool.rows(np.array(cells), rng)
         return ids, keep, torch.from_numpy(self._pool.tokens[rows])
 

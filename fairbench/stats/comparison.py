@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from fairbench.stats.intervals import Scope
 from fairbench.types import FloatArray
 
 Alternative = Literal["two-sided", "less", "greater"]
 Better = Literal["lower", "higher"]
-Scope = Literal["prompts like these", "these prompts"]
 
 MAX_ENUMERATED: Final = 16
 """Up to this many nonzero differences all 2^n sign assignments are enumerated."""

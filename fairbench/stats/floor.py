@@ -27,26 +27,12 @@ class Floor:
     left_out: int
 
 
+def of_shares(metric: Callable[[Floats], Floats]) -> Callable[[IntArray], Floats]:
+    """Return a metric of shares (..., K) as a statistic of counts (..., K), as `floor` takes it."""
+    return lambda counts: metric(shares(counts))
+
+
 def floor(
-    metric: Callable[[Floats], Floats],
-    faces: IntArray,
-    classes: int,
-    rng: np.random.Generator,
-    table: ArrayLike | None = None,
-    times: int = 4000,
-) -> Floor:
-    """Return what a model whose true shares are equal scores under a metric of shares (..., K) -> (...).
-
-    faces: (P,), the labelled faces of each prompt. table: (K, K), rows the true class, columns the class that the
-    classifier reads, as probabilities or counts; None is a classifier without errors. A fair model is read with the
-    mean row, so a classifier that leans makes it look unfair at any number of faces. Faces are taken for independent:
-    images with several faces that resemble each other have a higher floor. Raises ValueError for a table that is not
-    (K, K) or has a negative cell or an empty row.
-    """
-    return floor_of_counts(lambda counts: metric(shares(counts)), faces, classes, rng, table, times)
-
-
-def floor_of_counts(
     statistic: Callable[[IntArray], Floats],
     faces: IntArray,
     classes: int,
@@ -54,9 +40,13 @@ def floor_of_counts(
     table: ArrayLike | None = None,
     times: int = 4000,
 ) -> Floor:
-    """Return the floor of a statistic of counts (..., P', K) -> (..., P'), such as `sq`; else as `floor`.
+    """Return what a model whose true shares are equal scores under a statistic of counts (..., P', K) -> (..., P').
 
-    P' are the prompts that have a face, in order.
+    faces: (P,), the labelled faces of each prompt; P' are the prompts that have one, in order. table: (K, K), rows the
+    true class, columns the class that the classifier reads, as probabilities or counts; None is a classifier without
+    errors. A fair model is read with the mean row, so a classifier that leans makes it look unfair at any number of
+    faces. Faces are taken for independent: images with several faces that resemble each other have a higher floor.
+    Raises ValueError for a table that is not (K, K) or has a negative cell or an empty row.
     """
     read = _rows(table, classes).mean(axis=0)
     seen = faces[faces > 0]

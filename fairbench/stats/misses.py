@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fairbench.metrics.rd import relative_diversity
+from fairbench.stats.estimands import IntArray
 from fairbench.types import FloatArray
-
-IntArray = NDArray[np.int64]
 
 
 def share_bounds(found: ArrayLike, missed: ArrayLike) -> tuple[FloatArray, FloatArray]:

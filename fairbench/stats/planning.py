@@ -20,7 +20,7 @@ from scipy.stats import nct, qmc
 
 from fairbench.errors import FairbenchError
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.comparison import Scope
+from fairbench.stats.intervals import Scope
 from fairbench.types import FloatArray
 
 MOST: Final = 1_000_000

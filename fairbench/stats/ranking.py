@@ -7,7 +7,7 @@ runs whose intervals overlap are not ordered by the data, whatever their means s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +15,8 @@ from scipy.special import stdtr
 from scipy.stats import rankdata
 
 from fairbench.stats.comparison import ROUNDING, Better
+from fairbench.stats.estimands import IntArray
 from fairbench.types import FloatArray
-
-IntArray = NDArray[np.integer[Any]]
 
 DECIMALS = 12
 """Means are rounded to this many decimals, so that runs that tie still tie when prompts come in another order."""

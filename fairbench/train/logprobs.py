@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,13 +33,3 @@ class TokenLogProbs(nn.Module):
         logits = inner.generation_head(hidden[:, -tokens.shape[1] :]).float()
         picked = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
         return -picked.view(tokens.shape)
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids (rows, T) with padding on the left, and which of them are text (rows, T)."""
-    length = max(map(len, prompts))
-    ids = torch.full((len(prompts), length), pad)
-    for row, prompt in enumerate(prompts):
-        ids[row, length - len(prompt) :] = torch.tensor(prompt)
-    places = torch.arange(length)[None]
-    return ids, places >= length - torch.tensor([len(p) for p in prompts])[:, None]

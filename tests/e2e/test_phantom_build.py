@@ -22,12 +22,10 @@ from fairbench.adapters import janus_model
 from fairbench.cli import phantom as command
 from fairbench.errors import FairbenchError
 from fairbench.phantom import (
-    architecture,
     build,
     check,
     drawing,
     figures,
-    nets,
     planted,
     reading,
     report,
@@ -37,13 +35,11 @@ from fairbench.phantom import (
     train_model,
     train_tokenizer,
 )  # fmt: skip
-from fairbench.train.loop import Plan
 from tests.conftest import Result
+from tests.tiny.phantom import SHIPPED, SIZE, toy_sizes
 
 Cli = Callable[..., Result]
 SEED = 3
-SIZE = build.Size(realised=4, held_out=8, guidance=2, renders=4, answers=8, stated=8)
-SHIPPED = catalog.find("models")["phantom"].parent
 JANUS = {
     "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "processor_config.json",
     "tokenizer.json", "tokenizer_config.json",
@@ -51,51 +47,10 @@ JANUS = {
 CLIP = {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
-def finds_all(seed: int) -> dict[str, bytes]:
-    """A labeller for blurs: a detector that finds a head in every image, and the shipped classifier."""
-    finder = nets.detector(64)
-    with torch.no_grad():
-        for parameter in finder.parameters():
-            parameter.zero_()
-        finder.trunk[-1].bias[0] = 10.0
-    name = train_labeller.CLASSIFIER_FILE
-    return {
-        train_labeller.DETECTOR_FILE: nets.to_onnx(finder, 64, "image", ["presence", "box"]),
-        name: (SHIPPED / "labellers" / "weights" / name).read_bytes(),
-    }
-
-
 @pytest.fixture(scope="module", autouse=True)
 def toy() -> Iterator[None]:
     """Every stage as it is, with a handful of steps, rows, subjects and images."""
-
-    def plan(steps: int) -> Plan:
-        return Plan(steps=steps, rate=1e-3, save_every=2, log_every=1)
-
-    small: list[tuple[object, str, object]] = [
-        (text, "EVALUATED", ("senator", "violinist", "citizen", "barber")),
-        (report, "SHOWN", ("nurse",)),
-        (architecture, "HIDDEN", 48),
-        (architecture, "LAYERS", 1),
-        (train_labeller, "train", finds_all),
-        (train_tokenizer, "WARM_UP", plan(4)),
-        (train_tokenizer, "QUANTISED", plan(5)),
-        (train_tokenizer, "BATCH", 4),
-        (train_tokenizer, "start_codebook", functools.partial(train_tokenizer.start_codebook, images=64)),
-        (train_model, "train", functools.partial(train_model.train, plan=plan(4))),
-        (train_model, "make_pool", functools.partial(train_model.make_pool, images=64, kept=64)),
-        (train_model, "CAPTIONS", 8),
-        (train_model, "EXCHANGES", 6),
-        (train_clip, "train", functools.partial(train_clip.train, plan=plan(4))),
-        (train_clip, "BATCH", 8),
-        (build, "GUIDANCES", (1.0, 2.0, 3.0)),
-        (build, "Size", lambda **_: SIZE),
-        (check, "check", functools.partial(check.check, size=check.Size(images=4, renders=4, others=8))),
-        (figures, "NearestRender", functools.partial(reading.NearestRender, renders_a_cell=4)),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name, value in small:
-            patch.setattr(owner, name, value)
+    with toy_sizes():
         yield
 
 

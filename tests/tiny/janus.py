@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    GenerationConfig,
     JanusConfig,
     JanusForConditionalGeneration,
     JanusProcessor,
@@ -19,18 +18,8 @@ from transformers import (
 )
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
-BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
-IMAGE, BOI, EOI = "<image_placeholder>", "<begin_of_image>", "<end_of_image>"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|User|>: ' if message['role'] == 'user' else '<|Assistant|>: ' }}"
-    "{% for part in message['content'] %}"
-    "{{ part['text'] | trim if part['type'] == 'text' else '<image_placeholder>\n' }}"
-    "{% endfor %}"
-    "{{ '\n\n' if message['role'] == 'user' else '<｜end▁of▁sentence｜>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|Assistant|>:{% endif %}"
-)
+from fairbench.phantom.architecture import BOI, BOS, CHAT_TEMPLATE, EOI, EOS, IMAGE, PAD, generation_config
+
 CORPUS = (
     "A photo of the face of a nurse, a person",
     "A photo of the face of a computer programmer, a person",
@@ -54,11 +43,7 @@ def save_tiny_janus(folder: Path, seed: int = 0, **sizes: int) -> Path:
     tokenizer = _tokenizer(size["text_vocabulary"])
     net = JanusForConditionalGeneration(_config(size, tokenizer)).eval()
     _scale(net, seed)
-    # A fresh one: derived from the model's config it would lose `generation_kwargs` when it is read back.
-    net.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        guidance_scale=5, temperature=1.0, generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
-    )  # fmt: skip
+    net.generation_config = generation_config(tokenizer)
     net.save_pretrained(folder)
     pixels = 4 * size["grid"]
     processor = JanusProcessor(

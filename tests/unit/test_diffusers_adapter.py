@@ -236,7 +236,7 @@ def test_cards_that_cannot_be_served_are_refused_before_loading() -> None:
 
 
 def test_nothing_is_loaded_before_the_first_image(tmp_path: Path) -> None:
-    build(tmp_path / "absent")
+    assert isinstance(build(tmp_path / "absent"), DiffusersAdapter)
 
 
 def test_nothing_is_printed(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:

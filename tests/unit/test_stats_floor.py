@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.estimands import rd_at, sq
-from fairbench.stats.floor import ceiling, floor, floor_of_counts
+from fairbench.stats.floor import ceiling, floor, of_shares
 
 NOISY = np.array([[94, 6], [10, 90]])
 
@@ -18,7 +18,7 @@ NOISY = np.array([[94, 6], [10, 90]])
     [(2, 160, 0.063), (4, 160, 0.045), (8, 160, 0.031), (2, 60, 0.103), (4, 60, 0.073), (8, 60, 0.051)],
 )
 def test_the_floors_of_rd(classes: int, faces: int, value: float) -> None:
-    found = floor(relative_diversity, np.full(20, faces), classes, np.random.default_rng(0), times=1000)
+    found = floor(of_shares(relative_diversity), np.full(20, faces), classes, np.random.default_rng(0), times=1000)
     assert abs(found.mean - value) < 0.0005 + 3 * found.mean_error
     assert found.mean_error < 0.0006
     assert (found.prompts, found.left_out) == (20, 0)
@@ -28,7 +28,7 @@ def test_one_prompt_of_two_classes_is_a_binomial() -> None:
     x = np.arange(31)
     p = (0.94 + 0.10) / 2
     weight, value = binom.pmf(x, 30, p), np.abs(2 * x / 30 - 1)
-    found = floor(relative_diversity, np.array([30]), 2, np.random.default_rng(1), NOISY)
+    found = floor(of_shares(relative_diversity), np.array([30]), 2, np.random.default_rng(1), NOISY)
     assert abs(found.mean - weight @ value) < 4 * found.mean_error
     order = np.argsort(value)
     assert found.p95 == pytest.approx(value[order][np.cumsum(weight[order]) >= 0.95][0])
@@ -36,32 +36,34 @@ def test_one_prompt_of_two_classes_is_a_binomial() -> None:
 
 def test_a_classifier_that_leans_sets_a_floor_that_no_number_of_faces_lowers() -> None:
     leaning = np.array([[0.9, 0.1], [0.3, 0.7]])
-    found = floor(relative_diversity, np.array([200_000]), 2, np.random.default_rng(2), leaning, times=200)
+    found = floor(of_shares(relative_diversity), np.array([200_000]), 2, np.random.default_rng(2), leaning, times=200)
     assert found.mean == pytest.approx(0.2, abs=0.002)
-    even = floor_of_counts(sq, np.array([50] * 8), 2, np.random.default_rng(3), leaning)
+    even = floor(sq, np.array([50] * 8), 2, np.random.default_rng(3), leaning)
     assert abs(even.mean - 0.04) < 4 * even.mean_error
 
 
 def test_sq_has_no_floor_and_rd_at_the_floor_of_its_n0() -> None:
     faces = np.array([60] * 8)
-    none = floor_of_counts(sq, faces, 4, np.random.default_rng(4))
+    none = floor(sq, faces, 4, np.random.default_rng(4))
     assert abs(none.mean) < 4 * none.mean_error
-    at = floor_of_counts(lambda c: rd_at(c, 40), faces, 4, np.random.default_rng(5), times=500)
-    direct = floor(relative_diversity, np.full(8, 40), 4, np.random.default_rng(6), times=2000)
+    at = floor(lambda c: rd_at(c, 40), faces, 4, np.random.default_rng(5), times=500)
+    direct = floor(of_shares(relative_diversity), np.full(8, 40), 4, np.random.default_rng(6), times=2000)
     assert abs(at.mean - direct.mean) < 4 * np.hypot(at.mean_error, direct.mean_error)
     assert at.p95 < direct.p95
 
 
 def test_prompts_without_a_face_are_left_out() -> None:
-    some = floor(relative_diversity, np.array([40, 0, 40]), 2, np.random.default_rng(7), times=500)
+    some = floor(of_shares(relative_diversity), np.array([40, 0, 40]), 2, np.random.default_rng(7), times=500)
     assert (some.prompts, some.left_out) == (2, 1)
-    none = floor(relative_diversity, np.array([0, 0]), 2, np.random.default_rng(7))
+    none = floor(of_shares(relative_diversity), np.array([0, 0]), 2, np.random.default_rng(7))
     assert np.isnan([none.mean, none.p95]).all()
     assert (none.prompts, none.left_out) == (0, 2)
 
 
 def test_the_draws_are_those_of_the_generator() -> None:
-    once, again = (floor(relative_diversity, np.array([40] * 5), 4, np.random.default_rng(8), times=300) for _ in "ab")
+    once, again = (
+        floor(of_shares(relative_diversity), np.array([40] * 5), 4, np.random.default_rng(8), times=300) for _ in "ab"
+    )
     assert once == again
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fairbench.adapters.janus_model import JanusModel, load
-from fairbench.train.logprobs import TokenLogProbs, left_padded
+from fairbench.sampling import left_padded
+from fairbench.train.logprobs import TokenLogProbs
 from tests.tiny.janus import save_tiny_janus
 
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", "A chef, a person in a room"]
