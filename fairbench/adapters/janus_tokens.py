@@ -1,0 +1,92 @@
+"""The token interface of a Janus checkpoint: pixels to image tokens, and what the model thinks of given tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench.adapters.janus_model import JanusModel
+from fairbench.sampling import left_padded
+from fairbench.types import FloatArray, RgbImage
+
+BATCH = 32
+
+
+def as_input(model: JanusModel, images: Sequence[RgbImage]) -> NDArray[np.float32]:
+    """Return images as the image tokenizer reads them: (n, 3, side, side), values in [-1, 1].
+
+    Images of another size are resized (Lanczos), those that are not square around their centre first.
+    """
+    side = model.net.config.vision_config.image_size
+    squares = np.stack([_square(image, side) for image in images])
+    return np.ascontiguousarray(squares.transpose(0, 3, 1, 2), dtype=np.float32) / 127.5 - 1
+
+
+def _square(image: RgbImage, side: int) -> RgbImage:
+    if image.shape[:2] == (side, side):
+        return image
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    cut = Image.fromarray(image[top : top + short, left : left + short])
+    return np.asarray(cut.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def encode(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> NDArray[np.int64]:
+    """Return the image tokens (images, tokens_per_image) that the model's own tokenizer gives."""
+    import torch
+
+    found = [np.zeros((0, model.tokens_per_image), dtype=np.int64)]
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            values = torch.from_numpy(as_input(model, images[start : start + batch]))
+            codes = model.net.model.vqmodel.encode(values.to(model.net.device, model.net.dtype)).image_tokens
+            found.append(codes.reshape(len(values), -1).cpu().numpy().astype(np.int64))
+    return np.concatenate(found)
+
+
+def embed(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> FloatArray:
+    """Return what the vision encoder says of each image, the mean over its patches, (images, hidden), float32."""
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            shown = list(images[start : start + batch])
+            pixels = model.processor.image_processor(shown, return_tensors="pt")["pixel_values"]
+            states = model.net.model.vision_model(pixels.to(model.net.device, model.net.dtype)).last_hidden_state
+            found.append(states.float().mean(dim=1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def log_probs(
+    model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64], batch: int = BATCH
+) -> NDArray[np.float32]:
+    """Return log p(token | text, tokens before it) of given image tokens (rows, N), one text a row, shape (rows, N).
+
+    At guidance 1 and temperature 1, without truncation: the model's own distribution.
+    """
+    import torch
+
+    from fairbench.train.logprobs import TokenLogProbs
+
+    module = TokenLogProbs(model.net)
+    found = [np.zeros((0, tokens.shape[1]), dtype=np.float32)]
+    with torch.inference_mode():
+        for ids, keep, rows in prompt_batches(model, texts, batch):
+            given = torch.from_numpy(tokens[rows]).to(model.net.device)
+            found.append(module(ids, keep, given).cpu().numpy())
+    return np.concatenate(found)
+
+
+def prompt_batches(model: JanusModel, texts: Sequence[str], batch: int) -> Iterator[tuple[Any, Any, slice]]:
+    """Yield token ids (rows, T), which of them are no padding, and the rows of `texts` that they stand for."""
+    for start in range(0, len(texts), batch):
+        rows = slice(start, min(start + batch, len(texts)))
+        ids, keep = left_padded([model.prompt_ids(text) for text in texts[rows]], model.pad)
+        yield ids.to(model.net.device), keep.to(model.net.device), rows

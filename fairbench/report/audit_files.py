@@ -1,0 +1,54 @@
+"""An audit's files: audit.json, and its pictures where matplotlib is installed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import fairbench
+from fairbench import atomic, provenance
+from fairbench.audit import verdict
+from fairbench.audit.run import Audit
+from fairbench.errors import MissingExtra
+from fairbench.report import audit_plots
+from fairbench.report.plain import plain
+from fairbench.report.rundir import LABEL_NOTE
+
+log = logging.getLogger(__name__)
+
+
+def write(found: Audit, folder: Path) -> dict[str, Any]:
+    """Write pictures and then audit.json; return what it holds. Raises StoreError."""
+    try:
+        audit_plots.write(found, folder)
+    except MissingExtra as err:
+        log.warning("%s", err)
+    whole = manifest(found)
+    atomic.write_text(folder / "audit.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
+    return whole
+
+
+def manifest(found: Audit) -> dict[str, Any]:
+    """Return verdicts, results, and what was declared."""
+    plan = found.plan
+    return {
+        "note": LABEL_NOTE,
+        "fairbench": fairbench.__version__,
+        "model": plan.card.name,
+        "task": plan.task,
+        "labeller": plan.labeller.card.name,
+        "images_per_prompt": len(plan.requests) // len(plan.prompts),
+        "seed": plan.settings.seed,
+        "run_id": plan.run_id,
+        "image_key": plan.image_key,
+        "verdicts": [
+            {"component": v.component, "finding": v.finding, "words": v.words} for v in verdict.verdicts(found)
+        ],
+        "cannot_be_concluded": verdict.caveats(found),
+        **{f.name: plain(getattr(found, f.name)) for f in dataclasses.fields(found) if f.name != "plan"},
+        "warnings": plan.warnings,
+        "environment": provenance.environment(plan.ctx.device),
+    }

@@ -1,0 +1,97 @@
+"""The verdicts of an audit, from made-up evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fairbench.audit import transparency, understanding, verdict
+from fairbench.audit.estimates import Estimate, Skipped, nothing, share
+from fairbench.audit.generation import Generated
+from fairbench.audit.groups import Attribute
+from fairbench.audit.logprob import LogProbBias
+from fairbench.audit.run import Audit, LanguageModel, Understanding
+from fairbench.audit.tokens import Divergences
+
+GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
+GIVEN = np.arange(400) % 2
+FAIR = Generated("gender", 100, 100, 0.05, 0.2, Estimate(0.0, -0.05, 0.05, 8))
+BIASED = Generated("gender", 100, 100, 0.8, 0.2, Estimate(0.6, 0.5, 0.7, 8))
+
+
+def bias(value: float, closure: float = 1.0) -> LogProbBias:
+    around = Estimate(value, value - 0.02, value + 0.02, 8)
+    return LogProbBias("gender", 64, around, 0.06, closure, None, None, {}, {})
+
+
+def language(found: LogProbBias, follows: float = 0.99, hits: Estimate | None = None) -> LanguageModel:
+    divergences = Divergences("gender", "histogram", 8, nothing(), 0.1, [], hits or nothing(), 0.5, 0)
+    return LanguageModel({"gender": Estimate(follows, follows - 0.05, 1.0, 64)}, [divergences], [found])
+
+
+def answers(row: list[int]) -> Understanding:
+    counts = np.array([row] * 6)
+    said = [understanding.summary(c, list("abcdef"), counts, 0) for c in understanding.CONDITIONS]
+    return Understanding(said, dict.fromkeys(understanding.CONDITIONS), [])
+
+
+def passage(wrong: int, lost: int = 0) -> list[transparency.Passage]:
+    after = GIVEN.copy()
+    after[np.flatnonzero(GIVEN == 1)[:wrong]] = 0
+    after[:lost] = -1
+    return [transparency.passage(GENDER, GIVEN, GIVEN, after, 2)]
+
+
+@pytest.fixture
+def fair() -> Audit:
+    plan: object = None
+    return Audit(plan, "none", [FAIR], Skipped("no images"), passage(0), language(bias(0.05)), answers([0, 0, 50, 0]))  # type: ignore[arg-type]
+
+
+def finding(found: Audit, component: str) -> str:
+    (judged,) = (v for v in verdict.verdicts(found) if v.component == component)
+    return judged.finding
+
+
+def test_nothing_is_found_where_nothing_is(fair: Audit) -> None:
+    assert {v.component: v.finding for v in verdict.verdicts(fair)} == {
+        "generation": "no bias found", "vision encoder": "not concluded", "image tokenizer": "neutral",
+        "language model": "no bias found", "understanding": "answers unknown",
+    }  # fmt: skip
+    assert any("no images" in sentence for sentence in verdict.caveats(fair))
+
+
+def test_a_language_model_is_judged_only_where_its_prompts_stand_for_groups(fair: Audit) -> None:
+    for found, expected in (
+        (language(bias(0.8)), "biased"),
+        (language(bias(0.8), follows=0.5), "not concluded"),
+        (language(bias(0.8, closure=2.0)), "not concluded"),
+        (language(bias(0.8, closure=float("nan"))), "not concluded"),
+        (language(bias(0.05), hits=share(8, 8)), "no bias found"),
+    ):
+        assert finding(replace(fair, language=found), "language model") == expected
+    drawn = replace(fair, language=language(bias(0.8, closure=2.0), hits=share(8, 8)), generation=[BIASED])
+    assert finding(drawn, "language model") == "biased"
+    doubts = " ".join(verdict.caveats(replace(fair, language=language(bias(0.8, 2.0), follows=0.5))))
+    assert "sum to 2.00, not 1" in doubts
+    assert "show it in 50% of images" in doubts
+
+
+def test_a_tokenizer_is_neutral_biased_or_open(fair: Audit) -> None:
+    for found, expected in (
+        (passage(40), "biased"), (passage(0, lost=400), "not concluded"), (Skipped("none"), "not concluded"),
+        ([transparency.passage(GENDER, GIVEN[:20], GIVEN[:20], GIVEN[:20], 2)], "not concluded"),
+        ([transparency.passage(GENDER, GIVEN, np.zeros(400, int) - 1, GIVEN, 2)], "not concluded"),
+    ):  # fmt: skip
+        assert finding(replace(fair, tokenizer=found), "image tokenizer") == expected
+
+
+def test_understanding_is_judged_by_all_answers(fair: Audit) -> None:
+    for row, expected in (
+        ([48, 1, 1, 0], "biased"), ([20, 20, 10, 0], "no bias found"), ([1, 0, 4, 45], "not concluded"),
+        ([1, 0, 49, 0], "answers unknown"),
+    ):  # fmt: skip
+        assert finding(replace(fair, understanding=answers(row)), "understanding") == expected
+    assert finding(replace(fair, understanding=Skipped("x")), "understanding") == "not concluded"
