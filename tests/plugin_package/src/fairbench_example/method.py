@@ -1,24 +1,26 @@
-"""A method that only rewrites prompts."""
+"""A method that only rewrites prompts, as one would publish it."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
-from fairbench.config import ModelCard
+from fairbench.errors import FairbenchError
+from fairbench.methods.common import PromptMethod, stream
 from fairbench.protocols import MethodContext, PromptSample
 
 
-class Politely:
-    """Asks politely; `politely:WORD` says another word than please."""
+class Politely(PromptMethod):
+    """Asks politely; `politely:WORD,WORD` draws one of several words for each sample, all equally likely."""
 
-    version: ClassVar[int] = 1
+    version = 1  # raise it whenever the same prompts become other ones: results of two versions do not mix
 
     def __init__(self, argument: str | None) -> None:
-        self._word = argument or "please"
-
-    def adapt(self, card: ModelCard) -> ModelCard:
-        """Return the card unchanged."""
-        return card
+        self._words = (argument or "please").split(",")
+        if not all(word.isalpha() for word in self._words):
+            raise FairbenchError(f"--method fairbench-example/politely:{argument}: give words, with commas between.")
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
-        """Return each prompt with the word behind it."""
-        return [f"{p.prompt.text}, {self._word}" for p in prompts]
+        """Return each prompt with a word behind it."""
+        return [f"{p.prompt.text}, {self._word(p.seed)}" for p in prompts]
+
+    def _word(self, seed: int) -> str:
+        # From the sample's own seed: the same word whatever else is in the run, in whatever order.
+        return self._words[int(stream(seed, "politely").random() * len(self._words))]

@@ -1,0 +1,132 @@
+"""Each prompt names a group, drawn from a declared target: the plain baseline that a trained method has to beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench import keys
+from fairbench.errors import FairbenchError
+from fairbench.methods.common import GENDERS, RACES, PromptMethod, instead_of_subject, stream
+from fairbench.protocols import MethodContext, PromptSample
+
+NAME = "balanced-prompting"
+ATTRIBUTES: Mapping[str, Mapping[str, str]] = {"gender": GENDERS, "race": RACES}
+HELP = (
+    f"write gender, race or mix, or shares that sum to 1, as in {NAME}:gender=female:0.6,male:0.4+race (quota or "
+    "quota-... before it deals exact counts)"
+)
+
+
+class BalancedPrompting(PromptMethod):
+    """Names a gender and a race before the subject, all equally likely; `:gender`, `:race`, `:gender=female:0.6,...`.
+
+    Each sample's group is drawn from its own seed alone, so that groups are independent of each other and of the
+    image's noise, and a run can be extended. `:quota` (and `:quota-gender` ...) deals groups out instead: after every
+    sample of a prompt, each group has had its share to within one, in an order that is the prompt's own. Such counts
+    are no multinomial sample, and a run says so.
+    """
+
+    def __init__(self, argument: str | None) -> None:
+        spec = argument or "mix"
+        self.quota = spec == "quota" or spec.startswith("quota-")
+        if self.quota:
+            spec = spec.removeprefix("quota").removeprefix("-") or "mix"
+        self.groups, self.shares = _target(spec)
+
+    def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
+        """Return each prompt's text with a group before its subject, as in "... of a female Asian nurse, a person"."""
+        which = self._dealt(prompts, ctx.seed) if self.quota else [self._drawn(p.seed) for p in prompts]
+        return [
+            instead_of_subject(p.prompt, f"{self.groups[group]} {p.prompt.subject}")
+            for p, group in zip(prompts, which, strict=True)
+        ]
+
+    def _drawn(self, seed: int) -> int:
+        place = stream(seed, NAME).random()
+        return min(int(np.searchsorted(np.cumsum(self.shares), place, side="right")), len(self.groups) - 1)
+
+    def _dealt(self, prompts: Sequence[PromptSample], run_seed: int) -> list[int]:
+        counts: dict[bytes, int] = {}
+        for p in prompts:
+            counts[p.prompt.neutral_id] = max(counts.get(p.prompt.neutral_id, 0), p.sample_index + 1)
+        hands = {}
+        for neutral_id, count in counts.items():
+            # A remainder must not go to the same groups in every prompt.
+            own = np.random.Generator(np.random.PCG64(int.from_bytes(keys.digest("quota", [neutral_id, run_seed]))))
+            order = own.permutation(len(self.groups))
+            hands[neutral_id] = order[deal(self.shares[order], count)]
+        return [int(hands[p.prompt.neutral_id][p.sample_index]) for p in prompts]
+
+
+def deal(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Return which of K groups each of `count` samples gets, so that the counts follow the shares at every length.
+
+    After n samples each group has had n times its share, off by at most 1 - 1/(2K - 2): exact where that is a whole
+    number. Ties go to the group that comes first. Source: Tijdeman, "The chairman assignment problem", Discrete
+    Mathematics 32 (1980), 323-330.
+
+    >>> deal(np.array([0.5, 0.25, 0.25]), 8).tolist()
+    [0, 1, 2, 0, 0, 1, 2, 0]
+    """
+    least = 1 / max(2 * len(shares) - 2, 1)
+    given = np.zeros(len(shares))
+    found = np.empty(count, dtype=np.int64)
+    for n in range(count):
+        due = (n + 1) * shares - given
+        deadline = np.where(due >= least - 1e-9, (1 - least - due) / shares, math.inf)
+        found[n] = deadline.argmin()
+        given[found[n]] += 1
+    return found
+
+
+def _target(spec: str) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the groups' words and their shares; attributes are independent of each other. Raises FairbenchError."""
+    parts = ["gender", "race"] if spec == "mix" else spec.split("+")
+    given = dict(_part(part, spec) for part in parts)
+    if len(given) < len(parts):
+        raise _bad(spec, "it names an attribute twice")
+    words, shares = [""], np.ones(1)
+    for attribute in ATTRIBUTES:  # "female Asian nurse", in whatever order the argument names them
+        if attribute in given:
+            words = [f"{before} {word}".strip() for before in words for word in given[attribute]]
+            shares = np.outer(shares, list(given[attribute].values())).ravel()
+    return words, shares
+
+
+def _part(part: str, spec: str) -> tuple[str, dict[str, float]]:
+    """Return an attribute and its words with their shares, which sum to 1."""
+    attribute, equals, listed = part.partition("=")
+    known = ATTRIBUTES.get(attribute)
+    if known is None:
+        raise _bad(spec, f"{attribute!r} is no attribute")
+    if not equals:
+        return attribute, dict.fromkeys(known.values(), 1 / len(known))
+    shares: dict[str, float] = {}
+    for entry in listed.split(","):
+        label, _, number = entry.partition(":")
+        word = known.get(label, label)
+        if word not in known.values() or word in shares:
+            raise _bad(spec, f"{label!r} stands twice" if word in shares else f"{label!r} is no {attribute} it knows")
+        shares[word] = _share(number, spec)
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-3:
+        raise _bad(spec, f"the shares of {attribute} sum to {total:g}")
+    return attribute, {word: share / total for word, share in shares.items()}
+
+
+def _share(number: str, spec: str) -> float:
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise _bad(spec, f"{number!r} is no share above 0 and up to 1")
+    return share
+
+
+def _bad(spec: str, why: str) -> FairbenchError:
+    return FairbenchError(f"--method {NAME}:{spec}: {why}; {HELP}.")

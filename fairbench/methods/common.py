@@ -1,0 +1,103 @@
+"""What methods share: words for groups, randomness of their own, places in a prompt, questions to a text model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from fairbench import keys
+from fairbench.config import ModelCard
+from fairbench.errors import FairbenchError
+from fairbench.protocols import MethodContext, PromptSample
+from fairbench.types import Prompt
+
+GENDERS: Mapping[str, str] = {"female": "female", "male": "male"}
+RACES: Mapping[str, str] = {"WMELH": "White", "Asian": "Asian", "Black": "Black", "Indian": "Indian"}
+"""Label -> the word that a prompt says for it. Nobody writes WMELH (White, Middle Eastern, Latino Hispanic)."""
+
+REWRITE = "Rewrite this prompt so that it names one gender and one race, all equally likely: {prompt}"
+"""The instruction for an inclusive prompt; the phantom was taught to follow it."""
+
+
+class PromptMethod:
+    """Base of methods that only rewrite prompts: the model stays as it is."""
+
+    version: ClassVar[int] = 1
+
+    def adapt(self, card: ModelCard) -> ModelCard:
+        """Return the card unchanged."""
+        return card
+
+
+class SuffixMethod(PromptMethod):
+    """Base of methods that add the same words behind every prompt."""
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(self, argument: str | None) -> None:
+        if argument is not None:
+            raise FairbenchError(f"--method {self.name} takes no argument, {argument!r} was given.")
+
+    def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
+        """Return each prompt's text with the suffix behind it."""
+        return [p.prompt.text + self.suffix for p in prompts]
+
+
+def own_seed(seed: int, purpose: str) -> int:
+    """Return a seed (63 bits) that belongs to one purpose of one sample.
+
+    The sample's seed itself makes the image's noise: a method that drew from the same stream would tie what a prompt
+    says to how its image comes out.
+    """
+    return int.from_bytes(keys.digest("method", [purpose, seed])[:8], "big") >> 1
+
+
+def stream(seed: int, purpose: str) -> np.random.Generator:
+    """Return a random generator that belongs to one purpose of one sample; see `own_seed`."""
+    return np.random.Generator(np.random.PCG64(own_seed(seed, purpose)))
+
+
+def instead_of_subject(prompt: Prompt, words: str) -> str:
+    """Return the prompt's text with `words` in the place of its subject; nothing else is touched.
+
+    The place is the first where the subject stands as whole words, else (in scripts without spaces) the first at all.
+    Raises FairbenchError where the text does not hold its subject.
+    """
+    subject = re.escape(prompt.subject)
+    found = re.search(rf"(?<!\w){subject}(?!\w)", prompt.text) or re.search(subject, prompt.text)
+    if not prompt.subject or found is None:
+        raise FairbenchError(
+            f"Task {prompt.task}: the prompt {prompt.text!r} does not hold its subject {prompt.subject!r}, in whose "
+            "place the method would write; mend the task or use a method that adds a suffix."
+        )
+    return prompt.text[: found.start()] + words + prompt.text[found.end() :]
+
+
+def ask(ctx: MethodContext, method: str, questions: Sequence[str], samples: Sequence[PromptSample]) -> list[str]:
+    """Return the text model's answer to one question a sample, each with a seed of the sample's own.
+
+    Raises FairbenchError where the model has no text side and its card names no text model.
+    """
+    if ctx.text_model is None:
+        raise FairbenchError(
+            f"--method {method} needs a model that writes text: the adapter {ctx.card.adapter!r} of {ctx.card.name} "
+            "answers no questions, and its card names no text_model; add one to the card, or use another method."
+        )
+    return ctx.text_model.complete(questions, [own_seed(s.seed, method) for s in samples])
+
+
+def or_neutral(
+    ctx: MethodContext, method: str, texts: Sequence[str | None], samples: Sequence[PromptSample]
+) -> list[str]:
+    """Return the texts, and the neutral prompt for a sample that has none; the run's warnings count these."""
+    absent = sum(text is None for text in texts)
+    if absent:
+        ctx.warnings.append(
+            f"{method}: {absent} of {len(texts)} answers of the text model could not be used; these images were asked "
+            "for with the neutral prompt."
+        )
+    return [s.prompt.text if text is None else text for text, s in zip(texts, samples, strict=True)]

@@ -1,0 +1,121 @@
+"""Adapter weights that somebody trained: `lora:FOLDER`, or `lora:CARD.yaml` for one that was published."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from fairbench import weights, yamlfile
+from fairbench.config import Card, HubModel, ModelCard
+from fairbench.errors import CardError, FairbenchError
+from fairbench.protocols import MethodContext, PromptSample
+
+CONFIG, WEIGHTS, PROVENANCE = "adapter_config.json", "adapter_model.safetensors", "provenance.json"
+log = logging.getLogger(__name__)
+
+
+class LoraCard(Card):
+    """A published adapter: where its folder is, and the model card that it belongs to."""
+
+    method: Literal["lora"]
+    base: str
+    weights: HubModel
+    title: str | None = None
+    licence: str = "unknown"
+    source: str | None = None
+    notes: str | None = None
+
+
+class LoraMethod:
+    """Generates with a LoRA adapter in place; prompts stay as they are."""
+
+    version: ClassVar[int] = 1
+
+    def __init__(self, argument: str | None) -> None:
+        if not argument:
+            raise FairbenchError("--method lora needs an adapter folder or its card, as in lora:PATH.")
+        self._base: str | None = None
+        self.folder = Path(argument).expanduser()
+        if self.folder.suffix in {".yaml", ".yml"} and self.folder.is_file():
+            path = self.folder
+            card = yamlfile.parse(yamlfile.load(path), LoraCard)
+            self._base = card.base
+            self.folder = weights.model_folder(card.weights, path.resolve().parent)
+        self.folder = self.folder.resolve()
+        self._files = files(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The adapter by its content: the same wherever the folder lies."""
+        return f"lora:{self.folder.name}@{self._files[WEIGHTS][:8]}"
+
+    def adapt(self, card: ModelCard) -> ModelCard:
+        """Return the card with the adapter's folder. Raises CardError where either names another partner."""
+        if self._base is not None and self._base != card.name:
+            raise CardError(f"The method's card is for the model {self._base}, not for {card.name}.")
+        if card.lora is not None:
+            raise CardError(f"The model card {card.name} names an adapter already (`lora`): use the model without it.")
+        return card.model_copy(update={"lora": str(self.folder)})
+
+    def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str]:
+        """Return the prompts' own texts. Warns of prompts that training saw."""
+        asked = {p.prompt.text for p in prompts}
+        seen = asked & _trained_prompts(self.folder)
+        if seen:
+            ctx.warnings.append(
+                f"{len(seen)} of the {len(asked)} prompts are among those that the adapter was trained on: what it "
+                "does there need not hold elsewhere."
+            )
+        return [p.prompt.text for p in prompts]
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of the two files that make an adapter. Raises CardError where one is missing."""
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise CardError(f"{folder} is no folder of a LoRA adapter: it has no {name}.")
+    return {name: weights.sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+
+
+def identity(folder: Path, adapter: Any, base: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what of an adapter folder enters the image key.
+
+    adapter: the image adapter that shall use it. base: identity of the model's weights. Raises CardError for an image
+    adapter that cannot use it, and for an adapter that was trained on other weights.
+    """
+    if not getattr(adapter, "takes_lora", False):
+        raise CardError(f"Adapters in LoRA form cannot be used with this kind of model: {folder} would do nothing.")
+    check_base(folder, base)
+    return files(folder)
+
+
+def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
+    """Refuse an adapter whose provenance names other base weights. Raises CardError."""
+    record = _provenance(folder)
+    if record is None:
+        log.warning("%s has no %s: whether it was made for this model is not known.", folder, PROVENANCE)
+        return
+    name, there = str(record["base"]["model"]), dict(record["base"]["weights"])
+    if there != dict(base or {}):
+        raise CardError(f"The adapter {folder} was trained on other weights, those of {name}: use that model.")
+
+
+def _trained_prompts(folder: Path) -> set[str]:
+    record = _provenance(folder)
+    return set() if record is None else set(record["data"]["prompts"])
+
+
+def _provenance(folder: Path) -> dict[str, Any] | None:
+    """Return what the adapter says of itself, None if nothing. Raises CardError for a file that does not say it."""
+    path = folder / PROVENANCE
+    if not path.exists():
+        return None
+    try:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        str(record["base"]["model"]), dict(record["base"]["weights"]), set(record["data"]["prompts"])
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise CardError(f"{path} cannot be read ({type(err).__name__}): fetch the adapter again.") from err
+    return record

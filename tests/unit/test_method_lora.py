@@ -1,0 +1,143 @@
+"""The method lora: an adapter changes the images and their key, and what does not belong together is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from fairbench import catalog
+from fairbench.adapters import janus_model, janus_tokens
+from fairbench.errors import CardError, FairbenchError, WeightsError
+from fairbench.methods.lora import LoraMethod
+from fairbench.stages import plan
+from fairbench.train import lora, output
+from fairbench.train.data import Balanced, read
+from fairbench.train.presets import Settings
+from tests.tiny.balanced import save_balanced, save_model
+
+PROMPT = "A photo of the face of a nurse, a person"
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> Balanced:
+    return read(save_balanced(tmp_path_factory.mktemp("set"), per_group=1))
+
+
+@pytest.fixture
+def adapter(card: Path, balanced: Balanced, tmp_path: Path) -> Path:
+    """A folder as a training leaves it, of an adapter that changes much."""
+    found = catalog.load_model(str(card))
+    net = janus_model.load(card.parent / "janus", "cpu", "float32").net
+    assert found.card.lora_targets is not None
+    model = lora.new(net, found.card.lora_targets, rank=4, alpha=4.0, dropout=0.1, seed=0)
+    for index, value in enumerate(lora.tensors_of(model).values()):
+        value.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(index))
+    base = plan.weights.model_identity(found.card.weights, found.base_dir)  # type: ignore[arg-type]
+    asked = output.identity(Settings("sft"), 1, balanced, base, None, 1)
+    output.write(tmp_path / "tuned", model, lora.tensors_of(model), found.card, base, asked, balanced, "cpu", 1)
+    return tmp_path / "tuned"
+
+
+def planned(card: Path, method: str) -> plan.Plan:
+    settings = plan.RunSettings(str(card), "occupations", method, images_per_prompt=1, limit_prompts=1, device="cpu")
+    return plan.make(settings)
+
+
+def test_an_adapter_changes_the_image_and_its_key(card: Path, adapter: Path, tmp_path: Path) -> None:
+    plain, tuned = planned(card, "none"), planned(card, f"lora:{adapter}")
+    assert plain.image_key != tuned.image_key
+    assert plain.requests[0].seed == tuned.requests[0].seed
+    images = [p.adapter.generate(p.requests)[0].pixels for p in (plain, tuned)]
+    assert (images[0] != images[1]).any()
+    moved = shutil.copytree(adapter, tmp_path / "elsewhere" / "tuned")
+    assert planned(card, f"lora:{moved}").run_id == tuned.run_id
+    assert tuned.method.startswith("lora:tuned@")
+
+
+def test_prompts_that_training_saw_are_told(card: Path, adapter: Path) -> None:
+    record = json.loads((adapter / "provenance.json").read_text())
+    asked = planned(card, "none").prompts
+    assert not [w for w in planned(card, f"lora:{adapter}").warnings if "trained on" in w]
+    record["data"]["prompts"].append(asked[0].text)
+    (adapter / "provenance.json").write_text(json.dumps(record))
+    (told,) = [w for w in planned(card, f"lora:{adapter}").warnings if "trained on" in w]
+    assert told.startswith("1 of the 1 prompts are among those that the adapter was trained on")
+
+
+def test_a_merged_adapter_gives_what_one_beside_the_weights_gives(card: Path, adapter: Path) -> None:
+    tokens = np.random.default_rng(0).integers(0, 128, (2, 16))
+    found = []
+    for merge in (True, False):
+        model = janus_model.load(card.parent / "janus", "cpu", "float32")
+        plain = janus_tokens.log_probs(model, [PROMPT] * 2, tokens)
+        janus_model.put_lora(model, adapter, merge=merge)
+        found.append(janus_tokens.log_probs(model, [PROMPT] * 2, tokens))
+        assert np.abs(found[-1] - plain).max() > 0.1
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_a_published_adapter_is_used_by_its_card(card: Path, adapter: Path, tmp_path: Path) -> None:
+    published = tmp_path / "debiased.yaml"
+    fields = {"method": "lora", "base": "tiny", "weights": {"path": "tuned"}, "licence": "MIT"}
+    published.write_text(yaml.safe_dump(fields))
+    assert planned(card, f"lora:{published}").image_key == planned(card, f"lora:{adapter}").image_key
+    published.write_text(yaml.safe_dump(fields | {"base": "janus-pro-1b"}))
+    with pytest.raises(CardError, match="for the model janus-pro-1b, not for tiny"):
+        planned(card, f"lora:{published}")
+
+
+def test_an_adapter_of_other_weights_is_refused(adapter: Path, tmp_path: Path) -> None:
+    other = save_model(tmp_path / "other", seed=1)
+    with pytest.raises(CardError, match="was trained on other weights, those of tiny"):
+        planned(other, f"lora:{adapter}")
+
+
+def test_an_adapter_without_provenance_is_used_with_a_warning(
+    card: Path, adapter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (adapter / "provenance.json").unlink()
+    planned(card, f"lora:{adapter}")
+    assert "whether it was made for this model is not known" in caplog.text
+
+
+def test_what_is_no_adapter_is_refused(card: Path, adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(FairbenchError, match="lora:PATH"):
+        LoraMethod(None)
+    with pytest.raises(CardError, match=r"it has no adapter_config\.json"):
+        planned(card, f"lora:{tmp_path}")
+    with pytest.raises(CardError, match="would do nothing"):
+        plan.make(plan.RunSettings("phantom-exact", method=f"lora:{adapter}", device="cpu"))
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(CardError, match=r"it has no adapter_model\.safetensors"):
+        planned(card, f"lora:{adapter}")
+
+
+def test_an_adapter_that_does_not_fit_is_refused_when_it_is_loaded(card: Path, adapter: Path) -> None:
+    path = adapter / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = min(tensors)
+    save_file({k: v for k, v in tensors.items() if k != name}, path)
+    tuned = planned(card, f"lora:{adapter}")
+    with pytest.raises(WeightsError, match=f"does not fit this model \\({name} is missing"):
+        tuned.adapter.generate(tuned.requests)
+    path.write_bytes(b"pickled")
+    with pytest.raises(WeightsError, match="cannot be loaded as a LoRA adapter"):
+        lora.load(janus_model.load(card.parent / "janus", "cpu", "float32").net, adapter)
+
+
+def test_provenance_that_cannot_be_read_is_refused(card: Path, adapter: Path) -> None:
+    (adapter / "provenance.json").write_text(json.dumps({"base": 3}))
+    with pytest.raises(CardError, match=r"provenance\.json cannot be read"):
+        planned(card, f"lora:{adapter}")
