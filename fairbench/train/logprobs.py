@@ -1,4 +1,4 @@
-"""Log-probabilities of image tokens under a Janus model: what every image-side loss is made of."""
+"""Log-probabilities under a Janus model, of image tokens and of answers: what every loss is made of."""
 
 from __future__ import annotations
 
@@ -33,3 +33,23 @@ class TokenLogProbs(nn.Module):
         logits = inner.generation_head(hidden[:, -tokens.shape[1] :]).float()
         picked = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
         return -picked.view(tokens.shape)
+
+
+class AnswerLogProbs(nn.Module):
+    """Wraps the same model: `forward(ids, keep, pixels, length)` -> log-probabilities of the last words."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids: torch.Tensor, keep: torch.Tensor, pixels: torch.Tensor, length: int) -> torch.Tensor:
+        """Return log p(word | image, words before it) of the last `length` words, (rows, length), in float32.
+
+        ids: (rows, T), an image's placeholders, a question and its answer, padded on the left. keep: bool (rows, T).
+        pixels: (rows, 3, side, side), as the processor gives them. The logits of all T words would fill the memory.
+        """
+        inner = self.net.model(input_ids=ids, attention_mask=keep, pixel_values=pixels, use_cache=False)
+        logits = self.net.lm_head(inner.last_hidden_state[:, -length - 1 : -1]).float()
+        words = ids[:, -length:]
+        picked = functional.cross_entropy(logits.flatten(0, 1), words.flatten(), reduction="none")
+        return -picked.view(words.shape)

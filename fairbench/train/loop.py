@@ -6,10 +6,8 @@ stopped and resumed takes the same steps as one that was not.
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 
 from fairbench import atomic
 from fairbench.errors import FairbenchError
+from fairbench.train import checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -114,17 +113,13 @@ def _identity(plan: Plan, seed: int) -> dict[str, Any]:
 def _save(
     objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int, step: int, history: list[dict[str, float]]
 ) -> None:
-    import torch
-
     state = {
         "step": step, "plan": _identity(plan, seed), "objective": objective.state_dict(),
         "optimiser": optimiser.state_dict(),
     }  # fmt: skip
-    file = io.BytesIO()
-    torch.save(state, file)
     # History first: a history that is longer than the state is cut to it when read back.
     atomic.write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
-    atomic.write_bytes(folder / STATE, file.getvalue())
+    checkpoint.save(folder / STATE, state)
 
 
 def _resume(objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int) -> tuple[int, list[dict[str, float]]]:
@@ -133,9 +128,8 @@ def _resume(objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int)
         return 0, []
     asked = _identity(plan, seed)
     try:
-        state = _load(path)
-        # Of what the state names: a field that a later version adds to `Plan` makes no earlier state useless.
-        other = [f"{k} {v} there, {asked.get(k)} here" for k, v in state["plan"].items() if v != asked.get(k)]
+        state = checkpoint.load(path)
+        other = checkpoint.differences(state["plan"], asked)
         step = int(state["step"])
         if not other:
             objective.load_state_dict(state["objective"])
@@ -143,17 +137,8 @@ def _resume(objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int)
     except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
         raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
     if other:
-        raise FairbenchError(f"{path} belongs to another training ({'; '.join(other)}): name another folder.")
+        raise FairbenchError(f"{path} belongs to another training ({other}): name another folder.")
     return step, _history(folder / HISTORY, step)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import torch
-
-    with zipfile.ZipFile(path) as file:
-        if damaged := file.testzip():  # torch.load itself compares no checksum
-            raise ValueError(f"{damaged} does not have its checksum")
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _history(path: Path, steps: int) -> list[dict[str, float]]:

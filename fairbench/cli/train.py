@@ -1,0 +1,163 @@
+"""`fairbench train sft|bpo|i2t`: fine-tune a model on a balanced set; the result is used as --method lora:PATH."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairbench.cli.options import Quiet, Verbose, calm_libraries
+from fairbench.errors import FairbenchError
+
+app = typer.Typer(
+    help="Fine-tune a model on a balanced set; use the result as --method lora:PATH.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file or model folder.")]
+Data = Annotated[Path, typer.Option("--data", help="Manifest of a balanced set, as `fairbench synthesize` writes it.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the adapter; a stopped training goes on there.")]
+Parent = Annotated[Path | None, typer.Option("--from", help="Adapter folder to start from, as BPO does after SFT.")]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="liu2025-gender, liu2025-race, liu2025-mix or phantom; flags override.")
+]
+Groups = Annotated[
+    str | None, typer.Option("--groups", help="Attributes to balance, as gender or gender,race4; mix: all of the set.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="[default: from --epochs]")]
+Epochs = Annotated[float | None, typer.Option("--epochs", min=0.001, help="Passes over the set. [default: 1]")]
+Rate = Annotated[float | None, typer.Option("--lr", min=0.0, help="Highest rate. [default: 1e-4; bpo 8e-7]")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Examples a step; for bpo, of K images each. [default: 32; bpo 8]")
+]
+Rank = Annotated[int | None, typer.Option("--rank", min=1, help="[default: 32]")]
+Alpha = Annotated[float | None, typer.Option("--alpha", min=0.0, help="[default: 32]")]
+Dropout = Annotated[float | None, typer.Option("--dropout", min=0.0, max=0.99, help="[default: 0.1]")]
+Loss = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        help="bpo only: bpo, sigmoid-squared, log-ratio-threshold, log-odds-threshold, log-ratio-squared.",
+    ),
+]
+Beta = Annotated[float | None, typer.Option("--beta", min=0.0, help="bpo only: factor of the loss. [default: 1]")]
+Stated = Annotated[
+    float | None,
+    typer.Option("--stated", min=0.0, max=1.0, help="sft only: share of examples whose prompt states the group."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of first weights, order and dropout.")]
+Precision = Annotated[str, typer.Option("--mixed-precision", help="no, bf16 or fp16.")]
+Accumulation = Annotated[int, typer.Option("--accumulation", min=1, help="Parts of a batch, one after the other.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Less memory, a third more time.")]
+SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between states to resume from.")]
+LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between rows of metrics.jsonl.")]
+EvalEvery = Annotated[int, typer.Option("--eval-every", min=0, help="Steps between evaluations; 0: none.")]
+EvalTask = Annotated[str | None, typer.Option("--eval-task", help="[default: the card's task]")]
+EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
+EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images a prompt.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; several by torchrun.")]
+
+
+def train(
+    ctx: typer.Context,
+    model: Model,
+    data: Data,
+    out: Out,
+    parent: Parent = None,
+    preset: Preset = None,
+    groups: Groups = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    lr: Rate = None,
+    batch: Batch = None,
+    rank: Rank = None,
+    alpha: Alpha = None,
+    dropout: Dropout = None,
+    loss: Loss = None,
+    beta: Beta = None,
+    stated: Stated = None,
+    seed: Seed = 0,
+    mixed_precision: Precision = "no",
+    accumulation: Accumulation = 1,
+    checkpointing: Checkpointing = False,
+    save_every: SaveEvery = 200,
+    log_every: LogEvery = 10,
+    eval_every: EvalEvery = 0,
+    eval_task: EvalTask = None,
+    eval_prompts: EvalPrompts = 4,
+    eval_images: EvalImages = 16,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train, or go on with a training that was stopped."""
+    calm_libraries()
+    from rich.console import Console
+
+    from fairbench import catalog
+    from fairbench.cli.progress import Stages, reporter, set_up_logging
+    from fairbench.train import data as balanced
+    from fairbench.train import presets
+
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
+    console = Console(stderr=True)
+    set_up_logging(console, verbose, quiet or not first)
+    given = {
+        "groups": _groups(groups), "steps": steps, "epochs": epochs, "rate": lr, "batch": batch, "rank": rank,
+        "alpha": alpha, "dropout": dropout, "loss": loss, "beta": beta, "stated": stated, "seed": seed,
+        "mixed_precision": mixed_precision, "accumulation": accumulation, "checkpointing": checkpointing,
+    }  # fmt: skip
+    settings = presets.settings(_kind(ctx, given, parent), preset, given)
+    card = catalog.load_model(model)
+    found = balanced.read(data)
+    found = found.margin(settings.groups) if settings.groups else found
+    evaluate = None
+    if eval_every and first:
+        evaluate = _evaluator(card, eval_task, eval_prompts, eval_images, device, seed)
+    from fairbench.train import finetune
+
+    job = finetune.Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
+    with Stages(reporter(console, quiet or not first)) as report:
+        folder = finetune.train(job, report)
+    if first:
+        typer.echo(f"adapter: {folder}")
+        typer.echo(f"use it: fairbench run --model {model} --method lora:{folder}")
+
+
+def _kind(ctx: typer.Context, given: dict[str, Any], parent: Path | None) -> Any:
+    """Return the command's name; refuse options that it would ignore."""
+    kind = str(ctx.info_name)
+    for name in ("loss", "beta"):
+        if kind != "bpo" and given[name] is not None:
+            raise FairbenchError(f"--{name} belongs to train bpo: leave it out of train {kind}.")
+    if kind != "sft" and given["stated"]:
+        raise FairbenchError(f"--stated belongs to train sft: leave it out of train {kind}.")
+    for name in ("rank", "alpha"):
+        if parent is not None and given[name] is not None:
+            raise FairbenchError(f"--{name}: the adapter that --from names has its own; leave it out.")
+    return kind
+
+
+def _groups(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return () if text == "mix" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: str, seed: int) -> Any:
+    from fairbench.stages.plan import pick_device
+    from fairbench.train import evaluation
+
+    task = task or evaluation.default_task(card.card)
+    return evaluation.Evaluator(card, task, prompts, images, pick_device(device), seed)
+
+
+for _name, _help in (
+    ("sft", "Supervised fine-tuning: images of every group, under the neutral prompt."),
+    ("bpo", "Balanced preference optimisation: equal probability for the groups of a prompt; after sft."),
+    ("i2t", "Understanding control: the same images with the neutral occupation as the answer."),
+):
+    app.command(_name, help=_help)(train)

@@ -1,0 +1,112 @@
+"""Low-rank adapters through peft: put on a network, read, and turned into files. safetensors only."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fairbench.errors import MissingExtra, WeightsError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""peft's own names."""
+Tensors = dict[str, torch.Tensor]
+
+
+def new(net: Any, targets: str, rank: int, alpha: float, dropout: float, seed: int) -> Any:
+    """Put an adapter that changes nothing yet on `net` and return peft's model around it.
+
+    Everything else is frozen. targets: regular expression over module names. Raises WeightsError where none matches.
+    """
+    peft = _peft()
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, bias="none")
+    try:
+        return _attached(net, config)
+    except ValueError as err:
+        raise WeightsError(f"lora_targets {targets!r} matches no module of the model that can be adapted.") from err
+
+
+def load(net: Any, folder: Path, dropout: float = 0.0) -> Any:
+    """Put an adapter folder's adapter on `net`; return peft's model around it, whose adapter can be trained further.
+
+    Raises WeightsError for a folder that is no LoRA adapter in safetensors, or does not fit the network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    peft = _peft()
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+        if not isinstance(config, peft.LoraConfig):
+            raise ValueError(f"its type is {config.peft_type}, not LORA")
+        config.lora_dropout, config.inference_mode = dropout, False
+        config.base_model_name_or_path = None  # else peft warns that the checkpoint lies elsewhere here
+        model = _attached(net, config)
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
+        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise WeightsError(f"{folder} cannot be loaded as a LoRA adapter in safetensors ({first}).") from err
+    if misfit := put(model, tensors):
+        raise WeightsError(f"The adapter {folder} does not fit this model ({misfit}): use the model it was made for.")
+    return model
+
+
+def put(model: Any, tensors: Tensors) -> str:
+    """Set the adapter's weights; return what does not fit (then nothing is set), or the empty string."""
+    own = tensors_of(model)
+    if odd := min(own.keys() ^ tensors.keys(), default=None):
+        return f"{odd} is missing on one side"
+    wrong = next((name for name in own if own[name].shape != tensors[name].shape), None)
+    if wrong:
+        return f"{wrong} is {list(tensors[wrong].shape)}, not {list(own[wrong].shape)}"
+    with torch.no_grad():
+        _peft().set_peft_model_state_dict(model, tensors)
+    return ""
+
+
+def tensors_of(model: Any) -> Tensors:
+    """Return the adapter's weights under the names of peft's files. They share memory with the model."""
+    return dict(_peft().get_peft_model_state_dict(model, save_embedding_layers=False))
+
+
+def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict[str, bytes]:
+    """Return the files of an adapter folder. base: repository or card name of the model that it belongs to.
+
+    Not through `save_pretrained`, which asks the hub about the base model and writes this machine's paths.
+    """
+    from safetensors.torch import save
+
+    config = model.peft_config["default"].to_dict()
+    config |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
+    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return {
+        CONFIG: (json.dumps(plain, indent=2, sort_keys=True, default=str) + "\n").encode(),
+        WEIGHTS: save(kept, metadata={"format": "pt"}),
+    }
+
+
+def merged(model: Any) -> Any:
+    """Add the adapter to the weights and return the plain network: as fast as without one."""
+    return model.merge_and_unload()
+
+
+def _attached(net: Any, config: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is going out
+        model = _peft().get_peft_model(net, config)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    return model
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as err:
+        raise MissingExtra("A LoRA adapter", "train") from err
+    return peft

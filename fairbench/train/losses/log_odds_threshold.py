@@ -1,0 +1,13 @@
+"""Ablation of BPO: the difference of log-odds, tolerated up to a threshold."""
+
+from __future__ import annotations
+
+import torch
+
+from fairbench.train.losses.log_ratio_threshold import THRESHOLD
+from fairbench.train.losses.pairs import differences, log_odds
+
+
+def loss(mean: torch.Tensor, beta: float = 1.0, threshold: float = THRESHOLD) -> torch.Tensor:
+    """Return the mean over pairs of beta max(0, |D| - threshold), D a difference of log-odds. mean: (prompts, K)."""
+    return beta * (differences(log_odds(mean)).abs() - threshold).clamp(min=0).mean()

@@ -1,0 +1,333 @@
+"""`fairbench synthesize` through the command line: what it makes, keeps, resumes, shares and refuses."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from fairbench.train import data
+from tests.conftest import Result
+
+Cli = Callable[..., Result]
+TASK = "phantom-occupations-train"
+BASE = ("synthesize", "--model", "small.yaml", "--task", TASK, "--limit-prompts", "2", "--groups", "gender", "-n", "3")
+CARD = """
+name: small
+title: The exact phantom in small blocks, half of it without a head
+adapter: phantom-exact
+sampling: {image_size: 64, no_head_rate: 0.5}
+block_size: 4
+labeller: phantom
+"""
+
+
+@pytest.fixture(autouse=True)
+def _card(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(CARD)
+
+
+def made(cli: Cli, out: str, *more: str) -> dict[str, Any]:
+    found = cli(*BASE, "--max-tries", "9", "--out", out, "--json", *more)
+    assert found.code == 0, found.err
+    return dict(json.loads(found.out))
+
+
+def stored(store: str = "runs/store") -> dict[str, dict[str, Any]]:
+    """Return every stored image by its hash."""
+    columns = ["sha256", "text", "seed", "method", "image"]
+    rows = [r for p in Path(store).glob("images/*/part-*") for r in pq.read_table(p, columns=columns).to_pylist()]
+    return {r["sha256"]: r for r in rows}
+
+
+def files(out: str) -> dict[str, bytes]:
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in Path(out).rglob("*") if p.is_file()}
+
+
+def test_a_set_holds_confirmed_images_of_every_group(cli: Cli) -> None:
+    found = made(cli, "set")
+    held = data.read(Path("set"))
+    assert found["images"] == len(held.rows) == 12
+    assert {(p, g): len(i) for p, groups in held.by_prompt().items() for g, i in groups.items()} == {
+        (f"A photo of the face of a {subject}, a person", (gender,)): 3
+        for subject in ("nurse", "engineer")
+        for gender in ("female", "male")
+    }
+    known = stored()
+    for row in held.rows:
+        content = row.image.read_bytes()
+        assert known[row.sha256]["image"]["bytes"] == content  # as stored, not encoded again
+        assert hashlib.sha256(content).hexdigest() == row.sha256
+        assert known[row.sha256]["text"] == row.source_prompt
+        assert row.source_prompt == row.prompt.replace(row.subject, f"{row.group[0]} {row.subject}")
+    assert {r["method"] for r in known.values()} == {"synthesize"}
+    tallies = found["confirmation"]
+    assert sum(t["images"] for t in tallies) == len(known) > 12
+    for t in tallies:
+        assert t["images"] == t["confirmed"] + t["no_face"]  # this model never draws another gender than it is told
+        assert t["of"] == 6 and 0 <= t["low"] < t["share"] < t["high"] <= 1
+    assert json.loads(Path("set/manifest.json").read_text())["provenance"]["confirmation"] == tallies
+
+
+def test_what_it_prints(cli: Cli) -> None:
+    found = cli(*BASE, "--max-tries", "9", "--out", "set")
+    assert found.code == 0, found.err
+    printed = found.out.replace("\n", " ")
+    for words in ("small · confirmed by phantom", "12 images: 2 prompts x 2 groups", "never anyone's identity"):
+        assert words in printed
+
+
+def test_the_tiny_unified_model_makes_a_set(cli: Cli) -> None:
+    Path("words.txt").write_text("# taught wordings\na photo of the face of a {subject}\nDraw a {subject}\n")
+    found = cli("synthesize", "--model", "phantom", "--task", TASK, "--limit-prompts", "1", "--groups", "gender",
+                "-n", "2", "--templates", "words.txt", "--json")  # fmt: skip
+    assert found.code == 0, found.err
+    result = json.loads(found.out)
+    held = data.read(Path(result["out"]))
+    assert Path(result["out"]).parent == Path("runs/balanced")
+    assert list(held.by_prompt()) == ["a photo of the face of a nurse", "Draw a nurse"]
+    assert all(t["share"] > 0.5 for t in result["confirmation"])
+
+
+def test_again_it_makes_nothing_and_a_larger_set_only_what_is_new(cli: Cli) -> None:
+    first = made(cli, "set")
+    before, shards = files("set"), set(Path("runs/store").rglob("*"))
+    assert made(cli, "set") == first
+    made(cli, "other")
+    assert files("set") == before == files("other")
+    assert set(Path("runs/store").rglob("*")) == shards
+    known = stored()
+    larger = made(cli, "larger", "-n", "4")
+    assert larger["images"] == 16
+    assert known.keys() < stored().keys()
+    assert {r.sha256 for r in data.read(Path("set")).rows} < {r.sha256 for r in data.read(Path("larger")).rows}
+
+
+def test_it_shares_no_image_with_an_evaluation(cli: Cli) -> None:
+    made(cli, "set")
+    own = {(r["text"], r["seed"]) for r in stored().values()}
+    found = cli("run", "--model", "small.yaml", "--task", TASK, "--limit-prompts", "2", "-n", "8", "--no-sheets",
+                "--out", "run", "--scorers", "none")  # fmt: skip
+    assert found.code == 0, found.err
+    assert json.loads(Path("run/run.json").read_text())["made_in_this_process"]["images"] == 16
+    evaluated = {(r["text"], r["seed"]) for r in stored().values() if r["method"] == "none"}
+    assert len(evaluated) == 16
+    assert not {seed for _, seed in own} & {seed for _, seed in evaluated}
+
+
+KILL = """
+import os, signal
+from pathlib import Path
+from fairbench import atomic
+write, done = atomic.write_bytes, []
+def count(path, data):
+    write(path, data)
+    done.append(Path(path).name)
+    if len(done) == {after} or Path(path).name == "{name}":
+        os.kill(os.getpid(), signal.SIGKILL)
+atomic.write_bytes = count
+from fairbench.cli.app import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        (3, ""),
+        pytest.param(5, "", marks=pytest.mark.slow),
+        pytest.param(9, "", marks=pytest.mark.slow),
+        (-1, "rows.csv"),
+    ],
+)
+def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int, name: str) -> None:
+    args = [*BASE, "--max-tries", "9", "--store", "killed-store", "--out", "killed"]
+    code = KILL.format(after=after, name=name)
+    died = subprocess.run([sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not Path("killed").exists()
+    before = stored("killed-store")
+    made(cli, "killed", "--store", "killed-store")
+    made(cli, "straight", "--store", "other-store")
+    assert files("killed") == files("straight")
+    assert before.keys() <= stored("killed-store").keys() == stored("other-store").keys()
+    assert not Path(".killed.partial").exists()
+
+
+def test_a_group_that_cannot_be_filled_is_one_sentence(cli: Cli) -> None:
+    found = cli(*BASE, "--max-tries", "1", "--out", "set")
+    assert found.code == 2
+    sentence = " ".join(found.err.split("Error: ")[1].split())
+    assert "The prompt 'A photo of the face of a" in sentence
+    assert "of 3 confirmed images of the group" in sentence and "after 3 tries" in sentence
+    assert "raise --max-tries" in sentence
+    assert not Path("set").exists() and not Path(".set.partial").exists()
+    known = stored()
+    assert len(known) == 12
+    made(cli, "set")
+    assert known.keys() < stored().keys()  # and goes on from what was made
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--groups", "gendre"), "did you mean 'gender'"),
+        (("--groups", "gender_x_gender"), "cross different ones"),
+        (("--model", "folder:mine"), "makes no images"),
+        (("--confirm",), "--confirm belongs to --images"),
+        (("--out", "taken"), "taken holds something else already"),
+        (("--dtype", "int8"), "name float32, bfloat16 or float16"),
+        (("--images", "rows.csv"), "--task says what a model is to make"),
+        (("--labeller", "fairface", "--groups", "race7"), "FAIRBENCH_WEIGHTS_DIR"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(cli: Cli, args: tuple[str, ...], words: str) -> None:
+    Path("taken").mkdir()
+    Path("taken/notes.txt").write_text("mine")
+    Path("mine").mkdir()
+    (Path("mine") / "a.png").write_bytes(b"")
+    found = cli(*BASE, "--out", "set", *args)
+    assert found.code == 2
+    assert words in " ".join(found.err.split())
+    assert "Traceback" not in found.err
+    assert not Path("set").exists() and not Path("runs/store/images").exists()
+
+
+def test_the_task_is_never_taken_for_granted(cli: Cli) -> None:
+    found = cli("synthesize", "--model", "small.yaml")
+    assert found.code == 2 and "--task is missing" in found.err
+
+
+# --- one's own images ---
+
+
+def rows_of(cli: Cli, name: str, change: Callable[[list[dict[str, str]]], None] = lambda rows: None) -> Path:
+    """Write a CSV beside the images of a set, as if they were one's own."""
+    made(cli, "set")
+    with Path("set/rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    path = Path("set", name)
+    with path.open("w", newline="") as file:
+        out = csv.DictWriter(file, ["image", "prompt", "subject", "gender", "source_prompt"], extrasaction="ignore")
+        out.writeheader()
+        out.writerows(rows)
+    return path
+
+
+def own(cli: Cli, path: Path, *more: str) -> Result:
+    return cli("synthesize", "--model", "small.yaml", "--images", path, "--groups", "gender", "--out", "own", *more)
+
+
+def test_own_images_become_a_set(cli: Cli) -> None:
+    path = rows_of(cli, "mine.csv")
+    found = own(cli, path)
+    assert found.code == 0, found.err
+    assert "No labeller has looked at these images" in found.out
+    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    assert [(r.sha256, r.group, r.prompt) for r in mine.rows] == [(r.sha256, r.group, r.prompt) for r in theirs.rows]
+    assert mine.digest == theirs.digest
+    confirmed = own(cli, path, "--confirm", "--out", "confirmed", "--json")
+    assert confirmed.code == 0, confirmed.err
+    assert [t["share"] for t in json.loads(confirmed.out)["confirmation"]] == [1, 1]
+
+
+def test_own_images_that_the_labeller_does_not_confirm_are_left_out(cli: Cli) -> None:
+    def lie(rows: list[dict[str, str]]) -> None:
+        first, last = rows[0], next(r for r in rows if r["gender"] == "male")
+        first["gender"], last["gender"] = last["gender"], first["gender"]
+
+    path = rows_of(cli, "lies.csv", lie)
+    found = own(cli, path, "--confirm", "--json")
+    assert found.code == 0, found.err
+    result = json.loads(found.out)
+    assert [t["other"] for t in result["confirmation"]] == [1, 1]
+    assert (result["images"], result["left_out"]) == (10, 2)
+    groups = {row.sha256: row.group for row in data.read(Path("set")).rows}
+    assert all(groups[row.sha256] == row.group for row in data.read(Path("own")).rows)
+
+
+def test_own_images_of_which_a_group_is_lost(cli: Cli) -> None:
+    def lie(rows: list[dict[str, str]]) -> None:
+        for row in rows[:6]:
+            row["gender"] = "female" if row["gender"] == "male" else "male"
+
+    found = own(cli, rows_of(cli, "lies.csv", lie), "--confirm")
+    assert found.code == 2
+    assert "confirms no image of the prompt 'A photo of the face of a nurse, a person'" in " ".join(found.err.split())
+    assert not Path("own").exists()
+
+
+def test_own_images_must_be_enough(cli: Cli) -> None:
+    found = own(cli, rows_of(cli, "mine.csv"), "-n", "4")
+    assert found.code == 2
+    assert "has 3 images of the group female, 4 are needed" in " ".join(found.err.split())
+
+
+def folder_of(cli: Cli, name: Callable[[data.Row], str]) -> Path:
+    """Copy a set's images into a folder, each to where `name` says."""
+    made(cli, "set")
+    for row in data.read(Path("set")).rows:
+        place = Path("mine", name(row))
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(row.image, place)
+    (Path("mine") / ".DS_Store").write_bytes(b"of a file manager")
+    return Path("mine")
+
+
+def test_a_folder_of_prompts_becomes_a_set(cli: Cli) -> None:
+    found = own(cli, folder_of(cli, lambda row: f"{row.prompt}/{row.group[0].upper()}"))
+    assert found.code == 0, found.err
+    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    assert {(r.sha256, r.group, r.prompt) for r in mine.rows} == {(r.sha256, r.group, r.prompt) for r in theirs.rows}
+    assert {r.source_prompt for r in mine.rows} == {""}
+
+
+def test_a_folder_of_subjects_stands_under_the_wordings_of_a_task(cli: Cli) -> None:
+    path = folder_of(cli, lambda row: f"{row.subject}/{row.group[0]}")
+    found = own(cli, path, "--task", "phantom-mitigation-unseen")
+    assert found.code == 2 and "mine/nurse: the task has no subject 'nurse'" in " ".join(found.err.split())
+    found = own(cli, path, "--task", TASK)
+    assert found.code == 0, found.err
+    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    fields = ("sha256", "group", "prompt", "subject", "source_prompt")
+    assert {tuple(getattr(r, f) for f in fields) for r in mine.rows} == {
+        tuple(getattr(r, f) for f in fields) for r in theirs.rows
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (lambda row: f"{row.subject}/{row.group[0]}ish", "is no group; name the folder as one of female, male."),
+        (lambda row: row.subject, "stands where a folder is expected"),
+        (lambda row: f"{row.subject}/{row.group[0]}/deep", "is no image (.jpg"),
+        (lambda row: f"{row.subject}/female", "has 0 images of the group male, 1 are needed"),
+    ],
+)
+def test_a_folder_that_does_not_say_its_groups_is_refused(
+    cli: Cli, name: Callable[[data.Row], str], sentence: str
+) -> None:
+    found = own(cli, folder_of(cli, name))
+    assert (found.code, Path("own").exists()) == (2, False)
+    assert sentence in " ".join(found.err.split())
+
+
+def test_files_of_a_folder_must_be_images(cli: Cli) -> None:
+    path = folder_of(cli, lambda row: f"{row.subject}/{row.group[0]}")
+    (path / "nurse" / "male" / "broken.png").write_bytes(b"no picture")
+    found = own(cli, path)
+    assert found.code == 2 and "broken.png" in found.err
+    assert own(cli, Path("nowhere")).code == 2
+    Path("empty").mkdir()
+    assert "empty has no images" in own(cli, Path("empty")).err

@@ -1,0 +1,127 @@
+"""Trainings in processes of their own: two that share the work, and one that is killed anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.tiny.balanced import save_balanced, save_model
+
+WEIGHTS = "adapter_model.safetensors"
+ALONE = (sys.executable, "-m")
+BY_TWO = (*ALONE, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A training of five steps, dropout and all, without --out."""
+    card, manifest = save_model(tmp_path_factory.mktemp("model")), save_balanced(tmp_path_factory.mktemp("set"))
+    return ("train", "sft", "--model", str(card), "--data", str(manifest), "--steps", "5", "--batch", "4",
+            "--rank", "4", "--lr", "1e-3", "--dropout", "0.2", "--seed", "7", "--stated", "0",
+            "--device", "cpu", "--save-every", "2", "--log-every", "1", "-q")  # fmt: skip
+
+
+def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([str(a) for a in args], cwd=ROOT, env=env, capture_output=True, text=True)
+
+
+def driven(launch: tuple[str, ...], what: str, folder: Path, command: tuple[str, ...], *more: str) -> Path:
+    """Run the command in the driver and return the adapter's folder, which is in `folder` too."""
+    folder.mkdir(exist_ok=True)
+    done = run(*launch, "tests.tiny.train_driver", what, folder, *command, *more, "--out", folder / "out")
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def recorded(folder: Path, rank: int) -> list[dict[str, Any]]:
+    return list(torch.load(folder / f"{rank}.pt", weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def whole(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One process that goes through a batch in two parts, never stopped."""
+    return driven(ALONE, "gradients", tmp_path_factory.mktemp("whole"), command, "--accumulation", "2")
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(r["step"], r["loss"]) for r in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "sharded"), [("gradients", False), ("fsdp", True)])
+def test_two_processes_have_the_gradients_of_one(
+    command: tuple[str, ...], whole: Path, tmp_path: Path, what: str, sharded: bool
+) -> None:
+    """DDP and FSDP2, on two CPU processes: every gradient of every step, as the optimiser gets it."""
+    out = driven(BY_TWO, what, tmp_path / "two", command)
+    one = recorded(whole.parent, 0)
+    assert json.loads((out / "provenance.json").read_text())["processes"] == 2
+    for rank in (0, 1):
+        two = recorded(tmp_path / "two", rank)
+        assert len(one) == len(two) == 5
+        for mine, theirs in zip(one, two, strict=True):
+            assert (mine["world"], theirs["world"], theirs["sharded"]) == (1, 2, sharded)
+            assert any(g.abs().max() > 0 for g in mine["gradients"])
+            for a, b in zip(mine["gradients"], theirs["gradients"], strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+    theirs = load_file(out / WEIGHTS)
+    for name, value in load_file(whole / WEIGHTS).items():
+        # Adam divides a gradient by its own size: of one that is nearly 0, rounding decides.
+        assert (value - theirs[name]).abs().mean() < 1e-6, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        ("kill:tokens", []),
+        ("kill:state.pt:0.5", ["tokens"]),
+        ("kill:adapter_model.safetensors:0.5", ["state.pt", "tokens"]),
+        ("kill:provenance.json:0", ["state.pt", "tokens"]),
+    ],
+)
+def test_a_killed_training_goes_on_bit_for_bit(
+    command: tuple[str, ...], whole: Path, tmp_path: Path, what: str, left: list[str]
+) -> None:
+    out = tmp_path / "out"
+    same = (*command, "--accumulation", "2", "--out", str(out))
+    killed = run(*ALONE, "tests.tiny.train_driver", what, tmp_path, *same)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    state = [p.name for p in sorted((out / "state").glob("*"))] if out.exists() else []
+    assert [name.split("-")[0] for name in state if not name.startswith(".")] == left
+    assert not (out / "provenance.json").exists()
+    done = run(*ALONE, "fairbench", *same)
+    assert done.returncode == 0, done.stderr
+    assert (out / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert losses(out) == losses(whole)
+    assert [p.name for p in out.rglob("*.tmp")] == []
+
+
+@pytest.mark.slow
+def test_a_killed_sharded_training_goes_on(command: tuple[str, ...], whole: Path, tmp_path: Path) -> None:
+    """The state holds the whole adapter: it does not matter how many processes had shards of it, or whether."""
+    out = tmp_path / "out"
+    same = (*command, "--out", str(out))
+    killed = run(*BY_TWO, "tests.tiny.train_driver", "fsdp:3", tmp_path, *same)
+    assert killed.returncode != 0
+    assert (out / "state" / "state.pt").exists()  # of step 2
+    done = run(*ALONE, "fairbench", *same)
+    assert done.returncode == 2
+    assert "processes x accumulation 2 there, 1 here" in " ".join(done.stderr.split())
+    done = run(*ALONE, "fairbench", *same, "--accumulation", "2")
+    assert done.returncode == 0, done.stderr
+    theirs = load_file(out / WEIGHTS)
+    for name, value in load_file(whole / WEIGHTS).items():
+        assert (value - theirs[name]).abs().mean() < 1e-6, name
