@@ -1,0 +1,42 @@
+"""`fairbench validate`: the proof, by simulation, that estimates, intervals and tests do what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairbench.cli.options import Quiet
+
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: about a minute, with wider errors.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the tables; a stopped validation goes on there.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
+
+def validate(
+    quick: Quick = False, out: Out = Path("validation"), jobs: Jobs = 2, as_json: AsJson = False, quiet: Quiet = False
+) -> None:
+    """Simulate from known truths: bias, coverage, false positives, power. Exit code 1 where a bar is not met."""
+    from rich.console import Console
+
+    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.validate import document, runner
+
+    errors = Console(stderr=True)
+    set_up_logging(errors, verbose=False, quiet=quiet)
+    progress, cells = reporter(errors, quiet), runner.cells_of(quick)
+    progress.start("simulate", len(cells), "cells")
+    results = runner.run(cells, out, jobs, progress.advance)
+    progress.finish()
+    command = "fairbench validate --quick" if quick else "fairbench validate"
+    document.write(results, command, out)
+    if as_json:
+        typer.echo(json.dumps(document.record(results, command), indent=2))
+    else:
+        document.show(results, Console())
+        typer.echo(f"tables: {out / 'validation.md'}")
+    if document.shortfalls(results):
+        raise typer.Exit(1)
