@@ -11,7 +11,7 @@ from scipy.stats import binom
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, shares
 
-_STEPS = 33
+_STEPS = 17
 """Points of a search grid on one line of share vectors; a second grid lies inside the interval that the first finds."""
 _ROUNDING = 1e-9
 
@@ -83,7 +83,8 @@ def _along(path: Floats, reach: Floats) -> Floats:
     position = reach * (len(path) - 1)
     leg = np.minimum(position.astype(int), len(path) - 2)
     rest = (position - leg)[:, None]
-    return np.asarray((1 - rest) * path[leg] + rest * path[leg + 1])
+    p = np.clip((1 - rest) * path[leg] + rest * path[leg + 1], 0.0, 1.0)  # rounding alone can leave [0, 1]
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def _tails(p: Floats, n: int, seen: float, rng: np.random.Generator, draws: int) -> tuple[Floats, Floats]:

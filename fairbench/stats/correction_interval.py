@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
-from fairbench.stats.correction_sq import Sample, sample_of, sampling_variance, sq_of
+from fairbench.stats.correction_sq import Sample, sample_of, sampling_variance, sq_of, usable
 from fairbench.stats.intervals import Scope
 from fairbench.stats.units import Data
 from fairbench.types import FloatArray
 
 _BLOCK: Final = 250
 """Tables at a time: the work stays below 30 MB at 50 prompts."""
-_LEAST: Final = 4
-"""Images with a face that a prompt must have to count, as in `intervals`: below, no variance can be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def sq_interval(
 
     observed (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in `corrected_sq`. The squared error is
     the sum of two parts. The prompts': for "these prompts" the sampling variances of their images; for "prompts like
-    these" the variance between the prompts' values over P (it holds the sampling error), with a t quantile. The
+    these" the variance between the prompts' values over P, but not less than the first, with a t quantile. The
     calibration's: the variance of the task mean over `draws` tables, every row from Dirichlet(its counts), each table
     for all prompts.
     """
@@ -118,7 +116,7 @@ def _interval(
     draws: int,
 ) -> CorrectedInterval:
     """Put an interval around the mean of `value` (P,); `variance`: that of the sum of its values for a given table."""
-    enough = sample.times.sum(axis=-1) >= _LEAST
+    enough = usable(sample)
     used, left_out = int(enough.sum()), int((~enough).sum())
     if used < (2 if scope == "prompts like these" else 1):
         nan = float("nan")
@@ -126,17 +124,20 @@ def _interval(
     sample = replace(sample, times=sample.times[enough])
     values, tail = value(sample), (1 + confidence) / 2
     if scope == "prompts like these":
-        own, reach = float(values.var(ddof=1)) / used, float(stdtrit(used - 1, tail))
+        # As in `intervals.interval_of`: the spread of few or equal values must not hide the images' own error.
+        own = max(float(values.var(ddof=1)) / used, variance(sample) / used**2)
+        reach = float(stdtrit(used - 1, tail))
     else:
         own, reach = variance(sample) / used**2, float(ndtri(tail))
-    means = [value(replace(sample, table=tables)).mean(axis=-1) for tables in _tables(calibration, rng, draws)]
+    drawn = calibration_draws(calibration, rng, draws)
+    means = [value(replace(sample, table=tables)).mean(axis=-1) for tables in drawn]
     shared = float(np.concatenate(means).std(ddof=1))
     estimate, error = float(values.mean()), float(np.hypot(np.sqrt(own), shared))
     low, high = estimate - reach * error, estimate + reach * error
     return CorrectedInterval(estimate, low, high, error, shared, scope, confidence, used, left_out)
 
 
-def _tables(calibration: ArrayLike, rng: np.random.Generator, draws: int) -> Iterator[FloatArray]:
+def calibration_draws(calibration: ArrayLike, rng: np.random.Generator, draws: int) -> Iterator[FloatArray]:
     """Yield blocks (b, R, R) of tables, each row a draw from Dirichlet(counts): a cell never seen stays 0."""
     counts = np.asarray(calibration)
     for start in range(0, draws, _BLOCK):

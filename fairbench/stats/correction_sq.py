@@ -19,13 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fairbench.stats.correction import Counts, prepared
 from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
+
+BoolArray = NDArray[np.bool_]
+_LEAST: Final = 4
+"""Images with a face that a prompt must have to count, as in `intervals`: below, no variance can be estimated."""
+_CERTAIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +68,21 @@ def sample_of(observed: Data, calibration: ArrayLike, groups: Sequence[int] | No
     kinds = units.kinds[:, :rows]
     seen = kinds.any(axis=1)  # an image without a face says nothing where that column is not used
     return Sample(kinds[seen], units.times[..., seen], table, totals, class_matrix(cells, groups))
+
+
+def usable(sample: Sample) -> BoolArray:
+    """Return which prompts (P,) can be corrected: at least four images with a face, and people shown for certain.
+
+    Shares divide by s, the estimated number of people. Where a calibration has the row "no person" and hardly any image
+    shows a face, s is about 0 and the shares are anything: it must be five of its standard errors above 0.
+    """
+    cells = len(sample.one_hot)
+    of_image = (sample.kinds @ np.linalg.inv(sample.table)[:, :cells]).sum(axis=1)
+    images = np.maximum(sample.times.sum(axis=-1), 2)
+    s, squares = sample.times @ of_image, sample.times @ of_image**2
+    error = np.sqrt(np.maximum(squares - s**2 / images, 0) * images / (images - 1))
+    shown = sample.times @ sample.kinds[:, :cells].any(axis=1)
+    return np.asarray((shown >= _LEAST) & (s > _CERTAIN * error))
 
 
 def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:

@@ -75,6 +75,12 @@ def sq(counts: IntArray) -> Floats:
     return np.asarray((classes * concentration - 1) / (classes - 1))
 
 
+def sq_of_shares(p: Floats) -> Floats:
+    """Return (K sum p_k^2 - 1)/(K - 1) of true shares (..., K), in [0, 1]: what `sq` estimates."""
+    classes = p.shape[-1]
+    return np.asarray((classes * (p**2).sum(axis=-1) - 1) / (classes - 1))
+
+
 def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     """Return RD at n0 faces: the expected RD of n0 faces drawn without replacement from the counted ones, exactly.
 

@@ -42,13 +42,15 @@ def floor(
 ) -> Floor:
     """Return what a model whose true shares are equal scores under a statistic of counts (..., P', K) -> (..., P').
 
-    faces: (P,), the labelled faces of each prompt; P' are the prompts that have one, in order. table: (K, K), rows the
-    true class, columns the class that the classifier reads, as probabilities or counts; None is a classifier without
-    errors. A fair model is read with the mean row, so a classifier that leans makes it look unfair at any number of
-    faces. Faces are taken for independent: images with several faces that resemble each other have a higher floor.
-    Raises ValueError for a table that is not (K, K) or has a negative cell or an empty row.
+    faces: (P,), the labelled faces of each prompt; P' are the prompts that have one, in order. table: (R, K), rows the
+    R true cells that a fair model shows equally often (the K classes, or the joint cells of which they are margins),
+    columns the class that the classifier reads, as probabilities; a row that sums to less than 1 misses faces. None is
+    a classifier without errors. A fair model is read with the mean row, so a classifier that leans makes it look unfair
+    at any number of faces. Faces are taken for independent: images with several faces that resemble each other have a
+    higher floor. Raises ValueError for a table without K columns, or with a negative cell or an empty row.
     """
     read = _rows(table, classes).mean(axis=0)
+    read = read / read.sum()
     seen = faces[faces > 0]
     left_out = len(faces) - len(seen)
     if not len(seen):
@@ -64,19 +66,20 @@ def floor(
 
 
 def ceiling(metric: Callable[[Floats], Floats], classes: int, table: ArrayLike | None = None) -> float:
-    """Return the largest value of a metric of shares that a model of one class alone can show: over rows of the table.
+    """Return the largest value of a metric of shares that a model of one cell alone can show: over rows of the table.
 
     For RD and a classifier without errors it is 2/K. A value above the ceiling says that the table does not hold for
     these images. Raises ValueError as `floor` does.
     """
-    return float(np.max(metric(_rows(table, classes))))
+    rows = _rows(table, classes)
+    return float(np.max(metric(rows / rows.sum(axis=1, keepdims=True))))
 
 
 def _rows(table: ArrayLike | None, classes: int) -> Floats:
-    """Return the table's rows as probabilities."""
+    """Return the checked table; that of a classifier without errors for None."""
     if table is None:
         return np.eye(classes)
     cells = np.asarray(table, dtype=np.float64)
-    if cells.shape != (classes, classes) or not (cells >= 0).all() or not (cells.sum(axis=1) > 0).all():
-        raise ValueError(f"a confusion table has {classes} rows and columns, no negative cell and no empty row")
-    return np.asarray(cells / cells.sum(axis=1, keepdims=True))
+    if cells.ndim != 2 or cells.shape[1] != classes or not (cells >= 0).all() or not (cells.sum(axis=1) > 0).all():
+        raise ValueError(f"a confusion table has {classes} columns, no negative cell and no empty row")
+    return cells

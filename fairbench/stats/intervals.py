@@ -44,7 +44,7 @@ class PromptValues(NamedTuple):
 def sq_interval(data: Data, scope: Scope, confidence: float = 0.95) -> Interval:
     """Return the interval of the task mean of `sq`; the estimate is unbiased and not clipped at 0."""
     values = sq_of_prompts(data)
-    return _interval(values, scope, confidence, lowest=-np.inf, highest=1.0)
+    return interval_of(values, scope, confidence, lowest=-np.inf, highest=1.0)
 
 
 def rd_at_interval(
@@ -52,11 +52,13 @@ def rd_at_interval(
 ) -> Interval:
     """Return the interval of the task mean of RD at n0 faces (one number, or one a prompt); see `rd_at_of_prompts`."""
     values = rd_at_of_prompts(data, n0, rng, times)
-    return _interval(values, scope, confidence, lowest=0.0, highest=2 / as_units(data).kinds.shape[1])
+    return interval_of(values, scope, confidence, lowest=0.0, highest=2 / as_units(data).kinds.shape[1])
 
 
-def _interval(values: PromptValues, scope: Scope, confidence: float, lowest: float, highest: float) -> Interval:
-    """Put an interval around the mean, cut where no estimate can lie."""
+def interval_of(
+    values: PromptValues, scope: Scope, confidence: float = 0.95, lowest: float = -np.inf, highest: float = np.inf
+) -> Interval:
+    """Put an interval around the mean of prompt values, cut at what the estimand's range excludes."""
     estimate, used, left_out = task_mean(values.value)
     tail = (1 + confidence) / 2
     if used == 0 or (used == 1 and scope == "prompts like these"):
@@ -65,9 +67,30 @@ def _interval(values: PromptValues, scope: Scope, confidence: float, lowest: flo
     if scope == "these prompts":
         error, reach = float(np.sqrt(np.nansum(values.variance)) / used), float(ndtri(tail))
     else:
-        error, reach = float(np.nanstd(values.value, ddof=1) / np.sqrt(used)), float(stdtrit(used - 1, tail))
+        # The spread over prompts holds the images' error too. Where prompts hardly differ it can fall below it, by
+        # chance (fair models) or because values cannot spread (all prompts one-sided): the interval would be too short.
+        drawn = float(np.sqrt(np.nansum(values.variance)) / used)
+        error = max(float(np.nanstd(values.value, ddof=1) / np.sqrt(used)), drawn)
+        reach = float(stdtrit(used - 1, tail))
     low, high = max(estimate - reach * error, lowest), min(estimate + reach * error, highest)
     return Interval(estimate, low, high, error, scope, confidence, used, left_out)
+
+
+def share_of_prompts(data: Data, k: int) -> PromptValues:
+    """Return class k's share of the faces of every prompt and the variance that drawing its images gives it.
+
+    A ratio of two sums over images; NaN without a face. As for `sq`, a task of one class alone has no error of 0.
+    """
+    units = as_units(data)
+    faces = units.counts.sum(axis=1)
+    value = np.where(faces > 0, units.counts[:, k] / np.maximum(faces, 1), np.nan)
+    kinds, times = smoothed(units.kinds, units.times)
+    sizes = kinds.sum(axis=1)
+    total = times @ sizes
+    around = kinds[:, k] - (times @ kinds[:, k] / total)[:, None] * sizes
+    images = np.maximum(units.times.sum(axis=1), 2)
+    variance = (times * around**2).sum(axis=1) / total**2 * images / (images - 1)
+    return PromptValues(value, np.where(faces > 0, variance, np.nan))
 
 
 def sq_of_prompts(data: Data) -> PromptValues:
@@ -86,7 +109,7 @@ def sq_of_prompts(data: Data) -> PromptValues:
     kinds, times = units.kinds, units.times[enough]
     value, variance = np.full(prompts, np.nan), np.full(prompts, np.nan)
     value[enough] = (classes * _concentration(kinds, times)[0] - 1) / (classes - 1)
-    variance[enough] = _concentration_variance(*_smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
+    variance[enough] = _concentration_variance(*smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
     return PromptValues(value, variance)
 
 
@@ -142,7 +165,7 @@ def rd_at_of_prompts(data: Data, n0: ArrayLike, rng: np.random.Generator, times:
 
 def _bootstrap_variance(units: Units, n0: IntArray, rng: np.random.Generator, times: int) -> Floats:
     """Return the variance (P,) of `rd_at` over redraws of the images, less what redrawing adds to it."""
-    kinds, odds = _smoothed(units.kinds, units.times)
+    kinds, odds = smoothed(units.kinds, units.times)
     odds = odds / odds.sum(axis=1, keepdims=True)
     images = units.times.sum(axis=1)
 
@@ -165,7 +188,7 @@ def _slope_variance(units: Units, n0: IntArray) -> Floats:
 
     An image of each kind is taken away where there is one, else added. All values are at one n0 that both leave.
     """
-    kinds, odds = _smoothed(units.kinds, units.times)
+    kinds, odds = smoothed(units.kinds, units.times)
     odds = odds / odds.sum(axis=1, keepdims=True)
     counts, images = units.counts, units.times.sum(axis=1)[:, None]
     present = ((kinds[:, None] == units.kinds).all(axis=2) @ units.times.T).T > 0
@@ -179,8 +202,8 @@ def _slope_variance(units: Units, n0: IntArray) -> Floats:
     return np.asarray((odds * centred**2).sum(axis=1) / images[:, 0])
 
 
-def _smoothed(kinds: IntArray, times: IntArray) -> tuple[IntArray, Floats]:
-    """Return kinds (T', K) and weights (P, T') with the pseudo-faces of a task added."""
+def smoothed(kinds: IntArray, times: IntArray) -> tuple[IntArray, Floats]:
+    """Return kinds (T', K) and weights (P, T') with the pseudo-faces of a task added, for errors that are never 0."""
     classes = kinds.shape[1]
     balanced = np.full((len(times), classes), _PSEUDO / max(len(times), 1) / classes)
     return merged(np.vstack([kinds, np.eye(classes, dtype=np.int64)]), np.hstack([times, balanced]))

