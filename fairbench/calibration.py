@@ -22,6 +22,7 @@ from fairbench import atomic, registry, yamlfile
 from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard
 from fairbench.errors import CardError
+from fairbench.labeller import Labeller
 
 FORMAT: Final = "fairbench.calibration"
 VERSION: Final = 1
@@ -204,6 +205,18 @@ def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
                 f"declares {declared}: calibrate again."
             )
     return found
+
+
+def check_labeller(calibration: Calibration, labeller: Labeller, where: Path | str) -> None:
+    """Refuse a calibration that was made before something in the labeller changed that can change a count.
+
+    where: what the sentence names, such as the calibration's file. Raises CardError.
+    """
+    if calibration.labeller_id != labeller.id:
+        raise CardError(
+            f"{where}, field labeller_id: it is {calibration.labeller_id}, the labeller {labeller.card.name} is "
+            f"{labeller.id}: its card or its weights changed since; calibrate again."
+        )
 
 
 def _parsed(path: Path) -> _File:

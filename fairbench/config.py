@@ -113,6 +113,10 @@ class ModelCard(Card):
     memory_gb: float | None = Field(None, gt=0, description="device memory for one block, in GiB")
     trust_remote_code: bool = False
     lora_targets: str | None = Field(None, description="regular expression over module names")
+    lora: str | None = Field(None, description="folder of a LoRA adapter to generate with; --method lora:PATH sets it")
+    text_model: HubModel | None = Field(
+        None, description="a causal language model for methods that ask one; null: the model itself, if it answers"
+    )
     default_task: str | None = None
     scorers: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="scorer: its parameters; what a run scores unless --scorers says otherwise"
@@ -142,6 +146,7 @@ class Template(Card):
 
     id: Name
     text: str
+    states: dict[str, str] = Field(default_factory=dict, description="attribute: the label that the text names")
 
     @model_validator(mode="after")
     def _has_subject(self) -> Template:

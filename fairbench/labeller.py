@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,11 +37,35 @@ class Part:
     params: Any
 
 
-class Labeller:
+class LabelSpace:
+    """What a labeller card says of labels: all that counting needs, without the plug-ins that made them.
+
+    base: the attributes that classifiers give. declared: those and the derived ones.
+    """
+
+    def __init__(self, card: LabellerCard) -> None:
+        self.card = card
+        self.base = LabelSchema({a: tuple(s.labels) for a, s in card.attributes.items() if s.source is None})
+        self.declared = LabelSchema({a: tuple(s.labels) for a, s in card.attributes.items()})
+
+    def classes(self, names: Sequence[str]) -> list[str]:
+        """Return the classes of an attribute or cross in words, as "female Asian"; the last attribute runs fastest."""
+        return [" ".join(labels) for labels in itertools.product(*(self.declared.labels[name] for name in names))]
+
+    def derivation(self, attribute: str) -> NDArray[np.int64]:
+        """Return the 0/1 matrix (labels of the source, labels of the derived attribute)."""
+        spec = self.card.attributes[attribute]
+        source: Mapping[str, tuple[str, ...]] = self.base.labels
+        assert spec.source is not None
+        return np.array([[spec.map[s] == t for t in spec.labels] for s in source[spec.source]], dtype=np.int64)
+
+
+class Labeller(LabelSpace):
     """Finds and labels faces. Making one reads no weights; the parts are built when they are first used."""
 
     def __init__(self, loaded: Loaded[LabellerCard], device: str = "cpu") -> None:
-        self.card, self._path = loaded.card, loaded.path
+        super().__init__(loaded.card)
+        self._path = loaded.path
         self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
         self._routes = [
             (
@@ -58,8 +83,6 @@ class Labeller:
         self._classifiers = [
             self._part("classifiers", c, ("classifiers", i)) for i, c in enumerate(self.card.classifiers)
         ]
-        self.base = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items() if s.source is None})
-        self.declared = LabelSchema({a: tuple(s.labels) for a, s in self.card.attributes.items()})
         self._built: dict[tuple[str, int], Any] = {}
 
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
@@ -106,6 +129,13 @@ class Labeller:
                 found[i] = [FoundFace(face, index) for face in faces]
         return found
 
+    def main_face(self, image: RgbImage, found: Sequence[FoundFace]) -> FoundFace | None:
+        """Return the largest face of an image, if the card's policy admits its size."""
+        height, width = image.shape[:2]
+        largest = max(found, key=lambda f: f.face.clipped_area(width, height), default=None)
+        smallest = self.card.face_policy.min_area * width * height
+        return largest if largest is not None and largest.face.clipped_area(width, height) >= smallest else None
+
     def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
         """Cut a face's chip with the crop of the route that found it."""
         crop: Crop = self._build("crop", found.route, self._routes[found.route][1])
@@ -132,13 +162,6 @@ class Labeller:
                 f"Labeller card {self.card.name}, field classifiers: they give {sorted(given)}, but the attributes "
                 f"without `from` are {sorted(self.base.labels)}; each must be given exactly once."
             )
-
-    def derivation(self, attribute: str) -> NDArray[np.int64]:
-        """Return the 0/1 matrix (labels of the source, labels of the derived attribute)."""
-        spec = self.card.attributes[attribute]
-        source: Mapping[str, tuple[str, ...]] = self.base.labels
-        assert spec.source is not None
-        return np.array([[spec.map[s] == t for t in spec.labels] for s in source[spec.source]], dtype=np.int64)
 
     def _build(self, kind: str, index: int, part: Part) -> Any:
         if (kind, index) not in self._built:

@@ -8,7 +8,7 @@ integer that is raised whenever the output for the same input changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -48,6 +48,46 @@ class ImageModel(Protocol):
 
         Raises OutOfMemory where the device cannot hold the block; any other fault of one image is that image's status.
         """
+        ...
+
+
+@runtime_checkable
+class TokenModel(Protocol):
+    """What an adapter of a unified model offers besides `generate`: its image tokens and what it thinks of them.
+
+    Audits and training need it; an adapter without it is measured by `run` alone.
+    """
+
+    def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
+        """Return image tokens (images, N)."""
+        ...
+
+    def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
+        """Return the images of tokens (images, N)."""
+        ...
+
+    def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
+        """Draw the image tokens (requests, N) that `generate` would decode; a row of -1 where that failed."""
+        ...
+
+    def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return log p(token | text, tokens before it), (rows, N): guidance 1, temperature 1, no truncation."""
+        ...
+
+    def embed(self, images: Sequence[RgbImage]) -> FloatArray:
+        """Return the vision encoder's embeddings (images, hidden)."""
+        ...
+
+
+@runtime_checkable
+class UnderstandingModel(Protocol):
+    """What an adapter of a unified model offers besides `generate`: answers to questions."""
+
+    def answer(
+        self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
+        temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
+    ) -> list[str]:  # fmt: skip
+        """Return one answer a question. images: None asks in text alone; seeds: None takes the likeliest words."""
         ...
 
 
@@ -114,8 +154,9 @@ class MetricSpec:
     """What a metric is.
 
     direction: which way is fairer ("none": descriptive). ideal: its value for a perfectly fair model, None where that
-    depends on the reference. bounds: (lowest, highest) as a function of K is given in the docstring; here for display.
-    input: "shares" (hard labels), "mean_probs" (mean class probabilities), or "faces" (share with / without a face).
+    depends on the reference. bounds: (lowest, highest) as an expression in K, for display and to cut intervals.
+    input: "shares" (hard labels), "mean_probs" (mean class probabilities), "faces" (share with / without a face), or
+    "stated" (share of faces that show / do not show what their prompt states).
     labels: the two labels, in this order, that a signed metric needs; None for any attribute.
     """
 
@@ -125,7 +166,7 @@ class MetricSpec:
     bounds: str
     ideal: float | None
     summary: str
-    input: Literal["shares", "mean_probs", "faces"] = "shares"
+    input: Literal["shares", "mean_probs", "faces", "stated"] = "shares"
     needs_reference: bool = False
     labels: tuple[str, ...] | None = None
 
@@ -176,24 +217,32 @@ class Scorer(Protocol):
 
 
 class TextModel(Protocol):
-    """Writes text; what a method may ask for."""
+    """Writes text; what a method may ask for. Nothing is loaded before it is asked."""
 
-    def complete(self, prompt: str, seed: int) -> str:
-        """Return the model's answer."""
+    def complete(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+        """Return one answer a prompt, in order; each is drawn from its own seed and depends on no other row."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MethodContext:
-    """What a method may use: the card it works on, the run seed, and a text model where the card names one."""
+    """What a method may use: the card it works on, the run seed, and a text model where there is one.
+
+    warnings: a method adds sentences that whoever reads the run's numbers has to know.
+    """
 
     card: ModelCard
     seed: int
     text_model: TextModel | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 class Method(Protocol):
-    """A mitigation: rewrites requests, or overrides the card. Built as `cls(argument)`, the text after `name:`."""
+    """A mitigation: rewrites requests, or overrides the card. Built as `cls(argument)`, the text after `name:`.
+
+    A method that fixes how many samples of a prompt ask for which group, instead of drawing them independently, says
+    `quota = True` (on the class or the instance): its face counts are no multinomial sample, and the run marks that.
+    """
 
     version: ClassVar[int]
 

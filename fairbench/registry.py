@@ -47,7 +47,17 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "clip-iqa": _S + "clip_iqa:ClipIqa",
         "inception-score": _S + "inception_score:InceptionScore",
     },
-    "methods": {"none": "fairbench.methods.none:NoMethod"},
+    "methods": {
+        "none": "fairbench.methods.none:NoMethod",
+        "any-gender-suffix": "fairbench.methods.any_gender_suffix:AnyGenderSuffix",
+        "any-race-suffix": "fairbench.methods.any_race_suffix:AnyRaceSuffix",
+        "any-mix-suffix": "fairbench.methods.any_mix_suffix:AnyMixSuffix",
+        "balanced-prompting": "fairbench.methods.balanced_prompting:BalancedPrompting",
+        "ethical-intervention": "fairbench.methods.ethical_intervention:EthicalIntervention",
+        "chain-of-thought": "fairbench.methods.chain_of_thought:ChainOfThought",
+        "verbalized-sampling": "fairbench.methods.verbalized_sampling:VerbalizedSampling",
+        "lora": "fairbench.methods.lora:LoraMethod",
+    },
     "metrics": {
         "rd": _M + "rd:rd",
         "rd-normalised": _M + "rd_normalised:rd_normalised",
@@ -62,6 +72,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "l2-softmax": _M + "l2_softmax:l2_softmax",
         "majority-share": _M + "majority_share:majority_share",
         "distance-to-reference": _M + "distance_to_reference:distance_to_reference",
+        "attribute-following": _M + "attribute_following:attribute_following",
         "no-face-rate": _M + "no_face_rate:no_face_rate",
     },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -86,6 +87,9 @@ class StepDecoder:
         rows, text = keep.shape
         length = -(-(text + new) // _WINDOW) * _WINDOW
         self.language_model = language_model
+        # Transformers renamed the argument in 5.24.
+        known = inspect.signature(language_model.forward).parameters
+        self.keyword = "cache" if "cache" in known else "past_key_values"
         self.cache = _Cache(length)
         self.positions = torch.arange(length, device=keep.device)[None]
         self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
@@ -104,7 +108,7 @@ class StepDecoder:
             mask = self.mask[..., : cache.window]
         out = self.language_model(
             inputs_embeds=embeds, attention_mask=mask, position_ids=self.positions[:, cache.start : end],
-            past_key_values=cache, use_cache=True,
+            use_cache=True, **{self.keyword: cache},
         )  # fmt: skip
         cache.start = end
         return out.last_hidden_state[:, -1]

@@ -49,23 +49,35 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
         {"run_id": _S, "model": _S, "method": _S, "task": _S, "labeller": _S, "metric": _S, "metric_version": _I,
          "attribute": _S, "scope": _S, "scope_value": _S, "estimate": _S},
         {"n0": _I, "value": _F, "ci_low": _F, "ci_high": _F, "ci_method": _S, "floor": _F, "ceiling": _F,
-         "calibration_sha": _S, "reason": _S, "n_requested": _I, "n_images": _I, "n_faces": _I, "n_excluded": _I},
+         "calibration_sha": _S, "reason": _S, "n_requested": _I, "n_images": _I, "n_faces": _I, "n_excluded": _I,
+         "error": _F, "floor_p95": _F, "n_prompts": _I},
     ),
 }  # fmt: skip
-VERSIONS: Final[Mapping[str, int]] = dict.fromkeys(_FIELDS, 1)
+VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2}
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
     "labels": frozenset({"ok", "failed"}),
     "scores": frozenset({"ok", "no_image", "failed"}),
 }
-UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {}
-"""(table, version) -> function that gives the table at version + 1. Empty as long as every table is at version 1."""
 
 
 def schema(table: str) -> pa.Schema:
     """Return the current schema of a table, its name and version in the metadata."""
     return pa.schema(_FIELDS[table], metadata={_TABLE: table.encode(), _VERSION: str(VERSIONS[table]).encode()})
+
+
+def _metrics_2(data: pa.Table) -> pa.Table:
+    """Version 2 has the columns error, floor_p95 and n_prompts: unknown for what an earlier version wrote."""
+    want = schema("metrics")
+    absent = [f for f in want if f.name not in data.column_names]
+    for field in absent:
+        data = data.append_column(field, pa.nulls(len(data), field.type))
+    return data.select(want.names).replace_schema_metadata(want.metadata)
+
+
+UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {("metrics", 1): _metrics_2}
+"""(table, version) -> function that gives the table at version + 1."""
 
 
 def build(table: str, columns: Mapping[str, object]) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from fairbench import weights
 from fairbench.config import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.protocols import Params as BaseParams
-from fairbench.types import BuildContext, ImageRequest, ImageResult, RgbImage
+from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
 
 if TYPE_CHECKING:
     from fairbench.adapters.janus_model import JanusModel
@@ -28,6 +29,7 @@ class JanusAdapter:
     """
 
     version: ClassVar[int] = 1
+    takes_lora: ClassVar[bool] = True
 
     class Params(BaseParams):
         """Sampling settings; the defaults are those of the model's authors."""
@@ -39,7 +41,7 @@ class JanusAdapter:
         if card.weights is None:
             raise CardError(f"The model card {card.name!r} lacks `weights`, which the adapter janus needs: add them.")
         self.params, self.ctx = params, ctx
-        self._weights = card.weights
+        self._weights, self._lora = card.weights, card.lora
         self._loaded: JanusModel | None = None
 
     @property
@@ -56,7 +58,11 @@ class JanusAdapter:
 
         folder = weights.model_folder(self._weights, self.ctx.base_dir)
         try:
-            return janus_model.load(folder, self.ctx.device, self.ctx.dtype)
+            model = janus_model.load(folder, self.ctx.device, self.ctx.dtype)
+            if self._lora is not None:
+                adapter = (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
+                janus_model.put_lora(model, adapter, merge=not self.ctx.reduced_precision)
+            return model
         except torch.OutOfMemoryError as err:
             raise FairbenchError(
                 f"The weights in {folder} do not fit into the memory of {self.ctx.device}: free some of it, or use "
@@ -112,6 +118,35 @@ class JanusAdapter:
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
         """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
         return [self.model.pixels(row) for row in tokens]
+
+    def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
+        """Return the image tokens (images, N) that the model's own image tokenizer gives."""
+        from fairbench.adapters import janus_tokens
+
+        return janus_tokens.encode(self.model, images)
+
+    def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return log p(token | text, tokens before it) of image tokens (rows, N); see `janus_tokens.log_probs`."""
+        from fairbench.adapters import janus_tokens
+
+        return janus_tokens.log_probs(self.model, texts, tokens)
+
+    def embed(self, images: Sequence[RgbImage]) -> FloatArray:
+        """Return the vision encoder's embeddings (images, hidden)."""
+        from fairbench.adapters import janus_tokens
+
+        return janus_tokens.embed(self.model, images)
+
+    def answer(
+        self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
+        temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
+    ) -> list[str]:  # fmt: skip
+        """Return one answer a question, with or without an image; see `janus_answers.answer`."""
+        from fairbench.adapters import janus_answers
+
+        return janus_answers.answer(
+            self.model, questions, images, seeds, temperature=temperature, top_p=top_p, limit=limit
+        )
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""

@@ -186,6 +186,20 @@ def load(folder: Path, device: str, dtype: str) -> JanusModel:
     return model
 
 
+def put_lora(model: JanusModel, folder: Path, *, merge: bool) -> None:
+    """Generate with an adapter from now on. Raises WeightsError for one that does not fit, MissingExtra without peft.
+
+    merge: add it to the weights, which is as fast as no adapter. In reduced precision rounding would swallow a small
+    one: there it stays beside them.
+    """
+    from fairbench.train import lora
+
+    adapter = lora.load(model.net, folder)
+    if merge:
+        model.net = lora.merged(adapter)
+    model.net.eval().requires_grad_(False)
+
+
 def _check_format(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

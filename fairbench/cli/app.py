@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from fairbench.cli import check, doctor, listing, phantom, run
+from fairbench.cli import (
+    audit,
+    calibrate,
+    check,
+    compare,
+    doctor,
+    leaderboard,
+    listing,
+    phantom,
+    plan,
+    run,
+    synthesize,
+    train,
+    validate,
+)
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
@@ -20,11 +34,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("synthesize")(synthesize.synthesize)
+app.command("calibrate")(calibrate.calibrate)
+app.command("audit")(audit.audit)
+app.command("compare")(compare.compare)
+app.command("plan")(plan.plan)
 app.command("list")(listing.list_)
 app.command("show")(listing.show)
 app.command("check")(check.check)
+app.command("validate")(validate.validate)
 app.command("doctor")(doctor.doctor)
+app.add_typer(train.app, name="train")
 app.add_typer(phantom.app, name="phantom")
+app.add_typer(leaderboard.app, name="leaderboard")
 
 
 def _version(value: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fairbench.cli.options import AsJson, Quiet
 
 if TYPE_CHECKING:
     from fairbench.phantom.figures import Bar
@@ -24,8 +25,6 @@ Images = Annotated[
     int, typer.Option("--images", min=100, help="Images a prompt for the realised truth, renders a group for the rest.")
 ]
 Folder = Annotated[Path | None, typer.Option("--dir", help="A build's folder. [default: the shipped phantom]")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 @app.command()
@@ -52,6 +51,22 @@ def check(folder: Folder = None, seed: Seed = 1, as_json: AsJson = False, quiet:
     with _progress(quiet) as report:
         bars = measure(place, seed, report)
     _conclude(bars, as_json)
+
+
+@app.command()
+def images(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the images and their manifest.csv.")],
+    per_group: Annotated[int, typer.Option("--per-group", min=1, help="Images of each gender x race cell.")] = 100,
+    decoded: Annotated[bool, typer.Option("--decoded", help="Encoded and decoded by the phantom.")] = False,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write labelled mannequins and a manifest, for `calibrate --images` and `audit --probe-images`."""
+    from fairbench.phantom.export import export
+
+    with _progress(quiet) as report:
+        path = export(out, per_group, seed, decoded=decoded, tick=lambda done, total: report("images", done, total))
+    typer.echo(str(path))
 
 
 def _conclude(bars: list[Bar], as_json: bool) -> None:
@@ -86,35 +101,8 @@ def _table(bars: list[Bar]) -> Any:
 def _progress(quiet: bool) -> Any:
     from rich.console import Console
 
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.progress import Stages, reporter, set_up_logging
 
     console = Console(stderr=True)
     set_up_logging(console, verbose=False, quiet=quiet)
-    return _Stages(reporter(console, quiet))
-
-
-class _Stages:
-    """Turns reports of (stage, done, total) into one bar a stage, whatever the order and size of the steps."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress, self._stage, self._done = progress, "", 0
-
-    def __enter__(self) -> Callable[[str, int, int], None]:
-        return self._report
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._stage:
-            self._progress.finish()
-        self._stage = ""
-
-    def _report(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage or done < self._done:  # a second phase under the same name starts again from 1
-            self._close()
-            # What a resumed stage had done already is not done now: it would make its rate a lie.
-            self._stage, self._done = stage, max(done - 1, 0)
-            self._progress.start(stage, total - self._done, "steps")
-        self._progress.advance(done - self._done)
-        self._done = done
+    return Stages(reporter(console, quiet))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -84,6 +85,33 @@ class Lines:
 
     def _print(self, text: str) -> None:
         self._console.print(f"{self._stage}: {text}", highlight=False, soft_wrap=True)
+
+
+class Stages:
+    """Turns reports of (stage, done, total) into one bar a stage, whatever the order and size of the steps."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress, self._stage, self._done = progress, "", 0
+
+    def __enter__(self) -> Callable[[str, int, int], None]:
+        return self._report
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._stage:
+            self._progress.finish()
+        self._stage = ""
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage or done < self._done:  # a second phase under the same name starts again from 1
+            self._close()
+            # What a resumed stage had done already is not done now: it would make its rate a lie.
+            self._stage, self._done = stage, max(done - 1, 0)
+            self._progress.start(stage, total - self._done, "steps")
+        self._progress.advance(done - self._done)
+        self._done = done
 
 
 def reporter(console: Console, quiet: bool) -> Any:

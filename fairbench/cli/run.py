@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairbench.cli.options import (
+    AsJson,
+    Batch,
+    Device,
+    Dtype,
+    LabellerName,
+    Limit,
+    Model,
+    Quiet,
+    Seed,
+    StoreDir,
+    Task,
+    Verbose,
+    calm_libraries,
+    check_dtype,
+)
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
@@ -18,14 +33,8 @@ if TYPE_CHECKING:
     from fairbench.stages.plan import Plan
     from fairbench.store import Store
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file, model folder, or ADAPTER:TARGET.")]
-Task = Annotated[str | None, typer.Option("--task", "-t", help="Prompt suite: name or folder. [default: the card's]")]
 MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
-LabellerName = Annotated[
-    str | None, typer.Option("--labeller", "-l", help="Labeller: name or card file. [default: the card's]")
-]
 Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="[default: the card's]")]
-Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
 Scorers = Annotated[
     str | None,
     typer.Option(
@@ -33,19 +42,11 @@ Scorers = Annotated[
         help="Comma-separated: clip-score,clip-iqa,inception-score, YAML files, or none. [default: the card's]",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Run seed; the same for models that are compared.")]
-StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where images and labels are kept.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16. [default: the card's]")]
-Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a block. [default: the card's]")]
 Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]
-Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to.")]
+Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to, evidence beside it.")]
 Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet a prompt.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")]
 
 
 def run(
@@ -73,14 +74,13 @@ def run(
     """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was."""
     from rich.console import Console
 
-    from fairbench.cli.progress import set_up_logging
+    from fairbench.cli.progress import reporter, set_up_logging
     from fairbench.stages import plan
     from fairbench.store import Store
 
     set_up_logging(Console(stderr=True), verbose, quiet)
 
-    if dtype not in {None, "float32", "bfloat16", "float16"}:
-        raise FairbenchError(f"--dtype {dtype}: name float32, bfloat16 or float16.")
+    check_dtype(dtype)
     settings = plan.RunSettings(
         model=model,
         task=task,
@@ -95,7 +95,8 @@ def run(
         batch_size=batch_size,
         shard=None if shard is None else _shard(shard),
     )
-    current, opened = plan.make(settings), Store(store, look_only=dry_run)
+    current = plan.make(settings, reporter(Console(stderr=True), quiet))
+    opened = Store(store, look_only=dry_run)
     if dry_run:
         _preview(current, opened, as_json)
     else:
@@ -141,11 +142,9 @@ def _run(
 
     from fairbench.cli.progress import reporter
     from fairbench.report import rundir, terminal
-    from fairbench.stages import leaderboard, pipeline
+    from fairbench.stages import leaderboard, leaderboard_evidence, leaderboard_row, pipeline
 
-    # A run's libraries must not print bars and notices of their own between ours.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    calm_libraries()
     for warning in current.warnings:
         logging.getLogger("fairbench").warning("%s", warning)
     folder = out or Path("runs") / rundir.default_name(current)
@@ -162,7 +161,7 @@ def _run(
         folder = Path("runs") / rundir.default_name(outcome.plan)
     record = rundir.write(outcome, store, folder, sheets=sheets)
     if board is not None:
-        leaderboard.add(board, leaderboard.row(outcome, store))
+        leaderboard_row.add_run(board, leaderboard_evidence.open_run(folder))
     if as_json:
         typer.echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
     else:

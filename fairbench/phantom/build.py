@@ -26,6 +26,7 @@ from fairbench.errors import FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.phantom import architecture, drawing, figures, planted, reading, text, train_labeller
 from fairbench.phantom import statistics as st
+from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import shares
 from fairbench.weights import sha256
 
@@ -37,6 +38,7 @@ CHOOSABLE = 2.0
 """The default guidance is the one, up to this, whose images are nearest to the planted truth."""
 CARDS = ("phantom.yaml", "labellers/phantom.yaml", "labellers/phantom-noisy.yaml")
 REALISED, CALIBRATION = "phantom/realised.csv", "labellers/weights/phantom_calibration.json"
+NOISY_CALIBRATION = "weights/phantom_noisy_calibration.json"
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ class Builder:
             shipped, ours = source / "labellers" / "weights", self.weights
             for file in (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE):
                 card = card.replace(sha256(shipped / file), sha256(ours / file))
+            # The shipped calibration of phantom-noisy is of another detector; `fairbench calibrate` makes this one's.
+            card = card.replace(f"calibration: {NOISY_CALIBRATION}\n", "calibration: null\n")
             atomic.write_text(self.out / name, _with_guidance(card, guidance) if name == CARDS[0] else card)
 
     def measure(self, model: JanusModel, reader: reading.Reader, guidance: float) -> list[figures.Bar]:
@@ -192,13 +196,19 @@ class Builder:
         ).write(self.out / CALIBRATION)  # fmt: skip
 
     def _realise(self, counts: NDArray[np.int64]) -> None:
-        """Write the realised truth: shares, and the number of faces that they rest on."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["subject", *planted.COLUMNS, "n"])
-        for subject, row in zip(text.EVALUATED, counts, strict=True):
-            writer.writerow([subject, *(f"{c / row.sum():.6f}" for c in row), row.sum()])
-        atomic.write_text(self.out / REALISED, out.getvalue())
+        atomic.write_text(self.out / REALISED, realised_csv(counts))
+
+
+def realised_csv(counts: NDArray[np.int64]) -> str:
+    """Return the realised truth of counts (32, 8): shares, the faces they rest on, and Jeffreys' 95 % intervals."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    limits = [f"{cell}_{side}" for cell in planted.COLUMNS for side in ("low", "high")]
+    writer.writerow(["subject", *planted.COLUMNS, "n", *limits])
+    for subject, row, *interval in zip(text.EVALUATED, counts, *share_interval(counts), strict=True):
+        shares = [f"{c / row.sum():.6f}" for c in row]
+        writer.writerow([subject, *shares, row.sum(), *(f"{v:.6f}" for v in np.stack(interval, axis=1).ravel())])
+    return out.getvalue()
 
 
 def _with_guidance(card: str, guidance: float) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairbench.methods.common import REWRITE as REWRITE
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import GENDERS, RACES
 
@@ -63,7 +64,6 @@ ABOUT_SUBJECT = (
 UNSEEN = ("What is the occupation of the person?", "Is the person competent?")
 """Questions that no image answers."""
 UNKNOWN = "unknown"
-REWRITE = "Rewrite this prompt so that it names one gender and one race, all equally likely: {prompt}"
 CAPTION = "a {gender} {race} person"
 
 Generator = np.random.Generator

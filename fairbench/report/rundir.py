@@ -19,9 +19,8 @@ import fairbench
 from fairbench import atomic, provenance
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.report import sheet, truth
-from fairbench.stages import prompts
-from fairbench.stages.counts import cross_name
-from fairbench.stages.metrics import attributes
+from fairbench.stages import evidence, prompts
+from fairbench.stages.counts import attributes, cross_name
 from fairbench.stages.pipeline import Outcome
 from fairbench.stages.plan import Plan
 from fairbench.store import Store
@@ -72,6 +71,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
     atomic.write_text(folder / "prompts.csv", _prompt_table(outcome))
     if sheets:
         sheet.write(outcome, store, folder / "sheets")
+    evidence.write(outcome, store, folder)
     record = manifest(outcome, store)
     atomic.write_text(folder / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
     return record
@@ -94,13 +94,17 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
         "keys": {"images": plan.image_key, "faces": plan.faces_key, "labels": plan.labels_key},
         "model": plan.card.model_dump(),
         "method": plan.method,
+        "quota": plan.quota,
         "task": {"name": plan.task, "version": plan.task_version, "prompts": [p.text for p in plan.prompts]},
         "labeller": plan.labeller.card.model_dump(by_alias=True),
+        "labeller_id": plan.labeller.id,
         "scorers": {s.name: {"key": s.key, "backbone": outcome.backbones.get(s.name)} for s in plan.scorers},
         "settings": {f: getattr(plan.settings, f) for f in type(plan.settings).__slots__},
         "device": plan.ctx.device,
         "dtype": plan.ctx.dtype,
         "block_size": plan.ctx.block_size,
+        "no_calibration": plan.no_calibration,
+        "correction": _correction(outcome),
         "truth": [dataclasses.asdict(t) for t in truth.known(outcome)],
         "statuses": outcome.statuses,
         "made_in_this_process": outcome.made,
@@ -113,6 +117,20 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
     }
 
 
+def _correction(outcome: Outcome) -> dict[str, Any]:
+    """Return whether the labeller's errors were corrected: with which calibration and assumptions, or why not."""
+    found = outcome.correction
+    assert found is not None
+    known = found.calibration
+    return {
+        "reason": found.reason,
+        "assumptions": found.assumptions,
+        "calibration_sha": found.sha256,
+        "domain": None if known is None else known.domain,
+        "images": None if known is None else int(known.counts.sum()),
+    }
+
+
 def _failures(outcome: Outcome, most: int = 50) -> list[dict[str, str]]:
     failed = [r for r in outcome.rows if r.status != "ok"]
     return [{"image_id": r.request.image_id.hex(), "status": r.status, "error": r.error or ""} for r in failed[:most]]
@@ -122,14 +140,13 @@ def _prompt_table(outcome: Outcome) -> str:
     """Return the per-prompt table as CSV: counts, the share of every label of every attribute, and RD."""
     counts, plan = outcome.counts, outcome.plan
     assert counts is not None
-    declared = plan.labeller.declared.labels
     header = ["prompt", "subject", "category", "n_requested", "n_images", "n_with_face", "n_selected_faces"]
     shares: list[list[str]] = [[] for _ in plan.prompts]
     values = {(s.metric, s.attribute): s.values for s in outcome.series}
     for names in attributes(plan.labeller):
         name = cross_name(names)
         table = counts.of(names)
-        cells = [" ".join(c) for c in _product([declared[a] for a in names])]
+        cells = plan.labeller.classes(names)
         header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
         for i, row in enumerate(table):
             n = int(row.sum())
@@ -142,13 +159,6 @@ def _prompt_table(outcome: Outcome) -> str:
         numbers = [int(a[i]) for a in (counts.requested, counts.images, counts.with_face, counts.selected)]
         writer.writerow([p.text, p.subject, p.category, *numbers, *shares[i]])
     return out.getvalue()
-
-
-def _product(lists: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = [()]
-    for labels in lists:
-        found = [(*f, label) for f in found for label in labels]
-    return found
 
 
 def _plain(value: Any) -> Any:

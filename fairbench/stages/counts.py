@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fairbench import schemas
-from fairbench.labeller import Labeller
-from fairbench.stages import faces as faces_stage
-from fairbench.stages.ids import IdIndex, batches, first_of_each
+from fairbench.labeller import LabelSpace
+from fairbench.stages.gather import Faces, Labels
+from fairbench.stages.ids import IntArray, batches
 from fairbench.stages.reading import ImageRow
+from fairbench.stats.units import Data, Units, units_of_images
 from fairbench.store import Store
 
 CROSS = "_x_"
-IntArray = NDArray[np.int64]
+
+
+def attributes(space: LabelSpace) -> list[tuple[str, ...]]:
+    """Return every attribute and declared cross, as tuples of attribute names."""
+    return [(a,) for a in space.card.attributes] + [tuple(c) for c in space.card.crosses]
 
 
 def cross_name(attributes: Sequence[str]) -> str:
@@ -27,13 +32,27 @@ def cross_name(attributes: Sequence[str]) -> str:
     return CROSS.join(attributes)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FacesByImage:
+    """Which counted faces stand in one image.
+
+    prompt: (M,), each image's prompt. image: (N,), each face's image in 0..M - 1. cell: (N,), its place in the joint
+    cells of a prompt, flattened.
+    """
+
+    prompt: IntArray
+    image: IntArray
+    cell: IntArray
+
+
 @dataclass
 class Counts:
     """The counts of a run. P prompts; K_a declared labels of base attribute a, plus one cell for "not labelled".
 
     joint: (P, K_1 + 1, K_2 + 1, ...). probs: attribute -> sums of class probabilities (P, K). requested, images,
-    with_face, selected: (P,) numbers of requests, images, images with a face, faces that the policy selects.
-    statuses: how often each status occurs in the tables "faces" and "labels".
+    with_face, selected: (P,) numbers of requests, images looked at, images with a face, faces that the policy selects.
+    statuses: how often each status occurs in the tables "faces" and "labels". by_image: None where no image has more
+    than one counted face; the joint cells then say everything.
     """
 
     joint: IntArray
@@ -44,136 +63,114 @@ class Counts:
     selected: IntArray
     statuses: dict[str, Counter[str]]
     axes: tuple[str, ...]
-    labeller: Labeller
+    labeller: LabelSpace
+    by_image: FacesByImage | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether any image has more than one counted face."""
+        return self.by_image is not None
 
     def of(self, attributes: Sequence[str]) -> IntArray:
         """Return the counts (P, product of K) of an attribute or a cross; faces without one of the labels left out."""
+        cells = self._class_of_cell(attributes)
+        members = cells[:, None] == np.arange(self._classes(attributes))
+        return np.asarray(self.joint.reshape(len(self.joint), len(cells)) @ members)
+
+    def data(self, attributes: Sequence[str]) -> Data:
+        """Return what statistics of an attribute or a cross rest on, as images are drawn again, not faces.
+
+        Plain counts (P, K), as `of`, where no image has more than one counted face; else the images by the class counts
+        of their labelled faces. Images without a face that has all of these labels are left out.
+        """
+        if self.by_image is None:
+            return self.of(attributes)
+        label = self._class_of_cell(attributes)[self.by_image.cell]
+        known = label >= 0
+        if not known.any():  # units have one kind at least
+            return self.of(attributes)
+        # uint16: as many images as faces, times K. No image has 65,536 faces.
+        faces = np.zeros((len(self.by_image.prompt), self._classes(attributes)), dtype=np.uint16)
+        np.add.at(faces, (self.by_image.image[known], label[known]), 1)
+        units = units_of_images(self.by_image.prompt, faces, len(self.joint))
+        return Units(units.kinds.astype(np.int64), units.times)
+
+    def observed(self, attributes: Sequence[str]) -> Data:
+        """Return `data` with one more last column, "no face": what a correction of the labeller's errors rests on.
+
+        Images that were looked at and have no face with all of these labels count there: (P, K + 1), or Units whose
+        last kind is the unit vector of that column. Without `by_image` rows add up to `images`.
+        """
+        data = self.data(attributes)
+        if not isinstance(data, Units):
+            return np.column_stack([data, self.images - data.sum(axis=1)])
+        kinds = np.zeros((len(data.kinds) + 1, data.kinds.shape[1] + 1), dtype=np.int64)
+        kinds[:-1, :-1], kinds[-1, -1] = data.kinds, 1
+        return Units(kinds, np.column_stack([data.times, self.images - data.times.sum(axis=1)]))
+
+    def _classes(self, attributes: Sequence[str]) -> int:
+        return math.prod(self.labeller.declared.size(a) for a in attributes)
+
+    def _class_of_cell(self, attributes: Sequence[str]) -> IntArray:
+        """Return the class that each joint cell of a prompt, flattened, has in a cross; -1 where a label is missing."""
         sources = [self.labeller.card.attributes[a].source or a for a in attributes]
         if len(set(sources)) != len(sources):
             raise ValueError(f"{cross_name(attributes)}: two attributes of a cross come from one source")
-        axes = [1 + self.axes.index(s) for s in sources]
-        counts = self.joint.sum(axis=tuple(i for i in range(1, self.joint.ndim) if i not in axes))
-        # Summing keeps the axes in the joint's order; bring them into the cross's order.
-        counts = np.transpose(counts, [0, *(1 + int(np.argsort(np.argsort(axes))[i]) for i in range(len(axes)))])
-        for position, (name, source) in enumerate(zip(attributes, sources, strict=True), start=1):
-            counts = np.take(counts, range(self.labeller.base.size(source)), axis=position)
-            if name != source:
-                counts = np.moveaxis(np.moveaxis(counts, position, -1) @ self.labeller.derivation(name), -1, position)
-        flat: IntArray = counts.reshape(len(counts), -1)
-        return flat
+        place = np.indices(self.joint.shape[1:]).reshape(len(self.axes), -1)
+        label = np.zeros(place.shape[1], dtype=np.int64)
+        known = np.ones(place.shape[1], dtype=bool)
+        for name, source in zip(attributes, sources, strict=True):
+            at = place[self.axes.index(source)]
+            own = np.arange(self.labeller.base.size(source))
+            labels = own if name == source else self.labeller.derivation(name).argmax(axis=1)
+            known &= at < len(labels)  # the last place is "not labelled"
+            label = label * self.labeller.declared.size(name) + labels[np.minimum(at, len(labels) - 1)]
+        return np.where(known, label, -1)
 
 
-def count(store: Store, labeller: Labeller, faces_key: str, labels_key: str, rows: Sequence[ImageRow],
+def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, rows: Sequence[ImageRow],
           neutral_ids: Sequence[bytes]) -> Counts:  # fmt: skip
-    """Count a run's faces. `rows`: one a request that was answered; `neutral_ids`: the prompts, in order."""
+    """Count a run's faces. `rows`: one a request that was answered; `neutral_ids`: the prompts, in order.
+
+    Raises StoreError where the store cannot be read or holds labels that the labeller does not declare.
+    """
     place = {n: i for i, n in enumerate(neutral_ids)}
     size = len(neutral_ids)
     prompt_of = np.array([place[r.request.neutral_id] for r in rows], dtype=np.int64)
     ok = np.array([r.status == "ok" for r in rows], dtype=bool)
-    faces = _Faces(labeller, pa.array([r.request.image_id for r in rows], schemas.ID))
-    for _, table in store.scan("faces", faces_key):  # not merged: one image's rows stand in one shard
-        faces.add(table)
-    prompt_of_face = prompt_of[faces.image]
-    codes, probs, label_statuses = _codes(store, labels_key, labeller, faces.ids(), prompt_of_face, size)
-    shape = tuple(len(labels) + 1 for labels in labeller.base.labels.values())
-    cells = int(np.prod(shape))
-    # One axis of joint cells; ravel_multi_index refuses empty input.
-    cell = np.zeros(len(prompt_of_face), dtype=np.int64)
-    for attribute, width in zip(labeller.base.labels, shape, strict=True):
-        cell = cell * width + codes[attribute]
-    flat = np.bincount(prompt_of_face * cells + cell, minlength=size * cells)
+    faces = Faces(labeller, pa.array([r.request.image_id for r in rows], schemas.ID))
+    for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
+        faces.add(table, shard)
 
     def tally(mask: NDArray[np.bool_]) -> IntArray:
         return np.bincount(prompt_of[mask], minlength=size)
 
+    found = {
+        "requested": np.bincount(prompt_of, minlength=size),
+        # An image with a face was looked at, even where a second process failed to make the same image.
+        "images": tally(ok & faces.looked_at | faces.has_face),
+        "with_face": tally(faces.has_face),
+        "selected": np.bincount(prompt_of[faces.selected], minlength=size),
+    }
+    image_of_face, ids, face_statuses = faces.image, faces.ids(), faces.statuses
+    del faces  # a hundred bytes an image, before as much is needed for the labels
+    prompt_of_face = prompt_of[image_of_face]
+    labels = Labels(labeller, ids, prompt_of_face, size)
+    for table, _ in batches(store, "labels", labels_key, Labels.COLUMNS):
+        labels.add(table)
+    shape = tuple(len(declared) + 1 for declared in labeller.base.labels.values())
+    cells = math.prod(shape)
+    cell = np.zeros(len(prompt_of_face), dtype=np.int64)
+    for code, width in zip(labels.code, shape, strict=True):  # ravel_multi_index refuses empty input
+        cell = cell * width + code
+    joint = np.bincount(prompt_of_face * cells + cell, minlength=size * cells)
+    several = np.bincount(image_of_face, minlength=1).max() > 1
     return Counts(
-        joint=flat.reshape(size, *shape),
-        probs=probs,
-        requested=tally(np.ones(len(rows), dtype=bool)),
-        images=tally(ok & faces.looked_at),
-        with_face=tally(faces.has_face),
-        selected=np.bincount(prompt_of[faces.selected], minlength=size),
-        statuses={"faces": faces.statuses, "labels": label_statuses},
+        joint=joint.reshape(size, *shape),
+        probs=labels.probs,
+        **found,
+        statuses={"faces": face_statuses, "labels": labels.statuses},
         axes=tuple(labeller.base.labels),
         labeller=labeller,
+        by_image=FacesByImage(prompt_of, image_of_face, cell) if several else None,
     )
-
-
-class _Faces:
-    """Gathers, shard by shard, which images have faces and which faces count."""
-
-    def __init__(self, labeller: Labeller, image_ids: pa.Array) -> None:
-        self._policy, self._places = labeller.card.face_policy, IdIndex(image_ids)
-        self.has_face = np.zeros(len(image_ids), dtype=bool)
-        self.looked_at = np.zeros(len(image_ids), dtype=bool)
-        self.statuses: Counter[str] = Counter()
-        self._ids: list[pa.Array] = []
-        self._images: list[IntArray] = []
-        self._selected: list[IntArray] = []
-
-    def add(self, table: pa.Table) -> None:
-        image = self._places.find(table["image_id"])
-        wanted = image >= 0
-        wanted[wanted] = ~self.looked_at[image[wanted]]  # two processes may have detected the same image
-        table, image = table.filter(pa.array(wanted)), image[wanted]
-        self.statuses.update(_tally(table["status"]))
-        self.looked_at[image[_mask(pc.not_equal(table["status"], "failed"))]] = True
-        self.has_face[image[_mask(pc.equal(table["status"], "ok"))]] = True
-        chosen = _mask(faces_stage.selected(table, self._policy))
-        counted = _mask(faces_stage.counted(table, self._policy))
-        self._selected.append(image[chosen])
-        self._images.append(image[counted])
-        self._ids.append(table["face_id"].filter(pa.array(counted)).combine_chunks())
-
-    @property
-    def image(self) -> IntArray:
-        return np.concatenate(self._images) if self._images else np.zeros(0, dtype=np.int64)
-
-    @property
-    def selected(self) -> IntArray:
-        return np.concatenate(self._selected) if self._selected else np.zeros(0, dtype=np.int64)
-
-    def ids(self) -> pa.Array:
-        return pa.chunked_array(self._ids, schemas.ID).combine_chunks()
-
-
-def _mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def _codes(
-    store: Store, labels_key: str, labeller: Labeller, face_ids: pa.Array, prompt_of_face: IntArray, prompts: int
-) -> tuple[Mapping[str, IntArray], dict[str, NDArray[np.float64]], Counter[str]]:
-    """Return a label code for every face and base attribute (K: not labelled), sums of probabilities, statuses."""
-    min_prob = labeller.card.face_policy.min_prob
-    schema = labeller.base.labels
-    places = IdIndex(face_ids)
-    codes = {a: np.full(len(face_ids), len(labels), dtype=np.int64) for a, labels in schema.items()}
-    seen = {a: np.zeros(len(face_ids), dtype=bool) for a in schema}
-    probs = {a: np.zeros((prompts, len(labels))) for a, labels in schema.items()}
-    statuses: Counter[str] = Counter()
-    columns = ["face_id", "attribute", "status", "label", "prob", "probs"]
-    for table in batches(store.scan("labels", labels_key, columns)):
-        for attribute, labels in schema.items():
-            part = table.filter(pc.equal(table["attribute"], attribute))
-            face = places.find(part["face_id"])
-            fresh = face >= 0
-            fresh[fresh] = ~seen[attribute][face[fresh]]  # two processes may have labelled the same face
-            fresh &= first_of_each(face)
-            part, face = part.filter(pa.array(fresh)), face[fresh]
-            seen[attribute][face] = True
-            statuses.update(_tally(part["status"]))
-            sure = _mask(pc.fill_null(pc.greater_equal(part["prob"], min_prob), False))
-            part, face = part.filter(pa.array(sure)), face[sure]
-            codes[attribute][face] = pc.index_in(part["label"], value_set=pa.array(labels)).to_numpy()
-            flat = pc.list_flatten(part["probs"]).to_numpy().reshape(len(part), len(labels))
-            for k in range(len(labels)):
-                probs[attribute][:, k] += np.bincount(prompt_of_face[face], flat[:, k], minlength=prompts)
-    for name, spec in labeller.card.attributes.items():
-        if spec.source is not None:  # a derived attribute rests on the same faces as its source
-            probs[name] = probs[spec.source] @ labeller.derivation(name)
-    return codes, probs, statuses
-
-
-def _tally(statuses: pa.ChunkedArray) -> dict[str, int]:
-    return {v["values"]: v["counts"] for v in pc.value_counts(statuses).to_pylist()}

@@ -1,128 +1,86 @@
 """leaderboard: one CSV a task version, a row a run, in a fixed column order. Published numbers stand apart.
 
-Only headline metrics have columns; every metric of a run is in its metrics.parquet. A row is found again by its
-run_id, and the hash of its label table says which labels it was computed from.
+Only headline numbers have columns; every number of a run is in its metrics.parquet. A row is found again by its
+run_id; leaderboard_row.py computes it, and the run's evidence beside the CSV lets anybody compute it again.
 """
 
 from __future__ import annotations
 
 import csv
-import datetime
-import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from statistics import NormalDist
+from typing import Final, NamedTuple
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
-import fairbench
-from fairbench import atomic, keys, schemas
+from fairbench import atomic
 from fairbench.errors import CardError, StoreError, storage_errors
-from fairbench.stages.ids import IdIndex
-from fairbench.stages.pipeline import Outcome
-from fairbench.store import Store
+
+
+class Source(NamedTuple):
+    """Where a column comes from: the task's row of this metric and estimate in the metrics table, and the field."""
+
+    metric: str
+    estimate: str
+    field: str
+
 
 ATTRIBUTES: Final = ("gender", "race4", "race7", "gender_x_race4")
-METRICS: Final = ("rd", "rd-normalised", "entropy", "majority-share")
+MEASURES: Final[dict[str, Source]] = {
+    "rd": Source("rd", "raw", "value"),
+    "rd.floor": Source("rd", "raw", "floor"),
+    "rd.ceiling": Source("rd", "raw", "ceiling"),
+    "rd@n0": Source("rd", "rarefied", "value"),
+    "sq": Source("sq", "raw", "value"),
+    "sq.error": Source("sq", "raw", "error"),
+    "sq.low": Source("sq", "raw", "ci_low"),
+    "sq.high": Source("sq", "raw", "ci_high"),
+    "sq-corrected": Source("sq", "corrected", "value"),
+    "sq-corrected.low": Source("sq", "corrected", "ci_low"),
+    "sq-corrected.high": Source("sq", "corrected", "ci_high"),
+    "rd-normalised": Source("rd-normalised", "raw", "value"),
+    "entropy": Source("entropy", "raw", "value"),
+    "majority-share": Source("majority-share", "raw", "value"),
+    "n": Source("rd", "raw", "n_faces"),
+}
+"""Column behind `<attribute>.` -> its source. sq.error is the standard error of sq, images drawn again."""
 SCORES: Final = ("clip_score", "clip_iqa", "inception_score")
-COLUMNS: Final[tuple[str, ...]] = (
-    "rank", "source", "model", "revision", "method", "task", "task_version", "suite", "labeller",
-    "labeller_id", "images_per_prompt", "prompts", "n_requested", "n_images", "n_faces",
-    *(c for a in ATTRIBUTES for c in (*(f"{a}.{m}" for m in METRICS), f"{a}.n")),
+RANKS: Final = ("rank", "rank.low", "rank.high")
+VALUES: Final = (
+    *(f"{a}.{m}" for a in ATTRIBUTES for m in MEASURES),
     "no-face-rate", "no-face-rate.n", *(c for s in SCORES for c in (s, f"{s}.n")),
-    "missing", "run_id", "labels_sha256", "fairbench", "date", "published_in", "note",
 )  # fmt: skip
-RANKED_BY: Final = "gender_x_race4.rd"
+"""Columns of measured numbers."""
+COLUMNS: Final[tuple[str, ...]] = (
+    *RANKS, "source", "model", "revision", "method", "quota", "task", "task_version", "suite", "labeller",
+    "labeller_id", "calibration_sha", "calibration_domain", "images_per_prompt", "prompts", "n_requested", "n_images",
+    "n_faces", "n0", *VALUES, "missing", "run_id", "labels_sha256", "fairbench", "date", "published_in", "note",
+)  # fmt: skip
+RANKED_BY: Final = "gender_x_race4.sq"
+_ERROR: Final = f"{RANKED_BY}.error"
+_NEW_MEASURES: Final = tuple(m for m in MEASURES if m.startswith(("rd.", "rd@", "sq")))
+_NEW: Final = {
+    "rank.low", "rank.high", "quota", "calibration_sha", "calibration_domain", "n0",
+    *(f"{a}.{m}" for a in ATTRIBUTES for m in _NEW_MEASURES),
+}  # fmt: skip
+_FIRST_COLUMNS: Final = tuple(c for c in COLUMNS if c not in _NEW)
+"""The header of fairbench's first leaderboards; `read` takes them too."""
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
-_NUMBERS: Final = tuple(
-    c for c in COLUMNS if c.endswith(tuple(f".{m}" for m in METRICS)) or c in SCORES or c == "no-face-rate"
-)
+_LEVEL: Final = 0.95
 Row = dict[str, str]
 
 
-def row(outcome: Outcome, store: Store) -> Row:
-    """Return the leaderboard row of a finished run."""
-    plan, table = outcome.plan, outcome.metrics
-    assert table is not None and outcome.counts is not None
-    found = table.filter(pc.equal(table["scope"], "task")).to_pylist()
-    by_name = {(r["attribute"], r["metric"]): r for r in found}
-    per_prompt = sorted(set(outcome.counts.requested.tolist()))
-    weights = plan.card.weights
-    values: dict[str, Any] = {
-        "source": "measured",
-        "model": plan.card.name,
-        "revision": "" if weights is None else "local" if weights.path else weights.revision or "unpinned",
-        "method": plan.method,
-        "task": plan.task,
-        "task_version": plan.task_version,
-        "suite": keys.digest("prompts", [p.text for p in plan.prompts]).hex()[:12],
-        "labeller": plan.labeller.card.name,
-        "labeller_id": plan.labeller.id,
-        "images_per_prompt": per_prompt[0] if len(per_prompt) == 1 else f"{per_prompt[0]}-{per_prompt[-1]}",
-        "prompts": len(plan.prompts),
-        "n_requested": int(outcome.counts.requested.sum()),
-        "n_images": int(outcome.counts.images.sum()),
-        "n_faces": int(outcome.counts.selected.sum()),
-        "run_id": plan.run_id,
-        "labels_sha256": labels_sha256(outcome, store),
-        "fairbench": fairbench.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-    reasons = []
-    for column, key, size in _cells():
-        entry = by_name.get(key)
-        values[column] = None if entry is None else entry["value"]
-        values.setdefault(f"{column.split('.')[0]}.n", None if entry is None else entry[size])
-        if entry is not None and entry["reason"]:
-            reasons.append(f"{column}: {entry['reason']}")
-    values["missing"] = "; ".join(reasons)
-    return {c: _text(values.get(c)) for c in COLUMNS}
-
-
-def _cells() -> list[tuple[str, tuple[str, str], str]]:
-    """Return (column, (attribute, metric), the count that belongs to it) of every value column."""
-    shares = [(f"{a}.{m}", (a, m), "n_faces") for a in ATTRIBUTES for m in METRICS]
-    return [
-        *shares,
-        ("no-face-rate", ("faces", "no-face-rate"), "n_images"),
-        *((s, ("quality", s), "n_faces") for s in SCORES),
-    ]
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def labels_sha256(outcome: Outcome, store: Store) -> str:
-    """Return the sha256 of a run's label rows in one canonical order: face id, attribute, label, probability."""
-    wanted = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
-    columns = ["face_id", "attribute", "label", "prob"]
-    parts = []
-    for _, table in store.scan("labels", outcome.plan.labels_key, [*columns, "image_id"]):
-        parts.append(table.filter(wanted.known(table["image_id"])).select(columns).to_pandas())
-    if not parts:
-        return hashlib.sha256().hexdigest()
-    rows = pd.concat(parts).drop_duplicates(["face_id", "attribute"]).sort_values(["face_id", "attribute"])
-    lines = (f"{f.hex()},{a},{lab},{p:.6f}\n" for f, a, lab, p in rows.itertuples(index=False))
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode())
-    return digest.hexdigest()
-
-
 def read(path: Path) -> list[Row]:
-    """Return the rows of a leaderboard. Raises CardError where it is no leaderboard."""
+    """Return the rows of a leaderboard; columns that its version did not have are "". Raises CardError."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
-    if columns != COLUMNS:
+    if columns not in (COLUMNS, _FIRST_COLUMNS):
         raise CardError(
             f"{path}, line 1: the columns are not those of a leaderboard of this version; name another file."
         )
@@ -130,10 +88,10 @@ def read(path: Path) -> list[Row]:
     if bad is not None:
         raise CardError(f"{path}, line {bad}: the row has another number of fields than line 1; mend it.")
     for line, found in enumerate(rows, 2):
-        wrong = next((c for c in _NUMBERS if found[c] and not _is_number(found[c])), None)
+        wrong = next((c for c in VALUES if found.get(c) and not _is_number(found[c])), None)
         if wrong is not None:
             raise CardError(f"{path}, line {line}, field {wrong}: {found[wrong]!r} is no number; mend it.")
-    return rows
+    return [{c: r.get(c, "") for c in COLUMNS} for r in rows]
 
 
 def _is_number(text: str) -> bool:
@@ -143,11 +101,23 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def add(path: Path, new: Row) -> None:
-    """Add a row, or replace the row of the same run; safe with other writers. Raises StoreError, CardError."""
+def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:
+    """Add a row, or replace the row of the same run; safe with other writers. Raises StoreError, CardError.
+
+    before: done once the file is known to be good, and before it is written: what the row rests on comes first.
+    """
+    with _locked(path.resolve()) as target:
+        rows = read(target) if target.exists() else []
+        if before is not None:
+            before()
+        kept = [r for r in rows if not (r["run_id"] and r["run_id"] == new["run_id"])]
+        atomic.write_text(target, render([*kept, new]))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
-    path = path.resolve()
     lock = path.with_name(f".{path.name}.lock")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,35 +128,75 @@ def add(path: Path, new: Row) -> None:
                 f"{lock} is held by another process: wait for it, then run the same command again."
             ) from err
         with held:
-            rows = (
-                [r for r in read(path) if not (r["run_id"] and r["run_id"] == new["run_id"])] if path.exists() else []
-            )
-            atomic.write_text(path, render([*rows, new]))
+            yield path
 
 
 def render(rows: Sequence[Row]) -> str:
     """Return the CSV text: measured rows by rank, then published ones, which are never ranked."""
-    measured = _ranked([r for r in rows if r["source"] == "measured"])
-    published = [{**r, "rank": ""} for r in rows if r["source"] != "measured"]
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows([*measured, *published])
+    for group in groups(rows):
+        writer.writerows(group)
+    writer.writerows(published(rows))
     return out.getvalue()
 
 
-def _ranked(rows: Sequence[Row]) -> list[Row]:
-    """Rank rows that compare (same task, labeller, size) by RD of gender x race; an incomplete row has no rank."""
+def published(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that were copied from papers: without a rank, whatever the file says."""
+    return [{**r, **dict.fromkeys(RANKS, "")} for r in rows if r["source"] != "measured"]
 
-    def value(r: Mapping[str, str]) -> float:
-        incomplete = any(part.startswith(f"{RANKED_BY}:") for part in r["missing"].split("; "))
-        # The images of a folder are whatever somebody put there: nothing says that two such runs compare.
-        alone = r["task"] == "folder"
-        return float("inf") if incomplete or alone or not r[RANKED_BY] else float(r[RANKED_BY])
 
-    ordered = sorted(rows, key=lambda r: (*(r[c] for c in _COMPARABLE), value(r), r["model"], r["method"], r["run_id"]))
-    found = []
-    for r in ordered:
-        better = [o for o in ordered if all(o[c] == r[c] for c in _COMPARABLE) and value(o) < value(r)]
-        found.append({**r, "rank": "" if value(r) == float("inf") else str(len(better) + 1)})
+def groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the measured rows by what they can be compared with, and by rank within that."""
+    measured = [r for r in rows if r["source"] == "measured"]
+    placed = [{**r, **ranks} for r, ranks in zip(measured, rank(measured), strict=True)]
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for r in sorted(placed, key=lambda r: (_group(r), _value(r), r["model"], r["method"], r["run_id"])):
+        found.setdefault(_group(r), []).append(r)
+    return list(found.values())
+
+
+def rank(rows: Sequence[Row]) -> list[Row]:
+    """Return the RANKS of each measured row, among those of the same task, suite, labeller and size.
+
+    By sq of gender x race, the lower the fairer; equal values share the better rank. rank.low and rank.high are the
+    ranks that a row could hold: 1 + the number of rows shown to be fairer, and M - the number shown to be less fair,
+    by one-sided z tests of all M (M - 1) ordered pairs at (1 - 0.95) / (M (M - 1)) (Bonferroni), from the standard
+    errors: the images are drawn again, the prompts stay. Rows of one base model share seeds, which makes the tests
+    stricter than they say. A row without a value, or over a part of the prompts, has no rank.
+
+    Source: as fairbench/stats/ranking.py; z tests, as a CSV holds no prompt values.
+    """
+    found: list[Row] = []
+    for r in rows:
+        value, error = _value(r), _error(r)
+        peers = [p for p in rows if _group(p) == _group(r) and _value(p) < math.inf]
+        if value == math.inf:
+            found.append(dict.fromkeys(RANKS, ""))
+            continue
+        pairs = len(peers) * (len(peers) - 1)
+        reach = NormalDist().inv_cdf(1 - (1 - _LEVEL) / pairs) if pairs else 0.0
+        margins = [(_value(p) - value, reach * math.hypot(error, _error(p))) for p in peers]
+        better = sum(difference < 0 for difference, _ in margins)
+        low = sum(-difference > margin for difference, margin in margins)
+        high = len(peers) - sum(difference > margin for difference, margin in margins)
+        found.append(dict(zip(RANKS, (str(1 + better), str(1 + low), str(high)), strict=True)))
     return found
+
+
+def _group(r: Row) -> tuple[str, ...]:
+    return tuple(r[c] for c in _COMPARABLE)
+
+
+def _value(r: Row) -> float:
+    """Return what a row is ranked by; infinity where it has no rank."""
+    incomplete = any(part.startswith(f"{RANKED_BY}:") for part in r["missing"].split("; "))
+    # The images of a folder are whatever somebody put there: nothing says that two such runs compare.
+    alone = r["task"] == "folder"
+    return math.inf if incomplete or alone or not r[RANKED_BY] else float(r[RANKED_BY])
+
+
+def _error(r: Row) -> float:
+    """Return the standard error of that; infinity, so that nothing is shown, where it is not known."""
+    return float(r[_ERROR]) if r[_ERROR] else math.inf

@@ -1,38 +1,27 @@
-"""metrics: shares -> values, a prompt at a time and as the mean over prompts, each with its counts."""
+"""metrics: shares -> values, a prompt at a time, each with its counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from fairbench import registry, schemas
+from fairbench import registry
 from fairbench.config import RESERVED
-from fairbench.labeller import Labeller
+from fairbench.labeller import LabelSpace
 from fairbench.protocols import Metric, Scorer
-from fairbench.stages.counts import Counts, cross_name
+from fairbench.stages.counts import Counts, attributes, cross_name
 from fairbench.stages.scores import Scores
+from fairbench.stages.stated import followed
 from fairbench.types import Prompt
 
 FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
 References = Mapping[str, Mapping[str, tuple[float, ...]]]
 """attribute -> subject -> reference shares in the labeller's declared order."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunNames:
-    """What every row of the metrics table repeats."""
-
-    run_id: str
-    model: str
-    method: str
-    task: str
-    labeller: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +38,8 @@ class Series:
     overall: float | None = None
     """The task's value where it is not the mean over prompts."""
     overall_reason: str | None = None
-
-
-def attributes(labeller: Labeller) -> list[tuple[str, ...]]:
-    """Return every attribute and declared cross, as tuples of attribute names."""
-    return [(a,) for a in labeller.card.attributes] + [tuple(c) for c in labeller.card.crosses]
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    """The metric as a function of shares (..., P, K) in the declared order; None for what is no function of them."""
 
 
 def evaluate(counts: Counts, prompts: Sequence[Prompt], references: References) -> Iterator[Series]:
@@ -62,6 +48,9 @@ def evaluate(counts: Counts, prompts: Sequence[Prompt], references: References) 
         metric: Metric = registry.resolve("metrics", name)
         if metric.spec.input == "faces":
             yield _face_rate(metric, counts)
+            continue
+        if metric.spec.input == "stated":
+            yield from _following(metric, counts, prompts)
             continue
         for names in attributes(counts.labeller):
             series = _series(metric, counts, names, prompts, references)
@@ -77,12 +66,23 @@ def _face_rate(metric: Metric, counts: Counts) -> Series:
     return Series(metric.spec.name, metric.spec.version, FACES, values, reasons, counts.with_face, none)
 
 
+def _following(metric: Metric, counts: Counts, prompts: Sequence[Prompt]) -> Iterator[Series]:
+    """Yield nothing for a task whose prompts state nothing."""
+    found = followed(counts, prompts)
+    if found is not None:
+        pair = np.stack([found.right, found.of - found.right], axis=1)
+        values = np.asarray(metric(_shares(pair, found.of)), dtype=np.float64)
+        left_out = counts.selected - found.of
+        yield Series(metric.spec.name, metric.spec.version, FACES, values, found.reasons, found.of, left_out)
+
+
 def _series(
     metric: Metric, counts: Counts, names: tuple[str, ...], prompts: Sequence[Prompt], references: References
 ) -> Series | None:
     spec, attribute = metric.spec, cross_name(names)
     table = counts.of(names)
     n = table.sum(axis=1)
+    order = list(range(table.shape[1]))
     if spec.input == "mean_probs":
         if len(names) > 1:  # defined on one attribute's probabilities; a product would assume independence
             return None
@@ -90,31 +90,36 @@ def _series(
     else:
         shares = _shares(table, n)
     if spec.labels is not None:
-        order = _order(counts.labeller, names, spec.labels)
-        if order is None:
+        found = _order(counts.labeller, names, spec.labels)
+        if found is None:
             return None
-        shares = shares[:, order]
+        order = found
     reference: NDArray[np.float64] | None = None
     reasons: list[str | None] = [None if k else "no faces" for k in n]
     if spec.needs_reference:
         known = references.get(attribute)
         if known is None:
             return None
-        nothing = (np.nan,) * shares.shape[1]
+        nothing = (np.nan,) * len(order)
         reference = np.array([known.get(p.subject, nothing) for p in prompts], dtype=np.float64)
         reasons = [r or (None if p.subject in known else "no reference") for r, p in zip(reasons, prompts, strict=True)]
+
+    def statistic(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(metric(p[..., order], reference), dtype=np.float64)
+
     return Series(
         spec.name,
         spec.version,
         attribute,
-        np.asarray(metric(shares, reference), dtype=np.float64),
+        statistic(shares),
         reasons,
         n,
         counts.selected - n,
+        statistic=statistic if spec.input == "shares" else None,
     )
 
 
-def _order(labeller: Labeller, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int] | None:
+def _order(labeller: LabelSpace, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int] | None:
     """Return where a signed metric's labels stand in the declared order, whatever that order is."""
     declared = [s.lower() for s in labeller.declared.labels[names[0]]] if len(names) == 1 else []
     return [declared.index(w) for w in wanted] if sorted(declared) == sorted(wanted) else None
@@ -152,44 +157,3 @@ def score_series(
         values = np.array([np.nan if v is None else v for v in found])
         short = None if overall.get(value) is not None else "too few images"
         yield Series(value, version, QUALITY, values, reasons, n, zeros, overall.get(value), short)
-
-
-def table(names: RunNames, prompts: Sequence[Prompt], counts: Counts, series: Sequence[Series]) -> pa.Table:
-    """Return the metrics table: for each series a row a prompt, then the task's row."""
-    rows: list[dict[str, Any]] = []
-    common = {f: getattr(names, f) for f in RunNames.__slots__}
-    for s in series:
-        shared = {
-            **common,
-            "metric": s.metric,
-            "metric_version": s.version,
-            "attribute": s.attribute,
-            "estimate": "raw",
-        }
-        for i, prompt in enumerate(prompts):
-            value = float(s.values[i])
-            rows.append(
-                {**shared, "scope": "prompt", "scope_value": prompt.text, "value": None if np.isnan(value) else value,
-                 "reason": s.reasons[i], "n_requested": int(counts.requested[i]), "n_images": int(counts.images[i]),
-                 "n_faces": int(s.faces[i]), "n_excluded": int(s.excluded[i])}
-            )  # fmt: skip
-        value_or_none, reason = _task_value(s)
-        rows.append(
-            {**shared, "scope": "task", "scope_value": names.task, "value": value_or_none, "reason": reason,
-             "n_requested": int(counts.requested.sum()), "n_images": int(counts.images.sum()),
-             "n_faces": int(s.faces.sum()), "n_excluded": int(s.excluded.sum())}
-        )  # fmt: skip
-    return schemas.build("metrics", {n: [r.get(n) for r in rows] for n in schemas.schema("metrics").names})
-
-
-def _task_value(s: Series) -> tuple[float | None, str | None]:
-    """Return the mean over prompts that have a value, and what to know about it: a prompt left out is never silent."""
-    if s.attribute == QUALITY:
-        return s.overall, s.overall_reason
-    known = ~np.isnan(s.values)
-    why = next((r for r in s.reasons if r), None)
-    if not known.any():
-        return None, why or "no faces"
-    left_out = int((~known).sum())
-    note = f"mean over {int(known.sum())} of {len(known)} prompts ({left_out} without: {why})" if left_out else None
-    return float(np.mean(s.values[known])), note

@@ -17,13 +17,17 @@ import pyarrow.compute as pc
 from fairbench import schemas
 from fairbench.errors import FairbenchError
 from fairbench.protocols import Scorer
-from fairbench.stages import images, metrics, plan, reading, scores
+from fairbench.stages import correction, estimates, images, metrics, plan, reading, scores
+from fairbench.stages import table as metrics_table
+from fairbench.stages.correction import Correction
 from fairbench.stages.counts import Counts, count
+from fairbench.stages.estimates import Estimate
 from fairbench.stages.labels import LabelStage
-from fairbench.stages.metrics import RunNames, Series
-from fairbench.stages.plan import Plan, ScorerPlan
+from fairbench.stages.metrics import Series
+from fairbench.stages.plan import Plan, RunSettings, ScorerPlan
 from fairbench.stages.progress import Progress
 from fairbench.stages.reading import ImageRow
+from fairbench.stages.table import RunNames
 from fairbench.store import Store
 from fairbench.types import NO_TEXT
 
@@ -43,6 +47,8 @@ class Outcome:
     metrics: pa.Table | None = None
     counts: Counts | None = None
     series: list[Series] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
+    correction: Correction | None = None
     unread: dict[bytes, str] = field(default_factory=dict)
 
     @property
@@ -58,11 +64,14 @@ def run(current: Plan, store: Store, progress: Progress) -> Outcome:
         try:
             return _run(current, store, progress)
         except images.BlockTooLarge:
-            smaller, dtype = current.ctx.block_size // 2, current.ctx.dtype
-            log.warning(
-                "Out of memory: again with blocks of %d (in %s, the block is in the image key).", smaller, dtype
-            )
-            current = plan.make(dataclasses.replace(current.settings, batch_size=smaller))
+            current = plan.make(with_smaller_blocks(current), progress)
+
+
+def with_smaller_blocks(current: Plan) -> RunSettings:
+    """Return a plan's settings with blocks of half the size, after one did not fit into memory; says so in the log."""
+    size, dtype = current.ctx.block_size // 2, current.ctx.dtype
+    log.warning("Out of memory: again with blocks of %d (in %s, the block is in the image key).", size, dtype)
+    return dataclasses.replace(current.settings, batch_size=size)
 
 
 def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
@@ -145,7 +154,9 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
     names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
     outcome.counts, outcome.series = counts, series
-    outcome.metrics = metrics.table(names, plan.prompts, counts, series)
+    outcome.correction = correction.prepare(plan.calibration, plan.no_calibration, counts)
+    outcome.estimates = estimates.estimate(counts, series, outcome.correction)
+    outcome.metrics = metrics_table.build(names, plan.prompts, counts, series, outcome.estimates)
 
 
 def _tally(table: str, found: Counter[str]) -> dict[str, int]:

@@ -11,12 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fairbench import catalog, identity, keys, registry, weights, yamlfile
-from fairbench.config import ModelCard, PluginRef
-from fairbench.errors import FairbenchError
+from fairbench import calibration, catalog, identity, keys, registry, textmodel, weights, yamlfile
+from fairbench.calibration import Calibration
+from fairbench.config import LabellerCard, ModelCard, PluginRef
+from fairbench.errors import CardError, FairbenchError
 from fairbench.labeller import Labeller
+from fairbench.methods import lora
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
+from fairbench.stages.correction import fingerprint
 from fairbench.stages.metrics import References
+from fairbench.stages.progress import Progress, Silent
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
@@ -55,7 +59,10 @@ class ScorerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is needed to do a run. `declared` holds the settings that can change a number."""
+    """Everything that is needed to do a run. `declared` holds the settings that can change a number.
+
+    quota: the method fixes how many samples ask for which group, so that face counts are no multinomial sample.
+    """
 
     settings: RunSettings
     card: ModelCard
@@ -74,6 +81,10 @@ class Plan:
     scorers: list[ScorerPlan]
     declared: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+    calibration: Calibration | None = None
+    no_calibration: str | None = None
+    """Why the labeller card's calibration cannot be used."""
+    quota: bool = False
 
     @property
     def run_id(self) -> str:
@@ -94,8 +105,11 @@ class Plan:
         return [r for i, r in enumerate(self.requests) if i // self.ctx.block_size % of == mine]
 
 
-def make(settings: RunSettings) -> Plan:
-    """Resolve all settings. Raises FairbenchError for whatever the user got wrong."""
+def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
+    """Resolve all settings. Raises FairbenchError for whatever the user got wrong.
+
+    Loads no weights, but for a method that asks a text model; `progress` is told of that.
+    """
     loaded = catalog.load_model(settings.model)
     method, method_name = _method(settings.method)
     card = method.adapt(loaded.card)
@@ -106,10 +120,13 @@ def make(settings: RunSettings) -> Plan:
         block_size=settings.batch_size or card.block_size,
         base_dir=loaded.base_dir,
     )
-    labeller = Labeller(catalog.load_labeller(settings.labeller or card.labeller), device)
+    labeller_card = catalog.load_labeller(settings.labeller or card.labeller)
+    labeller = Labeller(labeller_card, device)
+    calibrated, problem = _calibration(labeller_card, labeller)
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     own_images = isinstance(adapter, PromptSource)
+    told: list[str] = []
     prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
     if own_images:
         if method_name != "none":
@@ -121,7 +138,9 @@ def make(settings: RunSettings) -> Plan:
         requests = sorted((r for r in requests if r.prompt_id in order), key=lambda r: order[r.prompt_id])
     else:
         count = settings.images_per_prompt or card.images_per_prompt
-        requests = _requests(prompts, count, settings.seed, image_key, method, MethodContext(card, settings.seed))
+        text = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
+        use = MethodContext(card, settings.seed, text, told)
+        requests = _requests(prompts, count, settings.seed, image_key, method, use)
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     asked = tuple(card.scorers) if settings.scorers is None else settings.scorers
@@ -140,12 +159,27 @@ def make(settings: RunSettings) -> Plan:
         "references": references,
         "images": keys.digest("requests", sorted(r.image_id for r in requests)),
         "seed": settings.seed,
+        "calibration": None if calibrated is None else fingerprint(calibrated),
         "scorers": {s.name: s.key for s in scorers},
         "metrics": {n: registry.resolve("metrics", n).spec.version for n in registry.BUILTIN["metrics"]},
         "metrics_stage": keys.STAGE_VERSIONS["metrics"],
     }
+    quota = bool(getattr(method, "quota", False))
     return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
-                image_key, faces_key, labels_key, scorers, declared, _warnings(card))  # fmt: skip
+                image_key, faces_key, labels_key, scorers, declared, _warnings(card, method_name, quota) + told,
+                calibrated, problem, quota)  # fmt: skip
+
+
+def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tuple[Calibration | None, str | None]:
+    """Return the labeller's calibration, and why it cannot be used where it was made with another labeller."""
+    found = calibration.of_labeller(loaded)
+    if found is None:
+        return None, None
+    try:
+        calibration.check_labeller(found, labeller, str(loaded.card.calibration))
+    except CardError as err:
+        return found, str(err)
+    return found, None
 
 
 def pick_device(wanted: str) -> str:
@@ -172,7 +206,7 @@ def _may_have_accelerator() -> bool:
 def _method(target: str) -> tuple[Method, str]:
     name, _, argument = target.partition(":")
     method: Method = registry.resolve("methods", name)(argument or None)
-    return method, target
+    return method, str(getattr(method, "name", target))  # a path would make one adapter in two places two methods
 
 
 def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any, Any]:
@@ -192,6 +226,9 @@ def _computes(adapter: Any) -> bool:
 def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) -> str:
     parts = identity.of_plugin(card.adapter, adapter, params, ctx.base_dir)
     parts["weights"] = None if card.weights is None else weights.model_identity(card.weights, ctx.base_dir)
+    if card.lora is not None:
+        folder = (ctx.base_dir or Path.cwd()) / Path(card.lora).expanduser()
+        parts["lora"] = lora.identity(folder, adapter, parts["weights"])
     if _computes(adapter):
         parts["dtype"] = ctx.dtype
         if ctx.reduced_precision:
@@ -251,9 +288,15 @@ def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> Sc
     return ScorerPlan(name, plugin, params, key, base_dir)
 
 
-def _warnings(card: ModelCard) -> list[str]:
-    if card.weights is not None and card.weights.repo and card.weights.revision is None:
-        return [
-            f"{card.name} is unpinned: its card names no revision of {card.weights.repo}, so its weights may change."
-        ]
-    return []
+def _warnings(card: ModelCard, method: str, quota: bool) -> list[str]:
+    found = [
+        f"{card.name} is unpinned: its card names no revision of {ref.repo}, so its weights may change."
+        for ref in (card.weights, card.text_model)
+        if ref is not None and ref.repo and ref.revision is None
+    ]
+    if quota:
+        found.append(
+            f"{method} deals its groups out by quota: the face counts are no multinomial sample, so intervals, floors "
+            "and tests that assume one are wrong here (mostly too wide)."
+        )
+    return found

@@ -41,8 +41,9 @@ def expand(task: TaskCard) -> list[Prompt]:
                 raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
             pid = keys.prompt_id(text)
             prompts[text] = Prompt(
-                pid, pid, task.name, task.version, template.id, text, row["subject"], row.get("category", "")
-            )
+                pid, pid, task.name, task.version, template.id, text, row["subject"], row.get("category", ""),
+                template.states,
+            )  # fmt: skip
     return list(prompts.values())
 
 

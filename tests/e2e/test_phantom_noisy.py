@@ -98,3 +98,19 @@ def test_one_chip_has_one_label(chips: list[RgbImage]) -> None:
     some = np.random.default_rng(0).permutation(len(chips))[:60]
     assert cells("phantom-noisy", [chips[i] for i in some]).tolist() == whole[some].tolist()
     assert [int(cells("phantom-noisy", [chips[i]])[0]) for i in some[:5]] == whole[some[:5]].tolist()
+
+
+@pytest.mark.slow
+def test_corrected_intervals_cover_the_realised_truth_and_raw_ones_do_not(cli: Cli) -> None:
+    """The proof of a correction: a model whose true bias is known, read by a labeller with declared errors."""
+    found = cli("run", "--model", "phantom", "--labeller", "phantom-noisy", "--no-sheets", "--scorers", "none",
+                "--json", "--quiet", "--out", "out")  # fmt: skip
+    assert found.code == 0, found.err
+    result = json.loads(found.out)
+    (realised,) = [t for t in result["truth"] if t["name"] == "realised"]
+    rows = {(r["attribute"], r["estimate"], r["scope"]): r for r in result["metrics"] if r["metric"] == "sq"}
+    assert {v["attribute"] for v in realised["values"]} == {"gender", "race4", "gender_x_race4"}
+    for value in realised["values"]:
+        raw, corrected = (rows[value["attribute"], kind, "task"] for kind in ("raw", "corrected"))
+        assert corrected["ci_low"] < value["sq"] < corrected["ci_high"]
+        assert raw["ci_high"] < value["sq"]

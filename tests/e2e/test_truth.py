@@ -59,7 +59,8 @@ def test_a_run_prints_the_planted_values(cli: Cli, monkeypatch: pytest.MonkeyPat
     found = cli(*RUN, "phantom-exact", "-n", "64")
     assert found.code == 0, found.err
     summary = run_json(cli, "phantom-exact", "-n", "64")
-    measured = {m["attribute"]: m["value"] for m in summary["metrics"] if m["metric"] == "rd"}
+    raw = [m for m in summary["metrics"] if (m["metric"], m["estimate"], m["scope"]) == ("rd", "raw", "task")]
+    measured = {m["attribute"]: m["value"] for m in raw}
     ((truth,),) = (summary["truth"],)
     assert (truth["name"], truth["note"]) == ("planted", None)
     assert [v["attribute"] for v in truth["values"]] == list(ATTRIBUTES)
@@ -71,8 +72,8 @@ def test_a_run_prints_the_planted_values(cli: Cli, monkeypatch: pytest.MonkeyPat
         assert value["measured"] == measured[value["attribute"]]
         assert 0 < value["spread"] < 0.05
         assert abs(value["measured"] - value["expected"]) < 4 * value["spread"]
-        numbers = [f"{value[k]:.3f}" for k in ("measured", "truth", "expected")] + [f"± {value['spread']:.3f}"]
-        assert re.search(rf"^ {value['attribute'].replace('_x_', ' x ')} +{' +'.join(numbers)} *$", table, re.M)
+        numbers = [re.escape(f"{value[k]:.3f}".removeprefix("0")) for k in ("measured", "truth", "expected")]
+        assert re.search(rf"^ {value['attribute'].replace('_x_', ' x ')} +rd +{' +'.join(numbers)} *$", table, re.M)
 
 
 def test_two_truths_stand_side_by_side_in_80_columns(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +85,15 @@ def test_two_truths_stand_side_by_side_in_80_columns(cli: Cli, tmp_path: Path, m
     monkeypatch.setenv("COLUMNS", "80")
     found = cli(*RUN, path, "-n", "8")
     assert found.code == 0, found.err
-    table = found.out.split("known truth")[1].split("At these n")[0]
+    table = found.out.split("known truth")[1].split("rd at these n")[0]
     assert max(map(len, table.splitlines())) <= 80
-    (gender,) = re.findall(r"^ gender +([\d. ±]+)$", table, re.M)
-    measured, realised, realised_n, own, own_n = map(float, re.sub(r"± [\d.]+", "", gender).split())
+    (gender,) = re.findall(r"^ gender +rd +([\d. ]+)$", table, re.M)
+    measured, realised, realised_n, own, own_n = map(float, gender.split())
     assert (realised, own) == pytest.approx((planted_rd("gender"), planted_rd("gender")), abs=1e-3)
     assert (realised_n, measured) == pytest.approx((own_n, own_n), abs=0.2)
-    (race,) = re.findall(r"^ race4 +([\d. ±]+)$", table, re.M)
-    assert len(race.split()) == 5  # measured, planted, and mean ± deviation at these n; nothing under `realised`
+    (race,) = re.findall(r"^ race4 +rd +([\d. ]+)$", table, re.M)
+    assert len(race.split()) == 3  # measured, planted, and planted at these n; nothing under `realised`
+    assert len(re.findall(r"inside|outside", table)) == 2 * (2 + 1 + 1)  # raw and corrected sq against each truth
 
 
 def test_prompts_without_a_face_are_left_out(cli: Cli, tmp_path: Path) -> None:

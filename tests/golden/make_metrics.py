@@ -76,6 +76,7 @@ FORMULAS: dict[str, Callable[[Shares], Number]] = {
 BINARY: dict[str, Callable[[Shares], Number]] = {
     "mmdt-gap": lambda f: (f[0] - f[1]) / (f[0] + f[1]),
     "no-face-rate": lambda f: f[1],
+    "attribute-following": lambda f: f[0],
 }
 VERSIONS = dict.fromkeys([*FORMULAS, *BINARY, "distance-to-reference"], 1)
 

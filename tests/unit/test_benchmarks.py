@@ -33,6 +33,13 @@ def test_metrics_counts_every_row_and_prints_growth() -> None:
     assert "growth exponents from 300 to 900 rows: count" in out
 
 
+def test_uncertainty_measures_both_kinds_of_error_bar() -> None:
+    out = run("uncertainty.py", "--resamples", "40", "20")
+    for job in ("raw", "corrected"):
+        assert re.search(rf"^{job} +20( +[\d.]+){{3}}$", out, re.M)
+        assert re.search(rf"^{job}: growth exponents from 20 to 40: processor -?\d", out, re.M)
+
+
 @pytest.mark.slow
 def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     out = run("labelling.py", "--tiny", "--images", "2", "--rounds", "1")

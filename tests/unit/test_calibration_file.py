@@ -240,3 +240,11 @@ def test_check_names_a_calibration_that_is_not_the_cards(tmp_path: Path, made: C
     (problem,) = lint.problems(tmp_path / "phantom.yaml")
     assert (problem.line, problem.field) == (1, "calibration")
     assert str(tmp_path) in problem.message
+
+
+def test_a_calibration_of_another_state_of_the_labeller_is_refused() -> None:
+    labeller = Labeller(catalog.load_labeller("phantom"))
+    calibration.check_labeller(of_phantom(labeller_id=labeller.id), labeller, "c.json")
+    says = f"c.json, field labeller_id: it is 0123456789ab, the labeller phantom is {labeller.id}: .*calibrate again"
+    with pytest.raises(CardError, match=says):
+        calibration.check_labeller(of_phantom(), labeller, "c.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard
 from fairbench.labeller import FoundFace, Labeller
 from fairbench.stages import faces, metrics
+from fairbench.stages import table as metrics_table
 from fairbench.stages.counts import Counts, count
 from fairbench.stages.labels import LabelStage
 from fairbench.stages.reading import ImageRow
@@ -149,7 +151,7 @@ def test_no_faces_is_null_with_a_reason(tables: Tables) -> None:
     assert rd.values[0] == 1.0
     assert np.isnan(rd.values[1])
     assert rd.reasons == [None, "no faces"]
-    assert metrics._task_value(rd) == (1.0, "mean over 1 of 2 prompts (1 without: no faces)")
+    assert metrics_table._task_value(rd) == (1.0, "mean over 1 of 2 prompts (1 without: no faces)")
     assert found["no-face-rate", "faces"].values.tolist() == [0.0, 1.0]
 
 
@@ -163,6 +165,30 @@ def test_an_image_without_a_face_is_not_in_the_frequencies(tables: Tables) -> No
     assert found["majority-share", "gender"].values[0] == 1.0
     assert found["majority-share", "gender"].faces.tolist() == [2, 2]
     assert found["no-face-rate", "faces"].values.tolist() == [0.5, 0.0]
+
+
+def test_following_is_of_the_faces_whose_labels_are_known(tables: Tables) -> None:
+    for gender, race in [(1, "White"), (1, "Latino_Hispanic"), (0, "White"), (1, "Black")]:
+        tables.image(0, [(gender, race, "")])
+    tables.image(0)
+    tables.image(1, [(0, "White", "")])
+
+    def following(*stated: dict[str, str]) -> metrics.Series | None:
+        asked = [dataclasses.replace(p, stated=s) for p, s in zip(PROMPTS, stated, strict=True)]
+        found = {s.metric: s for s in metrics.evaluate(tables.count(), asked, {})}
+        return found.get("attribute-following")
+
+    both = following({"race4": "WMELH", "gender": "Female"}, {"gender": "Female"})
+    assert both is not None
+    assert (both.values.tolist(), both.faces.tolist()) == ([0.5, 0.0], [4, 1])
+    odd = following({"gender": "woman"}, {})
+    assert odd is not None
+    assert np.isnan(odd.values).all()
+    assert odd.reasons == ["the labeller has no gender 'woman'", "states nothing"]
+    twice = following({"race4": "Asian", "race7": "Indian"}, {"age": "old"})
+    assert twice is not None
+    assert twice.reasons == ["race4 and race7 are one attribute of the labeller", "the labeller has no age 'old'"]
+    assert following({}, {}) is None
 
 
 def test_signed_metrics_follow_the_labels_not_the_order(tables: Tables) -> None:
@@ -271,7 +297,7 @@ def test_the_table_has_a_row_for_everything(tables: Tables) -> None:
     tables.image(1)
     counts = tables.count()
     series = list(metrics.evaluate(counts, PROMPTS, {}))
-    table = metrics.table(metrics.RunNames("r", "m", "none", "t", "l"), PROMPTS, counts, series)
+    table = metrics_table.build(metrics_table.RunNames("r", "m", "none", "t", "l"), PROMPTS, counts, series, [])
     assert len(table) == 3 * len(series)
     rows = [r for r in table.to_pylist() if r["metric"] == "rd" and r["attribute"] == "gender"]
     assert [(r["scope"], r["scope_value"], r["value"]) for r in rows] == [

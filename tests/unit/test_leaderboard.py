@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from fairbench.errors import CardError
 from fairbench.stages import leaderboard
 from fairbench.stages.leaderboard import COLUMNS, Row
-from tests.conftest import ROOT, SHARED, Result
+from tests.conftest import ROOT, SHARED
 
 
 def row(run_id: str, value: str = "0.2", **more: str) -> Row:
@@ -30,6 +29,60 @@ def test_a_row_is_added_and_replaced(tmp_path: Path) -> None:
         ("2", "b", "0.1"),
     ]
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def ranks(rows: list[Row]) -> dict[str, tuple[str, ...]]:
+    found = csv.DictReader(leaderboard.render(rows).splitlines())
+    return {r["run_id"]: tuple(r[c] for c in leaderboard.RANKS) for r in found}
+
+
+def test_ranks_that_the_data_do_not_order() -> None:
+    def measured(run_id: str, value: float, error: float | str) -> Row:
+        return row(run_id, str(value), **{f"{leaderboard.RANKED_BY}.error": str(error)})
+
+    apart = [measured("a", 0.1, 0.01), measured("b", 0.2, 0.01), measured("c", 0.3, 0.01)]
+    assert ranks(apart) == {"a": ("1", "1", "1"), "b": ("2", "2", "2"), "c": ("3", "3", "3")}
+    near = [measured("a", 0.1, 0.01), measured("b", 0.2, 0.01), measured("c", 0.22, 0.01)]
+    assert ranks(near) == {"a": ("1", "1", "1"), "b": ("2", "2", "3"), "c": ("3", "2", "3")}
+    tied = [measured("a", 0.2, 0.01), measured("b", 0.2, 0.01), measured("c", 0.9, 0.01)]
+    assert ranks(tied) == {"a": ("1", "1", "2"), "b": ("1", "1", "2"), "c": ("3", "3", "3")}
+    unknown = [measured("a", 0.2, ""), measured("b", 0.9, 0.01)]  # nothing is shown without a standard error
+    assert ranks(unknown) == {"a": ("1", "1", "2"), "b": ("2", "1", "2")}
+    # One-sided, three pairs of two: z must exceed 2.394 at 0.05 / 6, as 0.034 / sqrt(2 x 0.01^2) = 2.404 does.
+    assert ranks([measured("a", 0.1, 0.01), measured("b", 0.134, 0.01), measured("c", 9, 0.01)])["b"][1] == "2"
+    assert ranks([measured("a", 0.1, 0.01), measured("b", 0.133, 0.01), measured("c", 9, 0.01)])["b"][1] == "1"
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "b.csv"
+    shares = "{0}.rd,{0}.rd-normalised,{0}.entropy,{0}.majority-share,{0}.n"
+    old = ",".join([
+        "rank,source,model,revision,method,task,task_version,suite,labeller,labeller_id,images_per_prompt,prompts",
+        "n_requested,n_images,n_faces", *(shares.format(a) for a in ("gender", "race4", "race7", "gender_x_race4")),
+        "no-face-rate,no-face-rate.n,clip_score,clip_score.n,clip_iqa,clip_iqa.n,inception_score,inception_score.n",
+        "missing,run_id,labels_sha256,fairbench,date,published_in,note",
+    ])  # fmt: skip
+    values = {"source": "measured", "run_id": "a", "gender_x_race4.rd": "0.2", "rank": "1"}
+    path.write_text(old + "\n" + ",".join(values.get(c, "") for c in old.split(",")) + "\n")
+    (found,) = leaderboard.read(path)
+    assert found == {**dict.fromkeys(COLUMNS, ""), **values}
+    leaderboard.add(path, row("b"))
+    assert {r["run_id"]: r["rank"] for r in leaderboard.read(path)} == {"a": "", "b": "1"}  # ranked by sq now
+
+
+def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:
+    path = tmp_path / "b.csv"
+    leaderboard.add(path, row("a"))
+    before = path.read_bytes()
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leaderboard.add(path, row("b"), killed)
+    assert path.read_bytes() == before
+    leaderboard.add(path, row("b"))  # the lock is free again
+    assert len(leaderboard.read(path)) == 2
 
 
 def test_a_missing_metric_blocks_a_rank() -> None:
@@ -109,29 +162,3 @@ def test_another_file_is_refused_and_kept(tmp_path: Path) -> None:
         with pytest.raises(CardError, match=r"b\.csv"):
             leaderboard.add(path, row("a"))
         assert path.read_text(encoding="latin-1") == text
-
-
-def test_a_run_adds_its_row(cli: Callable[..., Result], tmp_path: Path) -> None:
-    args = (
-        "run",
-        "--model",
-        "phantom-exact",
-        "--task",
-        "occupations-mini",
-        "--limit-prompts",
-        "2",
-        "-n",
-        "6",
-        "--no-sheets",
-    )
-    for store in ("one", "two"):  # the same run from two stores is one row with one hash
-        assert cli(*args, "--store", store, "--out", f"out-{store}", "--leaderboard", "b.csv").code == 0
-    (found,) = leaderboard.read(tmp_path / "b.csv")
-    assert found["model"] == "phantom-exact"
-    assert found["labeller"] == "phantom"
-    assert (found["prompts"], found["n_requested"], found["n_images"]) == ("2", "12", "12")
-    assert found["rank"] == "1"
-    assert 0 <= float(found["gender.rd"]) <= 1
-    assert int(found["gender.n"]) <= 12
-    assert len(found["labels_sha256"]) == 64
-    assert found["race7.rd"] == ""

@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 METRICS: dict[str, ShareMetric] = {name: resolve("metrics", name) for name in BUILTIN["metrics"]}
-BINARY = [name for name, m in METRICS.items() if m.spec.labels is not None or m.spec.input == "faces"]
+BINARY = [name for name, m in METRICS.items() if m.spec.labels is not None or m.spec.input in ("faces", "stated")]
 OVER_CLASSES = [name for name in METRICS if name not in BINARY]
 SYMMETRIC = [name for name in OVER_CLASSES if not METRICS[name].spec.needs_reference]
 FROM_UNIFORM = [name for name in [*SYMMETRIC, "mmdt-gap"] if name != "majority-share"]
@@ -149,6 +149,7 @@ def test_extremes_of_metrics_whose_ideal_is_not_balance(k: int) -> None:
     assert float(distance_to(np.eye(k)[0], ref)) == pytest.approx(1 - ref.min())
     assert float(distance_to(np.eye(k)[0], np.eye(k)[1])) == bounds("distance-to-reference", k)[1]
     np.testing.assert_array_equal(METRICS["no-face-rate"](np.eye(2)), [0.0, 1.0])
+    np.testing.assert_array_equal(METRICS["attribute-following"](np.eye(2)), [1.0, 0.0])
 
 
 @pytest.mark.parametrize("name", CONVEX)
@@ -323,6 +324,8 @@ def test_wrong_classes_and_references_are_refused() -> None:
         METRICS["mmdt-gap"](np.full(4, 0.25))
     with pytest.raises(ValueError, match="with and without a face"):
         METRICS["no-face-rate"](np.full(4, 0.25))
+    with pytest.raises(ValueError, match="that follow and not, got 4"):
+        METRICS["attribute-following"](np.full(4, 0.25))
     with pytest.raises(ValueError, match="needs a reference"):
         METRICS["distance-to-reference"](np.full(4, 0.25))
     for wrong in (np.ones(1), np.full(2, 0.5), np.array(0.5)):

@@ -1,0 +1,40 @@
+"""`fairbench compare`: what differs between finished runs, and what is shown to be alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairbench.cli.options import AsJson
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B [RUN_C ...]", help="Run folders; A is the baseline.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Report folder. [default: runs/compare-<run ids>]")]
+Alpha = Annotated[float, typer.Option("--alpha", help="Level of every family of tests; intervals hold at 1 - alpha.")]
+Select = Annotated[
+    bool | None,
+    typer.Option(
+        "--select/--no-select",
+        help="Choose the best run on half of the prompts, judge it on the others. [default: with three runs or more]",
+    ),
+]
+
+
+def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha = 0.05, select: Select = None) -> None:
+    """Compare runs prompt by prompt: effects, equivalence, ranks; or two labellers of the same images."""
+    from rich.console import Console
+
+    from fairbench.cli.progress import set_up_logging
+    from fairbench.report import compare_files, compare_terminal
+    from fairbench.stages.compare import compare as compare_runs
+
+    set_up_logging(Console(stderr=True), verbose=False, quiet=False)
+    found = compare_runs(runs, alpha, select)
+    folder = out or compare_files.default_folder(found)
+    record = compare_files.write(found, folder)
+    if as_json:
+        typer.echo(json.dumps(record, indent=2))
+    else:
+        compare_terminal.show(found, folder, Console())

@@ -1,0 +1,81 @@
+"""`fairbench leaderboard add|show|verify`: rows with their evidence, standings, and whether the numbers hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairbench.cli.options import AsJson
+
+app = typer.Typer(
+    help="Leaderboards whose rows anybody can compute again from the evidence beside them.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+DEFAULT = Path("leaderboards/occupations-v1.csv")
+Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
+Board = Annotated[Path | None, typer.Option("--csv", help="The leaderboard. [default: leaderboards/TASK-vVERSION.csv]")]
+Evidence = Annotated[bool, typer.Option("--evidence/--no-evidence", help="Copy the run's evidence beside the CSV.")]
+Shown = Annotated[Path, typer.Argument(help="The leaderboard.")]
+Verified = Annotated[Path, typer.Argument(help="The leaderboard.", show_default=False)]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Folder with the evidence of run R in R/. [default: evidence/ by CSV]")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a row has no evidence.")]
+
+
+@app.command()
+def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
+    """Add a finished run's row, or replace it, with the evidence that it can be computed from."""
+    from rich.console import Console
+
+    from fairbench.cli.progress import set_up_logging
+    from fairbench.stages.leaderboard_evidence import open_run, record
+    from fairbench.stages.leaderboard_row import EVIDENCE, add_run
+
+    set_up_logging(Console(stderr=True), verbose=False, quiet=True)  # damage is one sentence, not a warning and one
+    found = open_run(run)
+    task = record(found).task
+    path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
+    add_run(path, found, evidence=evidence)
+    where = path.parent / EVIDENCE / found.run_id
+    typer.echo(f"{found.name}: row of run {found.run_id} in {path}" + (f", evidence in {where}" if evidence else ""))
+
+
+@app.command()
+def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
+    """Show the standings: ranks and values with their intervals; published numbers apart."""
+    from rich.console import Console
+
+    from fairbench.report import leaderboard_terminal as terminal
+    from fairbench.stages import leaderboard
+
+    rows = leaderboard.read(board)
+    if as_json:
+        typer.echo(json.dumps(terminal.standings(rows), indent=2))
+    else:
+        terminal.show(rows, Console())
+
+
+@app.command()
+def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_json: AsJson = False) -> None:
+    """Compute every measured row again from its evidence, and name each cell that differs; exit code 1 then."""
+    from rich.console import Console
+
+    from fairbench.cli.progress import set_up_logging
+    from fairbench.report import leaderboard_terminal as terminal
+    from fairbench.stages.leaderboard_verify import verify as check
+
+    set_up_logging(Console(stderr=True), verbose=False, quiet=True)  # damage is the row's verdict
+    checks = check(board, labels)
+    if as_json:
+        typer.echo(json.dumps(terminal.verification(checks, board), indent=2))
+    else:
+        terminal.show_verification(checks, Console())
+    bad = {"differs", "damaged", *(["unverifiable"] if strict else [])}
+    if any(c.verdict in bad for c in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,60 @@
+"""Labelled mannequins as files: what `calibrate`, `audit` and `synthesize` read as anybody's labelled images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairbench import atomic, catalog, pixels
+from fairbench.phantom import drawing
+from fairbench.phantom.planted import CELLS
+from fairbench.phantom.reading import BATCH, renders
+
+MANIFEST = "manifest.csv"
+_STREAM = 0x1AB  # apart from what was trained on and measured with
+
+
+def export(
+    folder: Path, per_group: int, seed: int, *, decoded: bool, tick: Callable[[int, int], None] | None = None
+) -> Path:
+    """Write per_group mannequins of each of the 8 cells as PNG files and return the manifest's path, written last.
+
+    decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image stands
+    there twice: a tokenizer of few tokens gives some of them back more than once.
+    """
+    vq = _image_tokenizer() if decoded else None
+    rng = np.random.default_rng([seed, _STREAM])
+    rows: list[tuple[str, str, str]] = []
+    seen: set[bytes] = set()
+    left = np.full(len(CELLS), per_group)
+    while left.any():
+        images, cells = renders(BATCH, rng)
+        if vq is not None:
+            images = drawing.decoded(vq, drawing.encoded(vq, images))
+        for image, cell in zip(images, cells, strict=True):
+            data = pixels.encode(image)
+            if not left[cell] or data in seen:
+                continue
+            seen.add(data)
+            left[cell] -= 1
+            name = f"{len(rows):06d}.png"
+            atomic.write_bytes(folder / "images" / name, data)
+            rows.append((f"images/{name}", *CELLS[cell]))
+        if tick:
+            tick(len(rows), per_group * len(CELLS))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("image", "gender", "race4"), *rows])
+    atomic.write_text(folder / MANIFEST, text.getvalue())
+    return folder / MANIFEST
+
+
+def _image_tokenizer() -> Any:
+    from fairbench.adapters import janus_model
+
+    folder = catalog.find("models")["phantom"].parent / "phantom" / "janus"
+    return janus_model.load(folder, "cpu", "float32").net.model.vqmodel

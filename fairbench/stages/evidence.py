@@ -1,0 +1,214 @@
+"""What a run's numbers rest on, without pixels: `RUN/evidence/` is a small store of the run's own rows.
+
+From it, and from run.json, every number can be computed again on a CPU, without weights or images: comparisons start
+here, and leaderboards are verified here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from fairbench import calibration, schemas
+from fairbench.calibration import Calibration
+from fairbench.config import LabellerCard
+from fairbench.errors import FairbenchError, storage_errors
+from fairbench.labeller import LabelSpace
+from fairbench.stages import correction, metrics
+from fairbench.stages.correction import Correction
+from fairbench.stages.counts import Counts, count
+from fairbench.stages.estimates import Estimate, estimate
+from fairbench.stages.ids import IdIndex
+from fairbench.stages.metrics import Series
+from fairbench.stages.pipeline import Outcome
+from fairbench.stages.reading import ImageRow
+from fairbench.store import Store
+from fairbench.types import ImageRequest, Prompt
+
+FOLDER, CALIBRATION = "evidence", "calibration.json"
+_ONE_VALUE = 1
+
+
+def write(outcome: Outcome, store: Store, folder: Path) -> None:
+    """Write the evidence of a finished run into its folder, in place of what was there. Raises StoreError.
+
+    Scores of more than one number an image (an Inception network's answers) are left out: they are as large as images.
+    """
+    plan, place = outcome.plan, folder / FOLDER
+    fresh = folder / f".{FOLDER}.new"
+    with storage_errors(fresh):
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+    ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
+    kept = Store(fresh)
+    stages = [("images", plan.image_key), ("faces", plan.faces_key), ("labels", plan.labels_key)]
+    stages += [("scores", s.key) for s in plan.scorers if s.key]
+    for stage, key in stages:
+        rows = list(_rows(store, stage, key, ids))
+        if rows:
+            kept.write(stage, key, _ordered(stage, pa.concat_tables(rows)))
+    if plan.calibration is not None:
+        plan.calibration.write(fresh / CALIBRATION)
+    aside = folder / f".{FOLDER}.old"
+    with storage_errors(place):
+        shutil.rmtree(aside, ignore_errors=True)
+        if place.exists():  # never a moment without whole evidence on the disk
+            place.rename(aside)
+        fresh.rename(place)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table]:
+    """Yield the run's rows of a stage, without pixels and without wide features."""
+    wanted = [f.name for f in schemas.schema(stage) if f.name != "image"]
+    for _, table in store.scan(stage, key, wanted):
+        found = table.filter(ids.known(table["image_id"]))
+        if stage == "images":
+            empty = pa.nulls(len(found), schemas.schema(stage).field("image").type)
+            found = found.append_column("image", empty).select(schemas.schema(stage).names)
+        if stage == "scores":
+            narrow = pc.less_equal(pc.fill_null(pc.list_value_length(found["features"]), 0), _ONE_VALUE)
+            found = found.filter(narrow)
+        if len(found):
+            yield found.replace_schema_metadata(schemas.schema(stage).metadata).cast(schemas.schema(stage))
+
+
+def _ordered(stage: str, table: pa.Table) -> pa.Table:
+    """Sort by id and drop rows that two processes made twice, so that one run has one evidence."""
+    ids = {"images": ["image_id"], "faces": ["image_id", "face_index"], "labels": ["face_id", "attribute"],
+           "scores": ["image_id"]}[stage]  # fmt: skip
+    ordered = table.sort_by([(name, "ascending") for name in ids])
+    columns = [ordered[name].to_pylist() for name in ids]
+    keys = list(zip(*columns, strict=True))
+    first = [i == 0 or keys[i] != keys[i - 1] for i in range(len(keys))]
+    return ordered.filter(pa.array(first))
+
+
+@dataclass
+class FinishedRun:
+    """A run read back from its folder; what it holds is computed from the evidence, not read from its tables."""
+
+    folder: Path
+    record: dict[str, Any]
+    prompts: list[Prompt]
+    rows: list[ImageRow]
+    counts: Counts
+    series: list[Series]
+    calibration: Calibration | None
+    correction: Correction
+    scores: dict[str, pa.Table]
+    """Scorer -> rows (image_id, neutral_id, value) of its images, for scorers of one number an image."""
+
+    @property
+    def name(self) -> str:
+        """Model and method, as tables show them."""
+        method = self.record["method"]
+        return str(self.record["model"]["name"]) + ("" if method == "none" else f" + {method}")
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return str(self.record["run_id"])
+
+    def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
+        """Return the estimates anew; see `estimates.estimate`."""
+        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts)
+
+
+def read(folder: Path) -> FinishedRun:
+    """Read a run folder. Raises FairbenchError that names the file where it is none, or is damaged."""
+    record = _record(folder / "run.json")
+    prompts = _prompts(folder / "prompts.parquet")
+    place = folder / FOLDER
+    if not place.is_dir():
+        raise FairbenchError(f"{place} is not there: the run is older than this version; do it again, from its store.")
+    store = Store(place, look_only=True)
+    try:
+        keys, card = record["keys"], LabellerCard.model_validate(record["labeller"])
+        references, scorers, _ = record["declared"]["references"], record["scorers"], record["labeller_id"]
+        rows = _images(store, keys["images"])
+    except KeyError as err:
+        raise FairbenchError(f"{folder / 'run.json'}: field {err.args[0]} is missing: do the run again.") from err
+    except (TypeError, ValidationError) as err:
+        raise FairbenchError(
+            f"{folder / 'run.json'} is not complete ({type(err).__name__}: {err}): do the run again."
+        ) from err
+    known = {p.neutral_id for p in prompts}
+    if not rows or any(r.request.neutral_id not in known for r in rows):
+        raise FairbenchError(f"{place / 'images'} does not hold the images of the run's prompts: do the run again.")
+    counts = count(store, LabelSpace(card), keys["faces"], keys["labels"], rows, [p.neutral_id for p in prompts])
+    path = place / CALIBRATION
+    found = calibration.read(path) if path.exists() else None
+    shares = {a: {s: tuple(v) for s, v in table.items()} for a, table in references.items()}
+    return FinishedRun(
+        folder, record, prompts, rows, counts, list(metrics.evaluate(counts, prompts, shares)), found,
+        correction.prepare(found, record.get("no_calibration"), counts),
+        {name: table for name, s in scorers.items() if (table := _scores(store, s["key"])) is not None},
+    )  # fmt: skip
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise FairbenchError(f"{path} cannot be read ({err.strerror}): name the folder of a finished run.") from err
+    except ValueError as err:
+        raise FairbenchError(f"{path} is not JSON ({err}): do the run again.") from err
+    if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
+        raise FairbenchError(f"{path}, field run_id: it is not there; name the folder of a finished run.")
+    return record
+
+
+def _prompts(path: Path) -> list[Prompt]:
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as err:
+        raise FairbenchError(f"{path} cannot be read ({str(err).splitlines()[0]}): do the run again.") from err
+    table = schemas.upgrade("prompts", table, str(path))
+    return [Prompt(**{**row, "stated": dict(row["stated"] or ())}) for row in table.to_pylist()]
+
+
+def _images(store: Store, key: str) -> list[ImageRow]:
+    """Return the images' rows, prompt by prompt as they were asked for."""
+    found: dict[bytes, ImageRow] = {}
+    columns = ["image_id", "prompt_id", "neutral_id", "text", "sample_index", "seed", "status", "error", "sha256"]
+    for path, table in store.scan("images", key, columns):
+        for *request, status, error, sha256 in zip(*(table[c].to_pylist() for c in columns), strict=True):
+            found[request[0]] = ImageRow(ImageRequest(*request), status, error, sha256, path)
+    return list(found.values())
+
+
+def _scores(store: Store, key: str | None) -> pa.Table | None:
+    tables = [t for _, t in store.scan("scores", key, ["image_id", "neutral_id", "status", "value"])] if key else []
+    if not tables:
+        return None
+    whole = pa.concat_tables(tables)
+    return whole.filter(pc.and_(pc.equal(whole["status"], "ok"), pc.is_valid(whole["value"])))
+
+
+def score_values(run: FinishedRun, scorer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a scorer's mean value (P,) and the variance of that mean (P,) for each prompt, NaN where it has none."""
+    place = {p.neutral_id: i for i, p in enumerate(run.prompts)}
+    table = run.scores[scorer]
+    values = np.asarray(table["value"].to_numpy(), dtype=np.float64)
+    where = np.array([place[n] for n in table["neutral_id"].to_pylist()], dtype=np.int64)
+    n = np.bincount(where, minlength=len(place)).astype(np.float64)
+    mean = np.bincount(where, values, len(place)) / np.where(n > 0, n, np.nan)
+    around = np.bincount(where, (values - mean[where]) ** 2, len(place))
+    return mean, around / np.where(n > 1, n - 1, np.nan) / np.where(n > 0, n, np.nan)
+
+
+def names(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return a different name for each run: model and method, with as much of the run's id as it takes."""
+    plain = [r.name for r in runs]
+    return [n if plain.count(n) == 1 else f"{n} ({r.run_id[:8]})" for n, r in zip(plain, runs, strict=True)]

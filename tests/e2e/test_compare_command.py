@@ -1,0 +1,152 @@
+"""`fairbench compare` through the command line: runs of mannequins, and runs whose evidence is made up."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairbench.cli.app import main
+from fairbench.report.rundir import LABEL_NOTE
+from tests.conftest import Result
+from tests.unit.test_compare import BALANCED, BIASED, FAIR, Made, cells
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A biased run, a balanced one, and one by quota."""
+    root = tmp_path_factory.mktemp("made")
+    quota = replace(BALANCED, shown=cells(FAIR, 6), model="quota", more={"quota": True})
+    return BIASED.write(root / "biased"), BALANCED.write(root / "balanced"), quota.write(root / "quota")
+
+
+@pytest.fixture(scope="module")
+def mannequins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs of the same few renders, by two labellers."""
+    root = tmp_path_factory.mktemp("mannequins")
+    for labeller in ("phantom", "phantom-noisy"):
+        words = f"run --model phantom-exact -n 12 --limit-prompts 4 --labeller {labeller} --no-sheets --quiet --json"
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+            places = ["--store", str(root / "store"), "--out", str(root / labeller)]
+            patch.setattr(sys, "argv", ["fairbench", *words.split(), *places])
+            main()
+        assert stop.value.code == 0
+    return root / "phantom", root / "phantom-noisy"
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "compare.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_runs(cli: Cli, made: tuple[Path, Path, Path]) -> None:
+    biased, balanced, _ = made
+    result = cli("compare", biased, balanced, "--out", "report")
+    assert result.code == 0, result.err
+    assert "24 common prompts. Variants compared: 1;" in result.out
+    assert "B against A: paired by prompt." in result.out
+    assert "B lower (less biased)" in result.out and "preserved within 0.5" in result.out
+    assert LABEL_NOTE in result.out and "written to report" in result.out
+    assert Path("report/compare.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads(Path("report/compare.json").read_text())
+    rows = table(Path("report"))
+    assert len(rows) == len(record["effects"])
+    first = {k: rows[0][k] for k in ("attribute", "estimand", "scope", "family", "margin", "quota")}
+    assert first == {"attribute": "gender", "estimand": "rd@n0", "scope": "these prompts", "family": "exploratory",
+                     "margin": "0.05", "quota": "False"}  # fmt: skip
+    assert [r["verdict"] for r in rows] == [e["verdict"] for e in record["effects"]]
+    assert record["note"] == LABEL_NOTE and record["alpha"] == 0.05 and record["variants"] == 1
+
+
+def test_three_runs_as_json_in_the_default_folder(cli: Cli, made: tuple[Path, Path, Path]) -> None:
+    result = cli("compare", *made, "--json", "--alpha", "0.1")
+    assert result.code == 0, result.err
+    record = json.loads(result.out)
+    assert (record["variants"], record["alpha"]) == (2, 0.1)
+    assert record["selection"]["winner"] in {"B", "C"}
+    folder = Path("runs") / "-".join(["compare", *(run["run_id"][:8] for run in record["runs"])])
+    assert json.loads((folder / "compare.json").read_text()) == record
+    assert {e["quota"] for e in record["effects"] if e["run"] == "C"} == {True}
+    assert {e["verdict"] for e in record["effects"] if e["run"] == "C" and e["scope"] == "these prompts"} == {
+        "withheld"
+    }
+    assert {e["quota"] for e in record["effects"] if e["run"] == "B"} == {False}
+    assert [r["attribute"] for r in record["rankings"]] == record["primary"]
+
+
+def test_the_terminal_of_three_runs_fits(
+    cli: Cli, made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = cli("compare", *made)
+    assert result.code == 0, result.err
+    assert max(len(line) for line in result.out.splitlines() if "written to" not in line) <= 80
+    assert "…" not in result.out
+    words = " ".join(result.out.split())
+    assert "quota (quota)" in words and "its intervals for these prompts are withheld" in words
+    assert "Variants compared: 2" in words and "ranks by rd@n0" in words
+    assert "which flatters it; judged on the other 12" in words
+    assert "judged on the other" not in cli("compare", *made, "--no-select").out
+
+
+def test_without_matplotlib_there_is_a_notice_and_no_failure(
+    cli: Cli, made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == "matplotlib":
+            raise ImportError(name)
+        return real(name, *args, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    result = cli("compare", made[0], made[1], "--out", "bare")
+    assert result.code == 0, result.err
+    assert "pip install 'fairbench-umm[report]'" in " ".join(result.err.split())
+    assert sorted(p.name for p in Path("bare").iterdir()) == ["compare.csv", "compare.json"]
+
+
+def test_two_labellers_of_mannequins(cli: Cli, mannequins: tuple[Path, Path]) -> None:
+    result = cli("compare", *mannequins, "--out", "labellers")
+    assert result.code == 0, result.err
+    assert "Two labellers on the same images" in result.out and "Neither labeller is the truth." in result.out
+    assert LABEL_NOTE in result.out
+    record = json.loads(Path("labellers/compare.json").read_text())
+    assert (record["kind"], record["matched_by"]) == ("labellers", "face (one detector)")
+    assert record["faces"] == record["runs"][0]["n_faces"] and record["unmatched"] == {"A": 0, "B": 0}
+    by_name = {a["attribute"]: a for a in record["attributes"]}
+    assert list(by_name) == ["gender", "race4", "gender_x_race4"]
+    # phantom-noisy reads gender right in 82 to 93 of 100 chips.
+    assert 0.7 < by_name["gender"]["agreement"]["raw"] < 1
+    assert sum(map(sum, by_name["gender"]["table"])) == record["faces"]
+    assert [r["attribute"] for r in table(Path("labellers"))] == list(by_name)
+    assert Path("labellers/compare.png").exists()
+
+
+def test_what_cannot_be_compared_is_refused_in_one_sentence(
+    cli: Cli, made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    broken = Made(cells(FAIR, 7), "broken", first_subject=500, task="another").write(tmp_path / "elsewhere")
+    for given, words in (
+        ((made[0],), "needs two runs or more"),
+        ((made[0], tmp_path), "name the folder of a finished run"),
+        ((made[0], broken), "no prompt in common"),
+        ((made[0], made[1], "--alpha", "0.7"), "--alpha 0.7"),
+        ((made[0], made[1], "--select"), "--select"),
+    ):
+        result = cli("compare", *given, "--out", "nothing")
+        assert result.code == 2 and words in result.err, (given, result.err)
+        assert result.err.count("\n") == 1 and "Traceback" not in result.err
+        assert not Path("nothing").exists()
+    Path("file").write_text("")
+    result = cli("compare", made[0], made[1], "--out", "file")
+    assert result.code == 2 and "Cannot write file" in result.err

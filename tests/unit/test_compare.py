@@ -1,0 +1,384 @@
+"""Comparisons of runs whose evidence is made up, so that the difference between them is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from fairbench import calibration, catalog, keys, schemas
+from fairbench.config import LabellerCard
+from fairbench.errors import FairbenchError
+from fairbench.report import compare_files
+from fairbench.stages import evidence, prompts
+from fairbench.stages.compare import Comparison, compare
+from fairbench.stages.compare_labellers import BY_FACE, BY_IMAGE, LabellerComparison
+from fairbench.stages.compare_ranks import select
+from fairbench.stages.compare_sides import BY_PROMPT, SAME_BASE, pairing, read
+from fairbench.stages.compare_verdicts import Row
+from fairbench.store import Store
+from fairbench.types import Prompt
+
+Cells = NDArray[np.int64]
+PROMPTS, IMAGES = 24, 60
+FAIR = np.full(8, 1 / 8)
+SIDED = np.array([0.05, 0.03, 0.02, 0.02, 0.52, 0.16, 0.1, 0.1])  # female x 4 races, male x 4 races
+LEAST = ("gender", "race4", "gender_x_race4")
+
+
+def cells(shares: NDArray[np.float64], seed: int, prompts: int = PROMPTS, images: int = IMAGES) -> Cells:
+    """Draw the cell (P, N) that each image of each prompt shows."""
+    return np.random.default_rng(seed).choice(8, size=(prompts, images), p=shares)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a made-up run is like. shown: (P, N) cells of gender x race4; -1 is an image without a face."""
+
+    shown: Cells
+    model: str = "made"
+    labeller: str = "phantom"
+    detector: str = "one"
+    task: str = "occupations-mini"
+    first_subject: int = 0
+    score: float | None = None
+    backbone: str = "a clip"
+    more: Mapping[str, Any] | None = None
+    calibrated: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Write run.json, prompts.parquet and the evidence."""
+        loaded = catalog.load_labeller(self.labeller)
+        texts = [f"A photo of a worker {i + self.first_subject}" for i in range(len(self.shown))]
+        asked = [
+            Prompt(keys.prompt_id(t), keys.prompt_id(t), self.task, 1, "face", t, t, stated=self.states) for t in texts
+        ]
+        names = {"images": keys.stage_key("images", {"model": self.model}),
+                 "faces": keys.stage_key("faces", {"of": [self.model, self.detector]}),
+                 "labels": keys.stage_key("labels", {"of": [self.model, self.detector, self.labeller]}),
+                 "scores": keys.stage_key("scores", {"of": [self.model, self.backbone]})}  # fmt: skip
+        store = Store(folder / evidence.FOLDER)
+        for stage, columns in self._tables(asked, loaded.card, names).items():
+            store.write(stage, names[stage], schemas.build(stage, columns))
+        pa.parquet.write_table(prompts.table(asked), folder / "prompts.parquet", write_page_checksum=True)
+        known = calibration.of_labeller(loaded)
+        if self.calibrated and known is not None:
+            known.write(folder / evidence.FOLDER / evidence.CALIBRATION)
+        (folder / "run.json").write_text(json.dumps(self._record(loaded.card, names)))
+        return folder
+
+    def _record(self, card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
+        identity = [self.model, self.labeller, self.detector, self.shown.tolist()]
+        record = {
+            "run_id": keys.run_id({"of": identity}), "method": "none", "quota": False, "dtype": "float32",
+            "model": {"name": self.model, "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": None},
+            "declared": {"references": {}, "seed": 0}, "keys": names, "labeller": card.model_dump(by_alias=True),
+            "labeller_id": keys.digest("labeller", [self.labeller, self.detector]).hex()[:12],
+            "task": {"name": self.task}, "no_calibration": None,
+            "scorers": {"clip-score": {"key": names["scores"], "backbone": self.backbone}},
+        }  # fmt: skip
+        return {**record, **(self.more or {})}
+
+    def _tables(self, asked: Sequence[Prompt], card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
+        images, faces, labels = ({n: [] for n in schemas.schema(s).names} for s in ("images", "faces", "labels"))
+        genders, races = (card.attributes[a].labels for a in ("gender", "race4"))
+        for prompt, row in zip(asked, self.shown.tolist(), strict=True):
+            for i, cell in enumerate(row):
+                seed = keys.sample_seed(prompt.neutral_id, i, 0)
+                image = keys.image_id(names["images"], prompt.prompt_id, prompt.neutral_id, seed)
+                add(images, image_id=image, prompt_id=prompt.prompt_id, neutral_id=prompt.neutral_id, text=prompt.text,
+                    sample_index=i, seed=seed, method="none", status="ok")  # fmt: skip
+                face = keys.face_id(names["faces"], image, 0)
+                seen = {"face_id": face, "face_index": 0, "area_frac": 0.3, "is_primary": True, "is_central": True}
+                add(faces, image_id=image, **({"status": "ok", **seen} if cell >= 0 else {"status": "no_face"}))
+                spoken = {"gender": (genders, cell // 4), "race4": (races, cell % 4)} if cell >= 0 else {}
+                for attribute, (words, place) in spoken.items():
+                    add(labels, face_id=face, image_id=image, neutral_id=prompt.neutral_id, attribute=attribute,
+                        status="ok", label=words[place], prob=1.0, probs=np.eye(len(words))[place])  # fmt: skip
+        tables: dict[str, Any] = {"images": images, "faces": faces, "labels": labels}
+        if self.score is not None:
+            noise = np.random.default_rng(len(self.model)).normal(self.score, 0.8, len(images["image_id"]))
+            tables["scores"] = {
+                "image_id": images["image_id"], "neutral_id": images["neutral_id"], "value": noise.tolist(),
+                "scorer": ["clip-score"] * len(noise), "status": ["ok"] * len(noise), "features": [None] * len(noise),
+            }  # fmt: skip
+        return tables
+
+
+def add(columns: dict[str, list[Any]], **values: Any) -> None:
+    for name, column in columns.items():
+        column.append(values.get(name))
+
+
+BIASED = Made(cells(SIDED, 1), "biased", score=28.0, calibrated=True)
+BALANCED = Made(cells(FAIR, 2), "balanced", score=27.9, calibrated=True)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    made = {
+        "biased": BIASED,
+        "balanced": BALANCED,
+        "balanced again": replace(BALANCED, shown=cells(FAIR, 3), model="again", score=25.0),
+        "relabelled": replace(BIASED, labeller="phantom-noisy", shown=reread(BIASED.shown)),
+    }
+    return {name: run.write(root / name.replace(" ", "-")) for name, run in made.items()}
+
+
+def reread(shown: Cells) -> Cells:
+    """Return the same images with every fifth female read as male."""
+    changed = shown.copy().reshape(-1)
+    women = np.flatnonzero(changed < 4)[::5]
+    changed[women] += 4
+    return changed.reshape(shown.shape)
+
+
+@pytest.fixture(scope="module")
+def forward(folders: dict[str, Path]) -> Comparison:
+    return of_runs(compare([folders["biased"], folders["balanced"]]))
+
+
+def of_runs(found: object) -> Comparison:
+    assert isinstance(found, Comparison)
+    return found
+
+
+def row(found: Comparison, attribute: str, estimand: str, scope: str = "prompts like these", run: str = "B") -> Row:
+    return next(r for r in found.rows
+                if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))  # fmt: skip
+
+
+# --- two runs ---
+
+
+def test_a_known_difference_is_found_in_both_designs(forward: Comparison) -> None:
+    # The gap of SIDED, less what a fair gender scores by chance.
+    true = (SIDED[4:].sum() - SIDED[:4].sum()) - np.sqrt(2 / (np.pi * IMAGES))
+    for scope in ("these prompts", "prompts like these"):
+        one = row(forward, "gender", "rd@n0", scope)
+        assert one.effect == pytest.approx(-true, abs=0.04)
+        assert one.low < one.effect < one.high < 0
+        assert one.verdict == "B lower (less biased)"
+    squared = row(forward, "gender", "sq")
+    assert squared.effect == pytest.approx(-((SIDED[4:].sum() - SIDED[:4].sum()) ** 2), abs=0.04)
+    assert row(forward, "gender", "sq corrected").effect == pytest.approx(squared.effect, abs=0.03)
+    assert row(forward, "gender", "gap[female]").verdict == "B higher"
+
+
+def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: Comparison) -> None:
+    primary = [r for r in forward.rows if r.family == "primary"]
+    assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "rd@n0", "prompts like these") for a in LEAST]
+    assert all(r.p_adjusted >= r.p for r in forward.rows)
+    assert [r.margin for r in primary] == [0.05, 0.025, 0.0125]
+    assert forward.margins.source == "task occupations-mini"
+
+
+def test_quality_is_preserved_only_where_that_is_shown(folders: dict[str, Path], forward: Comparison) -> None:
+    kept = row(forward, "quality", "clip_score")
+    assert (kept.claim, kept.margin, kept.verdict) == ("preserved", 0.5, "preserved within 0.5")
+    lost = of_runs(compare([folders["biased"], folders["balanced again"]]))
+    assert row(lost, "quality", "clip_score").verdict == "worse"
+    assert row(lost, "faces", "no-face-rate").verdict == "preserved within 0.02"
+
+
+def test_a_model_that_ignores_what_prompts_state_is_worse_however_balanced_it_is(tmp_path: Path) -> None:
+    told = {"race4": "Black", "gender": "female"}  # in another order than the labeller's: cell 1
+    obeys = Made(np.where(np.arange(IMAGES) < 2, 0, np.ones((PROMPTS, 1), dtype=int)), "obeys", states=told)
+    same = replace(obeys, shown=np.where(np.arange(IMAGES) < 3, 0, obeys.shown), model="same")
+    folders = [made.write(tmp_path / made.model) for made in (obeys, same, replace(BALANCED, states=told))]
+    kept, lost = (row(of_runs(compare([folders[0], f])), "faces", "attribute-following") for f in folders[1:])
+    assert (kept.a, kept.b) == (pytest.approx(58 / 60), pytest.approx(57 / 60))
+    assert (kept.margin, kept.verdict) == (0.03, "preserved within 0.03")
+    assert (lost.verdict, lost.b) == ("worse", pytest.approx(1 / 8, abs=0.02))
+
+
+def test_the_order_of_runs_only_flips_signs(folders: dict[str, Path], forward: Comparison) -> None:
+    back = of_runs(compare([folders["balanced"], folders["biased"]]))
+    for one, two in zip(forward.rows, back.rows, strict=True):
+        assert (one.attribute, one.estimand, one.scope) == (two.attribute, two.estimand, two.scope)
+        np.testing.assert_allclose([one.effect, one.low, one.high], [-two.effect, -two.high, -two.low], atol=1e-12)
+        assert (one.a, one.b) == (two.b, two.a)
+        np.testing.assert_allclose([one.p, one.p_adjusted], [two.p, two.p_adjusted])
+        if one.claim == "equivalent":
+            assert one.p_equivalence == pytest.approx(two.p_equivalence)
+    assert row(back, "gender", "rd@n0").verdict == "B higher (more biased)"
+
+
+def test_a_run_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
+    found = of_runs(compare([folders["balanced"]] * 2))
+    assert {r.effect for r in found.rows} == {0.0}
+    assert {r.p for r in found.rows} == {1.0}
+    for name in LEAST:
+        assert row(found, name, "rd@n0").verdict.startswith("equivalent within")
+    assert not [r for r in found.rows if "lower" in r.verdict or "higher" in r.verdict or r.verdict == "worse"]
+
+
+def test_fair_runs_with_unequal_face_counts_do_not_differ(folders: dict[str, Path], tmp_path: Path) -> None:
+    shown = cells(FAIR, 4)
+    shown[:, 40:] = -1
+    few = replace(BALANCED, shown=shown, model="few").write(tmp_path / "few")
+    found = of_runs(compare([folders["balanced"], few]))
+    for name in LEAST:
+        one = row(found, name, "rd@n0")
+        assert "B" not in one.verdict
+        assert abs(one.effect) < 0.03
+    assert row(found, "faces", "no-face-rate").verdict == "worse"
+
+
+def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    shown = cells(FAIR, 5)
+    shown[3:5, 9:] = -1
+    other = replace(BALANCED, shown=shown, model="other", first_subject=6).write(tmp_path / "other")
+    found = of_runs(compare([folders["balanced"], other]))
+    assert (found.n_prompts, [side.alone for side in found.sides]) == (PROMPTS - 6, [6, 6])
+    one = row(found, "race4", "rd@n0")
+    assert (one.n_prompts, one.left_out) == (PROMPTS - 8, 2)
+    assert row(found, "race4", "sq").left_out == 0
+
+
+def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
+    dealt = replace(BALANCED, model="dealt", more={"quota": True}).write(tmp_path / "dealt")
+    found = of_runs(compare([folders["biased"], dealt]))
+    withheld = row(found, "gender", "rd@n0", "these prompts")
+    assert withheld.verdict == "withheld" and np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
+    assert withheld.reason is not None
+    assert row(found, "gender", "rd@n0").verdict == "B lower (less biased)"
+    record = compare_files.manifest(found)
+    assert all(e["quota"] for e in record["effects"])
+    assert any(note.startswith("B: the method fixes how many") for note in record["notes"])
+
+
+def test_pairing_by_seed_is_claimed_within_one_base_model_only(folders: dict[str, Path], tmp_path: Path) -> None:
+    tuned = {"model": {"name": "tuned", "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": "l"}}
+    other_seed = {**tuned, "declared": {"references": {}, "seed": 1}}
+    made = [replace(BALANCED, model=name, more=more).write(tmp_path / name)
+            for name, more in (("tuned", tuned), ("reseeded", other_seed))]  # fmt: skip
+    first, *rest = read([folders["biased"], folders["biased"], folders["balanced"], *made])
+    assert [pairing(first, side) for side in rest] == [SAME_BASE, BY_PROMPT, SAME_BASE, BY_PROMPT]
+
+
+def test_scores_and_corrections_that_do_not_compare_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    other = replace(BALANCED, model="other", backbone="another clip", calibrated=False).write(tmp_path / "other")
+    found = of_runs(compare([folders["biased"], other]))
+    assert not [r for r in found.rows if r.estimand in {"clip_score", "sq corrected"}]
+    assert "clip-score: not compared, as A used a clip and B another clip." in found.notes
+    assert any("corrected sq is not compared: B: no calibration" in note for note in found.notes)
+
+
+# --- several runs ---
+
+
+@pytest.fixture(scope="module")
+def three(folders: dict[str, Path]) -> Comparison:
+    return of_runs(compare([folders[n] for n in ("biased", "balanced", "balanced again")]))
+
+
+def test_several_runs_are_one_family_and_are_ranked(three: Comparison) -> None:
+    assert three.variants == 2
+    assert len([r for r in three.rows if r.family == "primary"]) == 2 * len(LEAST)
+    assert [r.attribute for r in three.rankings] == list(LEAST)
+    for ranking in three.rankings:
+        ranks = ranking.ranks
+        assert (ranks.rank[0], ranks.low[0], ranks.high[0]) == (3, 3, 3)
+        assert ranks.low.tolist()[1:] == [1, 1] and ranks.high.tolist()[1:] == [2, 2], "two fair models tie"
+
+
+def test_a_winner_is_judged_on_other_prompts_than_it_won_on(three: Comparison) -> None:
+    chosen = three.selection
+    assert chosen is not None and chosen.winner in {"B", "C"}
+    assert (chosen.chosen.n_prompts, chosen.judged.n_prompts, chosen.n_left_out) == (PROMPTS // 2, PROMPTS // 2, 0)
+    assert chosen.judged.high < 0 and chosen.judged.p < 0.01
+    back = select([three.sides[0], three.sides[2], three.sides[1]], 0.05)
+    assert back == chosen, "neither the order of runs nor chance decides"
+
+
+def test_luck_flatters_the_winner_on_the_prompts_it_won_on_alone(tmp_path: Path) -> None:
+    """Ten equal variants of few images: chosen looks better than it is on average, judged does not."""
+    made = [Made(cells(FAIR, 10 + i, 40, 12), f"m{i}").write(tmp_path / f"m{i}") for i in range(11)]
+    found = select(read(made), 0.05)
+    assert found is not None
+    assert found.chosen.effect < -0.01 < found.judged.effect
+
+
+# --- two labellers ---
+
+
+def test_two_labellers_of_the_same_images(folders: dict[str, Path]) -> None:
+    found = compare([folders["biased"], folders["relabelled"]])
+    assert isinstance(found, LabellerComparison)
+    women, n = int((BIASED.shown < 4).sum()), PROMPTS * IMAGES
+    changed = -(-women // 5)
+    gender = next(a for a in found.attributes if a.attribute == "gender")
+    assert (found.matched_by, found.matched, found.alone) == (BY_FACE, n, {"A": 0, "B": 0})
+    np.testing.assert_array_equal(gender.table, [[women - changed, changed], [0, n - women]])
+    assert gender.agreement.raw == pytest.approx(1 - changed / n)
+    assert gender.agreement.p_value < 1e-3, "one leans towards men"
+    assert [(t.first, t.second, t.count) for t in gender.top] == [("female", "male", changed)]
+    assert gender.change > 0 and gender.rd_b - gender.rd_a == pytest.approx(gender.change)
+    race = next(a for a in found.attributes if a.attribute == "race4")
+    assert race.agreement.raw == 1 and race.change == 0 and race.rank_correlation == pytest.approx(1)
+    record = compare_files.manifest(found)
+    assert record["kind"] == "labellers" and json.dumps(record, allow_nan=False)
+
+
+def test_labellers_with_other_detectors_are_matched_by_image(folders: dict[str, Path], tmp_path: Path) -> None:
+    shown = BIASED.shown.copy()
+    shown[0, :7] = -1
+    missing = replace(BIASED, shown=shown, labeller="phantom-noisy", detector="two").write(tmp_path / "other")
+    found = compare([folders["biased"], missing])
+    assert isinstance(found, LabellerComparison)
+    assert (found.matched_by, found.matched) == (BY_IMAGE, PROMPTS * IMAGES - 7)
+    assert found.alone == {"A": 7, "B": 0}
+    assert all(a.agreement.raw == 1 for a in found.attributes)
+
+
+def test_labels_are_compared_by_name_whatever_order_a_card_declares(folders: dict[str, Path], tmp_path: Path) -> None:
+    card = catalog.find("labellers")["phantom"].read_text().replace("[female, male]", "[male, female]")
+    (tmp_path / "turned.yaml").write_text(re.sub("(?m)^calibration: .*\n", "", card))
+    shown = (BIASED.shown + 4) % 8  # the same words, at other places
+    turned = replace(BIASED, shown=shown, labeller=str(tmp_path / "turned.yaml"), calibrated=False)
+    found = compare([folders["biased"], turned.write(tmp_path / "turned")])
+    assert isinstance(found, LabellerComparison)
+    assert [(a.attribute, a.agreement.raw, a.change) for a in found.attributes] == [(name, 1, 0) for name in LEAST]
+
+
+# --- what is refused ---
+
+
+def test_runs_that_do_not_compare_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    fair, biased = folders["balanced"], folders["biased"]
+    elsewhere = replace(BALANCED, task="other", first_subject=1000).write(tmp_path / "elsewhere")
+    bare = shutil.copytree(fair, tmp_path / "bare")
+    shutil.rmtree(bare / evidence.FOLDER)
+    (tmp_path / "empty").mkdir()
+    relabelled = folders["relabelled"]
+    for given, sentence in (
+        ([fair], "two runs or more"),
+        ([fair, tmp_path / "empty"], r"run\.json cannot be read"),
+        ([fair, tmp_path / "nowhere"], r"run\.json cannot be read"),
+        ([fair, bare], "evidence is not there"),
+        ([fair, elsewhere], r"no prompt in common \(task occupations-mini and other\)"),
+        ([fair, relabelled], r"different labellers \(phantom, phantom-noisy\)"),
+        ([biased, relabelled, fair], "two runs at a time"),
+    ):
+        with pytest.raises(FairbenchError, match=sentence) as told:
+            compare(given)
+        assert "\n" not in str(told.value)
+    for alpha in (0.0, 0.5, -1.0):
+        with pytest.raises(FairbenchError, match="--alpha"):
+            compare([fair, fair], alpha)
+    with pytest.raises(FairbenchError, match="--select"):
+        compare([fair, fair], select=True)
