@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -40,6 +41,14 @@ def machine() -> str:
     """Describe the machine in one line; a load above 0 before a benchmark starts means that others use it."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores{load}"
+
+
+def peak_mb() -> float:
+    """Return the process's peak resident memory, in megabytes."""
+    import resource  # POSIX only, and only some scripts ask
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def show(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
