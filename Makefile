@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean help
+.PHONY: demo mitigate test lint clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: $(READY) ## Run the whole instrument on the built-in model of known bias, and add a leaderboard row
 	$(BIN)/fairbench run --model phantom --task phantom-occupations --images-per-prompt 32 --leaderboard runs/demo.csv
+
+mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it helped; ARGS=--full for all arms
+	$(BIN)/python benchmarks/mitigate.py $(ARGS)
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests
