@@ -139,7 +139,7 @@ def _check_stated(job: Job) -> None:
     if job.settings.stated and lacking is not None:
         raise CardError(
             f"The balanced set has no source_prompt for {lacking}, and --stated {job.settings.stated} shows images "
-            "under the prompt that they were made from: fill that column in, or leave --stated out."
+            "under the prompt that they were made from: fill that column in, or say --stated 0."
         )
 
 
