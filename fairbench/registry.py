@@ -119,13 +119,17 @@ def resolve(kind: str, name: str) -> Any:
         raise FairbenchError(f"The {kind[:-1]} {name!r} ({point.value}) cannot be imported: {err!r}.") from err
 
 
+_LISTED = 24
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ' (did you mean X?)', or a list of what there is; for the end of a sentence."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f" (did you mean {near[0]!r}?)"
-    return f" (known: {', '.join(known)})" if known else ""
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f" (known: {', '.join(known[:_LISTED])}{more})" if known else ""
 
 
 def parse_params(plugin: Any, params: Mapping[str, Any]) -> BaseModel:

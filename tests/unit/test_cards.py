@@ -272,3 +272,13 @@ def test_cards_are_found_however_fairbench_is_installed(bare: Path, tmp_path: Pa
 
 def test_a_checkout_uses_the_folders_beside_the_package() -> None:
     assert catalog.roots() == [ROOT]
+
+
+def test_an_unknown_name_gets_the_nearest_or_a_list_that_can_be_read() -> None:
+    subjects = [f"subject {i}" for i in range(1000)]
+    assert registry.suggest("subject 1000", subjects) == " (did you mean 'subject 100'?)"
+    told = registry.suggest("xyz", subjects)
+    assert told.startswith(" (known: subject 0, subject 1, ")
+    assert told.endswith("subject 23 and 976 more)")
+    assert registry.suggest("xyz", ["b", "a"]) == " (known: b, a)"
+    assert registry.suggest("xyz", []) == ""
