@@ -72,7 +72,7 @@ def test_an_image_does_not_depend_on_its_batch(scored, checkpoints, images):
     scorer, together = scored
     name = scorer.spec.name
     backwards = build(name, checkpoints[name], batch_size=2).features(images[::-1], PROMPTS[::-1])[::-1]
-    np.testing.assert_allclose(backwards, together, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(backwards, together, rtol=1e-5, atol=1e-5)  # float32: sums round otherwise
 
 
 def test_scoring_repeats_exactly_and_leaves_the_global_generator_alone(scored, images):
