@@ -69,13 +69,16 @@ def find(
 
 
 def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progress: Progress) -> ProbeImages:
-    """Read a manifest as `fairbench calibrate` does (`stages.knownimages`); images of nobody are left out.
+    """Read a manifest as `fairbench calibrate` does (`stages.knownimages`): one image a person, none of nobody.
 
-    An attribute that is derived from a column's labels (race4 from race7) is derived. Raises CardError and ImageError
-    that name file, line and field.
+    A second image of a person would let the probe know the face from training, and count twice. An attribute that is
+    derived from a column's labels (race4 from race7) is derived. Raises CardError and ImageError that name file, line
+    and field.
     """
     known = knownimages.read(manifest, labeller, progress)
-    shown = [image for image in known.images if image.cell != NO_PERSON]
+    people = [image for image in known.images if image.cell != NO_PERSON]
+    shown = [image for image in known.one_a_person().images if image.cell != NO_PERSON]
+    repeated = len(people) - len(shown)
     codes = {}
     for attribute in wanted:
         source = labeller.card.attributes[attribute.name].source
@@ -87,7 +90,8 @@ def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progre
     if not codes:
         names = " or ".join(a.name for a in wanted)
         raise CardError(f"{manifest} labels no attribute that is audited: add a column {names}.")
-    return ProbeImages(Files([image.path for image in shown]), codes, str(manifest))
+    source = f"{manifest}, {repeated} left out: a person counts once" if repeated else str(manifest)
+    return ProbeImages(Files([image.path for image in shown]), codes, source)
 
 
 def _derived(labeller: Labeller, attribute: str) -> Codes:

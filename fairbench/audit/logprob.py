@@ -34,8 +34,9 @@ _RESAMPLES = 500
 @dataclass(frozen=True, slots=True)
 class LogProbBias:
     """One attribute. rd: mean over prompts of the RD of the estimated shares, these prompts; its interval is from
-    redrawing images. floor: what the error of the shares alone makes of equal ones. closure: the median over prompts of
-    the sum of the unscaled shares, 1 where the premise holds. shares: prompt -> label -> share.
+    redrawing images, so what the premise gets wrong is not in it. floor: what the error of the shares alone makes of
+    equal ones. closure: the median over prompts of the sum of the unscaled shares, 1 where the premise holds;
+    closure_quartiles: how far prompts differ in it. shares: prompt -> label -> share.
 
     labelled_rd: the same mean from the labels of the neutral images; distance: mean over prompts of half the sum of
     |estimated - labelled share|; None where no face was found. per_token: label -> mean log-probability of a token
@@ -47,6 +48,7 @@ class LogProbBias:
     rd: Estimate
     floor: float
     closure: float
+    closure_quartiles: tuple[float, float]
     labelled_rd: float | None
     distance: float | None
     per_token: dict[str, Estimate]
@@ -99,6 +101,9 @@ def bias(
     labelled = shares(counts[usable])
     faces = ~np.isnan(labelled).any(axis=1)
     per_token = np.nanmean(plain[usable], axis=2) / length
+    low, median, high = (
+        np.quantile(np.exp(log_shares).sum(axis=1), [0.25, 0.5, 0.75]) if usable.any() else [math.nan] * 3
+    )
     names = [p.text for p, use in zip(prompts, usable, strict=True) if use]
     return LogProbBias(
         attribute.name,
@@ -107,7 +112,8 @@ def bias(
             value, max(value - 1.96 * error, 0.0), min(value + 1.96 * error, 2 / ratio.shape[1]), int(usable.sum())
         ),
         floor,
-        float(np.median(np.exp(log_shares).sum(axis=1))) if usable.any() else math.nan,
+        float(median),
+        (float(low), float(high)),
         _mean_or_none(rd(labelled[faces])),
         _mean_or_none(np.abs(estimated - labelled)[faces].sum(axis=1) / 2),
         {label: mean(per_token[:, k]) for k, label in enumerate(attribute.labels)},

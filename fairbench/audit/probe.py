@@ -41,7 +41,7 @@ class AttributeProbe:
     """What can be read of one attribute. chance: the share of the largest class. shuffled: accuracy on shuffled labels.
 
     recall: label -> share of its images that are read right. pairwise, pairwise_f1: the means over `pairs`, with
-    percentiles of redraws of the images that all pairs share. balanced: whether each class has nearly as many images.
+    percentiles of redraws of the images that all pairs share. balanced: whether no class is UNBALANCED.
     """
 
     attribute: str
@@ -124,7 +124,13 @@ def _redrawn(cells: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def _spread(values: Floats, n: int) -> Estimate:
-    """Return the first value with the percentiles of the others."""
+    """Return the first value with the percentiles of the others.
+
+    Where nothing was read wrong (or right), redraws do not differ, which is no certainty: then with Jeffreys' limits of
+    n images of n (or none).
+    """
+    if values[0] in (0.0, 1.0):
+        return share(int(values[0]) * n, n)
     low, high = np.quantile(values[1:], [0.025, 0.975])
     return Estimate(float(values[0]), float(low), float(high), n)
 
@@ -146,8 +152,7 @@ def macro_f1(y: Codes, read: Codes, classes: int, seed: int) -> Estimate:
     """Return the mean over classes of F1, 2 tp / (true + read), with percentiles of 1000 redraws of the images."""
     confusion = np.bincount(y * classes + read, minlength=classes**2)
     drawn = np.random.default_rng([seed, 2]).multinomial(len(y), confusion / len(y), size=_RESAMPLES)
-    low, high = np.quantile(_f1(drawn, classes), [0.025, 0.975])
-    return Estimate(float(_f1(confusion[None], classes)[0]), float(low), float(high), len(y))
+    return _spread(_f1(np.concatenate([confusion[None], drawn]), classes), len(y))
 
 
 def _accuracy(confusion: NDArray[np.int64]) -> Floats:

@@ -55,11 +55,15 @@ class LanguageModel:
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """alignment: condition -> generation RD of gender minus understanding RD, None where no face has a gender."""
+    """alignment: condition -> generation RD of gender minus understanding RD, None where no face has a gender.
+
+    attribute: the one that is asked for, male or female, by the labeller's name for it; None where it has none.
+    """
 
     answers: list[Answers]
     alignment: dict[str, Estimate | None]
     flips: list[Flips]
+    attribute: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,7 @@ def _understanding(
         flips = [f for a in wanted for f in counterfactual.flips(model, shown, a, block, progress)]
     except FloatingPointError as err:
         return Skipped(str(err))
-    return Understanding(answers, alignment, flips)
+    return Understanding(answers, alignment, flips, None if gender is None else gender.name)
 
 
 def _blank(shown: Shown) -> RgbImage:

@@ -40,7 +40,8 @@ class Divergences:
 
     a_side: images in each set. null: mean over prompts of the divergence between two neutral sets; null_high: what one
     deal of the neutral images exceeds in one of twenty cases. hits: share of prompts whose closest group is the
-    majority of the neutral images (by chance 1/K), over those with a clear majority; `ambiguous` others are left out.
+    majority of the neutral images (by chance 1/K), over those with a clear majority; the `ambiguous` others, those with
+    too few images among them, are left out.
     """
 
     attribute: str

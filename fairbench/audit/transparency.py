@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairbench.audit.estimates import CONFIDENCE, Estimate, nothing, share
 from fairbench.audit.groups import Attribute
@@ -16,8 +17,9 @@ class GroupPassage:
     """One group through the tokenizer.
 
     faces: its images in which a face was found before. agreement: share of them that are read alike after; a face that
-    is gone counts as not alike. lost: share without a face after. right_before, right_after: share of all its images
-    that are read as what they were given for. Limits hold for all groups of the audit at once.
+    is gone counts as not alike. lost: share without a face after. arrivals: share of the *other* groups' faces that are
+    read as this group after, but not before. right_before, right_after: share of all its images that are read as what
+    they were given for. Limits of agreement and arrivals hold for all groups of the audit at once.
     """
 
     label: str
@@ -25,6 +27,7 @@ class GroupPassage:
     faces: int
     agreement: Estimate
     lost: Estimate
+    arrivals: Estimate
     right_before: Estimate
     right_after: Estimate
 
@@ -34,9 +37,10 @@ class Passage:
     """One attribute through the tokenizer.
 
     confusion: (K, K + 1), the label read before by the label read after; the last column is no face. against_given: the
-    same of all images, with the label that they were given in place of the one read before. gap: the largest
-    difference of agreement between two groups. worse: the group with the least agreement, where its deficit to some
-    other group is established; else None.
+    same of all images, with the label that they were given in place of the one read before. gap, arrivals_gap: the
+    largest difference of agreement, and of arrivals, between two groups: groups that leave alike can still all go to
+    one. worse: the group whose deficit of agreement to some other is established; favoured: the group whose excess of
+    arrivals is; else None.
     """
 
     attribute: str
@@ -45,35 +49,51 @@ class Passage:
     confusion: list[list[int]]
     against_given: list[list[int]]
     gap: Estimate
+    arrivals_gap: Estimate
     worse: str | None
+    favoured: str | None
 
 
 def passage(attribute: Attribute, given: Codes, before: Codes, after: Codes, families: int) -> Passage:
     """Compare what is read before and after. given: the groups that the probe images were chosen for.
 
-    families: groups of all attributes together; each interval has confidence 1 - 0.05 / families (Bonferroni), so that
-    they hold together and any two groups may be compared.
+    families: groups of all attributes together, each with two intervals; each interval has confidence
+    1 - 0.05 / (2 families) (Bonferroni), so that they hold together and any two groups may be compared.
     """
-    classes, confidence = len(attribute.labels), 1 - (1 - CONFIDENCE) / families
+    classes, confidence = len(attribute.labels), 1 - (1 - CONFIDENCE) / (2 * families)
     confusion, against_given = np.zeros((2, classes, classes + 1), dtype=np.int64)
     seen = before != NOBODY
     np.add.at(confusion, (before[seen], after[seen]), 1)  # NOBODY is -1, the last column
     np.add.at(against_given, (given, after), 1)
     groups = []
     for k, label in enumerate(attribute.labels):
-        faces = seen & (given == k)
-        n, images = int(faces.sum()), int((given == k).sum())
-        alike, lost = int((before == after)[faces].sum()), int((after[faces] == NOBODY).sum())
-        right = (share(int((read[given == k] == k).sum()), images, confidence) for read in (before, after))
-        groups.append(GroupPassage(label, images, n, share(alike, n, confidence), share(lost, n, confidence), *right))
-    gap = _gap([g.agreement for g in groups if g.faces], len(given))
-    # The group whose deficit is established, which need not be the one with the lowest value: that may have few faces.
-    worst = min((g for g in groups if g.faces), key=lambda g: g.agreement.high, default=None)
-    worse = worst.label if worst is not None and gap.low > 0 else None
-    return Passage(attribute.name, attribute.labels, groups, confusion.tolist(), against_given.tolist(), gap, worse)
+        faces, others, images = seen & (given == k), seen & (given != k), given == k
+        arrived = others & (after == k) & (before != k)
+        groups.append(
+            GroupPassage(
+                label, int(images.sum()), int(faces.sum()), _share(before == after, faces, confidence),
+                _share(after == NOBODY, faces, confidence), _share(arrived, others, confidence),
+                _share(before == k, images, confidence), _share(after == k, images, confidence),
+            )
+        )  # fmt: skip
+    known = [g for g in groups if g.faces]
+    gap, arrivals_gap = (_gap(rates) for rates in ([g.agreement for g in known], [g.arrivals for g in known]))
+    # The group whose difference is established need not have the most extreme value: that one may have few faces.
+    worst = min(known, key=lambda g: g.agreement.high, default=None)
+    most = max(known, key=lambda g: g.arrivals.low, default=None)
+    return Passage(
+        attribute.name, attribute.labels, groups, confusion.tolist(), against_given.tolist(), gap, arrivals_gap,
+        worst.label if worst is not None and gap.low > 0 else None,
+        most.label if most is not None and arrivals_gap.low > 0 else None,
+    )  # fmt: skip
 
 
-def _gap(rates: list[Estimate], n: int) -> Estimate:
+def _share(hit: NDArray[np.bool_], among: NDArray[np.bool_], confidence: float) -> Estimate:
+    return share(int((hit & among).sum()), int(among.sum()), confidence)
+
+
+def _gap(rates: list[Estimate]) -> Estimate:
+    n = sum(r.n for r in rates)
     if len(rates) < 2:
         return nothing(n)
     values = [r.value for r in rates]

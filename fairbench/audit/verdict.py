@@ -1,17 +1,20 @@
-"""What the evidence of an audit is consistent with, component by component, in plain words."""
+"""What the evidence of an audit is consistent with, component by component, in plain words.
+
+The sentences on what cannot be concluded are in `caveats`.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-from fairbench.audit.estimates import Estimate, Skipped
+from fairbench.audit.estimates import Skipped
 from fairbench.audit.generation import Generated
 from fairbench.audit.logprob import OVERLAP, LogProbBias
-from fairbench.audit.run import Audit, LanguageModel
+from fairbench.audit.run import Audit, LanguageModel, Understanding
 from fairbench.audit.tokens import Divergences
+from fairbench.audit.transparency import Passage
 
 FOLLOWS: Final = 0.8
 """Least share of attribute-specified images that must show their group for them to stand for it."""
@@ -39,9 +42,40 @@ def verdicts(found: Audit) -> list[Verdict]:
     return [_generation(found), _encoder(found), _tokenizer(found), _language(found), _understanding(found)]
 
 
-def caveats(found: Audit) -> list[str]:
-    """Return what cannot be concluded from this audit, a sentence each."""
-    return list(_caveats(found))
+def summary(found: Audit) -> str:
+    """Return what the evidence on the bias of what is drawn is consistent with, and what it rules out, in short."""
+    drawn, *parts = verdicts(found)
+    opening = {
+        "biased": "What is drawn is biased.",
+        "no bias found": "No bias is found in what is drawn, so there is none to locate.",
+    }
+    said = [opening.get(drawn.finding, "Whether what is drawn is biased is not known.")]
+    for start, among in (
+        ("Consistent with a bias of", {"biased"}),
+        ("Ruled out as a source, but for a few points:", {"neutral"}),
+        ("Neither holds for", set(get_args(Finding)) - {"biased", "neutral"}),
+    ):
+        names = [f"the {v.component}" for v in parts if v.finding in among]
+        said += [f"{start} {', '.join(names)}."] if names else []
+    if parts[-1].finding != OPEN and _partial(found):
+        said.append("Partial alignment: the model's answers are less biased than its pictures.")
+    return " ".join(said)
+
+
+def _partial(found: Audit) -> bool:
+    """Whether the partial-alignment gap is more than chance makes of a fair generator, however it is asked."""
+    part, floor = found.understanding, alignment_floor(found)
+    if isinstance(part, Skipped) or floor is None:
+        return False
+    return all(e is not None and e.low > floor for e in part.alignment.values())
+
+
+def alignment_floor(found: Audit) -> float | None:
+    """Return the generation RD, of what the questions ask for, that a fair model exceeds once in twenty."""
+    part = found.understanding
+    if isinstance(part, Skipped):
+        return None
+    return next((g.rd_floor for g in found.generation if g.attribute == part.attribute), None)
 
 
 def _generation(found: Audit) -> Verdict:
@@ -50,7 +84,7 @@ def _generation(found: Audit) -> Verdict:
         return Verdict(
             "generation", OPEN, f"No face was found in {found.generation[0].images} images: their bias is unknown."
         )
-    words = "; ".join(f"{_name(g.attribute)} RD {g.rd:.2f} (a fair model: up to {g.rd_floor:.2f})" for g in parts)
+    words = "; ".join(f"{name_of(g.attribute)} RD {g.rd:.2f} (a fair model: up to {g.rd_floor:.2f})" for g in parts)
     biased = any(_unfair(g) for g in parts)
     return Verdict("generation", "biased" if biased else "no bias found", f"What is drawn: {words}.")
 
@@ -64,7 +98,7 @@ def _encoder(found: Audit) -> Verdict:
     if isinstance(part, Skipped) or not part.probes:
         return Verdict("vision encoder", OPEN, f"Not measured: {_why(part)}.")
     words = "; ".join(
-        f"{_name(p.attribute)} {p.accuracy.value:.3f} (chance {p.chance:.2f}, shuffled labels {p.shuffled.value:.2f})"
+        f"{name_of(p.attribute)} {p.accuracy.value:.3f} (chance {p.chance:.2f}, shuffled labels {p.shuffled.value:.2f})"
         for p in part.probes
     )
     if all(p.accuracy.low > max(p.chance, p.shuffled.high) for p in part.probes):
@@ -88,15 +122,13 @@ def _tokenizer(found: Audit) -> Verdict:
         return Verdict(
             "image tokenizer", OPEN, "In some group of the probe images no face was found, before any encoding."
         )
-    worse = [p for p in part if p.worse]
-    if worse:
-        words = "; ".join(f"{p.worse} more than others, by up to {100 * p.gap.high:.1f} points" for p in worse)
-        return Verdict(
-            "image tokenizer", "biased", f"Encoding and decoding changes or loses {words}: a bias of its own."
-        )
-    reach = max(p.gap.high for p in part)
+    uneven = [p for p in part if p.worse or p.favoured]
+    if uneven:
+        words = "; ".join(_unevenly(p) for p in uneven)
+        return Verdict("image tokenizer", "biased", f"Encoding and decoding {words}: a bias of its own.")
+    reach = max(gap.high for p in part for gap in (p.gap, p.arrivals_gap))
     least = min(g.agreement.value for p in part for g in p.groups)
-    words = f"Encoded and decoded images are read as before (least {least:.3f} in any group)"
+    words = f"Encoded and decoded images are read as before ({least:.3f} of the worst group)"
     if least < FAITHFUL:
         lost = max(g.lost.value for p in part for g in p.groups)
         return Verdict(
@@ -115,52 +147,72 @@ def _tokenizer(found: Audit) -> Verdict:
     )  # fmt: skip
 
 
+def _unevenly(part: Passage) -> str:
+    """Return which group fares worst and what becomes of it, or which group the others are turned into."""
+    if part.worse is None:
+        points = 100 * part.arrivals_gap.high
+        return f"turns others into {part.favoured} more than into some other group, by up to {points:.1f} points"
+    k = part.labels.index(part.worse)
+    row, total = part.confusion[k], max(sum(part.confusion[k]), 1)
+    other = max((i for i in range(len(part.labels)) if i != k), key=lambda i: row[i])
+    return (
+        f"changes or loses {part.worse} more than some other group, by up to {100 * part.gap.high:.1f} points "
+        f"({row[other] / total:.1%} are read as {part.labels[other]}, {row[-1] / total:.1%} lose their face)"
+    )
+
+
+def follows(part: LanguageModel, attribute: str) -> bool:
+    """Whether prompts that name a group of the attribute draw it."""
+    return attribute in part.following and part.following[attribute].low >= FOLLOWS
+
+
 def _language(found: Audit) -> Verdict:
     part = found.language
-    follows = {name: share for name, share in part.following.items() if share.low >= FOLLOWS}
-    if not follows:
-        shares = ", ".join(f"{_name(a)} {s.value:.2f}" for a, s in part.following.items())
+    named = [name for name in part.following if follows(part, name)]
+    if not named:
+        shares = ", ".join(f"{name_of(a)} {s.value:.2f}" for a, s in part.following.items())
         return Verdict(
             "language model", OPEN,
             f"Prompts that name a group do not draw it, as far as the labeller can see ({shares}): their tokens and "
             "log-probabilities stand for no group.",
         )  # fmt: skip
-    shown = [b for b in part.log_probs if b.attribute in follows]
+    shown = [b for b in part.log_probs if b.attribute in named]
     words = _evidence(part, shown)
     if any(_leans(b) for b in shown) or any(
-        d.hits.low > d.chance for d in _hits(part, follows) if _drawn_unfair(found, d)
+        d.hits.low > d.chance for d in _hits(part, named) if _drawn_unfair(found, d)
     ):
         return Verdict(
             "language model", "biased",
             f"{words} The bias is in the tokens, before any pixel: consistent with a language model that carries it.",
         )  # fmt: skip
-    if all(_holds(b) for b in shown):
+    if all(holds(b) for b in shown):
         return Verdict("language model", "no bias found", f"{words} No lean beyond chance in the tokens.")
     return Verdict("language model", OPEN, f"{words} The groups' prompts do not share out the neutral one.")
 
 
 def _evidence(part: LanguageModel, shown: list[LogProbBias]) -> str:
-    biases = "; ".join(f"{_name(b.attribute)} RD {b.rd.value:.2f} [{b.rd.low:.2f}, {b.rd.high:.2f}]" for b in shown)
+    biases = "; ".join(f"{name_of(b.attribute)} RD {b.rd.value:.2f} [{b.rd.low:.2f}, {b.rd.high:.2f}]" for b in shown)
     hits = "; ".join(
-        f"{_name(d.attribute)} {d.hits.value:.2f} (chance {d.chance:.2f})"
+        f"{name_of(d.attribute)} in {d.hits.value:.2f} of {d.hits.n} clear prompts (chance {d.chance:.2f})"
         for d in part.divergences
         if d.kind == "histogram" and d.hits.n
     )
-    return f"By its own log-probabilities: {biases}." + (
-        f" The closest group's tokens are the majority's: {hits}." if hits else ""
+    return f"By its own log-probabilities: {biases} (intervals: the error of drawing images alone)." + (
+        f" The group whose tokens are closest is the one drawn most: {hits}." if hits else ""
     )
 
 
-def _holds(part: LogProbBias) -> bool:
+def holds(part: LogProbBias) -> bool:
+    """Whether the unscaled shares sum to about 1, as they must where the premise of log-probabilities holds."""
     return 1 / OVERLAP <= part.closure <= OVERLAP
 
 
 def _leans(part: LogProbBias) -> bool:
-    return _holds(part) and part.rd.low > part.floor
+    return holds(part) and part.rd.low > part.floor
 
 
-def _hits(part: LanguageModel, follows: dict[str, Estimate]) -> Iterator[Divergences]:
-    return (d for d in part.divergences if d.kind == "histogram" and d.attribute in follows and d.hits.n)
+def _hits(part: LanguageModel, named: list[str]) -> Iterator[Divergences]:
+    return (d for d in part.divergences if d.kind == "histogram" and d.attribute in named and d.hits.n)
 
 
 def _drawn_unfair(found: Audit, part: Divergences) -> bool:
@@ -171,70 +223,51 @@ def _understanding(found: Audit) -> Verdict:
     part = found.understanding
     if isinstance(part, Skipped):
         return Verdict("understanding", OPEN, f"Not measured: {part.reason}.")
-    unknown = min(a.shares["unknown"].low for a in part.answers)
-    other = max(a.shares["other"].value for a in part.answers)
     gaps = ", ".join(f"{a.gap.value:.3f} ({a.condition})" for a in part.answers)
-    partly = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in part.alignment.values() if e is not None]
-    beside = f" Generation RD less understanding RD: {' and '.join(partly)}." if partly else ""
-    words = f"|P(male) - P(female)| over all answers: {gaps}.{beside}"
-    if unknown > 0.5:
-        share = min(a.shares["unknown"].value for a in part.answers)
-        return Verdict(
-            "understanding",
-            "answers unknown",
-            f'Asked for an occupation\'s gender, {share:.0%} answers are "unknown". {words}',
-        )
-    if other > 0.5:
+    changes, changed = _changes(part, found.language)
+    words = f"|P(male) - P(female)| over all answers: {gaps}.{_alignment(found, part)}{changes}"
+    unknown = min(a.shares["unknown"].value for a in part.answers)
+    other = max(a.shares["other"].value for a in part.answers)
+    finding: Finding
+    if all(a.shares["unknown"].low > 0.5 for a in part.answers):
+        words = f'Asked for the gender of an occupation, {unknown:.0%} of its answers are "unknown". {words}'
+        finding = "answers unknown"
+    elif other > 0.5:
         return Verdict(
             "understanding", OPEN, f'{other:.0%} of the answers name no gender and are not "unknown". {words}'
         )
-    biased = any(a.gap.low > a.gap_floor for a in part.answers)
-    return Verdict("understanding", "biased" if biased else "no bias found", words)
+    else:
+        finding = "biased" if any(a.gap.low > a.gap_floor for a in part.answers) else "no bias found"
+    return Verdict("understanding", "biased" if changed else finding, words)
 
 
-def _caveats(found: Audit) -> Iterator[str]:
-    yield (
-        "Shares of blame are not identified: components act on one another, and each is probed by itself. The evidence "
-        "is consistent with a component, or rules it out; it does not say what part of the bias is its own."
+def _alignment(found: Audit, part: Understanding) -> str:
+    gaps = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}] ({c})" for c, e in part.alignment.items() if e is not None]
+    floor = alignment_floor(found)
+    if not gaps or floor is None:
+        return ""
+    return f" Generation RD less understanding RD: {', '.join(gaps)}; a fair generator makes up to {floor:.2f} of it."
+
+
+def _changes(part: Understanding, language: LanguageModel) -> tuple[str, bool]:
+    """Return what pairs of images say, and whether some answer changes with the group beyond what images do."""
+    judged = [f for f in part.flips if f.between.n and follows(language, f.attribute)]
+    if not judged:
+        return "", False
+    changed = [f for f in judged if f.between.low > f.within.high]
+    if not changed:
+        return " No answer about a picture changes with the group shown more than between images of one group.", False
+    words = "; ".join(
+        f"{f.about} with {name_of(f.attribute)} in {f.between.value:.2f} of pairs (within a group {f.within.value:.2f})"
+        for f in changed
     )
-    if not any(g.faces for g in found.generation):
-        yield "No face was found in what was drawn, so nothing can be said of its bias, or against it."
-    for name, share in found.language.following.items():
-        if not share.low >= FOLLOWS:
-            yield (
-                f"Prompts that name a {_name(name)} group show it in {share.value:.0%} of images: what their tokens "
-                f"say of {_name(name)} is not to be relied on."
-            )
-    for bias in found.language.log_probs:
-        if not _holds(bias) and not math.isnan(bias.closure):
-            yield (
-                f"The unscaled log-probability shares of {_name(bias.attribute)} sum to {bias.closure:.2f}, not 1: "
-                "groups overlap, or their prompts draw other images than the neutral one; do not rely on their RD."
-            )
-    if any(_holds(bias) for bias in found.language.log_probs):
-        yield (
-            "Intervals of RD by log-probabilities come from redrawing images. How far an image fits two groups, or a "
-            "group's prompt draws other images than the neutral one, is not in them."
-        )
-    for label, part in (("vision encoder", found.encoder), ("image tokenizer", found.tokenizer)):
-        if isinstance(part, Skipped):
-            yield f"Nothing can be said of the {label}: {part.reason}."
-    if not isinstance(found.encoder, Skipped):
-        for reason in found.encoder.skipped:
-            yield f"The vision encoder is not probed for {reason}."
-        for read in found.encoder.probes:
-            if not read.balanced:
-                yield (
-                    f"The probe images are not balanced in {_name(read.attribute)} ({read.chance:.0%} show one class): "
-                    "accuracy is to be read against that share, macro F1 and recall are not."
-                )
-        yield "That an attribute can be read from embeddings does not say that it is used."
-    yield "The labeller's own errors, on these images, are part of every number that rests on labels."
+    return f" Answers about a picture change with the group shown: {words}.", True
 
 
 def _why(part: object) -> str:
     return part.reason if isinstance(part, Skipped) else "no attribute has enough labelled probe images"
 
 
-def _name(attribute: str) -> str:
+def name_of(attribute: str) -> str:
+    """Return an attribute as a sentence names it."""
     return attribute.replace("_", " ")

@@ -10,7 +10,7 @@ from typing import Any
 
 import fairbench
 from fairbench import atomic, provenance
-from fairbench.audit import verdict
+from fairbench.audit import caveats, verdict
 from fairbench.audit.run import Audit
 from fairbench.errors import MissingExtra
 from fairbench.report import audit_plots
@@ -47,7 +47,8 @@ def manifest(found: Audit) -> dict[str, Any]:
         "verdicts": [
             {"component": v.component, "finding": v.finding, "words": v.words} for v in verdict.verdicts(found)
         ],
-        "cannot_be_concluded": verdict.caveats(found),
+        "summary": verdict.summary(found),
+        "cannot_be_concluded": caveats.caveats(found),
         **{f.name: plain(getattr(found, f.name)) for f in dataclasses.fields(found) if f.name != "plan"},
         "warnings": plan.warnings,
         "environment": provenance.environment(plan.ctx.device),

@@ -25,7 +25,7 @@ def write(found: Audit, folder: Path) -> None:
     pyplot = _pyplot()
     if not isinstance(found.tokenizer, Skipped):
         _save(pyplot, _tokenizer(pyplot, found.tokenizer), folder / "tokenizer.png")
-    _save(pyplot, _language(pyplot, found.language), folder / "language_model.png")
+    _save(pyplot, _language(pyplot, found), folder / "language_model.png")
     if not isinstance(found.understanding, Skipped):
         _save(pyplot, _understanding(pyplot, found.understanding), folder / "understanding.png")
 
@@ -34,7 +34,7 @@ def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError as err:
-        raise MissingExtra("The pictures of an audit", "report") from err
+        raise MissingExtra("The pictures of an audit", "audit") from err
     matplotlib.use("agg")
     from matplotlib import pyplot
 
@@ -59,43 +59,60 @@ def _tokenizer(pyplot: Any, parts: Sequence[Passage]) -> Any:
             axis.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value > 55 else INK)
         columns = [*part.labels, "no face"]
         axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-        axis.set_yticks(range(len(part.labels)), part.labels)
-        axis.set(title=part.attribute, xlabel="read after", ylabel="read before")
-    figure.suptitle("Image tokenizer: labels before and after encoding and decoding, %")
+        rows = [f"{label} ({n})" for label, n in zip(part.labels, counts.sum(axis=1), strict=True)]
+        axis.set_yticks(range(len(part.labels)), rows)
+        axis.set(title=part.attribute, xlabel="read after", ylabel="read before (faces)")
+    figure.suptitle("Image tokenizer: labels before and after encoding and decoding, % of a row")
     return figure
 
 
-def _language(pyplot: Any, part: LanguageModel) -> Any:
+def _language(pyplot: Any, found: Audit) -> Any:
     """Left: divergence of every group's prompts beside the null. Right: RD by log-probabilities and by labels."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.9), layout="constrained", width_ratios=(3, 2))
-    shown = [d for d in part.divergences if d.kind == "histogram"]
-    names = [f"{g.label}" for d in shown for g in d.groups]
-    place = np.arange(len(names))
-    _bars(left, place, [g.jsd for d in shown for g in d.groups], 0.7, BARS, "neutral against group prompts")
-    starts = np.cumsum([0, *(len(d.groups) for d in shown)])
-    for i, d in enumerate(shown):
-        ends = (starts[i] - 0.45, starts[i + 1] - 0.55)
-        left.hlines(d.null.value, *ends, color=INK, linestyle="--", label=None if i else "two neutral sets (null)")
-    left.set_xticks(place, names, rotation=30, ha="right")
-    left.set(ylabel="JSD of token histograms, bits", ylim=(0, None), title="Distance from the neutral prompt's tokens")
-    left.set_ylim(top=1.25 * left.get_ylim()[1])  # the legend stands above every bar
-    left.legend(frameon=False, ncols=2, loc="upper left")
-    spots = np.arange(len(part.log_probs))
-    _bars(right, spots - 0.2, [b.rd for b in part.log_probs], 0.38, BARS, "log-probabilities, no labeller")
-    labels = [b.labelled_rd if b.labelled_rd is not None else np.nan for b in part.log_probs]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(3, 2))
+    _divergences(left, found.language)
+    biases = found.language.log_probs
+    spots = np.arange(len(biases))
+    _bars(right, spots - 0.2, [b.rd for b in biases], 0.38, BARS, "log-probabilities, no labeller")
+    labels = [b.labelled_rd if b.labelled_rd is not None else np.nan for b in biases]
     right.bar(spots + 0.2, labels, 0.38, color=NULL, label="labels of what is drawn")
-    for spot, b in zip(spots, part.log_probs, strict=True):
-        right.hlines(b.floor, spot - 0.39, spot - 0.01, color=INK, linestyle=":")
-    right.set_xticks(spots, [b.attribute for b in part.log_probs])
-    right.set(ylabel="RD, mean over prompts (dotted: chance)", ylim=(0, 1), title="Bias under the neutral prompt")
-    right.legend(frameon=False)
+    floors = {g.attribute: g.rd_floor for g in found.generation}
+    for i, (spot, b) in enumerate(zip(spots, biases, strict=True)):
+        for place, floor in ((spot - 0.2, b.floor), (spot + 0.2, floors[b.attribute])):
+            if floor is not None:
+                label = None if i or place > spot else "up to here by chance"
+                right.hlines(floor, place - 0.19, place + 0.19, color=INK, linestyle=":", label=label)
+    right.set_xticks(spots, [b.attribute for b in biases])
+    right.set(ylabel="RD, mean over prompts", ylim=(0, 1.25), title="Bias under the neutral prompt")
+    right.set_yticks(np.linspace(0, 1, 6))
+    right.legend(frameon=False, loc="upper right")
+    right.set_xlabel("error bars: of drawing images alone", fontsize="small")
     return figure
+
+
+def _divergences(axis: Any, part: LanguageModel) -> None:
+    shown = [d for d in part.divergences if d.kind == "histogram"]
+    start = 0.0
+    spots, names = [], []
+    for i, d in enumerate(shown):
+        place = start + np.arange(len(d.groups))
+        _bars(axis, place, [g.jsd for g in d.groups], 0.7, BARS, "" if i else "neutral against group prompts")
+        label = None if i else "two neutral sets (null)"
+        axis.hlines(d.null.value, place[0] - 0.45, place[-1] + 0.45, color=INK, linestyle="--", label=label)
+        spots += place.tolist()
+        names += [g.label for g in d.groups]
+        start = place[-1] + 1.7  # attributes stand apart
+    axis.set_xticks(spots, names, rotation=30, ha="right")
+    axis.set(ylabel="JSD of token histograms, bits", ylim=(0, None), title="Distance from the neutral prompt's tokens")
+    axis.set_ylim(top=1.25 * axis.get_ylim()[1])  # the legend stands above every bar
+    axis.set_xlabel("error bars: 95 % intervals, prompts like these", fontsize="small")
+    axis.legend(frameon=False, ncols=2, loc="upper left")
 
 
 def _bars(axis: Any, place: Any, values: Sequence[Estimate], width: float, colour: str, label: str) -> None:
+    """Bars with their intervals; a label of "" is in no legend."""
     heights = np.array([e.value for e in values])
     around = np.abs(np.array([[e.value - e.low for e in values], [e.high - e.value for e in values]]))
-    axis.bar(place, heights, width, color=colour, label=label, yerr=around, ecolor=INK, capsize=3)
+    axis.bar(place, heights, width, color=colour, label=label or None, yerr=around, ecolor=INK, capsize=3)
 
 
 def _understanding(pyplot: Any, part: Understanding) -> Any:

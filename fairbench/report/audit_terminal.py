@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fairbench.audit import verdict
+from fairbench.audit import caveats, verdict
 from fairbench.audit.estimates import Estimate, Skipped
-from fairbench.audit.run import Audit
-from fairbench.audit.understanding import CONDITIONS
+from fairbench.audit.run import Audit, LanguageModel
+from fairbench.audit.tokens import KINDS
+from fairbench.audit.transparency import Passage
+from fairbench.audit.understanding import KINDS as KINDS_OF_ANSWERS
+from fairbench.audit.understanding import LEAST_COMMITTED, Answers
 from fairbench.report.rundir import LABEL_NOTE
 
 COLOURS = {"biased": "red", "neutral": "green", "reads": "green", "answers unknown": "green", "no bias found": "green"}
@@ -25,16 +28,18 @@ def show(found: Audit, folder: Path, console: Console) -> None:
     plan = found.plan
     names = f"{plan.card.name} · {plan.task} ({len(plan.prompts)} prompts) · labelled by {plan.labeller.card.name}"
     console.print(f"Audit of {names}", style="bold", highlight=False)
+    console.print(f"\nIn short: {verdict.summary(found)}\n", highlight=False, markup=False)
     table = _table("", ("component", "finding", "evidence"))
     for v in verdict.verdicts(found):
         table.add_row(v.component, f"[{COLOURS.get(v.finding, 'yellow')}]{v.finding}[/]", escape(v.words))
-    console.print(table)
+    _print(table, console)
     _encoder(found, console)
     _tokenizer(found, console)
-    _language(found, console)
+    _tokens(found.language, console)
+    _log_probs(found.language, console)
     _understanding(found, console)
     console.print("What cannot be concluded", style="bold")
-    for sentence in verdict.caveats(found):
+    for sentence in caveats.caveats(found):
         console.print(f"- {sentence}", style="yellow", highlight=False, markup=False)
     console.print(LABEL_NOTE, style="dim", highlight=False)
     console.print(f"report in {folder}", highlight=False, soft_wrap=True)
@@ -43,92 +48,162 @@ def show(found: Audit, folder: Path, console: Console) -> None:
 def _encoder(found: Audit, console: Console) -> None:
     if isinstance(found.encoder, Skipped) or not found.encoder.probes:
         return
-    title = (
-        f"Vision encoder: linear probe of {found.probe_images}; null: shuffled labels; a pair: two classes told apart, "
-        "on average"
+    note = (
+        f"Linear probe of {found.probe_images}; predictions of images that training did not see. chance: the largest "
+        "class; labels shuffled: what the probe finds where there is nothing to find."
     )
-    table = _table(title, ("attribute", "chance", "null", "accuracy", "F1", "a pair", "pair F1"))
     for p in found.encoder.probes:
-        values = [_of(p.accuracy, 2), f"{p.macro_f1.value:.3f}", _of(p.pairwise, 2), f"{p.pairwise_f1.value:.3f}"]
-        table.add_row(p.attribute, f"{p.chance:.2f}", f"{p.shuffled.value:.2f}", *values)
-    console.print(table)
+        note += "" if p.balanced else f" {p.attribute} is not balanced: read its accuracy against chance."
+    table = _table("Vision encoder", ("", "classes", "chance", "accuracy", "macro F1"), note)
+    for p in found.encoder.probes:
+        table.add_row(p.attribute, f"all {len(p.recall)}", f"{p.chance:.2f}", _of(p.accuracy), _of(p.macro_f1))
+        table.add_row("", "labels shuffled", "", _of(p.shuffled), "")
+        if len(p.pairs) > 1:
+            table.add_row("", f"{len(p.pairs)} pairs, mean", "", _of(p.pairwise), _of(p.pairwise_f1))
+        worst = min(p.pairs, key=lambda pair: pair.accuracy.value)
+        if worst.accuracy.value < p.pairwise.value:
+            table.add_row("", f"{worst.first}, {worst.second}", "", _of(worst.accuracy), _of(worst.macro_f1))
+    _print(table, console)
 
 
 def _tokenizer(found: Audit, console: Console) -> None:
     if isinstance(found.tokenizer, Skipped):
         return
-    title = (
-        "Image tokenizer: read alike before and after (intervals hold for all groups at once); right: read as what "
-        "they were given for, before and after"
+    table = _table(
+        "Image tokenizer: images encoded, decoded and labelled again",
+        ("", "group", "faces", "alike", "face lost", "others read so"),
+        "Shares of the faces found before. alike: read as before; others read so: other groups' faces that become this "
+        "group. Limits of both hold for all groups at once.",
     )
-    table = _table(title, ("attribute", "group", "faces", "alike", "face lost", "right"))
     for part in found.tokenizer:
         for i, g in enumerate(part.groups):
-            right = f"{g.right_before.value:.3f}, {g.right_after.value:.3f}"
             table.add_row(
-                "" if i else part.attribute, g.label, str(g.faces), _of(g.agreement, 2), _of(g.lost, 2), right
-            )
-    console.print(table)
-
-
-def _language(found: Audit, console: Console) -> None:
-    part = found.language
+                "" if i else part.attribute, g.label, str(g.faces), _of(g.agreement, 2), _of(g.lost, 2),
+                _of(g.arrivals, 2),
+            )  # fmt: skip
+    _print(table, console)
     table = _table(
-        f"Language model, tokens: JSD of neutral and group prompts, {part.divergences[0].a_side} images a side, less "
-        "that of two neutral sets (null); is the closest group the majority of the neutral images?",
-        ("attribute", "JSD", "null", "excess", "closest = majority", "chance", "unclear"),
+        "Image tokenizer: against the labels that the images were given",
+        ("", "given", "images", "right before", "right after", "most often wrong, after"),
+        "What is wrong before is the labeller's error. All counts are in audit.json (against_given).",
+    )
+    for part in found.tokenizer:
+        for i, g in enumerate(part.groups):
+            table.add_row(
+                "" if i else part.attribute, g.label, str(g.images), f"{g.right_before.value:.3f}",
+                f"{g.right_after.value:.3f}", _mistaken(part, i),
+            )  # fmt: skip
+    _print(table, console)
+
+
+def _mistaken(part: Passage, group: int) -> str:
+    """Return what a group's images are most often read as instead, after the tokenizer."""
+    wrong = dict(zip([*part.labels, "no face"], part.against_given[group], strict=True))
+    del wrong[part.labels[group]]
+    name = max(wrong, key=lambda label: wrong[label])
+    return f"{name}, {wrong[name]}" if wrong[name] else "none"
+
+
+def _tokens(part: LanguageModel, console: Console) -> None:
+    kinds = {kind: [d for d in part.divergences if d.kind == kind] for kind in KINDS}
+    nulls = ", ".join(f"{_two(d.null.value)} ({d.kind})" for ds in kinds.values() for d in ds[:1])
+    table = _table(
+        "Language model: tokens under the neutral prompt and under each group's",
+        ("", "group", "JSD", "excess", "by position", "log p a token"),
+        f"JSD of token histograms in bits, {part.divergences[0].a_side} images a side. excess: less that of two "
+        f"neutral sets, which is {nulls}; by position: the same of tokens place by place. log p a token: mean "
+        "log-probability that the neutral prompt gives to the group's images, what BPO balances.",
+    )
+    for whole, placed, bias in zip(*kinds.values(), part.log_probs, strict=True):
+        for i, (one, other) in enumerate(zip(whole.groups, placed.groups, strict=True)):
+            table.add_row(
+                "" if i else whole.attribute, one.label, _two(one.jsd.value), _of(one.excess, 2),
+                _of(other.excess, 2), _two(bias.per_token[one.label].value),
+            )  # fmt: skip
+    _print(table, console)
+    table = _table(
+        "Language model: is the group with the closest tokens the one drawn most?",
+        ("", "tokens", "share of prompts", "chance", "prompts", "left out"),
+        "left out: ambiguous, no group is clearly drawn most.",
     )
     for d in part.divergences:
-        span = sorted(g.excess.value for g in d.groups)
-        table.add_row(
-            d.attribute, d.kind.split("-")[0], f"{d.null.value:.2f}", f"{span[0]:.2f} to {span[-1]:.2f}",
-            _of(d.hits, 2), f"{d.chance:.2f}", str(d.ambiguous),
-        )  # fmt: skip
-    console.print(table)
+        table.add_row(d.attribute, d.kind, _of(d.hits, 2), f"{d.chance:.2f}", str(d.hits.n), str(d.ambiguous))
+    _print(table, console)
+
+
+def _log_probs(part: LanguageModel, console: Console) -> None:
     table = _table(
-        "Language model, log-probabilities: RD, what error makes of equal shares (chance), RD by labels, distance of "
-        "the shares from the labels', sum of the unscaled shares (1 if the premise holds), prompts that are followed",
-        ("attribute", "RD", "chance", "labels", "distance", "sum", "followed"),
+        "Language model: bias by its own log-probabilities, no labeller",
+        ("", "RD", "chance", "by labels", "sum, middle half", "followed"),
+        "The interval of RD holds the error of drawing images alone, not that of the premise: no image fits two "
+        "groups, and a group's prompt draws them as the neutral one does. chance: RD that this error makes of equal "
+        "shares. by labels: RD of the labels of what is drawn. sum: of the unscaled shares, 1 where the premise holds "
+        "(median, and the middle half of prompts). followed: images that show the group named.",
     )
     for b in part.log_probs:
+        low, high = b.closure_quartiles
         table.add_row(
-            b.attribute, _of(b.rd), f"{b.floor:.3f}", _or_dash(b.labelled_rd), _or_dash(b.distance), f"{b.closure:.2f}",
-            f"{part.following[b.attribute].value:.3f}",
+            b.attribute, _of(b.rd), f"{b.floor:.3f}", "none" if b.labelled_rd is None else f"{b.labelled_rd:.3f}",
+            f"{_two(b.closure)} ({_two(low)}-{_two(high)})", f"{part.following[b.attribute].value:.3f}",
         )  # fmt: skip
-    console.print(table)
+    _print(table, console)
 
 
 def _understanding(found: Audit, console: Console) -> None:
     part = found.understanding
     if isinstance(part, Skipped):
         return
-    samples = part.answers[0].samples
-    table = _table(
-        f"Understanding: gender of an occupation, {samples} answers each; gap: generation RD less |M - F|",
-        ("shown", "male", "female", "unknown", "other", "|M - F|", "gap"),
-    )
-    for a in part.answers:
-        rates = [f"{a.shares[k].value:.2f}" for k in ("male", "female", "unknown", "other")]
-        gap = part.alignment[a.condition]
-        shown = "blank" if a.condition == CONDITIONS[0] else "none"
-        table.add_row(shown, *rates, _of(a.gap, 2), "none" if gap is None else _of(gap, 2))
-    console.print(table)
+    first, floor = part.answers[0], verdict.alignment_floor(found)
+    fair = f" A fair generator makes up to {floor:.2f} of it by chance." if floor is not None else ""
     chance = " and ".join(f"{a.gap_floor:.3f}" for a in part.answers)
-    console.print(f"|M - F| of a fair model that commits as often: {chance}", style="dim", highlight=False)
     table = _table(
-        "Understanding: answers that change with the group shown, and between two images of one group",
-        ("attribute", "about", "between groups", "within a group", "most common"),
+        f"Understanding: the gender of an occupation, {first.subjects} occupations, {first.samples} answers each",
+        ("share of all answers", *(a.condition for a in part.answers)),
+        f"|M - F|: mean over occupations; a fair model that commits as often has {chance}. RD of the committed: over "
+        f"male and female alone, of occupations with {LEAST_COMMITTED} such answers. gap: generation RD less "
+        f"|M - F|, the partial alignment.{fair}",
     )
-    for f in part.flips:
-        table.add_row(f.attribute, f.about, _of(f.between), _of(f.within), escape(f.most_common[:24]))
-    console.print(table)
+    for kind in KINDS_OF_ANSWERS:
+        table.add_row(kind, *(_of(a.shares[kind]) for a in part.answers))
+    table.add_row("|M - F|", *(_of(a.gap) for a in part.answers))
+    table.add_row("RD of the committed", *(_committed(a) for a in part.answers))
+    table.add_row("gap", *("none" if e is None else _of(e) for e in part.alignment.values()))
+    _print(table, console)
+    table = _table(
+        "Understanding: pairs of images of one occupation; in how many does the answer differ?",
+        ("", "about", "two groups", "one group", "most common"),
+        "two groups: from the same noise; one group: from other noise, which is the null.",
+    )
+    for i, f in enumerate(part.flips):
+        name = "" if i and part.flips[i - 1].attribute == f.attribute else f.attribute
+        table.add_row(name, f.about, _of(f.between), _of(f.within), escape(f.most_common[:24]))
+    _print(table, console)
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title or None, title_justify="left")
+def _committed(answers: Answers) -> str:
+    if answers.committed_rd is None:
+        return "none"
+    return f"{answers.committed_rd:.3f}, {answers.committed_subjects} occupations"
+
+
+def _table(title: str, columns: Sequence[str], note: str = "") -> Table:
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title=title or None,
+        title_justify="left", title_style="bold", caption=escape(note) or None, caption_justify="left",
+        caption_style="dim",
+    )  # fmt: skip
     for name in columns:
-        table.add_column(name, no_wrap=name in {"component", "attribute"})
+        table.add_column(name, no_wrap=name == "component")
     return table
+
+
+def _print(table: Table, console: Console) -> None:
+    console.print(table)
+    console.print()
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def _of(e: Estimate, digits: int = 3) -> str:
@@ -136,9 +211,4 @@ def _of(e: Estimate, digits: int = 3) -> str:
         return "none"
     if isnan(e.low):
         return f"{e.value:.{digits}f}"
-    spaced = "\u00a0"  # an interval stays on its line
-    return f"{e.value:.{digits}f}{spaced}\\[{e.low:.{digits}f},{spaced}{e.high:.{digits}f}]"
-
-
-def _or_dash(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
+    return f"{e.value:.{digits}f} \\[{e.low:.{digits}f}, {e.high:.{digits}f}]"

@@ -31,16 +31,25 @@ def audited(cli: Cli, *args: str | Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_the_phantoms_bias_is_located(cli: Cli) -> None:
-    record = audited(cli, "--model", "phantom", "-n", "24", "--limit-prompts", "6", "--samples", "10")
+    record = audited(cli, "--model", "phantom", "-n", "20", "--limit-prompts", "6", "--samples", "10")
     findings = {v["component"]: v["finding"] for v in record["verdicts"]}
     assert findings == {
         "generation": "biased", "vision encoder": "reads", "image tokenizer": "neutral", "language model": "biased",
         "understanding": "answers unknown",
     }  # fmt: skip
+    assert "Consistent with a bias of the language model. Ruled out as a source, but for a few" in record["summary"]
+    assert record["summary"].endswith("Partial alignment: the model's answers are less biased than its pictures.")
     for probe in record["encoder"]["probes"]:
         assert probe["accuracy"]["low"] > 0.9
         assert probe["shuffled"]["value"] < probe["chance"] + 0.15
-    assert all(p["gap"]["high"] < 0.05 for p in record["tokenizer"])
+        assert 0.9 < probe["pairwise"]["low"] < 1
+        assert 0.9 < probe["pairwise_f1"]["low"] < 1
+        assert probe["balanced"]
+    for part in record["tokenizer"]:
+        assert max(part["gap"]["high"], part["arrivals_gap"]["high"]) < 0.05
+        given = np.array(part["against_given"])
+        assert given.sum() == 512
+        assert given.trace() > 0.97 * 512
     assert all(f["low"] > 0.8 for f in record["language"]["following"].values())
     for answers in record["understanding"]["answers"]:
         assert answers["shares"]["unknown"]["value"] > 0.9

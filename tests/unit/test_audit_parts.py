@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import beta
 
 from fairbench import catalog
 from fairbench.audit import counterfactual, groups, images, probe, transparency, understanding
@@ -67,6 +68,16 @@ def test_macro_f1_is_scikit_learns() -> None:
     assert probe.macro_f1(y, read, 4, 0).value == pytest.approx(f1_score(y, read, average="macro"))
 
 
+def test_no_error_is_no_certainty() -> None:
+    y = np.arange(90) % 3
+    couples = [(0, 1), (0, 2), (1, 2)]
+    guesses = np.array([np.where(np.isin(y, couple), y, images.NOBODY) for couple in couples])
+    pairs, accuracy, f1 = probe.pairwise(y, guesses, couples, "abc", seed=0)
+    for found, n in ((accuracy, 90), (f1, 90), (probe.macro_f1(y, y, 3, 0), 90), (pairs[0].macro_f1, 60)):
+        assert (found.value, found.high, found.n) == (1, 1, n)
+        assert found.low == pytest.approx(beta(n + 0.5, 0.5).ppf(0.025))  # Jeffreys
+
+
 def test_pairs_have_the_f1_of_scikit_learn_and_intervals_that_cover() -> None:
     from sklearn.metrics import f1_score
 
@@ -124,13 +135,30 @@ def test_a_tokenizer_that_loses_a_group_is_found() -> None:
     assert (male.right_before.value, male.right_after.value) == (1.0, 0.8)
     assert 0 < found.gap.low < found.gap.value < found.gap.high
     assert found.gap.value == pytest.approx(0.2)
+    assert (female.arrivals.value, male.arrivals.value) == (30 / 200, 0.0)
+    assert (female.arrivals.n, male.arrivals.n) == (200, 199)
+    assert found.favoured == "female"
+
+
+def test_groups_that_leave_alike_may_still_all_go_to_one() -> None:
+    """Every group keeps 80 %: agreement is even, but three groups become the first."""
+    given = np.arange(800) % 4
+    after = given.copy()
+    for k, into in enumerate((1, 0, 0, 0)):
+        after[np.flatnonzero(given == k)[:40]] = into
+    found = transparency.passage(RACE, given, given, after, families=4)
+    assert (found.worse, found.favoured) == (None, "WMELH")
+    assert [g.agreement.value for g in found.groups] == [0.8] * 4
+    assert [g.arrivals.value for g in found.groups] == [120 / 600, 40 / 600, 0, 0]
+    assert found.arrivals_gap.low > 0
 
 
 def test_a_transparent_tokenizer_is_neutral_within_what_the_sample_allows() -> None:
     given = np.arange(400) % 4
     found = transparency.passage(RACE, given, given, given, families=6)
     assert (found.worse, found.gap.value, found.gap.low) == (None, 0, 0)
-    assert 0.01 < found.gap.high < 0.05
+    assert (found.favoured, found.arrivals_gap.value, found.arrivals_gap.low) == (None, 0, 0)
+    assert 0.01 < found.arrivals_gap.high < found.gap.high < 0.05
 
 
 # --- probe images ---
@@ -151,6 +179,15 @@ def test_a_manifest_is_read(tmp_path: Path) -> None:
     assert {name: codes.tolist() for name, codes in found.codes.items()} == {"gender": [1, 0]}
     assert [image[0, 0, 0] for image in found.images] == [0, 2]
     assert [image[0, 0, 0] for image in found.images[1:9]] == [2]
+
+
+def test_a_person_counts_once(tmp_path: Path) -> None:
+    labeller = Labeller(catalog.load_labeller("phantom"))
+    path = manifest(tmp_path, "gender,person", ["male,a", "female,b", "male,a", "female,c"])
+    found = images.read(path, labeller, [GENDER], Silent())
+    assert sorted(found.codes["gender"].tolist()) == [0, 0, 1]
+    assert len(found.images) == 3
+    assert "1 left out: a person counts once" in found.source
 
 
 def test_an_attribute_is_derived_from_a_column_of_finer_labels(tmp_path: Path) -> None:
@@ -219,6 +256,8 @@ def test_answers_are_counted_over_all() -> None:
     assert found.gap.value == pytest.approx(female / 2)
     assert found.shares["female"].value == pytest.approx(female / 2)
     assert (found.committed_rd, found.committed_subjects) == (1.0, 1)
+    assert found.committed_rds == {"nurse": 1.0, "engineer": None}
+    assert found.committed.value == pytest.approx(female / 2)
     assert 0 < found.gap_floor < 0.1
 
 

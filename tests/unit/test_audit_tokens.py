@@ -139,6 +139,7 @@ def test_log_probabilities_give_the_shares_of_disjoint_groups() -> None:
     result = found(shares, model, draws, counts)
     assert result.rd.value == pytest.approx(relative_diversity(shares).mean(), abs=1e-6)
     assert (result.closure, result.images) == (pytest.approx(1, abs=1e-5), 6 * 4 * 8)
+    assert result.closure_quartiles == pytest.approx((1, 1), abs=1e-5)
     assert [list(row.values()) for row in result.shares.values()] == pytest.approx(shares, abs=1e-6)
     assert result.rd.low <= result.rd.value <= result.rd.high
     assert result.labelled_rd == pytest.approx(relative_diversity(counts / 200).mean())

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fairbench.audit import transparency, understanding, verdict
+from fairbench.audit import probe, transparency, understanding, verdict
+from fairbench.audit.caveats import caveats
+from fairbench.audit.counterfactual import Flips
 from fairbench.audit.estimates import Estimate, Skipped, nothing, share
 from fairbench.audit.generation import Generated
 from fairbench.audit.groups import Attribute
 from fairbench.audit.logprob import LogProbBias
-from fairbench.audit.run import Audit, LanguageModel, Understanding
+from fairbench.audit.run import Audit, Encoder, LanguageModel, Understanding
 from fairbench.audit.tokens import Divergences
 
 GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
@@ -23,7 +25,7 @@ BIASED = Generated("gender", 100, 100, 0.8, 0.2, Estimate(0.6, 0.5, 0.7, 8))
 
 def bias(value: float, closure: float = 1.0) -> LogProbBias:
     around = Estimate(value, value - 0.02, value + 0.02, 8)
-    return LogProbBias("gender", 64, around, 0.06, closure, None, None, {}, {})
+    return LogProbBias("gender", 64, around, 0.06, closure, (closure, closure), None, None, {}, {})
 
 
 def language(found: LogProbBias, follows: float = 0.99, hits: Estimate | None = None) -> LanguageModel:
@@ -31,10 +33,14 @@ def language(found: LogProbBias, follows: float = 0.99, hits: Estimate | None = 
     return LanguageModel({"gender": Estimate(follows, follows - 0.05, 1.0, 64)}, [divergences], [found])
 
 
-def answers(row: list[int]) -> Understanding:
+def answers(row: list[int], gap: Estimate | None = None, flips: tuple[Flips, ...] = ()) -> Understanding:
     counts = np.array([row] * 6)
     said = [understanding.summary(c, list("abcdef"), counts, 0) for c in understanding.CONDITIONS]
-    return Understanding(said, dict.fromkeys(understanding.CONDITIONS), [])
+    return Understanding(said, dict.fromkeys(understanding.CONDITIONS, gap), list(flips), "gender")
+
+
+def flipping(between: int, within: int = 5) -> Flips:
+    return Flips("gender", "competence", "Is the person competent?", share(between, 100), share(within, 100), "yes")
 
 
 def passage(wrong: int, lost: int = 0) -> list[transparency.Passage]:
@@ -60,7 +66,40 @@ def test_nothing_is_found_where_nothing_is(fair: Audit) -> None:
         "generation": "no bias found", "vision encoder": "not concluded", "image tokenizer": "neutral",
         "language model": "no bias found", "understanding": "answers unknown",
     }  # fmt: skip
-    assert any("no images" in sentence for sentence in verdict.caveats(fair))
+    assert any("no images" in sentence for sentence in caveats(fair))
+    assert verdict.summary(fair) == (
+        "No bias is found in what is drawn, so there is none to locate. Ruled out as a source, but for a few points: "
+        "the image tokenizer. Neither holds for the vision encoder, the language model, the understanding."
+    )
+
+
+def test_the_summary_names_what_the_evidence_is_consistent_with(fair: Audit) -> None:
+    gap = Estimate(0.7, 0.6, 0.8, 6)
+    found = replace(fair, generation=[BIASED], language=language(bias(0.8)), understanding=answers([0, 0, 50, 0], gap))
+    said = verdict.summary(found)
+    assert said.startswith(
+        "What is drawn is biased. Consistent with a bias of the language model. Ruled out as a source"
+    )
+    assert said.endswith("Partial alignment: the model's answers are less biased than its pictures.")
+    chance = replace(found, understanding=answers([0, 0, 50, 0], Estimate(0.3, 0.15, 0.4, 6)))  # a fair model's: .2
+    assert "Partial alignment" not in verdict.summary(chance)
+    garbled = replace(found, understanding=answers([0, 0, 0, 50], gap))
+    assert "Partial alignment" not in verdict.summary(garbled)
+
+
+def test_the_error_of_the_premise_is_said_to_be_in_no_interval(fair: Audit) -> None:
+    (words,) = (v.words for v in verdict.verdicts(fair) if v.component == "language model")
+    assert "(intervals: the error of drawing images alone)" in words
+    assert any("the truth may lie outside" in sentence for sentence in caveats(fair))
+
+
+def test_an_unbalanced_set_is_no_conclusion(fair: Audit) -> None:
+    codes = np.repeat([0, 1], [70, 30])
+    read = probe.probe(np.random.default_rng(0).normal(size=(100, 3)), codes, GENDER, 0)
+    assert isinstance(read, probe.AttributeProbe)
+    found = replace(fair, encoder=Encoder([read], []))
+    assert any("not balanced in gender (70% show one class)" in sentence for sentence in caveats(found))
+    assert not any("not balanced" in sentence for sentence in caveats(fair))
 
 
 def test_a_language_model_is_judged_only_where_its_prompts_stand_for_groups(fair: Audit) -> None:
@@ -74,7 +113,7 @@ def test_a_language_model_is_judged_only_where_its_prompts_stand_for_groups(fair
         assert finding(replace(fair, language=found), "language model") == expected
     drawn = replace(fair, language=language(bias(0.8, closure=2.0), hits=share(8, 8)), generation=[BIASED])
     assert finding(drawn, "language model") == "biased"
-    doubts = " ".join(verdict.caveats(replace(fair, language=language(bias(0.8, 2.0), follows=0.5))))
+    doubts = " ".join(caveats(replace(fair, language=language(bias(0.8, 2.0), follows=0.5))))
     assert "sum to 2.00, not 1" in doubts
     assert "show it in 50% of images" in doubts
 
@@ -86,6 +125,32 @@ def test_a_tokenizer_is_neutral_biased_or_open(fair: Audit) -> None:
         ([transparency.passage(GENDER, GIVEN, np.zeros(400, int) - 1, GIVEN, 2)], "not concluded"),
     ):  # fmt: skip
         assert finding(replace(fair, tokenizer=found), "image tokenizer") == expected
+
+
+def test_a_tokenizer_that_turns_groups_into_one_is_biased(fair: Audit) -> None:
+    race = Attribute("race4", tuple("abcd"), tuple("abcd"))
+    given = np.arange(1600) % 4
+    after = given.copy()
+    for k, into in enumerate((1, 0, 0, 0)):
+        after[np.flatnonzero(given == k)[:40]] = into
+    found = replace(fair, tokenizer=[transparency.passage(race, given, given, after, 4)])
+    (judged,) = (v for v in verdict.verdicts(found) if v.component == "image tokenizer")
+    assert judged.finding == "biased"
+    assert "turns others into a more than" in judged.words
+    lost = replace(fair, tokenizer=passage(40))
+    (judged,) = (v for v in verdict.verdicts(lost) if v.component == "image tokenizer")
+    assert "changes or loses male more than" in judged.words
+    assert "(20.0% are read as female, 0.0% lose their face)" in judged.words
+
+
+def test_answers_that_change_with_the_group_shown_are_a_bias(fair: Audit) -> None:
+    for flips, follows, expected in (
+        (flipping(40), 0.99, "biased"), (flipping(8), 0.99, "answers unknown"), (flipping(40), 0.5, "answers unknown"),
+    ):  # fmt: skip
+        found = replace(
+            fair, language=language(bias(0.05), follows), understanding=answers([0, 0, 50, 0], flips=(flips,))
+        )
+        assert finding(found, "understanding") == expected
 
 
 def test_understanding_is_judged_by_all_answers(fair: Audit) -> None:
