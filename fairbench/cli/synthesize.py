@@ -13,8 +13,6 @@ from fairbench.cli.options import (
     AsJson,
     Device,
     Dtype,
-    LabellerName,
-    Model,
     Quiet,
     Seed,
     StoreDir,
@@ -28,6 +26,13 @@ if TYPE_CHECKING:
 
     from fairbench.store import Store
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m",
+        help="What makes the images: card name, card file, model folder, or ADAPTER:TARGET. [default: phantom]",
+    ),
+]  # fmt: skip
 Task = Annotated[str | None, typer.Option("--task", "-t", help="Whose prompts training will see: name or folder.")]
 Groups = Annotated[str, typer.Option("--groups", help="gender, race4, gender_x_race4: attributes of the labeller.")]
 PerGroup = Annotated[
@@ -37,34 +42,44 @@ PerGroup = Annotated[
         help="Confirmed images of each group, for each prompt. [default: 10; of --images: what the smallest group has]",
     ),
 ]  # fmt: skip
+LabellerName = Annotated[
+    str | None,
+    typer.Option(
+        "--labeller", "-l", help="Labeller: name or card file. [default: the model card's; of --images: fairface]"
+    ),
+]
 Templates = Annotated[
     Path | None,
     typer.Option("--templates", help="Wordings instead of the task's own: a file, one a line, {subject} in each."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts of the task.")]
-MaxTries = Annotated[int, typer.Option("--max-tries", min=1, help="Give up a group at so many times --per-group.")]
+MaxTries = Annotated[
+    int | None,
+    typer.Option("--max-tries", min=1, help="Give up a group at so many times --per-group. [default: 4]"),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the set. [default: runs/balanced/<set>]")]
 Own = Annotated[
     Path | None,
     typer.Option(
         "--images",
-        help="Your own images instead of making any: a folder PROMPT/GROUP/image (with --task: SUBJECT/GROUP/image), "
-        "or a CSV (image, prompt, the attributes).",
+        help="Your own images instead of making any: a folder PROMPT/GROUP/image (with --task or --templates: "
+        "SUBJECT/GROUP/image), a group being its labels, as in female-Asian; or a CSV (image, prompt, the attributes).",
     ),
 ]
 Confirm = Annotated[bool, typer.Option("--confirm", help="With --images: keep those that the labeller confirms.")]
-DEFAULT_PER_GROUP = 10
+DEFAULT_PER_GROUP, DEFAULT_MAX_TRIES = 10, 4
+SETS = Path("runs/balanced")
 
 
 def synthesize(
-    model: Model = "phantom",
+    model: Model = None,
     task: Task = None,
     groups: Groups = "gender_x_race4",
     per_group: PerGroup = None,
     labeller: LabellerName = None,
     templates: Templates = None,
     limit_prompts: Limit = None,
-    max_tries: MaxTries = 4,
+    max_tries: MaxTries = None,
     images: Own = None,
     confirm: Confirm = False,
     seed: Seed = 0,
@@ -81,28 +96,25 @@ def synthesize(
     from fairbench.cli.progress import reporter, set_up_logging
     from fairbench.stages.plan import RunSettings
     from fairbench.store import Store
-    from fairbench.train import own_folder
 
     console = Console(stderr=True)
     set_up_logging(console, verbose=False, quiet=quiet)
     calm_libraries()
     check_dtype(dtype)
-    settings = RunSettings(model, task, labeller=labeller, limit_prompts=limit_prompts, seed=seed, device=device,
-                           dtype=dtype)  # fmt: skip
+    # A set of one's own images is judged as a run of --model folder: is, unless a model is named for its labeller.
+    settings = RunSettings(model or ("phantom" if images is None else f"folder:{images}"), task, labeller=labeller,
+                           limit_prompts=limit_prompts, seed=seed, device=device, dtype=dtype)  # fmt: skip
     progress = reporter(console, quiet)
     if images is None:
         if confirm:
             raise FairbenchError("--confirm belongs to --images: what a model makes is always confirmed.")
-        manifest = _made(settings, groups, per_group or DEFAULT_PER_GROUP, max_tries, templates, Store(store), out,
-                         progress)  # fmt: skip
+        manifest = _made(settings, groups, per_group or DEFAULT_PER_GROUP, max_tries or DEFAULT_MAX_TRIES, templates,
+                         Store(store), out, progress)  # fmt: skip
     else:
-        given = {"--task": task, "--templates": templates, "--limit-prompts": limit_prompts}
-        if images.is_dir() and not (images / own_folder.TABLE).exists():
-            del given["--task"]  # it says whose wordings the folder's subjects stand under
-        odd = next((flag for flag, value in given.items() if value is not None), None)
-        if odd:
-            raise FairbenchError(f"{odd} says what a model is to make: with --images {images}, leave it out.")
-        manifest = _own(settings, groups, per_group, images, Store(store) if confirm else None, out, progress)
+        odd = {"--limit-prompts": limit_prompts, "--max-tries": max_tries, "--dtype": dtype, "--seed": seed or None}
+        _refuse(images, odd)
+        manifest = _own(settings, groups, per_group, templates, images, Store(store) if confirm else None, out,
+                        progress)  # fmt: skip
     _show(manifest, as_json, Console())
 
 
@@ -125,43 +137,60 @@ def _made(
     return synthesize.write(synthesize.fill(current, store, progress), store, folder)
 
 
+def _refuse(images: Path, given: dict[str, Any]) -> None:
+    odd = next((flag for flag, value in given.items() if value is not None), None)
+    if odd:
+        raise FairbenchError(f"{odd} says what a model is to make: with --images {images}, leave it out.")
+
+
 def _own(
-    settings: Any, groups: str, per_group: int | None, images: Path, store: Store | None, out: Path | None,
-    progress: Any,
+    settings: Any, groups: str, per_group: int | None, templates: Path | None, images: Path, store: Store | None,
+    out: Path | None, progress: Any,
 ) -> Path:  # fmt: skip
     from fairbench import catalog
     from fairbench.labeller import Labeller
     from fairbench.stages.plan import pick_device
-    from fairbench.stages.prompts import expand
-    from fairbench.train import data, export, own_folder, own_images
+    from fairbench.train import data, export, own_images
     from fairbench.train.confirm import attributes_of
 
+    if images.is_dir() and (out or SETS).resolve().is_relative_to(images.resolve()):
+        raise FairbenchError(f"--out {out or SETS} lies inside --images {images}: name a folder outside of it.")
     name = settings.labeller or catalog.load_model(settings.model).card.labeller
     labeller = Labeller(catalog.load_labeller(name), pick_device(settings.device))
     attributes = attributes_of(groups, labeller)
-    table = images / own_folder.TABLE if images.is_dir() else images
-    if table.is_file() or not images.is_dir():
-        found = own_images.read(table, attributes)
-    else:
-        prompts = None if settings.task is None else expand(catalog.load_task(settings.task).card)
-        found = own_folder.read(images, attributes, prompts)
-    kept = found
-    rates = None
+    found = _read(images, attributes, settings.task, templates)
+    kept, rates, asked = found, None, None
     if store is not None:
         kept, rates = own_images.confirmed(found, attributes, labeller, store, progress)
-    chosen = own_images.balanced(kept, attributes, per_group)
-    asked = None if store is None else (labeller.card.name, labeller.id)
+        asked = (labeller.card.name, labeller.id)
+    chosen = own_images.balanced(kept, attributes, per_group, "" if store is None else "confirmed ")
     own = own_images.OwnSet(attributes, chosen, len(found) - len(chosen), rates, asked)
-    folder = out or _default(images.stem, groups, own.set_id)
+    folder = out or _default(images.resolve().stem, groups, own.set_id)
     if export.held(folder, own.set_id):
         return folder / data.MANIFEST
     return own_images.write(own, folder, images)
 
 
+def _read(images: Path, attributes: dict[str, tuple[str, ...]], task: str | None, templates: Path | None) -> Any:
+    from fairbench import catalog
+    from fairbench.stages.prompts import expand
+    from fairbench.train import own_folder, own_images
+    from fairbench.train.wordings import read_templates
+
+    table = images / own_folder.TABLE if images.is_dir() else images
+    if table.exists():
+        _refuse(table, {"--task": task, "--templates": templates})  # its rows have prompts
+        return own_images.read(table, attributes)
+    if not images.exists():
+        raise FairbenchError(f"--images {images}: there is no such file or folder; name a folder of images or a CSV.")
+    prompts = None if task is None else expand(catalog.load_task(task).card)
+    return own_folder.read(images, attributes, prompts, None if templates is None else read_templates(templates))
+
+
 def _default(*parts: str) -> Path:
     *names, set_id = parts
     safe = ["".join(c if c.isalnum() or c in "._-" else "-" for c in name)[:60] for name in names]
-    return Path("runs/balanced") / "-".join([*safe, set_id[:8]])
+    return SETS / "-".join([*safe, set_id[:8]])
 
 
 def _show(manifest: Path, as_json: bool, console: Console) -> None:
@@ -183,14 +212,18 @@ def _show(manifest: Path, as_json: bool, console: Console) -> None:
     if record["confirmation"] is not None:
         console.print(_table(record))
         console.print(
-            "Share: of the first images of every prompt, before any was tried again (Jeffreys' 95 % interval).",
+            "Share: of the first images of every prompt, before any was tried again (Jeffreys' 95 % interval)."
+            if "model" in record else "Share: of your images, each counted once (Jeffreys' 95 % interval).",
             style="dim", highlight=False, soft_wrap=True,
         )  # fmt: skip
     else:
-        console.print("No labeller has looked at these images: their labels are what you say.", style="yellow")
-    out = f"{result['left_out']} images are left out. " if result["left_out"] else ""
+        console.print("No labeller has looked at these images: their labels are what you say. --confirm asks one.",
+                      style="yellow", soft_wrap=True)  # fmt: skip
+    sizes = {len(members) for groups in prompts.values() for members in groups.values()}
+    each = f" x {min(sizes)} each" if len(sizes) == 1 else ""
+    out = f" ({result['left_out']} left out)" if result["left_out"] else ""
     console.print(
-        f"{out}{len(held.rows)} images: {len(prompts)} prompts x {len(held.groups)} groups, in {manifest.parent}",
+        f"{len(held.rows)} images: {len(prompts)} prompts x {len(held.groups)} groups{each}, in {manifest.parent}{out}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(LABEL_NOTE, style="dim", highlight=False)

@@ -32,7 +32,12 @@ def held(out: Path, set_id: str) -> dict[str, Any] | None:
     Raises FairbenchError where something else is there, and CardError where the set was altered since.
     """
     with storage_errors(out):
-        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        if not out.exists():
+            above = next(p for p in out.resolve().parents if p.exists())
+            if not above.is_dir():
+                raise FairbenchError(f"{out} cannot be a folder, for {above} is a file: name another --out.")
+            return None
+        if out.is_dir() and not any(out.iterdir()):
             return None
     try:
         provenance = json.loads((out / data.MANIFEST).read_text(encoding="utf-8"))["provenance"]

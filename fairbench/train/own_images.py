@@ -1,4 +1,7 @@
-"""A balanced set from images that somebody already has: a CSV that says which prompt and group each belongs to."""
+"""A balanced set from images that somebody already has: a CSV that says which prompt and group each belongs to.
+
+`own_folder` reads a folder that says the same by the names of its folders.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class OwnImage:
-    """A checked row of the CSV. where: file and line."""
+    """A checked image. where: file and line of the CSV, or the image itself where its folder says the same."""
 
     where: str
     path: Path
@@ -73,13 +76,23 @@ def read(path: Path, attributes: Mapping[str, Sequence[str]]) -> list[OwnImage]:
 
 
 def checked(images: Iterable[OwnImage], path: Path, attributes: Mapping[str, Sequence[str]]) -> list[OwnImage]:
-    """Return the images. Raises CardError where there are none, twice the same, or none of a prompt's group."""
+    """Return the images.
+
+    Raises CardError where there are none, twice the same, one in two groups, or none of a prompt's group.
+    """
     found: list[OwnImage] = []
     first: dict[tuple[str, str], OwnImage] = {}
+    shown: dict[str, OwnImage] = {}
     for own in images:
         other = first.setdefault((own.prompt, own.sha256), own)
         if other is not own:
-            raise CardError(f"{own.where}, field image: the same picture stands in {other.where} already; remove one.")
+            raise CardError(f"{own.where}: the same picture stands in {other.where} already; remove one.")
+        before = shown.setdefault(own.sha256, own)
+        if before.group != own.group:
+            raise CardError(
+                f"{own.where}: the same picture is {' '.join(before.group)} in {before.where}, and "
+                f"{' '.join(own.group)} here: an image has one group."
+            )
         found.append(own)
     if not found:
         raise CardError(f"{path} has no images: a balanced set needs images of every group.")
@@ -95,19 +108,19 @@ def _row(path: Path, where: str, cells: Mapping[str, str], attributes: Mapping[s
     if empty is not None:
         raise CardError(f"{where}, field {empty}: it is empty; fill it in or remove the row.")
     image = path.parent / Path(cells["image"]).expanduser()
-    sha256 = known_by(image, f"{where}, field image")
+    sha256 = known_by(image, f"{where}, field image: ")
     group = tuple(cells[name] for name in attributes)
     prompt = cells["prompt"]
     return OwnImage(where, image, sha256, prompt, cells.get("subject") or prompt, group, cells.get("source_prompt", ""))
 
 
-def known_by(image: Path, where: str) -> str:
+def known_by(image: Path, where: str = "") -> str:
     """Return an image's sha256. Raises CardError, with `where` in front, for what cannot be decoded."""
     try:
         content, sha256 = pixels.read(image)
         pixels.decode(content, str(image))
     except ImageError as err:
-        raise CardError(f"{where}: {err}") from err
+        raise CardError(f"{where}{err}") from err
     return sha256
 
 
@@ -122,10 +135,11 @@ def _need_all_groups(images: Sequence[OwnImage], groups: Sequence[Group], least:
     for prompt, cells in _by_cell(images).items():
         lacking = next((g for g in groups if len(cells.get(g, [])) < least), None)
         if lacking is not None:
-            where = next(own.where for own in images if own.prompt == prompt)
+            where = (cells.get(lacking) or next(iter(cells.values())))[0].where
+            fewer = ", lower --per-group" if least > 1 else ""
             raise CardError(
                 f"{where}: the prompt {prompt!r} has {len(cells.get(lacking, []))} {which}images of the group "
-                f"{' '.join(lacking)}, {least} are needed: add some, or leave the prompt out."
+                f"{' '.join(lacking)}, {least} are needed: add some{fewer}, or leave the prompt out."
             )
 
 
@@ -146,15 +160,19 @@ def confirmed(
     pairs = [(row, own.group) for row, own in zip(rows, images, strict=True)]
     found = verdicts(store, labeller, faces_key, labels_key, tuple(attributes), pairs)
     kept = [own for own, verdict in zip(images, found, strict=True) if verdict == "confirmed"]
-    prompts = dict.fromkeys(own.prompt for own in images)
-    lost = next((p for p in prompts if p not in {own.prompt for own in kept}), None)
+    left = {own.prompt for own in kept}
+    lost = next((own for own in images if own.prompt not in left), None)
     if lost is not None:
-        raise CardError(f"The labeller {labeller.card.name} confirms no image of the prompt {lost!r}: leave it out.")
+        raise CardError(
+            f"{lost.where}: the labeller {labeller.card.name} confirms no image of the prompt {lost.prompt!r}: leave "
+            "the prompt out."
+        )
     _need_all_groups(kept, groups_of(attributes), 1, "confirmed ")
     rates = []
     for group in groups_of(attributes):
-        own = [v for image, v in zip(images, found, strict=True) if image.group == group]
-        rates.append(rate(group, own, own))
+        # Once each: an image that stands under several prompts is one image.
+        own = {image.sha256: v for image, v in zip(images, found, strict=True) if image.group == group}
+        rates.append(rate(group, list(own.values()), list(own.values())))
     return kept, rates
 
 
@@ -168,14 +186,14 @@ def _stored_row(own: OwnImage, image_key: str) -> ImageRow:
 
 
 def balanced(
-    images: Sequence[OwnImage], attributes: Mapping[str, Sequence[str]], per_group: int | None
+    images: Sequence[OwnImage], attributes: Mapping[str, Sequence[str]], per_group: int | None, which: str = ""
 ) -> list[OwnImage]:
     """Return the first images of each group: `per_group`, else as many as the prompt's smallest group has.
 
-    Raises CardError where a group has fewer than `per_group`.
+    which: "confirmed " where these are. Raises CardError where a group has fewer than `per_group`.
     """
     groups = groups_of(attributes)
-    _need_all_groups(images, groups, per_group or 1)
+    _need_all_groups(images, groups, per_group or 1, which)
     found: list[OwnImage] = []
     for cells in _by_cell(images).values():
         count = per_group or min(len(cells[g]) for g in groups)
@@ -214,7 +232,7 @@ def _record(own: OwnSet, origin: Path) -> dict[str, Any]:
         "set": own.set_id,
         "made_by": "fairbench synthesize --images",
         "fairbench": fairbench.__version__,
-        "origin": origin.name,
+        "origin": origin.resolve().name,
         "left_out": own.left_out,
         "labeller": None if own.labeller is None else dict(zip(("name", "id"), own.labeller, strict=True)),
         "confirmation": None if own.rates is None else [r.record() for r in own.rates],

@@ -30,7 +30,7 @@ from fairbench.store import Store
 from fairbench.train import export
 from fairbench.train.confirm import Rate, Verdict, attributes_of, groups_of, rate, verdicts
 from fairbench.train.data import Group, Row
-from fairbench.train.wordings import read_templates, reworded, specified
+from fairbench.train.wordings import neutral, read_templates, specified
 from fairbench.types import ImageRequest, Prompt
 
 log = logging.getLogger(__name__)
@@ -135,10 +135,9 @@ def plan(wanted: Wanted) -> Synthesis:
     current = planning.make(dataclasses.replace(wanted.run, scorers=(), images_per_prompt=1))
     attributes = attributes_of(wanted.groups, current.labeller)
     templates = None if wanted.templates is None else read_templates(wanted.templates)
-    prompts = current.prompts if templates is None else reworded(current.prompts, templates)
     cells = [
         Cell(number, prompt, group, specified(prompt, group))
-        for number, prompt in enumerate(prompts)
+        for number, prompt in enumerate(neutral(current.prompts, templates))
         for group in groups_of(attributes)
     ]
     return Synthesis(wanted, current, attributes, templates, cells)
@@ -234,7 +233,8 @@ def _record(current: Synthesis) -> Mapping[str, Any]:
         "made_by": "fairbench synthesize",
         "fairbench": fairbench.__version__,
         "model": {"name": run.card.name, "adapter": run.card.adapter,
-                  "weights": None if run.card.weights is None else run.card.weights.model_dump()},
+                  "weights": None if run.card.weights is None else run.card.weights.model_dump(),
+                  "dtype": run.ctx.dtype, "block_size": run.ctx.block_size if run.fixed_block else None},
         "labeller": {"name": run.labeller.card.name, "id": run.labeller.id},
         "keys": {"images": run.image_key, "faces": run.faces_key, "labels": run.labels_key},
         "task": {"name": run.task, "version": run.task_version},

@@ -56,5 +56,20 @@ def reworded(prompts: Sequence[Prompt], templates: Sequence[str]) -> list[Prompt
             text = template.replace("{subject}", prompt.subject)
             pid = keys.prompt_id(text)
             name = f"rewording-{number}"
-            found.append(dataclasses.replace(prompt, prompt_id=pid, neutral_id=pid, text=text, template_id=name))
+            found.append(
+                dataclasses.replace(prompt, prompt_id=pid, neutral_id=pid, text=text, template_id=name, stated={})
+            )
     return found
+
+
+def neutral(prompts: Sequence[Prompt], templates: Sequence[str] | None) -> list[Prompt]:
+    """Return the prompts, reworded where there are templates. Raises FairbenchError for one that states a group."""
+    if templates is not None:
+        return reworded(prompts, templates)
+    stating = next((p for p in prompts if p.stated), None)
+    if stating is not None:
+        raise FairbenchError(
+            f"Task {stating.task}: the prompt {stating.text!r} states {', '.join(stating.stated)}, a balanced set "
+            "needs neutral prompts: name another task, or word its subjects anew with --templates."
+        )
+    return list(prompts)

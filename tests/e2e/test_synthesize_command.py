@@ -9,15 +9,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from fairbench.errors import OutOfMemory
 from fairbench.train import data
-from tests.conftest import Result
+from fairbench.types import ImageRequest, ImageResult
+from tests.conftest import ROOT, Result
 
 Cli = Callable[..., Result]
 TASK = "phantom-occupations-train"
@@ -83,7 +85,11 @@ def test_what_it_prints(cli: Cli) -> None:
     found = cli(*BASE, "--max-tries", "9", "--out", "set")
     assert found.code == 0, found.err
     printed = found.out.replace("\n", " ")
-    for words in ("small · confirmed by phantom", "12 images: 2 prompts x 2 groups", "never anyone's identity"):
+    for words in (
+        "small · confirmed by phantom",
+        "12 images: 2 prompts x 2 groups x 3 each",
+        "never anyone's identity",
+    ):
         assert words in printed
 
 
@@ -164,6 +170,37 @@ def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int, name: 
     assert not Path(".killed.partial").exists()
 
 
+def test_out_of_memory_the_same_command_finds_its_set(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairbench.adapters.janus import JanusAdapter
+
+    generate, refused = JanusAdapter.generate, list[int]()
+
+    def short(self: JanusAdapter, requests: Sequence[ImageRequest]) -> list[ImageResult]:
+        if self.ctx.block_size > 4:
+            refused.append(self.ctx.block_size)
+            raise OutOfMemory("injected")
+        return generate(self, requests)
+
+    monkeypatch.setattr(JanusAdapter, "generate", short)
+    Path("half.yaml").write_text(
+        (ROOT / "models/phantom.yaml").read_text().replace("block_size: 256", "block_size: 16").replace(
+            "path: phantom", f"path: {ROOT}/models/phantom").replace("file: phantom", f"file: {ROOT}/models/phantom")
+    )  # fmt: skip
+    args = ("synthesize", "--model", "half.yaml", "--dtype", "bfloat16", "--task", TASK, "--limit-prompts", "1",
+            "--groups", "gender", "-n", "1", "--out", "set", "--json")  # fmt: skip
+    first = cli(*args)
+    assert first.code == 0, first.err
+    assert refused == [16, 16, 8, 8]  # each once more, then half
+    model = json.loads(Path("set/manifest.json").read_text())["provenance"]["model"]
+    assert (model["dtype"], model["block_size"]) == ("bfloat16", 4)
+    before = files("set")
+    again = cli(*args)
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert len(refused) == 4 and files("set") == before
+    shutil.rmtree("set")
+    assert json.loads(cli(*args).out)["digest"] == json.loads(first.out)["digest"]
+
+
 def test_a_group_that_cannot_be_filled_is_one_sentence(cli: Cli) -> None:
     found = cli(*BASE, "--max-tries", "1", "--out", "set")
     assert found.code == 2
@@ -186,8 +223,12 @@ def test_a_group_that_cannot_be_filled_is_one_sentence(cli: Cli) -> None:
         (("--model", "folder:mine"), "makes no images"),
         (("--confirm",), "--confirm belongs to --images"),
         (("--out", "taken"), "taken holds something else already"),
+        (("--out", "taken/notes.txt"), "taken/notes.txt holds something else already"),
+        (("--out", "taken/notes.txt/set"), "taken/notes.txt is a file: name another --out"),
+        (("--per-group", "0"), "'--per-group' / '-n'"),
+        (("--task", "occupations-stated"), "a balanced set needs neutral prompts: name another task"),
         (("--dtype", "int8"), "name float32, bfloat16 or float16"),
-        (("--images", "rows.csv"), "--task says what a model is to make"),
+        (("--images", "rows.csv"), "--limit-prompts says what a model is to make"),
         (("--labeller", "fairface", "--groups", "race7"), "FAIRBENCH_WEIGHTS_DIR"),
     ],
 )
@@ -297,6 +338,12 @@ def test_a_folder_of_subjects_stands_under_the_wordings_of_a_task(cli: Cli) -> N
     path = folder_of(cli, lambda row: f"{row.subject}/{row.group[0]}")
     found = own(cli, path, "--task", "phantom-mitigation-unseen")
     assert found.code == 2 and "mine/nurse: the task has no subject 'nurse'" in " ".join(found.err.split())
+    Path("words.txt").write_text("Draw a {subject}\nPaint a {subject}\n")
+    found = own(cli, path, "--templates", "words.txt", "--confirm", "--json", "--out", "worded")
+    assert found.code == 0, found.err
+    result = json.loads(found.out)
+    assert (result["prompts"], result["images"]) == (4, 24)
+    assert [t["of"] for t in result["confirmation"]] == [6, 6]  # an image under two wordings counts once
     found = own(cli, path, "--task", TASK)
     assert found.code == 0, found.err
     mine, theirs = data.read(Path("own")), data.read(Path("set"))
@@ -306,28 +353,48 @@ def test_a_folder_of_subjects_stands_under_the_wordings_of_a_task(cli: Cli) -> N
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        (lambda row: f"{row.subject}/{row.group[0]}ish", "is no group; name the folder as one of female, male."),
-        (lambda row: row.subject, "stands where a folder is expected"),
-        (lambda row: f"{row.subject}/{row.group[0]}/deep", "is no image (.jpg"),
-        (lambda row: f"{row.subject}/female", "has 0 images of the group male, 1 are needed"),
-    ],
-)
-def test_a_folder_that_does_not_say_its_groups_is_refused(
-    cli: Cli, name: Callable[[data.Row], str], sentence: str
-) -> None:
-    found = own(cli, folder_of(cli, name))
-    assert (found.code, Path("own").exists()) == (2, False)
-    assert sentence in " ".join(found.err.split())
-
-
 def test_files_of_a_folder_must_be_images(cli: Cli) -> None:
     path = folder_of(cli, lambda row: f"{row.subject}/{row.group[0]}")
     (path / "nurse" / "male" / "broken.png").write_bytes(b"no picture")
+    assert "broken.png" in own(cli, path).err and not Path("own").exists()
+    shutil.rmtree(path / "nurse" / "male")
     found = own(cli, path)
-    assert found.code == 2 and "broken.png" in found.err
-    assert own(cli, Path("nowhere")).code == 2
+    assert found.code == 2 and "mine/nurse has no folder of the group male: add mine/nurse/male" in found.err
     Path("empty").mkdir()
     assert "empty has no images" in own(cli, Path("empty")).err
+    assert "--images nowhere: there is no such file or folder" in own(cli, Path("nowhere")).err
+
+
+def test_a_table_in_the_folder_comes_first(cli: Cli) -> None:
+    rows_of(cli, "images.csv")
+    found = own(cli, Path("set"))
+    assert found.code == 0, found.err
+    assert data.read(Path("own")).digest == data.read(Path("set")).digest
+    found = own(cli, Path("set"), "--task", TASK)
+    assert found.code == 2 and "--task says what a model is to make: with --images set/images.csv" in found.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--out", "mine"), "--out mine lies inside --images mine: name a folder outside of it"),
+        (("--out", "mine/set"), "--out mine/set lies inside --images mine"),
+        (("--images", ".", "--out", "set"), "--out set lies inside --images ."),
+        (("--max-tries", "3"), "--max-tries says what a model is to make"),
+        (("--seed", "3"), "--seed says what a model is to make"),
+        (("--groups", "rase4"), "phantom gives no attribute 'rase4'"),
+    ],
+)
+def test_what_a_folder_cannot_be_asked(cli: Cli, args: tuple[str, ...], words: str) -> None:
+    Path("mine").mkdir()
+    found = own(cli, Path("mine"), *args)
+    assert (found.code, Path("own").exists()) == (2, False)
+    assert words in " ".join(found.err.split())
+    assert not list(Path("mine").iterdir())
+
+
+def test_own_images_are_judged_as_those_of_a_run_are(cli: Cli) -> None:
+    path = folder_of(cli, lambda row: f"{row.subject}/{row.group[0]}")
+    found = cli("synthesize", "--images", path, "--groups", "gender", "--out", "own", "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["groups"] == [["male"], ["female"]]  # in the order of fairface, as for folder:

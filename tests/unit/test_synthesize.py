@@ -289,6 +289,8 @@ def test_what_is_there_already_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FairbenchError, match="holds something else already"):
         export.held(tmp_path / "file", "a")
+    with pytest.raises(FairbenchError, match="file is a file: name another --out"):
+        export.held(tmp_path / "file" / "below" / "set", "a")
 
 
 # --- one's own images ---
@@ -322,8 +324,10 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
     held = data.read(manifest)
     assert [r.image.read_bytes() for r in held.rows] == [o.path.read_bytes() for o in chosen]
     assert json.loads(manifest.read_text())["provenance"]["left_out"] == 1
-    with pytest.raises(CardError, match="has 1 images of the group male, 2 are needed"):
+    with pytest.raises(CardError, match="has 1 images of the group male, 2 are needed: add some, lower --per-group"):
         own_images.balanced(found, GENDER, 2)
+    with pytest.raises(CardError, match="has 1 confirmed images of the group male"):
+        own_images.balanced(found, GENDER, 2, "confirmed ")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +337,8 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
         ((F, "broken.png,a nurse,male"), "is not an image that can be read"),
         ((F, "m.png,a nurse,man"), "line 3, field gender: 'man' is none of its labels (female, male)"),
         ((F, M, "g.jpg,a maid,male"), "line 4: the prompt 'a maid' has 0 images of the group female"),
-        ((F, M, "f.png,a nurse,male"), "line 4, field image: the same picture stands in "),
+        ((F, M, "f.png,a nurse,male"), "line 4: the same picture stands in "),
+        ((F, M, "g.jpg,a maid,female", "f.png,a maid,male"), "line 5: the same picture is female in "),
         ((F, "m.png,,male"), "line 3, field prompt: it is empty"),
         ((F, "m.png,a nurse"), "another number of fields"),
         ((), "has no images"),
