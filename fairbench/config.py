@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic.config import JsonDict
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -13,6 +14,12 @@ COMMIT = r"^[0-9a-f]{40}$"
 RESERVED = ("faces", "quality")
 """The metrics table's `attribute` of rates of faces and of scores: no labeller may use these names."""
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
+TRANSPORT: JsonDict = {"transport": True}
+"""`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
+
+LATER: JsonDict = {"later": True}
+"""`Field(default, json_schema_extra=LATER)` marks a parameter that was added after the plug-in was first released: it
+stays out of keys while it holds its default, so that what was stored before it existed is found again."""
 
 
 class Card(BaseModel):

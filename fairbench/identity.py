@@ -15,14 +15,17 @@ from fairbench.openclip import OpenClipParams
 def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
     """Return the result-affecting parameters: weights stand by their content, transport settings are left out.
 
-    Raises WeightsError where weights have no declared hash and are not on this machine.
+    So are fields that were added later (`LATER`) while they hold their default. Raises WeightsError where weights have
+    no declared hash and are not on this machine.
     """
     found = {}
     for name, info in type(params).model_fields.items():
         extra = info.json_schema_extra
-        if isinstance(extra, dict) and extra.get("transport"):
+        extra = extra if isinstance(extra, dict) else {}
+        value = getattr(params, name)
+        if extra.get("transport") or (extra.get("later") and value == info.get_default(call_default_factory=True)):
             continue
-        found[name] = _plain(getattr(params, name), base_dir)
+        found[name] = _plain(value, base_dir)
     if isinstance(params, OpenClipParams) and params.folder is not None:
         found["folder"] = weights.model_identity(params.folder, base_dir)
         found = {k: v for k, v in found.items() if k not in {"path", "repo", "revision"}}

@@ -105,14 +105,14 @@ class Labeller(LabelSpace):
         parts = {
             "crops": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for _, c in self._routes],
             "classifiers": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for c in self._classifiers],
-            "attributes": {a: s.model_dump() for a, s in self.card.attributes.items()},
+            "attributes": {a: identity.of_params(s, None) for a, s in self.card.attributes.items()},
         }
         return keys.stage_key("labels", parts, faces_key)
 
     @property
     def id(self) -> str:
         """Twelve hex digits that stand for everything in the labeller that can change a count."""
-        policy = self.card.face_policy.model_dump()
+        policy = identity.of_params(self.card.face_policy, None)
         return keys.digest("labeller", [self.labels_key(self.faces_key("")), policy]).hex()[:12]
 
     # --- work ---

@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from pydantic.config import JsonDict
 
-from fairbench.config import ModelCard
+from fairbench.config import LATER, TRANSPORT, ModelCard
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
 
 
@@ -24,10 +23,6 @@ class Params(BaseModel):
     """Base of every plug-in's parameters: unknown fields are refused."""
 
     model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": (), "allow_inf_nan": False}
-
-
-TRANSPORT: JsonDict = {"transport": True}
-"""`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
 
 
 @runtime_checkable

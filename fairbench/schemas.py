@@ -29,7 +29,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
         {"image_id": ID, "prompt_id": ID, "neutral_id": ID, "text": _S, "sample_index": _I, "seed": _I, "method": _S,
          "status": _S},
         {"error": _S, "sha256": _S, "image": pa.struct([("bytes", pa.binary()), ("path", _S)]),
-         "width": pa.int32(), "height": pa.int32(), "seconds": _F},
+         "width": pa.int32(), "height": pa.int32(), "seconds": _F, "notes": pa.map_(_S, _S)},
     ),
     "faces": _fields(
         {"image_id": ID, "status": _S},
@@ -53,7 +53,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
          "error": _F, "floor_p95": _F, "n_prompts": _I},
     ),
 }  # fmt: skip
-VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2}
+VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2, "images": 2}
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
@@ -67,16 +67,19 @@ def schema(table: str) -> pa.Schema:
     return pa.schema(_FIELDS[table], metadata={_TABLE: table.encode(), _VERSION: str(VERSIONS[table]).encode()})
 
 
-def _metrics_2(data: pa.Table) -> pa.Table:
-    """Version 2 has the columns error, floor_p95 and n_prompts: unknown for what an earlier version wrote."""
-    want = schema("metrics")
+def _with_columns(table: str, data: pa.Table) -> pa.Table:
+    """Append the columns that the table's current version has and `data` lacks: unknown for what was written before."""
+    want = schema(table)
     absent = [f for f in want if f.name not in data.column_names]
     for field in absent:
         data = data.append_column(field, pa.nulls(len(data), field.type))
     return data.select(want.names).replace_schema_metadata(want.metadata)
 
 
-UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {("metrics", 1): _metrics_2}
+UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
+    ("metrics", 1): lambda data: _with_columns("metrics", data),  # 2: error, floor_p95, n_prompts
+    ("images", 1): lambda data: _with_columns("images", data),  # 2: notes
+}
 """(table, version) -> function that gives the table at version + 1."""
 
 

@@ -59,13 +59,15 @@ class ImageRequest:
 class ImageResult:
     """What an adapter returns for one request: pixels, or a status with the reason why there are none.
 
-    `blank` is an image the model withheld (a safety checker's black image): its pixels are not kept.
+    `blank` is an image the model withheld (a safety checker's black image): its pixels are not kept. notes: what a
+    reader has to know of this image, by the code of a notice (`prompt-cut`, `prompt-rewritten`, `system-prompt`).
     """
 
     status: ImageStatus
     pixels: RgbImage | None = None
     error: str | None = None
     seconds: float = 0.0
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.pixels is not None):

@@ -126,6 +126,7 @@ def _table(
             "width": [None if r.pixels is None else r.pixels.shape[1] for r in results],
             "height": [None if r.pixels is None else r.pixels.shape[0] for r in results],
             "seconds": [r.seconds for r in results],
+            "notes": [list(r.notes.items()) or None for r in results],
         },
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fairbench import atomic, keys
+from fairbench import atomic, identity, keys
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.stages import evidence
 from fairbench.stages.correction import fingerprint
@@ -129,7 +129,7 @@ def _mismatch(run: FinishedRun, known: Record) -> str | None:
         "method": {"name": known.method, "version": method.get("version")} if isinstance(method, dict) else None,
         "task": task,
         "labels_key": known.keys.labels,
-        "face_policy": card.face_policy.model_dump(),
+        "face_policy": identity.of_params(card.face_policy, None),
         "crosses": card.crosses,
         "images": keys.digest("requests", sorted(r.request.image_id for r in run.rows)).hex(),
         "calibration": None if run.calibration is None else fingerprint(run.calibration),

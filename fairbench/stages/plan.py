@@ -154,14 +154,14 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
         "method": {"name": method_name, "version": type(method).version},
         "task": {"name": task, "version": version, "prompts": keys.digest("prompts", [p.text for p in prompts])},
         "labels_key": labels_key,
-        "face_policy": labeller.card.face_policy.model_dump(),
+        "face_policy": identity.of_params(labeller.card.face_policy, None),
         "crosses": labeller.card.crosses,
         "references": references,
         "images": keys.digest("requests", sorted(r.image_id for r in requests)),
         "seed": settings.seed,
         "calibration": None if calibrated is None else fingerprint(calibrated),
         "scorers": {s.name: s.key for s in scorers},
-        "metrics": {n: registry.resolve("metrics", n).spec.version for n in registry.BUILTIN["metrics"]},
+        "metrics": dict(keys.METRICS_OF_RUN_ID),
         "metrics_stage": keys.STAGE_VERSIONS["metrics"],
     }
     quota = bool(getattr(method, "quota", False))

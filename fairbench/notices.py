@@ -1,0 +1,164 @@
+"""Notices: what a reader of the numbers has to know, said wherever the numbers are shown.
+
+Nothing is dropped, cut, guessed or repeated in silence. Any stage calls `notice(code, sentence)`; whoever does the work
+collects them (`with collecting() as found`) and shows them: on stderr at once, in run.json, in the run folder, and under
+the result. KINDS is the one table of them; docs/notices.md is written from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+MAX_EXAMPLES: Final = 5
+"""Examples that a notice keeps; its count says how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a code means, what to do about it, and whether `--strict` counts it."""
+
+    meaning: str
+    fix: str
+    strict: bool = False
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "copies": Kind(
+        "given image files that are equal byte by byte or pixel by pixel",
+        "remove the copies: they count as independent images",
+        strict=True,
+    ),
+    "equal-images": Kind("generated images of one prompt that are equal pixel by pixel", "nothing; they count as drawn"),
+    "near-copies": Kind(
+        "given images whose perceptual hashes differ in at most 4 of 64 bits (only looked for if asked)",
+        "look at them: near-copies are no independent images",
+    ),
+    "prompt-cut": Kind(
+        "a text encoder cuts a prompt: what stands behind the cut was not read", "shorten the prompts", strict=True
+    ),
+    "plain-image": Kind(
+        "given image files in which all pixels lie within 2 grey levels; they count as ok",
+        "remove them if they stand for failures",
+        strict=True,
+    ),
+    "unread-file": Kind("image files that cannot be read; they count as failed", "fix or remove them", strict=True),
+    "unknown-suffix": Kind(
+        "files of a folder that are no images by their suffix; they are not looked at",
+        "convert pictures to PNG, JPEG or WebP, remove the rest",
+        strict=True,
+    ),
+    "ignored-folder": Kind(
+        "sub-folders that are not looked at", "name the folder itself, or write a manifest", strict=True
+    ),
+    "ignored-column": Kind("columns of a manifest that are not read", "remove or rename them", strict=True),
+    "prompts-without-images": Kind(
+        "prompts of the task for which a folder holds no images", "add images, or leave the prompts out", strict=True
+    ),
+    "near-equal-prompts": Kind(
+        "prompts that differ in blanks, case or Unicode form alone", "keep one of them", strict=True
+    ),
+    "language": Kind("a scorer's model was not made for the task's language", "leave the score out of comparisons"),
+    "few-images": Kind("prompts with fewer than 8 faces", "draw more images per prompt"),
+    "seed-repeat": Kind("images of a prompt that were drawn from the same noise", "report it: seeds must differ", strict=True),
+    "prompt-rewritten": Kind(
+        "a pipeline or server rewrote prompts before it drew", "turn the rewriting off in the model card", strict=True
+    ),
+    "system-prompt": Kind("a pipeline or server puts a text of its own before each prompt", "compare it like a setting"),
+    "unpinned": Kind("weights that are not pinned to a commit", "name the revision in the card"),
+    "quota": Kind("the method fixes how many images ask for which group", "do not read intervals as those of chance"),
+    "method": Kind("what a method did otherwise than asked", "read the sentence"),
+    "scorer-left-out": Kind("a scorer that could not be run", "read the sentence, and run again"),
+    "plugin-left-out": Kind("a plug-in that is broken", "mend or uninstall it"),
+    "adapter-origin": Kind("an adapter without a record of the model it was made for", "check that it belongs to it"),
+    "memory": Kind("blocks were made smaller because memory ran out", "name a smaller --batch-size"),
+    "block-failed": Kind("a block raised an error and its images were tried one by one", "see the images' statuses"),
+    "detector-failed": Kind("images on which the face detector raised an error; they count as failed", "look at them"),
+    "damaged-shard": Kind("files of the store that were damaged; their rows are made again", "check the disk"),
+    "moved-aside": Kind("a run folder held another run's results, which were moved", "name another --out"),
+}  # fmt: skip
+"""code -> its meaning. A code is never reused for anything else: run.json holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to know. text: a sentence with the facts; count: how many are concerned; examples: some of them."""
+
+    code: str
+    text: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+
+    @property
+    def strict(self) -> bool:
+        """Whether `--strict` counts it."""
+        return KINDS[self.code].strict
+
+    @property
+    def sentence(self) -> str:
+        """The text with the examples, as it is shown."""
+        if not self.examples:
+            return self.text
+        more = self.count - len(self.examples)
+        named = "; ".join(self.examples) + (f"; and {more} more" if more > 0 else "")
+        return f"{self.text} ({named})"
+
+    def record(self) -> dict[str, Any]:
+        """Return it as plain data, for run.json."""
+        kind = KINDS[self.code]
+        return {"code": self.code, "count": self.count, "text": self.text, "examples": list(self.examples),
+                "fix": kind.fix, "strict": kind.strict}  # fmt: skip
+
+
+class Notices(list[Notice]):
+    """What was collected, each once."""
+
+    def add(self, new: Notice) -> bool:
+        """Take a notice in; False where it was there already."""
+        if new in self:
+            return False
+        self.append(new)
+        return True
+
+    @property
+    def strict(self) -> list[Notice]:
+        """Those that `--strict` counts."""
+        return [n for n in self if n.strict]
+
+
+_current: ContextVar[Notices | None] = ContextVar("fairbench_notices", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[Notices]:
+    """Collect the notices of the work inside; a collection inside another belongs to both."""
+    outer, found = _current.get(), Notices()
+    token = _current.set(found)
+    try:
+        yield found
+    finally:
+        _current.reset(token)
+        if outer is not None:
+            for one in found:
+                outer.add(one)
+
+
+def notice(code: str, text: str, *, count: int = 1, examples: Iterable[str] = ()) -> None:
+    """Report something that a reader of the numbers has to know; it is shown on stderr at once.
+
+    Raises KeyError for a code that KINDS lacks.
+    """
+    kind = KINDS[code]
+    new = Notice(code, text, count, tuple(examples)[:MAX_EXAMPLES])
+    found = _current.get()
+    if found is None or found.add(new):
+        log.warning("%s: %s To fix: %s.", code, _stopped(new.sentence), kind.fix)
+
+
+def _stopped(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
