@@ -20,8 +20,8 @@ METRICS_OF_RUN_ID: Mapping[str, int] = {
     "l2-softmax": 1, "mad": 1, "majority-share": 1, "mmdt-gap": 1, "no-face-rate": 1, "rd": 1, "rd-normalised": 1,
     "spd": 1, "tv-score": 1, "tv-uniform": 1,
 }  # fmt: skip
-"""What every run id was hashed with while it covered the metrics' versions. It stays as it was: were it kept up to date,
-one more metric would rename all runs. The versions in use stand beside the run id, in run.json and in every row."""
+"""What every run id was hashed with while it covered the metrics' versions. It stays as it was: kept up to date, one
+more metric would rename all runs. The versions in use stand beside the run id, in run.json and in every row."""
 
 
 def canonical(value: Any) -> str:

@@ -1,8 +1,8 @@
 """Notices: what a reader of the numbers has to know, said wherever the numbers are shown.
 
-Nothing is dropped, cut, guessed or repeated in silence. Any stage calls `notice(code, sentence)`; whoever does the work
-collects them (`with collecting() as found`) and shows them: on stderr at once, in run.json, in the run folder, and under
-the result. KINDS is the one table of them; docs/notices.md is written from it.
+Nothing is dropped, cut, guessed or repeated in silence. Any stage calls `notice(code, sentence)`; whoever does the
+work collects them (`with collecting() as found`) and shows them: on stderr at once, in run.json, in the run folder,
+and under the result. KINDS is the one table of them; docs/notices.md is written from it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         "remove the copies: they count as independent images",
         strict=True,
     ),
-    "equal-images": Kind("generated images of one prompt that are equal pixel by pixel", "nothing; they count as drawn"),
+    "equal-images": Kind(
+        "generated images of one prompt that are equal pixel by pixel", "nothing: they count as drawn"
+    ),
     "near-copies": Kind(
         "given images whose perceptual hashes differ in at most 4 of 64 bits (only looked for if asked)",
         "look at them: near-copies are no independent images",
@@ -65,11 +67,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "language": Kind("a scorer's model was not made for the task's language", "leave the score out of comparisons"),
     "few-images": Kind("prompts with fewer than 8 faces", "draw more images per prompt"),
-    "seed-repeat": Kind("images of a prompt that were drawn from the same noise", "report it: seeds must differ", strict=True),
+    "seed-repeat": Kind(
+        "images of a prompt that were drawn from the same noise", "report it: seeds must differ", strict=True
+    ),
     "prompt-rewritten": Kind(
         "a pipeline or server rewrote prompts before it drew", "turn the rewriting off in the model card", strict=True
     ),
-    "system-prompt": Kind("a pipeline or server puts a text of its own before each prompt", "compare it like a setting"),
+    "system-prompt": Kind(
+        "a pipeline or server puts a text of its own before each prompt", "compare it like a setting"
+    ),
     "unpinned": Kind("weights that are not pinned to a commit", "name the revision in the card"),
     "quota": Kind("the method fixes how many images ask for which group", "do not read intervals as those of chance"),
     "method": Kind("what a method did otherwise than asked", "read the sentence"),
@@ -81,7 +87,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "detector-failed": Kind("images on which the face detector raised an error; they count as failed", "look at them"),
     "damaged-shard": Kind("files of the store that were damaged; their rows are made again", "check the disk"),
     "moved-aside": Kind("a run folder held another run's results, which were moved", "name another --out"),
-}  # fmt: skip
+}
 """code -> its meaning. A code is never reused for anything else: run.json holds it."""
 
 

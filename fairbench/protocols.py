@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from fairbench.config import LATER, TRANSPORT, ModelCard
+from fairbench.config import LATER as LATER
+from fairbench.config import TRANSPORT as TRANSPORT
+from fairbench.config import ModelCard
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
 
 
