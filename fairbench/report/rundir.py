@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 import fairbench
 from fairbench import atomic, provenance
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.report import sheet, truth
 from fairbench.stages import evidence, prompts
@@ -26,10 +27,7 @@ from fairbench.stages.plan import Plan
 from fairbench.store import Store
 
 log = logging.getLogger(__name__)
-LABEL_NOTE = (
-    "Labels are perceived presentation in pictures under the labeller's categories, as a classifier sees it; "
-    "they are never anyone's identity."
-)
+__all__ = ["LABEL_NOTE", "default_name", "manifest", "prepare", "write"]
 
 
 def default_name(plan: Plan) -> str:

@@ -1,0 +1,203 @@
+"""The one table of all commands. A number in it is never cut or broken, however narrow the terminal.
+
+Layouts are tried in this order: side by side; the same with each group's name on a line of its own; and, where even
+that is too wide, a paragraph for each row, in which each value follows the head of its column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from fairbench.display.plain import line, say, shown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+LONGEST_WORD: Final = 16
+"""Columns that a column of words keeps at least; longer words are broken over lines."""
+_GAPS: Final = (2, 1)
+"""Blank columns between two columns: as many as fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. number: right-aligned; wraps: of words that may take several lines. Line breaks in `head` hold."""
+
+    head: str
+    number: bool = False
+    wraps: bool = False
+
+    @property
+    def words(self) -> str:
+        """The head on one line; a word that it hyphenates is put together."""
+        return self.head.replace("-\n", "").replace("\n", " ")
+
+
+def numbers(*heads: str) -> list[Column]:
+    """Return columns of numbers."""
+    return [Column(head, number=True) for head in heads]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell with a style, or one that rich colours by its meaning; its line breaks hold."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of text under heads. grouped: the first column names a group, and is empty in the group's further rows."""
+
+    columns: Sequence[Column]
+    title: str = ""
+    note: str = ""
+    grouped: bool = False
+    rows: list[list[Cell] | None] = field(default_factory=list)
+    """None: a gap between sections."""
+
+    def add(self, *cells: str | Cell) -> None:
+        """Add a row; a plain string is data, so it stays on one line."""
+        row = [cell if isinstance(cell, Cell) else Cell(line(cell)) for cell in cells]
+        self.rows.append([*row, *[Cell("")] * (len(self.columns) - len(row))])
+
+    def section(self) -> None:
+        """Leave a gap below the rows so far."""
+        self.rows.append(None)
+
+    def show(self, console: Console) -> None:
+        """Print the table in the first layout that fits the console."""
+        if self.title:
+            say(console, self.title, "bold")
+        for candidate in (self, self._ungrouped()) if self.grouped else (self,):
+            fit = candidate._fit(console.width)
+            if fit is not None:
+                console.print(candidate._rich(*fit))
+                break
+        else:
+            for paragraph in self._paragraphs(console.width):
+                console.print(paragraph)
+        if self.note:
+            say(console, self.note, "dim")
+
+    def _ungrouped(self) -> Table:
+        """Return the same with the names of groups on lines of their own, and the rows below them indented."""
+        _, second, *others = self.columns
+        table = Table([Column(second.head, wraps=second.wraps), *others])
+        for row in self.rows:
+            if row is None:
+                table.section()
+                continue
+            name, key, *cells = row
+            if name.text:
+                table.rows.append([name, *[Cell("")] * (len(self.columns) - 2)])
+            table.rows.append([Cell(f"  {key.text}", key.style), *cells])
+        return table
+
+    def _fit(self, width: int) -> tuple[list[int], int] | None:
+        """Return the columns' widths and the gap between them, or None where the table is too wide."""
+        natural = [max(map(_width, self._texts(i))) for i in range(len(self.columns))]
+        least = [
+            _least(c, self._texts(i)) if c.wraps else n
+            for i, (c, n) in enumerate(zip(self.columns, natural, strict=True))
+        ]
+        for gap in _GAPS:
+            room = width - gap * (len(natural) - 1)
+            if sum(least) <= room:
+                return _shrunk(natural, least, room), gap
+        return None
+
+    def _texts(self, index: int) -> Iterator[str]:
+        yield self.columns[index].head
+        yield from (row[index].text for row in self.rows if row is not None)
+
+    def _rich(self, widths: Sequence[int], gap: int) -> object:
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as RichTable
+
+        head = any(column.head for column in self.columns)
+        table = RichTable(
+            box=SIMPLE_HEAD, show_edge=False, show_header=head, pad_edge=False, padding=(0, gap - 1, 0, 0)
+        )
+        for column, width in zip(self.columns, widths, strict=True):
+            table.add_column(
+                _text(Cell(column.head)), justify="right" if column.number else "left", width=max(width, 1),
+                overflow="fold", vertical="bottom" if column.number else "top",
+            )  # fmt: skip
+        for row in self.rows:
+            if row is None:
+                table.add_section()
+            else:
+                table.add_row(*map(_text, row))
+        return table
+
+    def _paragraphs(self, width: int) -> Iterator[Text]:
+        """Yield for each row the cells that name it, and below them `head: value` pairs, of which none is broken."""
+        keys = next((i for i, c in enumerate(self.columns) if c.number), 1) or 1
+        group = Cell("")
+        for row in self.rows:
+            if row is None:
+                continue
+            group = row[0] if row[0].text else group
+            names = [group, *row[1:keys]] if self.grouped else row[:keys]
+            yield _joined([cell for cell in names if cell.text], width, "")
+            pairs = [
+                Cell(f"{column.words}: {_flat(cell)}" if column.head else _flat(cell), cell.style)
+                for column, cell in zip(self.columns[keys:], row[keys:], strict=True)
+                if cell.text
+            ]
+            if pairs:
+                yield _joined(pairs, width, "  ")
+
+
+def _text(cell: Cell) -> Text:
+    from rich.text import Text
+
+    return Text(shown(cell.text), cell.style)
+
+
+def _flat(cell: Cell) -> str:
+    return " ".join(cell.text.split())
+
+
+def _joined(cells: Sequence[Cell], width: int, indent: str) -> Text:
+    """Return the cells one after the other; a new line starts where the next one would not fit."""
+    from rich.text import Text
+
+    text, used = Text(overflow="fold"), 0
+    for cell in cells:
+        words = _flat(cell)
+        if used and used + 3 + _width(words) > width:
+            text.append("\n")
+            used = 0
+        lead = "   " if used else indent
+        text.append(lead).append(shown(words), cell.style)
+        used += len(lead) + _width(words)
+    return text
+
+
+def _width(text: str) -> int:
+    """Return the columns of the longest line of a text."""
+    from rich.cells import cell_len
+
+    return max((cell_len(part) for part in shown(text).split("\n")), default=0)
+
+
+def _least(column: Column, texts: Iterator[str]) -> int:
+    """Return how narrow a column of words may become: its longest word, of at most LONGEST_WORD columns."""
+    words = (word for text in texts for word in text.split())
+    return max(min(max(map(_width, words), default=0), LONGEST_WORD), min(_width(column.head), LONGEST_WORD))
+
+
+def _shrunk(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths that fit into the room, taken from the widest that may shrink."""
+    widths = list(natural)
+    while sum(widths) > room:
+        spare = [w - low for w, low in zip(widths, least, strict=True)]
+        widest = max((i for i, s in enumerate(spare) if s > 0), key=lambda i: widths[i])
+        widths[widest] -= 1
+    return widths
