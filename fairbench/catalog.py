@@ -169,7 +169,7 @@ def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float,
     labels gives no shares at all: then the metric is null, with that reason. Raises CardError.
     """
     rows: dict[str, tuple[float, ...]] = {}
-    for line, row in read_csv(Path(path), ("subject",)):
+    for line, row in read_csv(Path(path), ("subject",), labels, others="allow"):
         if not set(labels) <= set(row):
             return {}
         try:

@@ -6,11 +6,10 @@ images"), or a CSV / JSONL manifest with the columns path, prompt or prompt_id, 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from fairbench import keys, pixels
 from fairbench.config import ModelCard
-from fairbench.csvfile import read_csv
+from fairbench.csvfile import read_csv, read_jsonl
 from fairbench.errors import CardError, FairbenchError, ImageError
 from fairbench.protocols import TRANSPORT, Params
 from fairbench.types import NO_TEXT, BuildContext, ImageRequest, ImageResult, Prompt
@@ -28,6 +27,7 @@ log = logging.getLogger(__name__)
 
 ALL_IMAGES = "all images"
 UNREADABLE = "unreadable"
+_COLUMNS = ("prompt", "prompt_id", "sample_index")
 
 
 class FolderParams(Params):
@@ -216,13 +216,12 @@ def _sample_indices(files: Sequence[_File]) -> list[int]:
 
 
 def _manifest(path: Path) -> Iterator[_File]:
-    rows: Iterator[tuple[int, Mapping[str, Any]]]
-    if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        rows = _json_lines(path)
-    elif path.suffix.lower() == ".csv":
-        rows = read_csv(path, ("path",))
-    else:
+    readers: Mapping[str, Callable[..., Iterator[tuple[int, Mapping[str, Any]]]]] = {
+        ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv,
+    }  # fmt: skip
+    if path.suffix.lower() not in readers:
         raise CardError(f"{path} is no manifest: name a .csv or .jsonl file, or a folder.")
+    rows = readers[path.suffix.lower()](path, ("path",), _COLUMNS, aliases={"image": "path"})
     for line, row in rows:
         where = f"{path}, line {line}"
         if not isinstance(row.get("path"), str) or not row["path"] or not _is_utf8(row["path"]):
@@ -243,20 +242,3 @@ def _index(value: Any, where: str) -> int | None:
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", str(value)):
         raise CardError(f"{where}, field sample_index: {value!r} is no whole number from 0.")
     return int(value)
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # other line ends may stand inside a JSON string
-    except (OSError, UnicodeDecodeError) as err:
-        raise CardError(f"{path} cannot be read as UTF-8 ({err}).") from err
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as err:
-            raise CardError(f"{path}, line {number}: not valid JSON ({err}).") from err
-        if not isinstance(row, dict):
-            raise CardError(f"{path}, line {number}: each line is one object with the field path.")
-        yield number, row

@@ -86,7 +86,7 @@ class Pilot:
                 f"--baseline {folder}: give the RD of run A as a number, or the folder of a finished run (one that "
                 "holds prompts.csv)."
             )
-        self._rows = list(read_csv(self.path, ("n_images", "n_with_face")))
+        self._rows = list(read_csv(self.path, ("n_images", "n_with_face"), others="allow"))
 
     def counts(self, attribute: str, labels: Sequence[str]) -> FloatArray:
         """Return the faces of every prompt that has any, by label, (S, K). Raises CardError."""

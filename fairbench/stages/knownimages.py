@@ -1,12 +1,12 @@
 """Manifests of images whose truth is known: what a labeller's errors are counted on.
 
 A CSV with the columns `image` (relative to the manifest, or absolute), one a labeller's attribute, and optionally
-`person` (an id) and `sha256` (of the image's file). Other columns are ignored, unless they look like a misspelt one.
+`person` (an id) and `sha256` (of the image's file). `path` is another name of `image`; columns that nothing reads are
+reported by a notice, and a misspelt name is an error.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from typing import Final
 
 from fairbench import pixels, registry
 from fairbench.calibration import NO_PERSON, Cell
-from fairbench.csvfile import read_csv
+from fairbench.csvfile import PATH_OR_IMAGE, read_csv
 from fairbench.errors import CardError, ImageError
 from fairbench.labeller import LabelSpace
 from fairbench.stages.progress import Progress, stage
@@ -81,7 +81,7 @@ def read(path: Path, space: LabelSpace, progress: Progress) -> KnownImages:
 
 def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[KnownImage]]:
     attributes, images, first = tuple[str, ...](), list[KnownImage](), dict[str, KnownImage]()
-    for line, row in read_csv(path, (IMAGE,)):
+    for line, row in read_csv(path, (IMAGE,), (PERSON, SHA256, *space.declared.labels), aliases=PATH_OR_IMAGE):
         attributes = attributes or _attributes(path, row, space)
         image = _image(path, line, row, {a: space.declared.labels[a] for a in attributes})
         earlier = first.setdefault(image.person, image) if image.person else image
@@ -99,15 +99,6 @@ def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[KnownI
 def _attributes(path: Path, header: Iterable[str], space: LabelSpace) -> tuple[str, ...]:
     """Return the attributes that have a column, in the card's order."""
     header, declared = list(header), space.declared.labels
-    known = [IMAGE, PERSON, SHA256, *declared]
-    absent = {name.casefold(): name for name in known if name not in header}
-    for column in header:
-        near = [] if column in known else difflib.get_close_matches(column.strip().casefold(), absent, n=1)
-        if near:
-            raise CardError(
-                f"{path}, line 1, field {column}: there is no such column (did you mean {absent[near[0]]!r}?); rename "
-                "or remove it."
-            )
     found = tuple(name for name in declared if name in header)
     if not found:
         raise CardError(f"{path}, line 1: no column is an attribute of {space.card.name}; add {' or '.join(declared)}.")

@@ -17,7 +17,7 @@ def subjects(path: Path) -> list[dict[str, str]]:
     """Read a subjects file. Raises CardError where a subject is empty or stands twice."""
     rows: list[dict[str, str]] = []
     first: dict[str, int] = {}
-    for line, row in read_csv(path, ("subject",)):
+    for line, row in read_csv(path, ("subject",), ("category",), others="allow"):
         name = row["subject"]
         if not name:
             raise CardError(f"{path}, line {line}, field subject: it is empty; name a subject or remove the line.")

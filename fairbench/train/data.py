@@ -157,7 +157,7 @@ def _check(manifest: _Manifest, path: Path) -> Balanced:
     groups = _groups(manifest, attributes, path)
     table = path.parent / manifest.rows
     rows, lines = [], []
-    for line, cells in read_csv(table, (*_COLUMNS, *attributes)):
+    for line, cells in read_csv(table, (*_COLUMNS, *attributes), ("source_prompt",)):
         rows.append(_row(f"{table}, line {line}", cells, attributes, groups, table.parent))
         lines.append(line)
     if not rows:

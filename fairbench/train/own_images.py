@@ -14,7 +14,7 @@ from typing import Any
 import fairbench
 from fairbench import identity, keys, pixels, provenance
 from fairbench.adapters.folder import FolderAdapter, FolderParams
-from fairbench.csvfile import read_csv
+from fairbench.csvfile import PATH_OR_IMAGE, read_csv
 from fairbench.errors import CardError, ImageError
 from fairbench.labeller import Labeller
 from fairbench.stages.labels import LabelStage
@@ -71,7 +71,7 @@ def read(path: Path, attributes: Mapping[str, Sequence[str]]) -> list[OwnImage]:
     Images are named relative to the CSV. Raises CardError, naming the line, for a file that is absent or cannot be
     decoded, an unknown label, the same picture twice under a prompt, and a group that a prompt lacks.
     """
-    rows = read_csv(path, ("image", "prompt", *attributes))
+    rows = read_csv(path, ("image", "prompt", *attributes), ("subject", "source_prompt"), aliases=PATH_OR_IMAGE)
     return checked((_row(path, f"{path}, line {line}", cells, attributes) for line, cells in rows), path, attributes)
 
 

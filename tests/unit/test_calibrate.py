@@ -298,7 +298,6 @@ LIES: list[tuple[Change, str]] = [
     (put(4, 2, "no persn"), r"line 4, field race2: 'no persn' is no label of race2 \(did you mean 'no person'\?\)"),
     (put(4, 2, "no person"), "line 4, field gender: it says 'm' where another field says 'no person'"),
     (headed("image", "gender", "races2"), r"line 1, field races2: .*did you mean 'race2'\?\)"),
-    (headed("image", "Gender", "race2"), r"line 1, field Gender: .*did you mean 'gender'\?\)"),
     (headed("image", "gender", "race2", "persons"), r"line 1, field persons: .*did you mean 'person'\?\)"),
     (headed("file", "gender", "race2"), "line 1: the column 'image' is missing"),
     (headed("image", "x", "y"), "line 1: no column is an attribute of drawn; add gender or race3 or race2"),

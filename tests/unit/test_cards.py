@@ -82,7 +82,7 @@ def test_duplicate_subjects_are_named_with_both_lines(tmp_path: Path) -> None:
     [
         ("subject\n", "holds no subjects"),
         ("name\nnurse\n", "line 1: the column 'subject' is missing"),
-        ('subject\n""\n', "line 2, field subject: it is empty"),
+        ("subject,category\n,x\n", "line 2, field subject: it is empty"),
         ("subject\nnurse,extra\n", "line 2: the row has another number of fields"),
     ],
 )
