@@ -51,7 +51,11 @@ class Cell:
 
 @dataclass(slots=True)
 class Table:
-    """Rows of text under heads. grouped: the first column names a group, and is empty in the group's further rows."""
+    """Rows of text under heads.
+
+    grouped: the first column names a group, and is empty in the group's further rows. The lines of such a name stand
+    beside the rows of its group.
+    """
 
     columns: Sequence[Column]
     title: str = ""
@@ -73,7 +77,7 @@ class Table:
         """Print the table in the first layout that fits the console."""
         if self.title:
             say(console, self.title, "bold")
-        for candidate in (self, self._ungrouped()) if self.grouped else (self,):
+        for candidate in (self._spread(), self._ungrouped()) if self.grouped else (self,):
             fit = candidate._fit(console.width)
             if fit is not None:
                 console.print(candidate._rich(*fit))
@@ -83,6 +87,22 @@ class Table:
                 console.print(paragraph)
         if self.note:
             say(console, self.note, "dim")
+
+    def _spread(self) -> Table:
+        """Return the same with the lines of a group's name beside its rows, the first beside the first."""
+        table, lines = Table(self.columns), list[str]()
+        for row in [*self.rows, None]:
+            if lines and (row is None or row[0].text):  # a group with fewer rows than its name has lines
+                table.rows += [[Cell(rest), *[Cell("")] * (len(self.columns) - 1)] for rest in lines]
+            if row is None:
+                table.section()
+                lines = []
+                continue
+            lines = row[0].text.split("\n") if row[0].text else lines
+            name = Cell(lines.pop(0), row[0].style) if lines else Cell("")
+            table.rows.append([name, *row[1:]])
+        table.rows.pop()
+        return table
 
     def _ungrouped(self) -> Table:
         """Return the same with the names of groups on lines of their own, and the rows below them indented."""
@@ -94,7 +114,7 @@ class Table:
                 continue
             name, key, *cells = row
             if name.text:
-                table.rows.append([name, *[Cell("")] * (len(self.columns) - 2)])
+                table.rows.append([_one_line(name), *[Cell("")] * (len(self.columns) - 2)])
             table.rows.append([Cell(f"  {key.text}", key.style), *cells])
         return table
 
@@ -143,7 +163,7 @@ class Table:
             if row is None:
                 continue
             group = row[0] if row[0].text else group
-            names = [group, *row[1:keys]] if self.grouped else row[:keys]
+            names = [_one_line(group), *row[1:keys]] if self.grouped else row[:keys]
             yield _joined([cell for cell in names if cell.text], width, "")
             pairs = [
                 Cell(f"{column.words}: {_flat(cell)}" if column.head else _flat(cell), cell.style)
@@ -158,6 +178,10 @@ def _text(cell: Cell) -> Text:
     from rich.text import Text
 
     return Text(shown(cell.text), cell.style)
+
+
+def _one_line(name: Cell) -> Cell:
+    return Cell(name.text.replace("\n", ", "), name.style)
 
 
 def _flat(cell: Cell) -> str:

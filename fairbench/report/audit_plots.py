@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,53 +13,33 @@ from fairbench.audit.estimates import Estimate, Skipped
 from fairbench.audit.run import Audit, LanguageModel, Understanding
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import KINDS
-from fairbench.errors import MissingExtra
+from fairbench.display.figure import INK, drawing, heat, png
+from fairbench.display.plain import line
 
-INK, BARS, NULL = "#333333", "#4477aa", "#bbbbbb"
+BARS, NULL = "#4477aa", "#bbbbbb"
 _COLOURS = ("#4477aa", "#ee6677", "#ccbb44", "#bbbbbb")
 
 
 def write(found: Audit, folder: Path) -> None:
     """Write tokenizer.png, language_model.png and understanding.png, as far as measured. Raises MissingExtra."""
-    pyplot = _pyplot()
-    if not isinstance(found.tokenizer, Skipped):
-        _save(pyplot, _tokenizer(pyplot, found.tokenizer), folder / "tokenizer.png")
-    _save(pyplot, _language(pyplot, found), folder / "language_model.png")
-    if not isinstance(found.understanding, Skipped):
-        _save(pyplot, _understanding(pyplot, found.understanding), folder / "understanding.png")
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as err:
-        raise MissingExtra("The pictures of an audit", "audit") from err
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(pyplot: Any, figure: Any, path: Path) -> None:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120)
-    pyplot.close(figure)
-    atomic.write_bytes(path, out.getvalue())
+    pictures = {}
+    with drawing("The pictures of an audit", "audit") as pyplot:
+        if not isinstance(found.tokenizer, Skipped):
+            pictures["tokenizer.png"] = png(pyplot, _tokenizer(pyplot, found.tokenizer))
+        pictures["language_model.png"] = png(pyplot, _language(pyplot, found))
+        if not isinstance(found.understanding, Skipped):
+            pictures["understanding.png"] = png(pyplot, _understanding(pyplot, found.understanding))
+    for name, picture in pictures.items():
+        atomic.write_bytes(folder / name, picture)
 
 
 def _tokenizer(pyplot: Any, parts: Sequence[Passage]) -> Any:
     """A confusion table an attribute, rows in percent of the faces read so before."""
     figure, axes = pyplot.subplots(1, len(parts), figsize=(4.4 * len(parts), 3.9), squeeze=False, layout="constrained")
     for axis, part in zip(axes[0], parts, strict=True):
-        counts = np.array(part.confusion)
-        shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        for (i, j), value in np.ndenumerate(shares):
-            axis.text(j, i, f"{value:.1f}", ha="center", va="center", color="white" if value > 55 else INK)
-        columns = [*part.labels, "no face"]
-        axis.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-        rows = [f"{label} ({n})" for label, n in zip(part.labels, counts.sum(axis=1), strict=True)]
-        axis.set_yticks(range(len(part.labels)), rows)
+        faces = np.sum(part.confusion, axis=1)
+        rows = [f"{label} ({n})" if n else label for label, n in zip(part.labels, faces, strict=True)]
+        heat(axis, part.confusion, rows, [*part.labels, "no face"], "{:.1f}".format)
         axis.set(title=part.attribute, xlabel="read after", ylabel="read before (faces)")
     figure.suptitle("Image tokenizer: labels before and after encoding and decoding, % of a row")
     return figure
@@ -99,7 +78,7 @@ def _divergences(axis: Any, part: LanguageModel) -> None:
         label = None if i else "two neutral sets (null)"
         axis.hlines(d.null.value, place[0] - 0.45, place[-1] + 0.45, color=INK, linestyle="--", label=label)
         spots += place.tolist()
-        names += [g.label for g in d.groups]
+        names += [line(g.label) for g in d.groups]
         start = place[-1] + 1.7  # attributes stand apart
     axis.set_xticks(spots, names, rotation=30, ha="right")
     axis.set(ylabel="JSD of token histograms, bits", ylim=(0, None), title="Distance from the neutral prompt's tokens")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,32 +11,25 @@ import numpy as np
 
 from fairbench import atomic
 from fairbench.config import RESERVED
-from fairbench.errors import MissingExtra
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.display.figure import INK, drawing, heat, png
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number
+from fairbench.display.plain import line
 from fairbench.stages.compare import Comparison
 from fairbench.stages.compare_labellers import LabellerComparison
 from fairbench.stages.compare_verdicts import Row
-from fairbench.types import FloatArray
 
-INK, RANDOM, FIXED, MARGIN = "#333333", "#4477aa", "#88aacc", "#e8e8e8"
+RANDOM, FIXED, MARGIN = "#4477aa", "#88aacc", "#e8e8e8"
 _ROW: Final = 0.42
 """Inches of a row of the forest."""
 
 
 def write(found: Comparison | LabellerComparison, path: Path) -> None:
     """Write the picture. Raises MissingExtra without matplotlib, StoreError."""
-    try:
-        import matplotlib
-    except ImportError as err:
-        raise MissingExtra("The picture of a comparison", "report") from err
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure = _forest(pyplot, found) if isinstance(found, Comparison) else _tables(pyplot, found)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120)
-    pyplot.close(figure)
-    atomic.write_bytes(path, out.getvalue())
+    with drawing("The picture of a comparison", "report") as pyplot:
+        figure = _forest(pyplot, found) if isinstance(found, Comparison) else _tables(pyplot, found)
+        picture = png(pyplot, figure)
+    atomic.write_bytes(path, picture)
 
 
 def _forest(pyplot: Any, found: Comparison) -> Any:
@@ -73,9 +65,9 @@ def _note() -> str:
 def _title(found: Comparison) -> str:
     if found.variants == 1:
         a, b = found.sides
-        return f"{b.letter} ({b.name}) minus {a.letter} ({a.name})"
+        return line(f"{b.letter} ({b.name}) minus {a.letter} ({a.name})")
     names = "; ".join(f"{side.letter}: {side.name}" for side in found.sides)
-    return "\n".join(textwrap.wrap(f"Runs minus {found.sides[0].letter}. {names}", 90))
+    return "\n".join(textwrap.wrap(line(f"Runs minus {found.sides[0].letter}. {names}"), 90))
 
 
 def _panel(axis: Any, groups: Sequence[Sequence[Row]], found: Comparison) -> None:
@@ -129,14 +121,8 @@ def _tables(pyplot: Any, found: LabellerComparison) -> Any:
     )  # fmt: skip
     a, b = found.sides
     for axis, one in zip(axes[0], shown, strict=False):
-        counts: FloatArray = np.asarray(one.table, dtype=np.float64)
-        percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axis.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-        for (i, j), value in np.ndenumerate(percent):
-            axis.text(j, i, f"{value:.0f}", ha="center", va="center", color="white" if value > 55 else INK, fontsize=8)
-        axis.set_xticks(range(len(one.labels)), one.labels, rotation=35, ha="right")
-        axis.set_yticks(range(len(one.labels)), one.labels)
-        axis.set(title=f"{one.attribute.replace('_x_', ' x ')} (kappa {one.agreement.kappa:.2f})",
+        heat(axis, one.table, one.labels, one.labels, "{:.0f}".format)
+        axis.set(title=f"{one.attribute.replace('_x_', ' x ')} (kappa {number(one.agreement.kappa, 2)})",
                  xlabel=f"{b.letter}: {_labeller(b)}", ylabel=f"{a.letter}: {_labeller(a)}")  # fmt: skip
     figure.suptitle(f"{found.matched} faces, two labellers: % of each row")
     figure.supxlabel(_note(), fontsize=7, color=INK)
@@ -144,4 +130,4 @@ def _tables(pyplot: Any, found: LabellerComparison) -> Any:
 
 
 def _labeller(side: Any) -> str:
-    return str(side.run.record["labeller"]["name"])
+    return line(side.run.record["labeller"]["name"])

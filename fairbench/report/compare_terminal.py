@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from fairbench.config import RESERVED
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, p_value, span
+from fairbench.display.plain import say
+from fairbench.display.tables import Column, Table, numbers
 from fairbench.report.compare_labellers import show_labellers
-from fairbench.report.compare_numbers import number, p_value, span
-from fairbench.report.rundir import LABEL_NOTE
 from fairbench.stages.compare import Comparison
 from fairbench.stages.compare_effects import LEAST_FACES, QUOTA
 from fairbench.stages.compare_labellers import LabellerComparison
@@ -39,54 +38,50 @@ def show(found: Comparison | LabellerComparison, folder: Path, console: Console)
         _show_runs(found, console)
     else:
         show_labellers(found, console)
-    console.print(LABEL_NOTE, style="dim", highlight=False)
-    console.print(f"written to {folder}", highlight=False, soft_wrap=True, markup=False)
+    say(console, LABEL_NOTE, "dim")
+    say(console, f"written to {folder}", wrap=False)
 
 
 def _runs(sides: list[Side], console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("", "run", "labeller"):
-        table.add_column(name, no_wrap=len(name) != 3)
-    for name in ("images", "faces"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("id", no_wrap=True)
+    columns = [Column(""), Column("run", wraps=True), Column("labeller", wraps=True), *numbers("images", "faces")]
+    table = Table([*columns, Column("id")])
     for side in sides:
         counts, record = side.run.counts, side.run.record
         mark = " (quota)" if side.quota else ""
-        table.add_row(side.letter, Text(side.name + mark), Text(record["labeller"]["name"]), str(counts.images.sum()),
-                      str(counts.with_face.sum()), side.run.run_id[:8])  # fmt: skip
-    console.print(table)
+        table.add(side.letter, side.name + mark, record["labeller"]["name"], str(counts.images.sum()),
+                  str(counts.with_face.sum()), side.run.run_id[:8])  # fmt: skip
+    table.show(console)
+    console.print()
 
 
 def _show_runs(found: Comparison, console: Console) -> None:
     baseline = found.sides[0]
     alone = sum(side.alone for side in found.sides)
     left_out = f"; {alone} that not all runs have are left out" if alone else ""
-    console.print(f"{found.n_prompts} common prompts{left_out}. Variants compared: {found.variants}; "
-                  "any that were tried and are not here are not accounted for.", highlight=False)  # fmt: skip
+    say(console, f"{found.n_prompts} common prompts{left_out}. Variants compared: {found.variants}; "
+                 "any that were tried and are not here are not accounted for.")  # fmt: skip
     for side in found.sides[1:]:
-        console.print(f"{side.letter} against {baseline.letter}: {found.pairing[side.letter]}.", highlight=False)
-        console.print(_effects(found, side))
+        say(console, f"{side.letter} against {baseline.letter}: {found.pairing[side.letter]}.")
+        _effects(found, side).show(console)
         _others(found, side, console)
     tests = len(found.primary) * found.variants
-    console.print(CAPTION.format(level=100 * (1 - found.alpha), tests=tests, margins=found.margins.source,
-                                 primary=", ".join(a.replace("_x_", " x ") for a in found.primary)),
-                  style="dim", highlight=False, markup=False)  # fmt: skip
+    primary = ", ".join(a.replace("_x_", " x ") for a in found.primary)
+    level = 100 * (1 - found.alpha)
+    say(console, CAPTION.format(level=level, tests=tests, margins=found.margins.source, primary=primary), "dim")
     if found.rankings:
-        console.print(_ranks(found))
+        _ranks(found).show(console)
     _selection(found, console)
     for note in _notes(found):
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+        say(console, f"note: {note}", "yellow")
 
 
 def _effects(found: Comparison, side: Side) -> Table:
     """Return the table of one run: the primary attributes, then quality. Single gaps are in the CSV."""
     baseline, mine = found.sides[0].letter, [r for r in found.rows if r.run == side.letter]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("", no_wrap=True)
-    for name in (baseline, side.letter, f"{side.letter} - {baseline}", "these\nprompts", "prompts\nlike these", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    effect = f"{side.letter} - {baseline}"
+    columns = [Column("attribute"), Column("estimate"),
+               *numbers(baseline, side.letter, effect, "these\nprompts", "prompts\nlike these", "p")]  # fmt: skip
+    table = Table([*columns, Column("verdict", wraps=True)], grouped=True)
     names = [*((a, s) for a in found.primary for s in _SCORES), *((r.attribute, r.estimand) for r in mine
              if r.attribute in RESERVED)]  # fmt: skip
     by_scope = {(r.attribute, r.estimand, r.scope): r for r in mine}
@@ -97,13 +92,12 @@ def _effects(found: Comparison, side: Side) -> Table:
             continue
         fixed = by_scope[attribute, estimand, "these prompts"]
         if before and attribute != before and before not in RESERVED:
-            table.add_section()
-        if attribute != before and attribute not in RESERVED:
-            table.add_row(attribute.replace("_x_", " x "))
+            table.section()
+        name = "" if attribute == before or attribute in RESERVED else attribute.replace("_x_", " x ")
         before = attribute
-        label = estimand if attribute in RESERVED else f"  {estimand}"
-        table.add_row(label, number(random.a), number(random.b), number(random.effect), span(fixed.low, fixed.high),
-                      span(random.low, random.high), p_value(random.p_adjusted), random.verdict)  # fmt: skip
+        table.add(name, estimand, number(random.a), number(random.b), number(random.effect),
+                  span(fixed.low, fixed.high), span(random.low, random.high), p_value(random.p_adjusted),
+                  random.verdict)  # fmt: skip
     return table
 
 
@@ -114,21 +108,18 @@ def _others(found: Comparison, side: Side, console: Console) -> None:
     shown = sorted((r for r in rest if r.p_adjusted <= found.alpha), key=lambda r: r.p_adjusted)
     words = "; ".join(f"{r.estimand[4:-1]} {number(r.effect, sign=True)}" for r in shown[:_OTHERS])
     more = f" and {len(shown) - _OTHERS} more" if len(shown) > _OTHERS else ""
-    told = f": {words}{more}" if shown else ""
-    console.print(f"Direction, exploratory: {len(shown)} of {len(rest)} signed gaps differ{told}.", highlight=False,
-                  markup=False)  # fmt: skip
+    named = f": {words}{more}" if shown else ""
+    say(console, f"Direction, exploratory: {len(shown)} of {len(rest)} signed gaps differ{named}.")
 
 
 def _ranks(found: Comparison) -> Table:
     title = "ranks by rd@n0, 1: least biased (in brackets: what the data allow)"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title)
-    table.add_column("")
-    for ranking in found.rankings:
-        table.add_column(ranking.attribute.replace("_x_", " x "), justify="right", no_wrap=True)
+    heads = numbers(*(ranking.attribute.replace("_x_", " x ") for ranking in found.rankings))
+    table = Table([Column("run", wraps=True), *heads], title)
     for i, side in enumerate(found.sides):
         each = (r.ranks for r in found.rankings)
         cells = [f"{number(r.mean[i])}  {r.rank[i]} ({r.low[i]}-{r.high[i]})" for r in each]
-        table.add_row(f"{side.letter} {side.name}", *cells)
+        table.add(f"{side.letter} {side.name}", *cells)
     return table
 
 
@@ -138,10 +129,11 @@ def _selection(found: Comparison, console: Console) -> None:
         return
     name = next(side.name for side in found.sides if side.letter == chosen.winner)
     what = chosen.attribute.replace("_x_", " x ")
-    console.print(
+    say(
+        console,
         f"Winner by mean sq of {what}: {chosen.winner} ({name}), chosen on {chosen.chosen.n_prompts} prompts: "
         f"{_half(chosen.chosen)} against {found.sides[0].letter}, which flatters it; judged on the other "
-        f"{chosen.judged.n_prompts}: {_half(chosen.judged)}.", highlight=False, markup=False,
+        f"{chosen.judged.n_prompts}: {_half(chosen.judged)}.",
     )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairbench.display.numbers import number
 from fairbench.errors import FairbenchError
 from fairbench.stages import compare_labellers, compare_margins, compare_ranks
 from fairbench.stages.compare_effects import effects
@@ -74,12 +76,35 @@ def _runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
     chosen = compare_ranks.select(sides, alpha) if select else None
     if select and chosen is None:
         notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
+    verdicts = judged([row for one in found for row in one.rows], alpha)
+    notes += _out_of_reach(verdicts, alpha)
     return Comparison(
         sides, alpha, margins, [cross_name(names) for names in primary_attributes(baseline)], len(baseline.place),
         {side.letter: pairing(baseline, side) for side in rest},
-        judged([row for one in found for row in one.rows], alpha),
+        verdicts,
         compare_ranks.rankings(sides, alpha) if len(sides) > 2 else [], chosen, notes,
     )  # fmt: skip
+
+
+def _out_of_reach(rows: Sequence[Row], alpha: float) -> list[str]:
+    """Say it where the prompts are too few for any primary effect to be shown, whatever the images.
+
+    A sign-flip test of P prompts has 2^P equally likely outcomes, of which the two most extreme are as extreme as can
+    be; Holm multiplies the smallest p-value by the number of tests.
+    """
+    tested = [r for r in rows if r.family == "primary" and not math.isnan(r.p)]
+    if not tested:
+        return []
+    prompts, tests = max(r.n_prompts for r in tested), len(tested)
+    least = 2.0 ** (1 - prompts)
+    if tests * least <= alpha:
+        return []
+    adjusted = f", and adjusted for {tests} tests not below {number(min(tests * least, 1))}" if tests > 1 else ""
+    needed = math.ceil(math.log2(2 * tests / alpha))
+    return [
+        f"{prompts} prompt{'s' if prompts > 1 else ''} cannot show a difference at level {alpha:g}: p of the sign-flip "
+        f"test cannot fall below {number(least)} there{adjusted}; {needed} prompts are the fewest that can."
+    ]
 
 
 def _labeller(side: Side) -> str:

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from fairbench import schemas
 from fairbench.labeller import LabelSpace
 from fairbench.stages import evidence
-from fairbench.stages.compare_effects import common_faces
+from fairbench.stages.compare_effects import LEAST_FACES, common_faces
 from fairbench.stages.compare_sides import Side, rows, shared_attributes
 from fairbench.stages.counts import attributes, cross_name
 from fairbench.stages.faces import counted
@@ -54,6 +54,8 @@ class AttributeAgreement:
     rank_correlation: float
     n_prompts: int
     left_out: int
+    reason: str | None = None
+    """Why some of these numbers are absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +165,27 @@ def _agreement(a: Side, b: Side, names: tuple[str, ...], one: _Labelled, two: _L
     effect = effect_random(pair(rd_a, rd_b))
     low, high = effect.interval(1 - alpha)
     varied = len(rd_a) > 2 and np.ptp(rd_a) > 0 and np.ptp(rd_b) > 0
+    agreed = agreement(table)
     return AttributeAgreement(
-        cross_name(names), labels, table, agreement(table), disagreements(table, labels)[:_MOST],
+        cross_name(names), labels, table, agreed, disagreements(table, labels)[:_MOST],
         float(rd_a.mean()) if rd_a.size else math.nan, float(rd_b.mean()) if rd_b.size else math.nan,
         effect.estimate, low, high, float(spearmanr(rd_a, rd_b).statistic) if varied else math.nan,
-        len(rd_a), int((~enough).sum()),
+        len(rd_a), int((~enough).sum()), _why_absent(agreed, len(rd_a), varied=bool(varied)),
     )  # fmt: skip
+
+
+def _why_absent(agreed: Agreement, prompts: int, *, varied: bool) -> str | None:
+    """Say which numbers of an attribute cannot be computed, and why. prompts: those with enough faces in both runs."""
+    reasons = []
+    if not agreed.n:
+        reasons.append("no agreement, as no face has a label of both")
+    elif math.isnan(agreed.kappa):
+        reasons.append("no kappa, as both give all faces one and the same label")
+    if not prompts:
+        reasons.append(f"no rd, as no prompt has {LEAST_FACES} labelled faces in both runs")
+    elif prompts == 1:
+        reasons.append(f"no interval, as only one prompt has {LEAST_FACES} labelled faces in both runs")
+    if prompts and not varied:
+        few = "three prompts are needed" if prompts < 3 else "all prompts have one rd"
+        reasons.append(f"no correlation of ranks, as {few}")
+    return "; ".join(reasons) or None

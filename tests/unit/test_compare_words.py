@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fairbench import catalog
+from fairbench.display.numbers import number
 from fairbench.errors import CardError
-from fairbench.report.compare_numbers import number, p_value, span
-from fairbench.stages import compare_margins
+from fairbench.stages import compare, compare_labellers, compare_margins
 from fairbench.stages.compare_verdicts import Row, judged
+from fairbench.stats.agreement import agreement
+from fairbench.stats.comparison import pair, sign_flip_test
 
 
 def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> None:
@@ -60,9 +63,34 @@ def test_claims_are_adjusted_for_how_many_there_are() -> None:
     assert {r.verdict for r in found} == {"inconclusive"}
 
 
-def test_numbers_are_short_and_never_lose_a_digit() -> None:
-    assert [number(v) for v in (0.1234, -0.05, 1.5, 10.25, 30.567, 0.0, -1e-9)] == [
-        ".123", "-.050", "1.500", "10.25", "30.57", ".000", ".000"]  # fmt: skip
-    assert number(0.04, sign=True) == "+.040" and number(float("nan")) == "none"
-    assert p_value(1e-5) == "<.001" and p_value(0.0421) == ".042" and p_value(float("nan")) == "none"
-    assert span(-0.1, 0.2) == "-.100 .200" and span(float("nan"), 1) == ""
+@pytest.mark.parametrize(("prompts", "p", "words"), [(4, ".125", "6 prompts"), (2, ".500", "6 prompts")])
+def test_too_few_prompts_to_show_anything_are_said(prompts: int, p: str, words: str) -> None:
+    (note,) = compare._out_of_reach([a_row(primary=True, n_prompts=prompts)], 0.05)
+    assert f"cannot fall below {p}" in note and words in note
+    best = sign_flip_test(pair(np.zeros(prompts), np.arange(1.0, prompts + 1)), np.random.default_rng(0))
+    assert number(best.p_value) == p
+
+
+def test_what_prompts_can_show_depends_on_the_tests() -> None:
+    assert compare._out_of_reach([a_row(primary=True, n_prompts=6)], 0.05) == []
+    (note,) = compare._out_of_reach([a_row(primary=True, n_prompts=6)] * 3, 0.05)
+    assert "for 3 tests not below .094" in note and "7 prompts are the fewest" in note
+    assert compare._out_of_reach([a_row(primary=True, n_prompts=7)] * 3, 0.05) == []
+    assert compare._out_of_reach([a_row(primary=True, n_prompts=0, p=float("nan"))], 0.05) == []
+    assert compare._out_of_reach([a_row(n_prompts=2)], 0.05) == []  # exploratory: shown as what it is
+
+
+def test_absent_numbers_of_two_labellers_have_a_reason() -> None:
+    agreed = agreement([[5, 1], [2, 5]])
+    assert compare_labellers._why_absent(agreed, 5, varied=True) is None
+    few = compare_labellers._why_absent(agreed, 0, varied=False)
+    assert few == "no rd, as no prompt has 10 labelled faces in both runs"
+    one = compare_labellers._why_absent(agreed, 1, varied=False) or ""
+    assert "only one prompt has 10" in one and "three prompts are needed" in one
+    assert "no face has a label of both" in (
+        compare_labellers._why_absent(agreement([[0, 0], [0, 0]]), 0, varied=False) or ""
+    )
+    assert "one and the same label" in (
+        compare_labellers._why_absent(agreement([[9, 0], [0, 0]]), 4, varied=True) or ""
+    )
+    assert "all prompts have one rd" in (compare_labellers._why_absent(agreed, 4, varied=False) or "")

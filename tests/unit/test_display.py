@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fairbench.display.figure import drawing, heat, png
 from fairbench.display.numbers import number, p_value, percent, span, with_interval
 from fairbench.display.plain import line, say, shown
 from fairbench.display.tables import Cell, Column, Table, numbers
@@ -108,3 +109,15 @@ def test_what_is_hidden_is_written_out() -> None:
     )
     assert shown("é 日本 \u200d👩 [/red]\n\t") == "é 日本 \u200d👩 [/red]\n\t"
     assert line("a\nb\tc\r") == "a\\nb\\tc\\r"
+
+
+def test_a_row_of_a_heat_map_without_faces_is_empty_and_says_so() -> None:
+    with drawing("A picture", "report") as pyplot:
+        figure, axis = pyplot.subplots()
+        heat(axis, [[3, 1], [0, 0]], ["$a", "b$\x1b"], ["$\\frac{$", "y"], "{:.0f}".format)
+        assert [text.get_text() for text in axis.texts] == ["75", "25"]
+        shown_rows = axis.images[0].get_array().mask
+        assert shown_rows.tolist() == [[False, False], [True, True]]
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["$a", "b$\\x1b\n(no faces)"]
+        axis.set(title="$\\frac{$ costs 5$")  # no formula, which could not be set
+        assert png(pyplot, figure).startswith(b"\x89PNG")
