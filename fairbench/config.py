@@ -218,6 +218,10 @@ class FacePolicy(Card):
     min_area: float = Field(0.0, ge=0.0, lt=1.0, description="smallest share of the image's area")
     min_prob: float = Field(0.0, ge=0.0, lt=1.0, description="smallest probability of a label")
 
+    def one_per_image(self) -> FacePolicy:
+        """Return the policy for images that show one person each: where all faces count, the largest does."""
+        return self.model_copy(update={"select": "largest"}) if self.select == "all" else self
+
 
 class LabellerCard(Card):
     """`models/labellers/<name>.yaml`: face detector + crop + classifiers + label schema + face policy."""

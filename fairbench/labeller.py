@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,15 @@ from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard, PluginRef
 from fairbench.errors import CardError
 from fairbench.protocols import Crop, FaceClassifier, FaceDetector
-from fairbench.types import BuildContext, Face, LabelSchema, RgbImage
+from fairbench.stages import faces
+from fairbench.types import BuildContext, FoundFace, LabelSchema, RgbImage
 from fairbench.yamlfile import Loc
 
-
-@dataclass(frozen=True, slots=True)
-class FoundFace:
-    """A face and the route (index into the card's routes) that found it."""
-
-    face: Face
-    route: int
+IntArray = NDArray[np.int64]
+NOT_LABELLED: Final = -1
+"""The code of a face without a label: `min_prob` asks for more than its most probable label has, or it has none."""
+READ_PIXELS: Final = 16_000_000
+"""Pixels of the images that `Labeller.read` detects at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,74 @@ class LabelSpace:
         """Return the classes of an attribute or cross in words, as "female Asian"; the last attribute runs fastest."""
         return [" ".join(labels) for labels in itertools.product(*(self.declared.labels[name] for name in names))]
 
+    def mapping(self, attribute: str) -> IntArray:
+        """Return, for each label of a derived attribute's source, (K of the source,), the derived label's index."""
+        return np.asarray(self.derivation(attribute).argmax(axis=1))
+
+    def most_probable(self, probs: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, IntArray]:
+        """Return the label (N,) that each declared attribute has, from class probabilities (N, K) of the base ones.
+
+        A derived label is the map of its source's label, so its counts are sums of the source's counts. The class with
+        the largest summed probability can be another.
+        """
+        return self.with_derived({name: np.argmax(probs[name], axis=1) for name in self.base.labels})
+
+    def with_derived(self, codes: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Return the codes (N,) of all declared attributes from those of the base ones; NOT_LABELLED stays that."""
+        every = dict(codes)
+        for name, spec in self.card.attributes.items():
+            if spec.source is not None:
+                source = codes[spec.source]
+                every[name] = np.where(source == NOT_LABELLED, NOT_LABELLED, self.mapping(name)[source])
+        return every
+
+    def admitted(self, prob: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Return which labels of a base attribute have at least the policy's `min_prob`; NaN never has.
+
+        A derived label is as probable as its source's: `min_prob` decides about both at once. In double precision, as
+        the card's number is.
+        """
+        return np.asarray(prob.astype(np.float64) >= self.card.face_policy.min_prob)
+
+    def classes_of(self, names: Sequence[str], codes: Mapping[str, IntArray]) -> IntArray:
+        """Return each face's index (N,) among `classes(names)`; NOT_LABELLED where it lacks one of the labels.
+
+        codes: those of the base attributes are enough.
+        """
+        every = self.with_derived({name: codes[name] for name in self.base.labels})
+        columns = np.stack([every[name] for name in names])
+        index = np.zeros(columns.shape[1], dtype=np.int64)
+        for name, column in zip(names, columns, strict=True):
+            index = index * self.declared.size(name) + column
+        return np.where((columns == NOT_LABELLED).any(axis=0), NOT_LABELLED, index)
+
     def derivation(self, attribute: str) -> NDArray[np.int64]:
         """Return the 0/1 matrix (labels of the source, labels of the derived attribute)."""
         spec = self.card.attributes[attribute]
         source: Mapping[str, tuple[str, ...]] = self.base.labels
         assert spec.source is not None
         return np.array([[spec.map[s] == t for t in spec.labels] for s in source[spec.source]], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The N faces of some images that count, as a run counts them.
+
+    image: (N,), which image each face is in, in ascending order unless they come from a store. codes: declared
+    attribute -> (N,), indices among its labels, or NOT_LABELLED.
+    """
+
+    image: IntArray
+    codes: dict[str, IntArray]
+
+    def by_image(self, codes: IntArray, images: int) -> IntArray:
+        """Return each image's code (images,) from its face's (N,); NOT_LABELLED where no face counts.
+
+        For readings of one face per image at most.
+        """
+        per_image = np.full(images, NOT_LABELLED)
+        per_image[self.image] = codes
+        return per_image
 
 
 class Labeller(LabelSpace):
@@ -125,16 +186,9 @@ class Labeller(LabelSpace):
             if not left:
                 break
             detector: FaceDetector = self._build("detector", index, part)
-            for i, faces in zip(left, detector.detect([images[i] for i in left]), strict=True):
-                found[i] = [FoundFace(face, index) for face in faces]
+            for i, several in zip(left, detector.detect([images[i] for i in left]), strict=True):
+                found[i] = [FoundFace(face, index) for face in several]
         return found
-
-    def main_face(self, image: RgbImage, found: Sequence[FoundFace]) -> FoundFace | None:
-        """Return the largest face of an image, if the card's policy admits its size."""
-        height, width = image.shape[:2]
-        largest = max(found, key=lambda f: f.face.clipped_area(width, height), default=None)
-        smallest = self.card.face_policy.min_area * width * height
-        return largest if largest is not None and largest.face.clipped_area(width, height) >= smallest else None
 
     def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
         """Cut a face's chip with the crop of the route that found it."""
@@ -150,6 +204,31 @@ class Labeller(LabelSpace):
             if spec.source is not None:
                 found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
         return found
+
+    def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
+        """Detect, select, crop and classify faces of images that are in no store: the same reading as a run's.
+
+        one_per_image: where the policy selects all faces, the largest is taken. Raises what detectors and classifiers
+        raise.
+        """
+        policy = self.card.face_policy.one_per_image() if one_per_image else self.card.face_policy
+        owners: list[int] = []
+        chips: list[RgbImage] = []
+        for start, stop in _parts(images):
+            rows: faces.Rows = []
+            for i, several in enumerate(self.detect(images[start:stop]), start):
+                height, width = images[i].shape[:2]
+                rows += faces.image_rows("", i.to_bytes(16), several, width, height)
+            table = faces.table(rows)
+            for face in faces.stored_faces(table.filter(faces.counted(table, policy))):
+                owners.append(int.from_bytes(face.image_id))
+                chips.append(self.cut(images[owners[-1]], face.found))
+        probs = self.classify(chips) if chips else {a: np.zeros((0, self.base.size(a))) for a in self.base.labels}
+        codes = self.most_probable(probs)
+        for name in self.base.labels:
+            codes[name][~self.admitted(probs[name].max(axis=1, initial=0.0))] = NOT_LABELLED
+        base = {name: codes[name] for name in self.base.labels}
+        return Reading(np.array(owners, dtype=np.int64), self.with_derived(base))
 
     def load(self) -> None:
         """Build every part now, so that absent weights are reported before any work. Raises WeightsError."""
@@ -173,3 +252,16 @@ class Labeller(LabelSpace):
             self._built["classifier", index] = part.plugin(part.params, self._ctx, self.base)
         built: FaceClassifier = self._built["classifier", index]
         return built
+
+
+def _parts(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
+    """Cut images into ranges of at most READ_PIXELS pixels, or one image."""
+    start, pixels = 0, 0
+    for i, image in enumerate(images):
+        size = image.shape[0] * image.shape[1]
+        if i > start and pixels + size > READ_PIXELS:
+            yield start, i
+            start, pixels = i, 0
+        pixels += size
+    if len(images):
+        yield start, len(images)

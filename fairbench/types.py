@@ -94,6 +94,14 @@ class Face:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundFace:
+    """A face and the route (index into the labeller card's routes) that found it."""
+
+    face: Face
+    route: int
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSchema:
     """The declared, ordered labels of every attribute: never "the labels that occurred"."""
 

@@ -15,14 +15,14 @@ from fairbench.audit.estimates import Skipped
 from fairbench.audit.groups import Attribute
 from fairbench.calibration import NO_PERSON
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
+from fairbench.labeller import NOT_LABELLED, Labeller
 from fairbench.stages import knownimages
 from fairbench.stages.progress import Progress
 from fairbench.types import RgbImage
 
 Codes = NDArray[np.int64]
-"""Indices into an attribute's labels, one an image; NOBODY where no face was found."""
-NOBODY = -1
+"""Indices into an attribute's labels, one per image; NOBODY where no face has a label that counts."""
+NOBODY = NOT_LABELLED
 RENDERS = 512
 """Renders of the default set: 256 a gender, 128 a race."""
 _BATCH = 64
@@ -86,17 +86,12 @@ def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progre
         if column in known.attributes:
             labels, axis = labeller.declared.labels[column], known.attributes.index(column)
             given = np.array([labels.index(image.cell[axis]) for image in shown], dtype=np.int64)
-            codes[attribute.name] = given if column == attribute.name else _derived(labeller, attribute.name)[given]
+            codes[attribute.name] = given if column == attribute.name else labeller.mapping(attribute.name)[given]
     if not codes:
         names = " or ".join(a.name for a in wanted)
         raise CardError(f"{manifest} labels no attribute that is audited: add a column {names}.")
     source = f"{manifest}, {repeated} left out: a person counts once" if repeated else str(manifest)
     return ProbeImages(Files([image.path for image in shown]), codes, source)
-
-
-def _derived(labeller: Labeller, attribute: str) -> Codes:
-    """Return, for every label of the source, the derived attribute's."""
-    return np.asarray(labeller.derivation(attribute).argmax(axis=1))
 
 
 def rendered(wanted: Sequence[Attribute], count: int, seed: int) -> ProbeImages | Skipped:
@@ -120,20 +115,15 @@ def rendered(wanted: Sequence[Attribute], count: int, seed: int) -> ProbeImages 
 def labelled(
     labeller: Labeller, images: Sequence[RgbImage], wanted: Sequence[Attribute], bar: Progress
 ) -> dict[str, Codes]:
-    """Read images: attribute -> the likeliest label of the largest face that counts, NOBODY where none does."""
-    found = {a.name: np.full(len(images), NOBODY) for a in wanted}
+    """Read images as a run does, one face per image: attribute -> its label, NOBODY where none counts.
+
+    Where the policy selects all faces, the largest is taken, as in a calibration.
+    """
+    codes: dict[str, list[Codes]] = {a.name: [] for a in wanted}
     for start in range(0, len(images), _BATCH):
         part = images[start : start + _BATCH]
-        faces = labeller.detect(part)
-        hits, chips = [], []
-        for i, (image, several) in enumerate(zip(part, faces, strict=True)):
-            face = labeller.main_face(image, several)
-            if face is not None:
-                hits.append(start + i)
-                chips.append(labeller.cut(image, face))
-        if hits:
-            probs = labeller.classify(chips)
-            for a in wanted:
-                found[a.name][hits] = probs[a.name].argmax(axis=1)
+        reading = labeller.read(part, one_per_image=True)
+        for name, parts in codes.items():
+            parts.append(reading.by_image(reading.codes[name], len(part)))
         bar.advance(len(part))
-    return found
+    return {name: np.concatenate([*parts, np.zeros(0, dtype=np.int64)]) for name, parts in codes.items()}

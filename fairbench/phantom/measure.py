@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fairbench.catalog import Loaded
 from fairbench.classifiers.onnx import OnnxClassifier, OnnxHead, OnnxParams
 from fairbench.classifiers.preprocess import InputSpec
-from fairbench.config import FileWeights
+from fairbench.config import FileWeights, LabellerCard
 from fairbench.crops.box import BoxCrop, BoxParams
 from fairbench.detectors.phantom import PhantomDetector, PhantomDetectorParams
+from fairbench.labeller import Labeller
 from fairbench.phantom.corpus import Corpus
 from fairbench.phantom.nets import CHIP
 from fairbench.phantom.renderer import GENDERS, RACES
@@ -28,6 +30,26 @@ def load(detector: Path, classifier: Path) -> tuple[PhantomDetector, OnnxClassif
     )
     finder = PhantomDetector(PhantomDetectorParams(weights=FileWeights(path=str(detector))), BuildContext())
     return finder, OnnxClassifier(params, BuildContext(), SCHEMA)
+
+
+def labeller(folder: Path) -> Labeller:
+    """Return the labeller of a folder's two files, with the settings of the labeller card `phantom`."""
+    from fairbench.phantom.train_labeller import CLASSIFIER_FILE, DETECTOR_FILE
+
+    detector, classifier = (str((folder / file).resolve()) for file in (DETECTOR_FILE, CLASSIFIER_FILE))
+    card = LabellerCard.model_validate(
+        {
+            "name": "phantom", "title": "Labeller of the phantom's mannequins",
+            "routes": [{"detector": {"type": "phantom", "weights": {"path": detector}}, "crop": {"type": "box"}}],
+            "classifiers": [
+                {"type": "onnx", "weights": {"path": classifier},
+                 "input": {"size": [CHIP, CHIP], "resize": "pil-bilinear"},
+                 "heads": {name: {"output": name} for name in SCHEMA.labels}, "batch_size": 256}
+            ],
+            "attributes": {name: {"labels": list(labels)} for name, labels in SCHEMA.labels.items()},
+        }
+    )  # fmt: skip
+    return Labeller(Loaded(card, None))
 
 
 def measure(detector: PhantomDetector, classifier: OnnxClassifier, data: Corpus) -> dict[str, float]:

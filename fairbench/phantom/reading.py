@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench.classifiers.onnx import OnnxClassifier
-from fairbench.crops.box import BoxCrop, BoxParams
-from fairbench.detectors.phantom import PhantomDetector
+from fairbench.labeller import NOT_LABELLED, Labeller
 from fairbench.phantom import measure
 from fairbench.phantom.planted import CELLS
-from fairbench.phantom.renderer import RACES, draw, sample_scene
-from fairbench.types import BuildContext
+from fairbench.phantom.renderer import draw, sample_scene
 
 Cells = NDArray[np.int64]
 """Indices into planted.CELLS, shape (images,); NOBODY where no face was found."""
 
-NOBODY = -1
+NOBODY = NOT_LABELLED
 BATCH = 64
 
 
-@dataclass(frozen=True)
 class Reader:
-    """The phantom's labeller: the same detector, crop and classifier that a run uses."""
+    """The phantom's labeller, read as every run reads it."""
 
-    detector: PhantomDetector
-    classifier: OnnxClassifier
+    def __init__(self, labeller: Labeller) -> None:
+        self.labeller = labeller
 
     def read(self, images: NDArray[np.uint8]) -> Cells:
         """Return the cell that each image (n, side, side, 3) is read as."""
-        found = self.detector.detect(list(images))
-        crop = BoxCrop(BoxParams(), BuildContext())
-        hits = [i for i, faces in enumerate(found) if faces]
-        cells = np.full(len(images), NOBODY)
-        probs = self.classifier.classify([crop.cut(images[i], found[i][0]) for i in hits])
-        if hits:
-            cells[hits] = probs["gender"].argmax(axis=1) * len(RACES) + probs["race4"].argmax(axis=1)
-        return cells
+        reading = self.labeller.read(list(images), one_per_image=True)
+        return reading.by_image(self.labeller.classes_of(("gender", "race4"), reading.codes), len(images))
 
 
 def reader(folder: Path) -> Reader:
-    """Load the labeller's two files from a folder."""
-    from fairbench.phantom.train_labeller import CLASSIFIER_FILE, DETECTOR_FILE
-
-    return Reader(*measure.load(folder / DETECTOR_FILE, folder / CLASSIFIER_FILE))
+    """Load the labeller's two files from a folder. Raises WeightsError."""
+    labeller = measure.labeller(folder)
+    labeller.load()
+    return Reader(labeller)
 
 
 def renders(n: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Cells]:

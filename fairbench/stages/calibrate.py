@@ -70,10 +70,7 @@ def calibrate(
 
 def _one_face(loaded: Loaded[LabellerCard]) -> Loaded[LabellerCard]:
     """Return the card with a face policy that selects one face an image."""
-    policy = loaded.card.face_policy
-    if policy.select != "all":
-        return loaded
-    one = policy.model_copy(update={"select": "largest"})
+    one = loaded.card.face_policy.one_per_image()
     return replace(loaded, card=loaded.card.model_copy(update={"face_policy": one}))
 
 

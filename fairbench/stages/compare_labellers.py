@@ -10,16 +10,14 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.stats import spearmanr
 
 from fairbench import schemas
-from fairbench.labeller import LabelSpace
-from fairbench.stages import evidence
+from fairbench.labeller import NOT_LABELLED, LabelSpace, Reading
+from fairbench.stages import evidence, gather
 from fairbench.stages.compare_effects import LEAST_FACES, common_faces
 from fairbench.stages.compare_sides import Side, rows, shared_attributes
 from fairbench.stages.counts import attributes, cross_name
-from fairbench.stages.faces import counted
 from fairbench.stages.ids import IdIndex, IntArray
 from fairbench.stats import estimands
 from fairbench.stats.agreement import Agreement, Disagreement, agreement, disagreements
@@ -76,79 +74,56 @@ class LabellerComparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Labelled:
-    """The counted faces of a run. image: (N,), places among the sorted image ids.
-
-    code: base attribute -> places (N,) among its declared labels, -1 for "not labelled".
-    """
+    """The counted faces (N,) of a run; their images are places among the sorted image ids."""
 
     space: LabelSpace
-    ids: pa.ChunkedArray
-    image: IntArray
-    code: dict[str, IntArray]
+    ids: pa.Array
+    reading: Reading
 
     def classes(self, names: Sequence[str], labels: dict[str, tuple[str, ...]]) -> IntArray:
-        """Return each face's class (N,) among the combinations of `labels`; -1 where a label is missing."""
-        found = np.zeros(len(self.image), dtype=np.int64)
-        for name in names:
-            source = self.space.card.attributes[name].source or name
-            own = self.space.base.labels[source]
-            spoken = own if source == name else [self.space.card.attributes[name].map[label] for label in own]
-            place = np.array([*(labels[name].index(word) for word in spoken), -1])  # -1 leads to the last
-            one = place[self.code[source]]
-            found = np.where((found < 0) | (one < 0), -1, found * len(labels[name]) + one)
-        return found
+        """Return each face's class (N,) among the combinations of `labels`; NOT_LABELLED where a label is missing.
+
+        labels: those of this labeller in any order.
+        """
+        sizes = [len(labels[name]) for name in names]
+        own = product(*(self.space.declared.labels[name] for name in names))
+        class_of = [
+            np.ravel_multi_index([labels[n].index(w) for n, w in zip(names, words, strict=True)], sizes)
+            for words in own
+        ]
+        return np.array([*class_of, NOT_LABELLED])[self.space.classes_of(names, self.reading.codes)]
 
 
 def compare(a: Side, b: Side, alpha: float) -> LabellerComparison:
     """Compare the labellers of two runs of the same images. Raises StoreError where the evidence is damaged."""
     same_detector = a.run.record["keys"]["faces"] == b.run.record["keys"]["faces"]
     one, two = (_labelled(side, primary=not same_detector) for side in (a, b))
-    at_a = IdIndex(one.ids.combine_chunks()).find(two.ids) if same_detector else _by_image(one, two)
+    at_a = IdIndex(one.ids).find(two.ids) if same_detector else _by_image(one, two)
     both = at_a >= 0
     names = shared_attributes(a, b)
     found = [_agreement(a, b, n, one, two, at_a[both], np.flatnonzero(both), alpha) for n in names]
     every = {cross_name(n): None for s in (a, b) for n in attributes(s.run.counts.labeller) if n not in names}
     matched = int(both.sum())
-    alone = {a.letter: len(one.image) - matched, b.letter: len(two.image) - matched}
+    alone = {a.letter: len(one.reading.image) - matched, b.letter: len(two.reading.image) - matched}
     return LabellerComparison([a, b], alpha, BY_FACE if same_detector else BY_IMAGE, matched, alone, found, list(every))
 
 
 def _labelled(side: Side, *, primary: bool) -> _Labelled:
     """Read the counted faces and their labels from a run's evidence. primary: only each image's largest face."""
     run, space = side.run, side.run.counts.labeller
-    policy = space.card.face_policy
-    if primary:
-        policy = policy.model_copy(update={"select": "largest"})
-    faces = _table(side, "faces", ["image_id", "status", "face_id", "area_frac", "is_primary", "is_central"])
-    faces = faces.filter(counted(faces, policy))
-    labels = _table(side, "labels", ["face_id", "attribute", "label", "prob", "status"])
-    # As when a run is counted: in double precision, and an absent probability is never enough.
-    sure = labels["prob"].to_numpy().astype(np.float64) >= policy.min_prob
-    labels = labels.filter(pc.and_(pc.equal(labels["status"], "ok"), pa.array(sure)))
-    place = IdIndex(faces["face_id"].combine_chunks()).find(labels["face_id"])
-    code = {}
-    for name, words in space.base.labels.items():
-        known = np.asarray(pc.equal(labels["attribute"], name)) & (place >= 0)
-        spoken = pc.index_in(labels["label"].filter(pa.array(known)), value_set=pa.array(words))
-        code[name] = np.full(len(faces), -1, dtype=np.int64)
-        code[name][place[known]] = pc.fill_null(spoken, -1).to_numpy()
+    policy = space.card.face_policy.model_copy(update={"select": "largest"}) if primary else None
     images = pa.array(sorted(row.request.image_id for row in run.rows), schemas.ID)
-    return _Labelled(space, faces["face_id"], IdIndex(images).find(faces["image_id"]), code)
-
-
-def _table(side: Side, stage: str, columns: Sequence[str]) -> pa.Table:
-    """Return a table of the run's evidence, which holds every row once."""
-    store = Store(side.run.folder / evidence.FOLDER, look_only=True)
-    empty = schemas.schema(stage).empty_table().select(columns).replace_schema_metadata(None)
-    parts = (table for _, table in store.scan(stage, side.run.record["keys"][stage], columns))
-    return pa.concat_tables([empty, *(table.replace_schema_metadata(None) for table in parts)]).combine_chunks()
+    keys = run.record["keys"]
+    store = Store(run.folder / evidence.FOLDER, look_only=True)
+    reading, ids = gather.read(store, space, keys["faces"], keys["labels"], images, policy)
+    return _Labelled(space, ids, reading)
 
 
 def _by_image(one: _Labelled, two: _Labelled) -> IntArray:
     """Return, for each face of the second, the place of the first's face in the same image; -1: it has none."""
-    place = np.full(1 + max(one.image.max(initial=0), two.image.max(initial=0)), -1)
-    place[one.image] = np.arange(len(one.image))
-    return np.asarray(place[two.image])
+    place = np.full(1 + max(one.reading.image.max(initial=0), two.reading.image.max(initial=0)), -1)
+    place[one.reading.image] = np.arange(len(one.reading.image))
+    return np.asarray(place[two.reading.image])
 
 
 def _agreement(a: Side, b: Side, names: tuple[str, ...], one: _Labelled, two: _Labelled, at_a: IntArray,

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairbench import schemas
-from fairbench.labeller import LabelSpace
+from fairbench.labeller import NOT_LABELLED, LabelSpace
 from fairbench.stages.gather import Faces, Labels
 from fairbench.stages.ids import IntArray, batches
 from fairbench.stages.reading import ImageRow
@@ -117,15 +117,11 @@ class Counts:
         if len(set(sources)) != len(sources):
             raise ValueError(f"{cross_name(attributes)}: two attributes of a cross come from one source")
         place = np.indices(self.joint.shape[1:]).reshape(len(self.axes), -1)
-        label = np.zeros(place.shape[1], dtype=np.int64)
-        known = np.ones(place.shape[1], dtype=bool)
-        for name, source in zip(attributes, sources, strict=True):
-            at = place[self.axes.index(source)]
-            own = np.arange(self.labeller.base.size(source))
-            labels = own if name == source else self.labeller.derivation(name).argmax(axis=1)
-            known &= at < len(labels)  # the last place is "not labelled"
-            label = label * self.labeller.declared.size(name) + labels[np.minimum(at, len(labels) - 1)]
-        return np.where(known, label, -1)
+        codes = {  # the last place is "not labelled"
+            name: np.where(at < self.labeller.base.size(name), at, NOT_LABELLED)
+            for name, at in zip(self.axes, place, strict=True)
+        }
+        return self.labeller.classes_of(attributes, codes)
 
 
 def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, rows: Sequence[ImageRow],
@@ -138,7 +134,7 @@ def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, r
     size = len(neutral_ids)
     prompt_of = np.array([place[r.request.neutral_id] for r in rows], dtype=np.int64)
     ok = np.array([r.status == "ok" for r in rows], dtype=bool)
-    faces = Faces(labeller, pa.array([r.request.image_id for r in rows], schemas.ID))
+    faces = Faces(labeller.card.face_policy, pa.array([r.request.image_id for r in rows], schemas.ID))
     for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
         faces.add(table, shard)
 

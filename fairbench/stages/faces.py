@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from fairbench import keys, schemas
 from fairbench.config import FacePolicy
-from fairbench.labeller import FoundFace
-from fairbench.types import Face
+from fairbench.types import Face, FoundFace
 
 Rows = list[dict[str, Any]]
 

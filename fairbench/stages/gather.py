@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fairbench import schemas
+from fairbench.config import FacePolicy
 from fairbench.errors import StoreError
-from fairbench.labeller import LabelSpace
+from fairbench.labeller import NOT_LABELLED, LabelSpace, Reading
 from fairbench.stages import faces as faces_stage
-from fairbench.stages.ids import NOBODY, IdIndex, IntArray, first_come
+from fairbench.stages.ids import NOBODY, IdIndex, IntArray, batches, first_come
+from fairbench.store import Store
 
 
 class Faces:
@@ -26,8 +28,8 @@ class Faces:
 
     COLUMNS: Final = ("image_id", "status", "face_id", "area_frac", "is_primary", "is_central")
 
-    def __init__(self, labeller: LabelSpace, image_ids: pa.Array) -> None:
-        self._policy, self._places = labeller.card.face_policy, IdIndex(image_ids)
+    def __init__(self, policy: FacePolicy, image_ids: pa.Array) -> None:
+        self._policy, self._places = policy, IdIndex(image_ids)
         self.has_face = np.zeros(len(image_ids), dtype=bool)
         self._shard = np.full(len(image_ids), NOBODY)
         self._failed = np.zeros(len(image_ids), dtype=bool)
@@ -80,7 +82,8 @@ class Faces:
 class Labels:
     """The labels of N faces in A base attributes, and sums of their probabilities over the faces of each prompt.
 
-    code: (A, N), a label's place among those declared, their number for "not labelled". probs: attribute -> (P, K).
+    code: (A, N), a label's place among those declared, their number for "not labelled". sizes: (A,), how many are
+    declared. probs: attribute -> (P, K).
     """
 
     COLUMNS: Final = ("face_id", "attribute", "status", "label", "prob", "probs")
@@ -88,15 +91,15 @@ class Labels:
     def __init__(self, labeller: LabelSpace, face_ids: pa.Array, prompt_of_face: IntArray, prompts: int) -> None:
         declared = labeller.base.labels
         self._labeller, self._places, self._prompt = labeller, IdIndex(face_ids), prompt_of_face
-        self._sizes = np.array([len(labels) for labels in declared.values()], dtype=np.int64)
+        self.sizes = np.array([len(labels) for labels in declared.values()], dtype=np.int64)
         self._words = sorted({label for labels in declared.values() for label in labels})
         # (A, words): the place of a word among an attribute's labels, -1 where it is none; last, for an unknown word.
         self._place_of = np.array(
             [[labels.index(w) if w in labels else -1 for w in [*self._words, None]] for labels in declared.values()]
         )
-        self.code = np.repeat(self._sizes[:, None].astype(np.int32), len(face_ids), axis=1)
+        self.code = np.repeat(self.sizes[:, None].astype(np.int32), len(face_ids), axis=1)
         self.statuses: Counter[str] = Counter()
-        self._sums = [np.zeros(prompts * size) for size in self._sizes]
+        self._sums = [np.zeros(prompts * size) for size in self.sizes]
         self._row = np.full(self.code.size, NOBODY)
         self._rows = 0
 
@@ -110,12 +113,11 @@ class Labels:
         self._rows += len(table)
         rows, place = rows[ours], place[ours]
         self.statuses.update(_tally(table["status"].take(pa.array(rows))))
-        # In double precision, as the card's number is; an absent probability is NaN, and never enough.
-        sure = table["prob"].to_numpy()[rows].astype(np.float64) >= self._labeller.card.face_policy.min_prob
+        sure = self._labeller.admitted(table["prob"].to_numpy()[rows])  # an absent probability is NaN
         rows, place = rows[sure], place[sure]
         code = self._place_of[attribute[rows], _index(table["label"], self._words)[rows]]
         start = _one_chunk(table["probs"]).offsets.to_numpy()
-        if (code < 0).any() or (np.diff(start)[rows] != self._sizes[attribute[rows]]).any():
+        if (code < 0).any() or (np.diff(start)[rows] != self.sizes[attribute[rows]]).any():
             raise StoreError(
                 f"The store holds labels that labeller card {self._labeller.card.name} does not declare, under its "
                 "key: remove the folder of these labels, or name another --store."
@@ -128,7 +130,7 @@ class Labels:
     ) -> None:
         """Add the probabilities values[start[r] : start[r + 1]] of every row r."""
         for a, sums in enumerate(self._sums):
-            own, k = rows[attribute[rows] == a], np.arange(self._sizes[a])
+            own, k = rows[attribute[rows] == a], np.arange(self.sizes[a])
             cell = self._prompt[face[own], None] * len(k) + k
             sums += np.bincount(cell.ravel(), values[start[own, None] + k].ravel(), minlength=len(sums))
 
@@ -137,12 +139,34 @@ class Labels:
         """Sums of class probabilities (P, K) of every declared attribute."""
         found = {
             name: sums.reshape(-1, size)
-            for name, sums, size in zip(self._labeller.base.labels, self._sums, self._sizes, strict=True)
+            for name, sums, size in zip(self._labeller.base.labels, self._sums, self.sizes, strict=True)
         }
         for name, spec in self._labeller.card.attributes.items():
             if spec.source is not None:  # a derived attribute rests on the same faces as its source
                 found[name] = found[spec.source] @ self._labeller.derivation(name)
         return found
+
+
+def read(
+    store: Store, space: LabelSpace, faces_key: str, labels_key: str, image_ids: pa.Array,
+    policy: FacePolicy | None = None,
+) -> tuple[Reading, pa.Array]:  # fmt: skip
+    """Return the counted faces of these images as `Labeller.read` gives them, and the faces' ids (N,).
+
+    policy: selects faces in place of the card's; `min_prob` stays the card's. Raises StoreError.
+    """
+    faces = Faces(policy or space.card.face_policy, image_ids)
+    for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
+        faces.add(table, shard)
+    ids = faces.ids()
+    labels = Labels(space, ids, np.zeros(len(ids), dtype=np.int64), 1)
+    for table, _ in batches(store, "labels", labels_key, Labels.COLUMNS):
+        labels.add(table)
+    codes = {
+        name: np.where(code == size, NOT_LABELLED, code)
+        for (name, code), size in zip(zip(space.base.labels, labels.code, strict=True), labels.sizes, strict=True)
+    }
+    return Reading(faces.image, space.with_derived(codes)), ids
 
 
 def _joined(parts: list[IntArray]) -> IntArray:

@@ -7,26 +7,24 @@ parcel in flight, and a new classifier generates and detects nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fairbench import schemas
 from fairbench.config import FacePolicy
 from fairbench.errors import FairbenchError, ImageError
-from fairbench.labeller import FoundFace, Labeller
+from fairbench.labeller import Labeller
+from fairbench.notices import notice
 from fairbench.stages import faces as faces_stage
 from fairbench.stages.faces import StoredFace
 from fairbench.stages.progress import Progress, stage
 from fairbench.stages.reading import READ_AHEAD, ImageReader, ImageRow
 from fairbench.store import Store
-from fairbench.types import RgbImage
+from fairbench.types import FoundFace, RgbImage
 
-log = logging.getLogger(__name__)
 PARCEL = 256
 DETECT_BATCH = READ_AHEAD
 DETECT_PIXELS = 16_000_000
@@ -50,6 +48,7 @@ class LabelStage:
         self.faces_key, self.labels_key = faces_key, labels_key
         self.policy: FacePolicy = labeller.card.face_policy
         self.unread: dict[bytes, str] = {}
+        self._failed: dict[bytes, str] = {}
 
     def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
         """Detect and label what the store lacks; return how many images were looked at."""
@@ -61,6 +60,10 @@ class LabelStage:
         with stage(progress, "faces and labels", len(todo)) as bar:
             for start in range(0, len(todo), PARCEL):
                 self._parcel(todo[start : start + PARCEL], known, reader, bar)
+        if self._failed:
+            text = "The face detector raised an error on images, which count as failed"
+            examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self._failed.items()))
+            notice("detector-failed", text, count=len(self._failed), examples=examples)
         return len(todo)
 
     def _stored(self, wanted: set[bytes]) -> dict[bytes, list[StoredFace]]:
@@ -68,9 +71,11 @@ class LabelStage:
         labelled = set(self.store.ids("labels", self.labels_key, "face_id"))
         found: dict[bytes, list[StoredFace]] = {}
         for _, table in self.store.scan("faces", self.faces_key):
-            for image_id in table["image_id"].to_pylist():
+            for image_id, status in zip(table["image_id"].to_pylist(), table["status"].to_pylist(), strict=True):
                 if image_id in wanted:
                     found.setdefault(image_id, [])
+                    if status == "failed":
+                        self._failed[image_id] = "in an earlier run"
             for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
                 waiting = found.get(face.image_id)
                 if waiting is not None and face.face_id not in labelled:
@@ -108,7 +113,8 @@ class LabelStage:
         for (row, image), faces in zip(batch, self._found([image for _, image in batch]), strict=True):
             height, width = image.shape[:2]
             image_id = row.request.image_id
-            if faces is None:
+            if isinstance(faces, str):
+                self._failed[image_id] = faces
                 rows.append(faces_stage.missing_row(image_id, "failed"))
             else:
                 rows += faces_stage.image_rows(self.faces_key, image_id, faces, width, height)
@@ -119,16 +125,15 @@ class LabelStage:
         for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
             self._add_chips(parcel, *pictures[face.image_id], [face])
 
-    def _found(self, images: list[RgbImage]) -> list[list[FoundFace] | None]:
-        """Return each image's faces; None for an image on which the detector raises, which costs no other its faces."""
+    def _found(self, images: list[RgbImage]) -> list[list[FoundFace] | str]:
+        """Return each image's faces; the reason for an image on which the detector raises: no other loses its faces."""
         try:
             return [*self.labeller.detect(images)]
         except FairbenchError:
             raise
-        except Exception as err:  # noqa: BLE001 - a fault of one image must not cost the run; it is logged and counted
+        except Exception as err:  # noqa: BLE001 - a fault of one image must not cost the run; it is a notice and counted
             if len(images) == 1:
-                log.warning("The detector failed on an image (%s: %s): it counts as failed.", type(err).__name__, err)
-                return [None]
+                return [f"{type(err).__name__}: {err}"]
             return [self._found([image])[0] for image in images]
 
     def _add_chips(self, parcel: _Parcel, row: ImageRow, image: RgbImage, faces: list[StoredFace]) -> None:
@@ -141,8 +146,9 @@ class LabelStage:
         if not parcel.chips:
             return
         probs = self.labeller.classify([chip for _, _, chip in parcel.chips])
+        codes = self.labeller.most_probable(probs)
         for attribute, labels in self.labeller.declared.labels.items():
-            best = self._labels(attribute, probs)
+            best = codes[attribute]
             for i, (face, neutral_id, _) in enumerate(parcel.chips):
                 parcel.labels.append(
                     {
@@ -157,16 +163,6 @@ class LabelStage:
                     }
                 )
         parcel.chips.clear()
-
-    def _labels(self, attribute: str, probs: dict[str, Any]) -> Any:
-        """Return label indices: the most probable class; of a derived attribute, the class its source's label maps to.
-
-        So a derived label is a coarsening of the source's label, and its counts are sums of the source's counts.
-        """
-        source = self.labeller.card.attributes[attribute].source
-        if source is None:
-            return np.argmax(probs[attribute], axis=1)
-        return np.argmax(self.labeller.derivation(attribute), axis=1)[np.argmax(probs[source], axis=1)]
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -13,11 +13,10 @@ import pyarrow as pa
 
 from fairbench import schemas
 from fairbench.errors import FairbenchError
-from fairbench.labeller import Labeller, LabelSpace
+from fairbench.labeller import LabelSpace
 from fairbench.registry import suggest
-from fairbench.stages import faces as faces_stage
+from fairbench.stages import gather
 from fairbench.stages.counts import CROSS
-from fairbench.stages.ids import IdIndex
 from fairbench.stages.reading import ImageRow
 from fairbench.stats.bounds import share_interval
 from fairbench.store import Store
@@ -50,55 +49,31 @@ def groups_of(attributes: Mapping[str, Sequence[str]]) -> list[Group]:
 
 
 def verdicts(
-    store: Store, labeller: Labeller, faces_key: str, labels_key: str, attributes: Sequence[str],
+    store: Store, labels: LabelSpace, faces_key: str, labels_key: str, attributes: Sequence[str],
     asked: Sequence[tuple[ImageRow, Group]],
 ) -> list[Verdict]:  # fmt: skip
     """Return what the labeller says of each image: does it show its group, as labels of `attributes`?
 
-    Confirmed are images of which every face that counts has these labels, each with the policy's probability at least.
+    Confirmed are images of which every face that counts has these labels, as a run counts them.
     """
     image_ids = list({row.request.image_id: None for row, _ in asked})
-    faces = _counted_faces(store, labeller, faces_key, image_ids)
-    seen = _labels(store, labeller, labels_key, attributes, [face for found in faces.values() for face in found])
+    reading, _ = gather.read(store, labels, faces_key, labels_key, pa.array(image_ids, schemas.ID))
+    classes = labels.classes_of(attributes, reading.codes)
+    index_of = {image_id: i for i, image_id in enumerate(image_ids)}
+    classes_in: list[list[int]] = [[] for _ in image_ids]
+    for image, one in zip(reading.image.tolist(), classes.tolist(), strict=True):
+        classes_in[image].append(one)
+    class_of = {group: i for i, group in enumerate(groups_of({a: labels.declared.labels[a] for a in attributes}))}
 
-    def one(row: ImageRow, group: Group) -> Verdict:
+    def verdict(row: ImageRow, group: Group) -> Verdict:
         if row.status != "ok":
             return "no_image"
-        found = faces.get(row.request.image_id)
-        if not found:
+        seen = classes_in[index_of[row.request.image_id]]
+        if not seen:
             return "no_face"
-        wanted = dict(zip(attributes, group, strict=True))
-        return "confirmed" if all(seen.get(face) == wanted for face in found) else "other"
+        return "confirmed" if set(seen) == {class_of[tuple(group)]} else "other"
 
-    return [one(row, group) for row, group in asked]
-
-
-def _counted_faces(
-    store: Store, labeller: Labeller, faces_key: str, image_ids: Sequence[bytes]
-) -> dict[bytes, list[bytes]]:
-    """Return image id -> ids of its faces that count; a face that two processes found is there once."""
-    wanted, found = IdIndex(pa.array(image_ids, schemas.ID)), dict[bytes, dict[bytes, None]]()
-    for _, table in store.scan("faces", faces_key):
-        table = table.filter(faces_stage.counted(table, labeller.card.face_policy))
-        table = table.filter(wanted.known(table["image_id"]))
-        for image, face in zip(table["image_id"].to_pylist(), table["face_id"].to_pylist(), strict=True):
-            found.setdefault(image, {})[face] = None
-    return {image: list(faces) for image, faces in found.items()}
-
-
-def _labels(
-    store: Store, labeller: Labeller, labels_key: str, attributes: Sequence[str], face_ids: Sequence[bytes]
-) -> dict[bytes, dict[str, str]]:
-    """Return face id -> attribute -> label, of labels that are as probable as the policy asks."""
-    wanted, found = IdIndex(pa.array(face_ids, schemas.ID)), dict[bytes, dict[str, str]]()
-    least = labeller.card.face_policy.min_prob
-    columns = ["face_id", "attribute", "label", "prob"]
-    for _, table in store.scan("labels", labels_key, columns):
-        table = table.filter(wanted.known(table["face_id"]))
-        for row in table.to_pylist():
-            if row["attribute"] in attributes and row["prob"] is not None and row["prob"] >= least:
-                found.setdefault(row["face_id"], {})[row["attribute"]] = row["label"]
-    return found
+    return [verdict(row, group) for row, group in asked]
 
 
 @dataclass(frozen=True, slots=True)

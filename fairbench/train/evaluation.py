@@ -15,7 +15,7 @@ from fairbench import catalog, keys, registry
 from fairbench.adapters.janus_model import JanusModel
 from fairbench.config import ModelCard
 from fairbench.errors import FairbenchError
-from fairbench.labeller import Labeller
+from fairbench.labeller import NOT_LABELLED, Labeller
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, Prompt, RgbImage
@@ -69,22 +69,15 @@ class Evaluator:
         return found
 
     def _shares(self, images: Sequence[RgbImage]) -> dict[str, NDArray[np.float64]]:
-        """Return the shares of labels over the largest faces, by attribute and by cross; NaN where there is no face."""
-        card, labels = self._labeller.card, self._labeller.declared.labels
-        chips = []
-        for image, faces in zip(images, self._labeller.detect(images), strict=True):
-            face = self._labeller.main_face(image, faces)
-            if face is not None:
-                chips.append(self._labeller.cut(image, face))
-        probs = self._labeller.classify(chips) if chips else {}
+        """Return the shares of labels over the faces that count, by attribute and cross; NaN where no face counts."""
+        labeller = self._labeller
+        reading = labeller.read(images)
         shares: dict[str, NDArray[np.float64]] = {}
-        for names in [*([name] for name in card.attributes), *card.crosses]:
-            sizes = [len(labels[name]) for name in names]
-            counts = np.zeros(sizes)
-            if chips:
-                np.add.at(counts, tuple(probs[name].argmax(axis=1) for name in names), 1.0)
+        for names in [*([name] for name in labeller.card.attributes), *labeller.card.crosses]:
+            classes = labeller.classes_of(names, reading.codes)
+            counts = np.bincount(classes[classes != NOT_LABELLED], minlength=len(labeller.classes(names)))
             with np.errstate(invalid="ignore"):
-                shares["+".join(names)] = counts.ravel() / counts.sum()
+                shares["+".join(names)] = counts / counts.sum()
         return shares
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fairbench import catalog
 from fairbench.adapters.phantom_exact import PhantomExactAdapter, PhantomExactParams
-from fairbench.labeller import Labeller
+from fairbench.labeller import NOT_LABELLED, Labeller
 from fairbench.phantom import text
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import GENDERS, RACES
@@ -100,13 +100,9 @@ class _Reader:
         for result in self._adapter.generate([ImageRequest(b"", b"", b"", caption, 0, seed) for seed in seeds]):
             assert result.pixels is not None
             images.append(result.pixels)
-        found = self._labeller.detect(images)
-        seen = [i for i, faces in enumerate(found) if faces]
-        cells = np.full(len(images), len(CELLS))
-        if seen:
-            probs = self._labeller.classify([self._labeller.cut(images[i], found[i][0]) for i in seen])
-            cells[seen] = probs["gender"].argmax(axis=1) * len(RACES) + probs["race4"].argmax(axis=1)
-        return cells
+        reading = self._labeller.read(images, one_per_image=True)
+        classes = reading.by_image(self._labeller.classes_of(("gender", "race4"), reading.codes), len(images))
+        return np.where(classes == NOT_LABELLED, len(CELLS), classes)
 
 
 def _cells(quick: bool) -> list[Cell]:

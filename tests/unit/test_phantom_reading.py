@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from fairbench import catalog
 from fairbench.classifiers.onnx import OnnxClassifier
+from fairbench.crops.box import BoxCrop
 from fairbench.detectors.phantom import PhantomDetector
 from fairbench.errors import WeightsError
 from fairbench.phantom import corpus, reading
@@ -132,7 +133,7 @@ def test_it_shares_nothing_with_the_labeller(monkeypatch: pytest.MonkeyPatch) ->
         raise AssertionError("the other route ran a part of the labeller")
 
     images, cells = reading.renders(16, np.random.default_rng(9))
-    for owner, name in ((PhantomDetector, "detect"), (OnnxClassifier, "classify"), (reading.BoxCrop, "cut")):
+    for owner, name in ((PhantomDetector, "detect"), (OnnxClassifier, "classify"), (BoxCrop, "cut")):
         monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(AssertionError, match="a part of the labeller"):
         reading.reader(folder()).read(images)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from scipy.stats import beta
 from fairbench import catalog, keys
 from fairbench.config import FacePolicy
 from fairbench.errors import CardError, FairbenchError
-from fairbench.labeller import FoundFace, Labeller, LabelSpace
+from fairbench.labeller import Labeller, LabelSpace
 from fairbench.schemas import build
 from fairbench.stages import faces as faces_stage
 from fairbench.stages.images import BlockTooLarge
@@ -28,7 +27,7 @@ from fairbench.train import data, export, own_images, synthesize, wordings
 from fairbench.train.confirm import Verdict, attributes_of, groups_of, rate, verdicts
 from fairbench.train.data import Row
 from fairbench.train.synthesize import Cell
-from fairbench.types import Face, ImageRequest, Prompt
+from fairbench.types import Face, FoundFace, ImageRequest, Prompt
 
 GENDER = {"gender": ("female", "male")}
 
@@ -175,8 +174,9 @@ def test_wordings_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> 
 # --- the labeller's word ---
 
 
-def found_by(policy: FacePolicy) -> Any:
-    return SimpleNamespace(card=SimpleNamespace(face_policy=policy))
+def found_by(policy: FacePolicy) -> LabelSpace:
+    loaded = catalog.load_labeller("phantom").card
+    return LabelSpace(loaded.model_copy(update={"face_policy": policy}))
 
 
 def stored(store: Store, faces: dict[bytes, list[tuple[str, str, float]]]) -> list[ImageRow]:
@@ -190,7 +190,7 @@ def stored(store: Store, faces: dict[bytes, list[tuple[str, str, float]]]) -> li
             columns: dict[str, list[Any]] = {
                 "face_id": [face["face_id"]] * 2, "image_id": [name] * 2, "neutral_id": [name] * 2,
                 "attribute": ["gender", "race4"], "status": ["ok"] * 2, "label": [gender, race], "prob": [prob] * 2,
-                "probs": [[prob, 1 - prob]] * 2,
+                "probs": [[prob, 1 - prob], [prob, 1 - prob, 0, 0]],
             }  # fmt: skip
             store.write("labels", "labels", build("labels", columns))
         rows.append(ImageRow(ImageRequest(name, name, name, "", 0, 0), "ok", None, "", Path()))
