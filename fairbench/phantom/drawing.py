@@ -37,12 +37,13 @@ def encoded(vq: Any, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the image tokens (n, N) of images (n, side, side, 3)."""
     import torch
 
+    from fairbench.adapters.janus_tokens import codes_of
     from fairbench.phantom.train_tokenizer import as_pixels
 
     vq = vq.to(memory_format=torch.channels_last)  # the layout that is fastest on a CPU
     with torch.inference_mode():
-        parts = [vq.encode(as_pixels(images[i : i + FEW])).image_tokens for i in range(0, len(images), FEW)]
-        return np.asarray(torch.cat(parts).view(len(images), -1).numpy())
+        parts = [codes_of(vq, as_pixels(images[i : i + FEW])) for i in range(0, len(images), FEW)]
+        return np.asarray(torch.cat(parts).numpy())
 
 
 def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:

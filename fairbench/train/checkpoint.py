@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fairbench import atomic
+
+BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1}
+"""What was so in every training before an identity had these fields."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -32,6 +36,7 @@ def load(path: Path) -> dict[str, Any]:
 def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
     """Say what differs between a state's identity and the asked one; empty where nothing does.
 
-    Of what the state names: a field that a later version adds makes no earlier state useless.
+    Of what the state names, and of BEFORE: any other field that a later version adds makes no earlier state useless.
     """
+    there = {name: value for name, value in BEFORE.items() if name in here} | there
     return "; ".join(f"{k} {v} there, {here.get(k)} here" for k, v in there.items() if v != here.get(k))

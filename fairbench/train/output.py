@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairbench import atomic, keys, provenance
+from fairbench.adapters.janus_tokens import READING_VERSION
 from fairbench.config import ModelCard
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.methods import lora as method
@@ -20,8 +21,8 @@ VERSION = 1
 
 
 def digest(data: Balanced, base: Mapping[str, str]) -> str:
-    """Return 16 hex digits that stand for the images and for the model that reads them."""
-    return keys.digest("training", [data.digest, dict(base)]).hex()[:16]
+    """Return 16 hex digits that stand for the images, for the model that reads them, and for how it does."""
+    return keys.digest("training", [data.digest, dict(base), READING_VERSION]).hex()[:16]
 
 
 def identity(
@@ -40,6 +41,7 @@ def identity(
     return {
         **asked,
         "steps": steps,
+        "image reading version": READING_VERSION,
         "data": data.digest,
         "base": keys.digest("base", dict(base)).hex(),
         "parent": None if parent is None else method.files(parent)[method.WEIGHTS],

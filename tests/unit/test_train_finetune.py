@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from fairbench import catalog
 from fairbench.errors import FairbenchError
-from fairbench.train import data, finetune, lora
+from fairbench.train import checkpoint, data, finetune, lora, output
 from fairbench.train.presets import Settings, settings
 from tests.tiny.balanced import save_balanced, save_model
 
@@ -179,6 +179,25 @@ def test_the_state_of_another_training_is_refused(job: Callable[..., finetune.Jo
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(FairbenchError, match=r"state\.pt cannot be resumed"):
+        finetune.train(job(), quiet)
+
+
+def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
+    job: Callable[..., finetune.Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Image tokens once were others: such a cache is not read, and such a state or adapter is another training's."""
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "READING_VERSION", 1)
+        with pytest.raises(Killed):
+            finetune.train(job(), kill_at(3))
+        (tokens,) = (job().out / "state").glob("tokens-*.npy")
+        identity = checkpoint.load(job().out / "state" / "state.pt")["identity"]
+    del identity["image reading version"]  # as states were written then
+    now = job().base
+    assert tokens.stem != f"tokens-{output.digest(job().data, now)}"
+    asked = output.identity(job().settings, 5, job().data, now, None, 1)
+    assert checkpoint.differences(identity, asked) == "image reading version 1 there, 2 here"
+    with pytest.raises(FairbenchError, match="another training \\(image reading version 1 there, 2 here"):
         finetune.train(job(), quiet)
 
 
