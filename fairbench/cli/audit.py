@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +69,7 @@ def audit(
     from fairbench.store import Store
 
     console = Console(stderr=True)
-    set_up_logging(console, verbose, quiet)
+    set_up_logging(console, verbose)
     check_dtype(dtype)
     calm_libraries()
     current = plan.make(
@@ -79,8 +78,6 @@ def audit(
             limit_prompts=limit_prompts, scorers=(), seed=seed, device=device, dtype=dtype, batch_size=batch_size,
         )
     )  # fmt: skip
-    for warning in current.warnings:
-        logging.getLogger("fairbench").warning("%s", warning)
     if out is not None and out.exists() and not out.is_dir():  # better told now than after the work
         raise FairbenchError(f"--out {out} is a file: name a folder.")
     found = run.audit(current, probe_images, samples, Store(store), reporter(console, quiet))

@@ -43,7 +43,7 @@ def calibrate(
     from fairbench.stages.calibrate import calibrate as count_errors
     from fairbench.store import Store
 
-    set_up_logging(Console(stderr=True), verbose=False, quiet=quiet)
+    set_up_logging(Console(stderr=True))
     progress, loaded = reporter(Console(stderr=True), quiet), catalog.load_labeller(labeller)
     domain, where = domain.strip(), plan.pick_device(device)
     _refuse(out, domain)

@@ -30,7 +30,7 @@ def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha =
     from fairbench.report import compare_files, compare_terminal
     from fairbench.stages.compare import compare as compare_runs
 
-    set_up_logging(Console(stderr=True), verbose=False, quiet=False)
+    set_up_logging(Console(stderr=True))
     found = compare_runs(runs, alpha, select)
     folder = out or compare_files.default_folder(found)
     record = compare_files.write(found, folder)

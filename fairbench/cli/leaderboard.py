@@ -37,7 +37,7 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
     from fairbench.stages.leaderboard_evidence import open_run, record
     from fairbench.stages.leaderboard_row import EVIDENCE, add_run
 
-    set_up_logging(Console(stderr=True), verbose=False, quiet=True)  # damage is one sentence, not a warning and one
+    set_up_logging(Console(stderr=True), silent=True)  # damage is one sentence, not a warning and one
     found = open_run(run)
     task = record(found).task
     path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
@@ -70,7 +70,7 @@ def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_js
     from fairbench.report import leaderboard_terminal as terminal
     from fairbench.stages.leaderboard_verify import verify as check
 
-    set_up_logging(Console(stderr=True), verbose=False, quiet=True)  # damage is the row's verdict
+    set_up_logging(Console(stderr=True), silent=True)  # damage is the row's verdict
     checks = check(board, labels)
     if as_json:
         typer.echo(json.dumps(terminal.verification(checks, board), indent=2))

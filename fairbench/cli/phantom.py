@@ -104,5 +104,5 @@ def _progress(quiet: bool) -> Any:
     from fairbench.cli.progress import Stages, reporter, set_up_logging
 
     console = Console(stderr=True)
-    set_up_logging(console, verbose=False, quiet=quiet)
+    set_up_logging(console)
     return Stages(reporter(console, quiet))

@@ -121,9 +121,12 @@ def reporter(console: Console, quiet: bool) -> Any:
     return Silent() if quiet else Bars(console) if console.is_terminal else Lines(console)
 
 
-def set_up_logging(console: Console, verbose: bool, quiet: bool) -> None:
-    """Show our warnings (with -v: everything) on stderr; other packages' only with -v."""
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = False) -> None:
+    """Show our notices (with -v: everything) on stderr, whatever -q says; other packages' warnings only with -v.
+
+    silent: for what says the same by itself, as a command whose one error names the damage, or one of many processes.
+    """
+    level = logging.DEBUG if verbose else logging.ERROR if silent else logging.WARNING
     handler = RichHandler(console=console, show_time=verbose, show_path=verbose, markup=False)
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [handler], False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +45,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: r
 Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]
 Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to, evidence beside it.")]
 Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet a prompt.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 2, after all is written, for notices that count.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -66,6 +66,7 @@ def run(
     shard: Shard = None,
     leaderboard: Board = None,
     sheets: Sheets = True,
+    strict: Strict = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -78,7 +79,7 @@ def run(
     from fairbench.stages import plan
     from fairbench.store import Store
 
-    set_up_logging(Console(stderr=True), verbose, quiet)
+    set_up_logging(Console(stderr=True), verbose)
 
     check_dtype(dtype)
     settings = plan.RunSettings(
@@ -100,7 +101,10 @@ def run(
     if dry_run:
         _preview(current, opened, as_json)
     else:
-        _run(current, opened, out, leaderboard, sheets=sheets, as_json=as_json, quiet=quiet)
+        folder, outcome = _run(current, opened, out, leaderboard, sheets=sheets, as_json=as_json, quiet=quiet)
+        _report_unreadable(outcome)
+        if strict:
+            _refuse_notices(outcome, folder)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -131,13 +135,11 @@ def _preview(current: Plan, store: Store, as_json: bool) -> None:
         f"{found['images_to_make']} to make"
     )
     typer.echo(f"disk: {disk}\ntime: {seconds}")
-    for warning in found["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
 
 
 def _run(
     current: Plan, store: Store, out: Path | None, board: Path | None, *, sheets: bool, as_json: bool, quiet: bool
-) -> None:
+) -> tuple[Path, Outcome]:
     from rich.console import Console
 
     from fairbench.cli.progress import reporter
@@ -145,8 +147,6 @@ def _run(
     from fairbench.stages import leaderboard, leaderboard_evidence, leaderboard_row, pipeline
 
     calm_libraries()
-    for warning in current.warnings:
-        logging.getLogger("fairbench").warning("%s", warning)
     folder = out or Path("runs") / rundir.default_name(current)
     if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
         rundir.prepare(folder, current.run_id)
@@ -156,7 +156,7 @@ def _run(
     if outcome.metrics is None:
         mine, of = current.settings.shard or (0, 1)
         typer.echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
-        return
+        return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the plan
         folder = Path("runs") / rundir.default_name(outcome.plan)
     record = rundir.write(outcome, store, folder, sheets=sheets)
@@ -166,7 +166,7 @@ def _run(
         typer.echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
     else:
         terminal.show(outcome, folder, Console())
-    _report_unreadable(outcome)
+    return folder, outcome
 
 
 def _report_unreadable(outcome: Outcome) -> None:
@@ -178,3 +178,11 @@ def _report_unreadable(outcome: Outcome) -> None:
         raise FairbenchError(
             f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {named}{more}."
         )
+
+
+def _refuse_notices(outcome: Outcome, folder: Path) -> None:
+    """Fail, after everything else is written, for the notices that `--strict` counts."""
+    counted = outcome.notices.strict
+    if counted:
+        named = ", ".join(f"{one.code} ({one.count})" for one in counted)
+        raise FairbenchError(f"--strict: {named}; {folder / 'notices.csv'} says what each means and how to fix it.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,7 +97,7 @@ def synthesize(
     from fairbench.store import Store
 
     console = Console(stderr=True)
-    set_up_logging(console, verbose=False, quiet=quiet)
+    set_up_logging(console)
     calm_libraries()
     check_dtype(dtype)
     # A set of one's own images is judged as a run of --model folder: is, unless a model is named for its labeller.
@@ -129,8 +128,6 @@ def _made(
             "--task is missing: name the task whose prompts training will see, as in --task phantom-occupations-train."
         )
     current = synthesize.plan(synthesize.Wanted(settings, groups, per_group, max_tries, templates))
-    for warning in current.plan.warnings:
-        logging.getLogger("fairbench").warning("%s", warning)
     folder = out or _default(current.plan.card.name, current.plan.task, groups, current.set_id)
     if export.held(folder, current.set_id):
         return folder / data.MANIFEST

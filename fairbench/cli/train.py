@@ -104,7 +104,7 @@ def train(
 
     first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
     console = Console(stderr=True)
-    set_up_logging(console, verbose, quiet or not first)
+    set_up_logging(console, verbose, silent=not first)
     given = {
         "groups": _groups(groups), "steps": steps, "epochs": epochs, "rate": lr, "batch": batch, "rank": rank,
         "alpha": alpha, "dropout": dropout, "loss": loss, "beta": beta, "stated": stated, "seed": seed,

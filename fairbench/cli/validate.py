@@ -26,7 +26,7 @@ def validate(
     from fairbench.validate import document, runner
 
     errors = Console(stderr=True)
-    set_up_logging(errors, verbose=False, quiet=quiet)
+    set_up_logging(errors)
     progress, cells = reporter(errors, quiet), runner.cells_of(quick)
     progress.start("simulate", len(cells), "cells")
     results = runner.run(cells, out, jobs, progress.advance)

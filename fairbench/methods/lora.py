@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from fairbench import weights, yamlfile
 from fairbench.config import Card, HubModel, ModelCard
 from fairbench.errors import CardError, FairbenchError
+from fairbench.notices import notice
 from fairbench.protocols import MethodContext, PromptSample
 
 CONFIG, WEIGHTS, PROVENANCE = "adapter_config.json", "adapter_model.safetensors", "provenance.json"
-log = logging.getLogger(__name__)
 
 
 class LoraCard(Card):
@@ -96,7 +95,7 @@ def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
     """Refuse an adapter whose provenance names other base weights. Raises CardError."""
     record = _provenance(folder)
     if record is None:
-        log.warning("%s has no %s: whether it was made for this model is not known.", folder, PROVENANCE)
+        notice("adapter-origin", f"{folder} has no {PROVENANCE}: whether it was made for this model is not known")
         return
     name, there = str(record["base"]["model"]), dict(record["base"]["weights"])
     if there != dict(base or {}):

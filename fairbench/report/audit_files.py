@@ -50,6 +50,6 @@ def manifest(found: Audit) -> dict[str, Any]:
         "summary": verdict.summary(found),
         "cannot_be_concluded": caveats.caveats(found),
         **{f.name: plain(getattr(found, f.name)) for f in dataclasses.fields(found) if f.name != "plan"},
-        "warnings": plan.warnings,
+        "notices": [n.record() for n in plan.notices],
         "environment": provenance.environment(plan.ctx.device),
     }

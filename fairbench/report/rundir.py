@@ -7,7 +7,6 @@ import dataclasses
 import io
 import itertools
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import fairbench
 from fairbench import atomic, provenance
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError, storage_errors
+from fairbench.notices import notice
 from fairbench.report import sheet, truth
 from fairbench.stages import evidence, prompts
 from fairbench.stages.counts import attributes, cross_name
@@ -26,7 +26,6 @@ from fairbench.stages.pipeline import Outcome
 from fairbench.stages.plan import Plan
 from fairbench.store import Store
 
-log = logging.getLogger(__name__)
 __all__ = ["LABEL_NOTE", "default_name", "manifest", "prepare", "write"]
 
 
@@ -54,7 +53,7 @@ def prepare(folder: Path, run_id: str) -> None:
     aside = next(path for path in kept if not path.exists())
     with storage_errors(aside):
         folder.rename(aside)
-        log.warning("%s held the results of another run: they are now in %s.", folder, aside)
+        notice("moved-aside", f"{folder} held the results of another run: they are now in {aside}")
         folder.mkdir(exist_ok=True)
 
 
@@ -67,6 +66,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
     atomic.write_bytes(folder / "metrics.csv", text.getvalue().to_pybytes())
     atomic.write_bytes(folder / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
     atomic.write_text(folder / "prompts.csv", _prompt_table(outcome))
+    atomic.write_text(folder / "notices.csv", _notice_table(outcome))
     if sheets:
         sheet.write(outcome, store, folder / "sheets")
     evidence.write(outcome, store, folder)
@@ -110,9 +110,18 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
         "unread": {image_id.hex(): reason for image_id, reason in outcome.unread.items()},
         "damaged_shards": [str(p) for p in store.damaged],
         "seconds": outcome.timings,
-        "warnings": plan.warnings,
+        "notices": [n.record() for n in outcome.notices],
+        "metric_versions": {s.metric: s.version for s in outcome.series},
+        "effective_settings": _effective(plan.adapter),
         "environment": provenance.environment(plan.ctx.device),
     }
+
+
+def _effective(adapter: Any) -> dict[str, Any] | None:
+    """Return the settings that an adapter in fact worked with, defaults and file hashes included, where it tells."""
+    tell = getattr(adapter, "effective_settings", None)
+    settings: dict[str, Any] | None = None if tell is None else tell()
+    return settings
 
 
 def _correction(outcome: Outcome) -> dict[str, Any]:
@@ -156,6 +165,18 @@ def _prompt_table(outcome: Outcome) -> str:
     for i, p in enumerate(plan.prompts):
         numbers = [int(a[i]) for a in (counts.requested, counts.images, counts.with_face, counts.selected)]
         writer.writerow([p.text, p.subject, p.category, *numbers, *shares[i]])
+    return out.getvalue()
+
+
+def _notice_table(outcome: Outcome) -> str:
+    """Return the notices as CSV: all that a reader of the numbers has to know, and what to do about it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["code", "count", "text", "examples", "fix", "strict"])
+    for one in outcome.notices:
+        row = one.record()
+        writer.writerow([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"],
+                         "yes" if row["strict"] else "no"])  # fmt: skip
     return out.getvalue()
 
 

@@ -53,7 +53,7 @@ def summary(outcome: Outcome, record: dict[str, Any], folder: Path) -> dict[str,
         "folder": str(folder),
         "note": LABEL_NOTE,
         "statuses": record["statuses"],
-        "warnings": record["warnings"],
+        "notices": record["notices"],
         "metrics": [{k: row[k] for k in keep} for row in _task_rows(outcome)],
         "correction": record["correction"],
         "truth": record["truth"],
@@ -80,8 +80,8 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
             say(console, f"{metric}: {number(row['value'])} {f'({backbone})' if backbone else ''}".rstrip())
     for reason, concerned in _reasons(values).items():
         say(console, f"note: {', '.join(concerned)}: {reason}", "yellow")
-    for warning in plan.warnings:
-        say(console, f"warning: {warning}", "yellow")
+    for one in outcome.notices:
+        say(console, f"{one.code}: {one.sentence}", "yellow")
     say(console, LABEL_NOTE, "dim")
     say(console, f"run {plan.run_id} in {folder}", wrap=False)
 

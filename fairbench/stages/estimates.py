@@ -37,6 +37,9 @@ OVER_PROMPTS = "t over prompts"
 AT_THESE_COUNTS = "of the expected value at these face counts"
 BOUNDS = "two one-sided 95 % bounds (test inversion)"
 JEFFREYS = "Jeffreys"
+NOTHING_VARIES: Final = "nothing varies: no interval"
+_ROUNDING: Final = 1e-9
+"""An interval that is narrower than this share of its value has no width but that of rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,12 @@ class _Attribute:
         return Estimate(metric, self.name, estimate, scope, value, **rest)  # type: ignore[arg-type]
 
     def _interval(self, metric: str, kind: str, interval: Interval, scope: str, **rest: object) -> Estimate:
-        return self._row(
+        row = self._row(
             metric, kind, scope, interval.estimate, low=interval.low, high=interval.high, error=interval.error,
             ci_method=NORMAL if scope == THESE else OVER_PROMPTS, prompts=interval.prompts,
             reason=_left_out(interval.prompts, interval.left_out), **rest,
         )  # fmt: skip
+        return _without_certainty(row)
 
     def diversity(self) -> Iterator[Estimate]:
         """Yield RD at each prompt's own face count, at n0 faces, corrected, and what missed faces could make of it."""
@@ -124,7 +128,8 @@ class _Attribute:
             method = (
                 AT_THESE_COUNTS if scope == THESE else f"of the expected value at these face counts: {OVER_PROMPTS}"
             )
-            row = replace(self._interval("rd", "raw", whole, scope, **marks), ci_method=method)
+            row = self._interval("rd", "raw", whole, scope, **marks)
+            row = row if row.ci_method is None else replace(row, ci_method=method)
             yield self._of_one_prompt(row) if scope == THESE else row
         at = intervals.rd_at_of_prompts(self.data, self.n0, self.rng)
         for scope, design in SCOPES.items():
@@ -141,7 +146,8 @@ class _Attribute:
         if len(shown) != 1 or self.counts.several:
             return row
         low, high = self._bounds(shown[0])
-        return replace(row, low=low, high=high, ci_method=BOUNDS)
+        reason = (row.reason or "").removesuffix(NOTHING_VARIES).removesuffix("; ") or None  # here bounds say more
+        return replace(row, low=low, high=high, ci_method=BOUNDS, reason=reason)
 
     def _bounds(self, prompt: int) -> tuple[float, float]:
         rng = np.random.default_rng([*self.seed, 1 + prompt])  # whoever asks gets the same; a last 0 would not count
@@ -180,11 +186,11 @@ class _Attribute:
         for s in series:
             drawn = means[s.metric][~np.isnan(means[s.metric])]
             mean, error = estimands.task_mean(s.values).value, float(drawn.std(ddof=1)) if drawn.size > 1 else np.nan
-            if not error > 0:  # images that all show one class: that is no certainty
+            if np.isnan(error):
                 continue
             low, high = _around(mean, _REACH * error, *range_of.get(s.metric, ranges.EVERYTHING))
-            yield self._row(s.metric, "raw", THESE, mean, low=low, high=high, error=error,
-                            ci_method=f"{AT_THESE_COUNTS}: {NORMAL}")  # fmt: skip
+            yield _without_certainty(self._row(s.metric, "raw", THESE, mean, low=low, high=high, error=error,
+                                               ci_method=f"{AT_THESE_COUNTS}: {NORMAL}"))  # fmt: skip
 
     def squared(self) -> Iterator[Estimate]:
         """Yield `sq`, raw and corrected, for both designs."""
@@ -224,17 +230,16 @@ class _Attribute:
             return self._row(metric, "corrected", scope, float("nan"), reason=reason, calibration=self.repair.sha256)
         found = compute()
         reason = _left_out(found.prompts, found.left_out)
-        if not found.error > 0:
-            # Where nothing varies, a class that no image shows: that is no certainty.
-            why = "nothing varies: no interval" if found.error == 0 else reason or "one prompt is no sample of prompts"
-            return self._row(metric, "corrected", scope, found.estimate, calibration=self.repair.sha256, reason=why,
-                             prompts=found.prompts)  # fmt: skip
+        if np.isnan(found.error):
+            return self._row(metric, "corrected", scope, found.estimate, calibration=self.repair.sha256,
+                             reason=reason or "one prompt is no sample of prompts", prompts=found.prompts)  # fmt: skip
         low, high = _around(found.estimate, found.high - found.estimate, lowest, highest)
-        return self._row(
+        row = self._row(
             metric, "corrected", scope, found.estimate, low=low, high=high, error=found.error,
             ci_method=f"{NORMAL if scope == THESE else OVER_PROMPTS}; one calibration draw a replicate for all prompts",
             calibration=self.repair.sha256, prompts=found.prompts, reason=reason,
         )  # fmt: skip
+        return _without_certainty(row)
 
     def direction(self) -> Iterator[Estimate]:
         """Yield each class's mean share, and its signed gap to the mean of the others."""
@@ -282,6 +287,17 @@ def _around(value: float, half: float, lowest: float, highest: float) -> tuple[f
     """Return the limits `half` to either side of a value, or of the nearest that is possible, cut at the possible."""
     middle = min(max(value, lowest), highest)
     return max(middle - half, lowest), min(middle + half, highest)
+
+
+def _without_certainty(row: Estimate) -> Estimate:
+    """Take the interval away from a value that no redraw of the images could move: that is no certainty.
+
+    All images show one class, or there is one image per prompt. Rounding leaves such errors at 1e-16, not at 0.
+    """
+    if np.isnan(row.low) or row.high - row.low > _ROUNDING * max(1.0, abs(row.value)):
+        return row
+    nan, reasons = float("nan"), [r for r in (row.reason, NOTHING_VARIES) if r]
+    return replace(row, low=nan, high=nan, error=nan, ci_method=None, reason="; ".join(reasons))
 
 
 def _left_out(used: int, left_out: int) -> str | None:

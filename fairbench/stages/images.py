@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fairbench import pixels, schemas
 from fairbench.errors import FairbenchError, OutOfMemory
+from fairbench.notices import notice
 from fairbench.protocols import ImageModel
 from fairbench.stages.progress import Progress, stage
 from fairbench.store import Store
@@ -72,7 +73,7 @@ def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: b
                 raise BlockTooLarge from err
             if size > 1:
                 size = max(1, size // 2)
-                log.warning("Out of memory: going on with blocks of %d.", size)
+                notice("memory", f"out of memory: going on with blocks of {size}")
                 continue
             results = [ImageResult("failed", error=f"out of memory for a single image ({err})")]
         yield block, results
@@ -89,7 +90,7 @@ def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[Image
         if len(block) == 1:
             log.debug("a request failed", exc_info=True)
             return [ImageResult("failed", error=f"{CRASH}{type(err).__name__}: {err}")]
-        log.warning("A block failed (%s: %s): trying its images one at a time.", type(err).__name__, err)
+        notice("block-failed", f"a block raised {type(err).__name__} ({err}): its images are tried one at a time")
         return [_checked(model, [request])[0] for request in block]
     if len(results) != len(block):
         raise FairbenchError(f"The model returned {len(results)} results for {len(block)} requests: mend its adapter.")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fairbench import atomic, identity, keys
+from fairbench import atomic, identity, keys, schemas
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.stages import evidence
 from fairbench.stages.correction import fingerprint
@@ -177,7 +177,8 @@ def publish(run: FinishedRun, target: Path) -> None:
 def _without_errors(images: pa.Table) -> pa.Table:
     """Return the rows without the reasons why images failed: they name files; the status says enough."""
     place = images.schema.get_field_index("error")
-    return images.set_column(place, images.schema.field(place), pa.nulls(len(images), pa.string()))
+    empty = images.set_column(place, images.schema.field(place), pa.nulls(len(images), pa.string()))
+    return empty.cast(schemas.schema("images"))  # Parquet names the parts of a map otherwise than pyarrow
 
 
 def _without_paths(value: Any) -> Any:

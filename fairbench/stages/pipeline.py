@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ import pyarrow.compute as pc
 
 from fairbench import schemas
 from fairbench.errors import FairbenchError
+from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
-from fairbench.stages import correction, estimates, images, metrics, plan, reading, scores
+from fairbench.stages import correction, estimates, images, metrics, noted, plan, reading, scores
 from fairbench.stages import table as metrics_table
 from fairbench.stages.correction import Correction
 from fairbench.stages.counts import Counts, count
@@ -30,8 +30,6 @@ from fairbench.stages.reading import ImageRow
 from fairbench.stages.table import RunNames
 from fairbench.store import Store
 from fairbench.types import NO_TEXT
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -50,6 +48,8 @@ class Outcome:
     estimates: list[Estimate] = field(default_factory=list)
     correction: Correction | None = None
     unread: dict[bytes, str] = field(default_factory=dict)
+    notices: Notices = field(default_factory=Notices)
+    """What the plan and every stage reported: all that a reader of the numbers has to know."""
 
     @property
     def unreadable(self) -> list[str]:
@@ -60,17 +60,22 @@ class Outcome:
 
 def run(current: Plan, store: Store, progress: Progress) -> Outcome:
     """Do a run, or what is left of it. Raises FairbenchError for what the user can mend."""
-    while True:
-        try:
-            return _run(current, store, progress)
-        except images.BlockTooLarge:
-            current = plan.make(with_smaller_blocks(current), progress)
+    with collecting() as reported:
+        while True:
+            try:
+                outcome = _run(current, store, progress)
+                break
+            except images.BlockTooLarge:
+                current = plan.make(with_smaller_blocks(current), progress)
+    for one in (*outcome.plan.notices, *reported):
+        outcome.notices.add(one)
+    return outcome
 
 
 def with_smaller_blocks(current: Plan) -> RunSettings:
-    """Return a plan's settings with blocks of half the size, after one did not fit into memory; says so in the log."""
+    """Return a plan's settings with blocks of half the size, after one did not fit into memory; says so."""
     size, dtype = current.ctx.block_size // 2, current.ctx.dtype
-    log.warning("Out of memory: again with blocks of %d (in %s, the block is in the image key).", size, dtype)
+    notice("memory", f"out of memory: again with blocks of {size} (in {dtype}, the block is in the image key)")
     return dataclasses.replace(current.settings, batch_size=size)
 
 
@@ -111,13 +116,14 @@ def _score(
 ) -> tuple[Scorer | None, str | None]:
     """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
     if scorer.key is None:
+        notice("scorer-left-out", f"{scorer.name} is not measured: {scorer.reason}")
         return None, scorer.reason
     if rows and not _scorable(plan, scorer, rows):
         return None, "the images have no prompts"
     try:
         built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(plan.ctx, base_dir=scorer.base_dir))
     except FairbenchError as err:
-        log.warning("%s is not measured: %s", scorer.name, err)
+        notice("scorer-left-out", f"{scorer.name} is not measured: {err}")
         return None, str(err)
     texts = {p.neutral_id: p.text for p in plan.prompts}
     scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
@@ -152,6 +158,8 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
+    noted.report(store, plan.image_key, rows, plan.prompts)
+    noted.report_counts(counts, plan.prompts)
     names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
     outcome.counts, outcome.series = counts, series
     outcome.correction = correction.prepare(plan.calibration, plan.no_calibration, counts)
@@ -207,5 +215,5 @@ def preview(current: Plan, store: Store) -> dict[str, Any]:
         "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
         "first_prompt": current.requests[0].text if current.requests else None,
         "image_key": current.image_key,
-        "warnings": current.warnings,
+        "notices": [n.record() for n in current.notices],
     }

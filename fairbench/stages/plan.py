@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from fairbench.config import LabellerCard, ModelCard, PluginRef
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labeller import Labeller
 from fairbench.methods import lora
+from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
 from fairbench.stages.correction import fingerprint
 from fairbench.stages.metrics import References
@@ -80,7 +82,7 @@ class Plan:
     labels_key: str
     scorers: list[ScorerPlan]
     declared: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
+    notices: Notices = field(default_factory=Notices)
     calibration: Calibration | None = None
     no_calibration: str | None = None
     """Why the labeller card's calibration cannot be used."""
@@ -110,6 +112,11 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
 
     Loads no weights, but for a method that asks a text model; `progress` is told of that.
     """
+    with collecting() as notices:
+        return dataclasses.replace(_make(settings, progress), notices=notices)
+
+
+def _make(settings: RunSettings, progress: Progress | None) -> Plan:
     loaded = catalog.load_model(settings.model)
     method, method_name = _method(settings.method)
     card = method.adapt(loaded.card)
@@ -126,7 +133,6 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     own_images = isinstance(adapter, PromptSource)
-    told: list[str] = []
     prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
     if own_images:
         if method_name != "none":
@@ -139,8 +145,10 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
     else:
         count = settings.images_per_prompt or card.images_per_prompt
         text = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
-        use = MethodContext(card, settings.seed, text, told)
+        use = MethodContext(card, settings.seed, text)
         requests = _requests(prompts, count, settings.seed, image_key, method, use)
+        for sentence in use.warnings:
+            notice("method", sentence)
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     asked = tuple(card.scorers) if settings.scorers is None else settings.scorers
@@ -165,9 +173,10 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
         "metrics_stage": keys.STAGE_VERSIONS["metrics"],
     }
     quota = bool(getattr(method, "quota", False))
+    _notices(card, method_name, quota)
     return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
-                image_key, faces_key, labels_key, scorers, declared, _warnings(card, method_name, quota) + told,
-                calibrated, problem, quota)  # fmt: skip
+                image_key, faces_key, labels_key, scorers, declared, calibration=calibrated, no_calibration=problem,
+                quota=quota)  # fmt: skip
 
 
 def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tuple[Calibration | None, str | None]:
@@ -288,15 +297,13 @@ def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> Sc
     return ScorerPlan(name, plugin, params, key, base_dir)
 
 
-def _warnings(card: ModelCard, method: str, quota: bool) -> list[str]:
-    found = [
-        f"{card.name} is unpinned: its card names no revision of {ref.repo}, so its weights may change."
-        for ref in (card.weights, card.text_model)
-        if ref is not None and ref.repo and ref.revision is None
-    ]
+def _notices(card: ModelCard, method: str, quota: bool) -> None:
+    for ref in (card.weights, card.text_model):
+        if ref is not None and ref.repo and ref.revision is None:
+            notice("unpinned", f"{card.name}: its card names no revision of {ref.repo}, so its weights may change.")
     if quota:
-        found.append(
+        notice(
+            "quota",
             f"{method} deals its groups out by quota: the face counts are no multinomial sample, so intervals, floors "
-            "and tests that assume one are wrong here (mostly too wide)."
+            "and tests that assume one are wrong here (mostly too wide).",
         )
-    return found

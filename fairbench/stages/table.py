@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fairbench import schemas
 from fairbench.stages.counts import Counts
-from fairbench.stages.estimates import THESE, Estimate
+from fairbench.stages.estimates import NOTHING_VARIES, THESE, Estimate
 from fairbench.stages.metrics import QUALITY, Series
 from fairbench.types import Prompt
 
@@ -49,7 +49,7 @@ def build(
         value, reason = _task_value(s)
         extra = own.pop((s.metric, s.attribute), None)
         rows.append({**shared, **({} if extra is None else _uncertainty(extra)), "scope": THESE,
-                     "scope_value": names.task, "value": value, "reason": reason,
+                     "scope_value": names.task, "value": value, "reason": _reasons(reason, extra),
                      "n_prompts": int((~np.isnan(s.values)).sum()),
                      **_numbers(counts, s.faces, s.excluded, None)})  # fmt: skip
     versions = {s.metric: s.version for s in series}
@@ -78,6 +78,12 @@ def _uncertainty(e: Estimate) -> dict[str, Any]:
                "ceiling": e.ceiling}  # fmt: skip
     found: dict[str, Any] = {name: _known(value) for name, value in numbers.items()}
     return {**found, "ci_method": e.ci_method, "n0": e.n0, "calibration_sha": e.calibration}
+
+
+def _reasons(reason: str | None, extra: Estimate | None) -> str | None:
+    """Return why prompts are left out, and why there is no interval where that is the estimate's own word."""
+    without = extra is not None and (extra.reason or "").endswith(NOTHING_VARIES)
+    return "; ".join(r for r in (reason, NOTHING_VARIES if without else None) if r) or None
 
 
 def _known(value: float) -> float | None:

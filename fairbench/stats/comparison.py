@@ -62,7 +62,8 @@ def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
 class Effect:
     """The mean difference B - A with its standard error; `df` is infinite where the normal distribution applies.
 
-    `se` is 0 where nothing varies and NaN where it cannot be known (one prompt taken as a sample of prompts).
+    `se` is 0 (or rounding's 1e-16) where nothing varies and NaN where it cannot be known (one prompt taken as a sample
+    of prompts).
     """
 
     estimate: float
@@ -72,13 +73,18 @@ class Effect:
     n_left_out: int
     scope: Scope
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is a standard error beyond that of rounding."""
+        return self.se > ROUNDING
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided confidence interval; (NaN, NaN) where nothing varies, as no width can be honest there.
 
         Prompts that are all one-sided in both runs differ by exactly 0 in every prompt: that says that the
         difference is small, not that it is known without error.
         """
-        if not self.se > 0:
+        if not self.varies:
             return math.nan, math.nan
         half = float(stdtrit(self.df, (1 + level) / 2)) * self.se
         return self.estimate - half, self.estimate + half
@@ -92,12 +98,12 @@ class Effect:
         prompts p is NaN: n prompts are no sample there, and a standard error of 0 is an artefact of plug-in shares.
         """
         distance = self.estimate - null
-        if self.se > 0:
+        if self.varies:
             below = float(stdtr(self.df, distance / self.se))
             above = float(stdtr(self.df, -distance / self.se))
-        elif self.se == 0 and abs(distance) <= ROUNDING:
+        elif self.se <= ROUNDING and abs(distance) <= ROUNDING:
             below = above = 1.0
-        elif self.se == 0 and self.scope == "prompts like these":
+        elif self.se <= ROUNDING and self.scope == "prompts like these":
             tail = 0.5**self.n_pairs
             below, above = (tail, 1.0) if distance < 0 else (1.0, tail)
         else:

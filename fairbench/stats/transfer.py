@@ -19,6 +19,8 @@ LEAST_CERTAINTY: Final = 5.0
 """Smallest singular value over its standard error. The corrections of bias and the intervals are expansions in its
 inverse, a fifth here: what they leave out is some percent."""
 
+_ROUNDING: Final = 1e-12
+"""A standard error below it is 0 but for rounding."""
 _STEPS: Final = 3000
 _GAIN: Final = 1e-7
 """EM stops after so many steps, or where no prompt's log-likelihood gains more than this in one."""
@@ -106,7 +108,7 @@ def conditioning(table: FloatArray, totals: Counts) -> tuple[float, float]:
     u, v = left[:, -1], right[-1]
     per_row = (table @ v**2 - (table @ v) ** 2) / (totals - 1)
     error = float(np.sqrt((u**2 * per_row).sum()))
-    return float(values[0] / values[-1]), float(values[-1] / error) if error > 0 else np.inf
+    return float(values[0] / values[-1]), float(values[-1] / error) if error > _ROUNDING else np.inf
 
 
 def hull_p_values(counts: ArrayLike, calibration: ArrayLike) -> FloatArray:

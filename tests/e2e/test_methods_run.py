@@ -53,8 +53,8 @@ def test_balanced_prompting_lowers_rd_and_keeps_the_pairing(cli: Cli) -> None:
     assert [r["task"]["prompts"] for r in (drawn, dealt)] == [none["task"]["prompts"]] * 2
     assert [r["quota"] for r in (none, drawn, dealt)] == [False, False, True]
     assert len({r["run_id"] for r in (none, drawn, dealt)}) == 3
-    assert not any("quota" in w for w in none["warnings"] + drawn["warnings"])
-    assert any("no multinomial sample" in w for w in dealt["warnings"])
+    assert not any(n["code"] == "quota" for n in none["notices"] + drawn["notices"])
+    assert any(n["code"] == "quota" and "no multinomial sample" in n["text"] for n in dealt["notices"])
     assert "no multinomial sample" in dealt["err"]
     for text in stored_texts()["balanced-prompting"]:
         assert text.split(" of a ")[1].split()[0] in {"female", "male"}
@@ -78,7 +78,7 @@ def test_the_phantom_rewrites_its_prompts_once(cli: Cli, monkeypatch: pytest.Mon
     assert asked == []
     assert again["run_id"] == first["run_id"]
     assert again["made_in_this_process"]["images"] == 0
-    assert again["warnings"] == first["warnings"]
+    assert again["notices"] == first["notices"]
     more = run(cli, "chain-of-thought", prompts=2, count=8, out="c")
     assert sum(asked) == 4
     assert more["made_in_this_process"]["images"] == 4
@@ -87,7 +87,7 @@ def test_the_phantom_rewrites_its_prompts_once(cli: Cli, monkeypatch: pytest.Mon
 def test_where_the_model_lists_nobody_the_neutral_prompt_is_used_and_told(cli: Cli) -> None:
     none = run(cli, "none", prompts=2, count=4, out="a")
     listed = run(cli, "verbalized-sampling", prompts=2, count=4, out="b")
-    assert any("verbalized-sampling: 8 of 8 answers" in w for w in listed["warnings"])
+    assert any("verbalized-sampling: 8 of 8 answers" in n["text"] for n in listed["notices"])
     assert "8 of 8 answers" in listed["err"]
     assert listed["made_in_this_process"]["images"] == 0  # the same prompts and seeds as without a method
     assert listed["rd"] == none["rd"]

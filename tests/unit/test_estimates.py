@@ -319,3 +319,47 @@ def test_corrected_rows_say_which_prompts_they_leave_out() -> None:
     for metric in ("sq", "rd", "share[female]"):
         row = one(found, metric, "gender", "corrected")
         assert (row.prompts, row.reason) == (2, "over 2 of 4 prompts (2 have too few faces)")
+
+
+def one_sided(images_per_prompt: int, prompts_of: int = 6) -> Counts:
+    """Return counts of prompts that only ever show the first group."""
+    joint = np.zeros((prompts_of, 2, 4), dtype=np.int64)
+    joint[:, 0, 0] = images_per_prompt
+    return counted(joint)
+
+
+def noisy_calibration() -> Calibration:
+    return calibrated(0.92 * np.eye(8) + 0.01 * np.ones((8, 8)))
+
+
+@pytest.mark.parametrize("counts", [one_sided(30), one_sided(1), one_sided(4, 1), one_sided(1, 1)])
+@pytest.mark.parametrize("calibration", [None, noisy_calibration()])
+def test_no_interval_has_no_width(counts: Counts, calibration: Calibration | None) -> None:
+    """One-sided runs once had kl-uniform [.6931, .6931], and corrected gaps of width 1e-16."""
+    rows = table_of(counts, calibration)
+    with_limits = [e for e in rows if not np.isnan(e.low)]
+    assert with_limits
+    for e in with_limits:
+        assert e.high - e.low > 1e-9, e
+    for e in rows:
+        if e.reason and "nothing varies" in e.reason:
+            assert np.isnan([e.low, e.high, e.error]).all()
+            assert e.ci_method is None
+
+
+def test_a_metric_of_a_one_sided_run_says_why_it_has_no_interval() -> None:
+    row = one(table_of(one_sided(30)), "kl-uniform", "gender")
+    assert row.value == pytest.approx(np.log(2))
+    assert row.reason == "nothing varies: no interval"
+
+
+def test_rd_of_one_image_per_prompt_has_no_interval_in_either_scope() -> None:
+    """RD of one face is 1 whatever the model: [1, 1] is no certainty."""
+    rng = np.random.default_rng(1)
+    joint = np.stack([rng.multinomial(1, np.full(8, 1 / 8)).reshape(2, 4) for _ in range(12)])
+    rows = table_of(counted(joint))
+    for scope in ("task", "population"):
+        row = one(rows, "rd", "gender", scope=scope)
+        assert row.value == 1.0
+        assert np.isnan([row.low, row.high]).all()
+        assert "nothing varies" in str(row.reason)

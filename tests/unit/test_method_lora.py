@@ -69,10 +69,10 @@ def test_an_adapter_changes_the_image_and_its_key(card: Path, adapter: Path, tmp
 def test_prompts_that_training_saw_are_told(card: Path, adapter: Path) -> None:
     record = json.loads((adapter / "provenance.json").read_text())
     asked = planned(card, "none").prompts
-    assert not [w for w in planned(card, f"lora:{adapter}").warnings if "trained on" in w]
+    assert not [n for n in planned(card, f"lora:{adapter}").notices if "trained on" in n.text]
     record["data"]["prompts"].append(asked[0].text)
     (adapter / "provenance.json").write_text(json.dumps(record))
-    (told,) = [w for w in planned(card, f"lora:{adapter}").warnings if "trained on" in w]
+    (told,) = [n.text for n in planned(card, f"lora:{adapter}").notices if "trained on" in n.text]
     assert told.startswith("1 of the 1 prompts are among those that the adapter was trained on")
 
 

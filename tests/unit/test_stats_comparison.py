@@ -213,3 +213,12 @@ def test_each_interval_covers_the_mean_of_its_own_prompts() -> None:
     error = 3.5 * math.sqrt(0.05 * 0.95 / replicates)
     for scope, count in covered.items():
         assert abs(count / replicates - 0.95) < error, scope
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-17, 3e-16, 1e-13])
+def test_an_error_of_rounding_is_no_error(error: float) -> None:
+    """A standard error of 1e-16, left by rounding, once gave an interval of no width and a p-value of 0."""
+    effect = effect_fixed(pair(np.full(5, 0.2), np.full(5, 0.3)), error)
+    assert np.isnan(effect.interval()).all()
+    assert math.isnan(effect.p_value())
+    assert effect_fixed(pair(np.full(5, 0.2), np.full(5, 0.2)), error).p_value() == 1.0

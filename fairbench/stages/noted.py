@@ -1,0 +1,109 @@
+"""Notices that rest on a run's rows: what its images' notes say, equal images, repeated noise, prompts with few faces.
+
+They are computed from the store at the end of every run, so that a resumed run says the same as one in one go.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fairbench import schemas
+from fairbench.notices import KINDS, MAX_EXAMPLES, notice
+from fairbench.stages.counts import Counts
+from fairbench.stages.ids import IdIndex
+from fairbench.stages.reading import ImageRow
+from fairbench.store import Store
+from fairbench.types import Prompt
+
+PIXELS: Final = "pixels"
+"""The note that holds a hash of a given image's decoded pixels; it is no notice by itself."""
+FEW_FACES: Final = 8
+"""A prompt with fewer faces says next to nothing by itself."""
+
+
+def report(store: Store, image_key: str, rows: Sequence[ImageRow], prompts: Sequence[Prompt]) -> None:
+    """Report what the images of a run give notice of."""
+    notes = _notes(store, image_key, rows)
+    names = {p.neutral_id: p.subject for p in prompts}
+    _report_notes(notes, rows)
+    _report_equal(rows, notes.get(PIXELS, {}), names)
+    _report_seeds(rows, names)
+
+
+def report_counts(counts: Counts, prompts: Sequence[Prompt]) -> None:
+    """Report the prompts of which single values say next to nothing."""
+    few = [p.subject for p, faces in zip(prompts, counts.selected, strict=True) if faces < FEW_FACES]
+    if few:
+        notice("few-images", f"{len(few)} of {len(prompts)} prompts have fewer than {FEW_FACES} faces",
+               count=len(few), examples=few)  # fmt: skip
+
+
+def _notes(store: Store, image_key: str, rows: Sequence[ImageRow]) -> dict[str, dict[bytes, str]]:
+    """Return code -> image id -> detail, for the run's images."""
+    index = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
+    notes: dict[str, dict[bytes, str]] = defaultdict(dict)
+    for _, table in store.scan("images", image_key, ["image_id", "notes"]):
+        table = table.filter(pc.is_valid(table["notes"]))
+        table = table.filter(index.known(table["image_id"])) if len(table) else table
+        for image_id, pairs in zip(table["image_id"].to_pylist(), table["notes"].to_pylist(), strict=True):
+            for code, detail in pairs:
+                notes[code].setdefault(image_id, detail)
+    return notes
+
+
+def _report_notes(notes: Mapping[str, Mapping[bytes, str]], rows: Sequence[ImageRow]) -> None:
+    """Report each code once, with the number of images, and as examples the details that occur most."""
+    for code in sorted(notes.keys() & KINDS.keys()):
+        of_code = notes[code]
+        noted = [r for r in rows if r.request.image_id in of_code]
+        if noted[0].request.path:
+            examples: Iterable[str] = [_file_name(r) for r in noted]
+        else:
+            details = Counter(of_code[r.request.image_id] for r in noted)
+            examples = [detail for detail, _ in details.most_common(MAX_EXAMPLES)]
+        notice(code, f"{len(noted)} of {len(rows)} images: {KINDS[code].meaning}", count=len(noted), examples=examples)
+
+
+def _report_equal(rows: Sequence[ImageRow], pixels: Mapping[bytes, str], names: Mapping[bytes, str]) -> None:
+    """Report equal images: every copy beyond the first, of given files wherever it lies, of drawn ones in a prompt."""
+    groups: dict[object, list[ImageRow]] = defaultdict(list)
+    for row in rows:
+        if row.status != "ok":
+            continue
+        if row.request.path:
+            groups[pixels.get(row.request.image_id) or row.sha256].append(row)
+        else:
+            groups[row.request.neutral_id, row.sha256].append(row)
+    again = [group for group in groups.values() if len(group) > 1]
+    given = [group for group in again if group[0].request.path]
+    drawn = [group for group in again if not group[0].request.path]
+    if given:
+        copies = sum(len(group) - 1 for group in given)
+        notice("copies", f"{copies} of {len(rows)} images are copies of others", count=copies,
+               examples=[" = ".join(map(_file_name, group[:2])) for group in given])  # fmt: skip
+    if drawn:
+        copies = sum(len(group) - 1 for group in drawn)
+        subjects = Counter(names[group[0].request.neutral_id] for group in drawn)
+        notice("equal-images", f"{copies} of {len(rows)} images equal another of their prompt", count=copies,
+               examples=[subject for subject, _ in subjects.most_common(MAX_EXAMPLES)])  # fmt: skip
+
+
+def _report_seeds(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:
+    """Report images of one prompt and text that were drawn from one seed: they are no independent draws."""
+    drawn = Counter((r.request.prompt_id, r.request.neutral_id, r.request.seed) for r in rows if not r.request.path)
+    repeated = {key: n - 1 for key, n in drawn.items() if n > 1}
+    if repeated:
+        subjects = dict.fromkeys(names[neutral_id] for _, neutral_id, _ in repeated)
+        notice("seed-repeat", f"{sum(repeated.values())} images repeat the noise of another of their prompt",
+               count=sum(repeated.values()), examples=subjects)  # fmt: skip
+
+
+def _file_name(row: ImageRow) -> str:
+    path = Path(str(row.request.path))
+    return str(Path(path.parent.name) / path.name)
