@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fairbench import weights
 from fairbench.config import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.protocols import LATER
 from fairbench.protocols import Params as BaseParams
 from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
 
@@ -36,6 +37,18 @@ class JanusAdapter:
 
         guidance: float = Field(5.0, ge=1.0, allow_inf_nan=False, description="classifier-free guidance; 1: none")
         temperature: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+        prompt_format: str | None = Field(
+            None,
+            json_schema_extra={**LATER},
+            description="the conversation around a prompt, put for {text}; null: the checkpoint's own template",
+        )
+
+        @field_validator("prompt_format")
+        @classmethod
+        def _holds_text(cls, value: str | None) -> str | None:
+            if value is not None and value.count("{text}") != 1:
+                raise ValueError("must hold {text} exactly once")
+            return value
 
     def __init__(self, card: ModelCard, params: Params, ctx: BuildContext) -> None:
         if card.weights is None:
@@ -58,7 +71,7 @@ class JanusAdapter:
 
         folder = weights.model_folder(self._weights, self.ctx.base_dir)
         try:
-            model = janus_model.load(folder, self.ctx.device, self.ctx.dtype)
+            model = janus_model.load(folder, self.ctx.device, self.ctx.dtype, self.params.prompt_format)
             if self._lora is not None:
                 adapter = (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
                 janus_model.put_lora(model, adapter, merge=not self.ctx.reduced_precision)

@@ -19,11 +19,15 @@ TEXT_MULTIPLE = 64
 
 
 class JanusModel:
-    """One checkpoint on one device, in inference mode. `net` is transformers' JanusForConditionalGeneration."""
+    """One checkpoint on one device, in inference mode. `net` is transformers' JanusForConditionalGeneration.
 
-    def __init__(self, net: Any, processor: Any) -> None:
+    prompt_format: the conversation around a text, which stands for its {text}; None: the checkpoint's chat template.
+    """
+
+    def __init__(self, net: Any, processor: Any, prompt_format: str | None = None) -> None:
         self.net = net
         self.processor = processor
+        self.prompt_format = prompt_format
         self.tokens_per_image: int = net.config.vision_config.num_image_tokens
         self.vocabulary: int = net.config.vq_config.num_embeddings
         tokenizer = processor.tokenizer
@@ -31,28 +35,32 @@ class JanusModel:
         self.boi: int = tokenizer.convert_tokens_to_ids(processor.image_start_token)
 
     def prompt_ids(self, text: str) -> list[int]:
-        """Return BOS, the chat template around `text` without a system prompt, and the begin-of-image token."""
-        message = [{"role": "user", "content": [{"type": "text", "text": text}]}]
-        prompt = self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        ids = self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        """Return BOS, the conversation around `text` without a system prompt, and the begin-of-image token."""
+        ids = self.processor.tokenizer(self._conversation(text, False), add_special_tokens=False)["input_ids"]
         # Whether a tokenizer adds BOS by itself differs between library versions; the model was trained with it.
         return [self.bos, *ids, self.boi]
 
     def question_ids(self, question: str, with_image: bool) -> list[int]:
-        """Return BOS and the chat template around a question, below an image's placeholders where there is one.
+        """Return BOS and the conversation around a question, below an image's placeholders where there is one.
 
         With the system prompt where the processor is set to give one: it does so for text, never for images.
         """
         from transformers.models.janus.processing_janus import DEFAULT_SYSTEM_PROMPT
 
-        content = [{"type": "image"}] * with_image + [{"type": "text", "text": question}]
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        prompt = self._conversation(question, with_image)
         prompt = prompt.replace(self.processor.image_token, self.processor.replace_image_token({}, 0))
         if self.processor.use_default_system_prompt:
             prompt = DEFAULT_SYSTEM_PROMPT + prompt
         return [self.bos, *self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+
+    def _conversation(self, text: str, with_image: bool) -> str:
+        """Return a conversation of one text, stripped, below an image's placeholder where there is one."""
+        if self.prompt_format is not None:
+            placeholder = f"{self.processor.image_token}\n" if with_image else ""
+            return self.prompt_format.replace("{text}", placeholder + text.strip())
+        content = [{"type": "image"}] * with_image + [{"type": "text", "text": text}]
+        message = [{"role": "user", "content": content}]
+        return str(self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
 
     def sample(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float = 5.0, temperature: float = 1.0,
@@ -160,7 +168,7 @@ def padded_length(tokens: int) -> int:
     return -(-tokens // TEXT_MULTIPLE) * TEXT_MULTIPLE
 
 
-def load(folder: Path, device: str, dtype: str) -> JanusModel:
+def load(folder: Path, device: str, dtype: str, prompt_format: str | None = None) -> JanusModel:
     """Load a checkpoint in transformers format. Raises WeightsError for a folder that is not one."""
     import torch
     from safetensors import SafetensorError
@@ -177,7 +185,7 @@ def load(folder: Path, device: str, dtype: str) -> JanusModel:
         # These checkpoints call their tokenizer a LlamaTokenizer, for which transformers 5 may install a pre-tokenizer
         # of its own that drops every space; this class keeps what tokenizer.json says.
         processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        model = JanusModel(net.eval().requires_grad_(False), processor)
+        model = JanusModel(net.eval().requires_grad_(False), processor, prompt_format)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
         first = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({first}): fetch it again.") from err

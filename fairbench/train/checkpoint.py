@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fairbench import atomic
 
-BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1}
+BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None}
 """What was so in every training before an identity had these fields."""
 
 

@@ -24,8 +24,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch.distributed.checkpoint import state_dict as whole
 
-from fairbench import catalog, weights
+from fairbench import catalog, registry, weights, yamlfile
 from fairbench.adapters import janus_model
+from fairbench.adapters.janus import JanusAdapter
 from fairbench.adapters.janus_model import JanusModel
 from fairbench.config import ModelCard
 from fairbench.errors import CardError, FairbenchError
@@ -86,6 +87,16 @@ class Job:
             )
         return weights.model_identity(card.weights, self.card.base_dir)
 
+    @functools.cached_property
+    def prompt_format(self) -> str | None:
+        """The conversation that the card puts around a prompt. Raises CardError for settings that it cannot have."""
+        card = self.card.card
+        try:
+            params: Any = registry.parse_params(JanusAdapter, card.sampling)
+        except registry.ValidationError as err:
+            raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
+        return None if params.prompt_format is None else str(params.prompt_format)
+
 
 def train(job: Job, report: StageReport) -> Path:
     """Train, from the state in `job.out` if there is one, and return the adapter's folder.
@@ -96,7 +107,9 @@ def train(job: Job, report: StageReport) -> Path:
     losses.balancing(job.settings.loss, job.settings.beta)  # an unknown name is told first
     _check_stated(job)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
-    identity = output.identity(job.settings, job.plan.steps, job.data, job.base, job.parent, processes)
+    identity = output.identity(
+        job.settings, job.plan.steps, job.data, job.base, job.parent, processes, job.prompt_format
+    )
     if output.finished(job.out, identity):
         return job.out
     accelerator = _accelerator(job)
@@ -179,7 +192,7 @@ def _load(job: Job, accelerator: Accelerator) -> tuple[JanusModel, Any]:
     assert card.weights is not None
     assert card.lora_targets is not None
     folder = weights.model_folder(card.weights, job.card.base_dir)
-    model = janus_model.load(folder, str(accelerator.device), _DTYPES[s.mixed_precision])
+    model = janus_model.load(folder, str(accelerator.device), _DTYPES[s.mixed_precision], job.prompt_format)
     if job.parent is not None:
         adapter = lora.load(model.net, job.parent, s.dropout)
     else:

@@ -26,8 +26,9 @@ def digest(data: Balanced, base: Mapping[str, str]) -> str:
 
 
 def identity(
-    settings: Settings, steps: int, data: Balanced, base: Mapping[str, str], parent: Path | None, processes: int
-) -> dict[str, Any]:
+    settings: Settings, steps: int, data: Balanced, base: Mapping[str, str], parent: Path | None, processes: int,
+    prompt_format: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return all that the adapter depends on, as plain data. Raises CardError for a parent that does not fit.
 
     Each of processes x accumulation parts of a batch has dropout of its own, whichever process has its turn.
@@ -42,6 +43,7 @@ def identity(
         **asked,
         "steps": steps,
         "image reading version": READING_VERSION,
+        "prompt format": prompt_format,
         "data": data.digest,
         "base": keys.digest("base", dict(base)).hex(),
         "parent": None if parent is None else method.files(parent)[method.WEIGHTS],

@@ -230,7 +230,10 @@ class TestCards:
         card = ModelCard.model_validate(yaml.safe_load((ROOT / "models" / f"{name}.yaml").read_text()))
         assert card.name == name
         assert registry.resolve("adapters", card.adapter) is JanusAdapter
-        assert registry.parse_params(JanusAdapter, card.sampling).model_dump() == {"guidance": 5.0, "temperature": 1.0}
+        expected = "User: {text}\n\nAssistant:" if name == "janus" else None
+        assert registry.parse_params(JanusAdapter, card.sampling).model_dump() == {
+            "guidance": 5.0, "temperature": 1.0, "prompt_format": expected,
+        }  # fmt: skip
         assert not card.trust_remote_code
 
     def test_lora_targets_hit_the_language_model_alone(self, tiny: JanusAdapter) -> None:
@@ -240,7 +243,9 @@ class TestCards:
         assert len(names) == 7 * layers
         assert all(n.startswith("model.language_model.layers.") for n in names)
 
-    @pytest.mark.parametrize("bad", [{"guidance": 0.5}, {"temperature": 0}, {"top_p": 0.9}])
+    @pytest.mark.parametrize(
+        "bad", [{"guidance": 0.5}, {"temperature": 0}, {"top_p": 0.9}, {"prompt_format": "User: {prompt}"}]
+    )
     def test_wrong_sampling_is_refused(self, bad: dict[str, float]) -> None:
         with pytest.raises(ValidationError):
             registry.parse_params(JanusAdapter, bad)
