@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fairbench.cli.options import AsJson, Quiet
+from fairbench.display.plain import echo
 
 if TYPE_CHECKING:
+    from fairbench.display.tables import Table
     from fairbench.phantom.figures import Bar
 
 app = typer.Typer(
@@ -22,7 +24,8 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder to build in; a stopped build goes on there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed makes another phantom of the same table.")]
 Images = Annotated[
-    int, typer.Option("--images", min=100, help="Images a prompt for the realised truth, renders a group for the rest.")
+    int,
+    typer.Option("--images", min=100, help="Images per prompt for the realised truth, renders per group for the rest."),
 ]
 Folder = Annotated[Path | None, typer.Option("--dir", help="A build's folder. [default: the shipped phantom]")]
 
@@ -36,8 +39,8 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
     need_matplotlib()  # not after an hour of training
     with _progress(quiet) as report:
         bars = Builder(out, seed, report, Size(realised=images, renders=images)).run()
-    typer.echo(f"report: {write(out, bars)}")
-    typer.echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")
+    echo(f"report: {write(out, bars)}")
+    echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")
     _conclude(bars, as_json=False)
 
 
@@ -58,7 +61,7 @@ def images(
     out: Annotated[Path, typer.Option("--out", help="Folder for the images and their manifest.csv.")],
     per_group: Annotated[int, typer.Option("--per-group", min=1, help="Images of each gender x race cell.")] = 100,
     decoded: Annotated[bool, typer.Option("--decoded", help="Encoded and decoded by the phantom.")] = False,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other mannequins.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Write labelled mannequins and a manifest, for `calibrate --images` and `audit --probe-images`."""
@@ -66,34 +69,32 @@ def images(
 
     with _progress(quiet) as report:
         path = export(out, per_group, seed, decoded=decoded, tick=lambda done, total: report("images", done, total))
-    typer.echo(str(path))
+    echo(str(path))
 
 
 def _conclude(bars: list[Bar], as_json: bool) -> None:
     from rich.console import Console
 
     if as_json:
-        typer.echo(json.dumps([bar.record() for bar in bars], indent=2))
+        echo(json.dumps([bar.record() for bar in bars], indent=2))
     else:
-        Console().print(_table(bars))
+        _table(bars).show(Console())
         short = sum(not bar.holds for bar in bars)
-        typer.echo(f"{len(bars)} bars, {short} not met" if short else f"All {len(bars)} bars are met.")
+        echo(f"{len(bars)} bars, {short} not met" if short else f"All {len(bars)} bars are met.")
     if not all(bar.holds for bar in bars):
         raise typer.Exit(1)
 
 
-def _table(bars: list[Bar]) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _table(bars: list[Bar]) -> Table:
+    from fairbench.display.numbers import number
+    from fairbench.display.tables import Column, Table, numbers
 
-    table = Table("figure", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("value", "s.e.", "must be", ""):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table([Column("figure", wraps=True), *numbers("value", "s.e.", "must be", "met")])
     for bar in bars:
-        error = f"{bar.error:.4f}" if bar.error else ""
+        error = number(bar.error, 4) if bar.error else ""
         granted = f" ({bar.slack:g} s.e.)" if bar.slack and bar.error else ""
-        table.add_row(
-            bar.name, f"{bar.value:.4f}", error, f"{bar.must} {bar.limit:g}{granted}", "yes" if bar.holds else "NO"
+        table.add(
+            bar.name, number(bar.value, 4), error, f"{bar.must} {bar.limit:g}{granted}", "yes" if bar.holds else "NO"
         )
     return table
 

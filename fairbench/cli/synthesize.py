@@ -18,11 +18,13 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
+from fairbench.display.plain import echo, say
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fairbench.display.tables import Table
     from fairbench.store import Store
 
 Model = Annotated[
@@ -192,7 +194,7 @@ def _default(*parts: str) -> Path:
 
 def _show(manifest: Path, as_json: bool, console: Console) -> None:
     """Print what the set holds, from the set itself: a set that was made before says the same."""
-    from fairbench.report.rundir import LABEL_NOTE
+    from fairbench.display.note import LABEL_NOTE
     from fairbench.train import data
 
     held = data.read(manifest)
@@ -204,42 +206,42 @@ def _show(manifest: Path, as_json: bool, console: Console) -> None:
         "left_out": record.get("left_out", 0), "confirmation": record["confirmation"], "note": LABEL_NOTE,
     }  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        echo(json.dumps(result, indent=2))
         return
     if record["confirmation"] is not None:
-        console.print(_table(record))
-        console.print(
-            "Share: of the first images of every prompt, before any was tried again (Jeffreys' 95 % interval)."
-            if "model" in record else "Share: of your images, each counted once (Jeffreys' 95 % interval).",
-            style="dim", highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        _table(record).show(console)
     else:
-        console.print("No labeller has looked at these images: their labels are what you say. --confirm asks one.",
-                      style="yellow", soft_wrap=True)  # fmt: skip
+        say(console, "No labeller has looked at these images: their labels are what you say. --confirm asks one.",
+            "yellow")  # fmt: skip
     sizes = {len(members) for groups in prompts.values() for members in groups.values()}
     each = f" x {min(sizes)} each" if len(sizes) == 1 else ""
     out = f" ({result['left_out']} left out)" if result["left_out"] else ""
-    console.print(
-        f"{len(held.rows)} images: {len(prompts)} prompts x {len(held.groups)} groups{each}, in {manifest.parent}{out}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    console.print(LABEL_NOTE, style="dim", highlight=False)
+    held_words = f"{len(held.rows)} images: {len(prompts)} prompts x {len(held.groups)} groups{each}"
+    say(console, f"{held_words}, in {manifest.parent}{out}", wrap=False)
+    say(console, LABEL_NOTE, "dim")
 
 
-def _table(record: dict[str, Any]) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _table(record: dict[str, Any]) -> Table:
+    from fairbench.display.numbers import with_interval
+    from fairbench.display.tables import Column, Table, numbers
 
-    source = record["model"]["name"] if "model" in record else record["origin"]
-    title = f"{source} · confirmed by {record['labeller']['name']}"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title)
-    table.add_column("group", no_wrap=True)
-    for name in ("share confirmed", "of\nfirst", "images", "con-\nfirmed", "other", "no\nface", "no\nimage"):
-        table.add_column(name, justify="right", no_wrap=True)
+    made = "model" in record
+    title = f"{record['model']['name'] if made else record['origin']} · confirmed by {record['labeller']['name']}"
+    of = "the first images of every prompt, before any was tried again" if made else "your images, each counted once"
+    heads = (
+        "share confirmed",
+        "of\nfirst" if made else "of",
+        "images",
+        "con-\nfirmed",
+        "other",
+        "no\nface",
+        "no\nimage",
+    )
+    table = Table([Column("group"), *numbers(*heads)], title, f"Share: of {of} (Jeffreys' 95 % interval).")
     for row in record["confirmation"]:
-        table.add_row(
+        table.add(
             " ".join(row["group"]),
-            f"{row['share']:.2f} ({row['low']:.2f}-{row['high']:.2f})",
+            with_interval(row["share"], row["low"], row["high"], 2),
             *(str(row[kind]) for kind in ("of", "images", "confirmed", "other", "no_face", "no_image")),
         )
     return table

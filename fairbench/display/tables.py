@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-LONGEST_WORD: Final = 16
+LONGEST_WORD: Final = 24
 """Columns that a column of words keeps at least; longer words are broken over lines."""
 _GAPS: Final = (2, 1)
 """Blank columns between two columns: as many as fit."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from fairbench.audit import caveats, verdict
 from fairbench.audit.estimates import Estimate, Skipped
@@ -18,7 +14,10 @@ from fairbench.audit.tokens import KINDS
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import KINDS as KINDS_OF_ANSWERS
 from fairbench.audit.understanding import LEAST_COMMITTED, Answers
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, with_interval
+from fairbench.display.plain import line, say
+from fairbench.display.tables import Cell, Column, Table
 
 COLOURS = {"biased": "red", "neutral": "green", "reads": "green", "answers unknown": "green", "no bias found": "green"}
 
@@ -27,22 +26,22 @@ def show(found: Audit, folder: Path, console: Console) -> None:
     """Print the report."""
     plan = found.plan
     names = f"{plan.card.name} · {plan.task} ({len(plan.prompts)} prompts) · labelled by {plan.labeller.card.name}"
-    console.print(f"Audit of {names}", style="bold", highlight=False)
-    console.print(f"\nIn short: {verdict.summary(found)}\n", highlight=False, markup=False)
-    table = _table("", ("component", "finding", "evidence"))
+    say(console, f"Audit of {names}", "bold")
+    say(console, f"\nIn short: {verdict.summary(found)}\n")
+    table = Table([Column("component", wraps=True), Column("finding", wraps=True), Column("evidence", wraps=True)])
     for v in verdict.verdicts(found):
-        table.add_row(v.component, f"[{COLOURS.get(v.finding, 'yellow')}]{v.finding}[/]", escape(v.words))
+        table.add(v.component, Cell(line(v.finding), COLOURS.get(v.finding, "yellow")), v.words)
     _print(table, console)
     _encoder(found, console)
     _tokenizer(found, console)
     _tokens(found.language, console)
     _log_probs(found.language, console)
     _understanding(found, console)
-    console.print("What cannot be concluded", style="bold")
+    say(console, "What cannot be concluded", "bold")
     for sentence in caveats.caveats(found):
-        console.print(f"- {sentence}", style="yellow", highlight=False, markup=False)
-    console.print(LABEL_NOTE, style="dim", highlight=False)
-    console.print(f"report in {folder}", highlight=False, soft_wrap=True)
+        say(console, f"- {sentence}", "yellow")
+    say(console, LABEL_NOTE, "dim")
+    say(console, f"report in {folder}", wrap=False)
 
 
 def _encoder(found: Audit, console: Console) -> None:
@@ -54,15 +53,15 @@ def _encoder(found: Audit, console: Console) -> None:
     )
     for p in found.encoder.probes:
         note += "" if p.balanced else f" {p.attribute} is not balanced: read its accuracy against chance."
-    table = _table("Vision encoder", ("", "classes", "chance", "accuracy", "macro F1"), note)
+    table = _table("Vision encoder", ("attribute", "classes"), ("chance", "accuracy", "macro F1"), note)
     for p in found.encoder.probes:
-        table.add_row(p.attribute, f"all {len(p.recall)}", f"{p.chance:.2f}", _of(p.accuracy), _of(p.macro_f1))
-        table.add_row("", "labels shuffled", "", _of(p.shuffled), "")
+        table.add(p.attribute, f"all {len(p.recall)}", _two(p.chance), _of(p.accuracy), _of(p.macro_f1))
+        table.add("", "labels shuffled", "", _of(p.shuffled), "")
         if len(p.pairs) > 1:
-            table.add_row("", f"{len(p.pairs)} pairs, mean", "", _of(p.pairwise), _of(p.pairwise_f1))
+            table.add("", f"{len(p.pairs)} pairs, mean", "", _of(p.pairwise), _of(p.pairwise_f1))
         worst = min(p.pairs, key=lambda pair: pair.accuracy.value)
         if worst.accuracy.value < p.pairwise.value:
-            table.add_row("", f"{worst.first}, {worst.second}", "", _of(worst.accuracy), _of(worst.macro_f1))
+            table.add("", f"{worst.first}, {worst.second}", "", _of(worst.accuracy), _of(worst.macro_f1))
     _print(table, console)
 
 
@@ -71,27 +70,29 @@ def _tokenizer(found: Audit, console: Console) -> None:
         return
     table = _table(
         "Image tokenizer: images encoded, decoded and labelled again",
-        ("", "group", "faces", "alike", "face lost", "others read so"),
+        ("attribute", "group"),
+        ("faces", "alike", "face lost", "others read so"),
         "Shares of the faces found before. alike: read as before; others read so: other groups' faces that become this "
         "group. Limits of both hold for all groups at once.",
     )
     for part in found.tokenizer:
         for i, g in enumerate(part.groups):
-            table.add_row(
+            table.add(
                 "" if i else part.attribute, g.label, str(g.faces), _of(g.agreement, 2), _of(g.lost, 2),
                 _of(g.arrivals, 2),
             )  # fmt: skip
     _print(table, console)
     table = _table(
         "Image tokenizer: against the labels that the images were given",
-        ("", "given", "images", "right before", "right after", "most often wrong, after"),
+        ("attribute", "given"),
+        ("images", "right\nbefore", "right\nafter", Column("most often\nwrong, after", wraps=True)),
         "What is wrong before is the labeller's error. All counts are in audit.json (against_given).",
     )
     for part in found.tokenizer:
         for i, g in enumerate(part.groups):
-            table.add_row(
-                "" if i else part.attribute, g.label, str(g.images), f"{g.right_before.value:.3f}",
-                f"{g.right_after.value:.3f}", _mistaken(part, i),
+            table.add(
+                "" if i else part.attribute, g.label, str(g.images), number(g.right_before.value),
+                number(g.right_after.value), _mistaken(part, i),
             )  # fmt: skip
     _print(table, console)
 
@@ -109,32 +110,35 @@ def _tokens(part: LanguageModel, console: Console) -> None:
     nulls = ", ".join(f"{_two(d.null.value)} ({d.kind})" for ds in kinds.values() for d in ds[:1])
     table = _table(
         "Language model: tokens under the neutral prompt and under each group's",
-        ("", "group", "JSD", "excess", "by position", "log p a token"),
-        f"JSD of token histograms in bits, {part.divergences[0].a_side} images a side. excess: less that of two "
-        f"neutral sets, which is {nulls}; by position: the same of tokens place by place. log p a token: mean "
+        ("attribute", "group"),
+        ("JSD", "excess", "by position", "log p\nper token"),
+        f"JSD of token histograms in bits, {part.divergences[0].a_side} images per side. excess: less that of two "
+        f"neutral sets, which is {nulls}; by position: the same of tokens place by place. log p per token: mean "
         "log-probability that the neutral prompt gives to the group's images, what BPO balances.",
     )
     for whole, placed, bias in zip(*kinds.values(), part.log_probs, strict=True):
         for i, (one, other) in enumerate(zip(whole.groups, placed.groups, strict=True)):
-            table.add_row(
+            table.add(
                 "" if i else whole.attribute, one.label, _two(one.jsd.value), _of(one.excess, 2),
                 _of(other.excess, 2), _two(bias.per_token[one.label].value),
             )  # fmt: skip
     _print(table, console)
     table = _table(
         "Language model: is the group with the closest tokens the one drawn most?",
-        ("", "tokens", "share of prompts", "chance", "prompts", "left out"),
+        ("attribute", "tokens"),
+        ("share of prompts", "chance", "prompts", "left out"),
         "left out: ambiguous, no group is clearly drawn most.",
     )
     for d in part.divergences:
-        table.add_row(d.attribute, d.kind, _of(d.hits, 2), f"{d.chance:.2f}", str(d.hits.n), str(d.ambiguous))
+        table.add(d.attribute, d.kind, _of(d.hits, 2), _two(d.chance), str(d.hits.n), str(d.ambiguous))
     _print(table, console)
 
 
 def _log_probs(part: LanguageModel, console: Console) -> None:
     table = _table(
         "Language model: bias by its own log-probabilities, no labeller",
-        ("", "RD", "chance", "by labels", "sum, middle half", "followed"),
+        ("attribute",),
+        ("RD", "chance", "by\nlabels", "sum,\nmiddle half", "followed"),
         "The interval of RD holds the error of drawing images alone, not that of the premise: no image fits two "
         "groups, and a group's prompt draws them as the neutral one does. chance: RD that this error makes of equal "
         "shares. by labels: RD of the labels of what is drawn. sum: of the unscaled shares, 1 where the premise holds "
@@ -142,9 +146,9 @@ def _log_probs(part: LanguageModel, console: Console) -> None:
     )
     for b in part.log_probs:
         low, high = b.closure_quartiles
-        table.add_row(
-            b.attribute, _of(b.rd), f"{b.floor:.3f}", "none" if b.labelled_rd is None else f"{b.labelled_rd:.3f}",
-            f"{_two(b.closure)} ({_two(low)}-{_two(high)})", f"{part.following[b.attribute].value:.3f}",
+        table.add(
+            b.attribute, _of(b.rd), number(b.floor), number(b.labelled_rd),
+            f"{_two(b.closure)} ({_two(low)}-{_two(high)})", number(part.following[b.attribute].value),
         )  # fmt: skip
     _print(table, console)
 
@@ -154,61 +158,54 @@ def _understanding(found: Audit, console: Console) -> None:
     if isinstance(part, Skipped):
         return
     first, floor = part.answers[0], verdict.alignment_floor(found)
-    fair = f" A fair generator makes up to {floor:.2f} of it by chance." if floor is not None else ""
-    chance = " and ".join(f"{a.gap_floor:.3f}" for a in part.answers)
+    fair = f" A fair generator makes up to {_two(floor)} of it by chance." if floor is not None else ""
+    chance = " and ".join(number(a.gap_floor) for a in part.answers)
     table = _table(
         f"Understanding: the gender of an occupation, {first.subjects} occupations, {first.samples} answers each",
-        ("share of all answers", *(a.condition for a in part.answers)),
+        ("share of all answers",),
+        [a.condition for a in part.answers],
         f"|M - F|: mean over occupations; a fair model that commits as often has {chance}. RD of the committed: over "
         f"male and female alone, of occupations with {LEAST_COMMITTED} such answers. gap: generation RD less "
         f"|M - F|, the partial alignment.{fair}",
     )
     for kind in KINDS_OF_ANSWERS:
-        table.add_row(kind, *(_of(a.shares[kind]) for a in part.answers))
-    table.add_row("|M - F|", *(_of(a.gap) for a in part.answers))
-    table.add_row("RD of the committed", *(_committed(a) for a in part.answers))
-    table.add_row("gap", *("none" if e is None else _of(e) for e in part.alignment.values()))
+        table.add(kind, *(_of(a.shares[kind]) for a in part.answers))
+    table.add("|M - F|", *(_of(a.gap) for a in part.answers))
+    table.add("RD of the committed", *(_committed(a) for a in part.answers))
+    table.add("gap", *("none" if e is None else _of(e) for e in part.alignment.values()))
     _print(table, console)
     table = _table(
         "Understanding: pairs of images of one occupation; in how many does the answer differ?",
-        ("", "about", "two groups", "one group", "most common"),
+        ("attribute", "about"),
+        ("two groups", "one group", Column("most common", wraps=True)),
         "two groups: from the same noise; one group: from other noise, which is the null.",
     )
     for i, f in enumerate(part.flips):
         name = "" if i and part.flips[i - 1].attribute == f.attribute else f.attribute
-        table.add_row(name, f.about, _of(f.between), _of(f.within), escape(f.most_common[:24]))
+        table.add(name, f.about, _of(f.between), _of(f.within), f.most_common[:24])
     _print(table, console)
 
 
 def _committed(answers: Answers) -> str:
     if answers.committed_rd is None:
         return "none"
-    return f"{answers.committed_rd:.3f}, {answers.committed_subjects} occupations"
+    return f"{number(answers.committed_rd)}, {answers.committed_subjects} occupations"
 
 
-def _table(title: str, columns: Sequence[str], note: str = "") -> Table:
-    table = Table(
-        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title=title or None,
-        title_justify="left", title_style="bold", caption=escape(note) or None, caption_justify="left",
-        caption_style="dim",
-    )  # fmt: skip
-    for name in columns:
-        table.add_column(name, no_wrap=name == "component")
-    return table
+def _table(title: str, words: Sequence[str], rest: Sequence[str | Column], note: str) -> Table:
+    """Return a table of numbers behind columns of words, of which the first of two names groups."""
+    columns = [head if isinstance(head, Column) else Column(head, number=True) for head in rest]
+    return Table([*map(Column, words), *columns], title, note, grouped=len(words) > 1)
 
 
 def _print(table: Table, console: Console) -> None:
-    console.print(table)
+    table.show(console)
     console.print()
 
 
 def _two(value: float) -> str:
-    return f"{value:.2f}"
+    return number(value, 2)
 
 
-def _of(e: Estimate, digits: int = 3) -> str:
-    if not e.n:
-        return "none"
-    if isnan(e.low):
-        return f"{e.value:.{digits}f}"
-    return f"{e.value:.{digits}f} \\[{e.low:.{digits}f}, {e.high:.{digits}f}]"
+def _of(e: Estimate, places: int = 3) -> str:
+    return with_interval(e.value, e.low, e.high, places) if e.n else "none"

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from fairbench.calibration import NO_PERSON, Calibration
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, with_interval
+from fairbench.display.plain import say
+from fairbench.display.tables import Column, Table, numbers
 from fairbench.stats import transfer
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.independence import independent_errors
@@ -98,54 +98,48 @@ def _correction(found: Calibration) -> dict[str, Any]:
 
 def show(found: Calibration, file: Path, card: Path | None, console: Console) -> None:
     """Print the tables, what they allow, and what to do next."""
-    told = summary(found, file, card)
-    console.print(_cells(told))
-    console.print(_attributes(told))
-    console.print(CAPTION, style="dim", highlight=False)
+    result = summary(found, file, card)
+    _cells(result).show(console)
+    console.print()
+    _attributes(result).show(console)
     names = " and ".join(found.attributes)
-    console.print(f"independence: {_independence_words(told['independence'], names)}", highlight=False, markup=False)
-    console.print(f"correction: {_correction_words(told['correction'])}", highlight=False, markup=False)
-    console.print(found.notes, highlight=False, markup=False)
-    console.print(LABEL_NOTE, style="dim", highlight=False)
+    say(console, f"independence: {_independence_words(result['independence'], names)}")
+    say(console, f"correction: {_correction_words(result['correction'])}")
+    say(console, found.notes)
+    say(console, LABEL_NOTE, "dim")
     next_step = (
         f"Written: {file}\nTo correct runs on such images ({found.domain}), name it in the labeller's card "
-        f"{card or found.labeller} as\n{told['card_line']}"
+        f"{card or found.labeller} as\n{result['card_line']}"
     )
-    console.print(next_step, highlight=False, markup=False, soft_wrap=True)
+    say(console, next_step, wrap=False)
 
 
-def _cells(told: dict[str, Any]) -> Table:
-    title = f"{told['labeller']} on {told['domain']} · {told['persons']} persons"
-    table = Table("truth", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(title))
-    for name in ("persons", "no face", "read right"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cell in told["cells"]:
+def _cells(result: dict[str, Any]) -> Table:
+    title = f"{result['labeller']} on {result['domain']} · {result['persons']} persons"
+    table = Table([Column("truth"), *numbers("persons", "no face", "read right")], title)
+    for cell in result["cells"]:
         name = " ".join(cell["true"].values()) if cell["true"] else f"{NO_PERSON[0]} (images)"
         right = "" if cell["read_right"] is None else _words(cell["read_right"])
-        table.add_row(Text(name), str(cell["n"]), _words(cell["no_face"]), right)
+        table.add(name, str(cell["n"]), _words(cell["no_face"]), right)
     return table
 
 
-def _attributes(told: dict[str, Any]) -> Table:
-    table = Table("attribute", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("persons read", "accuracy"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in told["attributes"]:
-        table.add_row(row["attribute"], str(row["of"]), _words(row))
+def _attributes(result: dict[str, Any]) -> Table:
+    table = Table([Column("attribute"), *numbers("persons read", "accuracy")], note=CAPTION)
+    for row in result["attributes"]:
+        table.add(row["attribute"], str(row["of"]), _words(row))
     return table
 
 
 def _words(share: dict[str, Any]) -> str:
-    if share["share"] is None:
-        return "none"
-    return f"{share['share']:.3f} [{share['low']:.3f}, {share['high']:.3f}]"
+    return with_interval(share["share"], share["low"], share["high"])
 
 
 def _independence_words(test: dict[str, Any], names: str) -> str:
     if test["reason"]:
         return f"not tested, as {test['reason']}."
-    what = f"p {test['p_value']:.3f}, largest gap between the joint rates and the product of margins "
-    gap = f"{test['largest_gap']:.3f}"
+    what = f"p {number(test['p_value'])}, largest gap between the joint rates and the product of margins "
+    gap = number(test["largest_gap"])
     if test["p_value"] < ALPHA:
         return f"errors of {names} come together ({what}{gap}); the joint table holds that."
     return f"errors of {names} look independent ({what}{gap}); the joint table is kept anyway."
@@ -154,12 +148,12 @@ def _independence_words(test: dict[str, Any], names: str) -> str:
 def _correction_words(verdict: dict[str, Any]) -> str:
     if verdict["reason"]:
         return f"not possible with this table: {verdict['reason']}."
-    condition = f"condition number {verdict['condition']:.2f} (at most {transfer.MOST_CONDITION:g} is allowed)"
+    condition = f"condition number {number(verdict['condition'], 2)} (at most {transfer.MOST_CONDITION:g} is allowed)"
     if verdict["certainty"] is None:
         return f"possible: {condition}, no two rows of the table overlap."
     return (
-        f"possible: {condition}, smallest singular value {verdict['certainty']:.1f} standard errors from 0 (at least "
-        f"{transfer.LEAST_CERTAINTY:g} are needed)."
+        f"possible: {condition}, smallest singular value {number(verdict['certainty'], 1)} standard errors from 0 "
+        f"(at least {transfer.LEAST_CERTAINTY:g} are needed)."
     )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, percent
+from fairbench.display.plain import line, say
+from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.stages import leaderboard
 from fairbench.stages.leaderboard import VALUES, Row
 from fairbench.stages.leaderboard_verify import NOT_CHECKED, Check
@@ -52,92 +52,76 @@ def show(rows: Sequence[Row], console: Console) -> None:
     """Print the tables: one a group of rows that compare, then the published ones."""
     groups = leaderboard.groups(rows)
     for group in groups:
-        console.print(_measured(group))
+        _measured(group).show(console)
+        console.print()
     if groups:
-        console.print(CAPTION, style="dim", highlight=False)
+        say(console, CAPTION, "dim")
         shown = [r for group in groups for r in group]
         notes = {QUOTA: any(r["quota"] == "yes" for r in shown), UNRANKED: not all(r["rank"] for r in shown)}
         for note in (n for n, applies in notes.items() if applies):
-            console.print(note, style="dim", highlight=False)
+            say(console, note, "dim")
     else:
-        console.print("No measured rows: `fairbench leaderboard add RUN` adds one.", highlight=False)
+        say(console, "No measured rows: `fairbench leaderboard add RUN` adds one.")
     apart = leaderboard.published(rows)
     if apart:
-        console.print(f"\n[bold]{APART}[/]", highlight=False)
-        console.print(_published(apart))
-    console.print(LABEL_NOTE, style="dim", highlight=False)
-
-
-def _table(title: str) -> Table:
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=escape(title) or None, title_justify="left"
-    )
-    table.title_style = "bold"
-    return table
+        console.print()
+        _published(apart).show(console)
+    say(console, LABEL_NOTE, "dim")
 
 
 def _measured(group: Sequence[Row]) -> Table:
     first = group[0]
     size = f"{first['prompts']} prompts x {first['images_per_prompt']} images"
-    table = _table(f"{first['task']} · {size} · labelled by {first['labeller']} ({first['labeller_id']})")
-    table.add_column("rank", no_wrap=True)
-    table.add_column("model\n+ method", max_width=36, overflow="fold")
-    for name in SHOWN.values():
-        table.add_column(f"{name}\nsq      rd", no_wrap=True)
-    table.add_column("no\nface", justify="right", no_wrap=True)
-    table.add_column("CLIP\nscore", justify="right", no_wrap=True)
+    title = f"{first['task']} · {size} · labelled by {first['labeller']} ({first['labeller_id']})"
+    attributes = (f"{name}\nsq      rd" for name in SHOWN.values())
+    columns = [Column("rank"), Column("model\n+ method", wraps=True), *map(Column, attributes)]
+    table = Table([*columns, *numbers("no\nface", "CLIP\nscore")], title)
     for r in group:
-        method = "" if r["method"] == "none" else f"\n+ {r['method']}"
+        method = "" if r["method"] == "none" else f"\n+ {line(r['method'])}"
         spreads = (_spread(r, attribute) for attribute in SHOWN)
-        table.add_row(_rank(r), escape(r["model"] + method), *spreads, _percent(r["no-face-rate"]),
-                      _decimals(r["clip_score"], 2))  # fmt: skip
+        table.add(_rank(r), Cell(line(r["model"]) + method), *spreads, percent(_float(r["no-face-rate"])),
+                  number(_float(r["clip_score"])))  # fmt: skip
     return table
 
 
-def _rank(r: Row) -> str:
+def _rank(r: Row) -> Cell:
     if not r["rank"]:
-        return "none"
-    span = "" if r["rank.low"] == r["rank.high"] else f"\n[dim]{r['rank.low']} to {r['rank.high']}[/]"
-    return r["rank"] + (" q" if r["quota"] == "yes" else "") + span
+        return Cell("none")
+    span = "" if r["rank.low"] == r["rank.high"] else f"\n{r['rank.low']} to {r['rank.high']}"
+    return Cell(r["rank"] + (" q" if r["quota"] == "yes" else "") + span)
 
 
-def _spread(r: Row, attribute: str) -> str:
+def _spread(r: Row, attribute: str) -> Cell:
     """Return sq and rd, and below them the interval of sq."""
     sq, rd = r[f"{attribute}.sq"], r[f"{attribute}.rd"]
     if not sq and not rd:
-        return ""
+        return Cell("")
     low, high = r[f"{attribute}.sq.low"], r[f"{attribute}.sq.high"]
-    interval = f"\n[dim]{_short(low)} to {_short(high)}[/]" if low and high else ""
-    return f"{_short(sq) or 'none':<7} {_short(rd)}{interval}"
+    interval = f"\n{_short(low)} to {_short(high)}" if low and high else ""
+    return Cell(f"{_short(sq):<7} {_short(rd)}{interval}")
 
 
 def _published(rows: Sequence[Row]) -> Table:
     """Return the published numbers, with the digits that were published."""
-    table = _table("")
-    for name in ("model", "method", "task"):
-        table.add_column(name, overflow="fold")
-    for name in ("gender\nrd", "race (4)\nrd", "gender x\nrace rd", "CLIP\nscore"):
-        table.add_column(name, justify="right", no_wrap=True)
+    words = [Column(name, wraps=True) for name in ("model", "method", "task")]
+    heads = ("gender\nrd", "race (4)\nrd", "gender x\nrace rd", "CLIP\nscore")
+    table = Table([Column("published in"), *words, *numbers(*heads)], APART, grouped=True)
     for source in dict.fromkeys(r["published_in"] for r in rows):
-        table.add_section()
-        table.add_row(f"[bold]{escape(source)}[/]")
+        table.section()
+        name = source
         for r in (r for r in rows if r["published_in"] == source):
-            numbers = (r[c] for c in (*(f"{a}.rd" for a in SHOWN), "clip_score"))
-            table.add_row(*(escape(r[c]) for c in ("model", "method", "task")), *numbers)
+            digits = (r[c] for c in (*(f"{a}.rd" for a in SHOWN), "clip_score"))
+            table.add(name, *(r[c] for c in ("model", "method", "task")), *digits)
+            name = ""
     return table
 
 
+def _float(text: str) -> float | None:
+    return float(text) if text else None
+
+
 def _short(text: str) -> str:
-    """Return three decimals without the leading zero."""
-    return f"{float(text):.3f}".replace("0.", ".", 1) if text else ""
-
-
-def _decimals(text: str, places: int) -> str:
-    return f"{float(text):.{places}f}" if text else ""
-
-
-def _percent(text: str) -> str:
-    return f"{100 * float(text):.1f} %" if text else ""
+    return number(_float(text))
 
 
 def verification(checks: Sequence[Check], path: Path) -> dict[str, Any]:
@@ -168,28 +152,25 @@ def show_verification(checks: Sequence[Check], console: Console) -> None:
     """Print the verdict of every measured row, each cell that differs, and the counts."""
     for c in checks:
         method = "" if c.method == "none" else f" + {c.method}"
-        console.print(f"[{COLOURS[c.verdict]}]{c.verdict:<12}[/] line {c.line}: {escape(c.model + method)} "
-                      f"(run {escape(c.run_id[:8]) or 'unknown'})", highlight=False)  # fmt: skip
+        run = c.run_id[:8] or "unknown"
+        say(console, f"{c.verdict:<12} line {c.line}: {c.model}{method} (run {run})", COLOURS[c.verdict])
         if c.reason:
-            console.print(f"  {c.reason}", highlight=False, markup=False)
+            say(console, f"  {c.reason}")
         if c.not_checked:
-            words = "not in the evidence, so not checked"
-            console.print(f"  {', '.join(c.not_checked)}: {words}", highlight=False, markup=False)
+            say(console, f"  {', '.join(c.not_checked)}: not in the evidence, so not checked")
         if c.differences:
-            console.print(_differences(c))
+            _differences(c).show(console)
     counts = _counts(checks)
-    console.print(
+    say(
+        console,
         f"Measured rows that agree with their evidence: {counts['agrees']}; that differ: {counts['differs']}; "
         f"with damaged evidence: {counts['damaged']}; unverifiable, without evidence: {counts['unverifiable']}. "
         f"Never checked: {', '.join(NOT_CHECKED)}, and published rows.",
-        highlight=False,
     )
 
 
 def _differences(check: Check) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 2))
-    for name in ("column", "in the CSV", "recomputed"):
-        table.add_column(name, overflow="fold")
+    table = Table([Column(name, wraps=True) for name in ("column", "in the CSV", "recomputed")])
     for d in check.differences:
-        table.add_row(d.column, escape(d.stated) or "[dim]empty[/]", escape(d.recomputed) or "[dim]empty[/]")
+        table.add(d.column, d.stated or Cell("empty", "dim"), d.recomputed or Cell("empty", "dim"))
     return table

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, whole
+from fairbench.display.plain import say
+from fairbench.display.tables import Column, Table, numbers
 from fairbench.report.plan_curve import IMAGES, Curve
 from fairbench.report.plan_rows import FEWEST_FACES, TYPICAL, Asked, Known, Pilot, Row
-from fairbench.report.rundir import LABEL_NOTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,45 +56,42 @@ def summary(found: Planned) -> dict[str, Any]:
 
 def show(found: Planned, console: Console) -> None:
     """Print the plan."""
-    console.print(_needs(found))
+    _needs(found).show(console)
     for row in found.rows:
         if row.note:
-            console.print(f"note: {_name(row.attribute)}: {row.note}.", style="yellow", highlight=False)
-    console.print(_curves(found))
-    console.print("What this rests on", style="bold")
+            say(console, f"note: {_name(row.attribute)}: {row.note}.", "yellow")
+    console.print()
+    _curves(found).show(console)
+    say(console, "\nWhat this rests on", "bold")
     for sentence in assumptions(found):
-        console.print(f"- {sentence}", highlight=False)
-    console.print(LABEL_NOTE, style="dim", highlight=False)
+        say(console, f"- {sentence}")
+    say(console, LABEL_NOTE, "dim")
 
 
 def _needs(found: Planned) -> Table:
     asked = found.asked
     title = f"To find a change of RD by {asked.detect:g} with probability {asked.power:g}\n{found.title}"
-    table = _table(title, "attribute")
     heads = [
-        "K", "run A's\nRD", f"images a\nprompt at\n{_count(asked.prompts, 'prompt')}",
+        "K", "run A's\nRD", f"images per\nprompt at\n{_count(asked.prompts, 'prompt')}",
         f"prompts at\n{_count(asked.images, 'image')}", f"smallest\nchange by\n{asked.prompts} x {asked.images}",
     ]  # fmt: skip
     if asked.budget is not None:
         heads.append(f"best use of\n{asked.budget:,} images")
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
+    table = Table([Column("attribute"), *numbers(*heads)], title)
     for row in found.rows:
-        needs = [_whole(row.needed_images), _whole(row.needed_prompts)] if row.possible else ["-", "-"]
-        cells = [_decimals(row.baseline_rd), *needs, _decimals(row.smallest)]
+        needs = [whole(row.needed_images), whole(row.needed_prompts)] if row.possible else ["-", "-"]
+        cells = [number(row.baseline_rd), *needs, number(row.smallest)]
         if asked.budget is not None:
-            cells.append("none" if row.split is None else f"{row.split[0]} x {row.split[1]}: {row.split[2]:.3f}")
-        table.add_row(_name(row.attribute), str(row.classes), *cells)
+            cells.append("none" if row.split is None else f"{row.split[0]} x {row.split[1]}: {number(row.split[2])}")
+        table.add(_name(row.attribute), str(row.classes), *cells)
     return table
 
 
 def _curves(found: Planned) -> Table:
-    title = f"Smallest change of RD found with {_count(found.asked.prompts, 'prompt')}, by images a prompt"
-    table = _table(title, "attribute")
-    for images in IMAGES:
-        table.add_column(str(images), justify="right", no_wrap=True)
+    title = f"Smallest change of RD found with {_count(found.asked.prompts, 'prompt')}, by images per prompt"
+    table = Table([Column("attribute"), *numbers(*map(str, IMAGES))], title)
     for curve in found.curves:
-        table.add_row(_name(curve.attribute), *map(_decimals, curve.at(found.asked.prompts)))
+        table.add(_name(curve.attribute), *map(number, curve.at(found.asked.prompts)))
     return table
 
 
@@ -134,7 +132,7 @@ def _run_a(baseline: float | Pilot | None) -> str:
 def _classifier(found: Planned) -> list[str]:
     """Return whose errors were reckoned with, and for which attributes none are known."""
     known = {r.attribute: r.plan.confusion for r in found.rows if r.plan is not None}
-    right = [f"{_name(a)} {np.diag(table).mean():.3f}" for a, table in known.items() if table is not None]
+    right = [f"{_name(a)} {number(float(np.diag(table).mean()))}" for a, table in known.items() if table is not None]
     free = [_name(a) for a, table in known.items() if table is None]
     sentences = []
     if right and found.known.calibration is not None:
@@ -159,23 +157,9 @@ def _faces(found: Planned) -> str:
     return f"one that can be labelled is found in {shown} % of images, whatever the group shown"
 
 
-def _table(title: str, first: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
-    table.add_column(first, no_wrap=True)
-    return table
-
-
 def _name(attribute: str) -> str:
     return attribute.replace("_x_", " x ")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _whole(value: int | None) -> str:
-    return "none" if value is None else f"{value:,}"
-
-
-def _decimals(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

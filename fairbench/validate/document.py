@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fairbench import __version__, atomic
+from fairbench.display import tables
+from fairbench.display.plain import say
 from fairbench.validate.cells import SLACK, VERSION, Cell, Measure, Result, Study
 from fairbench.validate.runner import STUDIES
 
@@ -15,8 +17,6 @@ NOTATION = (
     "0.951(5) is 0.951 with a Monte Carlo standard error of 0.005. NO marks a figure that misses its bar by more than "
     f"{SLACK:g} of these errors; a share, by more than its exact interval (Clopper and Pearson) of the same level."
 )
-_WIDEST = 156
-"""Columns of the terminal that the widest table needs: a narrower one breaks lines, as a cut figure would be worse."""
 _INTRO = """\
 # Validation
 
@@ -102,26 +102,21 @@ def markdown(results: Sequence[Result], command: str) -> str:
 
 def show(results: Sequence[Result], console: Any) -> None:
     """Print the tables, and what they come to."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    console.width = max(console.width, _WIDEST)
     for study, rows in by_study(results):
         settings, names = columns(rows)
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in (*settings, *names):
-            head = name.replace(" ", "\n") if name in names else name
-            table.add_column(head, justify="left" if name in settings else "right", no_wrap=True, vertical="bottom")
+        heads = (name.replace(" ", "\n") for name in names)
+        table = tables.Table([*map(tables.Column, settings), *tables.numbers(*heads)])
         for row in rows:
-            figures = {m.name: number(m) if m.holds else f"[red]{number(m)} NO[/]" for m in row.measures}
-            table.add_row(*(str(row.cell.settings[s]) for s in settings), *(figures.get(n, "") for n in names))
-        console.print(f"[bold]{study.title}[/]", highlight=False)
-        console.print(f"{study.about} {replicates(rows)}", style="dim", highlight=False, markup=False)
-        console.print(table, crop=False)
-    console.print(NOTATION, style="dim", highlight=False)
+            figures = {m.name: number(m) if m.holds else tables.Cell(f"{number(m)} NO", "red") for m in row.measures}
+            table.add(*(str(row.cell.settings[s]) for s in settings), *(figures.get(n, "") for n in names))
+        say(console, study.title, "bold")
+        say(console, f"{study.about} {replicates(rows)}", "dim")
+        table.show(console)
+        console.print()
+    say(console, NOTATION, "dim")
     for missed in shortfalls(results):
-        console.print(f"not met: {sentence(*missed)}", style="red", highlight=False, markup=False, soft_wrap=True)
-    console.print(conclusion(results), highlight=False)
+        say(console, f"not met: {sentence(*missed)}", "red", wrap=False)
+    say(console, conclusion(results))
 
 
 def by_study(results: Sequence[Result]) -> Iterator[tuple[Study, list[Result]]]:

@@ -47,7 +47,7 @@ def test_shares_and_intervals_by_hand() -> None:
     assert last["read_right"]["low"] == pytest.approx(0.7137, abs=5e-4)
     assert last["read_right"]["high"] == pytest.approx(0.8694, abs=5e-4)
     assert [a["share"] for a in data["attributes"]] == [0.8, 0.8] and data["persons"] == 500
-    assert "0.800 [0.714, 0.869]" in words and "500 persons" in words and "[drawings]" in words
+    assert ".800 [.714, .869]" in words and "500 persons" in words and "[drawings]" in words
     assert data["note"] == LABEL_NOTE and LABEL_NOTE in words
     assert "calibration: " + str(Path("c.json").resolve()) in words
 
@@ -55,7 +55,7 @@ def test_shares_and_intervals_by_hand() -> None:
 def test_errors_that_come_together_and_errors_that_do_not() -> None:
     data, words = told(example(TOGETHER))
     assert data["independence"]["p_value"] == 0.001 and data["independence"]["largest_gap"] == pytest.approx(0.16)
-    assert "errors of gender and race come together (p 0.001, largest gap" in words
+    assert "errors of gender and race come together (p .001, largest gap" in words
     alone = np.outer([9, 1], [9, 1]).ravel()
     rows = [[*alone[np.arange(4) ^ i], 0] for i in range(4)]  # each attribute right in 9 of 10, whatever the other
     data, words = told(example(rows))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from fairbench import catalog
 from fairbench.calibration import NO_FACE, Calibration
+from fairbench.display.numbers import number
 from fairbench.metrics.rd import relative_diversity
 from fairbench.report.plan_curve import IMAGES
 from fairbench.report.plan_rows import Known
@@ -200,7 +201,7 @@ def test_a_budget_is_split_over_the_prompts_there_are(cli: Cli) -> None:
     assert split["prompts"] * split["images_per_prompt"] <= 1_000
     assert split["prompts"] == 8  # prompts that differ: use all of them
     _, out, _ = call(cli, "phantom", *GENDER, "--detect", 0.05, "--budget", 1_000)
-    assert f"8 x 125: {split['smallest_change']:.3f}" in out
+    assert f"8 x 125: {number(split['smallest_change'])}" in out
     few = gender(planned(cli, "phantom", *GENDER, "--detect", 0.05, "--budget", 100, "--face-rate", 0.9))
     assert (few["best_split"]["prompts"], few["best_split"]["images_per_prompt"]) == (4, 25)  # 20 faces each or more
     none = gender(planned(cli, "phantom", *GENDER, "--detect", 0.05, "--budget", 30))
@@ -240,7 +241,7 @@ def test_a_runs_errors_are_taken_out_before_they_are_added(cli: Cli, tiny: Path,
 
 def test_what_is_assumed_is_said(cli: Cli, tiny: Path) -> None:
     said = " ".join(planned(cli, tiny, "--detect", 0.1)["assumptions"])
-    assert "calibration on drawings (read right, mean over groups: gender 0.900" in said
+    assert "calibration on drawings (read right, mean over groups: gender .900" in said
     assert "88.3 % of images" in said and "0.75 of its maximum" in said and "SD 0.05" in said
     free = " ".join(planned(cli, "fairface", *GENDER, "--detect", 0.1, "--scope", "these prompts")["assumptions"])
     assert "assumed free of errors for gender, as the labeller's card names no calibration" in free
