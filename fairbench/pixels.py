@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fairbench.errors import ImageError
 from fairbench.types import RgbImage
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """File name endings (lower case) that a folder of images may hold."""
 
 
@@ -65,7 +66,11 @@ def encode(pixels: RgbImage) -> bytes:
 def read(path: Path) -> tuple[bytes, str]:
     """Return a file's bytes and their sha256 (hex). Raises ImageError where it cannot be read."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # asked before opening: a pipe or a device may never end
+            raise ImageError(f"{path} is not a regular file: replace or remove it.")
         data = path.read_bytes()
-    except OSError as err:
-        raise ImageError(f"{path} cannot be read ({err.strerror}): mend or remove it.") from err
+    except (OSError, ValueError) as err:  # ValueError: a name that is no path
+        raise ImageError(
+            f"{path} cannot be read ({getattr(err, 'strerror', None) or err}): mend or remove it."
+        ) from err
     return data, hashlib.sha256(data).hexdigest()

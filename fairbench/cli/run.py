@@ -46,6 +46,7 @@ Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th b
 Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to, evidence beside it.")]
 Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet a prompt.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 2, after all is written, for notices that count.")]
+NearCopies = Annotated[bool, typer.Option("--near-copies", help="Name images of a folder that look alike.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -67,6 +68,7 @@ def run(
     leaderboard: Board = None,
     sheets: Sheets = True,
     strict: Strict = False,
+    near_copies: NearCopies = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -95,6 +97,7 @@ def run(
         dtype=dtype,
         batch_size=batch_size,
         shard=None if shard is None else _shard(shard),
+        near_copies=near_copies,
     )
     current = plan.make(settings, reporter(Console(stderr=True), quiet))
     opened = Store(store, look_only=dry_run)

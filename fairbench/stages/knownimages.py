@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from fairbench import pixels, registry
+from fairbench import paths, pixels, registry
 from fairbench.calibration import NO_PERSON, Cell
 from fairbench.csvfile import PATH_OR_IMAGE, read_csv
 from fairbench.errors import CardError, ImageError
@@ -128,9 +128,7 @@ def _image(path: Path, line: int, row: Mapping[str, str], labels: Mapping[str, S
         cell = NO_PERSON
     elif PERSON in row and not person:
         raise CardError(f"{where} {PERSON}: it is empty; give every person an id, or leave the column out.")
-    image = path.parent / Path(row[IMAGE]).expanduser()
-    if not image.is_file():
-        raise CardError(f"{where} {IMAGE}: there is no file {image}; mend the name or remove the line.")
+    image = paths.file_of_row(path.parent, row[IMAGE], f"{where} {IMAGE}")
     return KnownImage(line, image, cell, person, row.get(SHA256, "").lower())
 
 

@@ -45,6 +45,8 @@ class RunSettings:
     dtype: str | None = None
     batch_size: int | None = None
     shard: tuple[int, int] | None = None
+    near_copies: bool = False
+    """Look for near-copies among given images; changes no number."""
 
 
 @dataclass(frozen=True)

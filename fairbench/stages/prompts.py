@@ -10,6 +10,7 @@ from fairbench import keys, schemas
 from fairbench.config import TaskCard
 from fairbench.csvfile import read_csv
 from fairbench.errors import CardError
+from fairbench.texts import report_near_equal
 from fairbench.types import Prompt
 
 
@@ -31,19 +32,23 @@ def subjects(path: Path) -> list[dict[str, str]]:
 
 
 def expand(task: TaskCard) -> list[Prompt]:
-    """Return all prompts: templates x subjects, subjects outermost. Raises CardError where two texts are the same."""
-    prompts: dict[str, Prompt] = {}
+    """Return all prompts: templates x subjects, subjects outermost; reports those that are nearly the same.
+
+    Raises CardError where two texts are the same.
+    """
+    prompts: dict[bytes, Prompt] = {}
     for row in subjects(Path(task.subjects)):
         for template in task.templates:
             # Replaced, not formatted: a brace in a subject is a brace. "a" never becomes "an", by the protocol.
             text = template.text.replace("{subject}", row["subject"])
-            if text in prompts:
-                raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
             pid = keys.prompt_id(text)
-            prompts[text] = Prompt(
+            if pid in prompts:
+                raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
+            prompts[pid] = Prompt(
                 pid, pid, task.name, task.version, template.id, text, row["subject"], row.get("category", ""),
                 template.states,
             )  # fmt: skip
+    report_near_equal((p.text for p in prompts.values()), f"task {task.name}")
     return list(prompts.values())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fairbench
-from fairbench import identity, keys, pixels, provenance
+from fairbench import identity, keys, paths, pixels, provenance
 from fairbench.adapters.folder import FolderAdapter, FolderParams
 from fairbench.csvfile import PATH_OR_IMAGE, read_csv
 from fairbench.errors import CardError, ImageError
@@ -21,6 +21,7 @@ from fairbench.stages.labels import LabelStage
 from fairbench.stages.progress import Progress
 from fairbench.stages.reading import ImageRow
 from fairbench.store import Store
+from fairbench.texts import nfc
 from fairbench.train import export
 from fairbench.train.confirm import Rate, groups_of, rate, verdicts
 from fairbench.train.data import Group, Row
@@ -107,10 +108,10 @@ def _row(path: Path, where: str, cells: Mapping[str, str], attributes: Mapping[s
     empty = next((name for name in ("image", "prompt") if not cells[name]), None)
     if empty is not None:
         raise CardError(f"{where}, field {empty}: it is empty; fill it in or remove the row.")
-    image = path.parent / Path(cells["image"]).expanduser()
+    image = paths.file_of_row(path.parent, cells["image"], f"{where}, field image")
     sha256 = known_by(image, f"{where}, field image: ")
     group = tuple(cells[name] for name in attributes)
-    prompt = cells["prompt"]
+    prompt = nfc(cells["prompt"])
     return OwnImage(where, image, sha256, prompt, cells.get("subject") or prompt, group, cells.get("source_prompt", ""))
 
 

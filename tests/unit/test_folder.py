@@ -13,6 +13,7 @@ from PIL import Image
 from fairbench.adapters.folder import FolderAdapter, FolderParams
 from fairbench.catalog import load_model, load_task
 from fairbench.errors import CardError, ImageError
+from fairbench.notices import Notice, collecting
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, ImageRequest
 from tests.conftest import Result
@@ -228,3 +229,108 @@ def test_a_file_that_cannot_be_decoded_states_why(tmp_path: Path) -> None:
     (result,) = adapter.generate([request])
     assert result.status == "failed"
     assert "a.png is not an image" in str(result.error)
+
+
+def notices_of(path: Path, task: str | None = None) -> dict[str, Notice]:
+    with collecting() as notices:
+        scan(path, task)
+    return {n.code: n for n in notices}
+
+
+def test_files_that_are_not_looked_at_are_counted_by_suffix(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    for name in ("b.avif", "c.HEIC", "d.avif", "README", "Thumbs.db", "desktop.ini", ".DS_Store", "__MACOSX"):
+        (tmp_path / name).write_bytes(b"x")
+    notice = notices_of(tmp_path)["unknown-suffix"]
+    assert notice.count == 4
+    assert "4 file(s) are no images by their suffix (.avif 2, .heic 1, no suffix 1)" in notice.text
+
+
+def test_a_jfif_file_is_a_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jfif", format="JPEG")
+    assert scan(tmp_path) == [("all images", 0, "a.jfif")]
+    assert not notices_of(tmp_path)
+
+
+def test_folders_that_are_not_looked_at(tmp_path: Path) -> None:
+    for name in ("flat/a.png", "flat/nurse/b.png", "nested/nurse/a.png", "nested/nurse/more/b.png"):
+        image(tmp_path / name)
+    (tmp_path / "nested" / "judge").mkdir()
+    assert notices_of(tmp_path / "flat")["ignored-folder"].examples == ("nurse",)
+    nested = notices_of(tmp_path / "nested")
+    assert nested["ignored-folder"].examples == ("nurse/more",)
+    assert nested["prompts-without-images"].examples == ("judge",)
+
+
+def test_prompts_of_the_task_without_images_are_named(tmp_path: Path) -> None:
+    image(tmp_path / "prompt_0" / "a.png")
+    notice = notices_of(tmp_path, "occupations")["prompts-without-images"]
+    assert notice.count == 49
+    assert "49 of the task's 50 prompts have no images" in notice.text
+
+
+def test_names_in_two_unicode_forms_are_one_prompt(tmp_path: Path) -> None:
+    image(tmp_path / "infirmi\u00e8re" / "a.png", 1)
+    image(tmp_path / "infirmie\u0300re" / "b.png", 2)
+    with collecting() as notices:
+        assert {(name, file) for name, _, file in scan(tmp_path)} == {
+            ("infirmi\u00e8re", "a.png"), ("infirmi\u00e8re", "b.png"),
+        }  # fmt: skip
+    assert [(n.code, n.count) for n in notices] == [("near-equal-prompts", 1)]
+
+
+def test_prompts_that_only_look_equal_are_reported(tmp_path: Path) -> None:
+    image(tmp_path / "a nurse" / "a.png")
+    image(tmp_path / "A  nurse" / "b.png")
+    assert notices_of(tmp_path)["near-equal-prompts"].count == 1
+
+
+def test_a_manifest_written_on_windows(tmp_path: Path) -> None:
+    image(tmp_path / "images" / "a.png")
+    (tmp_path / "m.csv").write_text("path,prompt\nimages\\a.png,x\n")
+    assert scan(tmp_path / "m.csv") == [("x", 0, "a.png")]
+    (tmp_path / "m.csv").write_text("path,prompt\nC:\\images\\a.png,x\n")
+    with pytest.raises(CardError, match=r"line 2, field path: there is no file .* \(nor with / for"):
+        scan(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "~nobody-of-this-name/a.png", "/dev/zero"])
+def test_names_that_the_system_cannot_take(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m.csv").write_text(f"path\n{name}\n")
+    with pytest.raises(CardError, match="there is no"):
+        scan(tmp_path / "m.csv")
+
+
+def test_a_hidden_character_in_a_prompt_is_refused(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "m.csv").write_text("path,prompt\na.png,nur\u200bse\n")
+    with pytest.raises(CardError, match=r"line 2, field prompt: it holds the character U\+200B ZERO WIDTH SPACE"):
+        scan(tmp_path / "m.csv")
+
+
+def test_a_broken_link_is_a_failed_image(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "c.png")
+    adapter = FolderAdapter(load_model(f"folder:{tmp_path}").card, FolderParams(path=str(tmp_path)), BuildContext())
+    adapter.prompts(None)
+    results = adapter.generate(adapter.requests("k", None))
+    assert [r.status for r in results] == ["ok", "failed", "failed"]
+    assert "b.png cannot be read" in str(results[1].error) or "gone.png cannot be read" in str(results[1].error)
+
+
+def test_a_resumed_run_says_the_same_of_its_images(cli: Callable[..., Result], tmp_path: Path) -> None:
+    """Copies and images of one colour are reported when all images are in the store already, too."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    (tmp_path / "i").mkdir()
+    for name in ("a.png", "b.png", "c.bmp"):
+        Image.fromarray(noise).save(tmp_path / "i" / name)
+    image(tmp_path / "i" / "black.png")
+    args = ("run", "--model", f"folder:{tmp_path / 'i'}", "--labeller", "phantom", "--no-sheets")
+    for out in ("one", "two"):
+        found = cli(*args, "--out", out)
+        assert found.code == 0
+        said = " ".join(found.err.split())
+        assert "2 of 4 images are copies of an earlier one (2 of their own prompt, 0 of another)" in said
+        assert "1 of 4 images are of one colour" in said
+    assert json.loads(Path("two/run.json").read_text())["made_in_this_process"]["images"] == 0

@@ -1,0 +1,182 @@
+"""The files behind `--model folder:PATH`: which are images, which prompt they belong to, and what is not looked at."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from fairbench import paths, pixels
+from fairbench.csvfile import read_csv, read_jsonl
+from fairbench.errors import CardError
+from fairbench.notices import notice
+from fairbench.texts import hidden_character, nfc
+
+ALL_IMAGES: Final = "all images"
+_COLUMNS: Final = ("prompt", "prompt_id", "sample_index")
+_SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"})
+"""What operating systems leave in folders (in lower case): passed over in silence, as hidden files are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image file, the name of its prompt (text, id, or folder name; NFC), and where that name stands."""
+
+    path: Path
+    group: str
+    where: str
+    sample_index: int | None = None
+    is_text: bool = False
+
+
+def read(path: Path) -> list[ImageFile]:
+    """Return the images of a manifest or folder; what is passed over is reported. Raises CardError."""
+    files = list(_manifest(path)) if paths.is_file(path) else _folder(path)
+    if not files:
+        raise CardError(f"{path} holds no images ({', '.join(pixels.SUFFIXES)}).")
+    return files
+
+
+# --- folders ---
+
+
+@dataclass
+class _Listing:
+    """What stands in one folder, each in natural order. others: files that are no images by their suffix."""
+
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def _folder(root: Path) -> list[ImageFile]:
+    if not paths.is_folder(root):
+        raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): mend the path behind folder:.")
+    top = _listing(root)
+    others = top.others
+    if top.images:
+        _report_folders(root, top.folders, "it holds images itself")
+        found = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images]
+    else:
+        found, deeper, empty = [], [], []
+        for folder in top.folders:
+            inside = _listing(folder)
+            found += [ImageFile(p, nfc(folder.name), str(folder)) for p in inside.images]
+            others = others + inside.others
+            deeper += inside.folders
+            empty += [] if inside.images else [folder]
+        _report_folders(root, deeper, "one folder per prompt is what is read")
+        _report_empty(root, empty)
+        _report_merged(root, top.folders)
+    _report_others(root, others)
+    return found
+
+
+def _listing(folder: Path) -> _Listing:
+    """List a folder without hidden and system files. Raises CardError where it cannot be read, or for an odd name."""
+    try:
+        entries = sorted(folder.iterdir(), key=_natural)
+    except OSError as err:
+        raise CardError(f"{folder} cannot be listed ({err.strerror}): mend its permissions.") from err
+    listing = _Listing()
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FILES:
+            continue
+        hidden = hidden_character(entry.name)
+        if hidden is not None:
+            what = "plain UTF-8 text" if not _is_utf8(entry.name) else f"plain text ({hidden})"
+            raise CardError(f"{str(entry)!r} has a name that is not {what}: rename it.")
+        if paths.is_folder(entry):
+            listing.folders.append(entry)
+        elif entry.suffix.lower() in pixels.SUFFIXES:
+            listing.images.append(entry)  # a broken link, too: it becomes a failed image with its reason
+        else:
+            listing.others.append(entry)
+    return listing
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _natural(path: Path) -> list[Any]:
+    parts = re.split(r"(\d+)", nfc(path.name))
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
+
+
+def _report_folders(root: Path, folders: Iterable[Path], reason: str) -> None:
+    names = [str(f.relative_to(root)) for f in folders]
+    if names:
+        text = f"{root}: {len(names)} sub-folder(s) are not looked at, because {reason}."
+        notice("ignored-folder", text, count=len(names), examples=names)
+
+
+def _report_empty(root: Path, folders: Iterable[Path]) -> None:
+    names = [f.name for f in folders]
+    if names:
+        text = f"{root}: {len(names)} folder(s) hold no images, so they are no prompts."
+        notice("prompts-without-images", text, count=len(names), examples=names)
+
+
+def _report_merged(root: Path, folders: Iterable[Path]) -> None:
+    """Report folders whose names are one name in two Unicode forms (NFC and NFD): they are one prompt."""
+    counts = Counter(nfc(f.name) for f in folders)
+    names = [name for name, count in counts.items() if count > 1]
+    if names:
+        text = f"{root}: {len(names)} prompt(s) have several folders, whose names differ in Unicode form alone."
+        notice("near-equal-prompts", text, count=len(names), examples=names)
+
+
+def _report_others(root: Path, files: Iterable[Path]) -> None:
+    names = [str(f.relative_to(root)) for f in files]
+    if names:
+        suffixes = Counter(Path(n).suffix.lower() or "no suffix" for n in names)
+        often = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+        kinds = ", ".join(f"{suffix} {count}" for suffix, count in often[:8])
+        text = f"{root}: {len(names)} file(s) are no images by their suffix ({kinds}) and are not looked at."
+        notice("unknown-suffix", text, count=len(names), examples=names)
+
+
+# --- manifests ---
+
+
+def _manifest(path: Path) -> Iterator[ImageFile]:
+    readers: Mapping[str, Callable[..., Iterator[tuple[int, Mapping[str, Any]]]]] = {
+        ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv,
+    }  # fmt: skip
+    if path.suffix.lower() not in readers:
+        raise CardError(f"{path} is no manifest: name a .csv or .jsonl file, or a folder.")
+    for line, row in readers[path.suffix.lower()](path, ("path",), _COLUMNS, aliases={"image": "path"}):
+        where = f"{path}, line {line}"
+        name = row["path"]
+        if not isinstance(name, str) or not name or not _is_utf8(name):
+            raise CardError(f"{where}, field path: name the image's file.")
+        image = paths.file_of_row(path.parent, name, f"{where}, field path")
+        group = row.get("prompt") or row.get("prompt_id") or ALL_IMAGES
+        yield ImageFile(
+            image, _group(group, where), where, _index(row.get("sample_index"), where), is_text=bool(row.get("prompt"))
+        )
+
+
+def _group(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not _is_utf8(value):
+        raise CardError(f"{where}, field prompt: give a text in UTF-8.")
+    hidden = hidden_character(value, "\n\r\t")
+    if hidden is not None:
+        raise CardError(f"{where}, field prompt: it holds the character {hidden}, which cannot be seen; remove it.")
+    return nfc(value)
+
+
+def _index(value: Any, where: str) -> int | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)):
+        raise CardError(f"{where}, field sample_index: {str(value)[:80]!r} is no whole number from 0.")
+    return int(value)

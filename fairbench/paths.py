@@ -1,0 +1,48 @@
+"""Paths that people write: ~ and relative ones, Windows' separators, and names that the system cannot take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairbench.errors import CardError
+
+
+def expand(name: str) -> Path:
+    """Return the path that a name means, ~ filled in. Raises CardError for an unknown ~user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as err:
+        raise CardError(f"{name}: there is no home folder of that user; write the path without ~.") from err
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file stands there; False for names that the system cannot take (too long, not text)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder stands there; False for names that the system cannot take."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def file_of_row(folder: Path, name: str, where: str) -> Path:
+    """Return the file that a row of a manifest in `folder` names. Raises CardError, with `where`, where there is none.
+
+    A name with backslashes was written on Windows: they are separators where the file exists so.
+    """
+    given = folder / expand(name)
+    if is_file(given):
+        return given
+    if "\\" in name:
+        turned = folder / expand(name.replace("\\", "/"))
+        if is_file(turned):
+            return turned
+        raise CardError(f"{where}: there is no file {given} (nor with / for \\); mend the path, relative to {folder}.")
+    shown = str(given) if len(str(given)) <= 300 else f"{str(given)[:300]}..."
+    raise CardError(f"{where}: there is no file {shown}; mend the name or remove the line.")
