@@ -36,7 +36,7 @@ _SIDE, _KEPT = 32, 8
 class GivenImage:
     """An image file that somebody gave. prompt: the id of its prompt; error: why it cannot be used, None if it can."""
 
-    path: str
+    name: str
     prompt: bytes
     sha256: str | None
     error: str | None = None
@@ -98,7 +98,7 @@ def _report_unread(images: Sequence[GivenImage]) -> None:
 
 
 def _report_plain(images: Sequence[GivenImage]) -> None:
-    plain = [f"{i.path}: {i.notes[PLAIN]}" for i in images if PLAIN in i.notes]
+    plain = [f"{i.name}: {i.notes[PLAIN]}" for i in images if PLAIN in i.notes]
     if plain:
         text = f"{len(plain)} of {len(images)} images are of one colour; they count as ok, without a face."
         notice(PLAIN, text, count=len(plain), examples=plain)
@@ -120,7 +120,7 @@ def _report_copies(images: Sequence[GivenImage]) -> None:
             same = "byte by byte" if earlier.sha256 == image.sha256 else "pixel by pixel"
             within += image.prompt in shown_under
             across += image.prompt not in shown_under
-            examples.append(f"{image.path} is {earlier.path}, {same}") if len(examples) < MAX_EXAMPLES else None
+            examples.append(f"{image.name} = {earlier.name}, {same}") if len(examples) < MAX_EXAMPLES else None
         shown_under.add(image.prompt)
     if within + across:
         text = (
@@ -140,7 +140,7 @@ def _report_near(images: Sequence[GivenImage]) -> None:
     earliest = earlier_near(np.array([int(i.notes[PERCEPTUAL], 16) for i in once], dtype=np.uint64))
     near = np.flatnonzero(earliest >= 0)
     if near.size:
-        examples = [f"{once[i].path} is like {once[earliest[i]].path}" for i in near[:MAX_EXAMPLES]]
+        examples = [f"{once[i].name} is like {once[earliest[i]].name}" for i in near[:MAX_EXAMPLES]]
         text = f"{len(near)} of {len(images)} images look like an earlier one."
         notice("near-copies", text, count=len(near), examples=examples)
     unknown = sum(i.error is None and PERCEPTUAL not in i.notes for i in images)

@@ -6,14 +6,15 @@ They are computed from the store at the end of every run, so that a resumed run 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairbench import schemas
+from fairbench import copies, schemas
+from fairbench.copies import GivenImage
 from fairbench.notices import KINDS, MAX_EXAMPLES, notice
 from fairbench.stages.counts import Counts
 from fairbench.stages.ids import IdIndex
@@ -21,19 +22,29 @@ from fairbench.stages.reading import ImageRow
 from fairbench.store import Store
 from fairbench.types import Prompt
 
-PIXELS: Final = "pixels"
-"""The note that holds a hash of a given image's decoded pixels; it is no notice by itself."""
 FEW_FACES: Final = 8
 """A prompt with fewer faces says next to nothing by itself."""
 
 
-def report(store: Store, image_key: str, rows: Sequence[ImageRow], prompts: Sequence[Prompt]) -> None:
-    """Report what the images of a run give notice of."""
+def report(
+    store: Store, image_key: str, rows: Sequence[ImageRow], prompts: Sequence[Prompt], *, near_copies: bool = False
+) -> None:
+    """Report what the images of a run give notice of. near_copies: look for them among given images."""
     notes = _notes(store, image_key, rows)
     names = {p.neutral_id: p.subject for p in prompts}
-    _report_notes(notes, rows)
-    _report_equal(rows, notes.get(PIXELS, {}), names)
-    _report_seeds(rows, names)
+    drawn = [r for r in rows if not r.request.path]
+    _report_notes(notes, drawn)
+    _report_equal(drawn, names)
+    _report_seeds(drawn, names)
+    given = [_given(r, notes) for r in rows if r.request.path]
+    if given:
+        copies.report(given, near_copies=near_copies)
+
+
+def _given(row: ImageRow, notes: Mapping[str, Mapping[bytes, str]]) -> GivenImage:
+    path, image_id = Path(str(row.request.path)), row.request.image_id
+    own = {code: of_code[image_id] for code, of_code in notes.items() if image_id in of_code}
+    return GivenImage(str(Path(path.parent.name) / path.name), row.request.prompt_id, row.sha256, row.error, own)
 
 
 def report_counts(counts: Counts, prompts: Sequence[Prompt]) -> None:
@@ -62,48 +73,29 @@ def _report_notes(notes: Mapping[str, Mapping[bytes, str]], rows: Sequence[Image
     for code in sorted(notes.keys() & KINDS.keys()):
         of_code = notes[code]
         noted = [r for r in rows if r.request.image_id in of_code]
-        if noted[0].request.path:
-            examples: Iterable[str] = [_file_name(r) for r in noted]
-        else:
-            details = Counter(of_code[r.request.image_id] for r in noted)
-            examples = [detail for detail, _ in details.most_common(MAX_EXAMPLES)]
+        if not noted:
+            continue
+        details = Counter(of_code[r.request.image_id] for r in noted)
+        examples = [detail for detail, _ in details.most_common(MAX_EXAMPLES)]
         notice(code, f"{len(noted)} of {len(rows)} images: {KINDS[code].meaning}", count=len(noted), examples=examples)
 
 
-def _report_equal(rows: Sequence[ImageRow], pixels: Mapping[bytes, str], names: Mapping[bytes, str]) -> None:
-    """Report equal images: every copy beyond the first, of given files wherever it lies, of drawn ones in a prompt."""
-    groups: dict[object, list[ImageRow]] = defaultdict(list)
-    for row in rows:
-        if row.status != "ok":
-            continue
-        if row.request.path:
-            groups[pixels.get(row.request.image_id) or row.sha256].append(row)
-        else:
-            groups[row.request.neutral_id, row.sha256].append(row)
-    again = [group for group in groups.values() if len(group) > 1]
-    given = [group for group in again if group[0].request.path]
-    drawn = [group for group in again if not group[0].request.path]
-    if given:
-        copies = sum(len(group) - 1 for group in given)
-        notice("copies", f"{copies} of {len(rows)} images are copies of others", count=copies,
-               examples=[" = ".join(map(_file_name, group[:2])) for group in given])  # fmt: skip
-    if drawn:
-        copies = sum(len(group) - 1 for group in drawn)
-        subjects = Counter(names[group[0].request.neutral_id] for group in drawn)
-        notice("equal-images", f"{copies} of {len(rows)} images equal another of their prompt", count=copies,
+def _report_equal(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:
+    """Report drawn images that equal another of their prompt: every copy beyond the first."""
+    groups = Counter((r.request.neutral_id, r.sha256) for r in rows if r.status == "ok")
+    again = {key: n - 1 for key, n in groups.items() if n > 1}
+    if again:
+        copied = sum(again.values())
+        subjects = Counter(names[neutral_id] for neutral_id, _ in again)
+        notice("equal-images", f"{copied} of {len(rows)} images equal another of their prompt", count=copied,
                examples=[subject for subject, _ in subjects.most_common(MAX_EXAMPLES)])  # fmt: skip
 
 
 def _report_seeds(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:
     """Report images of one prompt and text that were drawn from one seed: they are no independent draws."""
-    drawn = Counter((r.request.prompt_id, r.request.neutral_id, r.request.seed) for r in rows if not r.request.path)
+    drawn = Counter((r.request.prompt_id, r.request.neutral_id, r.request.seed) for r in rows)
     repeated = {key: n - 1 for key, n in drawn.items() if n > 1}
     if repeated:
         subjects = dict.fromkeys(names[neutral_id] for _, neutral_id, _ in repeated)
         notice("seed-repeat", f"{sum(repeated.values())} images repeat the noise of another of their prompt",
                count=sum(repeated.values()), examples=subjects)  # fmt: skip
-
-
-def _file_name(row: ImageRow) -> str:
-    path = Path(str(row.request.path))
-    return str(Path(path.parent.name) / path.name)

@@ -13,8 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairbench import copies, schemas
-from fairbench.copies import GivenImage
+from fairbench import schemas
 from fairbench.errors import FairbenchError
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
@@ -96,7 +95,6 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
             before=current.labeller.load,  # absent weights are better told before hours of work
         )
         rows = reading.index(store, current.image_key, current.work)
-        _report_given(rows, near_copies=current.settings.near_copies)
     with _timed(timings, "labels"):
         labels = LabelStage(store, current.labeller, current.faces_key, current.labels_key)
         made["labels"] = labels.run(rows, progress)
@@ -111,15 +109,6 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
         with _timed(timings, "metrics"):
             _measure(outcome, store, built)
     return outcome
-
-
-def _report_given(rows: list[ImageRow], *, near_copies: bool) -> None:
-    """Report what a reader has to know of images that somebody gave, whether they were decoded now or before."""
-    given = [
-        GivenImage(r.request.path, r.request.prompt_id, r.sha256, r.error, r.notes) for r in rows if r.request.path
-    ]
-    if given:
-        copies.report(given, near_copies=near_copies)
 
 
 def _score(
@@ -169,7 +158,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
-    noted.report(store, plan.image_key, rows, plan.prompts)
+    noted.report(store, plan.image_key, rows, plan.prompts, near_copies=plan.settings.near_copies)
     noted.report_counts(counts, plan.prompts)
     names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
     outcome.counts, outcome.series = counts, series

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,19 +17,18 @@ from fairbench.types import ImageRequest, RgbImage
 
 READ_AHEAD = 16
 """Images that are decoded while others are worked on, at most."""
-_INDEX = ["image_id", "status", "error", "sha256", "notes"]
+_INDEX = ["image_id", "status", "error", "sha256"]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """Where an image of a run is: the request, its status, the shard that holds it, and the notes of its generation."""
+    """Where an image of a run is: the request, its status, and the shard that holds it."""
 
     request: ImageRequest
     status: str
     error: str | None
     sha256: str | None
     shard: Path
-    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
@@ -38,9 +37,9 @@ def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[Imag
     rows: dict[bytes, ImageRow] = {}
     for path, table in store.scan("images", key, _INDEX):
         ids, *rest = (table[c].to_pylist() for c in _INDEX)
-        for image_id, status, error, sha256, notes in zip(ids, *rest, strict=True):
+        for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
             if image_id in wanted and image_id not in rows:
-                rows[image_id] = ImageRow(wanted[image_id], status, error, sha256, path, dict(notes or ()))
+                rows[image_id] = ImageRow(wanted[image_id], status, error, sha256, path)
     return [rows[r.image_id] for r in requests if r.image_id in rows]
 
 

@@ -41,8 +41,8 @@ def test_pixel_copies_are_counted_within_a_prompt_and_across_prompts() -> None:
     )  # fmt: skip
     assert (notice.code, notice.count) == ("copies", 4)
     assert "4 of 6 images are copies of an earlier one (3 of their own prompt, 1 of another)" in notice.text
-    assert notice.examples[0] == "b is a, pixel by pixel"
-    assert notice.examples[-1] == "f is e, byte by byte"
+    assert notice.examples[0] == "b = a, pixel by pixel"
+    assert notice.examples[-1] == "f = e, byte by byte"
 
 
 def test_the_same_bytes_in_another_shape_are_no_copy() -> None:

@@ -76,7 +76,7 @@ def test_given_copies_count_wherever_they_lie(tmp_path: Path) -> None:
             (request("a judge", 1, 0, "/x/j/2.png", "a" * 64), drawn(1))]  # fmt: skip
     (one,) = noticed(tmp_path, made)
     assert (one.code, one.count, one.strict) == ("copies", 2, True)
-    assert one.examples == ("n/1.png = j/1.png",)
+    assert one.examples == ("j/1.png = n/1.png, byte by byte", "j/2.png = n/1.png, byte by byte")
 
 
 def test_given_files_with_other_bytes_but_equal_pixels_are_copies(tmp_path: Path) -> None:
