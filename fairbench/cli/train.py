@@ -40,7 +40,8 @@ Loss = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        help="bpo only: bpo, sigmoid-squared, log-ratio-threshold, log-odds-threshold, log-ratio-squared.",
+        help="bpo only: bpo; sigmoid-squared, bpo-v2, bpo-v3 (released variants); own-log-ratio-hinge, "
+        "own-log-odds-hinge, own-log-ratio-squared (ours).",
     ),
 ]
 Beta = Annotated[float | None, typer.Option("--beta", min=0.0, help="bpo only: factor of the loss. [default: 1]")]

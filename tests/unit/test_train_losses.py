@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fairbench.errors import FairbenchError
 from fairbench.train import losses
 from fairbench.train.losses import BALANCING, sft
-from fairbench.train.losses.log_ratio_threshold import THRESHOLD
 
 Array = NDArray[np.float64]
 
@@ -30,12 +29,19 @@ def sigmoid(d: float) -> float:
     return 1 / (1 + math.exp(-d)) if d > 0 else math.exp(d) / (1 + math.exp(d))
 
 
+def lifted(gap: float, first: float, second: float) -> float:
+    """The released branches: the second group's term above .3, the first one's below -.3."""
+    return second if gap > 0.3 else first if gap < -0.3 else 0.0
+
+
 PAIR: dict[str, Callable[[float, float], float]] = {
     "bpo": lambda a, b: math.log(1 + (sigmoid(odds(a) - odds(b)) - 0.5) ** 2),
     "sigmoid-squared": lambda a, b: (sigmoid(odds(a) - odds(b)) - 0.5) ** 2,
-    "log-ratio-threshold": lambda a, b: max(0.0, abs(a - b) - THRESHOLD),
-    "log-odds-threshold": lambda a, b: max(0.0, abs(odds(a) - odds(b)) - THRESHOLD),
-    "log-ratio-squared": lambda a, b: (a - b) ** 2,
+    "bpo-v2": lambda a, b: lifted(sigmoid(a - b) - 0.5, -math.log(sigmoid(a)), -math.log(sigmoid(b))),
+    "bpo-v3": lambda a, b: lifted(sigmoid(odds(a) - odds(b)) - 0.5, -a, -b),
+    "own-log-ratio-hinge": lambda a, b: max(0.0, abs(a - b) - 0.01),
+    "own-log-odds-hinge": lambda a, b: max(0.0, abs(odds(a) - odds(b)) - 0.01),
+    "own-log-ratio-squared": lambda a, b: (a - b) ** 2,
 }
 
 
@@ -60,9 +66,48 @@ def test_agrees_with_numpy(name: str, k: int) -> None:
 
 
 @pytest.mark.parametrize("name", BALANCING)
-def test_gradient(name: str) -> None:
-    mean = torch.from_numpy(draws(4)).requires_grad_()
-    assert torch.autograd.gradcheck(losses.balancing(name, beta=1.3), (mean,))
+@pytest.mark.parametrize("k", [2, 5])
+def test_gradient(name: str, k: int) -> None:
+    """Against central differences of the independent computation, in float64, and against autograd's own check."""
+    values, step = draws(k), 1e-6
+    mean = torch.from_numpy(values).requires_grad_()
+    loss = losses.balancing(name, beta=1.3)
+    assert torch.autograd.gradcheck(loss, (mean,))
+    loss(mean).backward()
+    assert mean.grad is not None
+    expected = np.zeros_like(values)
+    for place in np.ndindex(values.shape):
+        up, down = values.copy(), values.copy()
+        up[place] += step
+        down[place] -= step
+        expected[place] = (oracle(name, up, 1.3) - oracle(name, down, 1.3)) / (2 * step)
+    np.testing.assert_allclose(mean.grad.numpy(), expected, rtol=1e-5, atol=1e-8)
+    assert np.abs(expected).max() > 1e-3
+
+
+@pytest.mark.parametrize(("name", "term"), [("bpo-v2", -math.log(sigmoid(-3.0))), ("bpo-v3", 3.0)])
+def test_the_less_probable_group_alone_is_lifted_and_only_beyond_an_odds_of_4(name: str, term: float) -> None:
+    """Groups -1, -3, and one within 1.386 nats of both: of three pairs, one counts; in any order of groups."""
+    loss = losses.balancing(name, beta=2.0)
+    close = -1.8
+    for order in itertools.permutations([-1.0, -3.0, close]):
+        mean = torch.tensor([order], dtype=torch.float64, requires_grad=True)
+        value = loss(mean)
+        value.backward()
+        gap = {"bpo-v2": lambda a, b: a - b, "bpo-v3": lambda a, b: odds(a) - odds(b)}[name]
+        far = [pair for pair in itertools.combinations(order, 2) if abs(gap(*pair)) > math.log(4)]
+        assert set(map(frozenset, far)) == {frozenset((-1.0, -3.0))}
+        assert float(value.detach()) == pytest.approx(2 * term / 3, rel=1e-12)
+        assert mean.grad is not None
+        assert [bool(g != 0) for g in mean.grad[0]] == [m == -3.0 for m in order]
+        assert (mean.grad <= 0).all(), "less of a loss is more probability"
+
+
+def test_the_two_released_thresholds_are_judged_on_different_scales() -> None:
+    """1.3 nats apart near p = 1 is more than 1.386 in log-odds: v3 counts the pair, v2 does not."""
+    mean = torch.tensor([[-0.1, -1.4]], dtype=torch.float64)
+    assert float(losses.balancing("bpo-v2", 1.0)(mean)) == 0.0
+    assert float(losses.balancing("bpo-v3", 1.0)(mean)) == pytest.approx(1.4)
 
 
 def test_sft() -> None:
@@ -111,3 +156,5 @@ def test_bpo_near_zero_and_at_its_maximum() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(FairbenchError, match="no loss 'bop' \\(did you mean 'bpo'"):
         losses.balancing("bop", 1.0)
+    with pytest.raises(FairbenchError, match="'log-ratio-threshold' is called 'own-log-ratio-hinge' now"):
+        losses.balancing("log-ratio-threshold", 1.0)

@@ -1,4 +1,4 @@
-"""Balanced preference optimisation, as published: Liu et al., NeurIPS 2025 (arXiv 2502.03429)."""
+"""Balanced preference optimisation, as published: Liu et al., NeurIPS 2025 (arXiv 2502.03429); released as `bpo_v1`."""
 
 from __future__ import annotations
 

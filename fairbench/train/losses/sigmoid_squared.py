@@ -1,4 +1,4 @@
-"""Ablation of BPO: without the logarithm."""
+"""BPO without the logarithm: the variant that the released trainer calls `bpo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ablation of BPO: the ratio of probabilities, tolerated up to a threshold."""
+"""An ablation of BPO of our own: the ratio of probabilities, tolerated up to a threshold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from fairbench.train.losses.pairs import differences, exact
 
 THRESHOLD = 0.01
-"""Ours: the paper names the variant and no number. Over 576 tokens, a gap of 0.01 a token is a 317-fold odds."""
+"""Nats per token. Over 576 tokens, a gap of 0.01 a token is a 317-fold odds."""
 
 
 def loss(mean: torch.Tensor, beta: float = 1.0, threshold: float = THRESHOLD) -> torch.Tensor:

@@ -1,10 +1,10 @@
-"""Ablation of BPO: the difference of log-odds, tolerated up to a threshold."""
+"""An ablation of BPO of our own: the difference of log-odds, tolerated up to a threshold."""
 
 from __future__ import annotations
 
 import torch
 
-from fairbench.train.losses.log_ratio_threshold import THRESHOLD
+from fairbench.train.losses.own_log_ratio_hinge import THRESHOLD
 from fairbench.train.losses.pairs import differences, log_odds
 
 

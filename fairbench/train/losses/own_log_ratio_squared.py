@@ -1,4 +1,4 @@
-"""Ablation of BPO: the squared difference of log-probabilities, which grows without bound."""
+"""An ablation of BPO of our own: the squared difference of log-probabilities, which grows without bound."""
 
 from __future__ import annotations
 
