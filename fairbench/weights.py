@@ -140,6 +140,24 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
         ) from err
 
 
+def local_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path | None:
+    """Return the folder of a model that is on this machine, None where it is not. Downloads nothing."""
+    from huggingface_hub import snapshot_download
+
+    if model.path:
+        path = (base_dir or Path.cwd()) / Path(model.path).expanduser()
+        return path if path.is_dir() else None
+    try:
+        return Path(
+            snapshot_download(
+                str(model.repo), revision=model.revision, allow_patterns=list(patterns or MODEL_FILES),
+                local_files_only=True,
+            )
+        )  # fmt: skip
+    except (OSError, ValueError):  # how the library says that nothing is in the cache
+        return None
+
+
 def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, str]:
     """Return what stands for a model's weights in a key: repository and commit, or a local folder's content.
 

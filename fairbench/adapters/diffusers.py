@@ -5,24 +5,39 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import json
 import time
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from fairbench import registry, weights
-from fairbench.config import HubModel, ModelCard
-from fairbench.errors import CardError, FairbenchError, OutOfMemory, WeightsError
-from fairbench.protocols import Params
+from fairbench import weights
+from fairbench.adapters.diffusers_loading import (
+    Option,
+    check_seeded,
+    declared,
+    download_patterns,
+    load,
+    pipeline_folder,
+    scheduler,
+)
+from fairbench.adapters.diffusers_prompting import rewriting_arguments, set_system_prompt, system_arguments
+from fairbench.adapters.diffusers_texts import Listener, listen
+from fairbench.config import ModelCard
+from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.notices import notice
+from fairbench.protocols import LATER, Params
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 
-Option = bool | int | float | str
-_UNSEEDED = ("DPMSolverSDEScheduler",)
-"""Schedulers that draw noise but take no generators."""
+_ONE_IMAGE: Final = ("GlmImagePipeline", "Cosmos3OmniPipeline")
+"""Pipelines that see one image at a time in any precision: GLM-Image draws the tokens of a whole block from the first
+row's seed, and Cosmos 3 takes one prompt."""
+_EXACT_SIZE: Final = ("GlmImagePipeline",)
+"""Pipelines without a size of their own."""
 
 
 class DiffusersParams(Params):
@@ -34,7 +49,7 @@ class DiffusersParams(Params):
 
     steps: int = Field(50, ge=1, description="denoising steps")
     guidance: float = Field(7.5, ge=0)
-    guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = Field(
+    guidance_argument: Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"] = Field(
         "guidance_scale", description="what the pipeline calls its guidance"
     )
     negative_prompt: str | None = None
@@ -45,6 +60,12 @@ class DiffusersParams(Params):
     scheduler_options: dict[str, Option] = Field(default_factory=dict)
     safety_checker: bool = Field(True, description="false: images are not withheld")
     variant: str | None = Field(None, pattern=r"^\w+$", description="which weight files, such as fp16; null: the plain")
+    rewrite_prompts: bool = Field(
+        False, description="let the pipeline rewrite prompts, if it can", json_schema_extra={**LATER}
+    )
+    system_prompt: str | None = Field(
+        None, description="text before each prompt; null: the pipeline's own", json_schema_extra={**LATER}
+    )
 
     @model_validator(mode="after")
     def _no_silent_setting(self) -> DiffusersParams:
@@ -69,18 +90,21 @@ def call_arguments(params: DiffusersParams, rows: int) -> dict[str, Any]:
     return {"output_type": "np"} | {name: value for name, value in given.items() if value is not None}
 
 
-def download_patterns(variant: str | None) -> tuple[str, ...]:
-    """Return the hub files that a pipeline needs: one variant's safetensors in subfolders, configs and tokenizers.
+def cpu_generator(seed: int) -> Any:
+    """Return a torch generator on the CPU whose whole state comes from a seed of up to 64 bits.
 
-    Single-file checkpoints (at the top of a repository), pickles, ONNX files and other variants stay behind.
+    `manual_seed` alone keeps the low 32 bits, so that among some 100,000 images a few would share their noise. The
+    624 words of the Mersenne twister are those of NumPy's, which a SeedSequence fills from the whole seed.
     """
-    dot = f".{variant}" if variant else ""
-    return (
-        "model_index.json",
-        *(f"*/*.{ending}" for ending in ("json", "txt", "model", "jinja")),
-        *(f"*/{stem}{dot}.safetensors" for stem in ("model", "diffusion_pytorch_model")),
-        *(f"*/{stem}{dot}-*-of-?????.safetensors" for stem in ("model", "diffusion_pytorch_model")),
-    )
+    import torch
+
+    generator = torch.Generator("cpu").manual_seed(seed)
+    state = generator.get_state()
+    # 24 bytes of seed, position and flags, then 624 words of 32 bits in 64 each; the position says "draw new words".
+    words = state.numpy()[24 : 24 + 624 * 8].view(np.uint64)
+    words[:] = np.random.MT19937(np.random.SeedSequence(seed)).state["state"]["key"]
+    generator.set_state(state)
+    return generator
 
 
 class DiffusersAdapter:
@@ -89,9 +113,10 @@ class DiffusersAdapter:
     In float32 images are made one at a time, which is what makes an image the same, bit for bit, in any batch (in a
     batch of four about one pixel value in ten thousand was a grey level off). In reduced precision the pipeline
     always sees `ctx.block_size` rows; missing ones are copies of the last request, and their images are dropped.
+    Pipelines that rewrite prompts or share a seed between rows see one row in any precision.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Params: ClassVar[type[DiffusersParams]] = DiffusersParams
 
     def __init__(self, card: ModelCard, params: DiffusersParams, ctx: BuildContext) -> None:
@@ -104,39 +129,95 @@ class DiffusersAdapter:
                 "model's repository: remove the field, or use a model whose pipeline is part of diffusers."
             )
         self._card, self._params, self._ctx, self._weights = card, params, ctx, card.weights
-        self._rows = ctx.block_size if ctx.reduced_precision else 1
+        self._warned: set[str] = set()
+        self._system_prompts: dict[str, None] = {}
+        self._size: tuple[int, int] | None = None
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result a request, in order.
 
         status: `ok`; `blank` where the pipeline's safety checker withheld the image; `failed` where the pixels are not
-        finite. Raises OutOfMemory (the cache is freed first), WeightsError and CardError.
+        finite. notes: `prompt-cut`, `prompt-rewritten`, `system-prompt`, as the pipeline's tokenizers were given them.
+        Raises OutOfMemory (the cache is freed first), WeightsError and CardError.
         """
-        pipe = self._pipe
+        rows = self._rows
         results: list[ImageResult] = []
-        for start in range(0, len(requests), self._rows):
-            block = requests[start : start + self._rows]
+        for start in range(0, len(requests), rows):
+            block = requests[start : start + rows]
             began = time.perf_counter()
-            output = self._call(pipe, [*block, *[block[-1]] * (self._rows - len(block))])
+            output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
             seconds = (time.perf_counter() - began) / len(block)
-            withheld = getattr(output, "nsfw_content_detected", None) or [False] * self._rows
-            results += [_result(output.images[i], withheld[i], seconds) for i in range(len(block))]
+            images = output.images if hasattr(output, "images") else output.video
+            withheld = getattr(output, "nsfw_content_detected", None) or [False] * rows
+            self._size = (images[0].shape[1], images[0].shape[0])
+            results += [_result(images[i], withheld[i], seconds, notes[i]) for i in range(len(block))]
         return results
 
-    def _call(self, pipe: Any, block: Sequence[ImageRequest]) -> Any:
-        import torch
+    def effective_settings(self) -> dict[str, Any]:
+        """Return what images are made with, defaults included, as plain data for run.json.
 
-        arguments = call_arguments(self._params, len(block))
-        if "clean_caption" in inspect.signature(pipe.__call__).parameters:
-            # Cleaning happens only where two optional packages are installed, and deletes whole alphabets.
-            arguments["clean_caption"] = False
+        What only the loaded pipeline knows is read from its files, or None, where nothing was generated.
+        """
+        params, pipe = self._params, self.__dict__.get("_pipe")
+        name, config = (None, {}) if pipe is not None else self._declared()
+        if pipe is not None:
+            name, config = type(pipe).__name__, {"_class_name": type(pipe.scheduler).__name__, **pipe.scheduler.config}
+        elif params.scheduler:
+            config = {**config, **params.scheduler_options, "_class_name": params.scheduler}
+        width, height = self._size or (params.width, params.height)
+        length = params.max_sequence_length
+        settings = {
+            "pipeline": name,
+            "steps": params.steps,
+            params.guidance_argument: params.guidance,
+            "negative_prompt": params.negative_prompt,
+            "width": width,
+            "height": height,
+            "max_sequence_length": length if pipe is None else self._max_sequence_length(pipe) or None,
+            "scheduler": config.pop("_class_name", None),
+            "scheduler_config": {k: v for k, v in config.items() if not k.startswith("_")},
+            "safety_checker": params.safety_checker if pipe is None else bool(getattr(pipe, "safety_checker", None)),
+            "system_prompt": list(self._system_prompts) or params.system_prompt,
+            "rewrite_prompts": params.rewrite_prompts,
+            "variant": params.variant,
+            "dtype": self._ctx.dtype,
+            "rows_per_call": None if pipe is None else self._rows,
+            "weights": weights.model_identity(self._weights, self._ctx.base_dir),
+        }
+        return dict(json.loads(json.dumps(settings, default=str)))
+
+    def _declared(self) -> tuple[str | None, dict[str, Any]]:
+        patterns = download_patterns(self._params.variant)
+        folder = weights.local_folder(self._weights, self._ctx.base_dir, patterns)
+        return (None, {}) if folder is None else declared(folder)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the pipeline draws from streams that the rows of a block share."""
+        return self._params.rewrite_prompts or type(self._pipe).__name__ in _ONE_IMAGE
+
+    @property
+    def _rows(self) -> int:
+        return self._ctx.block_size if self._ctx.reduced_precision and not self._alone else 1
+
+    def _call(self, pipe: Any, block: Sequence[ImageRequest]) -> tuple[Any, list[dict[str, str]]]:
+        """Return the pipeline's output for a block, and the notes of each of its rows."""
+        arguments = self._arguments(pipe, len(block))
         # One generator a row, copies included: rows that shared one would draw from each other's stream.
-        generators = [torch.Generator("cpu").manual_seed(request.seed) for request in block]
+        generators = [cpu_generator(request.seed) for request in block]
+        prompts = [request.text for request in block]
         try:
-            with _repeatable(), warnings.catch_warnings():
+            with (
+                _repeatable(),
+                _global_streams(generators[0] if self._alone else None),
+                warnings.catch_warnings(),
+                listen(pipe, self._max_sequence_length(pipe)) as heard,
+            ):
                 # Sana turns running out of memory in its decoder into this warning, and then stumbles over the result.
                 warnings.filterwarnings("error", message="(?s).*out of memory")
-                return pipe([request.text for request in block], generator=generators, **arguments)
+                one = type(pipe).__name__ == "Cosmos3OmniPipeline"
+                output = pipe(prompts, generator=generators[0] if one else generators, **arguments)
+            return output, self._notes(heard, prompts)
         except ValueError as err:  # how pipelines and schedulers refuse a size, a length or a combination of settings
             raise CardError(f"Model card {self._card.name}: the pipeline refuses its `sampling`: {err}") from err
         except (RuntimeError, UserWarning) as err:
@@ -147,15 +228,52 @@ class DiffusersAdapter:
         _free_cache()
         raise OutOfMemory(reason)
 
+    def _arguments(self, pipe: Any, rows: int) -> dict[str, Any]:
+        """Return all arguments of a call but prompts and generators."""
+        accepted = inspect.signature(pipe.__call__).parameters
+        arguments = call_arguments(self._params, rows) | rewriting_arguments(accepted, self._params.rewrite_prompts)
+        if self._params.system_prompt is not None:
+            arguments |= system_arguments(accepted, self._params.system_prompt)
+        if "clean_caption" in accepted:
+            # Cleaning happens only where two optional packages are installed, and deletes whole alphabets.
+            arguments["clean_caption"] = False
+        if "num_frames" in accepted:
+            arguments["num_frames"] = 1
+        if "enable_safety_check" in accepted:
+            arguments["enable_safety_check"] = self._params.safety_checker
+        return arguments
+
+    def _max_sequence_length(self, pipe: Any) -> int:
+        """Return the limit in effect: the card's, else the pipeline's; 0 where it takes none."""
+        default = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
+        return int(self._params.max_sequence_length or (default and default.default) or 0)
+
+    def _notes(self, heard: Listener, prompts: Sequence[str]) -> list[dict[str, str]]:
+        """Return the notes of a call's rows; the pipeline's other warnings become notices, each once."""
+        notes = heard.notes(prompts, self._params.negative_prompt)
+        self._system_prompts |= dict.fromkeys(n["system-prompt"] for n in notes if "system-prompt" in n)
+        for message in heard.warnings:
+            if "truncat" in message:
+                # The tokenizers say it image by image; where they do not, the warning is all that is known.
+                if not any("prompt-cut" in n for n in notes):
+                    notes = [n | {"prompt-cut": f"the pipeline says: {message}"} for n in notes]
+            elif "NSFW" not in message and message not in self._warned:  # withheld images are counted as blank
+                self._warned.add(message)
+                notice("pipeline-warning", f"{self._card.name}, {type(self._pipe).__name__}: {message}")
+        return notes
+
     @functools.cached_property
     def _pipe(self) -> Any:
         """The loaded pipeline, on its device."""
-        folder = _pipeline_folder(self._weights, self._params.variant, self._ctx.base_dir)
-        pipe = _load(folder, self._params.variant, self._ctx.dtype, self._card.name)
+        folder = pipeline_folder(self._weights, self._params.variant, self._ctx.base_dir)
+        pipe = load(folder, self._params.variant, self._ctx.dtype, self._card.name)
         self._check_arguments(pipe)
         if self._params.scheduler:
-            pipe.scheduler = _scheduler(pipe, self._params.scheduler, self._params.scheduler_options, self._card.name)
-        _check_seeded(pipe, self._card.name)
+            pipe.scheduler = scheduler(pipe, self._params.scheduler, self._params.scheduler_options, self._card.name)
+        check_seeded(pipe, self._card.name)
+        text = self._params.system_prompt
+        if text is not None and not system_arguments(inspect.signature(pipe.__call__).parameters, text):
+            set_system_prompt(pipe, text, self._card.name)
         if not self._params.safety_checker and getattr(pipe, "safety_checker", None) is not None:
             pipe.safety_checker = None
         if getattr(pipe, "watermark", None) is not None:
@@ -173,83 +291,32 @@ class DiffusersAdapter:
             ) from err
 
     def _check_arguments(self, pipe: Any) -> None:
-        accepted = inspect.signature(pipe.__call__).parameters
+        """Refuse a pipeline that makes no images from text, and settings that it does not take. Raises CardError."""
+        accepted, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
         needed = ("prompt", "generator", *call_arguments(self._params, 1))
-        unknown = [name for name in needed if name not in accepted]
+        unknown = [argument for argument in needed if argument not in accepted]
+        problem = None
         if unknown:
-            raise CardError(
-                f"Model card {self._card.name}: {type(pipe).__name__} takes no `{unknown[0]}`; "
-                "mend `sampling`, or name a text-to-image pipeline."
-            )
+            problem = f"{name} takes no `{unknown[0]}`; fix `sampling`, or name a text-to-image pipeline"
+        elif "num_frames" in accepted and name not in _ONE_IMAGE:
+            problem = f"{name} makes videos; name a text-to-image pipeline"
+        elif self._params.rewrite_prompts and not rewriting_arguments(accepted, True):
+            problem = f"{name} does not rewrite prompts; remove `rewrite_prompts` from `sampling`"
+        elif name in _EXACT_SIZE and not (self._params.width and self._params.height):
+            problem = f"{name} has no size of its own; give `width` and `height` under `sampling`"
+        if problem:
+            raise CardError(f"Model card {self._card.name}: {problem}.")
 
 
-def _result(pixels: Any, withheld: bool, seconds: float) -> ImageResult:
+def _result(pixels: Any, withheld: bool, seconds: float, notes: dict[str, str]) -> ImageResult:
     """Turn one image, (height, width, 3) of float 0..1, into a result."""
     if withheld:
-        return ImageResult("blank", error="the model's safety checker withheld the image", seconds=seconds)
+        reason = "the model's safety checker withheld the image"
+        return ImageResult("blank", error=reason, seconds=seconds, notes=notes)
     if not np.isfinite(pixels).all():
         reason = "the model returned pixels that are not finite: use dtype bfloat16 or float32"
-        return ImageResult("failed", error=reason, seconds=seconds)
-    return ImageResult("ok", pixels=(pixels * 255).round().astype(np.uint8), seconds=seconds)
-
-
-def _pipeline_folder(model: HubModel, variant: str | None, base_dir: Path | None) -> Path:
-    folder = weights.model_folder(model, base_dir, download_patterns(variant))
-    if not (folder / "model_index.json").is_file():
-        raise WeightsError(
-            f"{model.repo or folder} is no diffusers pipeline (it has no model_index.json): "
-            "name a repository or folder in the diffusers format."
-        )
-    return folder
-
-
-def _load(folder: Path, variant: str | None, dtype: str, name: str) -> Any:
-    import diffusers
-    import torch
-    import transformers
-
-    # Their bars would tear the run's own.
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, dtype), variant=variant, use_safetensors=True, local_files_only=True
-        )
-    # The libraries raise many kinds of error on files that are absent, damaged or of another model.
-    except Exception as err:
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
-        raise WeightsError(f"Model {name}: {folder} cannot be loaded as a diffusers pipeline ({reason}).") from err
-
-
-def _scheduler(pipe: Any, name: str, options: dict[str, Option], card: str) -> Any:
-    """Return the scheduler `name` with the checkpoint's noise schedule, overridden by `options`."""
-    compatible = {cls.__name__: cls for cls in pipe.scheduler.compatibles if cls.__name__ not in _UNSEEDED}
-    if name not in compatible:
-        raise CardError(
-            f"Model card {card}, sampling.scheduler: {name} does not fit {type(pipe).__name__}"
-            f"{registry.suggest(name, sorted(compatible))}."
-        )
-    known = inspect.signature(compatible[name].__init__).parameters
-    wrong = [option for option in options if option not in known]
-    if wrong:
-        hint = registry.suggest(wrong[0], [option for option in known if option != "self"])
-        raise CardError(f"Model card {card}, sampling.scheduler_options: {name} takes no {wrong[0]!r}{hint}.")
-    try:
-        return compatible[name].from_config(pipe.scheduler.config, **options)
-    except (ValueError, TypeError, NotImplementedError) as err:
-        raise CardError(f"Model card {card}, sampling.scheduler: {name} refuses its options: {err}.") from err
-
-
-def _check_seeded(pipe: Any, card: str) -> None:
-    """Refuse a scheduler whose noise would not come from the images' own generators. Raises CardError."""
-    scheduler = type(pipe.scheduler).__name__
-    # Flow-matching pipelines do not hand their generators on to the scheduler; the others do so in this method.
-    stochastic = pipe.scheduler.config.get("stochastic_sampling") and not hasattr(pipe, "prepare_extra_step_kwargs")
-    if scheduler in _UNSEEDED or stochastic:
-        raise CardError(
-            f"Model card {card}: {scheduler} would draw noise that does not follow each image's own seed: "
-            "choose another scheduler, or one without stochastic_sampling."
-        )
+        return ImageResult("failed", error=reason, seconds=seconds, notes=notes)
+    return ImageResult("ok", pixels=(pixels * 255).round().astype(np.uint8), seconds=seconds, notes=notes)
 
 
 def _repeatable() -> Any:
@@ -257,6 +324,24 @@ def _repeatable() -> Any:
     import torch
 
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@contextmanager
+def _global_streams(generator: Any) -> Iterator[None]:
+    """Start torch's global streams at an image's own seed, and put them back afterwards; nothing without a generator.
+
+    Language models inside pipelines draw from them: those that rewrite prompts, and GLM-Image's.
+    """
+    import torch
+
+    if generator is None:
+        yield
+        return
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices):
+        torch.cuda.manual_seed_all(generator.initial_seed())
+        torch.set_rng_state(generator.get_state())
+        yield
 
 
 def _out_of_memory(err: BaseException) -> bool:

@@ -34,10 +34,10 @@ def save_tiny_sd(folder: Path, safety_checker: Literal["absent", "always", "neve
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = _tokenizer()
+        tokenizer = clip_tokenizer()
         pipe = StableDiffusionPipeline(
             vae=_vae(),
-            text_encoder=_text_encoder(tokenizer),
+            text_encoder=clip_text_encoder(tokenizer),
             tokenizer=tokenizer,
             unet=_unet(),
             scheduler=PNDMScheduler(
@@ -53,7 +53,7 @@ def save_tiny_sd(folder: Path, safety_checker: Literal["absent", "always", "neve
     return folder
 
 
-def _tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     """CLIP's byte-level BPE over single bytes and a few merges."""
     letters = sorted(ByteLevel.alphabet())
     merges = [("t", "h"), ("th", "e</w>"), ("a", "n"), ("e", "r</w>")]
@@ -62,7 +62,7 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
 
 
-def _text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def clip_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),

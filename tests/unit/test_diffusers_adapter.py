@@ -125,7 +125,7 @@ def test_only_the_withheld_image_of_a_block_is_blank_and_broken_pixels_fail(tiny
     images = np.full((4, 8, 8, 3), 0.5)
     images[2, 0, 0, 0] = np.nan
     output = SimpleNamespace(images=images, nsfw_content_detected=[False, True, False, True])
-    adapter._call = lambda pipe, block: output  # type: ignore[method-assign]
+    adapter._call = lambda pipe, block: (output, [{}] * 4)  # type: ignore[method-assign]
     results = adapter.generate(REQUESTS[:3])
     assert [r.status for r in results] == ["ok", "blank", "failed"]
     assert "finite" in str(results[2].error)
@@ -298,6 +298,6 @@ def test_a_weight_variant_is_loaded(tiny: Path, tmp_path: Path, four: list[np.nd
 def test_pixels_are_rounded_not_cut() -> None:
     from fairbench.adapters.diffusers import _result
 
-    pixels = _result(np.full((1, 1, 3), 0.9999, dtype=np.float32), False, 0.0).pixels
+    pixels = _result(np.full((1, 1, 3), 0.9999, dtype=np.float32), False, 0.0, {}).pixels
     assert pixels is not None
     assert pixels.tolist() == [[[255, 255, 255]]]

@@ -1,0 +1,494 @@
+"""What a diffusers pipeline reads of a prompt is said: cuts, texts of its own, rewriting."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from fairbench.adapters import diffusers_texts
+from fairbench.adapters.diffusers import DiffusersAdapter, call_arguments
+from fairbench.adapters.diffusers_prompting import REWRITERS, set_system_prompt
+from fairbench.config import HubModel, ModelCard
+from fairbench.errors import CardError
+from fairbench.notices import collecting
+from fairbench.types import BuildContext, ImageRequest, ImageResult
+from tests.tiny.diffusion import clip_tokenizer, save_tiny_sd
+from tests.tiny.flux import save_tiny_flux
+
+CLIP_WORDS = 75
+"""CLIP's 77 tokens without the marks of start and end; a letter between blanks is one token of the tiny tokenizers."""
+
+BLOCK = BuildContext(dtype="bfloat16", block_size=2)
+
+
+def build(folder: Path | str, ctx: BuildContext | None = None, **sampling: Any) -> DiffusersAdapter:
+    card = ModelCard(name="tiny", title="Tiny", adapter="diffusers", weights=HubModel(path=str(folder)))
+    params = DiffusersAdapter.Params.model_validate({"steps": 1, "guidance": 2.0} | sampling)
+    return DiffusersAdapter(card, params, ctx or BuildContext())
+
+
+def generate(adapter: DiffusersAdapter, *prompts: str) -> list[ImageResult]:
+    return adapter.generate([ImageRequest(b"i", b"p", b"n", text, 0, 7) for text in prompts])
+
+
+def words(count: int, last: str) -> str:
+    return " ".join(["a"] * (count - 1) + [last])
+
+
+@pytest.fixture(scope="module")
+def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_sd(tmp_path_factory.mktemp("sd"))
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_flux(tmp_path_factory.mktemp("flux"))
+
+
+@pytest.mark.parametrize("count", [1, CLIP_WORDS - 1, CLIP_WORDS, CLIP_WORDS + 1, 400])
+def test_a_prompt_is_called_cut_exactly_where_its_last_word_changes_nothing(sd: Path, count: int) -> None:
+    """CLIP reads 77 tokens; what stands behind them was dropped without a word."""
+    adapter = build(sd)
+    one = generate(adapter, words(count, "b"))[0]
+    read = [adapter._pipe.encode_prompt(words(count, last), "cpu", 1, False)[0] for last in "bc"]
+    cut = torch.equal(*read)
+    assert cut == (count > CLIP_WORDS)
+    assert ("prompt-cut" in one.notes) == cut
+    if cut:
+        note = one.notes["prompt-cut"]
+        assert note.startswith(f'CLIP (tokenizer): 77 of {count + 2} tokens are read, not "')
+        assert '"b"' in note if count == CLIP_WORDS + 1 else note.endswith(' ..."')
+        assert len(note) < 300
+
+
+def test_only_the_cut_prompt_of_a_block_is_noted(sd: Path) -> None:
+    short, long = words(3, "b"), words(90, "b")
+    results = generate(build(sd, BuildContext(dtype="bfloat16", block_size=4)), long, short, long)
+    assert [sorted(r.notes) for r in results] == [["prompt-cut"], [], ["prompt-cut"]]
+    # `short` is a part of this one: the cut is not its own.
+    longer = f"{words(80, 'a')} {short}"
+    results = generate(build(sd, BLOCK), short, longer)
+    assert [sorted(r.notes) for r in results] == [[], ["prompt-cut"]]
+
+
+def test_a_cut_negative_prompt_is_noted_as_such(sd: Path) -> None:
+    notes = generate(build(sd, negative_prompt=words(80, "z")), "a nurse")[0].notes
+    assert notes == {"prompt-cut": notes["prompt-cut"]}
+    assert notes["prompt-cut"].startswith("of the negative prompt, CLIP (tokenizer): 77 of 82 tokens are read")
+
+
+@pytest.mark.parametrize("count", [CLIP_WORDS, CLIP_WORDS + 1, 100, 101, 200])
+def test_the_encoder_that_cuts_is_named(flux: Path, count: int) -> None:
+    """FLUX reads with CLIP (77 tokens) and with T5 (here 101 with its end mark)."""
+    adapter = build(flux, max_sequence_length=101)
+    one, other = generate(adapter, words(count, "b"), words(count, "c"))
+    assert one.pixels is not None and other.pixels is not None
+    assert np.array_equal(one.pixels, other.pixels) == (count > 100)
+    note = one.notes.get("prompt-cut")
+    if count <= CLIP_WORDS:
+        assert note is None
+    elif count <= 100:
+        assert note is not None and note.endswith("; T5 (tokenizer_2): all is read")
+        assert note.startswith(f"CLIP (tokenizer): 77 of {count + 2} tokens are read")
+    else:
+        assert note is not None
+        assert re.findall(r"(CLIP|T5) \(\w+\): (\d+) of (\d+)", note) == [
+            ("CLIP", "77", str(count + 2)), ("T5", "101", str(count + 1))
+        ]  # fmt: skip
+
+
+def test_listening_changes_nothing_and_leaves_nothing_behind(sd: Path) -> None:
+    adapter = build(sd)
+    pipe = adapter._pipe
+    logger = logging.getLogger("diffusers")
+    before = (type(pipe.tokenizer), logger.level, logger.handlers, logger.propagate)
+    generate(adapter, words(90, "b"))
+    assert (type(pipe.tokenizer), logger.level, logger.handlers, logger.propagate) == before
+
+
+def test_other_warnings_of_a_pipeline_are_notices_each_once(sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = build(sd)
+    call = type(adapter._pipe).__call__
+
+    def warn(self: Any, *args: Any, **kwargs: Any) -> Any:
+        diffusers.utils.logging.get_logger("diffusers.pipelines.x").warning("Guidance is ignored.")
+        return call(self, *args, **kwargs)
+
+    warn.__signature__ = inspect.signature(call)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(adapter._pipe), "__call__", warn)
+    with collecting() as found:
+        generate(adapter, "a nurse", "a chef")
+    assert [(n.code, n.text) for n in found] == [
+        ("pipeline-warning", "tiny, StableDiffusionPipeline: Guidance is ignored.")
+    ]
+
+
+class StandIn:
+    """A pipeline that tokenizes as the real ones do, and paints what it read."""
+
+    def __init__(self) -> None:
+        self.tokenizer = clip_tokenizer()
+        self.scheduler = diffusers.PNDMScheduler()
+        self.components = {"tokenizer": self.tokenizer, "scheduler": self.scheduler}
+        self.seen: dict[str, Any] = {}
+
+    def set_progress_bar_config(self, disable: bool) -> None:
+        self.quiet = disable
+
+    def to(self, device: str) -> StandIn:
+        return self
+
+    def read(self, texts: list[str], length: int = 77) -> Any:
+        tokens = self.tokenizer(texts, max_length=length, truncation=True, padding="max_length", return_tensors="pt")
+        return tokens.input_ids
+
+    def paint(self, texts: list[str], **seen: Any) -> Any:
+        self.seen = seen
+        self.read(texts)
+        return SimpleNamespace(images=np.full((len(texts), 8, 8, 3), 0.5))
+
+
+class Lumina(StandIn):
+    """Puts a system prompt before each prompt, as Lumina 2 does."""
+
+    def __call__(self, prompt: Any = None, system_prompt: str | None = None, num_inference_steps: int = 1,
+                 guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+        system_prompt = "You paint." if system_prompt is None else system_prompt
+        return self.paint([system_prompt + " <Prompt Start> " + p for p in prompt])
+
+
+class Sana(StandIn):
+    def __call__(self, prompt: Any = None, complex_human_instruction: Any = ("Be bold.", "User Prompt: "),
+                 num_inference_steps: int = 1, guidance_scale: float = 1.0, generator: Any = None,
+                 output_type: str = "pil", clean_caption: bool = True) -> Any:  # fmt: skip
+        head = "\n".join(complex_human_instruction or [])
+        return self.paint([head + p for p in prompt], clean_caption=clean_caption)
+
+
+TEMPLATE = "<|im_start|>system\nDescribe it:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Qwen(StandIn):
+    """Cuts what its tokenizer let through, as Qwen-Image does: it keeps so many tokens behind its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt_template_encode = TEMPLATE
+        self.prompt_template_encode_start_idx = len(
+            self.tokenizer(TEMPLATE.partition("{}")[0], add_special_tokens=False)["input_ids"]
+        )
+
+    def __call__(self, prompt: Any = None, true_cfg_scale: float = 4.0, negative_prompt: Any = None,
+                 num_inference_steps: int = 1, max_sequence_length: int = 512, generator: Any = None,
+                 output_type: str = "pil") -> Any:  # fmt: skip
+        start = self.prompt_template_encode_start_idx
+        self.read([self.prompt_template_encode.format(p) for p in prompt], 1024 + start)
+        return SimpleNamespace(images=np.full((len(prompt), 8, 8, 3), 0.5))
+
+
+class Ernie(StandIn):
+    """Rewrites prompts unless it is told not to, and draws the rewriting from torch's global stream."""
+
+    def _enhance_prompt_with_pe(self, prompt: str, device: str) -> str:
+        self.tokenizer(f'{{"prompt": "{prompt}"}}')
+        return f"{prompt} {'abcdefgh'[int(torch.randint(8, ()))]}"
+
+    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
+                 generator: Any = None, output_type: str = "pil", use_pe: bool = True) -> Any:  # fmt: skip
+        texts = [self._enhance_prompt_with_pe(p, "cpu") for p in prompt] if use_pe else prompt
+        return self.paint(texts, use_pe=use_pe, rows=len(prompt), generator=generator)
+
+
+class Cleaning(StandIn):
+    """Reads another text than the prompt, without a switch."""
+
+    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
+                 generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+        return self.paint([p.replace("nurse", "person") for p in prompt])
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, cls: type[StandIn], name: str = "", ctx: BuildContext | None = None,
+             **sampling: Any) -> DiffusersAdapter:  # fmt: skip
+    pipe = type(name or cls.__name__, (cls,), {})()
+    monkeypatch.setattr("fairbench.adapters.diffusers.pipeline_folder", lambda *_: Path())
+    monkeypatch.setattr("fairbench.adapters.diffusers.load", lambda *_: pipe)
+    return build("absent", ctx, **sampling)
+
+
+def test_a_system_prompt_is_noted_word_for_word_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = stand_in(monkeypatch, Lumina)
+    result = generate(adapter, "a nurse")[0]
+    assert result.notes == {"system-prompt": "You paint. <Prompt Start> {prompt}"}
+    assert adapter._system_prompts == {"You paint. <Prompt Start> {prompt}": None}
+    adapter = stand_in(monkeypatch, Lumina, system_prompt="Be fair.")
+    assert generate(adapter, "a nurse")[0].notes == {"system-prompt": "Be fair. <Prompt Start> {prompt}"}
+
+
+def test_sanas_instruction_is_noted_and_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert generate(stand_in(monkeypatch, Sana), "a nurse")[0].notes == {
+        "system-prompt": "Be bold.\nUser Prompt: {prompt}"
+    }
+    adapter = stand_in(monkeypatch, Sana, system_prompt="")
+    assert generate(adapter, "a nurse")[0].notes == {}
+    assert adapter._pipe.seen == {"clean_caption": False}
+
+
+def test_a_chat_template_is_noted_and_its_system_message_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = {"guidance_argument": "true_cfg_scale", "negative_prompt": " "}
+    assert generate(stand_in(monkeypatch, Qwen, **sampling), "a nurse")[0].notes == {
+        "system-prompt": TEMPLATE.replace("{}", "{prompt}")
+    }
+    adapter = stand_in(monkeypatch, Qwen, system_prompt="Be {fair} and open:", **sampling)
+    note = generate(adapter, "a nurse")[0].notes["system-prompt"]
+    assert note == TEMPLATE.replace("Describe it:", "Be {fair} and open:").replace("{}", "{prompt}")
+    pipe = adapter._pipe
+    prefix = note.partition("{prompt}")[0]
+    assert pipe.prompt_template_encode_start_idx == len(pipe.tokenizer(prefix, add_special_tokens=False)["input_ids"])
+
+
+def test_a_system_prompt_is_not_set_where_it_would_be_cut_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelines drop their template by its number of tokens: with another number the prompt itself is dropped."""
+    pipe = Qwen()
+    pipe.prompt_template_encode_start_idx += 1
+    with pytest.raises(CardError, match=r"counts .* tokens before the prompt"):
+        set_system_prompt(pipe, "Be fair.", "card")
+    with pytest.raises(CardError, match="Cleaning has no system prompt that can be set; remove the field"):
+        generate(stand_in(monkeypatch, Cleaning, system_prompt="x"), "a nurse")
+
+
+def test_a_template_of_marks_alone_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = {"guidance_argument": "true_cfg_scale", "negative_prompt": " "}
+    adapter = stand_in(monkeypatch, Qwen, **sampling)
+    adapter._pipe.prompt_template_encode = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+    assert generate(adapter, "a nurse")[0].notes == {}
+
+
+@pytest.mark.parametrize(("count", "cut"), [(511, False), (512, False), (513, True), (900, True)])
+def test_a_pipeline_that_cuts_behind_its_tokenizer(monkeypatch: pytest.MonkeyPatch, count: int, cut: bool) -> None:
+    """Qwen-Image's tokenizer lets 1024 tokens through, and the pipeline then keeps max_sequence_length of them."""
+    sampling = {"guidance_argument": "true_cfg_scale", "negative_prompt": " "}
+    adapter = stand_in(monkeypatch, Qwen, "QwenImagePipeline", **sampling)
+    note = generate(adapter, words(count, "b"))[0].notes.get("prompt-cut")
+    assert (note is not None) == cut
+    assert not cut or str(note).startswith(f"CLIP (tokenizer): 512 of {count} tokens are read")
+
+
+@pytest.mark.parametrize("count", [900, 1023, 1030])
+def test_a_cut_template_is_no_cut_prompt(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """What stands behind the prompt is cut first: the prompt is cut only where more than that is missing."""
+    adapter = stand_in(monkeypatch, Qwen, guidance_argument="true_cfg_scale", negative_prompt=" ")
+    note = generate(adapter, words(count, "b"))[0].notes.get("prompt-cut")
+    assert (note is not None) == (count > 1022), "2 of the 1024 are the tiny tokenizer's marks of start and end"
+
+
+def test_rewriting_is_off_unless_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ERNIE-Image and LongCat-Image let a language model rewrite every prompt by default."""
+    adapter = stand_in(monkeypatch, Ernie, ctx=BLOCK)
+    results = generate(adapter, "a nurse", "a chef")
+    assert [r.notes for r in results] == [{}, {}]
+    assert (adapter._pipe.seen["use_pe"], adapter._pipe.seen["rows"]) == (False, 2)
+
+
+def test_rewriting_that_is_on_is_noted_and_follows_each_images_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [ImageRequest(b"i", b"p", b"n", "a nurse", 0, seed << 32 | 5) for seed in range(6)]
+    adapter = stand_in(monkeypatch, Ernie, ctx=BLOCK, rewrite_prompts=True)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    forwards = [r.notes["prompt-rewritten"] for r in adapter.generate(requests)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert [r.notes["prompt-rewritten"] for r in adapter.generate(requests[::-1])] == forwards[::-1]
+    assert all(re.fullmatch("a nurse [a-h]", text) for text in forwards) and len(set(forwards)) > 1
+    assert adapter._pipe.seen["rows"] == 1, "the rows of a block would share the language model's stream"
+    with pytest.raises(CardError, match="Cleaning does not rewrite prompts"):
+        generate(stand_in(monkeypatch, Cleaning, rewrite_prompts=True), "a nurse")
+
+
+def test_a_prompt_that_no_encoder_was_given_is_noted_as_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = stand_in(monkeypatch, Cleaning)
+    assert [r.notes for r in generate(adapter, "a nurse", "a chef")] == [{"prompt-rewritten": "a person"}, {}]
+
+
+def test_glm_image_sees_one_row_a_call_and_needs_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws the tokens of a block of rows from the first row's seed: neighbours changed each other's images."""
+
+    class Glm(StandIn):
+        def __call__(self, prompt: Any = None, height: Any = None, width: Any = None, num_inference_steps: int = 1,
+                     guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+            torch.manual_seed(generator[0].initial_seed())
+            return self.paint(prompt, rows=len(prompt), drawn=torch.rand(()).item())
+
+    before = torch.get_rng_state()
+    adapter = stand_in(monkeypatch, Glm, "GlmImagePipeline", BLOCK, width=32, height=32)
+    generate(adapter, "a nurse", "a chef")
+    assert adapter._pipe.seen["rows"] == 1 and torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(CardError, match="give `width` and `height`"):
+        generate(stand_in(monkeypatch, Glm, "GlmImagePipeline", BLOCK), "a nurse")
+
+
+def test_cosmos_3_makes_one_frame_and_other_video_pipelines_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cosmos(StandIn):
+        def __call__(self, prompt: Any = None, num_frames: int = 189, num_inference_steps: int = 1,
+                     guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil",
+                     use_system_prompt: bool | None = None, enable_safety_check: bool = True) -> Any:  # fmt: skip
+            head = "" if use_system_prompt is False else "You are a painter. "
+            self.paint([head + p for p in prompt], generator=generator, safe=enable_safety_check)
+            return SimpleNamespace(video=np.full((num_frames, 8, 8, 3), 0.5))
+
+    adapter = stand_in(monkeypatch, Cosmos, "Cosmos3OmniPipeline", BLOCK, safety_checker=False)
+    results = generate(adapter, "a nurse", "a chef")
+    assert [r.notes["system-prompt"] for r in results] == ["You are a painter. {prompt}"] * 2
+    assert isinstance(adapter._pipe.seen["generator"], torch.Generator) and not adapter._pipe.seen["safe"]
+    adapter = stand_in(monkeypatch, Cosmos, "Cosmos3OmniPipeline", system_prompt="")
+    assert generate(adapter, "a nurse")[0].notes == {}
+    with pytest.raises(CardError, match="has no system prompt that can be set"):
+        generate(stand_in(monkeypatch, Cosmos, "Cosmos3OmniPipeline", system_prompt="Be fair."), "a nurse")
+    with pytest.raises(CardError, match="makes videos"):
+        generate(stand_in(monkeypatch, Cosmos, "WanPipeline"), "a nurse")
+
+
+def _pipelines() -> dict[str, Any]:
+    """Return every pipeline of the installed diffusers that takes a prompt and generators."""
+    classes = {name: getattr(diffusers, name, None) for name in diffusers._import_structure["pipelines"]}
+    found = {}
+    for name, cls in classes.items():
+        if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
+            accepted = inspect.signature(cls.__call__).parameters
+            if {"prompt", "generator"} <= set(accepted) and "num_frames" not in accepted:
+                found[name] = cls
+    return found
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, Any]:
+    return _pipelines()
+
+
+def test_every_switch_of_rewriting_in_diffusers_is_known(pipelines: dict[str, Any]) -> None:
+    """A new pipeline with a switch of its own must not rewrite in silence."""
+    pattern = re.compile(r"rewrit|upsampl|enhanc|\bpe\b|_pe$|expan|refine_prompt|magic")
+    switches = {
+        (name, argument)
+        for name, cls in pipelines.items()
+        for argument, parameter in inspect.signature(cls.__call__).parameters.items()
+        if pattern.search(argument) and not isinstance(parameter.default, float)
+    }
+    assert {argument for _, argument in switches} == set(REWRITERS)
+    for name, argument in switches:
+        assert callable(getattr(pipelines[name], REWRITERS[argument].method)), name
+
+
+def test_every_text_to_image_pipeline_that_cuts_behind_its_tokenizer_is_known(pipelines: dict[str, Any]) -> None:
+    cutting = re.compile(
+        r"prompt_embeds\[:, :max_sequence_length\]|all_tokens\[: self\.tokenizer|text\[: -len\(removed"
+    )
+    image_first = re.compile("Img2Img|Inpaint|ControlNet|Edit|Layered|I2I")
+    found = {n for n, cls in pipelines.items() if cutting.search(inspect.getsource(inspect.getmodule(cls)))}
+    assert {n for n in found if not image_first.search(n)} == set(diffusers_texts.KEPT_BY_ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling"),
+    [
+        ("QwenImage21Pipeline", {"steps": 40, "guidance": 1.0, "guidance_argument": "true_cfg_scale"}),
+        (
+            "QwenImagePipeline",
+            {
+                "guidance": 4.0,
+                "guidance_argument": "true_cfg_scale",
+                "negative_prompt": " ",
+                "max_sequence_length": 512,
+            },
+        ),
+        ("HunyuanImagePipeline", {"guidance": 3.25, "guidance_argument": "distilled_guidance_scale"}),
+        ("LongCatImagePipeline", {"guidance": 4.5}),
+        ("ErnieImagePipeline", {"guidance": 4.0}),
+        ("GlmImagePipeline", {"guidance": 1.5, "width": 1024, "height": 1024}),
+        ("Lumina2Pipeline", {"guidance": 4.0, "max_sequence_length": 256}),
+        ("Flux2Pipeline", {"guidance": 4.0}),
+        ("Ideogram4Pipeline", {"guidance": 7.0}),
+        ("ZImagePipeline", {"guidance": 5.0}),
+    ],
+)
+def test_real_pipelines_take_what_a_card_gives_them(
+    pipelines: dict[str, Any], name: str, sampling: dict[str, Any]
+) -> None:
+    params = DiffusersAdapter.Params.model_validate(sampling)
+    accepted = inspect.signature(pipelines[name].__call__).parameters
+    assert set(call_arguments(params, 2)) <= set(accepted)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["QwenImagePipeline", "HunyuanImagePipeline", "Kandinsky5T2IPipeline", "Krea2Pipeline", "LongCatImagePipeline"],
+)
+def test_the_system_message_of_real_pipelines_can_be_set(pipelines: dict[str, Any], name: str) -> None:
+    """Their own templates, with a tokenizer that counts other numbers of tokens than theirs."""
+    cls = pipelines[name]
+    names = [n for n in inspect.signature(cls.__init__).parameters if n not in ("self", "kwargs")]
+    empty = {n: None for n in names if inspect.signature(cls.__init__).parameters[n].default is inspect.Parameter.empty}
+    pipe = cls(**{**empty, "tokenizer": clip_tokenizer(), "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()})
+    attribute = next(n for n, v in vars(pipe).items() if isinstance(v, str) and "<|im_start|>system" in v)
+
+    def prefix_tokens() -> int:
+        return len(pipe.tokenizer(getattr(pipe, attribute).partition("{}")[0], add_special_tokens=False)["input_ids"])
+
+    before, counted = getattr(pipe, attribute), hasattr(pipe, "prompt_template_encode_start_idx")
+    if counted:
+        pipe.prompt_template_encode_start_idx = prefix_tokens()
+    set_system_prompt(pipe, "Be fair.", "card")
+    after = getattr(pipe, attribute)
+    assert after.startswith("<|im_start|>system\nBe fair.<|im_end|>\n")
+    assert after.partition("<|im_end|>")[2] == before.partition("<|im_end|>")[2]
+    assert not counted or pipe.prompt_template_encode_start_idx == prefix_tokens()
+
+
+def test_effective_settings_hold_defaults_and_the_weights(sd: Path) -> None:
+    """A model folder without a card left no steps, guidance, scheduler or hashes in run.json."""
+    card = ModelCard(name="sd", title="SD", adapter="diffusers", weights=HubModel(path=str(sd)))
+    adapter = DiffusersAdapter(card, DiffusersAdapter.Params(), BuildContext())
+    unloaded = adapter.effective_settings()
+    assert "_pipe" not in adapter.__dict__, "the model was loaded to be described"
+    assert (unloaded["pipeline"], unloaded["scheduler"]) == ("StableDiffusionPipeline", "PNDMScheduler")
+    assert (unloaded["steps"], unloaded["guidance_scale"], unloaded["dtype"]) == (50, 7.5, "float32")
+    file = sd / "unet" / "diffusion_pytorch_model.safetensors"
+    assert (
+        unloaded["weights"]["unet/diffusion_pytorch_model.safetensors"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    )
+    assert unloaded["width"] is None and unloaded["rows_per_call"] is None
+    adapter = build(sd, scheduler="DDPMScheduler")
+    assert adapter.effective_settings()["scheduler"] == "DDPMScheduler"
+    generate(adapter, "a nurse")
+    loaded = adapter.effective_settings()
+    assert (loaded["width"], loaded["height"], loaded["rows_per_call"]) == (32, 32, 1)
+    assert loaded["scheduler"] == "DDPMScheduler" and loaded["scheduler_config"]["beta_end"] == 0.012
+    assert loaded["safety_checker"] is False, "this checkpoint has none, whatever the card says"
+    assert loaded["rewrite_prompts"] is False and loaded["system_prompt"] is None
+    json.dumps(loaded, allow_nan=False)
+
+
+def test_effective_settings_name_the_system_prompt_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = stand_in(monkeypatch, Lumina)
+    generate(adapter, "a nurse")
+    monkeypatch.setattr("fairbench.weights.model_identity", lambda *_: {})
+    assert adapter.effective_settings()["system_prompt"] == ["You paint. <Prompt Start> {prompt}"]
+    card = ModelCard(name="x", title="X", adapter="diffusers", weights=HubModel(repo="nobody/nothing"))
+    settings = DiffusersAdapter(card, DiffusersAdapter.Params(), BuildContext()).effective_settings()
+    assert settings["pipeline"] is None and settings["scheduler"] is None
+
+
+def test_effective_length_is_the_pipelines_own_default(flux: Path) -> None:
+    adapter = build(flux)
+    generate(adapter, "a nurse")
+    assert adapter.effective_settings()["max_sequence_length"] == 512
