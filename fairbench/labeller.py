@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,8 @@ from fairbench.yamlfile import Loc
 IntArray = NDArray[np.int64]
 NOT_LABELLED: Final = -1
 """The code of a face without a label: `min_prob` asks for more than its most probable label has, or it has none."""
+DUST: Final = 1e-2
+"""How far from 1 a sum of probabilities may lie."""
 READ_PIXELS: Final = 16_000_000
 """Pixels of the images that `Labeller.read` detects at a time."""
 
@@ -186,7 +189,12 @@ class Labeller(LabelSpace):
             if not left:
                 break
             detector: FaceDetector = self._build("detector", index, part)
-            for i, several in zip(left, detector.detect([images[i] for i in left]), strict=True):
+            answers = detector.detect([images[i] for i in left])
+            if len(answers) != len(left):
+                raise CardError(f"Detector {part.ref.type} gave {len(answers)} answers for {len(left)} images.")
+            for i, several in zip(left, answers, strict=True):
+                if not all(math.isfinite(edge) for face in several for edge in face.bbox_xyxy):
+                    raise ValueError(f"detector {part.ref.type} gave a box that is not finite")
                 found[i] = [FoundFace(face, index) for face in several]
         return found
 
@@ -196,14 +204,28 @@ class Labeller(LabelSpace):
         return crop.cut(image, found.face)
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
-        """Return class probabilities (chips, K) of every declared attribute; derived ones are sums."""
+        """Return class probabilities (chips, K) of every declared attribute; derived ones are sums.
+
+        Raises CardError where a classifier gives something else than probabilities.
+        """
         found: dict[str, NDArray[np.float32]] = {}
         for index, part in enumerate(self._classifiers):
             found.update(self._classifier(index, part).classify(chips))
+        for name, labels in self.base.labels.items():
+            self._check_probabilities(name, found.get(name), (len(chips), len(labels)))
         for name, spec in self.card.attributes.items():
             if spec.source is not None:
                 found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
         return found
+
+    def _check_probabilities(self, name: str, probs: NDArray[np.float32] | None, shape: tuple[int, int]) -> None:
+        """What a classifier of a third party must hold to; those built in have checked more."""
+        where = f"Labeller card {self.card.name}, field classifiers"
+        if probs is None or np.shape(probs) != shape:
+            given = "nothing" if probs is None else f"shape {np.shape(probs)}"
+            raise CardError(f"{where}: for {name} they give {given}, not probabilities of shape {shape}.")
+        if not np.isfinite(probs).all() or (probs < 0).any() or (abs(probs.sum(axis=1) - 1) > DUST).any():
+            raise CardError(f"{where}: what they give for {name} are no probabilities (0 or more, of sum 1).")
 
     def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
         """Detect, select, crop and classify faces of images that are in no store: the same reading as a run's.

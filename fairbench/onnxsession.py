@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fairbench import onnxfile
 from fairbench.errors import WeightsError
 
 
 def session(path: Path, device: str = "cpu", threads: int = 0) -> Any:
-    """Return an onnxruntime InferenceSession (threads 0: one a core). Raises WeightsError for an unusable file."""
+    """Return an onnxruntime InferenceSession (threads 0: one a core).
+
+    Raises WeightsError for an unusable file, and for one that reads further files.
+    """
+    onnxfile.refuse_external_data(path)
     import onnxruntime as ort
 
     options = ort.SessionOptions()

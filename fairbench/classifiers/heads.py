@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +52,38 @@ def declared_part(attributes: Iterable[str], declared: LabelSchema) -> LabelSche
                 f"its own{suggest(name, declared.labels)}."
             )
     return LabelSchema({name: labels for name, labels in declared.labels.items() if name in wanted})
+
+
+def refuse_overlap(heads: Mapping[str, Head], outputs: Mapping[str, str]) -> None:
+    """Raise CardError where two heads read a column twice. outputs: head -> the output that it reads."""
+    for (one, first), (two, second) in itertools.combinations(heads.items(), 2):
+        (a, b), (c, d) = (head.slice or (0, math.inf) for head in (first, second))
+        if outputs[one] == outputs[two] and a < d and c < b:
+            raise CardError(
+                f"Heads {one!r} and {two!r} read the same columns of the output {outputs[one]!r}: give each a `slice` "
+                "of its own."
+            )
+
+
+def check_output(values: Any, rows: int, output: str, model: str) -> None:
+    """Raise CardError unless an output is an array of floats with one row per image: (rows, columns).
+
+    Axes of size 1 behind the rows, as of a convolution's (rows, columns, 1, 1), are let pass.
+    """
+    kind = getattr(values, "dtype", None)
+    if kind is None or not np.issubdtype(kind, np.floating):
+        raise CardError(
+            f"Output {output!r} of {model} holds {kind or type(values).__name__}, not float numbers: name the output "
+            "of logits or probabilities."
+        )
+    shape = values.shape
+    if len(shape) < 2 or max(shape[1:]) != math.prod(shape[1:]):
+        raise CardError(f"Output {output!r} of {model} has shape {shape}: a classifier's is (images, columns).")
+    if shape[0] != rows:
+        raise CardError(
+            f"Output {output!r} of {model} has {shape[0]} rows for {rows} images: it must give one row per image; "
+            "export the model with a free batch axis."
+        )
 
 
 def check_width(attribute: str, width: int, schema: LabelSchema) -> None:

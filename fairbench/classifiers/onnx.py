@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class OnnxParams(Params):
     batch_size: int = Field(64, ge=1, le=4096, json_schema_extra={**TRANSPORT})
 
 
+MAX_PIXELS: Final = 8 * 224 * 224
+"""Pixels of one batch, at most: activations of small networks take up to 1.5 KB each, so 0.6 GB. Answers do not depend
+on it; eight chips of 224 x 224 take no longer per chip than 64."""
+
+
 class OnnxClassifier:
     """Runs one session over batches of chips. The file, its input and its outputs are checked when it is built.
 
@@ -56,7 +62,8 @@ class OnnxClassifier:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""
         if not chips:
             return heads.empty(self.schema)
-        step = self._fixed_rows or self._params.batch_size
+        height, width = self._params.input.size
+        step = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
         parts = [self._run(chips[start : start + step]) for start in range(0, len(chips), step)]
         raw = {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
         return {
@@ -66,7 +73,16 @@ class OnnxClassifier:
 
     def _run(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[Any]]:
         batch = preprocess.batch(chips, self._params.input, self._fixed_rows)
-        values = self._session.run(self._outputs, {self._input: batch})
+        try:
+            values = self._session.run(self._outputs, {self._input: batch})
+        except Exception as err:
+            first = (str(err).splitlines() or [""])[0]
+            raise CardError(
+                f"{self._path.name} cannot read a batch of {len(batch)} images ({first}): export it with a free batch "
+                "axis, or set `batch_size` to the number that it was exported for."
+            ) from err
+        for name, value in zip(self._outputs, values, strict=True):
+            heads.check_output(value, len(batch), name, self._path.name)
         return {name: value[: len(chips)] for name, value in zip(self._outputs, values, strict=True)}
 
     def _check_input(self) -> tuple[str, int | None]:
@@ -84,10 +100,14 @@ class OnnxClassifier:
                 f"{self._path.name} takes images of shape {list(shape)[1:]}, the card's `input` makes {list(wanted)}: "
                 "mend its size or layout."
             )
-        return inputs[0].name, shape[0] if isinstance(shape[0], int) else None
+        rows = shape[0] if isinstance(shape[0], int) else None
+        if rows is not None and rows < 1:
+            raise CardError(f"{self._path.name} takes batches of {rows} images: export it with a free batch axis.")
+        return inputs[0].name, rows
 
     def _check_outputs(self) -> None:
-        columns = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+        columns = {output.name: _columns(output.shape) for output in self._session.get_outputs()}
+        heads.refuse_overlap(self._params.heads, {name: head.output for name, head in self._params.heads.items()})
         for name, head in self._params.heads.items():
             if head.output not in columns:
                 raise CardError(
@@ -95,5 +115,11 @@ class OnnxClassifier:
                     f"{suggest(head.output, columns)}."
                 )
             width = head.width or columns[head.output]
-            if isinstance(width, int):  # else the graph leaves it open: checked on the first batch
+            if width is not None:  # else the graph leaves it open: checked on the first batch
                 heads.check_width(name, width, self.schema)
+
+
+def _columns(shape: Sequence[Any]) -> int | None:
+    """Return how many values an output gives per image; None where its declared shape does not tell."""
+    inner = list(shape)[1:]
+    return math.prod(inner) if inner and all(isinstance(axis, int) for axis in inner) else None

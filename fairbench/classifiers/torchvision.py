@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ class TorchvisionParams(Params):
     batch_size: int = Field(16, ge=1, le=4096, json_schema_extra={**TRANSPORT})
 
 
+MAX_PIXELS: Final = 16 * 224 * 224
+"""Pixels of one batch, at most: large inputs go in smaller batches, so that memory stays bounded."""
+
+
 class TorchvisionClassifier:
     """A torchvision model in float32 whose last layer has the declared width; weights are loaded when it is built.
 
@@ -55,6 +59,7 @@ class TorchvisionClassifier:
         self.schema = heads.declared_part(params.heads, declared)
         self._params = params
         self._device = ctx.device
+        heads.refuse_overlap(params.heads, dict.fromkeys(params.heads, params.architecture))
         ends = [self._end(name, head) for name, head in params.heads.items()]
         path = weights.locate(params.weights, ctx.base_dir)
         model = _architecture(params.architecture, params.outputs or max(ends))
@@ -67,7 +72,8 @@ class TorchvisionClassifier:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""
         if not chips:
             return heads.empty(self.schema)
-        step = self._params.batch_size
+        height, width = self._params.input.size
+        step = max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
         raw = np.concatenate([self._logits(chips[start : start + step]) for start in range(0, len(chips), step)])
         return {
             name: heads.probabilities(raw, name, self._params.heads[name], self.schema) for name in self.schema.labels

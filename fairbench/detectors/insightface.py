@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from fairbench import weights
+from fairbench import onnxfile, weights
 from fairbench.config import FileWeights, HubModel
 from fairbench.errors import CardError, FairbenchError, WeightsError
 from fairbench.protocols import Params
@@ -136,7 +136,8 @@ def _detection_file(folder: Path) -> Path:
 
 
 def _load(path: Path, device: str) -> Any:
-    """Return insightface's model of a detection file. Raises WeightsError where it is not one."""
+    """Return insightface's model of a detection file. Raises WeightsError where it is not one, or not one file."""
+    onnxfile.refuse_external_data(path)
     try:
         from insightface import model_zoo
     except ImportError as err:  # OpenCV needs system libraries that slim images lack
