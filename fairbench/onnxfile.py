@@ -37,7 +37,7 @@ def refuse_external_data(path: Path) -> None:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # closed with its last reader
         outside = next(_outside(view, "Model", 0), None)
     except (OSError, ValueError, IndexError) as err:
-        raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({err}).") from err
+        raise WeightsError(f"{path} is not an ONNX model that can be loaded ({err}).") from err
     if outside is not None:
         raise WeightsError(
             f"{path} keeps weights in another file ({outside}), which its sha256 does not cover: save it as one file, "

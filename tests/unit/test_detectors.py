@@ -105,7 +105,7 @@ def test_insightface_refuses_a_size_that_its_model_cannot_take(tmp_path):
 def test_insightface_refuses_what_is_no_detection_model(tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
-    with pytest.raises(WeightsError, match="not a model that insightface can load"):
+    with pytest.raises(WeightsError, match="not an ONNX model"):
         detector(broken).detect([scene()])
     embedder = tmp_path / "embedder.onnx"
     value = onnx.helper.make_tensor_value_info
