@@ -23,6 +23,7 @@ from fairbench.cli import (
     train,
     validate,
 )
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
@@ -53,7 +54,7 @@ def _version(value: bool) -> None:
     if value:
         from fairbench import __version__
 
-        typer.echo(f"fairbench {__version__}")
+        echo(f"fairbench {__version__}")
         raise typer.Exit
 
 
@@ -84,10 +85,10 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    typer.echo(f"Error: {sentence}", err=True)
+    echo(f"Error: {sentence}", err=True)
     sys.exit(FairbenchError.exit_code)
 
 
 def _interrupted(*_: object) -> None:
-    typer.echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
+    echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
     sys.exit(130)

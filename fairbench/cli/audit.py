@@ -22,6 +22,7 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 Probe = Annotated[
@@ -84,6 +85,6 @@ def audit(
     folder = out or Path("runs") / f"audit-{rundir.default_name(found.plan)}"
     record = audit_files.write(found, folder)
     if as_json:
-        typer.echo(json.dumps(record, indent=2))
+        echo(json.dumps(record, indent=2))
     else:
         audit_terminal.show(found, folder, Console())

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli.options import AsJson, Device, NamedLabeller, Quiet
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError, storage_errors
 
 Images = Annotated[
@@ -55,7 +56,7 @@ def calibrate(
     found = count_errors(known, loaded, Store(store), progress, domain=domain, command=command, device=where)
     found.write(out)
     if as_json:
-        typer.echo(json.dumps(calibrated.summary(found, out, loaded.path), indent=2))
+        echo(json.dumps(calibrated.summary(found, out, loaded.path), indent=2))
     else:
         calibrated.show(found, out, loaded.path, Console())
 

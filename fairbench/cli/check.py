@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fairbench.display.plain import echo
+
 
 def check(paths: Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")]) -> None:
     """Find every problem of cards, with file, field and line. Exit code 2 where there is one."""
@@ -15,7 +17,7 @@ def check(paths: Annotated[list[Path], typer.Argument(help="Card files, or folde
     files = [f for path in paths for f in lint.cards_in(path)]
     found = [problem for file in files for problem in lint.problems(file)]
     for problem in found:
-        typer.echo(str(problem))
-    typer.echo(f"{len(files)} cards, {len(found)} problems")
+        echo(str(problem))
+    echo(f"{len(files)} cards, {len(found)} problems")
     if found:
         raise typer.Exit(2)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import typer
 
+from fairbench.display.plain import echo
+
 # Import name -> what a user does about it when it does not import.
 _APT = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 _PACKAGES = {
@@ -34,41 +36,39 @@ def doctor() -> None:
     _labellers()
     _models()
     if broken:
-        typer.echo(f"\n{len(broken)} packages do not work: {', '.join(broken)}")
+        echo(f"\n{len(broken)} packages do not work: {', '.join(broken)}")
         raise typer.Exit(1)
 
 
 def _packages() -> list[str]:
-    typer.echo("packages")
+    echo("packages")
     broken = []
     for name, fix in _PACKAGES.items():
         try:
             module = importlib.import_module(name)
         except (ImportError, OSError) as err:
             broken.append(name)
-            typer.echo(f"  {name:<24} does not import ({err}): {fix}")
+            echo(f"  {name:<24} does not import ({err}): {fix}")
         else:
-            typer.echo(f"  {name:<24} {getattr(module, '__version__', 'installed')}")
+            echo(f"  {name:<24} {getattr(module, '__version__', 'installed')}")
     for name, extra in _EXTRAS.items():
         state = "installed" if find_spec(name) else f"not installed: pip install 'fairbench-umm[{extra}]'"
-        typer.echo(f"  {name:<24} {state}")
+        echo(f"  {name:<24} {state}")
     return broken
 
 
 def _devices() -> None:
-    typer.echo("devices")
-    typer.echo(f"  cpu                      {os.cpu_count()} cores")
+    echo("devices")
+    echo(f"  cpu                      {os.cpu_count()} cores")
     try:
         import torch
     except ImportError:
         return
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
-        typer.echo(
-            f"  cuda:{i:<19} {torch.cuda.get_device_name(i)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-        )
+        echo(f"  cuda:{i:<19} {torch.cuda.get_device_name(i)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
-        typer.echo("  mps                      available")
+        echo("  mps                      available")
 
 
 def _caches() -> None:
@@ -76,15 +76,15 @@ def _caches() -> None:
 
     from fairbench import weights
 
-    typer.echo("caches")
+    echo("caches")
     places = {"weights": weights.cache_dir(), "Hugging Face hub": Path(constants.HF_HUB_CACHE)}
     named = os.environ.get("FAIRBENCH_WEIGHTS_DIR")
     if named:
         places["FAIRBENCH_WEIGHTS_DIR"] = Path(named)
     for name, path in places.items():
-        typer.echo(f"  {name:<24} {path}{'' if path.is_dir() else ' (not there yet)'}")
+        echo(f"  {name:<24} {path}{'' if path.is_dir() else ' (not there yet)'}")
     if weights.offline():
-        typer.echo("  downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)")
+        echo("  downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)")
 
 
 def _labellers() -> None:
@@ -92,7 +92,7 @@ def _labellers() -> None:
     from fairbench.errors import FairbenchError
     from fairbench.labeller import Labeller
 
-    typer.echo("labellers (weights that are not here are not downloaded by this check)")
+    echo("labellers (weights that are not here are not downloaded by this check)")
     with _offline():
         for name in catalog.find("labellers"):
             try:
@@ -100,22 +100,22 @@ def _labellers() -> None:
             except FairbenchError as err:
                 # Downloads are off for this look only; a run would fetch the file.
                 absent = str(err).partition(" and downloads are off")
-                typer.echo(f"  {name:<24} {absent[0]}{': downloaded on first use' if absent[1] else ''}")
+                echo(f"  {name:<24} {absent[0]}{': downloaded on first use' if absent[1] else ''}")
             else:
-                typer.echo(f"  {name:<24} ready")
+                echo(f"  {name:<24} ready")
 
 
 def _models() -> None:
     from fairbench import catalog, weights
     from fairbench.errors import FairbenchError
 
-    typer.echo("models")
+    echo("models")
     with _offline():
         for name in catalog.find("models"):
             try:
                 loaded = catalog.load_model(name)
             except FairbenchError as err:
-                typer.echo(f"  {name:<24} broken card: {err}")
+                echo(f"  {name:<24} broken card: {err}")
                 continue
             try:
                 if loaded.card.weights is not None:
@@ -123,9 +123,9 @@ def _models() -> None:
             except FairbenchError:
                 need = loaded.card.memory_gb
                 size = f"; needs about {need:g} GiB of device memory" if need else ""
-                typer.echo(f"  {name:<24} weights not here: they are downloaded on first use{size}")
+                echo(f"  {name:<24} weights not here: they are downloaded on first use{size}")
             else:
-                typer.echo(f"  {name:<24} ready")
+                echo(f"  {name:<24} ready")
 
 
 @contextmanager

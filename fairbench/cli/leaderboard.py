@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli.options import AsJson
+from fairbench.display.plain import echo
 
 app = typer.Typer(
     help="Leaderboards whose rows anybody can compute again from the evidence beside them.",
@@ -43,7 +44,7 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
     path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
     add_run(path, found, evidence=evidence)
     where = path.parent / EVIDENCE / found.run_id
-    typer.echo(f"{found.name}: row of run {found.run_id} in {path}" + (f", evidence in {where}" if evidence else ""))
+    echo(f"{found.name}: row of run {found.run_id} in {path}" + (f", evidence in {where}" if evidence else ""))
 
 
 @app.command()
@@ -56,7 +57,7 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 
     rows = leaderboard.read(board)
     if as_json:
-        typer.echo(json.dumps(terminal.standings(rows), indent=2))
+        echo(json.dumps(terminal.standings(rows), indent=2))
     else:
         terminal.show(rows, Console())
 
@@ -73,7 +74,7 @@ def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_js
     set_up_logging(Console(stderr=True), silent=True)  # damage is the row's verdict
     checks = check(board, labels)
     if as_json:
-        typer.echo(json.dumps(terminal.verification(checks, board), indent=2))
+        echo(json.dumps(terminal.verification(checks, board), indent=2))
     else:
         terminal.show_verification(checks, Console())
     bad = {"differs", "damaged", *(["unverifiable"] if strict else [])}

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 KINDS = (
@@ -35,14 +36,14 @@ def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
                 title = yamlfile.load(path).data.get("title", "")
             except FairbenchError as err:
                 title = f"(broken: {err})"
-            typer.echo(f"{name:<{width}}  {title}")
+            echo(f"{name:<{width}}  {title}")
         return
     if kind not in KINDS:
         raise FairbenchError(f"There is nothing called {kind!r} to list{registry.suggest(kind, KINDS)}.")
     names = registry.names(kind)
     width = max(map(len, names), default=0)
     for name in names:
-        typer.echo(f"{name:<{width}}  {_about(kind, name)}".rstrip())
+        echo(f"{name:<{width}}  {_about(kind, name)}".rstrip())
 
 
 def _about(kind: str, name: str) -> str:
@@ -64,18 +65,18 @@ def show(
 
     if kind in ("model", "labeller"):
         card = (catalog.load_model if kind == "model" else catalog.load_labeller)(name).card
-        typer.echo(_yaml(card.model_dump(by_alias=True, exclude_none=True)))
+        echo(_yaml(card.model_dump(by_alias=True, exclude_none=True)))
     elif kind == "task":
         from fairbench.stages.prompts import expand
 
         task = catalog.load_task(name).card
         prompts = expand(task)
-        typer.echo(_yaml(task.model_dump(exclude_none=True)))
-        typer.echo(f"{len(prompts)} prompts, the first: {prompts[0].text!r}")
+        echo(_yaml(task.model_dump(exclude_none=True)))
+        echo(f"{len(prompts)} prompts, the first: {prompts[0].text!r}")
     elif kind in ("metric", "scorer"):
         plugin = registry.resolve(f"{kind}s", name)
         about = inspect.getdoc(getattr(plugin, "fn", plugin)) or ""
-        typer.echo(f"{name}: {plugin.spec.summary}\n\n{about}")
+        echo(f"{name}: {plugin.spec.summary}\n\n{about}")
     else:
         raise FairbenchError(
             f"{kind!r} cannot be shown{registry.suggest(kind, ('model', 'task', 'labeller', 'metric', 'scorer'))}."

@@ -21,6 +21,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+UNITS = {"images": "images", "decoded renders": "images", "drawn": "prompts"}
+"""Stage -> what its progress counts, where that is not steps."""
 Out = Annotated[Path, typer.Option("--out", help="Folder to build in; a stopped build goes on there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed makes another phantom of the same table.")]
 Images = Annotated[
@@ -106,4 +108,4 @@ def _progress(quiet: bool) -> Any:
 
     console = Console(stderr=True)
     set_up_logging(console)
-    return Stages(reporter(console, quiet))
+    return Stages(reporter(console, quiet), UNITS)

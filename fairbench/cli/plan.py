@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 import typer
 
 from fairbench.cli.options import AsJson, NamedLabeller
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
@@ -107,11 +108,11 @@ def _give(found: Planned, out: Path | None, as_json: bool) -> None:
         atomic.write_text(out / "plan.csv", plan_curve.as_csv(found.curves))
         atomic.write_text(out / "plan.json", text + "\n")
     if as_json:
-        typer.echo(text)
+        echo(text)
         return
     plan_terminal.show(found, Console())
     if out is not None:
-        typer.echo(f"plan.json, plan.csv and plan.png in {out}")
+        echo(f"plan.json, plan.csv and plan.png in {out}")
 
 
 def _check_shares(given: Mapping[str, float | None]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
+
+from fairbench.display.plain import PlainFormatter, say
 
 
 class Bars:
@@ -29,8 +31,9 @@ class Bars:
         if not total:
             return
         self._bar = Progress(
-            TextColumn("{task.description:<17}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=self._console, transient=True,
+            TextColumn("{task.description:<17}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False), TimeRemainingColumn(), console=self._console,
+            transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task(stage, total=total, rate="")
         self._bar.start()
@@ -47,7 +50,7 @@ class Bars:
             self._bar.stop()
             self._bar = None
         what = f"{self._done} {self._unit}, {self._rate():.1f}/s" if self._total else "all in the store"
-        self._console.print(f"{self._stage:<17} {what}", highlight=False)
+        say(self._console, f"{self._stage:<17} {what}")
 
     def _rate(self) -> float:
         return self._done / max(time.perf_counter() - self._started, 1e-9)
@@ -84,14 +87,18 @@ class Lines:
         self._print(f"{self._done} {self._unit}, {rate:.1f}/s" if self._total else "all in the store")
 
     def _print(self, text: str) -> None:
-        self._console.print(f"{self._stage}: {text}", highlight=False, soft_wrap=True)
+        say(self._console, f"{self._stage}: {text}", wrap=False)
 
 
 class Stages:
-    """Turns reports of (stage, done, total) into one bar a stage, whatever the order and size of the steps."""
+    """Turns reports of (stage, done, total) into one bar per stage, whatever the order and size of the steps.
 
-    def __init__(self, progress: Any) -> None:
-        self._progress, self._stage, self._done = progress, "", 0
+    units: what is counted in which stage; steps elsewhere. What is done in batches reports 0 first: the first report
+    of a stage says where a resumed one goes on.
+    """
+
+    def __init__(self, progress: Any, units: Mapping[str, str] | None = None) -> None:
+        self._progress, self._units, self._stage, self._done = progress, units or {}, "", 0
 
     def __enter__(self) -> Callable[[str, int, int], None]:
         return self._report
@@ -109,7 +116,7 @@ class Stages:
             self._close()
             # What a resumed stage had done already is not done now: it would make its rate a lie.
             self._stage, self._done = stage, max(done - 1, 0)
-            self._progress.start(stage, total - self._done, "steps")
+            self._progress.start(stage, total - self._done, self._units.get(stage, "steps"))
         self._progress.advance(done - self._done)
         self._done = done
 
@@ -128,6 +135,7 @@ def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = Fa
     """
     level = logging.DEBUG if verbose else logging.ERROR if silent else logging.WARNING
     handler = RichHandler(console=console, show_time=verbose, show_path=verbose, markup=False)
+    handler.setFormatter(PlainFormatter("%(message)s"))
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)

@@ -25,6 +25,7 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
@@ -127,17 +128,17 @@ def _preview(current: Plan, store: Store, as_json: bool) -> None:
 
     found = preview(current, store)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        echo(json.dumps(found, indent=2))
         return
     unknown = "unknown until a first block was made (try -n 1 --limit-prompts 1)"
     disk = f"{'about ' if found['disk_is_guessed'] else ''}{found['disk_bytes'] / 1e6:.1f} MB more"
     seconds = unknown if found["seconds"] is None else f"about {found['seconds']:.0f} s to generate"
-    typer.echo(f"{found['model']} x {found['method']} x {found['task']} x {found['labeller']}: run {found['run_id']}")
-    typer.echo(
+    echo(f"{found['model']} x {found['method']} x {found['task']} x {found['labeller']}: run {found['run_id']}")
+    echo(
         f"{found['prompts']} prompts, {found['images']} images; {found['images_in_store']} in the store, "
         f"{found['images_to_make']} to make"
     )
-    typer.echo(f"disk: {disk}\ntime: {seconds}")
+    echo(f"disk: {disk}\ntime: {seconds}")
 
 
 def _run(
@@ -158,7 +159,7 @@ def _run(
     outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
     if outcome.metrics is None:
         mine, of = current.settings.shard or (0, 1)
-        typer.echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
+        echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the plan
         folder = Path("runs") / rundir.default_name(outcome.plan)
@@ -166,7 +167,7 @@ def _run(
     if board is not None:
         leaderboard_row.add_run(board, leaderboard_evidence.open_run(folder))
     if as_json:
-        typer.echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
+        echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
     else:
         terminal.show(outcome, folder, Console())
     return folder, outcome

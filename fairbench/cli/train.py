@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fairbench.cli.options import Quiet, Verbose, calm_libraries
+from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
@@ -124,8 +125,8 @@ def train(
     with Stages(reporter(console, quiet or not first)) as report:
         folder = finetune.train(job, report)
     if first:
-        typer.echo(f"adapter: {folder}")
-        typer.echo(f"use it: fairbench run --model {model} --method lora:{folder}")
+        echo(f"adapter: {folder}")
+        echo(f"use it: fairbench run --model {model} --method lora:{folder}")
 
 
 def _kind(ctx: typer.Context, given: dict[str, Any], parent: Path | None) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli.options import Quiet
+from fairbench.display.plain import echo
 
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: about a minute, with wider errors.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the tables; a stopped validation goes on there.")]
@@ -34,9 +35,9 @@ def validate(
     command = "fairbench validate --quick" if quick else "fairbench validate"
     document.write(results, command, out)
     if as_json:
-        typer.echo(json.dumps(document.record(results, command), indent=2))
+        echo(json.dumps(document.record(results, command), indent=2))
     else:
         document.show(results, Console())
-        typer.echo(f"tables: {out / 'validation.md'}")
+        echo(f"tables: {out / 'validation.md'}")
     if document.shortfalls(results):
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ through here (`say`, `echo`, the cells of `tables`), so that `[/]` stays `[/]` a
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
@@ -15,30 +16,29 @@ if TYPE_CHECKING:
 
 _JOINERS: Final = "\u200c\u200d"
 """Format characters that words of several languages are spelt with; they move nothing."""
-_HIDDEN: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_ACTS: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode categories of what is not seen but acts: control, format (right-to-left marks), surrogates, line ends."""
+_SUSPECTS: Final = re.compile(r"[^\x20-\x7e\n\t]")
 
 
-def shown(text: object, keep: str = "\n\t") -> str:
-    r"""Return the text with control and format characters written out; those in `keep` stay.
+def shown(text: object) -> str:
+    r"""Return the text with control and format characters written out; line breaks and tabs stay.
 
     >>> print(shown("a\x1b[31mb\u202ec"))
     a\x1b[31mb\u202ec
     """
-    words = str(text)
-    if words.isascii() and words.isprintable():
-        return words
-    return "".join(
-        c.encode("unicode_escape").decode()
-        if unicodedata.category(c) in _HIDDEN and c not in keep and c not in _JOINERS
-        else c
-        for c in words
-    )
+    return _SUSPECTS.sub(lambda match: _written(match[0]), str(text))
+
+
+def _written(character: str) -> str:
+    if unicodedata.category(character) in _ACTS and character not in _JOINERS:
+        return character.encode("unicode_escape").decode()
+    return character
 
 
 def line(text: object) -> str:
     """Return the text as one line: line breaks and tabs are written out too."""
-    return shown(text, keep="")
+    return shown(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def say(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:

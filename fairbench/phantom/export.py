@@ -32,6 +32,8 @@ def export(
     rows: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
     left = np.full(len(CELLS), per_group)
+    if tick:
+        tick(0, per_group * len(CELLS))
     while left.any():
         images, cells = renders(BATCH, rng)
         if vq is not None:

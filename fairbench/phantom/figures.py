@@ -78,6 +78,8 @@ def passage(
 def _passage(model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None) -> Passage:
     confusion, agreed = np.zeros((len(CELLS), len(CELLS) + 1), dtype=np.int64), np.zeros(len(CELLS), dtype=np.int64)
     vq, total = model.net.model.vqmodel, each * len(CELLS)
+    if tick:
+        tick(0, total)
     for images, cells in batches(total, np.random.default_rng([seed, 3])):
         after = reader.read(drawing.decoded(vq, drawing.encoded(vq, images)))
         np.add.at(confusion, (cells, after), 1)  # NOBODY is -1, the last column

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from fairbench import atomic, schemas
+from fairbench.display.plain import line
 from fairbench.errors import ImageError
 from fairbench.labeller import Labeller
 from fairbench.stages.faces import counted
@@ -75,7 +76,7 @@ class _Captions:
         found = [self._lines.get(b.face_id, {}) for b in self.boxes.get(image_id, [])]
         if len(found) < 2:
             return [f"{a}: {found[0][a]}" for a in self._attributes if a in found[0]] if found else ["no face"]
-        short = [" ".join(line[a] for a in self._attributes if a in line) for line in found]
+        short = [" ".join(labels[a] for a in self._attributes if a in labels) for labels in found]
         more = [f"and {len(found) - FACES} more faces"] if len(found) > FACES else []
         return [f"{i}: {text}"[:30] for i, text in enumerate(short[:FACES], 1)] + more
 
@@ -106,6 +107,7 @@ def _tiles(
 
 
 def _wrap(text: str) -> list[str]:
+    text = line(text)
     return [text[i : i + 26] for i in range(0, min(len(text), 130), 26)]
 
 
@@ -130,7 +132,7 @@ def _sheet(title: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], co
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * step_x + 10, rows * step_y + 60), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((10, 8), title, _INK, ImageFont.load_default(15))
+    draw.text((10, 8), line(title), _INK, ImageFont.load_default(15))
     draw.text((10, 32), NOTE, (110, 110, 110), font)
     for i, (thumb, text) in enumerate(tiles):
         x, y = 10 + i % columns * step_x, 56 + i // columns * step_y
@@ -138,8 +140,8 @@ def _sheet(title: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], co
         if thumb is not None:
             sheet.paste(thumb, (x + (TILE - thumb.width) // 2, y + (TILE - thumb.height) // 2))
         inside = thumb is None
-        for j, line in enumerate(text):
-            draw.text((x + 4, y + 6 + j * LINE if inside else y + TILE + 2 + j * LINE), line, _INK, font)
+        for j, words in enumerate(text):
+            draw.text((x + 4, y + 6 + j * LINE if inside else y + TILE + 2 + j * LINE), line(words), _INK, font)
     return sheet
 
 

@@ -73,7 +73,7 @@ def test_a_run_prints_the_planted_values(cli: Cli, monkeypatch: pytest.MonkeyPat
         assert 0 < value["spread"] < 0.05
         assert abs(value["measured"] - value["expected"]) < 4 * value["spread"]
         numbers = [re.escape(f"{value[k]:.3f}".removeprefix("0")) for k in ("measured", "truth", "expected")]
-        assert re.search(rf"^ {value['attribute'].replace('_x_', ' x ')} +rd +{' +'.join(numbers)} *$", table, re.M)
+        assert re.search(rf"^{value['attribute'].replace('_x_', ' x ')} +rd +{' +'.join(numbers)} *$", table, re.M)
 
 
 def test_two_truths_stand_side_by_side_in_80_columns(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,11 +87,11 @@ def test_two_truths_stand_side_by_side_in_80_columns(cli: Cli, tmp_path: Path, m
     assert found.code == 0, found.err
     table = found.out.split("known truth")[1].split("rd at these n")[0]
     assert max(map(len, table.splitlines())) <= 80
-    (gender,) = re.findall(r"^ gender +rd +([\d. ]+)$", table, re.M)
+    (gender,) = re.findall(r"^gender +rd +([\d. ]+)$", table, re.M)
     measured, realised, realised_n, own, own_n = map(float, gender.split())
     assert (realised, own) == pytest.approx((planted_rd("gender"), planted_rd("gender")), abs=1e-3)
     assert (realised_n, measured) == pytest.approx((own_n, own_n), abs=0.2)
-    (race,) = re.findall(r"^ race4 +rd +([\d. ]+)$", table, re.M)
+    (race,) = re.findall(r"^race4 +rd +([\d. ]+)$", table, re.M)
     assert len(race.split()) == 3  # measured, planted, and planted at these n; nothing under `realised`
     assert len(re.findall(r"inside|outside", table)) == 2 * (2 + 1 + 1)  # raw and corrected sq against each truth
 
