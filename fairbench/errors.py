@@ -55,6 +55,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.EROFS: "it lies on a read-only file system: name a folder that can be written",
             errno.EACCES: "permission is denied: name a folder that can be written",
             errno.EPERM: "the operation is not permitted: name a folder that can be written",
+            errno.EEXIST: "a part of that path is a file, not a folder: name another place",
             errno.ENOTDIR: "a part of that path is a file, not a folder: name another place",
             errno.ENAMETOOLONG: "the name is too long: name another place",
         }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
+import re
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,10 +20,10 @@ import pyarrow.parquet as pq
 
 from fairbench import atomic, schemas
 from fairbench.errors import StoreError, storage_errors
+from fairbench.notices import notice
 
 LAYOUT = 1
 _MARKER = "fairbench-store.json"
-log = logging.getLogger(__name__)
 
 
 class Store:
@@ -32,6 +33,7 @@ class Store:
         """`look_only`: damaged shards are passed over, not moved. Raises StoreError for a newer store."""
         self.root, self._look_only = root, look_only
         self.damaged: list[Path] = []
+        self._swept = False
         self._verified: set[tuple[str, int, int]] = set()
         marker = root / _MARKER
         if marker.is_file():
@@ -46,11 +48,18 @@ class Store:
                 )
 
     def create(self) -> None:
-        """Make the store's folder and marker where they do not exist."""
+        """Make the store's folder and marker where they do not exist; remove what killed writers left in it.
+
+        A temporary file is removed if it is an hour old and no process holds its lock.
+        """
         with storage_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            atomic.make_folder(self.root)
             if not (self.root / _MARKER).exists():
                 atomic.write_text(self.root / _MARKER, json.dumps({"layout": LAYOUT}) + "\n")
+            if not self._swept:  # once in a process: what killed ones left takes space, and is never read
+                self._swept = True
+                for folder in {p.parent for p in self.root.glob("*/*/.part-*.tmp")}:
+                    atomic.remove_orphans(folder, re.compile(r"part-[0-9a-f]{32}\.parquet"))
 
     def write(self, stage: str, key: str, table: pa.Table) -> Path | None:
         """Add a shard of checked rows; an empty table writes nothing. Raises StoreError."""
@@ -112,15 +121,19 @@ class Store:
 
     def _set_aside(self, path: Path) -> None:
         if self._look_only:
-            log.warning("%s is damaged (truncated or altered): a run will make its rows again.", path)
+            notice("damaged-shard", f"{path} is damaged (truncated or altered): a run will make its rows again.")
             return
-        place = self.root / "damaged" / f"{path.parent.parent.name}-{path.parent.name}-{path.name}"
-        log.warning("%s is damaged (truncated or altered): moved to %s; its rows are made again.", path, place)
+        target = self.root / "damaged" / f"{path.parent.parent.name}-{path.parent.name}-{path.name}"
+        if target.exists():  # damaged before, in another way: nothing that was set aside is replaced
+            target = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
+        notice(
+            "damaged-shard", f"{path} is damaged (truncated or altered): moved to {target}; its rows are made again."
+        )
         self.damaged.append(path)
-        with storage_errors(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(target):
+            atomic.make_folder(target.parent)
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                path.replace(place)
+                path.replace(target)
 
 
 def _hash(data: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,9 @@ from fairbench.cli.options import (
     check_dtype,
 )
 from fairbench.display.plain import echo
-from fairbench.errors import FairbenchError
+
+if TYPE_CHECKING:
+    from fairbench.stages.plan import Plan
 
 Probe = Annotated[
     Path | None,
@@ -63,9 +65,10 @@ def audit(
     """Look for the component that carries the bias: vision encoder, image tokenizer, language model, understanding."""
     from rich.console import Console
 
+    from fairbench import folders
     from fairbench.audit import run
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.report import audit_files, audit_terminal, rundir
+    from fairbench.report import audit_files, audit_terminal
     from fairbench.stages import plan
     from fairbench.store import Store
 
@@ -79,12 +82,18 @@ def audit(
             limit_prompts=limit_prompts, scorers=(), seed=seed, device=device, dtype=dtype, batch_size=batch_size,
         )
     )  # fmt: skip
-    if out is not None and out.exists() and not out.is_dir():  # better told now than after the work
-        raise FairbenchError(f"--out {out} is a file: name a folder.")
+    folders.check(_folder(out, current), folders.AUDIT, store=store)  # better told now than after the work
     found = run.audit(current, probe_images, samples, Store(store), reporter(console, quiet))
-    folder = out or Path("runs") / f"audit-{rundir.default_name(found.plan)}"
+    folder = _folder(out, found.plan)
     record = audit_files.write(found, folder)
     if as_json:
         echo(json.dumps(record, indent=2))
     else:
         audit_terminal.show(found, folder, Console())
+
+
+def _folder(out: Path | None, plan: Plan) -> Path:
+    """Return the report's folder. A block that did not fit into memory changes the plan, and so the default one."""
+    from fairbench.report.rundir import default_name
+
+    return out or Path("runs") / f"audit-{default_name(plan)}"

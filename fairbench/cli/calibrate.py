@@ -11,7 +11,7 @@ import typer
 
 from fairbench.cli.options import AsJson, Device, NamedLabeller, Quiet
 from fairbench.display.plain import echo
-from fairbench.errors import FairbenchError, storage_errors
+from fairbench.errors import FairbenchError
 
 Images = Annotated[
     Path, typer.Option("--images", help="CSV: image, a column an attribute, and optionally person and sha256.")
@@ -49,8 +49,6 @@ def calibrate(
     domain, where = domain.strip(), plan.pick_device(device)
     _refuse(out, domain)
     known = knownimages.read(images, LabelSpace(loaded.card), progress)
-    with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
     told = ["--labeller", labeller, "--images", str(images), "--domain", domain]
     command = shlex.join(["fairbench", "calibrate", *told])
     found = count_errors(known, loaded, Store(store), progress, domain=domain, command=command, device=where)
@@ -63,7 +61,10 @@ def calibrate(
 
 def _refuse(out: Path, domain: str) -> None:
     """Refuse now what could only fail after all the work."""
+    from fairbench import calibration, folders
+
     if not domain:
         raise FairbenchError("--domain is empty: say what kind of images these are, as in 'photographs'.")
     if out.suffix.lower() != ".json" or out.is_dir():
         raise FairbenchError(f"--out {out}: name a file that ends in .json.")
+    folders.check_file(out, "a calibration", folders.json_with(calibration.FORMAT))

@@ -67,11 +67,12 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Plan a comparison of two runs: images a prompt and prompts needed, and what a budget can detect."""
-    from fairbench import catalog
+    from fairbench import catalog, folders
     from fairbench.report import plan_curve, plan_rows, plan_terminal
     from fairbench.stages.prompts import expand
 
     if out is not None:
+        folders.check(out, folders.PLAN)
         plan_curve.need_matplotlib()
     sd = detect / 2 if between_prompt_sd is None else between_prompt_sd
     _check_shares({"--detect": detect, "--power": power, "--alpha": alpha, "--face-rate": face_rate})
@@ -98,15 +99,16 @@ def _give(found: Planned, out: Path | None, as_json: bool) -> None:
     """Write the files, if asked for, and print."""
     from rich.console import Console
 
-    from fairbench import atomic
+    from fairbench import atomic, folders
     from fairbench.report import plan_curve, plan_terminal
 
     text = json.dumps(plan_terminal.summary(found), indent=2, allow_nan=False)
     if out is not None:
         picture = plan_curve.png(found.curves, found.asked.prompts, found.asked.detect, found.title)
-        atomic.write_bytes(out / "plan.png", picture)
-        atomic.write_text(out / "plan.csv", plan_curve.as_csv(found.curves))
-        atomic.write_text(out / "plan.json", text + "\n")
+        with folders.replacing(out, folders.PLAN) as new:
+            atomic.write_bytes(new / "plan.png", picture)
+            atomic.write_text(new / "plan.csv", plan_curve.as_csv(found.curves))
+            atomic.write_text(new / "plan.json", text + "\n")
     if as_json:
         echo(text)
         return

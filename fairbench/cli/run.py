@@ -52,6 +52,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 def run(
+    ctx: typer.Context,
     model: Model = "phantom",
     task: Task = None,
     method: MethodName = "none",
@@ -102,6 +103,10 @@ def run(
     )
     current = plan.make(settings, reporter(Console(stderr=True), quiet))
     opened = Store(store, look_only=dry_run)
+    if out is not None and not _describes_a_run(ctx):
+        from fairbench.report import rundir
+
+        rundir.refuse_guess(out, current)
     if dry_run:
         _preview(current, opened, as_json)
     else:
@@ -109,6 +114,13 @@ def run(
         _report_unreadable(outcome)
         if strict:
             _refuse_notices(outcome, folder)
+
+
+def _describes_a_run(ctx: typer.Context) -> bool:
+    """Whether the command line says anything of what is to be run."""
+    options = ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed")
+    sources = {getattr(ctx.get_parameter_source(name), "name", "") for name in options}
+    return sources != {"DEFAULT"}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -153,7 +165,7 @@ def _run(
     calm_libraries()
     folder = out or Path("runs") / rundir.default_name(current)
     if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        rundir.prepare(folder, current.run_id)
+        rundir.prepare(folder, store.root)
     if board is not None and board.exists():
         leaderboard.read(board)
     outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))

@@ -23,9 +23,11 @@ def validate(
     """Simulate from known truths: bias, coverage, false positives, power. Exit code 1 where a bar is not met."""
     from rich.console import Console
 
+    from fairbench import folders
     from fairbench.cli.progress import reporter, set_up_logging
     from fairbench.validate import document, runner
 
+    folders.check(out, folders.VALIDATION)
     errors = Console(stderr=True)
     set_up_logging(errors)
     progress, cells = reporter(errors, quiet), runner.cells_of(quick)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import atomic, catalog
+from fairbench import atomic, catalog, folders
 from fairbench import calibration as calib
 from fairbench.adapters import janus_model
 from fairbench.adapters.janus_model import JanusModel
@@ -92,6 +93,7 @@ class Builder:
 
     def _claim(self) -> None:
         """Refuse to go on with a build of another seed."""
+        folders.check(self.out, folders.PHANTOM)
         path = self.work / "seed.json"
         if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))) != self.seed:
             raise FairbenchError(f"{self.out} holds a build with seed {other}: name that seed, or another folder.")
@@ -221,8 +223,7 @@ def save(model: JanusModel, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # its bar would tear ours
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     model.net.generation_config = architecture.generation_config(model.processor.tokenizer)
     model.net.half().save_pretrained(temporary)
     model.processor.save_pretrained(temporary)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fairbench import atomic, catalog, pixels
+from fairbench import atomic, catalog, folders, pixels
 from fairbench.phantom import drawing
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import BATCH, renders
@@ -27,7 +27,13 @@ def export(
     decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image stands
     there twice: a tokenizer of few tokens gives some of them back more than once.
     """
-    vq = _image_tokenizer() if decoded else None
+    folders.check(folder, folders.LABELLED_IMAGES)
+    with folders.replacing(folder, folders.LABELLED_IMAGES) as new:
+        _export(new, per_group, seed, _image_tokenizer() if decoded else None, tick)
+    return folder / MANIFEST
+
+
+def _export(folder: Path, per_group: int, seed: int, vq: Any | None, tick: Callable[[int, int], None] | None) -> None:
     rng = np.random.default_rng([seed, _STREAM])
     rows: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
@@ -52,7 +58,6 @@ def export(
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image", "gender", "race4"), *rows])
     atomic.write_text(folder / MANIFEST, text.getvalue())
-    return folder / MANIFEST
 
 
 def _image_tokenizer() -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import atomic
+from fairbench import atomic, folders
 from fairbench.phantom.planted import COLUMNS, OTHER, TABLE_PATH
 from fairbench.phantom.renderer import RACES
 
@@ -120,4 +120,6 @@ def table_text() -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the planted table.")
     parser.add_argument("--out", type=Path, default=TABLE_PATH)
-    atomic.write_text(parser.parse_args().out, table_text())
+    out = parser.parse_args().out
+    folders.check_file(out, "a planted table", folders.starting_with(b"subject,"))
+    atomic.write_text(out, table_text())

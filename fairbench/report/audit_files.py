@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fairbench
-from fairbench import atomic, provenance
+from fairbench import atomic, folders, provenance
 from fairbench.audit import caveats, verdict
 from fairbench.audit.run import Audit
 from fairbench.errors import MissingExtra
@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def write(found: Audit, folder: Path) -> dict[str, Any]:
-    """Write pictures and then audit.json; return what it holds. Raises StoreError."""
-    try:
-        audit_plots.write(found, folder)
-    except MissingExtra as err:
-        log.warning("%s", err)
+    """Write pictures and audit.json; return what the last holds. Raises FairbenchError, StoreError."""
     whole = manifest(found)
-    atomic.write_text(folder / "audit.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
+    with folders.replacing(folder, folders.AUDIT) as new:
+        try:
+            audit_plots.write(found, new)
+        except MissingExtra as err:
+            log.warning("%s", err)
+        atomic.write_text(new / "audit.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
     return whole
 
 

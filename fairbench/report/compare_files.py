@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import fairbench
-from fairbench import atomic, keys
-from fairbench.errors import MissingExtra, storage_errors
+from fairbench import atomic, folders, keys
+from fairbench.errors import MissingExtra
 from fairbench.report import compare_plots
 from fairbench.report.plain import plain as to_plain
 from fairbench.report.rundir import LABEL_NOTE
@@ -40,17 +40,17 @@ def default_folder(found: Comparison | LabellerComparison) -> Path:
 
 
 def write(found: Comparison | LabellerComparison, folder: Path) -> dict[str, Any]:
-    """Write the picture, compare.csv and then compare.json; return what the last holds. Raises StoreError."""
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        compare_plots.write(found, folder / "compare.png")
-    except MissingExtra as err:
-        log.warning("%s", err)
+    """Write the picture, compare.csv and compare.json; return what the last holds. Raises FairbenchError."""
+    folders.check(folder, folders.COMPARISON)
     whole = manifest(found)
     table = whole["effects"] if isinstance(found, Comparison) else [_flat(a) for a in whole["attributes"]]
-    atomic.write_text(folder / "compare.csv", _csv(table))
-    atomic.write_text(folder / "compare.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
+    with folders.replacing(folder, folders.COMPARISON) as new:
+        try:
+            compare_plots.write(found, new / "compare.png")
+        except MissingExtra as err:
+            log.warning("%s", err)
+        atomic.write_text(new / "compare.csv", _csv(table))
+        atomic.write_text(new / "compare.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
     return whole
 
 

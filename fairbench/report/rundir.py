@@ -7,6 +7,10 @@ import dataclasses
 import io
 import itertools
 import json
+import os
+import secrets
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +19,19 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 import fairbench
-from fairbench import atomic, provenance
+from fairbench import atomic, folders, provenance
 from fairbench.display.note import LABEL_NOTE
-from fairbench.errors import FairbenchError, storage_errors
+from fairbench.errors import FairbenchError
 from fairbench.notices import notice
 from fairbench.report import sheet, truth
+from fairbench.report.plain import plain
 from fairbench.stages import evidence, prompts
 from fairbench.stages.counts import attributes, cross_name
 from fairbench.stages.pipeline import Outcome
 from fairbench.stages.plan import Plan
 from fairbench.store import Store
 
-__all__ = ["LABEL_NOTE", "default_name", "manifest", "prepare", "write"]
+__all__ = ["LABEL_NOTE", "default_name", "manifest", "prepare", "refuse_guess", "write"]
 
 
 def default_name(plan: Plan) -> str:
@@ -36,43 +41,120 @@ def default_name(plan: Plan) -> str:
     return "-".join([*safe, plan.run_id[:8]])
 
 
-def prepare(folder: Path, run_id: str) -> None:
-    """Make the run folder; results of another run that it holds are kept under another name. Raises FairbenchError."""
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "run.json"
-    if not manifest.exists():
+def prepare(folder: Path, store: Path) -> None:
+    """Refuse now what could only fail after all the work: a folder that holds something else, or cannot be written.
+
+    Makes nothing. store: the run store. Raises FairbenchError.
+    """
+    folders.check(folder, folders.RUN, store=store)
+
+
+def refuse_guess(folder: Path, plan: Plan) -> None:
+    """Refuse to replace a folder's run by one that nobody described: `--out` alone asks for the default model.
+
+    Raises FairbenchError that says what the folder holds, and what to type.
+    """
+    there = _record(folder)
+    if there is None or there["run_id"] == plan.run_id:
         return
-    try:
-        other = str(json.loads(manifest.read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise FairbenchError(f"{manifest} cannot be read as a run's manifest ({err}): name another --out.") from err
-    if other == run_id:
-        return
-    kept = (folder.with_name(f"{folder.name}-{other[:8]}{'' if i == 1 else f'-{i}'}") for i in itertools.count(1))
-    aside = next(path for path in kept if not path.exists())
-    with storage_errors(aside):
-        folder.rename(aside)
-        notice("moved-aside", f"{folder} held the results of another run: they are now in {aside}")
-        folder.mkdir(exist_ok=True)
+    raise FairbenchError(
+        f"--out {folder} holds run {there['run_id'][:8]}, and no other option says what to run: to do that run again, "
+        f"type {_command(there)} --out {shlex.quote(str(folder))}; for another run, name its --model or --task."
+    )
+
+
+def _command(record: dict[str, Any]) -> str:
+    """Return the command line of a run, from its record."""
+    settings = record.get("settings")
+    given: dict[str, Any] = settings if isinstance(settings, dict) else {}
+    words = ["fairbench", "run"]
+    for name in ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed"):
+        value = given.get(name)
+        if isinstance(value, list):
+            value = ",".join(map(str, value)) or "none"
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict[str, Any]:
-    """Write everything and return what run.json holds. Raises StoreError."""
+    """Write everything and return what run.json holds. Raises FairbenchError, StoreError.
+
+    The folder then holds this run alone, or, where that fails, what it held before. Another run's files that it held
+    are kept beside it.
+    """
     assert outcome.metrics is not None
-    atomic.write_bytes(folder / "metrics.parquet", _parquet(outcome.metrics))
-    text = pa.BufferOutputStream()
-    pa_csv.write_csv(outcome.metrics.replace_schema_metadata(None), text)
-    atomic.write_bytes(folder / "metrics.csv", text.getvalue().to_pybytes())
-    atomic.write_bytes(folder / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
-    atomic.write_text(folder / "prompts.csv", _prompt_table(outcome))
-    atomic.write_text(folder / "notices.csv", _notice_table(outcome))
-    if sheets:
-        sheet.write(outcome, store, folder / "sheets")
-    evidence.write(outcome, store, folder)
-    record = manifest(outcome, store)
-    atomic.write_text(folder / "run.json", json.dumps(record, indent=2, default=_plain) + "\n")
+    run_id = outcome.plan.run_id
+    aside = _Aside(folder, run_id)
+    with folders.replacing(folder, folders.RUN, lambda real: aside.keep(real, new, sheets=sheets)) as new:
+        atomic.write_bytes(new / "metrics.parquet", _parquet(outcome.metrics))
+        text = pa.BufferOutputStream()
+        pa_csv.write_csv(outcome.metrics.replace_schema_metadata(None), text)
+        atomic.write_bytes(new / "metrics.csv", text.getvalue().to_pybytes())
+        atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
+        atomic.write_text(new / "prompts.csv", _prompt_table(outcome))
+        atomic.write_text(new / "notices.csv", _notice_table(outcome))
+        if sheets:
+            sheet.write(outcome, store, new / "sheets")
+        evidence.write(outcome, store, new)
+        record = manifest(outcome, store)
+        atomic.write_text(new / "run.json", json.dumps(plain(record), indent=2, default=_plain, allow_nan=False) + "\n")
     return record
+
+
+class _Aside:
+    """Keeps what a run folder holds of another run: in a folder beside it, named after that run's id."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._run_id = run_id
+        self._announced = self._free(folder)
+        if self._announced is not None:
+            self._tell(folder, self._announced)
+
+    def keep(self, folder: Path, new: Path, *, sheets: bool) -> None:
+        """Keep another run's files in a folder beside `folder`; of the same run, the sheets where `new` has none."""
+        target = self._free(folder)
+        if target is None:
+            if not sheets:
+                for name in folders.files(folder, r"sheets/.*"):
+                    _link(folder / name, new / name)
+            return
+        fresh = target.with_name(f".fairbench-new-{secrets.token_hex(4)}")
+        for name in folders.files(folder, folders.RUN.files):
+            _link(folder / name, fresh / name)
+        fresh.rename(target)
+        if self._announced is None or self._announced.name != target.name:
+            self._tell(folder, target)
+
+    def _free(self, folder: Path) -> Path | None:
+        """Return the name under which another run's files would be kept; None where the folder holds no other run."""
+        real = Path(os.path.realpath(folder))
+        there = _record(real)
+        if there is None or there["run_id"] == self._run_id:
+            return None
+        names = (f"{real.name}-{there['run_id'][:8]}{'' if i == 1 else f'-{i}'}" for i in itertools.count(1))
+        return next(real.with_name(name) for name in names if not os.path.lexists(real.with_name(name)))
+
+    @staticmethod
+    def _tell(folder: Path, target: Path) -> None:
+        notice("moved-aside", f"{folder} held the results of another run: they are now in {target}")
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of the run that a folder holds; None where it holds none."""
+    if not folders.RUN.holds(folder):
+        return None
+    record: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
+    return {**record, "run_id": str(record["run_id"])}
+
+
+def _link(path: Path, target: Path) -> None:
+    """Give a file a second name; a copy, where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -7,7 +7,6 @@ here, and leaderboards are verified here.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from fairbench import calibration, schemas
+from fairbench import calibration, folders, schemas
 from fairbench.calibration import Calibration
 from fairbench.config import LabellerCard
-from fairbench.errors import FairbenchError, storage_errors
+from fairbench.errors import FairbenchError
 from fairbench.labeller import LabelSpace
 from fairbench.stages import correction, metrics
 from fairbench.stages.correction import Correction
@@ -40,17 +39,13 @@ _ONE_VALUE = 1
 
 
 def write(outcome: Outcome, store: Store, folder: Path) -> None:
-    """Write the evidence of a finished run into its folder, in place of what was there. Raises StoreError.
+    """Write the evidence of a finished run into a new run folder. Raises StoreError.
 
     Scores of more than one number an image (an Inception network's answers) are left out: they are as large as images.
     """
-    plan, place = outcome.plan, folder / FOLDER
-    fresh = folder / f".{FOLDER}.new"
-    with storage_errors(fresh):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+    plan = outcome.plan
     ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
-    kept = Store(fresh)
+    kept = Store(folder / FOLDER)
     stages = [("images", plan.image_key), ("faces", plan.faces_key), ("labels", plan.labels_key)]
     stages += [("scores", s.key) for s in plan.scorers if s.key]
     for stage, key in stages:
@@ -58,14 +53,7 @@ def write(outcome: Outcome, store: Store, folder: Path) -> None:
         if rows:
             kept.write(stage, key, _ordered(stage, pa.concat_tables(rows)))
     if plan.calibration is not None:
-        plan.calibration.write(fresh / CALIBRATION)
-    aside = folder / f".{FOLDER}.old"
-    with storage_errors(place):
-        shutil.rmtree(aside, ignore_errors=True)
-        if place.exists():  # never a moment without whole evidence on the disk
-            place.rename(aside)
-        fresh.rename(place)
-        shutil.rmtree(aside, ignore_errors=True)
+        plan.calibration.write(folder / FOLDER / CALIBRATION)
 
 
 def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table]:
@@ -127,6 +115,7 @@ class FinishedRun:
 
 def read(folder: Path) -> FinishedRun:
     """Read a run folder. Raises FairbenchError that names the file where it is none, or is damaged."""
+    folders.finish(folder)
     record = _record(folder / "run.json")
     prompts = _prompts(folder / "prompts.parquet")
     place = folder / FOLDER

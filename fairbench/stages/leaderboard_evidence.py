@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Final
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fairbench import atomic, identity, keys, schemas
-from fairbench.errors import FairbenchError, storage_errors
+from fairbench import atomic, folders, identity, keys, schemas
+from fairbench.errors import FairbenchError
 from fairbench.stages import evidence
 from fairbench.stages.correction import fingerprint
 from fairbench.stages.evidence import CALIBRATION, FOLDER, FinishedRun
@@ -143,16 +142,17 @@ def _mismatch(run: FinishedRun, known: Record) -> str | None:
 
 
 def publish(run: FinishedRun, target: Path) -> None:
-    """Copy run.json, prompts.parquet and evidence/ of a checked run to `target`, in place of what was there.
+    """Copy run.json, prompts.parquet and evidence/ of a checked run to `target`, in place of its earlier copy.
 
     All of it stands there or nothing. Left out: error texts of images and absolute paths, which tell of the machine.
-    Raises StoreError.
+    Raises FairbenchError where `target` holds something else, StoreError.
     """
-    known = record(run)
-    fresh = target.with_name(f".{target.name}.new")
-    with storage_errors(fresh):
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+    folders.check(target, folders.RUN, option="The folder for evidence,")
+    with folders.replacing(target, folders.RUN) as fresh:
+        _copy(run, record(run), fresh)
+
+
+def _copy(run: FinishedRun, known: Record, fresh: Path) -> None:
     found = {"images": [known.keys.images], "faces": [known.keys.faces], "labels": [known.keys.labels],
              "scores": [s.key for s in known.scorers.values() if s.key]}  # fmt: skip
     source, kept = Store(run.folder / FOLDER, look_only=True), Store(fresh / FOLDER)
@@ -167,11 +167,8 @@ def publish(run: FinishedRun, target: Path) -> None:
     if run.calibration is not None:
         command = _without_paths(run.calibration.command)
         dataclasses.replace(run.calibration, command=command).write(fresh / FOLDER / CALIBRATION)
-    with storage_errors(target):
-        atomic.write_bytes(fresh / PROMPTS, (run.folder / PROMPTS).read_bytes())
-        atomic.write_text(fresh / MANIFEST, json.dumps(known.public(), indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        fresh.rename(target)
+    atomic.write_bytes(fresh / PROMPTS, (run.folder / PROMPTS).read_bytes())
+    atomic.write_text(fresh / MANIFEST, json.dumps(known.public(), indent=2, allow_nan=False) + "\n")
 
 
 def _without_errors(images: pa.Table) -> pa.Table:

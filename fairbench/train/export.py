@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fairbench import atomic
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.train import data
 from fairbench.train.data import Group, Row
@@ -60,10 +63,12 @@ def write(
     is written beside `out`, read again against each sha256, and moved to `out` when it is complete.
     """
     place = out.resolve()
-    temp = place.with_name(f".{place.name}.partial")
+    temp = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
     with storage_errors(out):
-        shutil.rmtree(temp, ignore_errors=True)  # of a process that was killed
+        _remove_abandoned(place)
         temp.mkdir(parents=True)
+        handle = os.open(temp, os.O_RDONLY)
+        atomic.lock(handle, wait=False)
         try:
             for name, content in contents:
                 (temp / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,4 +79,14 @@ def write(
         except BaseException:
             shutil.rmtree(temp, ignore_errors=True)
             raise
+        finally:
+            os.close(handle)
     return out / data.MANIFEST
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove what killed processes left of sets for this place: an hour old, and held by nobody."""
+    name = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.partial")
+    for path in place.parent.glob(".*.partial"):
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and atomic.abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)

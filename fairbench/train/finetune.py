@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch.distributed.checkpoint import state_dict as whole
 
-from fairbench import catalog, registry, weights, yamlfile
+from fairbench import atomic, catalog, folders, registry, weights, yamlfile
 from fairbench.adapters import janus_model
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.adapters.janus_model import JanusModel
 from fairbench.config import ModelCard
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import CardError, FairbenchError, storage_errors
 from fairbench.train import batches, checkpoint, lora, losses, output
 from fairbench.train.data import Balanced
 from fairbench.train.loop import Plan
@@ -40,7 +41,7 @@ from fairbench.train.records import Records
 StageReport = Callable[[str, int, int], None]
 """Called with a stage, what of it is done, and all of it; in every process."""
 Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
-STATE_DIR, STATE = "state", "state.pt"
+STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
@@ -110,11 +111,15 @@ def train(job: Job, report: StageReport) -> Path:
     identity = output.identity(
         job.settings, job.plan.steps, job.data, job.base, job.parent, processes, job.prompt_format
     )
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one: it writes while the others would look
+        folders.check(job.out, folders.ADAPTER)
     if output.finished(job.out, identity):
         return job.out
     accelerator = _accelerator(job)
     model, adapter = _load(job, accelerator)
     state = _resume(job, adapter, identity)
+    if accelerator.is_main_process:
+        atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # the folder is ours
     source = _source(job, model, accelerator, report)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = int(state["step"]) if state else 0
@@ -142,9 +147,19 @@ def train(job: Job, report: StageReport) -> Path:
             job.out, adapter, tensors, job.card.card, job.base, identity, job.data,
             str(accelerator.device), accelerator.num_processes,
         )  # fmt: skip
-        shutil.rmtree(job.out / STATE_DIR)
+        _remove_state(job.out / STATE_DIR)
     accelerator.wait_for_everyone()
     return job.out
+
+
+def _remove_state(folder: Path) -> None:
+    """Remove the files that a training wrote to go on from; any other file in their folder stays."""
+    with storage_errors(folder):
+        for path in folder.iterdir():
+            if path.name in (STATE, STARTED) or re.fullmatch(r"tokens-[0-9a-f]{16}\.npy", path.name):
+                path.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _check_stated(job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,9 @@ def write(
     out: Path, adapter: Any, tensors: lora.Tensors, card: ModelCard, base: Mapping[str, str],
     asked: Mapping[str, Any], data: Balanced, device: str, processes: int,
 ) -> None:  # fmt: skip
-    """Write the adapter's files, and last its provenance; what killed writers left is removed. Raises StoreError."""
+    """Write the adapter's files, and last its provenance; what killed writers left of them goes. Raises StoreError."""
     with storage_errors(out):
-        for left in out.glob(".*.tmp"):
-            left.unlink()
+        atomic.remove_orphans(out, re.compile(r"adapter_config\.json|adapter_model\.safetensors|provenance\.json"))
     repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
     for file, content in lora.files(adapter, tensors, repo or card.name, revision).items():
         atomic.write_bytes(out / file, content)

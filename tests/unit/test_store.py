@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from fairbench import schemas
+from fairbench import atomic, schemas
 from fairbench.errors import StoreError
 from fairbench.store import Store
 
@@ -56,10 +58,8 @@ def test_a_flipped_bit_anywhere_is_found_and_named(
     path.write_bytes(data)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     fresh = Store(tmp_path)
-    with caplog.at_level("WARNING"):
-        import logging
-
-        logging.getLogger("fairbench").propagate = True
+    logging.getLogger("fairbench").propagate = True
+    with caplog.at_level("WARNING", logger="fairbench"):
         assert fresh.ids("faces", "k") == {}
     assert fresh.damaged == [path]
     assert path.name in caplog.text
@@ -160,3 +160,60 @@ def test_check_names_the_column() -> None:
         schemas.check("faces", odd)
     with pytest.raises(ValueError, match="columns or metadata"):
         schemas.check("faces", good.drop_columns(["route"]))
+
+
+def test_what_a_killed_writer_left_is_removed_when_it_is_safe(tmp_path: Path) -> None:
+    """Old and held by nobody; not a file of another name, not a young one, not one that a process still writes."""
+    Store(tmp_path).write("faces", "k", rows(b"a"))
+    folder = only_shard(Store(tmp_path)).parent
+    names = {
+        "killed": f".part-{'0' * 32}.parquet.0123abcd.tmp",
+        "young": f".part-{'1' * 32}.parquet.0123abcd.tmp",
+        "held": f".part-{'2' * 32}.parquet.0123abcd.tmp",
+        "foreign": ".part-notes.tmp",
+    }
+    for who, name in names.items():
+        (folder / name).write_bytes(b"half")
+        if who != "young":
+            os.utime(folder / name, (0, time.time() - 2 * atomic.STALE_SECONDS))
+    with (folder / names["held"]).open("ab") as writer:
+        assert atomic.lock(writer.fileno(), wait=False)
+        os.utime(folder / names["held"], (0, 0))
+        Store(tmp_path).write("faces", "other", rows(b"b"))
+        left = {p.name for p in folder.glob(".*")}
+    assert left == {names["young"], names["held"], names["foreign"]}
+    Store(tmp_path).write("faces", "other", rows(b"c"))
+    assert {p.name for p in folder.glob(".*")} == {names["young"], names["foreign"]}
+
+
+def test_no_damaged_shard_is_lost_to_a_second_one(tmp_path: Path) -> None:
+    for cut in (-1, -2):
+        store = Store(tmp_path)
+        store.write("faces", "k", rows(b"a"))
+        path = only_shard(store)
+        path.write_bytes(path.read_bytes()[:cut])
+        assert Store(tmp_path).ids("faces", "k") == {}
+    assert len({p.stat().st_size for p in (tmp_path / "damaged").iterdir()}) == 2
+
+
+def test_new_folders_are_on_the_disk_before_the_file_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a file is only there if every folder above it has its name in the folder above that."""
+    synced: list[str] = []
+    sync = atomic.sync_folder
+
+    def note(folder: Path) -> None:
+        synced.append(str(folder))
+        sync(folder)
+
+    monkeypatch.setattr(atomic, "sync_folder", note)
+    atomic.write_text(tmp_path / "a" / "b" / "c.txt", "x")
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+
+
+def test_a_file_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("rename"), replace(self, to))[1])
+    atomic.write_text(tmp_path / "c.txt", "x")
+    assert steps == ["fsync", "rename", "fsync"]

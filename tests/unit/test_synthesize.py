@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,9 +257,11 @@ def exported(out: Path, shades: tuple[int, int] = (1, 2), set_id: str = "a") -> 
 
 
 def test_a_set_appears_whole(tmp_path: Path) -> None:
-    leftover = tmp_path / ".set.partial" / "images"
-    leftover.mkdir(parents=True)
-    (leftover / "half.png").write_bytes(b"half")
+    killed, somebody = tmp_path / ".set.0123abcd.partial", tmp_path / ".set.partial"
+    for folder in (killed, somebody):
+        (folder / "images").mkdir(parents=True)
+        (folder / "images" / "half.png").write_bytes(b"half")
+        os.utime(folder, (0, 0))
     out = tmp_path / "set"
     out.mkdir()  # an empty folder is free
     assert export.held(out, "a") is None
@@ -267,7 +270,8 @@ def test_a_set_appears_whole(tmp_path: Path) -> None:
     folder = "images/0000-nurse-night-shift"
     assert files == [f"{folder}/female-0001.png", f"{folder}/male-0002.png", "manifest.json", "rows.csv"]
     assert len(data.read(manifest).rows) == 2
-    assert not (tmp_path / ".set.partial").exists()
+    assert not killed.exists(), "what a killed process left, long ago"
+    assert (somebody / "images" / "half.png").exists(), "what we did not write"
     assert export.held(out, "a") == {"set": "a"}
 
 
