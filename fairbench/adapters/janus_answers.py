@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fairbench.adapters.janus_model import JanusModel
+from fairbench.adapters.janus_tokens import vision_input
 from fairbench.sampling import StepDecoder, gumbel, left_padded
 from fairbench.types import RgbImage
 
@@ -66,13 +67,15 @@ def _answer(
 
 def _prefill(model: JanusModel, questions: Sequence[str], images: Sequence[RgbImage | None]) -> tuple[Any, Any]:
     """Return embeddings (rows, T, hidden), with those of the images in place, and which positions are no padding."""
+    import torch
+
     rows = [model.question_ids(q, image is not None) for q, image in zip(questions, images, strict=True)]
     ids, keep = left_padded(rows, model.pad)
     ids, keep = ids.to(model.net.device), keep.to(model.net.device)
     embeds = model.net.get_input_embeddings()(ids)
     shown = [image for image in images if image is not None]
     if shown:
-        pixels = model.processor.image_processor(shown, return_tensors="pt")["pixel_values"]
+        pixels = torch.from_numpy(vision_input(model, shown))
         features = model.net.model.get_image_features(pixels.to(embeds.device, embeds.dtype)).pooler_output
         # transformers' own mask: it refuses placeholders that are not as many as there are features to take them.
         places = model.net.model.get_placeholder_mask(ids, embeds, features)

@@ -40,6 +40,32 @@ def _square(image: RgbImage, side: int) -> RgbImage:
     return np.asarray(cut.resize((side, side), Image.Resampling.LANCZOS))
 
 
+def vision_input(model: JanusModel, images: Sequence[RgbImage]) -> NDArray[np.float32]:
+    """Return images as the vision encoder sees them, (n, 3, side, side): the formula of the models' authors.
+
+    The longer side becomes `side` (bicubic), the shorter one follows, rounded down; the square around the middle is
+    filled with the grey that becomes about 0. Not through transformers' processor: it rounds the shorter side, which
+    moves an edge by a pixel, and resizes with torchvision or Pillow, whichever is installed.
+    """
+    settings = model.processor.image_processor
+    side = model.net.config.vision_config.image_size
+    squares = np.stack([_padded(image, side, settings.min_size, settings.image_mean) for image in images])
+    values = (squares * settings.rescale_factor - np.array(settings.image_mean)) / np.array(settings.image_std)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def _padded(image: RgbImage, side: int, least: int, mean: Sequence[float]) -> RgbImage:
+    from PIL import Image
+
+    longest = max(image.shape[:2])
+    # In the authors' order of operations: a quotient that is not exact may fall below the whole number.
+    height, width = (max(int(length / longest * side), least) for length in image.shape[:2])
+    square = Image.new("RGB", (max(height, width),) * 2, tuple(int(m * 255) for m in mean))
+    small = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    square.paste(small, ((square.width - width) // 2, (square.height - height) // 2))
+    return np.asarray(square)
+
+
 def encode(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> NDArray[np.int64]:
     """Return the image tokens (images, tokens_per_image) that the model's own tokenizer gives."""
     import torch
@@ -73,14 +99,13 @@ def embed(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> 
     """Return what the vision encoder says of each image, the mean over its patches, (images, hidden), float32."""
     import torch
 
-    found = []
+    parts = [np.zeros((0, model.net.config.vision_config.hidden_size), dtype=np.float32)]
     with torch.inference_mode():
         for start in range(0, len(images), batch):
-            shown = list(images[start : start + batch])
-            pixels = model.processor.image_processor(shown, return_tensors="pt")["pixel_values"]
+            pixels = torch.from_numpy(vision_input(model, images[start : start + batch]))
             states = model.net.model.vision_model(pixels.to(model.net.device, model.net.dtype)).last_hidden_state
-            found.append(states.float().mean(dim=1).cpu().numpy())
-    return np.concatenate(found)
+            parts.append(states.float().mean(dim=1).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def log_probs(
@@ -95,12 +120,12 @@ def log_probs(
     from fairbench.train.logprobs import TokenLogProbs
 
     module = TokenLogProbs(model.net)
-    found = [np.zeros((0, tokens.shape[1]), dtype=np.float32)]
+    parts = [np.zeros((0, tokens.shape[1]), dtype=np.float32)]
     with torch.inference_mode():
         for ids, keep, rows in prompt_batches(model, texts, batch):
-            given = torch.from_numpy(tokens[rows]).to(model.net.device)
-            found.append(module(ids, keep, given).cpu().numpy())
-    return np.concatenate(found)
+            given = torch.from_numpy(np.ascontiguousarray(tokens[rows])).to(model.net.device)
+            parts.append(module(ids, keep, given).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def prompt_batches(model: JanusModel, texts: Sequence[str], batch: int) -> Iterator[tuple[Any, Any, slice]]:

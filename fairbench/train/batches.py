@@ -65,8 +65,8 @@ class Answers:
         model, net = self._model, self._model.net
         answers = [self._answer(self._data.rows[i].subject) for i in rows]
         ids, keep = left_padded([self._question + answer for answer in answers], model.pad)
-        shown = [np.array(_read(self._data.rows[i].image)) for i in rows]  # a copy: torch wants to own its pixels
-        values = model.processor.image_processor(shown, return_tensors="pt")["pixel_values"]
+        shown = [_read(self._data.rows[i].image) for i in rows]
+        values = torch.from_numpy(janus_tokens.vision_input(model, shown))
         lengths = torch.tensor([len(answer) for answer in answers], device=net.device)
         longest = int(lengths.max())
         found = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)

@@ -1,7 +1,7 @@
-"""The image side of Janus in plain float64 arithmetic from a state dict, as its authors' code computes it.
+"""Janus in plain float64 arithmetic from a state dict, as its authors' code computes it.
 
 Nothing here calls a model class: layer by layer from the published description (the VQ tokenizer of LlamaGen, SigLIP's
-vision transformer, the processor's formula), so that a mistake of the library shows.
+vision transformer, Llama, the processor's formula), so that a mistake of the library shows.
 """
 
 from __future__ import annotations
@@ -163,3 +163,58 @@ def processed(
     square = Image.new("RGB", (longest, longest), tuple(int(m * 255) for m in mean))
     square.paste(small, ((longest - columns) // 2, (longest - rows) // 2))
     return ((np.asarray(square) / 255 - np.array(mean)) / np.array(std)).transpose(2, 0, 1)
+
+
+def embedded(state: State, ids: list[int]) -> torch.Tensor:
+    """Return the embeddings (T, hidden) of text tokens."""
+    return state["model.language_model.embed_tokens.weight"][ids]
+
+
+def drawn(state: State, tokens: NDArray[np.int64]) -> torch.Tensor:
+    """Return image tokens (N,) as the language model reads them back, (N, hidden)."""
+    x = state["model.generation_embeddings.weight"][torch.from_numpy(tokens)]
+    hidden = _gelu(_linear(state, "model.generation_aligner.fc1", x))
+    return _linear(state, "model.generation_aligner.hidden_layers.0", hidden)
+
+
+def _rms_norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
+    return x / ((x**2).mean(-1, keepdim=True) + 1e-6).sqrt() * state[f"{name}.weight"]
+
+
+def _turned(x: torch.Tensor) -> torch.Tensor:
+    """Rotate (heads, T, d) by position: component i and i + d/2 form a plane that turns at 10000^(-2i/d)."""
+    half = x.shape[-1] // 2
+    angle = torch.arange(x.shape[1])[:, None] * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], dim=-1)
+
+
+def language(state: State, x: torch.Tensor, heads: int) -> torch.Tensor:
+    """Return the language model's last states (T, hidden) of one row of embeddings, without padding or cache."""
+    layer, future = 0, torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+    while f"{(name := f'model.language_model.layers.{layer}')}.mlp.up_proj.weight" in state:
+        y = _rms_norm(state, f"{name}.input_layernorm", x)
+        q, k, v = (
+            (y @ state[f"{name}.self_attn.{part}_proj.weight"].T).unflatten(-1, (heads, -1)).transpose(0, 1)
+            for part in "qkv"
+        )
+        scores = _turned(q) @ _turned(k).transpose(-1, -2) / q.shape[-1] ** 0.5
+        mixed = torch.softmax(scores.masked_fill(future, -torch.inf), dim=-1) @ v
+        x = x + mixed.transpose(0, 1).flatten(1) @ state[f"{name}.self_attn.o_proj.weight"].T
+        y = _rms_norm(state, f"{name}.post_attention_layernorm", x)
+        gate, up = (y @ state[f"{name}.mlp.{part}_proj.weight"].T for part in ("gate", "up"))
+        x = x + (_swish(gate) * up) @ state[f"{name}.mlp.down_proj.weight"].T
+        layer += 1
+    return _rms_norm(state, "model.language_model.norm", x)
+
+
+def image_logits(state: State, ids: list[int], tokens: NDArray[np.int64], heads: int) -> torch.Tensor:
+    """Return the logits (N, codes) of each image token after a prompt that ends with begin-of-image."""
+    x = torch.cat([embedded(state, ids), drawn(state, tokens[:-1])])
+    hidden = _gelu(_linear(state, "model.generation_head.proj_out", language(state, x, heads)[len(ids) - 1 :]))
+    return _linear(state, "model.generation_head.vision_head", hidden)
+
+
+def word_logits(state: State, x: torch.Tensor, heads: int) -> torch.Tensor:
+    """Return the logits (T, words) of the word after each position of embeddings (T, hidden)."""
+    return language(state, x, heads) @ state["lm_head.weight"].T

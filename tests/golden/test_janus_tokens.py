@@ -15,23 +15,7 @@ from safetensors.torch import load_file, save_file
 from fairbench.adapters import janus_tokens
 from fairbench.adapters.janus_model import JanusModel, load, rgb
 from tests.golden import janus_reference as reference
-from tests.tiny.janus import save_tiny_janus
-
-BOOK = "model.vqmodel.quantize.embedding.weight"
-
-
-def saved(folder: Path, spread: float, seed: int = 0) -> Path:
-    """Save a tiny Janus whose codes' lengths have this relative spread, and no vector of weights is trivial."""
-    path = save_tiny_janus(folder, seed) / "model.safetensors"
-    state = load_file(path)
-    rng = torch.Generator().manual_seed(seed + 100)
-    for name, weight in state.items():
-        if weight.ndim == 1 and name.startswith(("model.vqmodel", "model.vision_model", "model.aligner")):
-            state[name] = weight + 0.3 * torch.randn(weight.shape, generator=rng)
-    directions = torch.nn.functional.normalize(torch.randn(state[BOOK].shape, generator=rng), dim=1)
-    state[BOOK] = directions * (1 + spread * torch.randn((len(directions), 1), generator=rng))
-    save_file(state, path, metadata={"format": "pt"})
-    return folder
+from tests.tiny.janus import BOOK, save_uneven_janus
 
 
 def loaded(folder: Path) -> tuple[JanusModel, reference.State]:
@@ -47,13 +31,13 @@ def images(count: int, side: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def spread(tmp_path_factory: pytest.TempPathFactory) -> tuple[JanusModel, reference.State]:
-    return loaded(saved(tmp_path_factory.mktemp("spread"), 0.1))
+    return loaded(save_uneven_janus(tmp_path_factory.mktemp("spread"), 0.1))
 
 
 @pytest.mark.parametrize("relative", [0.0, 0.02, 0.1])
 def test_every_token_is_the_most_similar_code(tmp_path: Path, relative: float) -> None:
     """transformers' own `encode` takes the nearest code without normalising: other tokens once lengths differ."""
-    model, state = loaded(saved(tmp_path, relative))
+    model, state = loaded(save_uneven_janus(tmp_path, relative))
     shown = images(40, 16)
     tokens = janus_tokens.encode(model, list(shown), batch=16)
     latents = reference.latents(state, shown)
@@ -69,7 +53,7 @@ def test_the_scale_of_a_code_changes_no_token(spread: tuple[JanusModel, referenc
     model, _ = spread
     shown = list(images(8, 16))
     before = janus_tokens.encode(model, shown)
-    path = saved(tmp_path, 0.1) / "model.safetensors"
+    path = save_uneven_janus(tmp_path, 0.1) / "model.safetensors"
     state = load_file(path)
     state[BOOK] = state[BOOK] * torch.linspace(0.1, 9, len(state[BOOK]))[:, None]
     save_file(state, path, metadata={"format": "pt"})
@@ -78,7 +62,7 @@ def test_the_scale_of_a_code_changes_no_token(spread: tuple[JanusModel, referenc
 
 def test_in_reduced_precision_codes_are_compared_in_float32(tmp_path: Path) -> None:
     """bfloat16 angles have ties: the first of some thousand codes would win too often."""
-    folder = saved(tmp_path, 0.1)
+    folder = save_uneven_janus(tmp_path, 0.1)
     model = load(folder, "cpu", "bfloat16")
     pixels = torch.from_numpy(janus_tokens.as_input(model, list(images(4, 16)))).bfloat16()
     vq = model.net.model.vqmodel

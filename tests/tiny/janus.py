@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     JanusConfig,
@@ -25,6 +26,7 @@ CORPUS = (
     "A photo of the face of a computer programmer, a person",
     "What is the gender of this person? Possible answers: male, female, unknown. Answer with a single word.",
 )
+BOOK = "model.vqmodel.quantize.embedding.weight"
 TINY = {"hidden": 64, "layers": 2, "heads": 4, "vocabulary": 128, "grid": 4, "text_vocabulary": 400}
 MEDIUM = {"hidden": 768, "layers": 12, "heads": 12, "vocabulary": 16384, "grid": 24, "text_vocabulary": 400}
 """Sizes of about 100 million parameters, for benchmarks."""
@@ -54,6 +56,23 @@ def save_tiny_janus(folder: Path, seed: int = 0, **sizes: int) -> Path:
     # The published checkpoints call their byte-level tokenizer so, which is a trap for loaders.
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "LlamaTokenizerFast"}, indent=2))
+    return folder
+
+
+def save_uneven_janus(folder: Path, spread: float = 0.1, seed: int = 0) -> Path:
+    """Save a tiny Janus whose image codes' lengths have this relative spread, and no vector of weights is trivial.
+
+    What leaves out a normalisation, a bias or a norm's factor gives other numbers on it, as it does on a trained model.
+    """
+    path = save_tiny_janus(folder, seed) / "model.safetensors"
+    state = load_file(path)
+    rng = torch.Generator().manual_seed(seed + 100)
+    for name, weight in state.items():
+        if weight.ndim == 1:
+            state[name] = weight + 0.3 * torch.randn(weight.shape, generator=rng)
+    directions = torch.nn.functional.normalize(torch.randn(state[BOOK].shape, generator=rng), dim=1)
+    state[BOOK] = directions * (1 + spread * torch.randn((len(directions), 1), generator=rng))
+    save_file(state, path, metadata={"format": "pt"})
     return folder
 
 
