@@ -17,7 +17,8 @@ import fairbench
 from fairbench import registry, yamlfile
 from fairbench.config import HubModel, LabellerCard, ModelCard, TaskCard
 from fairbench.csvfile import read_csv
-from fairbench.errors import CardError
+from fairbench.errors import CardError, PluginError
+from fairbench.notices import notice
 
 Kind = Literal["tasks", "models", "labellers"]
 C = TypeVar("C", bound=BaseModel)
@@ -69,8 +70,15 @@ def find(kind: Kind) -> dict[str, Path]:
             found[name] = path
     if kind == "tasks":
         for name in registry.names("tasks"):
-            found[name] = Path(str(registry.resolve("tasks", name))) / "task.yaml"
+            try:
+                found[name] = _plugin_task(name)
+            except PluginError as err:
+                notice("plugin-left-out", str(err))
     return found
+
+
+def _plugin_task(name: str) -> Path:
+    return Path(str(registry.resolve("tasks", name))) / "task.yaml"
 
 
 def _files(kind: Kind, root: Path) -> list[Path]:
@@ -87,6 +95,8 @@ def _card_file(kind: Kind, target: str) -> Path:
         return path
     if kind == "tasks" and (path / "task.yaml").is_file():
         return path / "task.yaml"
+    if kind == "tasks" and target in registry.names("tasks"):
+        return _plugin_task(target)  # raises the reason why it was left out
     raise CardError(f"There is no {kind[:-1]} {target!r}{registry.suggest(target, cards)}.")
 
 
@@ -152,7 +162,7 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
     if not target:
         raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
     fields: dict[str, Any] = {"sampling": {"path": target}}
-    if "path" not in registry.resolve("adapters", adapter).Params.model_fields:
+    if "path" not in registry.params_of(registry.resolve("adapters", adapter)).model_fields:
         is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
         fields = {
             "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))

@@ -26,6 +26,10 @@ class ImageError(FairbenchError):
     """An image file or its bytes cannot be decoded."""
 
 
+class PluginError(FairbenchError):
+    """A plug-in is broken: it cannot be imported, raises, or does not keep the contract of its kind."""
+
+
 class StoreError(FairbenchError):
     """The store cannot be read or written."""
 

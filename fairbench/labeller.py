@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fairbench import identity, keys, registry, yamlfile
+from fairbench import contracts, identity, keys, registry, yamlfile
 from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard, PluginRef
 from fairbench.errors import CardError
@@ -24,8 +24,6 @@ from fairbench.yamlfile import Loc
 IntArray = NDArray[np.int64]
 NOT_LABELLED: Final = -1
 """The code of a face without a label: `min_prob` asks for more than its most probable label has, or it has none."""
-DUST: Final = 1e-2
-"""How far from 1 a sum of probabilities may lie."""
 READ_PIXELS: Final = 16_000_000
 """Pixels of the images that `Labeller.read` detects at a time."""
 
@@ -34,9 +32,15 @@ READ_PIXELS: Final = 16_000_000
 class Part:
     """A plug-in of a labeller with its checked parameters."""
 
+    kind: str
     ref: PluginRef
     plugin: Any
     params: Any
+
+    @property
+    def title(self) -> str:
+        """How a sentence about this part begins."""
+        return registry.title(self.kind, self.ref.type)
 
 
 class LabelSpace:
@@ -152,7 +156,7 @@ class Labeller(LabelSpace):
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)
         try:
-            return Part(ref, plugin, registry.parse_params(plugin, ref.params))
+            return Part(kind, ref, plugin, registry.parse_params(plugin, ref.params))
         except ValidationError as err:
             raise yamlfile.params_error(self._path, self.card.name, err, loc) from err
 
@@ -189,10 +193,8 @@ class Labeller(LabelSpace):
             if not left:
                 break
             detector: FaceDetector = self._build("detector", index, part)
-            answers = detector.detect([images[i] for i in left])
-            if len(answers) != len(left):
-                raise CardError(f"Detector {part.ref.type} gave {len(answers)} answers for {len(left)} images.")
-            for i, several in zip(left, answers, strict=True):
+            per_image = contracts.detections(part.title, detector.detect([images[i] for i in left]), len(left))
+            for i, several in zip(left, per_image, strict=True):
                 if not all(math.isfinite(edge) for face in several for edge in face.bbox_xyxy):
                     raise ValueError(f"detector {part.ref.type} gave a box that is not finite")
                 found[i] = [FoundFace(face, index) for face in several]
@@ -200,32 +202,26 @@ class Labeller(LabelSpace):
 
     def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
         """Cut a face's chip with the crop of the route that found it."""
-        crop: Crop = self._build("crop", found.route, self._routes[found.route][1])
-        return crop.cut(image, found.face)
+        part = self._routes[found.route][1]
+        crop: Crop = self._build("crop", found.route, part)
+        with contracts.guard(part.title):
+            return contracts.chip(part.title, crop.cut(image, found.face))
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return class probabilities (chips, K) of every declared attribute; derived ones are sums.
 
-        Raises CardError where a classifier gives something else than probabilities.
+        Raises PluginError where a classifier gives something else than probabilities.
         """
         found: dict[str, NDArray[np.float32]] = {}
         for index, part in enumerate(self._classifiers):
-            found.update(self._classifier(index, part).classify(chips))
-        for name, labels in self.base.labels.items():
-            self._check_probabilities(name, found.get(name), (len(chips), len(labels)))
+            classifier = self._classifier(index, part)
+            with contracts.guard(part.title):
+                given = classifier.classify(chips)
+            found.update(contracts.probabilities(part.title, given, classifier.schema.labels, len(chips)))
         for name, spec in self.card.attributes.items():
             if spec.source is not None:
                 found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
         return found
-
-    def _check_probabilities(self, name: str, probs: NDArray[np.float32] | None, shape: tuple[int, int]) -> None:
-        """What a classifier of a third party must hold to; those built in have checked more."""
-        where = f"Labeller card {self.card.name}, field classifiers"
-        if probs is None or np.shape(probs) != shape:
-            given = "nothing" if probs is None else f"shape {np.shape(probs)}"
-            raise CardError(f"{where}: for {name} they give {given}, not probabilities of shape {shape}.")
-        if not np.isfinite(probs).all() or (probs < 0).any() or (abs(probs.sum(axis=1) - 1) > DUST).any():
-            raise CardError(f"{where}: what they give for {name} are no probabilities (0 or more, of sum 1).")
 
     def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
         """Detect, select, crop and classify faces of images that are in no store: the same reading as a run's.
@@ -266,12 +262,21 @@ class Labeller(LabelSpace):
 
     def _build(self, kind: str, index: int, part: Part) -> Any:
         if (kind, index) not in self._built:
-            self._built[kind, index] = part.plugin(part.params, self._ctx)
+            with contracts.guard(part.title):
+                built = part.plugin(part.params, self._ctx)
+                if registry.is_third_party(part.ref.type):
+                    contracts.probe(f"{kind}s", part.title, built)
+            self._built[kind, index] = built
         return self._built[kind, index]
 
     def _classifier(self, index: int, part: Part) -> FaceClassifier:
         if ("classifier", index) not in self._built:
-            self._built["classifier", index] = part.plugin(part.params, self._ctx, self.base)
+            with contracts.guard(part.title):
+                classifier = part.plugin(part.params, self._ctx, self.base)
+                contracts.labels_of(part.title, classifier)
+                if registry.is_third_party(part.ref.type):
+                    contracts.probe("classifiers", part.title, classifier)
+            self._built["classifier", index] = classifier
         built: FaceClassifier = self._built["classifier", index]
         return built
 

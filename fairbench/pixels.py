@@ -42,6 +42,11 @@ def decode(data: bytes, name: str = "image") -> RgbImage:
     return np.asarray(rgb, dtype=np.uint8)
 
 
+def from_pil(img: Image.Image) -> RgbImage:
+    """Convert a Pillow image as `decode` does. Raises ValueError for pixels without a defined range."""
+    return np.asarray(_to_rgb(img), dtype=np.uint8)
+
+
 def _to_rgb(img: Image.Image) -> Image.Image:
     if img.mode == "F":
         raise ValueError("floating-point pixels have no defined range")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from fairbench.errors import FairbenchError
+from fairbench.errors import FairbenchError, PluginError
 
 _A, _C, _M = "fairbench.adapters.", "fairbench.classifiers.", "fairbench.metrics."
 _D, _S = "fairbench.detectors.", "fairbench.scorers."
@@ -105,7 +105,10 @@ def names(kind: str) -> list[str]:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Import and return a plug-in. Raises FairbenchError with the nearest name where there is none."""
+    """Import and return a plug-in. Raises FairbenchError with the nearest name where there is none.
+
+    Raises PluginError where a third party's cannot be imported or does not offer what its kind must (contracts.py).
+    """
     target = BUILTIN.get(kind, {}).get(name)
     if target is not None:
         module, attribute = target.split(":")
@@ -113,10 +116,28 @@ def resolve(kind: str, name: str) -> Any:
     point = _third_party(kind).get(name)
     if point is None:
         raise FairbenchError(f"There is no {kind[:-1]} {name!r}{suggest(name, names(kind))}.")
+    return _loaded(kind, name, point.value)
+
+
+def _loaded(kind: str, name: str, value: str) -> Any:
+    from fairbench import contracts
+
     try:
-        return point.load()
-    except Exception as err:
-        raise FairbenchError(f"The {kind[:-1]} {name!r} ({point.value}) cannot be imported: {err!r}.") from err
+        plugin = EntryPoint(name, value, "").load()
+    except (Exception, SystemExit) as err:  # importing runs the package's own code
+        raise PluginError(f"{title(kind, name)} ({value}) cannot be imported: {contracts.one_line(err)}.") from err
+    contracts.check(kind, f"{title(kind, name)} ({value})", plugin)
+    return plugin
+
+
+def is_third_party(name: str) -> bool:
+    """Whether a plug-in of this name comes from another distribution."""
+    return "/" in name
+
+
+def title(kind: str, name: str) -> str:
+    """Return how a sentence about a plug-in begins."""
+    return f"The {kind[:-1]} {name!r}"
 
 
 _LISTED = 24
@@ -133,9 +154,24 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def parse_params(plugin: Any, params: Mapping[str, Any]) -> BaseModel:
-    """Validate a plug-in's parameters with its own `Params`. Raises pydantic's ValidationError."""
-    model: BaseModel = plugin.Params.model_validate(dict(params))
+    """Validate a plug-in's parameters with its own `Params`. Raises pydantic's ValidationError, or PluginError."""
+    try:
+        return params_of(plugin).model_validate(dict(params))
+    except ValidationError:
+        raise
+    except Exception as err:  # a validator of a third party's may raise anything
+        raise PluginError(
+            f"The parameters of {plugin.__module__}:{plugin.__qualname__} cannot be checked: {err!r}."
+        ) from err
+
+
+def params_of(plugin: Any) -> type[BaseModel]:
+    """Return a plug-in's `Params`; a plug-in without them takes no parameters."""
+    from fairbench.protocols import Params
+
+    model: type[BaseModel] = getattr(plugin, "Params", Params)
     return model
 
 
-__all__ = ["BUILTIN", "KINDS", "ValidationError", "names", "parse_params", "resolve", "suggest"]
+__all__ = ["BUILTIN", "KINDS", "ValidationError", "is_third_party", "names", "params_of", "parse_params", "resolve",
+           "suggest", "title"]  # fmt: skip

@@ -43,7 +43,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
     ),
     "scores": _fields(
         {"image_id": ID, "neutral_id": ID, "scorer": _S, "status": _S},
-        {"value": _F, "features": pa.list_(pa.float32())},
+        {"value": _F, "features": pa.list_(pa.float32()), "error": _S},
     ),
     "metrics": _fields(
         {"run_id": _S, "model": _S, "method": _S, "task": _S, "labeller": _S, "metric": _S, "metric_version": _I,
@@ -53,7 +53,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
          "error": _F, "floor_p95": _F, "n_prompts": _I},
     ),
 }  # fmt: skip
-VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2, "images": 2}
+VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2, "images": 2, "scores": 2}
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
@@ -79,6 +79,7 @@ def _with_columns(table: str, data: pa.Table) -> pa.Table:
 UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("metrics", 1): lambda data: _with_columns("metrics", data),  # 2: error, floor_p95, n_prompts
     ("images", 1): lambda data: _with_columns("images", data),  # 2: notes
+    ("scores", 1): lambda data: _with_columns("scores", data),  # 2: error
 }
 """(table, version) -> function that gives the table at version + 1."""
 

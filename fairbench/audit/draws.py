@@ -44,7 +44,7 @@ def unguided(plan: Plan) -> TokenModel:
     An adapter that keeps its settings as `params` is copied, so that the weights are loaded once.
     """
     plugin = registry.resolve("adapters", plan.card.adapter)
-    own = {name: 1.0 for name in ("guidance", "temperature") if name in plugin.Params.model_fields}
+    own = {name: 1.0 for name in ("guidance", "temperature") if name in registry.params_of(plugin).model_fields}
     params = registry.parse_params(plugin, plan.card.sampling | own)
     if params == registry.parse_params(plugin, plan.card.sampling):
         model: TokenModel = plan.adapter

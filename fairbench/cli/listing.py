@@ -49,7 +49,10 @@ def list_(kind: Annotated[str, typer.Argument(help=" | ".join(KINDS))]) -> None:
 def _about(kind: str, name: str) -> str:
     from fairbench import registry
 
-    plugin = registry.resolve(kind, name)
+    try:
+        plugin = registry.resolve(kind, name)
+    except FairbenchError as err:
+        return f"(broken: {err})"
     spec = getattr(plugin, "spec", None)
     if spec is not None:
         return str(spec.summary)

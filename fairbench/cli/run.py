@@ -42,6 +42,9 @@ Scorers = Annotated[
         help="Comma-separated: clip-score,clip-iqa,inception-score, YAML files, or none. [default: the card's]",
     ),
 ]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", help="Comma-separated metrics to compute beside rd and sq. [default: all]")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
 Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]
 Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to, evidence beside it.")]
@@ -60,6 +63,7 @@ def run(
     images_per_prompt: Count = None,
     limit_prompts: Limit = None,
     scorers: Scorers = None,
+    metrics: Metrics = None,
     seed: Seed = 0,
     store: StoreDir = Path("runs/store"),
     out: Out = None,
@@ -94,6 +98,7 @@ def run(
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
         scorers=None if scorers is None else _names(scorers),
+        metrics=None if metrics is None else _names(metrics),
         seed=seed,
         device=device,
         dtype=dtype,

@@ -11,6 +11,7 @@ import numpy as np
 
 from fairbench import registry
 from fairbench.config import RESERVED
+from fairbench.errors import FairbenchError
 from fairbench.stages import evidence
 from fairbench.stages.compare_margins import Margins
 from fairbench.stages.compare_sides import Side, primary_attributes, rows, shared_attributes
@@ -232,7 +233,18 @@ def _odd_scores(a: Side, b: Side) -> Iterator[tuple[str, str]]:
     for scorer in dict.fromkeys([*a.run.scores, *b.run.scores]):
         missing = next((s.letter for s in (a, b) if scorer not in s.run.scores), None)
         backbones = [s.run.record["scorers"].get(scorer, {}).get("backbone") for s in (a, b)]
-        if missing is not None:
+        if (fault := _unusable(scorer)) is not None:
+            yield scorer, f"as {fault.rstrip('.')}"
+        elif missing is not None:
             yield scorer, f"as {missing} has none"
         elif backbones[0] != backbones[1]:
             yield scorer, f"as {a.letter} used {backbones[0]} and {b.letter} {backbones[1]}"
+
+
+def _unusable(scorer: str) -> str | None:
+    """Return why a scorer's values cannot be read: its plug-in, which says what they are, is broken or gone."""
+    try:
+        registry.resolve("scorers", scorer)
+    except FairbenchError as err:
+        return str(err)
+    return None

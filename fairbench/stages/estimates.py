@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import registry
 from fairbench.metrics import rd
 from fairbench.stages.correction import Correction, by_class
 from fairbench.stages.counts import Counts, attributes, cross_name
@@ -179,8 +178,7 @@ class _Attribute:
 
         Not of the metric of the true shares: most have a chance floor, as RD has. Cut at the metric's declared range.
         """
-        specs = [registry.resolve("metrics", name).spec for name in registry.names("metrics")]
-        range_of = {spec.name: ranges.limits(spec.bounds, len(self.classes)) for spec in specs}
+        range_of = {s.metric: ranges.limits(s.bounds, len(self.classes)) for s in series}
         metrics = {s.metric: s.statistic for s in series if s.statistic is not None}
         means = bootstrap_task_means(metrics, self.data, DRAWS, self.rng)
         for s in series:
@@ -188,7 +186,7 @@ class _Attribute:
             mean, error = estimands.task_mean(s.values).value, float(drawn.std(ddof=1)) if drawn.size > 1 else np.nan
             if np.isnan(error):
                 continue
-            low, high = _around(mean, _REACH * error, *range_of.get(s.metric, ranges.EVERYTHING))
+            low, high = _around(mean, _REACH * error, *range_of[s.metric])
             yield _without_certainty(self._row(s.metric, "raw", THESE, mean, low=low, high=high, error=error,
                                                ci_method=f"{AT_THESE_COUNTS}: {NORMAL}"))  # fmt: skip
 

@@ -182,7 +182,8 @@ def _scores(store: Store, key: str | None) -> pa.Table | None:
     if not tables:
         return None
     whole = pa.concat_tables(tables)
-    return whole.filter(pc.and_(pc.equal(whole["status"], "ok"), pc.is_valid(whole["value"])))
+    finite = pc.fill_null(pc.is_finite(whole["value"]), False)
+    return whole.filter(pc.and_(pc.equal(whole["status"], "ok"), finite))
 
 
 def score_values(run: FinishedRun, scorer: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from fairbench import pixels, schemas
+from fairbench import contracts, pixels, registry, schemas
 from fairbench.errors import FairbenchError, OutOfMemory
 from fairbench.notices import notice
 from fairbench.protocols import ImageModel
@@ -33,6 +33,7 @@ def generate(
     model: ImageModel,
     *,
     method: str,
+    adapter: str = "of this run",
     block_size: int,
     fixed_block: bool,
     progress: Progress,
@@ -41,14 +42,14 @@ def generate(
     """Make the images that the store lacks; return how many were made.
 
     `before` is called if there is anything to make. A kill costs the block in flight. Out of memory halves the block
-    (or raises BlockTooLarge where `fixed_block`).
+    (or raises BlockTooLarge where `fixed_block`). adapter: its name. Raises PluginError where it breaks its contract.
     """
     have = store.ids("images", key)
     todo = [r for r in requests if r.image_id not in have]
     if todo:
         before()
     with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor() as pool:
-        for block, results in _blocks(model, todo, block_size, fixed_block):
+        for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)
             store.write("images", key, _table(block, results, method, pool))
@@ -59,12 +60,12 @@ def generate(
 Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
 
 
-def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
+def _blocks(model: ImageModel, title: str, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
     start, retried = 0, False
     while start < len(todo):
         block = todo[start : start + size]
         try:
-            results = _checked(model, block)
+            results = _checked(model, title, block)
         except OutOfMemory as err:
             if not retried:  # fragmentation may be all that was wrong
                 retried = True
@@ -80,7 +81,7 @@ def _blocks(model: ImageModel, todo: Sequence[ImageRequest], size: int, fixed: b
         start, retried = start + len(block), False
 
 
-def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[ImageResult]:
+def _checked(model: ImageModel, title: str, block: Sequence[ImageRequest]) -> Sequence[ImageResult]:
     """Generate a block; where that raises, one image at a time, so that one bad request costs one image."""
     try:
         results = model.generate(block)
@@ -91,10 +92,8 @@ def _checked(model: ImageModel, block: Sequence[ImageRequest]) -> Sequence[Image
             log.debug("a request failed", exc_info=True)
             return [ImageResult("failed", error=f"{CRASH}{type(err).__name__}: {err}")]
         notice("block-failed", f"a block raised {type(err).__name__} ({err}): its images are tried one at a time")
-        return [_checked(model, [request])[0] for request in block]
-    if len(results) != len(block):
-        raise FairbenchError(f"The model returned {len(results)} results for {len(block)} requests: mend its adapter.")
-    return results
+        return [_checked(model, title, [request])[0] for request in block]
+    return contracts.images(title, results, len(block))
 
 
 def _refuse_if_all_crashed(results: Sequence[ImageResult]) -> None:

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import registry
+from fairbench import contracts, registry
 from fairbench.config import RESERVED
+from fairbench.errors import PluginError
 from fairbench.labeller import LabelSpace
+from fairbench.metrics.base import ShareMetric
+from fairbench.notices import notice
 from fairbench.protocols import Metric, Scorer
 from fairbench.stages.counts import Counts, attributes, cross_name
-from fairbench.stages.scores import Scores
+from fairbench.stages.scores import Scores, summarise
 from fairbench.stages.stated import followed
-from fairbench.types import Prompt
+from fairbench.types import FloatArray, Prompt
 
+ALWAYS = "rd"
+"""The metric that every run has: tables and comparisons with known truths rest on it."""
 FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
 References = Mapping[str, Mapping[str, tuple[float, ...]]]
@@ -38,29 +43,105 @@ class Series:
     overall: float | None = None
     """The task's value where it is not the mean over prompts."""
     overall_reason: str | None = None
+    bounds: str = ""
+    """The metric's range, as it declares it."""
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     """The metric as a function of shares (..., P, K) in the declared order; None for what is no function of them."""
 
 
-def evaluate(counts: Counts, prompts: Sequence[Prompt], references: References) -> Iterator[Series]:
-    """Evaluate every metric on every attribute it is defined for."""
-    for name in registry.names("metrics"):
-        metric: Metric = registry.resolve("metrics", name)
-        if metric.spec.input == "faces":
-            yield _face_rate(metric, counts)
+def usable(names: Sequence[str] | None = None) -> list[Metric]:
+    """Return the metrics of these names, all there are for None; `rd` is always among them.
+
+    A third party's that cannot be imported or fails on a trial is left out, with a notice. Raises FairbenchError for a
+    name that no metric has.
+    """
+    if names is not None:
+        names = list(dict.fromkeys([ALWAYS, *names]))
+    metrics: list[Metric] = []
+    for name in registry.names("metrics") if names is None else names:
+        try:
+            metric = registry.resolve("metrics", name)
+            if registry.is_third_party(name):
+                metric = _Guarded(metric, registry.title("metrics", name))
+                metric.try_out({m.spec.name for m in metrics})
+        except PluginError as err:
+            notice("plugin-left-out", str(err))
             continue
-        if metric.spec.input == "stated":
-            yield from _following(metric, counts, prompts)
-            continue
+        metrics.append(metric)
+    return metrics
+
+
+class _Guarded:
+    """A third party's metric: where it raises or returns anything else, its values are NaN and `fault` says why."""
+
+    def __init__(self, metric: Metric, title: str) -> None:
+        self.spec, self.fault = metric.spec, ""
+        self._metric, self._title = metric, title
+
+    def try_out(self, taken: set[str]) -> None:
+        """Call it on shares that are equal, of one class alone, and unknown. taken: others' names.
+
+        Raises PluginError.
+        """
+        if self.spec.name in taken:
+            raise PluginError(f"{self._title} calls itself {self.spec.name!r}, as another metric does: rename it.")
+        k = len(self.spec.labels or (0, 1))
+        self._call(np.vstack([np.full(k, 1 / k), np.eye(k)[:1], np.full((1, k), np.nan)]), np.full(k, 1 / k))
+
+    def __call__(self, p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
+        try:
+            return self._call(p, ref)
+        except PluginError as err:
+            self.fault = self.fault or str(err)
+            return np.full(p.shape[:-1], np.nan)
+
+    def _call(self, p: FloatArray, ref: FloatArray | None) -> FloatArray:
+        reference = ref if self.spec.needs_reference else None
+        with contracts.guard(self._title), np.errstate(all="ignore"):
+            values = contracts.numbers(self._metric(p, reference))
+        if values is None or values.shape != p.shape[:-1]:
+            what = "no array of numbers" if values is None else f"an array of shape {values.shape}"
+            raise PluginError(f"{self._title} returned {what} for shares of shape {p.shape}: return {p.shape[:-1]}.")
+        return values.astype(np.float64)
+
+
+def evaluate(
+    counts: Counts, prompts: Sequence[Prompt], references: References, names: Sequence[str] | None = None
+) -> Iterator[Series]:
+    """Evaluate the metrics of these names (None: all) on every attribute that each is defined for.
+
+    A third party's metric that fails on any of them is left out, with a notice.
+    """
+    for metric in usable(names):
+        of_metric = list(_evaluate(metric, counts, prompts, references))
+        fault = metric.fault if isinstance(metric, _Guarded) else ""
+        if fault:
+            notice("plugin-left-out", fault)
+        else:
+            yield from of_metric
+
+
+def _evaluate(metric: Metric, counts: Counts, prompts: Sequence[Prompt], references: References) -> Iterator[Series]:
+    if metric.spec.input == "faces":
+        yield _face_rate(metric, counts)
+    elif metric.spec.input == "stated":
+        yield from _following(metric, counts, prompts)
+    else:
         for names in attributes(counts.labeller):
             series = _series(metric, counts, names, prompts, references)
             if series is not None:
                 yield series
 
 
+def _value(metric: Metric, shares: FloatArray, reference: FloatArray | None = None) -> NDArray[np.float64]:
+    """Evaluate on shares of our own making, which need no check."""
+    fn = metric.fn if isinstance(metric, ShareMetric) else metric
+    return np.asarray(fn(shares, reference), dtype=np.float64)
+
+
 def _face_rate(metric: Metric, counts: Counts) -> Series:
     pair = np.stack([counts.with_face, counts.images - counts.with_face], axis=1)
-    values = np.asarray(metric(_shares(pair, counts.images)), dtype=np.float64)
+    values = _value(metric, _shares(pair, counts.images))
     reasons = [None if n else "no images" for n in counts.images]
     none = np.zeros_like(counts.images)
     return Series(metric.spec.name, metric.spec.version, FACES, values, reasons, counts.with_face, none)
@@ -71,7 +152,7 @@ def _following(metric: Metric, counts: Counts, prompts: Sequence[Prompt]) -> Ite
     found = followed(counts, prompts)
     if found is not None:
         pair = np.stack([found.right, found.of - found.right], axis=1)
-        values = np.asarray(metric(_shares(pair, found.of)), dtype=np.float64)
+        values = _value(metric, _shares(pair, found.of))
         left_out = counts.selected - found.of
         yield Series(metric.spec.name, metric.spec.version, FACES, values, found.reasons, found.of, left_out)
 
@@ -105,7 +186,7 @@ def _series(
         reasons = [r or (None if p.subject in known else "no reference") for r, p in zip(reasons, prompts, strict=True)]
 
     def statistic(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(metric(p[..., order], reference), dtype=np.float64)
+        return _value(metric, p[..., order], reference)
 
     return Series(
         spec.name,
@@ -115,6 +196,7 @@ def _series(
         reasons,
         n,
         counts.selected - n,
+        bounds=spec.bounds,
         statistic=statistic if spec.input == "shares" else None,
     )
 
@@ -134,26 +216,40 @@ def _shares(counts: NDArray[Any], n: NDArray[np.int64]) -> NDArray[np.float64]:
 def score_series(
     plugin: Any, scorer: Scorer | None, scores: Scores | None, reason: str | None, prompts: Sequence[Prompt]
 ) -> Iterator[Series]:
-    """Yield a scorer's values: a value a prompt where its features are one number an image, and over all images."""
+    """Yield a scorer's values: a value per prompt where its features are one number per image, and over all images.
+
+    A scorer that fails in `summarise` is left out with its reason.
+    """
     spec, version = plugin.spec, int(plugin.version)
     nan, zeros = np.full(len(prompts), np.nan), np.zeros(len(prompts), dtype=np.int64)
-    if scorer is None or scores is None or not len(scores.neutral_ids):
+    by_prompt: list[dict[str, float | None]] = []
+    overall: dict[str, float | None] = {}
+    images = zeros
+    if scorer is not None and scores is not None and len(scores.neutral_ids):
+        index_of = {p.neutral_id: i for i, p in enumerate(prompts)}
+        prompt_of = np.array([index_of[n] for n in scores.neutral_ids])
+        images = np.bincount(prompt_of, minlength=len(prompts))
+        single = scores.features.shape[1] == 1
+        try:
+            overall = summarise(scorer, scores.features)
+            by_prompt = [
+                summarise(scorer, scores.features[prompt_of == i]) if single and images[i] else {}
+                for i in range(len(prompts))
+            ]
+        except PluginError as err:
+            notice("scorer-left-out", str(err))
+            reason = str(err)
+    if not by_prompt:
         why = reason or "no images"
         for value in spec.values:
             yield Series(value, version, QUALITY, nan, [why] * len(prompts), zeros, zeros, None, why)
         return
-    place = {p.neutral_id: i for i, p in enumerate(prompts)}
-    where = np.array([place[n] for n in scores.neutral_ids])
-    n = np.bincount(where, minlength=len(prompts))
-    overall = scorer.summarise(scores.features)
-    single = scores.features.shape[1] == 1
-    each = [scorer.summarise(scores.features[where == i]) if single and n[i] else {} for i in range(len(prompts))]
     for value in spec.values:
-        found = [e.get(value) for e in each]
+        of_prompts = [e.get(value) for e in by_prompt]
         reasons = [
-            None if v is not None else ("defined over all images" if n[i] else "no images that can be scored")
-            for i, v in enumerate(found)
+            None if v is not None else ("defined over all images" if images[i] else "no images that can be scored")
+            for i, v in enumerate(of_prompts)
         ]
-        values = np.array([np.nan if v is None else v for v in found])
+        values = np.array([np.nan if v is None else v for v in of_prompts])
         short = None if overall.get(value) is not None else "too few images"
-        yield Series(value, version, QUALITY, values, reasons, n, zeros, overall.get(value), short)
+        yield Series(value, version, QUALITY, values, reasons, images, zeros, overall.get(value), short)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairbench import schemas
-from fairbench.errors import FairbenchError
+from fairbench.errors import FairbenchError, PluginError
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
 from fairbench.stages import correction, estimates, images, metrics, noted, plan, reading, scores
@@ -82,6 +82,12 @@ def with_smaller_blocks(current: Plan) -> RunSettings:
 def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
     timings: dict[str, float] = {}
     made: dict[str, int] = {}
+    loaded = scores.Scorers(current.scorers, current.ctx)
+
+    def before() -> None:  # absent weights and broken plug-ins are better told before hours of work
+        current.labeller.load()
+        loaded.load()
+
     with _timed(timings, "images"):
         made["images"] = images.generate(
             store,
@@ -89,10 +95,11 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
             current.work,
             current.adapter,
             method=current.method,
+            adapter=current.card.adapter,
             block_size=current.ctx.block_size,
             fixed_block=current.fixed_block,
             progress=progress,
-            before=current.labeller.load,  # absent weights are better told before hours of work
+            before=before,
         )
         rows = reading.index(store, current.image_key, current.work)
     with _timed(timings, "labels"):
@@ -101,7 +108,7 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
     built: dict[str, tuple[Scorer | None, str | None]] = {}
     with _timed(timings, "scores"):
         for scorer in current.scorers:
-            built[scorer.name] = _score(current, scorer, store, rows, progress)
+            built[scorer.name] = _score(current, scorer, loaded, store, rows, progress)
     outcome = Outcome(current, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
     outcome.unread = labels.unread
     outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
@@ -112,21 +119,19 @@ def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
 
 
 def _score(
-    plan: Plan, scorer: ScorerPlan, store: Store, rows: list[ImageRow], progress: Progress
+    plan: Plan, scorer: ScorerPlan, loaded: scores.Scorers, store: Store, rows: list[ImageRow], progress: Progress
 ) -> tuple[Scorer | None, str | None]:
     """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
-    if scorer.key is None:
-        notice("scorer-left-out", f"{scorer.name} is not measured: {scorer.reason}")
-        return None, scorer.reason
-    if rows and not _scorable(plan, scorer, rows):
+    if scorer.key is not None and rows and not _scorable(plan, scorer, rows):
         return None, "the images have no prompts"
-    try:
-        built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(plan.ctx, base_dir=scorer.base_dir))
-    except FairbenchError as err:
-        notice("scorer-left-out", f"{scorer.name} is not measured: {err}")
-        return None, str(err)
+    built, reason = loaded.get(scorer)
+    if built is None or scorer.key is None:
+        return None, reason
     texts = {p.neutral_id: p.text for p in plan.prompts}
-    scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
+    try:
+        scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
+    except PluginError as err:
+        return loaded.leave_out(scorer, str(err))
     return built, None
 
 
@@ -147,7 +152,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     counts = count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, neutral_ids)
     outcome.statuses["faces"] = _tally("faces", counts.statuses["faces"])
     outcome.statuses["labels"] = _tally("labels", counts.statuses["labels"])
-    series = list(metrics.evaluate(counts, plan.prompts, plan.references))
+    series = list(metrics.evaluate(counts, plan.prompts, plan.references, plan.settings.metrics))
     for scorer in plan.scorers:
         instance, reason = built[scorer.name]
         found = (
@@ -157,6 +162,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         )
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
+            scores.report_failures(scorer.name, found)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
     noted.report(store, plan.image_key, rows, plan.prompts, near_copies=plan.settings.near_copies)
     noted.report_counts(counts, plan.prompts)

@@ -12,14 +12,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fairbench import calibration, catalog, identity, keys, registry, textmodel, weights, yamlfile
+from fairbench import calibration, catalog, contracts, identity, keys, registry, textmodel, weights, yamlfile
 from fairbench.calibration import Calibration
 from fairbench.config import LabellerCard, ModelCard, PluginRef
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import CardError, FairbenchError, PluginError
 from fairbench.labeller import Labeller
 from fairbench.methods import lora
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
+from fairbench.stages import metrics, scores
 from fairbench.stages.correction import fingerprint
 from fairbench.stages.metrics import References
 from fairbench.stages.progress import Progress, Silent
@@ -47,6 +48,8 @@ class RunSettings:
     shard: tuple[int, int] | None = None
     near_copies: bool = False
     """Look for near-copies among given images; changes no number."""
+    metrics: tuple[str, ...] | None = None
+    """Names of the metrics to compute; None: all. `rd`, `sq` and shares are always there."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
 def _make(settings: RunSettings, progress: Progress | None) -> Plan:
     loaded = catalog.load_model(settings.model)
     method, method_name = _method(settings.method)
-    card = method.adapt(loaded.card)
+    card = _adapted(method, settings.method, loaded.card)
     device = pick_device(settings.device)
     ctx = BuildContext(
         device=device,
@@ -148,11 +151,12 @@ def _make(settings: RunSettings, progress: Progress | None) -> Plan:
         count = settings.images_per_prompt or card.images_per_prompt
         text = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
         use = MethodContext(card, settings.seed, text)
-        requests = _requests(prompts, count, settings.seed, image_key, method, use)
+        requests = _requests(prompts, count, settings.seed, image_key, settings.method.partition(":")[0], method, use)
         for sentence in use.warnings:
             notice("method", sentence)
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
+    metrics.usable(settings.metrics)  # a broken one is named before any work
     asked = tuple(card.scorers) if settings.scorers is None else settings.scorers
     scorers = [_scorer(name, image_key, loaded) for name in dict.fromkeys(asked)]
     twice = next((s.name for i, s in enumerate(scorers) if s.name in [o.name for o in scorers[:i]]), None)
@@ -216,8 +220,19 @@ def _may_have_accelerator() -> bool:
 
 def _method(target: str) -> tuple[Method, str]:
     name, _, argument = target.partition(":")
-    method: Method = registry.resolve("methods", name)(argument or None)
+    plugin = registry.resolve("methods", name)
+    with contracts.guard(registry.title("methods", name)):
+        method: Method = plugin(argument or None)
     return method, str(getattr(method, "name", target))  # a path would make one adapter in two places two methods
+
+
+def _adapted(method: Method, target: str, card: ModelCard) -> ModelCard:
+    title = registry.title("methods", target.partition(":")[0])
+    with contracts.guard(title):
+        adapted = method.adapt(card)
+    if not isinstance(adapted, ModelCard):
+        raise PluginError(f"{title} returned {type(adapted).__name__} from adapt: return a ModelCard.")
+    return adapted
 
 
 def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any, Any]:
@@ -226,7 +241,8 @@ def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any
         params = registry.parse_params(plugin, card.sampling)
     except ValidationError as err:
         raise yamlfile.params_error(path, f"model {card.name}", err, ("sampling",)) from err
-    return plugin(card, params, ctx), params
+    with contracts.guard(registry.title("adapters", card.adapter)):
+        return plugin(card, params, ctx), params
 
 
 def _computes(adapter: Any) -> bool:
@@ -264,13 +280,13 @@ def _prompts(
 
 
 def _requests(
-    prompts: Sequence[Prompt], count: int, seed: int, image_key: str, method: Method, ctx: MethodContext
+    prompts: Sequence[Prompt], count: int, seed: int, image_key: str, name: str, method: Method, ctx: MethodContext
 ) -> list[ImageRequest]:
     """Return the requests, prompt by prompt. Their ids and seeds depend on neither count, task nor order."""
     samples = [PromptSample(p, j, keys.sample_seed(p.neutral_id, j, seed)) for p in prompts for j in range(count)]
-    texts = method.rewrite(samples, ctx)
-    if len(texts) != len(samples):
-        raise FairbenchError(f"The method returned {len(texts)} prompts for {len(samples)} samples: mend the method.")
+    title = registry.title("methods", name)
+    with contracts.guard(title):
+        texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
     found = []
     for sample, text in zip(samples, texts, strict=True):
         prompt_id, neutral_id = keys.prompt_id(text), sample.prompt.neutral_id
@@ -287,7 +303,10 @@ def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> Sc
         path = Path(target).expanduser()
         ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
         name, given, place = ref.type, ref.params, ()
-    plugin = registry.resolve("scorers", name)
+    try:
+        plugin = registry.resolve("scorers", name)
+    except PluginError as err:  # nothing is known of its values: it is left out with its reason
+        return ScorerPlan(name, scores.Broken, None, None, base_dir, str(err))
     try:
         params = registry.parse_params(plugin, given)
     except ValidationError as err:

@@ -111,6 +111,7 @@ class Made:
             tables["scores"] = {
                 "image_id": images["image_id"], "neutral_id": images["neutral_id"], "value": noise.tolist(),
                 "scorer": ["clip-score"] * len(noise), "status": ["ok"] * len(noise), "features": [None] * len(noise),
+                "error": [None] * len(noise),
             }  # fmt: skip
         return tables
 

@@ -254,7 +254,43 @@ def test_mmdt_gap_is_signed(p: Array) -> None:
 
 
 def test_mmdt_gap_of_nothing_is_nan() -> None:
-    assert np.isnan(METRICS["mmdt-gap"](np.zeros(2)))
+    assert np.isnan(METRICS["mmdt-gap"].fn(np.zeros(2), None))
+    assert np.isnan(METRICS["mmdt-gap"](counts=[0, 0]))
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("p", [[30, 10], [0.5, 0.4], [1.5, -0.5], [math.inf, 0], [[0.5, 0.5], [30, 10]], [math.nan, 5]])
+def test_what_is_no_share_is_refused(name: str, p: list[float]) -> None:
+    """Counts taken for shares gave an RD of 20."""
+    ref = [0.5, 0.5] if METRICS[name].spec.needs_reference else None
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\] and sum to 1"):
+        METRICS[name](p, ref)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_counts_are_divided_by_their_sum(name: str) -> None:
+    ref = np.array([0.3, 0.7]) if METRICS[name].spec.needs_reference else None
+    values = METRICS[name](counts=[[30, 10], [5, 5], [0, 0]], ref=ref)
+    np.testing.assert_array_equal(values[:2], METRICS[name](np.array([[0.75, 0.25], [0.5, 0.5]]), ref))
+    assert np.isnan(values[2])  # nothing seen is not fair, it is unknown
+
+
+def test_wrong_counts_and_references_are_refused() -> None:
+    rd, distance = METRICS["rd"], METRICS["distance-to-reference"]
+    for wrong in ([-1, 2], [math.inf, 1]):
+        with pytest.raises(ValueError, match="numbers of faces"):
+            rd(counts=wrong)
+    for both in ({}, {"p": [0.5, 0.5], "counts": [1, 1]}):
+        with pytest.raises(ValueError, match="either shares or counts="):
+            rd(**both)
+    with pytest.raises(ValueError, match="sums to 100"):
+        distance([0.5, 0.5], [12, 88])
+
+
+def test_rounded_shares_and_those_of_float32_are_taken() -> None:
+    p = np.random.default_rng(5).dirichlet(np.ones(8), 1000).astype(np.float32)
+    assert np.isfinite(METRICS["l2-softmax"](p)).all()
+    assert float(METRICS["rd"]([0.333, 0.333, 0.334])) == pytest.approx(0.001 * 2 / 3)
 
 
 @pytest.mark.parametrize(

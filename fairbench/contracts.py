@@ -1,0 +1,271 @@
+"""What a third party's plug-in must offer, checked, so that a broken one costs one sentence.
+
+`check` looks at a plug-in when it is loaded, `probe` calls it on a grey image before any work. The others check what a
+call returned, and bring it into the form that the stages expect.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from fairbench.errors import FairbenchError, OutOfMemory, PluginError
+from fairbench.protocols import MetricSpec, ScorerSpec
+from fairbench.types import Face, ImageResult, LabelSchema, RgbImage
+
+log = logging.getLogger(__name__)
+METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "adapters": ("generate",),
+    "detectors": ("detect",),
+    "crops": ("cut",),
+    "classifiers": ("classify",),
+    "scorers": ("features", "summarise"),
+    "methods": ("adapt", "rewrite"),
+}
+"""What the classes of each kind must be able to do."""
+PROBE: Final = 64
+"""Side in pixels of the grey image that a plug-in is tried on."""
+_TOLERANCE: Final = 1e-3
+"""By how much a pixel may lie outside [0, 1]: rounding of reduced precision, not another scale."""
+_SUM: Final = 1e-2
+"""By how much probabilities may sum to something else than 1."""
+
+
+def one_line(err: BaseException) -> str:
+    """Return an exception in one line: its type and the first 300 characters of its message."""
+    text = " ".join(str(err).split())[:300].rstrip(".")
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+
+
+@contextmanager
+def guard(title: str) -> Iterator[None]:
+    """Turn whatever a plug-in raises into one sentence that begins with `title`. Raises PluginError."""
+    try:
+        yield
+    except (FairbenchError, OutOfMemory):
+        raise
+    except Exception as err:
+        log.debug("%s", title, exc_info=True)
+        raise PluginError(f"{title} failed: it raised {one_line(err)}.") from err
+
+
+def check(kind: str, title: str, plugin: Any) -> None:
+    """Check what can be seen of a plug-in without calling it. Raises PluginError that names what is missing."""
+
+    def need(holds: bool, contract: str) -> None:
+        if not holds:
+            raise PluginError(f"{title} is broken: {contract} (see fairbench/protocols.py).")
+
+    if kind == "tasks":
+        need(isinstance(plugin, str | os.PathLike), "a task is the path of a folder that holds task.yaml")
+        need((Path(os.fspath(plugin)) / "task.yaml").is_file(), f"there is no task.yaml in {plugin}")
+        return
+    spec = getattr(plugin, "spec", None)
+    if kind == "metrics":
+        is_spec = isinstance(spec, MetricSpec) and isinstance(spec.name, str) and isinstance(spec.bounds, str)
+        need(is_spec, "a metric has a `spec` of type MetricSpec, whose `name` and `bounds` are texts")
+        need(callable(plugin) and not isinstance(plugin, type), "a metric is an object that can be called, no class")
+        return
+    need(isinstance(plugin, type), f"a {kind[:-1]} is a class")
+    for name in METHODS[kind]:
+        need(callable(getattr(plugin, name, None)), f"it has no method `{name}`")
+    version = getattr(plugin, "version", None)
+    need(isinstance(version, int) and not isinstance(version, bool), "it has no `version`, a whole number")
+    params = getattr(plugin, "Params", None)
+    is_model = isinstance(params, type) and issubclass(params, BaseModel)
+    need(params is None or is_model, "`Params` is no pydantic model")
+    if kind == "scorers":
+        need(isinstance(spec, ScorerSpec) and bool(spec.values), "a scorer has a `spec` of type ScorerSpec with values")
+
+
+def images(title: str, results: Any, count: int) -> list[ImageResult]:
+    """Return what `generate` gave for `count` requests as results with uint8 pixels.
+
+    Each is an ImageResult or a bare image; pixels may be a PIL image, uint8, or floats in [0, 1]. Raises PluginError.
+    """
+    try:
+        results = list(results)
+    except TypeError:
+        raise PluginError(
+            f"{title} returned {type(results).__name__} from generate: return one ImageResult per request."
+        ) from None
+    if len(results) != count:
+        raise PluginError(f"{title} returned {len(results)} results for {count} requests: return one per request.")
+    return [_result(title, result) for result in results]
+
+
+def _result(title: str, result: Any) -> ImageResult:
+    if not isinstance(result, ImageResult):
+        return ImageResult("ok", _pixels(title, result))
+    if result.pixels is None or _is_rgb(result.pixels):
+        return result
+    return replace(result, pixels=_pixels(title, result.pixels))
+
+
+def _pixels(title: str, image: Any) -> RgbImage:
+    from PIL import Image
+
+    from fairbench import pixels
+
+    converted: RgbImage
+    if isinstance(image, Image.Image):
+        try:
+            return pixels.from_pil(image)
+        except ValueError as err:
+            raise PluginError(f"{title} returned a PIL image that cannot be used: {err}.") from err
+    if _is_rgb(image):
+        converted = image
+        return converted
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        lowest, highest = (float(image.min()), float(image.max())) if image.dtype.kind == "f" else (np.nan, np.nan)
+        if lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE:  # False where a value is NaN
+            converted = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+            return converted
+        what = f"an array of {image.dtype} from {lowest:.4g} to {highest:.4g}"
+    else:
+        shape = f" of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
+        what = f"{type(image).__name__}{shape}"
+    raise PluginError(
+        f"{title} returned {what} as an image: return ImageResult('ok', pixels) with a PIL image, or an array of "
+        "height x width x 3 that holds uint8 or floats from 0 to 1."
+    )
+
+
+def _is_rgb(image: Any) -> bool:
+    return bool(
+        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        and image.size
+    )  # fmt: skip
+
+
+def texts(title: str, found: Any, count: int) -> list[str]:
+    """Return the texts that `rewrite` gave for `count` samples. Raises PluginError."""
+    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(t, str) for t in found):
+        raise PluginError(f"{title} returned {_described(found)} from rewrite: return one text per sample.")
+    if len(found) != count:
+        raise PluginError(f"{title} returned {len(found)} prompts for {count} samples: return one text per sample.")
+    return list(found)
+
+
+def detections(title: str, found: Any, count: int) -> list[list[Face]]:
+    """Return the faces that `detect` gave for `count` images. Raises PluginError."""
+    rows = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else None
+    if rows is None or len(rows) != count or not all(_are_faces(row) for row in rows):
+        raise PluginError(f"{title} returned {_described(found)} from detect: return one list of Face per image.")
+    return [list(row) for row in rows]
+
+
+def _are_faces(row: Any) -> bool:
+    return isinstance(row, Sequence) and all(isinstance(f, Face) and len(f.bbox_xyxy) == 4 for f in row)
+
+
+def chip(title: str, found: Any) -> RgbImage:
+    """Return the chip that `cut` gave. Raises PluginError."""
+    if not _is_rgb(found):
+        raise PluginError(
+            f"{title} returned {_described(found)} from cut: return an array of height x width x 3 that holds uint8."
+        )
+    image: RgbImage = found
+    return image
+
+
+def probabilities(
+    title: str, found: Any, labels: Mapping[str, Sequence[str]], count: int
+) -> dict[str, NDArray[np.float32]]:
+    """Return the class probabilities that `classify` gave for `count` chips. Raises PluginError.
+
+    labels: attribute -> its declared labels, for every attribute of the classifier's schema.
+    """
+    if not isinstance(found, Mapping) or set(found) != set(labels):
+        raise PluginError(
+            f"{title} returned {_described(found)} from classify: return probabilities for {', '.join(labels)}."
+        )
+    probs = {}
+    for name, names in labels.items():
+        values = numbers(found[name])
+        if values is None or values.shape != (count, len(names)):
+            raise PluginError(
+                f"{title} returned {_described(found[name])} for {name}: return probabilities of shape "
+                f"({count}, {len(names)})."
+            )
+        if not ((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= _SUM).all()):  # False for NaN
+            raise PluginError(f"{title} returned no probabilities for {name}: they are 0 or more, and sum to 1.")
+        probs[name] = values.astype(np.float32)
+    return probs
+
+
+def features(title: str, found: Any, count: int) -> NDArray[np.float32]:
+    """Return what a scorer's `features` gave for `count` images, shape (count, D). Raises PluginError."""
+    values = numbers(found)
+    if values is None or values.ndim != 2 or len(values) != count or not values.shape[1]:
+        raise PluginError(f"{title} returned {_described(found)} from features: return an array of shape ({count}, D).")
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def summary(title: str, found: Any, names: Sequence[str]) -> dict[str, float | None]:
+    """Return the values that a scorer's `summarise` gave, one for each of `names`. Raises PluginError."""
+    if not isinstance(found, Mapping) or not set(names) <= set(found):
+        raise PluginError(f"{title} returned {_described(found)} from summarise: return {', '.join(names)}.")
+    values: dict[str, float | None] = {}
+    for name in names:
+        value = numbers(found[name])
+        if found[name] is not None and (value is None or value.ndim or not np.isfinite(value)):
+            raise PluginError(f"{title} returned {found[name]!r} as {name}: return a finite number or None.")
+        values[name] = None if value is None else float(value)
+    return values
+
+
+def numbers(found: Any) -> NDArray[Any] | None:
+    """Return a plug-in's answer as an array of real numbers, None where it is none."""
+    try:
+        values = np.asarray(found)
+    except Exception:  # noqa: BLE001 - ragged lists, tensors on a device: whatever it is, it is no array
+        return None
+    return values if values.dtype.kind in "fiu" else None
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"{type(found).__name__} with {', '.join(map(repr, list(found)[:8])) or 'nothing'}"
+    if hasattr(found, "shape"):
+        kind = f" {found.dtype}" if hasattr(found, "dtype") else ""
+        return f"{type(found).__name__}{kind} of shape {tuple(found.shape)}"
+    size = f" of length {len(found)}" if hasattr(found, "__len__") else ""
+    return f"{type(found).__name__}{size}"
+
+
+def labels_of(title: str, classifier: Any) -> Mapping[str, Sequence[str]]:
+    """Return the labels of each attribute that a classifier gives. Raises PluginError where it does not say."""
+    schema = getattr(classifier, "schema", None)
+    if not isinstance(schema, LabelSchema):
+        raise PluginError(f"{title} has no `schema`: set it to the part of `declared` that the classifier gives.")
+    return schema.labels
+
+
+def probe(kind: str, title: str, plugin: Any) -> None:
+    """Call a detector, crop, classifier or scorer on a grey image and check the answer. Raises PluginError."""
+    image = np.full((PROBE, PROBE, 3), 128, dtype=np.uint8)
+    with guard(title):
+        if kind == "detectors":
+            detections(title, plugin.detect([image]), 1)
+        elif kind == "crops":
+            points = tuple(PROBE * share for share in (0.4, 0.4, 0.6, 0.4, 0.5, 0.5, 0.42, 0.62, 0.58, 0.62))
+            face = Face((PROBE / 4, PROBE / 4, PROBE * 3 / 4, PROBE * 3 / 4), 1.0, points)
+            chip(title, plugin.cut(image, face))
+        elif kind == "classifiers":
+            probabilities(title, plugin.classify([image]), labels_of(title, plugin), 1)
+        else:
+            found = features(title, plugin.features([image], ["a photo"]), 1)
+            if not isinstance(plugin.backbone, str):
+                raise PluginError(f"{title} has no `backbone`, a text that names its model and weights.")
+            summary(title, plugin.summarise(found), plugin.spec.values)
