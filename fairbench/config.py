@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from pydantic.config import JsonDict
+
+from fairbench import texts
+from fairbench.strict import StrictModel
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -14,6 +17,12 @@ COMMIT = r"^[0-9a-f]{40}$"
 RESERVED = ("faces", "quality")
 """The metrics table's `attribute` of rates of faces and of scores: no labeller may use these names."""
 Name = Annotated[str, Field(pattern=NAME, max_length=80)]
+MAX_PROMPT = 10_000
+"""Characters of a prompt's template; text encoders read a few hundred."""
+Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(texts.plain)]
+"""What people read or a model draws: characters that nobody can see are refused."""
+Label = Annotated[str, Field(max_length=200), AfterValidator(texts.plain_name)]
+"""The name of a class, as it stands in tables."""
 TRANSPORT: JsonDict = {"transport": True}
 """`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
 
@@ -22,10 +31,8 @@ LATER: JsonDict = {"later": True}
 stays out of keys while it holds its default, so that what was stored before it existed is found again."""
 
 
-class Card(BaseModel):
+class Card(StrictModel):
     """Base of all cards."""
-
-    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": (), "allow_inf_nan": False}
 
 
 class HubModel(Card):
@@ -107,17 +114,17 @@ class ModelCard(Card):
     """`models/<name>.yaml`: everything that is needed to make images with one model."""
 
     name: Name
-    title: str
+    title: Text
     adapter: str
     weights: HubModel | None = None
     sampling: dict[str, Any] = Field(default_factory=dict, description="checked by the adapter's own Params")
     dtype: DtypeChoice = DtypeChoice()
     block_size: int = Field(8, ge=1, le=4096, description="images a block; part of the key in reduced precision")
-    images_per_prompt: int = Field(160, ge=1)
+    images_per_prompt: int = Field(160, ge=1, le=20_000)
     labeller: str = "fairface"
-    licence: str = "unknown"
-    source: str | None = None
-    memory_gb: float | None = Field(None, gt=0, description="device memory for one block, in GiB")
+    licence: Text = "unknown"
+    source: Text | None = None
+    memory_gb: float | None = Field(None, gt=0, le=100_000, description="device memory for one block, in GiB")
     trust_remote_code: bool = False
     lora_targets: str | None = Field(None, description="regular expression over module names")
     lora: str | None = Field(None, description="folder of a LoRA adapter to generate with; --method lora:PATH sets it")
@@ -129,7 +136,7 @@ class ModelCard(Card):
         default_factory=dict, description="scorer: its parameters; what a run scores unless --scorers says otherwise"
     )
     truth: list[TruthTable] = Field(default_factory=list, description="printed beside what is measured; in no key")
-    notes: str | None = None
+    notes: Text | None = None
 
     @model_validator(mode="after")
     def _pattern(self) -> ModelCard:
@@ -152,8 +159,8 @@ class Template(Card):
     """One prompt template; `{subject}` is replaced, and nothing else is touched."""
 
     id: Name
-    text: str
-    states: dict[str, str] = Field(default_factory=dict, description="attribute: the label that the text names")
+    text: Text
+    states: dict[str, Label] = Field(default_factory=dict, description="attribute: the label that the text names")
 
     @model_validator(mode="after")
     def _has_subject(self) -> Template:
@@ -166,16 +173,16 @@ class TaskCard(Card):
     """`tasks/<name>/task.yaml`: a prompt suite. `extends: other` takes every field that is not given from that task."""
 
     name: Name
-    version: int = Field(ge=1)
-    title: str
-    templates: Annotated[list[Template], Field(min_length=1)]
+    version: int = Field(ge=1, le=1_000_000)
+    title: Text
+    templates: Annotated[list[Template], Field(min_length=1, max_length=1000)]
     subjects: str = Field(description="CSV with a column `subject`, and optionally `category`")
     language: str = "en"
-    source: str
-    licence: str
+    source: Text
+    licence: Text
     references: dict[str, str] = Field(default_factory=dict, description="attribute: CSV of subject and label columns")
     margins: dict[str, float] = Field(default_factory=dict, description="equivalence margins, for comparisons")
-    notes: str | None = None
+    notes: Text | None = None
 
     @model_validator(mode="after")
     def _unique(self) -> TaskCard:
@@ -188,7 +195,7 @@ class TaskCard(Card):
 class AttributeSpec(Card):
     """An attribute's declared labels, in the classifier's order; or a coarser attribute made by mapping another's."""
 
-    labels: Annotated[list[str], Field(min_length=2)]
+    labels: Annotated[list[Label], Field(min_length=2)]
     source: str | None = Field(None, alias="from")
     map: dict[str, str] = Field(default_factory=dict)
 
@@ -227,16 +234,16 @@ class LabellerCard(Card):
     """`models/labellers/<name>.yaml`: face detector + crop + classifiers + label schema + face policy."""
 
     name: Name
-    title: str
+    title: Text
     routes: Annotated[list[Route], Field(min_length=1)]
     classifiers: Annotated[list[PluginRef], Field(min_length=1)]
     attributes: Annotated[dict[Name, AttributeSpec], Field(min_length=1)]
     crosses: list[Annotated[list[str], Field(min_length=2)]] = Field(default_factory=list)
     face_policy: FacePolicy = FacePolicy()
     calibration: str | None = Field(None, description="a calibration file, relative to the card; in no key")
-    licence: str = "unknown"
+    licence: Text = "unknown"
     source: str | None = None
-    notes: str | None = None
+    notes: Text | None = None
 
     @model_validator(mode="after")
     def _references(self) -> LabellerCard:

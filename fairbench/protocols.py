@@ -18,13 +18,12 @@ from pydantic import BaseModel
 from fairbench.config import LATER as LATER
 from fairbench.config import TRANSPORT as TRANSPORT
 from fairbench.config import ModelCard
+from fairbench.strict import StrictModel
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
 
 
-class Params(BaseModel):
-    """Base of every plug-in's parameters: unknown fields are refused."""
-
-    model_config = {"extra": "forbid", "frozen": True, "protected_namespaces": (), "allow_inf_nan": False}
+class Params(StrictModel):
+    """Base of every plug-in's parameters: unknown fields are refused, and a truth value or text is no number."""
 
 
 @runtime_checkable

@@ -54,8 +54,8 @@ def _joined(before: str, after: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Return a text of a card as it is. Raises ValueError for a character that cannot be seen, but a line end."""
-    hidden = hidden_character(text, "\n")
+    """Return a card's text as it is. Raises ValueError for characters that cannot be seen, but line ends and tabs."""
+    hidden = hidden_character(text, "\n\t")
     if hidden is not None:
         raise ValueError(f"it holds the character {hidden}, which cannot be seen; remove it")
     return text

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from fairbench.errors import CardError
+from fairbench.textfile import read_text
+from fairbench.texts import hidden_character
 
 Loc = tuple[str | int, ...]
+MAX_BYTES: Final = 256 << 10
+"""Of a card's file."""
+MAX_VALUES: Final = 50_000
+"""Values of a card, those that references (`*name`, `<<`) repeat counted each time."""
+MAX_DEPTH: Final = 50
+MAX_KEY: Final = 500
+MAX_SHOWN: Final = 100
+"""Characters of a wrong value that a sentence shows."""
+_KINDS: Final = frozenset({"map", "seq", "str", "int", "float", "bool", "null"})
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -46,42 +58,85 @@ class Problem:
 
 def load(path: Path) -> YamlFile:
     """Read one card file. Raises CardError."""
+    text = read_text(path, MAX_BYTES)
+    lines: dict[Loc, int] = {}
     try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except OSError as err:
-        raise CardError(f"{path} cannot be read ({err.strerror}).") from err
-    except UnicodeDecodeError as err:
-        raise CardError(f"{path} is not UTF-8 text: save it as UTF-8.") from err
-    except (yaml.YAMLError, ValueError, RecursionError) as err:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is not None:
+            _Walk(path, lines).visit(root, (), 0)
+        data = None if root is None else loader.construct_document(root)
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        what = str(getattr(err, "problem", "") or err).splitlines()[0]
-        raise CardError(f"{path}{line} is not valid YAML: {what}.") from err
+        what = (str(getattr(err, "problem", "") or err).splitlines() or [type(err).__name__])[0]
+        raise CardError(f"{path}{line} is not valid YAML: {what[:200]}.") from err
     if not isinstance(data, dict):
         raise CardError(f"{path}, line 1: a card is a list of `field: value` lines, and this is not.")
-    lines: dict[Loc, int] = {}
-    _walk(root, (), lines, path, 0)
     return YamlFile(path, data, lines)
 
 
-def _walk(node: Any, loc: Loc, lines: dict[Loc, int], path: Path, depth: int) -> None:
-    if depth > 50:
-        raise CardError(f"{path} nests (or refers to itself) more than 50 levels deep.")
-    lines.setdefault(loc, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
+class _Loader(yaml.SafeLoader):
+    """YAML's safe types, but 1e-3 is a number (YAML 1.1 wants a point in it), and dates are text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+@dataclass
+class _Walk:
+    """Visits every value, through references to it, too: counts them, and notes their lines."""
+
+    path: Path
+    lines: dict[Loc, int]
+    count: int = 0
+
+    def visit(self, node: Any, loc: Loc, depth: int) -> None:
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise CardError(f"{self.path} holds more than {MAX_VALUES:,} values, references filled in: shorten it.")
+        if depth > MAX_DEPTH:
+            raise CardError(f"{self.path} nests (or refers to itself) more than {MAX_DEPTH} levels deep.")
+        self.lines.setdefault(loc, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            self._fields(node, loc, depth)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self.visit(value, (*loc, index), depth + 1)
+        self._check(node, ".".join(map(str, loc)))
+
+    def _fields(self, node: yaml.MappingNode, loc: Loc, depth: int) -> None:
         seen: set[str] = set()
         for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise CardError(f"{path}, line {key.start_mark.line + 1}, field {name}: stands twice; remove one.")
-            seen.add(name)
-            lines[(*loc, name)] = key.start_mark.line + 1
-            _walk(value, (*loc, name), lines, path, depth + 1)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _walk(value, (*loc, index), lines, path, depth + 1)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or len(key.value) > MAX_KEY or hidden_character(key.value):
+                raise CardError(
+                    f"{self.path}, line {line}: a field's name is a text of at most {MAX_KEY} characters that can be "
+                    "seen."
+                )
+            if key.value in seen:
+                raise CardError(f"{self.path}, line {line}, field {key.value}: stands twice; remove one.")
+            seen.add(key.value)
+            self.lines[(*loc, key.value)] = line
+            self.visit(value, (*loc, key.value), depth + 1)
+
+    def _check(self, node: Any, name: str) -> None:
+        """Refuse what is no text, number, truth value, list or mapping, and numbers that mean another than they say."""
+        where = f"{self.path}, line {node.start_mark.line + 1}" + (f", field {name}" if name else "")
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind not in _KINDS:
+            raise CardError(f"{where}: {node.tag} is no text, number, list or mapping; remove the tag.")
+        if kind in {"int", "float"} and re.search(r":|^[-+]?0[0-7_]+$", node.value):
+            raise CardError(
+                f"{where}: YAML reads {node.value[:80]} as a number to another base; put quotes around a text, or "
+                "write the number as it is."
+            )
 
 
 def problems(file: YamlFile, error: ValidationError, prefix: Loc = ()) -> list[Problem]:
@@ -95,10 +150,17 @@ def problems(file: YamlFile, error: ValidationError, prefix: Loc = ()) -> list[P
         elif item["type"] == "missing":
             message = "this field is required"
         elif not isinstance(item.get("input"), dict | list):
-            message = f"{message} (it is {item.get('input')!r})"
+            message = f"{message} (it is {_short(item.get('input'))})"
         name = ".".join(str(p) for p in loc)
         found.append(Problem(file.path, file.line(loc), name, message))
     return found
+
+
+def _short(value: Any) -> str:
+    """Return a value as it may stand in a sentence; YAML's yes, no, on and off are truth values without quotes."""
+    shown = repr(value)
+    shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
+    return f"{shown}; in quotes it is a text" if isinstance(value, bool) else shown
 
 
 def params_error(path: Path | None, name: str, error: ValidationError, prefix: Loc) -> CardError:

@@ -10,8 +10,11 @@ from fairbench import keys, schemas
 from fairbench.config import TaskCard
 from fairbench.csvfile import read_csv
 from fairbench.errors import CardError
-from fairbench.texts import report_near_equal
+from fairbench.texts import hidden_character, report_near_equal
 from fairbench.types import Prompt
+
+MAX_PROMPTS = 1_000_000
+"""Of one task."""
 
 
 def subjects(path: Path) -> list[dict[str, str]]:
@@ -24,6 +27,13 @@ def subjects(path: Path) -> list[dict[str, str]]:
             raise CardError(f"{path}, line {line}, field subject: it is empty; name a subject or remove the line.")
         if name in first:
             raise CardError(f"{path}, line {line}, field subject: {name!r} stands in line {first[name]} already.")
+        for field in ("subject", "category"):
+            hidden = hidden_character(row.get(field, ""))
+            if hidden is not None:
+                raise CardError(
+                    f"{path}, line {line}, field {field}: it holds the character {hidden}, which cannot be seen; "
+                    "remove it."
+                )
         first[name] = line
         rows.append(row)
     if not rows:
@@ -37,7 +47,13 @@ def expand(task: TaskCard) -> list[Prompt]:
     Raises CardError where two texts are the same.
     """
     prompts: dict[bytes, Prompt] = {}
-    for row in subjects(Path(task.subjects)):
+    rows = subjects(Path(task.subjects))
+    if len(rows) * len(task.templates) > MAX_PROMPTS:
+        raise CardError(
+            f"{task.subjects} and {len(task.templates)} templates make more than {MAX_PROMPTS:,} prompts: shorten the "
+            "task."
+        )
+    for row in rows:
         for template in task.templates:
             # Replaced, not formatted: a brace in a subject is a brace. "a" never becomes "an", by the protocol.
             text = template.text.replace("{subject}", row["subject"])

@@ -107,7 +107,7 @@ def test_lint_finds_every_problem_with_its_line(tmp_path: Path) -> None:
         ("name: [a\n", "line 2 is not valid YAML"),
         ("", "a card is a list of"),
         ("a: &x [*x]\n", "50 levels"),
-        ("\x00", "not valid YAML"),
+        ("\x00", "holds a NUL character"),
     ],
 )
 def test_broken_yaml(tmp_path: Path, text: str, words: str) -> None:
