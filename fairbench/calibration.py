@@ -23,9 +23,12 @@ from fairbench.catalog import Loaded
 from fairbench.config import LabellerCard
 from fairbench.errors import CardError
 from fairbench.labeller import Labeller
+from fairbench.notices import notice
 
 FORMAT: Final = "fairbench.calibration"
 VERSION: Final = 1
+FEW_IMAGES: Final = 30
+"""Images below which a notice names a row: its rates are hardly known, and what was never seen counts as impossible."""
 
 Cell = tuple[str, ...]
 """One label an attribute, in the order of `attributes`; or NO_PERSON (a row), or NO_FACE (a column)."""
@@ -39,8 +42,8 @@ class Calibration:
 
     columns: all combinations of labels, then NO_FACE. rows: the same combinations in the same order, then NO_PERSON
     where images that show nobody were counted too. counts: non-negative integers (rows, columns), kept read-only.
-    independent_check: numbers that say how well another route to the truth agrees. Raises CardError where the parts
-    do not fit together.
+    independent_check: numbers that say how well another route to the truth agrees. implausible_allowed: whoever
+    calibrated has looked at what `refuse_implausible` objects to. Raises CardError where the parts do not fit together.
     """
 
     labeller: str
@@ -54,6 +57,7 @@ class Calibration:
     seed: int
     notes: str = ""
     independent_check: Mapping[str, float] = field(default_factory=dict)
+    implausible_allowed: bool = False
 
     def __post_init__(self) -> None:
         problem = self._cell_problem() or self._number_problem()
@@ -108,6 +112,8 @@ class Calibration:
             "attributes": self.attributes, "rows": self.rows, "columns": self.columns, "counts": self.counts.tolist(),
             "command": self.command, "seed": self.seed, "notes": self.notes,
         }  # fmt: skip
+        if self.implausible_allowed:
+            values["implausible_allowed"] = True
         if self.independent_check:
             values["independent_check"] = dict(self.independent_check)
         lines = (f"{json.dumps(name)}: {_json(name, value)}" for name, value in values.items())
@@ -165,6 +171,7 @@ class _File(BaseModel):
     seed: int
     notes: str = ""
     independent_check: dict[str, float] = Field(default_factory=dict)
+    implausible_allowed: bool = False
 
 
 def read(path: Path) -> Calibration:
@@ -176,7 +183,7 @@ def read(path: Path) -> Calibration:
         return Calibration(
             file.labeller, file.labeller_id, file.domain, tuple(file.attributes), tuple(map(tuple, file.rows)),
             tuple(map(tuple, file.columns)), np.array(file.counts, dtype=np.int64), file.command, file.seed,
-            file.notes, file.independent_check,
+            file.notes, file.independent_check, file.implausible_allowed,
         )  # fmt: skip
     except CardError as err:
         raise CardError(f"{path}: {err}") from err
@@ -185,7 +192,8 @@ def read(path: Path) -> Calibration:
 def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
     """Return the calibration that a labeller card names, None where it names none.
 
-    Raises CardError: the file cannot be read, or it was made for another labeller, other attributes or other labels.
+    Raises CardError: the file cannot be read, it was made for another labeller, other attributes or other labels, or it
+    is implausible.
     """
     card = loaded.card
     if card.calibration is None:
@@ -204,7 +212,37 @@ def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
                 f"{path}, field columns: the labels of {attribute} are {list(labels)}, the card of {card.name} "
                 f"declares {declared}: calibrate again."
             )
+    refuse_implausible(found, path)
     return found
+
+
+def refuse_implausible(calibration: Calibration, where: Path) -> None:
+    """Refuse a table with a cell that is read more often as another one than as itself: labels were mixed up, mostly.
+
+    A correction would turn the shares of such cells round. where: what the sentence names. Raises CardError, unless
+    `implausible_allowed`.
+    """
+    faces = calibration.counts[: len(calibration.cells), :-1]
+    wrong = [(row, int(row.argmax()), i) for i, row in enumerate(faces) if row.max() > row[i]]
+    if not wrong or calibration.implausible_allowed:
+        return
+    row, most, own = wrong[0]
+    cell, other = (" ".join(calibration.cells[i]) for i in (own, most))
+    more = f" ({len(wrong)} of {len(faces)} cells are so)" if len(wrong) > 1 else ""
+    raise CardError(
+        f"{where}, field counts: {cell!r} is read as {other!r} more often ({row[most]} of {row.sum()} faces) than as "
+        f"itself ({row[own]}){more}: look for labels or columns that were swapped in the manifest, or, where "
+        f"{calibration.labeller} really is that wrong, calibrate with --allow-implausible."
+    )
+
+
+def notice_few_images(calibration: Calibration, where: Path | str) -> None:
+    """Report the rows that rest on fewer than FEW_IMAGES images."""
+    totals = calibration.counts.sum(axis=1).tolist()
+    few = [f"{' '.join(row)}: {n}" for row, n in zip(calibration.rows, totals, strict=True) if n < FEW_IMAGES]
+    if few:
+        text = f"{where}: rows of the calibration of {calibration.labeller} rest on fewer than {FEW_IMAGES} images"
+        notice("small-calibration", text, count=len(few), examples=few)
 
 
 def check_labeller(calibration: Calibration, labeller: Labeller, where: Path | str) -> None:

@@ -81,6 +81,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "quota": Kind("the method fixes how many images ask for which group", "do not read intervals as those of chance"),
     "method": Kind("what a method did otherwise than asked", "read the sentence"),
     "score-failed": Kind("images of which a scorer has no value; they are in no mean", "look at them"),
+    "small-calibration": Kind(
+        "rows of a calibration that rest on fewer than 30 images", "calibrate on more images of these cells"
+    ),
     "scorer-left-out": Kind("a scorer that could not be run", "read the sentence, and run again"),
     "plugin-left-out": Kind("a plug-in that is broken", "mend or uninstall it"),
     "adapter-origin": Kind("an adapter without a record of the model it was made for", "check that it belongs to it"),

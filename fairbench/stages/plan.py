@@ -190,6 +190,7 @@ def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tu
     found = calibration.of_labeller(loaded)
     if found is None:
         return None, None
+    calibration.notice_few_images(found, str(loaded.card.calibration))
     try:
         calibration.check_labeller(found, labeller, str(loaded.card.calibration))
     except CardError as err:

@@ -77,7 +77,7 @@ def test_clean_and_noisy_labellers_of_mannequins(cli: Cli, mannequins: Path) -> 
     np.testing.assert_array_equal(found.counts[8], [0] * 8 + [NOBODY])
     noisy = cli(*base, "--labeller", "phantom-noisy", "--out", "made/noisy.json", "--json", "--quiet")
     assert noisy.code == 0, noisy.err
-    assert noisy.err == ""
+    assert "faces and labels" not in noisy.err and "no person: 16" in noisy.err, "what is asked off is the progress"
     found, told = calibration.read(Path("made/noisy.json")), json.loads(noisy.out)
     assert found.counts[:8].sum(axis=1).tolist() == [PER_CELL] * 8
     assert p_value(found.counts[:8, :8], declared()) > 1e-3
@@ -91,6 +91,21 @@ def test_clean_and_noisy_labellers_of_mannequins(cli: Cli, mannequins: Path) -> 
     again = cli(*base, "--labeller", "phantom-noisy", "--out", "again.json", "--store", "other")
     assert again.code == 0, again.err
     assert Path("again.json").read_bytes() == Path("made/noisy.json").read_bytes()
+
+
+def test_a_manifest_with_swapped_genders_is_refused_and_nothing_is_written(cli: Cli, mannequins: Path) -> None:
+    with (mannequins.parent / "manifest.csv").open(newline="") as file:
+        rows = [row for row in list(csv.reader(file))[1:] if row[1] != "no person"]
+    other = {"female": "male", "male": "female"}
+    turned = written(mannequins.parent / "turned.csv", [(name, other[gender], race) for name, gender, race in rows])
+    base = ("calibrate", "--labeller", "phantom", "--images", turned, "--out", "c.json", "--domain", "renders")
+    refused = cli(*base)
+    assert refused.code == 2 and not Path("c.json").exists()
+    assert "is read as 'male WMELH' more often" in " ".join(refused.err.split())
+    allowed = cli(*base, "--allow-implausible")
+    assert allowed.code == 0, allowed.err
+    found = calibration.read(Path("c.json"))
+    assert found.implausible_allowed and found.command.endswith("--allow-implausible")
 
 
 def test_the_file_serves_its_labeller_until_that_changes(cli: Cli, mannequins: Path, tmp_path: Path) -> None:

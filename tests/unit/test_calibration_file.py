@@ -16,6 +16,7 @@ from fairbench import calibration, catalog, lint
 from fairbench.calibration import NO_FACE, NO_PERSON, Calibration
 from fairbench.errors import CardError
 from fairbench.labeller import Labeller
+from fairbench.notices import collecting
 
 CELLS = (("female", "W"), ("female", "B"), ("male", "W"), ("male", "B"))
 COUNTS = [
@@ -248,3 +249,68 @@ def test_a_calibration_of_another_state_of_the_labeller_is_refused() -> None:
     says = f"c.json, field labeller_id: it is 0123456789ab, the labeller phantom is {labeller.id}: .*calibrate again"
     with pytest.raises(CardError, match=says):
         calibration.check_labeller(of_phantom(), labeller, "c.json")
+
+
+# --- tables that cannot be meant ---
+
+
+def swapped(counts: list[list[int]]) -> np.ndarray:
+    """The genders of the manifest the wrong way round, for these CELLS."""
+    return np.array([counts[2], counts[3], counts[0], counts[1]])
+
+
+RIGHT = [[70, 10, 15, 0, 5], [8, 60, 2, 20, 10], [1, 0, 40, 2, 7], [0, 9, 1, 90, 0]]
+
+
+def test_swapped_genders_are_refused_by_name(tmp_path: Path) -> None:
+    """Such a table has a small condition number, and its correction turns every share round."""
+    table = example(rows=CELLS, counts=swapped(RIGHT))
+    with pytest.raises(CardError, match="4 of 4 cells") as caught:
+        calibration.refuse_implausible(table, Path("m.csv"))
+    assert str(caught.value).startswith(
+        "m.csv, field counts: 'female W' is read as 'male W' more often (40 of 43 faces) than as itself (1)"
+    )
+    assert "--allow-implausible" in str(caught.value)
+    calibration.refuse_implausible(example(rows=CELLS, counts=np.array(RIGHT)), Path("m.csv"))
+    calibration.refuse_implausible(replace(table, implausible_allowed=True), Path("m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ([20, 30, 0, 0, 0], True),
+        ([30, 30, 0, 0, 0], False),  # a tie says nothing
+        ([10, 2, 0, 0, 88], False),  # missed faces are corrected as such
+        ([0, 0, 0, 0, 9], False),  # no face: nothing was read wrongly
+    ],
+)
+def test_what_counts_is_the_largest_read_cell_of_a_row(row: list[int], refused: bool) -> None:
+    table = example(rows=CELLS, counts=np.array([row, *RIGHT[1:]]))
+    if refused:
+        with pytest.raises(CardError, match=r"'female W' is read as 'female B' more often \(30 of 50 faces\)"):
+            calibration.refuse_implausible(table, Path("m.csv"))
+    else:
+        calibration.refuse_implausible(table, Path("m.csv"))
+
+
+def test_a_run_and_a_check_of_the_card_refuse_it_too_unless_the_file_allows_it(tmp_path: Path) -> None:
+    loaded = catalog.load_labeller("phantom")
+    shipped = calibration.of_labeller(loaded)
+    assert shipped is not None
+    turned = replace(shipped, counts=np.concatenate([shipped.counts[4:8], shipped.counts[:4], shipped.counts[8:]]))
+    path = card(tmp_path, "calibration: c.json\n")
+    turned.write(tmp_path / "c.json")
+    with pytest.raises(CardError, match=r"c\.json, field counts: 'female WMELH' is read as 'male WMELH'"):
+        calibration.of_labeller(catalog.load_labeller(str(path)))
+    assert any("more often" in str(problem) for problem in lint.problems(path))
+    replace(turned, implausible_allowed=True).write(tmp_path / "c.json")
+    again = calibration.of_labeller(catalog.load_labeller(str(path)))
+    assert again is not None and again.implausible_allowed
+
+
+def test_rows_of_few_images_are_named() -> None:
+    with collecting() as notices:
+        calibration.notice_few_images(example(), "c.json")
+        calibration.notice_few_images(example(rows=CELLS, counts=np.array(RIGHT)), "c.json")
+    (said,) = notices
+    assert (said.code, said.count, said.examples) == ("small-calibration", 1, ("male W: 7",))
