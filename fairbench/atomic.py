@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,12 @@ STALE_SECONDS: Final = 3600.0
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file through a temporary name, fsync and rename. Raises StoreError; leaves nothing half-written.
+    """Write a file through a temporary name, fsync and rename. Raises StoreError; leaves nothing half-written."""
+    write_chunks(path, (data,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """`write_bytes` of data that comes in pieces; where making them raises, nothing is left.
 
     While it is written the temporary file is locked, so that `remove_orphans` can tell it from a killed writer's.
     """
@@ -31,7 +36,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with temp.open("wb") as out:
                 lock(out.fileno(), wait=False)
-                out.write(data)
+                for chunk in chunks:
+                    out.write(chunk)
                 out.flush()
                 os.fsync(out.fileno())
                 temp.replace(path)

@@ -6,15 +6,20 @@ import functools
 import hashlib
 import logging
 import os
-import textwrap
 import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fairbench import atomic
+from fairbench import atomic, hub
 from fairbench.config import FileWeights, HubModel
-from fairbench.errors import WeightsError, storage_errors
+from fairbench.errors import FairbenchError, WeightsError, storage_errors
+from fairbench.hub import offline as offline
 
 _ENV = "FAIRBENCH_WEIGHTS_DIR"
+_CHUNK = 2**20
+_LARGE = 50 * _CHUNK
+_READ_SECONDS = 30.0
+"""How long a download may stand still."""
 log = logging.getLogger(__name__)
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
@@ -25,13 +30,6 @@ def cache_dir() -> Path:
     if base:
         return Path(base)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairbench"
-
-
-def offline() -> bool:
-    """Whether the user forbade downloads (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)."""
-    return any(
-        os.environ.get(v, "").lower() in {"1", "true", "yes", "on"} for v in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE")
-    )
 
 
 @functools.cache
@@ -87,30 +85,62 @@ def _fetch(ref: FileWeights) -> Path:
             f"Weights {ref.filename} are not on this machine and downloads are off (FAIRBENCH_OFFLINE or "
             f"HF_HUB_OFFLINE): fetch {ref.url or f'{ref.file} of {ref.repo}'} elsewhere and name its folder in {_ENV}."
         )
-    data = _download(ref)
-    got = hashlib.sha256(data).hexdigest()
-    if got != ref.sha256:
-        raise WeightsError(
-            f"{ref.filename}, as downloaded, has sha256 {got}, the card declares {ref.sha256}: not used."
-        )
     target = cache_dir() / "weights" / str(ref.sha256)[:16] / ref.filename
-    atomic.write_bytes(target, data)
+    atomic.write_chunks(target, _verified(_from_hub(ref) if ref.repo else _from_url(ref), ref))
     return target
 
 
-def _download(ref: FileWeights) -> bytes:
-    try:
-        if ref.url:
-            with urllib.request.urlopen(ref.url, timeout=60) as answer:  # noqa: S310 - the card's pattern admits https only
-                return bytes(answer.read())
-        from huggingface_hub import hf_hub_download
+def _from_hub(ref: FileWeights) -> Iterator[bytes]:
+    """Yield the bytes of a file on the hub, a megabyte at a time. Raises WeightsError."""
+    with _hub_file(ref).open("rb") as file:
+        yield from iter(lambda: file.read(_CHUNK), b"")
 
-        return Path(hf_hub_download(str(ref.repo), str(ref.file), revision=ref.revision)).read_bytes()
+
+def _from_url(ref: FileWeights) -> Iterator[bytes]:
+    """Yield the bytes of a file at a url, a megabyte at a time. Raises WeightsError where they are not all there."""
+    url, count = str(ref.url), 0
+    try:
+        # The card's pattern admits https only.
+        with hub.answer(lambda: urllib.request.urlopen(url, timeout=_READ_SECONDS), url) as answer:  # noqa: S310
+            size = int(answer.headers.get("Content-Length") or 0)
+            if size >= _LARGE:
+                log.warning("Downloading %s (%d MB) from %s ...", ref.filename, size // _CHUNK, url)
+            for chunk in iter(lambda: answer.read(_CHUNK), b""):
+                count += len(chunk)
+                yield chunk
+        if count < size:
+            raise ConnectionError(f"the connection broke after {count} of {size} bytes; run the same command again")
     except Exception as err:
         raise WeightsError(
-            f"Weights {ref.filename} could not be downloaded from {ref.url or ref.repo} ({_first_line(err)}): "
-            f"fetch the file by other means and name its folder in {_ENV}."
+            f"Weights {ref.filename} could not be downloaded from {url} ({hub.url_problem(err)}): fetch the file by "
+            f"other means and name its folder in {_ENV}."
         ) from err
+
+
+def _hub_file(ref: FileWeights) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    repo, file = str(ref.repo), str(ref.file)
+    try:
+        return Path(hf_hub_download(repo, file, revision=ref.revision, local_files_only=True))
+    except (OSError, ValueError):  # how the library says that it is not in the cache
+        hub.commit(repo, ref.revision)
+    try:
+        return Path(hf_hub_download(repo, file, revision=ref.revision))
+    except Exception as err:
+        raise hub.problem(err, repo, ref.revision, file) from err
+
+
+def _verified(chunks: Iterable[bytes], ref: FileWeights) -> Iterator[bytes]:
+    """Pass chunks on; raise WeightsError after the last where they are not what the card declares."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != ref.sha256:
+        raise WeightsError(
+            f"{ref.filename}, as downloaded, has sha256 {digest.hexdigest()}, the card declares {ref.sha256}: not used."
+        )
 
 
 def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path:
@@ -119,25 +149,34 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
         path = Path(model.path).expanduser()
         path = path if path.is_absolute() else (base_dir or Path.cwd()) / path
         if not path.is_dir():
-            raise WeightsError(f"The model folder {path} does not exist: mend the path.")
+            raise WeightsError(f"The model folder {path} does not exist: fix the path.")
         return path
+    repo, here = str(model.repo), local_folder(model, base_dir, patterns)
+    if here is not None and (offline() or hub.complete_here(repo, model.revision)):
+        return here
+    if offline():
+        raise WeightsError(
+            f"The model {repo} is not on this machine and downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE): "
+            "unset the variable, or give a local folder."
+        )
+    try:
+        hub.commit(repo, model.revision)
+    except hub.NoAnswer as err:
+        if here is None:
+            raise
+        log.warning("%s The copy on this machine is used.", err)
+        return here
     from huggingface_hub import snapshot_download
 
     try:
         with storage_errors(cache_dir()):
             return Path(
-                snapshot_download(
-                    str(model.repo), revision=model.revision, allow_patterns=list(patterns or MODEL_FILES),
-                    local_files_only=offline(),
-                )
+                snapshot_download(repo, revision=model.revision, allow_patterns=list(patterns or MODEL_FILES))
             )  # fmt: skip
+    except FairbenchError:
+        raise
     except Exception as err:
-        if isinstance(err, WeightsError):
-            raise
-        raise WeightsError(
-            f"The model {model.repo} is not on this machine and could not be downloaded ({_first_line(err)}): "
-            "connect to the Hugging Face hub (and accept the model's licence there), or give a local folder."
-        ) from err
+        raise hub.problem(err, repo, model.revision) from err
 
 
 def local_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path | None:
@@ -172,19 +211,13 @@ def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, s
     return {"repo": str(model.repo), "revision": model.revision or _commit_now(str(model.repo)) or "unresolved"}
 
 
-@functools.cache
 def _commit_now(repo: str) -> str | None:
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     if not offline():
         try:
-            return HfApi().model_info(repo, timeout=10).sha
-        except Exception:  # noqa: BLE001 - no network, no such repository, no access: the cache may still know
-            log.info("the hub did not tell the commit of %s", repo)
+            return hub.commit(repo, None)
+        except WeightsError as err:  # the cache may still know
+            log.info("%s", err)
     ref = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "refs" / "main"
     return ref.read_text().strip() if ref.is_file() else None
-
-
-def _first_line(err: BaseException) -> str:
-    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-    return textwrap.shorten(first, 200, placeholder=" ...")

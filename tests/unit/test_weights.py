@@ -46,14 +46,14 @@ def test_offline_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("online")
 def test_a_download_is_verified_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     ref = FileWeights(url="https://example.org/w.onnx", sha256=SHA)
-    monkeypatch.setattr(weights, "_download", lambda _: b"something else")
+    monkeypatch.setattr(weights, "_from_url", lambda _: [b"something", b" else"])
     with pytest.raises(WeightsError, match="as downloaded, has sha256"):
         weights.locate(ref)
-    assert not list(weights.cache_dir().rglob("*.onnx"))
-    monkeypatch.setattr(weights, "_download", lambda _: DATA)
+    assert not [p for p in weights.cache_dir().rglob("*") if p.is_file()]
+    monkeypatch.setattr(weights, "_from_url", lambda _: [DATA[:3], DATA[3:]])
     path = weights.locate(ref)
     assert path.read_bytes() == DATA
-    monkeypatch.setattr(weights, "_download", lambda _: pytest.fail("it is in the cache"))
+    monkeypatch.setattr(weights, "_from_url", lambda _: pytest.fail("it is in the cache"))
     assert weights.locate(ref) == path
     path.write_bytes(b"rot!")  # verified again on load
     with pytest.raises(WeightsError, match="fetch the declared file again"):

@@ -1,0 +1,152 @@
+"""The Hugging Face hub, and servers in general: an answer within five seconds, or one sentence that says what to do."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import queue
+import textwrap
+import threading
+import urllib.error
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from fairbench.errors import WeightsError
+
+log = logging.getLogger(__name__)
+ANSWER_SECONDS: Final = 5.0
+"""How long a server may take to answer at all."""
+_SAY_AFTER: Final = 1.0
+_BUSY: Final = (429, 500, 502, 503, 504)
+T = TypeVar("T")
+
+
+class NoAnswer(WeightsError):
+    """The server is silent, busy or cannot be reached: what is on this machine may do."""
+
+
+def offline() -> bool:
+    """Whether the user forbade downloads (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)."""
+    return any(
+        os.environ.get(v, "").lower() in {"1", "true", "yes", "on"} for v in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE")
+    )
+
+
+def answer(ask: Callable[[], T], server: str) -> T:
+    """Return what `ask` returns; raise TimeoutError where that takes longer than ANSWER_SECONDS.
+
+    A line on stderr says that the server is being waited for. `ask` runs in a thread of its own, since no time limit
+    of a socket covers looking up the server's name.
+    """
+    answers: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            answers.put((True, ask()))
+        except Exception as err:  # noqa: BLE001 - raised again by whoever waits
+            answers.put((False, err))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done, value = answers.get(timeout=_SAY_AFTER)
+    except queue.Empty:
+        log.warning("Waiting for %s, %.0f s at most ...", server, ANSWER_SECONDS)
+        try:
+            done, value = answers.get(timeout=ANSWER_SECONDS - _SAY_AFTER)
+        except queue.Empty:
+            raise TimeoutError(f"{server} did not answer within {ANSWER_SECONDS:.0f} s") from None
+    if done:
+        return value  # type: ignore[no-any-return]
+    raise value
+
+
+def commit(repo: str, revision: str | None) -> str:
+    """Ask the hub for the commit of a repository. Raises WeightsError, NoAnswer among them, within ANSWER_SECONDS."""
+    found = _asked(repo, revision)
+    if isinstance(found, WeightsError):
+        raise found
+    return found
+
+
+@functools.cache
+def _asked(repo: str, revision: str | None) -> str | WeightsError:
+    # A process asks once: a server that is silent would else be waited for at every step.
+    from huggingface_hub import HfApi, constants
+
+    try:
+        info = answer(
+            lambda: HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS), constants.ENDPOINT
+        )  # fmt: skip
+    except Exception as err:  # noqa: BLE001 - whatever the library raises becomes one sentence
+        return problem(err, repo, revision)
+    return str(info.sha)
+
+
+def complete_here(repo: str, revision: str | None) -> bool:
+    """Whether the hub's list of a commit's files is on this machine, so that a copy can be told to be complete."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        return revision is not None and bool(get_cached_repo_tree(repo, revision=revision))
+    except (CachedRepoTreeNotFoundError, OSError, ValueError):
+        return False
+
+
+def problem(err: BaseException, repo: str, revision: str | None = None, file: str | None = None) -> WeightsError:
+    """Turn what huggingface_hub raised into one sentence that says what to do."""
+    from huggingface_hub import constants, errors, get_token
+
+    server, status = constants.ENDPOINT, getattr(getattr(err, "response", None), "status_code", None)
+    what = f"{file} of {repo}" if file else f"The model {repo}"
+    page = f"{server}/{repo}"
+    login = "log in with `hf auth login` (or set HF_TOKEN)"
+    kind: type[WeightsError] = WeightsError
+    if isinstance(err, errors.GatedRepoError) or status == 403:
+        who = "with the account of your token" if get_token() else f"and {login}"
+        fix = f"access must be granted first: open {page}, accept its licence {who}, and run the same command again"
+    elif isinstance(err, errors.RevisionNotFoundError):
+        fix = f"it has no revision {revision}: fix `revision` (its commits are at {page}/commits)"
+    elif isinstance(err, errors.EntryNotFoundError) and status == 404:
+        fix = f"there is no such file: fix `file` (its files are at {page}/tree/{revision or 'main'})"
+    elif isinstance(err, errors.RepositoryNotFoundError) or status == 404 or (status == 401 and not get_token()):
+        fix = f"{server} shows no such repository: fix its name, or, if it is private, {login}"
+    elif status == 401:
+        fix = f"{server} refuses the token: {login} with a valid one, or remove it with `hf auth logout`"
+    elif status in _BUSY or _unreachable(err):
+        kind = NoAnswer
+        busy = "takes no more requests for now (429)" if status == 429 else f"is out of order for now ({status})"
+        state = busy if status else f"cannot be reached ({first_line(err)})"
+        extra = f" or {login} for a higher limit," if status == 429 else " check the network or proxy,"
+        fix = (
+            f"{server} {state}: try again later,{extra} name a mirror in HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use "
+            "what is on this machine"
+        )
+    else:
+        fix = f"it could not be downloaded ({first_line(err)}): fetch it by other means and give a local folder"
+    return kind(f"{what} is not to be had: {fix}.")
+
+
+def url_problem(err: BaseException) -> str:
+    """Return why a file could not be fetched from a url, in a few words."""
+    status = err.code if isinstance(err, urllib.error.HTTPError) else None
+    if status in (401, 403):
+        return f"the server asks for a login or a licence (status {status})"
+    if status in (404, 410):
+        return f"the file is not there any more (status {status})"
+    if status in _BUSY:
+        return f"the server is busy or out of order (status {status}): try again later"
+    return first_line(err) if status is None else f"status {status}"
+
+
+def _unreachable(err: BaseException) -> bool:
+    names = {cls.__name__ for cls in type(err).__mro__}
+    return bool(names & {"TimeoutError", "TimeoutException", "NetworkError", "RemoteProtocolError", "ConnectionError",
+                         "ProxyError"})  # fmt: skip
+
+
+def first_line(err: BaseException) -> str:
+    """Return the first line of an error's message, at most 200 characters."""
+    first = (str(err).strip().splitlines() or [type(err).__name__])[0]
+    return textwrap.shorten(first, 200, placeholder=" ...")
