@@ -88,6 +88,19 @@ class UnderstandingModel(Protocol):
 
 
 @runtime_checkable
+class EffectiveSettings(Protocol):
+    """What an adapter of images may offer: the settings that it in fact works with, for run.json."""
+
+    def effective_settings(self) -> dict[str, Any]:
+        """Return plain data: sampling settings with their defaults, and the sha256 of a local model's files.
+
+        Asked after the images are made, or where none had to be. Loads no weights: what only a loaded model knows is
+        None then.
+        """
+        ...
+
+
+@runtime_checkable
 class PromptSource(Protocol):
     """An adapter of images that exist already (`folder`): it says itself which prompts and images there are."""
 

@@ -24,6 +24,8 @@ from fairbench.types import BuildContext
 
 LIMIT = 160
 """Most tokens of an answer."""
+VERSION = 2
+"""Of what `CausalAnswers` writes. 2: a checkpoint's penalties and forced words no longer change what is drawn."""
 Question = tuple[str, int]
 """A prompt and the seed that its answer is drawn from."""
 
@@ -65,8 +67,11 @@ class CausalAnswers:
 
     def identity(self) -> str:
         """Return a hash of the weights and dtype, and in reduced precision of the block size."""
+        folder = weights.model_folder(self._ref, self._ctx.base_dir) if self._ref.path else None
+        if folder is not None and not (folder / "config.json").is_file():  # before all of its files are hashed
+            raise WeightsError(f"text_model: {folder} has no config.json: name a folder of a language model.")
         shape = self._ctx.block_size if self._ctx.reduced_precision else None
-        parts = [weights.model_identity(self._ref, self._ctx.base_dir), self._ctx.dtype, shape, LIMIT]
+        parts = [weights.model_identity(self._ref, self._ctx.base_dir), self._ctx.dtype, shape, LIMIT, VERSION]
         return keys.digest("text", parts).hex()
 
     @cached_property
@@ -91,7 +96,21 @@ class CausalAnswers:
                 f"text_model: {folder} cannot be loaded as a causal language model of transformers with safetensors "
                 f"and without remote code ({first}): name another model."
             ) from err
+        net.generation_config = self._plain(net.generation_config)
         return net.eval().requires_grad_(False).to(self._ctx.device), tokenizer
+
+    @staticmethod
+    def _plain(given: Any) -> Any:
+        """Return a checkpoint's generation settings without those that bend its distribution.
+
+        `generate` takes them all from there unless told otherwise: published checkpoints penalise repetition, suppress
+        words or demand a least length, and an answer is a draw from the model's own distribution.
+        """
+        from transformers import GenerationConfig
+
+        return GenerationConfig(
+            bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id
+        )
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return the answers to prompts in the model's chat template, if it has one."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from fairbench import weights
+from fairbench.adapters import janus_model
 from fairbench.config import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.methods.lora import files as lora_files
 from fairbench.protocols import LATER
 from fairbench.protocols import Params as BaseParams
 from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
@@ -55,6 +58,8 @@ class JanusAdapter:
             raise CardError(f"The model card {card.name!r} lacks `weights`, which the adapter janus needs: add them.")
         self.params, self.ctx = params, ctx
         self._weights, self._lora = card.weights, card.lora
+        if card.weights.path is not None and (folder := self._folder) is not None:
+            janus_model.check_format(folder)  # before all files of a folder that is no model are hashed for the key
         self._loaded: JanusModel | None = None
 
     @property
@@ -67,20 +72,58 @@ class JanusAdapter:
     def _load(self) -> JanusModel:
         import torch
 
-        from fairbench.adapters import janus_model
-
         folder = weights.model_folder(self._weights, self.ctx.base_dir)
         try:
             model = janus_model.load(folder, self.ctx.device, self.ctx.dtype, self.params.prompt_format)
-            if self._lora is not None:
-                adapter = (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
-                janus_model.put_lora(model, adapter, merge=not self.ctx.reduced_precision)
+            if self._lora_folder is not None:
+                janus_model.put_lora(model, self._lora_folder, merge=not self.ctx.reduced_precision)
             return model
         except torch.OutOfMemoryError as err:
             raise FairbenchError(
                 f"The weights in {folder} do not fit into the memory of {self.ctx.device}: free some of it, or use "
                 "another device or a smaller dtype."
             ) from err
+
+    @property
+    def _folder(self) -> Path | None:
+        """The checkpoint's folder, as far as it is on this machine."""
+        if self._weights.path is None:
+            return weights.local_folder(self._weights, self.ctx.base_dir)
+        folder = (self.ctx.base_dir or Path.cwd()) / Path(self._weights.path).expanduser()
+        return folder if folder.is_dir() else None
+
+    @property
+    def _lora_folder(self) -> Path | None:
+        return None if self._lora is None else (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
+
+    def effective_settings(self) -> dict[str, Any]:
+        """Return what images are made with, defaults included, as plain data for run.json.
+
+        What only a loaded checkpoint knows (the chat template in words) is None where nothing was generated. weights:
+        file -> sha256 of a local folder, or repository and commit.
+        """
+        vision, prompt_format = self._vision_config(), self.params.prompt_format
+        if self._loaded is not None:
+            prompt_format = self._loaded.conversation("{text}")
+            vision = self._loaded.net.config.vision_config.to_dict()
+        return {
+            "guidance": self.params.guidance,
+            "temperature": self.params.temperature,
+            "prompt_format": prompt_format,
+            "tokens_per_image": vision.get("num_image_tokens"),
+            "image_size": vision.get("image_size"),
+            "dtype": self.ctx.dtype,
+            "rows_per_call": self.ctx.block_size if self.ctx.reduced_precision else None,
+            "weights": weights.model_identity(self._weights, self.ctx.base_dir),
+            "lora": None if self._lora_folder is None else lora_files(self._lora_folder),
+        }
+
+    def _vision_config(self) -> dict[str, Any]:
+        """Return what config.json says of images, as far as it is on this machine."""
+        folder = self._folder
+        if folder is None or not (folder / "config.json").is_file():
+            return {}
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vision_config", {}))
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result a request, in order. Raises OutOfMemory where the device cannot hold the block."""
@@ -163,10 +206,8 @@ class JanusAdapter:
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""
-        from fairbench.adapters.janus_model import padded_length
-
         size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)
-        padded = [padded_length(n) for n in lengths]
+        padded = [janus_model.padded_length(n) for n in lengths]
         for length in sorted(set(padded)):
             members = [i for i, n in enumerate(padded) if n == length]
             for start in range(0, len(members), size):

@@ -36,7 +36,7 @@ class JanusModel:
 
     def prompt_ids(self, text: str) -> list[int]:
         """Return BOS, the conversation around `text` without a system prompt, and the begin-of-image token."""
-        ids = self.processor.tokenizer(self._conversation(text, False), add_special_tokens=False)["input_ids"]
+        ids = self.processor.tokenizer(self.conversation(text), add_special_tokens=False)["input_ids"]
         # Whether a tokenizer adds BOS by itself differs between library versions; the model was trained with it.
         return [self.bos, *ids, self.boi]
 
@@ -47,13 +47,13 @@ class JanusModel:
         """
         from transformers.models.janus.processing_janus import DEFAULT_SYSTEM_PROMPT
 
-        prompt = self._conversation(question, with_image)
+        prompt = self.conversation(question, with_image)
         prompt = prompt.replace(self.processor.image_token, self.processor.replace_image_token({}, 0))
         if self.processor.use_default_system_prompt:
             prompt = DEFAULT_SYSTEM_PROMPT + prompt
         return [self.bos, *self.processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]]
 
-    def _conversation(self, text: str, with_image: bool) -> str:
+    def conversation(self, text: str, with_image: bool = False) -> str:
         """Return a conversation of one text, stripped, below an image's placeholder where there is one."""
         if self.prompt_format is not None:
             placeholder = f"{self.processor.image_token}\n" if with_image else ""
@@ -175,7 +175,7 @@ def load(folder: Path, device: str, dtype: str, prompt_format: str | None = None
     from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
     from transformers.utils import logging
 
-    _check_format(folder)
+    check_format(folder)
     logging.disable_progress_bar()  # its bar would tear the run's own
     try:
         net, info = JanusForConditionalGeneration.from_pretrained(
@@ -208,7 +208,8 @@ def put_lora(model: JanusModel, folder: Path, *, merge: bool) -> None:
     model.net.eval().requires_grad_(False)
 
 
-def _check_format(folder: Path) -> None:
+def check_format(folder: Path) -> None:
+    """Raise WeightsError where a folder holds no Janus checkpoint in transformers format. Reads config.json alone."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:

@@ -86,6 +86,8 @@ class Job:
                 f"The model {card.name} cannot be fine-tuned: training is there for cards of the adapter janus that "
                 "name `weights` and `lora_targets`."
             )
+        if card.weights.path is not None:  # before all files of a folder that is no model are hashed
+            janus_model.check_format(weights.model_folder(card.weights, self.card.base_dir))
         return weights.model_identity(card.weights, self.card.base_dir)
 
     @functools.cached_property

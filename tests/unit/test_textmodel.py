@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -16,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from fairbench import textmodel, weights
 from fairbench.config import HubModel, ModelCard
 from fairbench.errors import FairbenchError, StoreError, WeightsError
+from fairbench.sampling import gumbel
 from fairbench.stages.progress import Silent
 from fairbench.textmodel import CachedText, CausalAnswers, OwnAnswers, of_card
 from fairbench.types import BuildContext, RgbImage
@@ -181,6 +184,54 @@ def test_words_have_the_models_own_probabilities(folder: Path, monkeypatch: pyte
     cells = [counts[""], *(counts[word] for word in WORDS[3:])]
     assert sum(cells) == 3000
     assert chisquare(cells, [3000 * special, *(3000 * expected[3:].double()).tolist()], sum_check=False).pvalue > 1e-3
+
+
+BENT = {
+    "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 20, "suppress_tokens": [4, 5],
+    "forced_eos_token_id": 6, "temperature": 0.1, "top_k": 1, "top_p": 0.1, "do_sample": True, "num_beams": 3,
+    "bad_words_ids": [[7]], "begin_suppress_tokens": [8],
+}  # fmt: skip
+"""What published generation settings do to a distribution."""
+
+
+def drawn_one_by_one(net: Any, ids: list[int], seed: int, limit: int) -> list[int]:
+    """Read the whole row anew before each word, without padding, mask or cache; the best under Gumbel noise."""
+    noise = np.concatenate(list(gumbel([seed], limit, net.config.vocab_size)))[:, 0]
+    words: list[int] = []
+    for step in range(limit):
+        with torch.inference_mode():
+            logits = net(torch.tensor([ids + words])).logits[0, -1].double()
+        words.append(int((logits + torch.from_numpy(noise[step]).double()).argmax()))
+        if words[-1] == net.config.eos_token_id:
+            break
+    return words
+
+
+@pytest.mark.parametrize("settings", [{}, BENT], ids=["plain", "bent"])
+@pytest.mark.parametrize("template", [True, False])
+def test_answers_of_a_padded_batch_are_the_models_own_draws(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], template: bool
+) -> None:
+    """Prompts of unequal length in one batch, in both orders; whatever the checkpoint's generation settings say."""
+    monkeypatch.setattr(textmodel, "LIMIT", 10)
+    for path in folder.iterdir():
+        if template or path.name != "chat_template.jinja":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    file = tmp_path / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    prompts = ["a nurse", "a photo of the female doctor of the male nurse", "person"]
+    seeds = [3, 2**62 + 1, 11]
+    net = LlamaForCausalLM.from_pretrained(folder)
+    before, after = (["the"], ["person"]) if template else ([], [])
+    expected = []
+    for prompt, seed in zip(prompts, seeds, strict=True):
+        ids = [WORDS.index(word) for word in [*before, *prompt.split(), *after]]
+        words = drawn_one_by_one(net, ids, seed, 10)
+        expected.append(" ".join(WORDS[w] for w in words if w > 2))
+    assert causal(tmp_path).write(prompts, seeds) == expected
+    assert causal(tmp_path).write(prompts[::-1], seeds[::-1]) == expected[::-1]
+    assert len(set(expected)) == 3
+    assert max(len(text.split()) for text in expected) > 4
 
 
 def test_the_identity_is_the_weights_and_where_it_matters_dtype_and_block(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""What the Janus adapter says of its settings, and what it refuses before it reads a folder's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairbench import catalog, textmodel, weights
+from fairbench.adapters.janus import JanusAdapter
+from fairbench.config import HubModel, ModelCard
+from fairbench.errors import WeightsError
+from fairbench.protocols import EffectiveSettings
+from fairbench.stages import plan
+from fairbench.train import data, finetune
+from fairbench.train.presets import Settings
+from fairbench.types import BuildContext, ImageRequest
+from tests.tiny.balanced import save_balanced
+from tests.tiny.janus import save_tiny_janus
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_janus(tmp_path_factory.mktemp("janus"))
+
+
+def adapter(folder: Path, context: dict[str, Any] | None = None, **params: Any) -> JanusAdapter:
+    card = ModelCard(name="tiny", title="Tiny", adapter="janus", weights=HubModel(path=str(folder)))
+    return JanusAdapter(card, JanusAdapter.Params(**params), BuildContext(**(context or {})))
+
+
+class TestEffectiveSettings:
+    def test_defaults_and_hashes_are_told_without_loading(self, folder: Path) -> None:
+        bare = adapter(folder)
+        assert isinstance(bare, EffectiveSettings)
+        told = json.loads(json.dumps(bare.effective_settings()))
+        assert bare._loaded is None
+        assert told["weights"] == {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+        }
+        del told["weights"]
+        assert told == {
+            "guidance": 5.0, "temperature": 1.0, "prompt_format": None, "tokens_per_image": 16, "image_size": 16,
+            "dtype": "float32", "rows_per_call": None, "lora": None,
+        }  # fmt: skip
+
+    def test_after_generation_the_chat_template_is_told(self, folder: Path) -> None:
+        ids = b"\0" * 16
+        made = adapter(folder, {"dtype": "bfloat16", "block_size": 2}, guidance=1, temperature=0.5)
+        made.generate([ImageRequest(ids, ids, ids, "A nurse", 0, 1)])
+        told = made.effective_settings()
+        assert told["prompt_format"] == "<|User|>: {text}\n\n<|Assistant|>:"
+        assert (told["guidance"], told["temperature"]) == (1.0, 0.5)
+        assert (told["dtype"], told["rows_per_call"], told["tokens_per_image"]) == ("bfloat16", 2, 16)
+
+    def test_a_form_of_the_card_is_told_as_it_stands_there(self, folder: Path) -> None:
+        form = "User: {text}\n\nAssistant:"
+        assert adapter(folder, prompt_format=form).effective_settings()["prompt_format"] == form
+
+    def test_a_model_that_is_not_here_says_what_it_can(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        card = ModelCard(name="m", title="M", adapter="janus", weights=HubModel(repo="me/none", revision="0" * 40))
+        told = JanusAdapter(card, JanusAdapter.Params(), BuildContext()).effective_settings()
+        assert told["tokens_per_image"] is None
+        assert told["weights"] == {"repo": "me/none", "revision": "0" * 40}
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> data.Balanced:
+    return data.read(save_balanced(tmp_path_factory.mktemp("set"), per_group=1))
+
+
+@pytest.fixture
+def no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of somebody's files, none of which may be read: `janus:/usr` once hashed the whole machine."""
+    (tmp_path / "usr" / "lib").mkdir(parents=True)
+    (tmp_path / "usr" / "lib" / "libc.so").write_bytes(b"x")
+
+    def unexpected(path: Path) -> str:
+        raise AssertionError(f"{path} was hashed")
+
+    monkeypatch.setattr(weights, "sha256", unexpected)
+    return tmp_path / "usr"
+
+
+class TestFoldersThatAreNoModel:
+    def test_a_run_refuses_it_before_it_reads_its_files(self, no_model: Path) -> None:
+        with pytest.raises(WeightsError, match=r"usr has no readable config\.json: name a Janus folder"):
+            plan.make(plan.RunSettings(model=f"janus:{no_model}", task="occupations-mini", device="cpu"))
+
+    def test_a_training_refuses_it(self, balanced: data.Balanced, no_model: Path, tmp_path: Path) -> None:
+        card = ModelCard(
+            name="m", title="M", adapter="janus", weights=HubModel(path=str(no_model)), lora_targets=".*"
+        )  # fmt: skip
+        job = finetune.Job(Settings("sft", steps=1), catalog.Loaded(card, None), balanced, tmp_path / "out")
+        with pytest.raises(WeightsError, match=r"no readable config\.json"):
+            finetune.train(job, lambda *_: None)
+
+    def test_a_text_model_is_refused(self, no_model: Path) -> None:
+        model = textmodel.CausalAnswers(HubModel(path=str(no_model)), BuildContext())
+        with pytest.raises(WeightsError, match=r"text_model: .*usr has no config\.json"):
+            model.identity()
+
+    def test_a_folder_that_does_not_exist_is_told_as_before(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="does not exist"):
+            plan.make(plan.RunSettings(model=f"janus:{tmp_path / 'absent'}", task="occupations-mini", device="cpu"))
