@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fairbench import calibration, catalog, registry, truthfile, yamlfile
+from fairbench import calibration, catalog, lint_files, paths, registry, truthfile, yamlfile
 from fairbench.config import LabellerCard, ModelCard, PluginRef, TaskCard
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labeller import Labeller
+from fairbench.methods import lora
 from fairbench.stages.prompts import expand
+from fairbench.types import BuildContext
 from fairbench.yamlfile import Loc, Problem, YamlFile
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,6 +40,8 @@ def problems(path: Path) -> list[Problem]:
             return _parsed(catalog.task_file(path), TaskCard, _task)
         if "routes" in file.data or "classifiers" in file.data:
             return _parsed(file, LabellerCard, _labeller)
+        if "method" in file.data:
+            return _parsed(file, lora.LoraCard, _lora)
         if "type" in file.data:
             return _parsed(file, PluginRef, _scorer)
         return _parsed(file, ModelCard, _model)
@@ -61,25 +65,55 @@ def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
         expand(card)
     except CardError as err:
         yield Problem(file.path, file.line(("subjects",)), "subjects", str(err).rstrip("."))
-    for attribute, path in card.references.items():
-        if not Path(path).is_file():
-            yield Problem(file.path, file.line(("references", attribute)), f"references.{attribute}", f"no file {path}")
+    for loc, message in lint_files.of_references(card):
+        yield _problem(file, loc, message)
 
 
 def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
-    yield from _params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",))
+    found = list(_params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",)))
+    yield from found
+    if not found:
+        yield from _adapter(file, card)
     for name, params in card.scorers.items():
         yield from _params(file, "scorers", name, params, ("scorers", name), ("scorers", name))
-    if card.labeller not in catalog.find("labellers") and not Path(card.labeller).is_file():
-        hint = registry.suggest(card.labeller, catalog.find("labellers"))
-        yield Problem(file.path, file.line(("labeller",)), "labeller", f"there is no labeller {card.labeller!r}{hint}")
-    elif card.truth:
-        yield from _truth(file, card)
+    for loc, message in lint_files.of_params(card, (), file.path.resolve().parent):
+        yield _problem(file, loc, message)
+    if card.lora is not None:
+        try:
+            lora.files(file.path.resolve().parent / paths.expand(card.lora))
+        except CardError as err:
+            yield _problem(file, ("lora",), str(err))
+    if card.default_task is not None:
+        try:
+            catalog.load_task(card.default_task)
+        except CardError as err:
+            yield _problem(file, ("default_task",), str(err))
+    try:
+        labeller = catalog.load_labeller(card.labeller).card
+    except CardError as err:
+        yield _problem(file, ("labeller",), str(err))
+    else:
+        yield from _truth(file, card, labeller)
 
 
-def _truth(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
+def _adapter(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
+    """Build the adapter, which loads no weights: it refuses a card that it cannot serve."""
+    plugin = registry.resolve("adapters", card.adapter)
+    try:
+        params = registry.parse_params(plugin, card.sampling)
+        plugin(card, params, BuildContext(base_dir=file.path.resolve().parent))
+    except FairbenchError as err:
+        yield _problem(file, ("adapter",), str(err))
+    except Exception as err:  # noqa: BLE001 - a third party's code; the card's author needs a sentence
+        yield _problem(file, ("adapter",), f"{card.adapter} cannot be built: {type(err).__name__}: {err}")
+
+
+def _problem(file: YamlFile, loc: Loc, message: str) -> Problem:
+    return Problem(file.path, file.line(loc), ".".join(map(str, loc)), message.rstrip("."))
+
+
+def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[Problem]:
     """Check the tables of known truth against the labels of the card's own labeller."""
-    labeller = catalog.load_labeller(card.labeller).card
     for i, table in enumerate(card.truth):
         for j, name in enumerate(table.attributes):
             if name not in labeller.attributes:
@@ -96,6 +130,12 @@ def _truth(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
         except CardError as err:
             where = ("truth", i, "file")
             yield Problem(file.path, file.line(where), ".".join(map(str, where)), str(err).rstrip("."))
+
+
+def _lora(file: YamlFile, card: lora.LoraCard) -> Iterator[Problem]:
+    """Check a file that `--method lora:` may name."""
+    for loc, message in lint_files.of_params(card, (), file.path.resolve().parent):
+        yield _problem(file, loc, message)
 
 
 def _scorer(file: YamlFile, ref: PluginRef) -> Iterator[Problem]:
@@ -152,8 +192,11 @@ def _heads_of(loc: Loc, params: dict[str, Any]) -> tuple[Loc, Any]:
 
 def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_loc: Loc, loc: Loc) -> Iterator[Problem]:
     try:
-        registry.parse_params(registry.resolve(kind, name), params)
+        checked = registry.parse_params(registry.resolve(kind, name), params)
     except FairbenchError as err:
         yield Problem(file.path, file.line(type_loc), ".".join(map(str, type_loc)), str(err).rstrip("."))
     except ValidationError as err:
         yield from yamlfile.problems(file, err, loc)
+    else:
+        for field, message in lint_files.of_params(checked, loc, file.path.resolve().parent):
+            yield _problem(file, field, message)
