@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,14 @@ TRANSPORT: JsonDict = {"transport": True}
 LATER: JsonDict = {"later": True}
 """`Field(default, json_schema_extra=LATER)` marks a parameter that was added after the plug-in was first released: it
 stays out of keys while it holds its default, so that what was stored before it existed is found again."""
+
+
+RESERVED_LABELS = ("no person", "no face")
+"""Row and column of every calibration."""
+CROSS = "_x_"
+"""Between the attributes of a cross, as in gender_x_race4; in no attribute's name."""
+MAX_CELLS = 100_000
+"""Combinations of labels, "not labelled" included, that one prompt's faces are counted in."""
 
 
 class Card(StrictModel):
@@ -203,11 +212,17 @@ class AttributeSpec(Card):
     def _consistent(self) -> AttributeSpec:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label stands twice")
+        reserved = next((label for label in self.labels if label in RESERVED_LABELS), None)
+        if reserved is not None:
+            raise ValueError(f"label {reserved!r}: a calibration says so of images that show nobody; rename it")
         if (self.source is None) != (not self.map):
             raise ValueError("`from` and `map` belong together")
         unknown = sorted(set(self.map.values()) - set(self.labels))
         if unknown:
             raise ValueError(f"map leads to {unknown[0]!r}, which is not among the labels")
+        unreached = sorted(set(self.labels) - set(self.map.values())) if self.map else []
+        if unreached:
+            raise ValueError(f"map leads nothing to {unreached[0]!r}, which would count as a group that never occurs")
         return self
 
 
@@ -255,7 +270,14 @@ class LabellerCard(Card):
                 raise ValueError(f"attribute {name}: map must have exactly the labels of {spec.source}")
             if name in RESERVED:
                 raise ValueError(f"attribute {name}: this name stands for something else in the metrics table")
-        for cross in self.crosses:
+            if CROSS in name:
+                raise ValueError(f"attribute {name}: {CROSS!r} joins the attributes of a cross; rename it")
+        cells = math.prod(len(spec.labels) + 1 for spec in self.attributes.values() if spec.source is None)
+        if cells > MAX_CELLS:
+            raise ValueError(f"attributes: their labels have {cells} combinations, at most {MAX_CELLS} are counted")
+        for i, cross in enumerate(self.crosses):
+            if any(set(cross) == set(other) for other in self.crosses[:i]):
+                raise ValueError(f"crosses: {' x '.join(cross)} stands twice, in whichever order; remove one")
             unknown = next((name for name in cross if name not in self.attributes), None)
             if unknown is not None:
                 raise ValueError(f"crosses: {unknown!r} is not an attribute of this card")

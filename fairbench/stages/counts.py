@@ -12,14 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairbench import schemas
+from fairbench.config import CROSS
 from fairbench.labeller import NOT_LABELLED, LabelSpace
 from fairbench.stages.gather import Faces, Labels
 from fairbench.stages.ids import IntArray, batches
 from fairbench.stages.reading import ImageRow
 from fairbench.stats.units import Data, Units, units_of_images
 from fairbench.store import Store
-
-CROSS = "_x_"
 
 
 def attributes(space: LabelSpace) -> list[tuple[str, ...]]:

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from fairbench import schemas
+from fairbench.config import CROSS
 from fairbench.errors import FairbenchError
 from fairbench.labeller import LabelSpace
 from fairbench.registry import suggest
 from fairbench.stages import gather
-from fairbench.stages.counts import CROSS
 from fairbench.stages.reading import ImageRow
 from fairbench.stats.bounds import share_interval
 from fairbench.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fairbench import registry, yamlfile
 from fairbench.config import LabellerCard
@@ -89,3 +90,55 @@ def test_shens_input_and_fallback() -> None:
         assert (params.input.range, params.input.mean, params.input.std) == ((-1, 1), None, None)
         assert params.weights.sha256 is None
     assert len({ref.params["weights"]["file"] for ref in labeller.classifiers}) == 3
+
+
+# --- labels that could not be told apart, or would be counted twice ---
+
+
+def changed(**changes: object) -> dict[str, object]:
+    fields: dict[str, object] = yamlfile.load(ROOT / "models" / "labellers" / "fairface.yaml").data
+    return {**fields, **changes}
+
+
+RACE = {"labels": ["a", "b", "c"]}
+GENDER = {"labels": ["m", "f"]}
+BOTH = {"gender": GENDER, "race": RACE}
+TWO = {"labels": ["ab", "c"], "from": "race", "map": {"a": "ab", "b": "ab", "c": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "crosses", "says"),
+    [
+        ({**BOTH, "gender_x_race": RACE}, [["gender", "race"]], "attribute gender_x_race: '_x_' joins"),
+        (BOTH, [["gender", "race"], ["gender", "race"]], "crosses: gender x race stands twice"),
+        (BOTH, [["gender", "race"], ["race", "gender"]], "crosses: race x gender stands twice, in whichever order"),
+        ({**BOTH, "two": TWO}, [["race", "two"]], "come from one attribute"),
+        ({**BOTH, "two": TWO, "pair": TWO}, [["two", "pair"]], "come from one attribute"),
+        (BOTH, [["gender", "gender"]], "come from one attribute"),
+        (BOTH, [["gender", "age"]], "crosses: 'age' is not an attribute"),
+        (BOTH, [["gender"]], "at least 2 items"),
+        ({"gender": {"labels": ["m", "m"]}}, [], "a label stands twice"),
+        ({"gender": {"labels": ["m", ""]}}, [], "empty, or begins or ends with a blank"),
+        ({"gender": {"labels": ["m", "f "]}}, [], "empty, or begins or ends with a blank"),
+        ({"gender": {"labels": ["m", "f\x1b[31m"]}}, [], r"U\+001B"),
+        ({"gender": {"labels": ["m", "f\n"]}}, [], r"U\+000A"),
+        ({"gender": {"labels": ["m", "f\u200b"]}}, [], r"U\+200B"),
+        ({"gender": {"labels": ["m", "no face"]}}, [], "label 'no face': a calibration"),
+        ({"gender": {"labels": ["m"]}}, [], "at least 2 items"),
+        ({"faces": GENDER}, [], "attribute faces: this name stands for something else"),
+        ({**BOTH, "two": {**TWO, "labels": ["ab", "c", "d"]}}, [], "map leads nothing to 'd'"),
+        ({f"a{i}": {"labels": list("abcdefghi")} for i in range(6)}, [], "1000000 combinations, at most 100000"),
+    ],
+)
+def test_a_schema_that_would_count_a_group_twice_or_never_is_refused(
+    attributes: dict[str, object], crosses: list[list[str]], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=says):
+        LabellerCard.model_validate(changed(attributes=attributes, crosses=crosses))
+
+
+def test_crosses_of_different_attributes_are_let_be() -> None:
+    age = {"labels": ["y", "o"]}
+    crosses = [["gender", "race"], ["gender", "age"], ["gender", "race", "age"], ["gender", "two"]]
+    made = LabellerCard.model_validate(changed(attributes={**BOTH, "age": age, "two": TWO}, crosses=crosses))
+    assert made.crosses == crosses
