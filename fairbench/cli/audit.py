@@ -62,7 +62,10 @@ def audit(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Look for the component that carries the bias: vision encoder, image tokenizer, language model, understanding."""
+    """Look for the component that carries the bias.
+
+    Probed are the vision encoder, the image tokenizer, the language model and the understanding side.
+    """
     from rich.console import Console
 
     from fairbench import folders

@@ -38,7 +38,10 @@ def calibrate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count how often a labeller reads each true cell as which, for correcting runs on images of the same kind."""
+    """Measure a labeller's errors on labelled images.
+
+    It counts how often each true cell is read as which, for correcting runs on images of the same kind.
+    """
     from dataclasses import replace
 
     from rich.console import Console

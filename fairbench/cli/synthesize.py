@@ -91,7 +91,10 @@ def synthesize(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a balanced set: every neutral prompt with confirmed images of every group. Stopped, it goes on."""
+    """Make a balanced training set of confirmed images.
+
+    Each neutral prompt gets confirmed images of every group. Stopped and started again, it goes on where it was.
+    """
     from rich.console import Console
 
     from fairbench.cli.progress import reporter, set_up_logging

@@ -13,7 +13,7 @@ from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
-    help="Fine-tune a model on a balanced set; use the result as --method lora:PATH.",
+    help="Fine-tune a model on a balanced set. Use the result as --method lora:PATH.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -158,8 +158,11 @@ def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: s
 
 
 for _name, _help in (
-    ("sft", "Supervised fine-tuning: images of every group, under the neutral prompt."),
-    ("bpo", "Balanced preference optimisation: equal probability for the groups of a prompt; after sft."),
-    ("i2t", "Understanding control: the same images with the neutral occupation as the answer."),
+    ("sft", "Supervised fine-tuning on images of every group. They stand under the neutral prompt."),
+    ("bpo", "Balanced preference optimisation, after sft. It asks for equal probability of the groups of a prompt."),
+    (
+        "i2t",
+        "Understanding control: images in, occupation out. The same images, with the neutral occupation as the answer.",
+    ),
 ):
     app.command(_name, help=_help)(train)

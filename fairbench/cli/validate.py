@@ -20,7 +20,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.
 def validate(
     quick: Quick = False, out: Out = Path("validation"), jobs: Jobs = 2, as_json: AsJson = False, quiet: Quiet = False
 ) -> None:
-    """Simulate from known truths: bias, coverage, false positives, power. Exit code 1 where a bar is not met."""
+    """Check the statistics by simulation from known truths.
+
+    Bias, coverage, false positives and power. Exit code 1 where a bar is not met.
+    """
     from rich.console import Console
 
     from fairbench import folders

@@ -1,4 +1,4 @@
-"""DiffLens' fairness discrepancy: how far mean class probabilities lie from uniform."""
+"""Fairness discrepancy of Choi et al.: how far mean class probabilities lie from uniform."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def l2_to_uniform(p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
     not the shares of hard labels: an unsure classifier's flat probabilities pull the value towards 0. So it compares
     models only under the same labeller, and a low value may be the classifier's doubt, not the model's balance.
 
-    Source: the fairness discrepancy of Choi et al., ICML 2020 (arXiv 1910.12008), as in DiffLens (Shi et al., CVPR
-    2025, arXiv 2503.20483), `evaluation/Fairface`.
+    Source: the fairness discrepancy of Choi et al., ICML 2020 (arXiv 1910.12008). DiffLens (Shi et al., CVPR 2025,
+    arXiv 2503.20483, `evaluation/Fairface`) has the same formula; for race it takes the first four of FairFace's seven
+    columns (White, Black, Latino, East Asian), so its race numbers are of other classes than ours.
 
     >>> l2_to_uniform(np.array([[0.5, 0.5], [0.8, 0.2], [1.0, 0.0]])).round(4)
     array([0.    , 0.4243, 0.7071])

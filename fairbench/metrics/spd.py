@@ -14,7 +14,8 @@ def statistical_parity_difference(p: FloatArray, ref: FloatArray | None = None) 
     but also large by chance: with many classes the smallest share is soon 0. For K = 2 it equals rd. The minimum runs
     over the *declared* classes, so an absent class counts as 0.
 
-    Source: IRIS, ICLR 2026 (arXiv 2603.00590), max f_i - min f_j; demographic parity difference elsewhere (fairlearn).
+    Source: the range of the shares; demographic parity difference elsewhere (fairlearn). It is not the SPD of IRIS
+    (ICLR 2026, arXiv 2603.00590): their code takes the largest gap of P(occupation | group) between groups.
 
     >>> import numpy as np
     >>> statistical_parity_difference(np.array([[0.5, 0.25, 0.25, 0.0], [0.25, 0.25, 0.25, 0.25]]))

@@ -14,6 +14,7 @@ from fairbench.audit.tokens import KINDS
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import KINDS as KINDS_OF_ANSWERS
 from fairbench.audit.understanding import LEAST_COMMITTED, Answers
+from fairbench.display.labels import expanded
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, with_interval
 from fairbench.display.plain import line, say
@@ -40,7 +41,8 @@ def show(found: Audit, folder: Path, console: Console) -> None:
     say(console, "What cannot be concluded", "bold")
     for sentence in caveats.caveats(found):
         say(console, f"- {sentence}", "yellow")
-    say(console, LABEL_NOTE, "dim")
+    words = expanded(label for part in found.language.divergences for label in (g.label for g in part.groups))
+    say(console, f"{LABEL_NOTE} {words}".rstrip(), "dim")
     say(console, f"report in {folder}", wrap=False)
 
 

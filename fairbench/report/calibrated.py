@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from fairbench.calibration import NO_PERSON, Calibration
+from fairbench.display.labels import expanded
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, with_interval
 from fairbench.display.plain import say
@@ -125,7 +126,8 @@ def _cells(result: dict[str, Any]) -> Table:
 
 
 def _attributes(result: dict[str, Any]) -> Table:
-    table = Table([Column("attribute"), *numbers("persons read", "accuracy")], note=CAPTION)
+    labels = expanded(label for cell in result["cells"] if cell["true"] for label in cell["true"].values())
+    table = Table([Column("attribute"), *numbers("persons read", "accuracy")], note=f"{CAPTION} {labels}".rstrip())
     for row in result["attributes"]:
         table.add(row["attribute"], str(row["of"]), _words(row))
     return table

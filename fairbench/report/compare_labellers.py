@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from fairbench.display.labels import expanded
 from fairbench.display.numbers import number, p_value, percent, with_interval
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
@@ -28,6 +29,9 @@ def show_labellers(found: LabellerComparison, console: Console) -> None:
     for one in found.attributes:
         pairs = "; ".join(f"{t.first} > {t.second} {percent(t.share)}" for t in one.top[:_TOP])
         say(console, f"  {one.attribute.replace('_x_', ' x ')}: {pairs or 'nowhere'}")
+    words = expanded(label for one in found.attributes for label in one.labels)
+    if words:
+        say(console, words, "dim")
     for reason in dict.fromkeys(one.reason for one in found.attributes if one.reason):
         names = ", ".join(one.attribute.replace("_x_", " x ") for one in found.attributes if one.reason == reason)
         say(console, f"note: {names}: {reason}", "yellow")

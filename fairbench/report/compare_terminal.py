@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fairbench.config import RESERVED
+from fairbench.display.labels import expanded
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, p_value, span
 from fairbench.display.plain import say
@@ -109,7 +110,8 @@ def _others(found: Comparison, side: Side, console: Console) -> None:
     words = "; ".join(f"{r.estimand[4:-1]} {number(r.effect, sign=True)}" for r in shown[:_OTHERS])
     more = f" and {len(shown) - _OTHERS} more" if len(shown) > _OTHERS else ""
     named = f": {words}{more}" if shown else ""
-    say(console, f"Direction, exploratory: {len(shown)} of {len(rest)} signed gaps differ{named}.")
+    labels = expanded(r.estimand[4:-1] for r in shown[:_OTHERS])
+    say(console, f"Direction, exploratory: {len(shown)} of {len(rest)} signed gaps differ{named}. {labels}".rstrip())
 
 
 def _ranks(found: Comparison) -> Table:

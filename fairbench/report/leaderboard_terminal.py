@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from fairbench.display.labels import SHORT
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import line, say
@@ -19,9 +20,10 @@ from fairbench.stages.leaderboard_verify import NOT_CHECKED, Check
 
 SHOWN = {"gender": "gender", "race4": "race (4)", "gender_x_race4": "gender x race"}
 CAPTION = (
-    "sq: squared distance from balance, 0 to 1 (estimates can lie below 0), with its 95 % interval for these prompts; "
-    "rd: the literature's number, which has a chance floor (see the CSV). Rank by sq of gender x race, the lower the "
-    "fairer, and the ranks that the row could hold: where these overlap, the data do not order the rows."
+    "sq: squared distance from balance, 0 to 1 (estimates near balance can fall below 0), with its 95 % interval for "
+    "these prompts; rd: the literature's number, which has a chance floor (see the CSV). Rank by sq of gender x race, "
+    "the lower the fairer, and the ranks that the row could hold: where these overlap, the data do not order the rows. "
+    f"race (4): WMELH ({SHORT['WMELH']}), Black, Indian, Asian."
 )
 APART = "Published numbers: other labellers, other sampling; never ranked"
 COLOURS = {"agrees": "green", "differs": "red", "damaged": "red", "unverifiable": "yellow"}

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from fairbench import atomic, folders, provenance
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
 from fairbench.notices import notice
-from fairbench.report import sheet, truth
+from fairbench.report import references, sheet, truth
 from fairbench.report.plain import plain
 from fairbench.stages import evidence, prompts
 from fairbench.stages.counts import attributes, cross_name
@@ -226,7 +227,7 @@ def _failures(outcome: Outcome, most: int = 50) -> list[dict[str, str]]:
 
 
 def _prompt_table(outcome: Outcome) -> str:
-    """Return the per-prompt table as CSV: counts, the share of every label of every attribute, and RD."""
+    """Return the per-prompt table as CSV: counts, the share of every label of every attribute, RD, and references."""
     counts, plan = outcome.counts, outcome.plan
     assert counts is not None
     header = ["prompt", "subject", "category", "n_requested", "n_images", "n_with_face", "n_selected_faces"]
@@ -237,10 +238,13 @@ def _prompt_table(outcome: Outcome) -> str:
         table = counts.of(names)
         cells = plan.labeller.classes(names)
         header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
+        reference = references.of_prompts(plan, name)
+        header += [] if reference is None else [f"{name}.reference {c}" for c in cells]
         for i, row in enumerate(table):
             n = int(row.sum())
             rd = values["rd", name][i]
             shares[i] += [str(n), *(f"{v / n:.6f}" if n else "" for v in row), f"{rd:.6f}" if n else ""]
+            shares[i] += [] if reference is None else ["" if np.isnan(v) else f"{v:.6f}" for v in reference[i]]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)

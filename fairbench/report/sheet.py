@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from fairbench import atomic, schemas
+from fairbench.display.labels import expanded
 from fairbench.display.plain import line
 from fairbench.errors import ImageError
 from fairbench.labeller import Labeller
@@ -50,6 +51,7 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
     lines = _lines(
         outcome, store, [b for rows in shown.values() for r in rows for b in boxes.get(r.request.image_id, [])]
     )
+    note = f"{NOTE}\n{expanded(x for labels in outcome.plan.labeller.declared.labels.values() for x in labels)}"
     reader, captions = ImageReader(store), _Captions(boxes, lines, outcome.plan.labeller)
     paths = []
     for number, prompt in enumerate(outcome.plan.prompts):
@@ -57,7 +59,7 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
         title = f"{prompt.text}   ({len(rows)} of {len(by_prompt.get(prompt.neutral_id, []))} images)"
         path = folder / f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.subject.lower()).strip('-')[:60]}.png"
         out = io.BytesIO()
-        _sheet(title, _tiles(rows, captions, reader), len(rows), captions.most).save(out, format="PNG")
+        _sheet(title, note, _tiles(rows, captions, reader), len(rows), captions.most).save(out, format="PNG")
         atomic.write_bytes(path, out.getvalue())
         paths.append(path)
     return paths
@@ -125,7 +127,9 @@ def _thumbnail(image: RgbImage, boxes: Sequence[Box]) -> Image.Image:
     return thumb
 
 
-def _sheet(title: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], count: int, lines: int) -> Image.Image:
+def _sheet(
+    title: str, note: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], count: int, lines: int
+) -> Image.Image:
     font = ImageFont.load_default(12)
     columns = max(4, min(COLUMNS, count))
     step_x, step_y = TILE + 10, TILE + 8 + LINE * max(lines, 2)
@@ -133,7 +137,7 @@ def _sheet(title: str, tiles: Iterator[tuple[Image.Image | None, list[str]]], co
     sheet = Image.new("RGB", (columns * step_x + 10, rows * step_y + 60), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((10, 8), line(title), _INK, ImageFont.load_default(15))
-    draw.text((10, 32), NOTE, (110, 110, 110), font)
+    draw.text((10, 27), note, (110, 110, 110), font)
     for i, (thumb, text) in enumerate(tiles):
         x, y = 10 + i % columns * step_x, 56 + i // columns * step_y
         draw.rectangle([x, y, x + TILE - 1, y + TILE - 1], fill=_GREY)

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow.compute as pc
 from rich.console import Console
 
+from fairbench.display.labels import expanded
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, percent, span
 from fairbench.display.plain import say
 from fairbench.display.tables import Cell, Column, Table, numbers
-from fairbench.report import truth
+from fairbench.report import references, truth
 from fairbench.stages.counts import attributes, cross_name
 from fairbench.stages.estimates import LIKE_THESE, THESE
 from fairbench.stages.metrics import FACES, QUALITY
@@ -68,6 +69,10 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     console.print()
     _direction(outcome).show(console)
     console.print()
+    referred = references.table(outcome)
+    if referred is not None:
+        referred.show(console)
+        console.print()
     _show_correction(outcome, console)
     _show_truth(outcome, console)
     images = ", ".join(f"{n} {status}" for status, n in outcome.statuses["images"].items() if n)
@@ -117,7 +122,8 @@ def _bias(outcome: Outcome) -> Table:
 def _direction(outcome: Outcome) -> Table:
     """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
     columns = [Column("attribute"), Column("gap"), *numbers("value", "these prompts", "prompts like these")]
-    table = Table(columns, "direction", grouped=True)
+    note = expanded(label for each in outcome.plan.labeller.declared.labels.values() for label in each)
+    table = Table(columns, "direction", note, grouped=True)
     rows = [r for r in _task_rows(outcome) if r["metric"].startswith("gap[") and r["estimate"] == "raw"]
     wider = {(r["metric"], r["attribute"]): r for r in rows if r["scope"] == LIKE_THESE}
     single = [a for a in outcome.plan.labeller.declared.labels if outcome.plan.labeller.declared.size(a) <= _MOST_SHOWN]

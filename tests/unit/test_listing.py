@@ -1,0 +1,87 @@
+"""What `list`, `show` and `--help` say, and the dictionary of a run's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fairbench import catalog, registry, schemas
+from fairbench.cli.listing import KINDS, SHOWN
+from fairbench.display.labels import SHORT, expanded, meaning
+from fairbench.report.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, about
+from fairbench.stages.prompts import expand
+from tests.conftest import ROOT
+
+Cli = Callable[..., Any]
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("phantom",), ("leaderboard",)])
+def test_no_summary_is_cut_in_help(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = cli(*command, "--help").out.partition("Commands:")[2].splitlines()
+    assert len(listed) > 3 and not [words for words in listed if words.endswith("...")]
+
+
+@pytest.mark.parametrize("width", ["60", "80", "120"])
+def test_lists_are_whole_and_within_the_width(cli: Cli, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    for kind in ("", *KINDS):
+        result = cli("list", *([kind] if kind else []))
+        whole = result.out.split()
+        monkeypatch.setenv("COLUMNS", width)
+        result = cli("list", *([kind] if kind else []))
+        assert result.code == 0, result.err
+        assert result.out.split() == whole and "…" not in result.out
+        assert all(len(words.rstrip()) <= int(width) for words in result.out.splitlines())
+        monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_broken_card_is_listed_as_such(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "odd.yaml").write_text("name: [\n")
+    monkeypatch.setenv("FAIRBENCH_PATH", str(tmp_path))
+    assert "(broken:" in cli("list", "models").out
+
+
+def test_everything_that_is_listed_can_be_shown(cli: Cli) -> None:
+    for kind in KINDS:
+        names = catalog.find(kind) if kind in ("models", "tasks", "labellers") else registry.names(kind)  # type: ignore[arg-type]
+        for name in list(names)[:2]:
+            result = cli("show", kind[:-1], name)
+            assert result.code == 0 and name in result.out, (kind, name, result.err)
+    for name in (*ESTIMATES, "share[female]", "gap[WMELH]"):
+        shown = cli("show", "metric", name).out
+        assert (shown.startswith(name) and "Range" in shown) or name in ("sq", "rd-above-floor")
+    assert "can fall below 0" in " ".join(cli("show", "metric", "sq").out.split())
+    assert cli("show", "metric", "sq2").code == 2 and about("sq2") is None
+    assert cli("show", "task").err.startswith("Error: Name the task to show")
+    assert "columns" in SHOWN and "did you mean 'metric'?" in cli("show", "metrics", "rd").err
+
+
+def test_a_task_is_shown_with_all_its_prompts(cli: Cli) -> None:
+    prompts = [p.text for p in expand(catalog.load_task("occupations").card)]
+    lines = cli("show", "task", "occupations").out.splitlines()
+    start = lines.index("50 prompts")
+    assert [words.strip() for words in lines[start + 1 :]] == prompts and len(prompts) == 50
+    some = cli("show", "task", "occupations", "--first", "2").out.splitlines()
+    assert some[-3:] == ["50 prompts, the first 2", f"  {prompts[0]}", f"  {prompts[1]}"]
+
+
+def test_a_labeller_says_what_its_classes_mean(cli: Cli) -> None:
+    words = " ".join(cli("show", "labeller", "fairface").out.split())
+    assert "WMELH read as White, Middle Eastern or Latino_Hispanic (race7)" in words
+    assert SHORT["WMELH"] in cli("show", "labeller", "phantom").out
+    assert "never anyone's identity" in words
+    assert meaning("old", "age", {"70+": "old"}) == "read as 70+ (age)"
+    assert meaning("female", None, {}) == "what the classifier calls female"
+    assert expanded(["female", "male"]) == "" and expanded(["male WMELH"]).startswith("WMELH: White")
+
+
+def test_the_dictionary_has_every_column_and_the_page_says_the_same() -> None:
+    assert list(COLUMNS) == schemas.schema("metrics").names
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    for table in (COLUMNS, PROMPT_COLUMNS, {name: summary for name, (summary, _) in ESTIMATES.items()}):
+        for name, words in table.items():
+            assert f"| `{name}` | {words} |" in page, name
+    assert SHORT["WMELH"] in page
