@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -46,7 +48,11 @@ def roots() -> list[Path]:
     elif _is_ours(package.parent / "pyproject.toml"):
         found.append(package.parent)
     extra = os.environ.get("FAIRBENCH_PATH", "")
-    found += [Path(p).expanduser() for p in extra.split(os.pathsep) if p]
+    for path in (Path(p).expanduser() for p in extra.split(os.pathsep) if p):
+        if path.is_dir():
+            found.append(path)
+        else:
+            notice("no-folder", f"FAIRBENCH_PATH names {path}, which is no folder: its cards are not found")
     return list({path.resolve(): path for path in found}.values())
 
 
@@ -97,7 +103,42 @@ def _card_file(kind: Kind, target: str) -> Path:
         return path / "task.yaml"
     if kind == "tasks" and target in registry.names("tasks"):
         return _plugin_task(target)  # raises the reason why it was left out
-    raise CardError(f"There is no {kind[:-1]} {target!r}{registry.suggest(target, cards)}.")
+    raise CardError(_not_found(kind, target, path, cards))
+
+
+_CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+
+
+def _not_found(kind: Kind, target: str, path: Path, cards: Iterable[str]) -> str:
+    """Say in one sentence why a target is no card, by what it looks like, and what to write instead."""
+    noun = kind[:-1]
+    if kind == "models" and path.suffix.lower() in _CHECKPOINTS:
+        return _single_file(target)
+    if path.is_file():
+        return f"{target} is no {noun} card: a card is a YAML file, and a model else a folder or ADAPTER:TARGET."
+    prefix, colon, rest = target.partition(":")
+    hub_id = re.fullmatch(r"(?:https://huggingface\.co/)?([\w.-]+/[\w.-]+)", target)
+    local = target.startswith((".", "/", "~")) or "\\" in target or path.suffix in {".yaml", ".yml"}
+    if kind == "models" and hub_id and not local:
+        adapters = sorted(("diffusers", "janus"), key=lambda name: name not in hub_id[1].lower())
+        return f"There is no model {target!r} here: for the repository on the Hugging Face hub write {adapters[0]}:" + (
+            f"{hub_id[1]} (or {adapters[1]}:{hub_id[1]})."
+        )
+    if kind == "models" and colon and not local and len(prefix) > 1:  # one letter is a drive of Windows
+        names = registry.names("adapters")
+        near = f": did you mean {close[0]}:{rest}?" if (close := difflib.get_close_matches(prefix, names, n=1)) else "."
+        return f"There is no adapter {prefix!r} (adapters: {', '.join(names)}){near}"
+    if local or "/" in target:
+        return f"There is no file or folder {target}: fix the path, or name a {noun} of `fairbench list {kind}`."
+    return f"There is no {noun} {target!r}{registry.suggest(target, cards)}."
+
+
+def _single_file(target: str) -> str:
+    missing = "" if Path(target).expanduser().is_file() else " (and there is no such file)"
+    return (
+        f"{target} is a checkpoint in a single file, which cannot be used{missing}: convert it to a folder with "
+        "diffusers (pipeline.from_single_file(FILE).save_pretrained(FOLDER)), and name the folder."
+    )
 
 
 def load_labeller(target: str) -> Loaded[LabellerCard]:
@@ -163,6 +204,8 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
         raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
     fields: dict[str, Any] = {"sampling": {"path": target}}
     if "path" not in registry.params_of(registry.resolve("adapters", adapter)).model_fields:
+        if Path(target).suffix.lower() in _CHECKPOINTS:
+            raise CardError(_single_file(target))
         is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
         fields = {
             "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))

@@ -59,6 +59,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "sub-folders that are not looked at", "name the folder itself, or write a manifest", strict=True
     ),
     "ignored-column": Kind("columns of a manifest that are not read", "remove or rename them", strict=True),
+    "no-folder": Kind("a folder of cards that is not there", "fix FAIRBENCH_PATH", strict=True),
     "prompts-without-images": Kind(
         "prompts of the task for which a folder holds no images", "add images, or leave the prompts out", strict=True
     ),

@@ -14,6 +14,11 @@ from fairbench.notices import notice
 from fairbench.protocols import MethodContext, PromptSample
 
 CONFIG, WEIGHTS, PROVENANCE = "adapter_config.json", "adapter_model.safetensors", "provenance.json"
+DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
+_FUSE = (
+    "fuse its own LoRA once (pipe.load_lora_weights(LORA); pipe.fuse_lora(); pipe.unload_lora_weights(); "
+    "pipe.save_pretrained(FOLDER)) and run --model FOLDER"
+)
 
 
 class LoraCard(Card):
@@ -73,6 +78,13 @@ class LoraMethod:
 
 def files(folder: Path) -> dict[str, str]:
     """Return the sha256 of the two files that make an adapter. Raises CardError where one is missing."""
+    if folder.suffix == ".safetensors" or (folder / DIFFUSERS_WEIGHTS).is_file():
+        raise CardError(f"{folder} is a LoRA in the form of diffusers, for diffusion models: {_FUSE}.")
+    if not folder.exists():
+        raise CardError(
+            f"{folder} is no folder of a LoRA adapter, it does not exist: fix the path (a published adapter needs a YAML "
+            "card that names its repository)."
+        )
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise CardError(f"{folder} is no folder of a LoRA adapter: it has no {name}.")
@@ -86,7 +98,10 @@ def identity(folder: Path, adapter: Any, base: Mapping[str, str] | None) -> dict
     adapter that cannot use it, and for an adapter that was trained on other weights.
     """
     if not getattr(adapter, "takes_lora", False):
-        raise CardError(f"Adapters in LoRA form cannot be used with this kind of model: {folder} would do nothing.")
+        raise CardError(
+            f"--method lora works on unified models whose tokens are trained here, not on this kind of model: {folder} "
+            f"would do nothing. For a diffusion model, {_FUSE}."
+        )
     check_base(folder, base)
     return files(folder)
 
