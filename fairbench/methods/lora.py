@@ -82,8 +82,8 @@ def files(folder: Path) -> dict[str, str]:
         raise CardError(f"{folder} is a LoRA in the form of diffusers, for diffusion models: {_FUSE}.")
     if not folder.exists():
         raise CardError(
-            f"{folder} is no folder of a LoRA adapter, it does not exist: fix the path (a published adapter needs a YAML "
-            "card that names its repository)."
+            f"{folder} is no folder of a LoRA adapter, it does not exist: fix the path (a published adapter needs a "
+            "YAML card that names its repository)."
         )
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
