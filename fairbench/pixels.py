@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import stat
@@ -16,6 +17,7 @@ from fairbench.types import RgbImage
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """File name endings (lower case) that a folder of images may hold."""
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 
 
 def decode(data: bytes, name: str = "image") -> RgbImage:
@@ -29,7 +31,10 @@ def decode(data: bytes, name: str = "image") -> RgbImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as img:
+            with Image.open(io.BytesIO(data), formats=_formats()) as img:
+                if Image.MAX_IMAGE_PIXELS and img.width * img.height > Image.MAX_IMAGE_PIXELS:
+                    # Asked here, too: another thread may have reset the filter that makes the warning an error.
+                    raise Image.DecompressionBombError(f"{img.width} x {img.height}")
                 img.seek(0)
                 img.load()
                 rgb = _to_rgb(ImageOps.exif_transpose(img))
@@ -45,6 +50,16 @@ def decode(data: bytes, name: str = "image") -> RgbImage:
 def from_pil(img: Image.Image) -> RgbImage:
     """Convert a Pillow image as `decode` does. Raises ValueError for pixels without a defined range."""
     return np.asarray(_to_rgb(img), dtype=np.uint8)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that are decoded, of those that this Pillow can: pictures alone.
+
+    Pillow would hand a PostScript file, whatever its name, to an interpreter outside.
+    """
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _to_rgb(img: Image.Image) -> Image.Image:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from fairbench import atomic
 from fairbench.errors import CardError, StoreError, storage_errors
+from fairbench.textfile import read_text
 
 
 class Source(NamedTuple):
@@ -75,10 +76,9 @@ Row = dict[str, str]
 def read(path: Path) -> list[Row]:
     """Return the rows of a leaderboard; columns that its version did not have are "". Raises CardError."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns, rows = tuple(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        columns, rows = tuple(reader.fieldnames or ()), list(reader)
+    except csv.Error as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
     if columns not in (COLUMNS, _FIRST_COLUMNS):
         raise CardError(

@@ -17,10 +17,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from fairbench import atomic, keys, weights
+from fairbench import atomic, keys, paths, weights
 from fairbench.csvfile import read_csv
 from fairbench.errors import CardError
 from fairbench.report.rundir import LABEL_NOTE
+from fairbench.textfile import read_text
 
 MANIFEST, ROWS = "manifest.json", "rows.csv"
 VERSION: Literal[1] = 1
@@ -124,13 +125,11 @@ def read(path: Path) -> Balanced:
     Raises CardError, in one sentence that names file and row: a missing image, another sha256, a group that a prompt
     lacks, an undeclared group or label, an image that stands twice, or a file that cannot be read.
     """
-    path = path.expanduser()
-    path = path / MANIFEST if path.is_dir() else path
+    path = paths.expand(str(path))
+    path = path / MANIFEST if paths.is_folder(path) else path
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise CardError(f"{path} cannot be read ({err.strerror}): name a manifest of a balanced set.") from err
-    except ValueError as err:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as err:
         raise CardError(f"{path} is not JSON ({err}): name a manifest of a balanced set.") from err
     return _check(_parse(data, path), path)
 

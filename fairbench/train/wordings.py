@@ -12,6 +12,7 @@ from fairbench import keys
 from fairbench.config import Template
 from fairbench.errors import FairbenchError
 from fairbench.methods.common import GENDERS, RACES, instead_of_subject
+from fairbench.textfile import MIB, read_text
 from fairbench.train.data import Group
 from fairbench.types import Prompt
 
@@ -27,10 +28,7 @@ def specified(prompt: Prompt, group: Group) -> str:
 
 def read_templates(path: Path) -> tuple[str, ...]:
     """Read wordings: one a line, each with {subject} once; empty lines and lines that begin with # are passed over."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise FairbenchError(f"{path} cannot be read as UTF-8 ({err}): name a file of templates.") from err
+    lines = read_text(path, MIB).splitlines()
     found: dict[str, int] = {}
     for number, line in enumerate(map(str.strip, lines), start=1):
         if not line or line.startswith("#"):

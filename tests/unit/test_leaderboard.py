@@ -162,3 +162,14 @@ def test_another_file_is_refused_and_kept(tmp_path: Path) -> None:
         with pytest.raises(CardError, match=r"b\.csv"):
             leaderboard.add(path, row("a"))
         assert path.read_text(encoding="latin-1") == text
+
+
+def test_a_leaderboard_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """A spreadsheet puts a byte-order mark in front, and ends lines its own way."""
+    path = tmp_path / "board.csv"
+    text = leaderboard.render([])
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert leaderboard.read(path) == []
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(CardError, match="is UTF-16 text: save it as UTF-8"):
+        leaderboard.read(path)

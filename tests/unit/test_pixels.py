@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from fairbench import pixels
 from fairbench.errors import ImageError
@@ -100,3 +101,53 @@ def test_any_broken_bytes_give_an_image_error_and_nothing_else() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"gone\.png cannot be read"):
         pixels.read(tmp_path / "gone.png")
+
+
+def test_a_postscript_file_is_never_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow runs Ghostscript for it, whatever the file's name says."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_args, **_options: pytest.fail("was interpreted"))
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(ImageError, match=r"a\.png is not an image that can be read"):
+        pixels.decode(data, "a.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation(orientation: int) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    # The file holds what the camera saw; the tag says how to turn it back.
+    seen = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+            5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright, 2).transpose(1, 0, 2),
+            8: np.rot90(upright, -1)}[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[274] = orientation
+    assert np.array_equal(pixels.decode(saved(Image.fromarray(np.ascontiguousarray(seen)), "PNG", exif=exif)), upright)
+
+
+def test_transparency_of_palette_grey_and_one_colour_is_laid_over_white() -> None:
+    palette = Image.fromarray(np.zeros((4, 4), dtype=np.uint8), mode="P")
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putpixel((1, 0), 1)
+    rgb = pixels.decode(saved(palette, "PNG", transparency=bytes([255, 0])))
+    assert rgb[0, 0].tolist() == [10, 20, 30]
+    assert rgb[0, 1].tolist() == [255, 255, 255]
+    assert pixels.decode(saved(Image.new("RGB", (2, 2), (1, 2, 3)), "PNG", transparency=(1, 2, 3))).min() == 255
+    assert pixels.decode(saved(Image.new("L", (2, 2), 7), "PNG", transparency=7)).min() == 255
+    assert pixels.decode(saved(Image.new("LA", (2, 2), (0, 128)), "PNG"))[0, 0].tolist() == [127, 127, 127]
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "JPEG2000", "PPM", "MPO", "TIFF", "BMP"])
+def test_formats_of_pictures(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    assert pixels.decode(saved(Image.new("RGB", (16, 16), "red"), kind)).shape == (16, 16, 3)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero"), tmp_path):
+        with pytest.raises(ImageError, match="is not a regular file"):
+            pixels.read(path)
+    with pytest.raises(ImageError, match="cannot be read"):
+        pixels.read(Path("a\0b.png"))
