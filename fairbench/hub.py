@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import logging
 import os
@@ -9,7 +10,7 @@ import queue
 import textwrap
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from fairbench.errors import WeightsError
@@ -83,6 +84,32 @@ def _asked(repo: str, revision: str | None) -> str | WeightsError:
     return str(info.sha)
 
 
+def download_size(repo: str, revision: str | None, patterns: Sequence[str]) -> int:
+    """Return the bytes of a repository's files that match, once one of them may be read.
+
+    Raises WeightsError where the hub does not answer within ANSWER_SECONDS, or refuses.
+    """
+    from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
+
+    def ask() -> int:
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+        sizes = {f.rfilename: f.size or 0 for f in info.siblings or []}
+        files = [file for file in sizes if any(fnmatch.fnmatch(file, pattern) for pattern in patterns)]
+        if not files:
+            raise WeightsError(f"The model {repo} holds none of the files that are needed ({', '.join(patterns)}).")
+        # The list is public; files of a gated repository are not.
+        url = hf_hub_url(repo, files[0], revision=revision, endpoint=constants.ENDPOINT)
+        get_hf_file_metadata(url, timeout=ANSWER_SECONDS, retry_on_errors=False)
+        return sum(sizes[file] for file in files)
+
+    try:
+        return answer(ask, constants.ENDPOINT)
+    except WeightsError:
+        raise
+    except Exception as err:
+        raise problem(err, repo, revision) from err
+
+
 def complete_here(repo: str, revision: str | None) -> bool:
     """Whether the hub's list of a commit's files is on this machine, so that a copy can be told to be complete."""
     from huggingface_hub import get_cached_repo_tree
@@ -125,7 +152,7 @@ def problem(err: BaseException, repo: str, revision: str | None = None, file: st
         )
     else:
         fix = f"it could not be downloaded ({first_line(err)}): fetch it by other means and give a local folder"
-    return kind(f"{what} is not to be had: {fix}.")
+    return kind(f"{what} cannot be fetched: {fix}.")
 
 
 def url_problem(err: BaseException) -> str:

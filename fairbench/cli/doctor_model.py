@@ -1,0 +1,105 @@
+"""`fairbench doctor --model`: may the model's files be read, and do they fit on the disk and into memory?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairbench import catalog, hub, registry, weights
+from fairbench.config import HubModel, ModelCard
+from fairbench.display.plain import echo
+from fairbench.errors import FairbenchError
+
+_GIB = 2**30
+Finding = tuple[str, bool, str]
+"""What was checked, whether it is well, and a sentence."""
+
+
+def check(target: str) -> bool:
+    """Print what was found about one model; return whether all is well. Raises FairbenchError for a broken card."""
+    loaded = catalog.load_model(target)
+    echo(f"model {loaded.card.name}: {loaded.card.title}")
+    findings = list(_findings(loaded.card, loaded.base_dir))
+    for name, well, text in findings:
+        echo(f"  {name:<24} {'' if well else 'NO: '}{text}")
+    return all(well for _, well, _ in findings)
+
+
+def patterns(card: ModelCard) -> tuple[str, ...]:
+    """Return which files of a repository the model needs."""
+    if card.adapter != "diffusers":
+        return weights.MODEL_FILES
+    from fairbench.adapters.diffusers_loading import download_patterns
+
+    return download_patterns(card.sampling.get("variant"))
+
+
+def _findings(card: ModelCard, base_dir: Path | None) -> Iterator[Finding]:
+    try:
+        registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
+    except ValueError as err:
+        yield "settings", False, f"`sampling` is not what the adapter {card.adapter} takes ({hub.first_line(err)})"
+    size = 0
+    models = (("weights", card.weights, patterns(card)), ("text model", card.text_model, weights.MODEL_FILES))
+    for name, model, files in models:
+        if model is not None:
+            found, bytes_of_model = _access(name, model, base_dir, files)
+            size += bytes_of_model
+            yield from found
+    need, free = card.memory_gb or size / _GIB, _free_memory()
+    if need and free:
+        yield _memory(card, need, *free)
+
+
+def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str, ...]) -> tuple[list[Finding], int]:
+    """Return what is to be said of a model's files, and their size in bytes (0: unknown)."""
+    here = weights.local_folder(model, base_dir, files)
+    if here is not None and (model.path or hub.offline() or hub.complete_here(str(model.repo), model.revision)):
+        size = sum(p.stat().st_size for p in here.rglob("*") if p.is_file())
+        return [(name, True, f"on this machine ({_gib(size)}): {here}")], size
+    try:
+        if model.path or hub.offline():
+            weights.model_folder(model, base_dir, files)  # raises the reason
+        size = hub.download_size(str(model.repo), model.revision, files)
+    except FairbenchError as err:
+        return [(name, False, str(err))], 0
+    return [(name, True, f"{model.repo} can be read: {_gib(size)} to download"), _disk(size)], size
+
+
+def _disk(size: int) -> Finding:
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    fix = "" if free > size else "; free some, or name another disk in HF_HOME"
+    return "disk", free > size, f"{_gib(free)} free at {constants.HF_HUB_CACHE}, {_gib(size)} needed{fix}"
+
+
+def _free_memory() -> tuple[str, float] | None:
+    """Return the device that a run would choose and its free memory in GiB; None where the system does not say."""
+    from fairbench.stages.plan import pick_device
+
+    device = pick_device("auto")
+    if device == "cuda":
+        import torch
+
+        return device, torch.cuda.mem_get_info()[0] / _GIB
+    pages = next((n for n in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES") if n in getattr(os, "sysconf_names", {})), None)
+    return None if pages is None else (device, os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") / _GIB)
+
+
+def _memory(card: ModelCard, need: float, device: str, free: float) -> Finding:
+    """Compare what a model needs with what is free, both in GiB."""
+    source = "by its card" if card.memory_gb else "by the size of its files"
+    if device != "cuda" and getattr(card.dtype, device) == "float32" and card.dtype.cuda != "float32":
+        need, source = 2 * need, f"{source}, twice what {card.dtype.cuda} takes"
+    fix = "" if free > need else "; choose a smaller model or a larger device"
+    return "memory", free > need, f"{free:.1f} GiB free on {device}, about {need:.1f} GiB needed ({source}){fix}"
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB / 10 else f"{size / 2**20:.1f} MiB"
