@@ -115,7 +115,7 @@ def show(results: Sequence[Result], console: Any) -> None:
         console.print()
     say(console, NOTATION, "dim")
     for missed in shortfalls(results):
-        say(console, f"not met: {sentence(*missed)}", "red", wrap=False)
+        say(console, f"not met: {sentence(*missed)}", "red")
     say(console, conclusion(results))
 
 
