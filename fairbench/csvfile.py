@@ -52,8 +52,9 @@ class Columns:
         for name in names:
             near = None if name in self._all() else _nearest(name, absent)
             if near is not None:
+                shown = " ".join(name.split())  # a quoted name may hold a line end
                 raise CardError(
-                    f"{path}, line {line}, field {name}: there is no such column (did you mean {near!r}?); rename or "
+                    f"{path}, line {line}, field {shown}: there is no such column (did you mean {near!r}?); rename or "
                     "remove it."
                 )
         return names

@@ -36,11 +36,13 @@ def file_of_row(folder: Path, name: str, where: str) -> Path:
 
     A name with backslashes was written on Windows: they are separators where the file exists so.
     """
-    given = folder / expand(name)
+    try:
+        given, turned = folder / expand(name), folder / expand(name.replace("\\", "/"))
+    except CardError as err:
+        raise CardError(f"{where}: {err}") from err
     if is_file(given):
         return given
     if "\\" in name:
-        turned = folder / expand(name.replace("\\", "/"))
         if is_file(turned):
             return turned
         raise CardError(f"{where}: there is no file {given} (nor with / for \\); mend the path, relative to {folder}.")
