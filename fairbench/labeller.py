@@ -162,26 +162,29 @@ class Labeller(LabelSpace):
 
     # --- keys ---
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What of the labeller enters the keys, as plain data: detectors, crops, classifiers, declared attributes."""
+        of, base_dir = identity.of_plugin, self._ctx.base_dir
+        return {
+            "detectors": [of(d.ref.type, d.plugin, d.params, base_dir) for d, _ in self._routes],
+            "crops": [of(c.ref.type, c.plugin, c.params, base_dir) for _, c in self._routes],
+            "classifiers": [of(c.ref.type, c.plugin, c.params, base_dir) for c in self._classifiers],
+            "attributes": {a: identity.of_params(s, None) for a, s in self.card.attributes.items()},
+        }
+
     def faces_key(self, image_key: str) -> str:
         """Key of the faces: the detectors alone; a new crop or classifier detects nothing again."""
-        parts = [identity.of_plugin(d.ref.type, d.plugin, d.params, self._ctx.base_dir) for d, _ in self._routes]
-        return keys.stage_key("faces", {"detectors": parts}, image_key)
+        return faces_key_of(self.parts, image_key)
 
     def labels_key(self, faces_key: str) -> str:
         """Key of the labels: crops, classifiers and the declared attributes. The face policy is not part of it."""
-        of = identity.of_plugin
-        parts = {
-            "crops": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for _, c in self._routes],
-            "classifiers": [of(c.ref.type, c.plugin, c.params, self._ctx.base_dir) for c in self._classifiers],
-            "attributes": {a: identity.of_params(s, None) for a, s in self.card.attributes.items()},
-        }
-        return keys.stage_key("labels", parts, faces_key)
+        return labels_key_of(self.parts, faces_key)
 
     @property
     def id(self) -> str:
         """Twelve hex digits that stand for everything in the labeller that can change a count."""
-        policy = identity.of_params(self.card.face_policy, None)
-        return keys.digest("labeller", [self.labels_key(self.faces_key("")), policy]).hex()[:12]
+        return labeller_id_of(self.parts, self.card)
 
     # --- work ---
 
@@ -292,3 +295,19 @@ def _parts(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
         pixels += size
     if len(images):
         yield start, len(images)
+
+
+def faces_key_of(parts: Mapping[str, Any], image_key: str) -> str:
+    """Return the key of the faces that a labeller of these `parts` finds."""
+    return keys.stage_key("faces", {"detectors": parts["detectors"]}, image_key)
+
+
+def labels_key_of(parts: Mapping[str, Any], faces_key: str) -> str:
+    """Return the key of the labels that a labeller of these `parts` gives."""
+    return keys.stage_key("labels", {name: parts[name] for name in ("crops", "classifiers", "attributes")}, faces_key)
+
+
+def labeller_id_of(parts: Mapping[str, Any], card: LabellerCard) -> str:
+    """Return the id of a labeller of these `parts`, under its card's face policy."""
+    policy = identity.of_params(card.face_policy, None)
+    return keys.digest("labeller", [labels_key_of(parts, faces_key_of(parts, "")), policy]).hex()[:12]

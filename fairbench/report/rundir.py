@@ -97,8 +97,8 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
         atomic.write_text(new / "notices.csv", _notice_table(outcome))
         if sheets:
             sheet.write(outcome, store, new / "sheets")
-        evidence.write(outcome, store, new)
-        record = manifest(outcome, store)
+        left_out = evidence.write(outcome, store, new)
+        record = {**manifest(outcome, store), "scores_without_evidence": left_out}
         atomic.write_text(new / "run.json", json.dumps(plain(record), indent=2, default=_plain, allow_nan=False) + "\n")
     return record
 
@@ -179,6 +179,7 @@ def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
         "task": {"name": plan.task, "version": plan.task_version, "prompts": [p.text for p in plan.prompts]},
         "labeller": plan.labeller.card.model_dump(by_alias=True),
         "labeller_id": plan.labeller.id,
+        "labeller_parts": plan.labeller.parts,
         "scorers": {s.name: {"key": s.key, "backbone": outcome.backbones.get(s.name)} for s in plan.scorers},
         "settings": {f: getattr(plan.settings, f) for f in type(plan.settings).__slots__},
         "device": plan.ctx.device,

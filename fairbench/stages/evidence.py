@@ -23,10 +23,11 @@ from fairbench.calibration import Calibration
 from fairbench.config import LabellerCard
 from fairbench.errors import FairbenchError
 from fairbench.labeller import LabelSpace
-from fairbench.stages import correction, metrics
+from fairbench.stages import correction, evidence_checks, metrics
 from fairbench.stages.correction import Correction
 from fairbench.stages.counts import Counts, count
 from fairbench.stages.estimates import Estimate, estimate
+from fairbench.stages.evidence_checks import Evidence
 from fairbench.stages.ids import IdIndex
 from fairbench.stages.metrics import Series
 from fairbench.stages.pipeline import Outcome
@@ -38,10 +39,11 @@ FOLDER, CALIBRATION = "evidence", "calibration.json"
 _ONE_VALUE = 1
 
 
-def write(outcome: Outcome, store: Store, folder: Path) -> None:
-    """Write the evidence of a finished run into a new run folder. Raises StoreError.
+def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
+    """Write the evidence of a finished run into a new run folder; return the scorers whose scores it does not hold.
 
-    Scores of more than one number an image (an Inception network's answers) are left out: they are as large as images.
+    Scores of more than one number per image (an Inception network's answers) are left out: they are as large as images.
+    Raises StoreError.
     """
     plan = outcome.plan
     ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
@@ -50,10 +52,19 @@ def write(outcome: Outcome, store: Store, folder: Path) -> None:
     stages += [("scores", s.key) for s in plan.scorers if s.key]
     for stage, key in stages:
         rows = list(_rows(store, stage, key, ids))
+        if stage == "faces":
+            rows = _first_looks(rows)
         if rows:
             kept.write(stage, key, _ordered(stage, pa.concat_tables(rows)))
     if plan.calibration is not None:
         plan.calibration.write(folder / FOLDER / CALIBRATION)
+    return [s.name for s in plan.scorers if s.key and _is_wide(store, s.key)]
+
+
+def _is_wide(store: Store, key: str) -> bool:
+    """Whether a scorer gives more than one number per image."""
+    lengths = (pc.max(pc.list_value_length(t["features"])).as_py() for _, t in store.scan("scores", key, ["features"]))
+    return any(length is not None and length > _ONE_VALUE for length in lengths)
 
 
 def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table]:
@@ -69,6 +80,23 @@ def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table
             found = found.filter(narrow)
         if len(found):
             yield found.replace_schema_metadata(schemas.schema(stage).metadata).cast(schemas.schema(stage))
+
+
+def _first_looks(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the rows of each image's first successful look, or its first one, of tables that each hold whole looks.
+
+    Two processes may have looked at one image and seen other faces: a mixture would be nobody's look.
+    """
+    seen: set[bytes] = set()
+    kept = []
+    for wants_failed in (False, True):
+        for table in tables:
+            images = table["image_id"].to_pylist()
+            failed = pc.equal(table["status"], "failed").to_pylist()
+            fresh = [f is wants_failed and i not in seen for i, f in zip(images, failed, strict=True)]
+            kept.append(table.filter(pa.array(fresh, pa.bool_())))
+            seen.update(i for i, is_fresh in zip(images, fresh, strict=True) if is_fresh)
+    return [table for table in kept if len(table)]
 
 
 def _ordered(stage: str, table: pa.Table) -> pa.Table:
@@ -95,7 +123,9 @@ class FinishedRun:
     calibration: Calibration | None
     correction: Correction
     scores: dict[str, pa.Table]
-    """Scorer -> rows (image_id, neutral_id, value) of its images, for scorers of one number an image."""
+    """Scorer -> rows (image_id, neutral_id, value) of its images, for scorers of one number per image."""
+    unbound: tuple[str, ...] = ()
+    """Fields of run.json that nothing here could be held against, see `evidence_checks.unbound`."""
 
     @property
     def name(self) -> str:
@@ -135,14 +165,22 @@ def read(folder: Path) -> FinishedRun:
     known = {p.neutral_id for p in prompts}
     if not rows or any(r.request.neutral_id not in known for r in rows):
         raise FairbenchError(f"{place / 'images'} does not hold the images of the run's prompts: do the run again.")
-    counts = count(store, LabelSpace(card), keys["faces"], keys["labels"], rows, [p.neutral_id for p in prompts])
+    space = LabelSpace(card)
+    try:
+        evidence_checks.check(folder, Evidence(store, record, space, prompts, rows))
+        unbound = evidence_checks.unbound(record, space)
+    except (AttributeError, KeyError, TypeError, ValueError) as err:  # anybody may have written it
+        raise FairbenchError(
+            f"{folder / 'run.json'} is not as a run writes it ({type(err).__name__}: {err}): do the run again."
+        ) from err
+    counts = count(store, space, keys["faces"], keys["labels"], rows, [p.neutral_id for p in prompts])
     path = place / CALIBRATION
     found = calibration.read(path) if path.exists() else None
     shares = {a: {s: tuple(v) for s, v in table.items()} for a, table in references.items()}
     return FinishedRun(
         folder, record, prompts, rows, counts, list(metrics.evaluate(counts, prompts, shares)), found,
         correction.prepare(found, record.get("no_calibration"), counts),
-        {name: table for name, s in scorers.items() if (table := _scores(store, s["key"])) is not None},
+        {name: table for name, s in scorers.items() if (table := _scores(store, s["key"])) is not None}, unbound,
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ _NEW: Final = {
 _FIRST_COLUMNS: Final = tuple(c for c in COLUMNS if c not in _NEW)
 """The header of fairbench's first leaderboards; `read` takes them too."""
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
+SOURCES: Final = ("measured", "published")
 _LEVEL: Final = 0.95
 Row = dict[str, str]
 
@@ -88,10 +89,21 @@ def read(path: Path) -> list[Row]:
     if bad is not None:
         raise CardError(f"{path}, line {bad}: the row has another number of fields than line 1; mend it.")
     for line, found in enumerate(rows, 2):
-        wrong = next((c for c in VALUES if found.get(c) and not _is_number(found[c])), None)
-        if wrong is not None:
-            raise CardError(f"{path}, line {line}, field {wrong}: {found[wrong]!r} is no number; mend it.")
+        problem = _problem(found)
+        if problem is not None:
+            raise CardError(f"{path}, line {line}, field {problem}; mend it.")
     return [{c: r.get(c, "") for c in COLUMNS} for r in rows]
+
+
+def _problem(row: Row) -> str | None:
+    """Return "FIELD: what is wrong" of a row that cannot be in a leaderboard, or None."""
+    if row["source"] not in SOURCES:
+        return f"source: {row['source']!r} is neither {' nor '.join(SOURCES)}"
+    wrong = next((c for c in VALUES if row.get(c) and not _is_number(row[c])), None)
+    if wrong is not None:
+        return f"{wrong}: {row[wrong]!r} is no finite number"
+    odd = next((c for c, text in row.items() if not text.isprintable()), None)
+    return None if odd is None else f"{odd}: {row[odd]!r} holds characters that are not printable"
 
 
 def _is_number(text: str) -> bool:
@@ -106,6 +118,9 @@ def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:
 
     before: done once the file is known to be good, and before it is written: what the row rests on comes first.
     """
+    problem = _problem(new)
+    if problem is not None:
+        raise CardError(f"The row of run {new['run_id']} cannot be added to {path}, field {problem}.")
     with _locked(path.resolve()) as target:
         rows = read(target) if target.exists() else []
         if before is not None:

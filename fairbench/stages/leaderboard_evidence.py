@@ -61,6 +61,15 @@ class _Scorer(_Part):
     backbone: str | None
 
 
+class _Notice(_Part):
+    code: str
+    count: int
+    text: str
+    examples: list[str] = []
+    fix: str = ""
+    strict: bool = False
+
+
 class Record(_Part):
     """What a row needs of run.json, and what evidence needs to be read: all of it that is copied."""
 
@@ -77,12 +86,21 @@ class Record(_Part):
     labeller_id: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
     scorers: dict[str, _Scorer]
     no_calibration: str | None
+    labeller_parts: dict[str, Any] | None = None
+    scores_without_evidence: list[str] | None = None
+    statuses: dict[str, dict[str, int]] | None = None
+    unread: dict[str, str] = {}
+    notices: list[_Notice] = []
+    metric_versions: dict[str, int] | None = None
+    effective_settings: dict[str, Any] | None = None
 
     def public(self) -> dict[str, Any]:
         """Return it as plain data, without absolute paths of the machine that it was made on."""
-        found = _without_paths(self.model_dump(exclude={"declared"}))
+        hashed = {"declared", "labeller_parts"}  # the run's id and the labeller's stand for them as they are
+        found = _without_paths(self.model_dump(exclude={*hashed, "unread"}, exclude_none=False))
         found["no_calibration"] = OTHER_LABELLER if self.no_calibration else None
-        return {**found, "declared": self.declared}  # hashed: the run's id stands for it as it is
+        found["unread"] = dict.fromkeys(self.unread, "")  # the reasons name files
+        return {**found, **{name: getattr(self, name) for name in sorted(hashed)}}
 
 
 def record(run: FinishedRun) -> Record:

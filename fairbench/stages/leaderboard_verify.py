@@ -66,19 +66,24 @@ class _Again:
 
 
 def verify(path: Path, labels: Path | None = None) -> list[Check]:
-    """Check every measured row of a leaderboard against labels/RUN_ID/ (None: evidence/ beside the file).
+    """Check every row of a leaderboard that is a run's, or claims to be, against labels/RUN_ID/.
 
-    Ranks are checked with all rows as their evidence gives them. Raises CardError where `path` is no leaderboard;
-    what is wrong with a row's evidence is a row's verdict.
+    labels: None for evidence/ beside the file. Ranks are checked with all rows as their evidence gives them. Raises
+    CardError where `path` is no leaderboard; what is wrong with a row's evidence is a row's verdict.
     """
     rows = leaderboard.read(path)
     place = path.resolve().parent / EVIDENCE if labels is None else labels
     if labels is not None and not labels.is_dir():
         raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder a run.")
-    measured = [(line, r) for line, r in enumerate(rows, 2) if r["source"] == "measured"]
+    measured = [(line, r) for line, r in enumerate(rows, 2) if _claims_a_run(r)]
     again = [_again(r, place) for _, r in measured]
     ranks = leaderboard.rank([r if a.row is None else a.row for a, (_, r) in zip(again, measured, strict=True)])
     return [_check(line, r, a, rank) for (line, r), a, rank in zip(measured, again, ranks, strict=True)]
+
+
+def _claims_a_run(stated: Row) -> bool:
+    """Whether a row is to be checked: it says so, or it names a run, or it says nowhere what it was copied from."""
+    return stated["source"] == "measured" or bool(stated["run_id"]) or not stated["published_in"]
 
 
 def _again(stated: Row, place: Path) -> _Again:
@@ -93,8 +98,13 @@ def _again(stated: Row, place: Path) -> _Again:
         run = leaderboard_evidence.open_run(folder)
         if run.run_id != run_id:
             return _Again(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
-        beyond = beyond_evidence(run, leaderboard_evidence.record(run))
-        return _Again(row(run), "agrees", not_checked=tuple(beyond))
+        beyond = tuple(beyond_evidence(run, leaderboard_evidence.record(run)))
+        if run.unbound:
+            reason = (
+                f"{' and '.join(run.unbound)}: the plug-ins that are installed here cannot confirm what run.json says"
+            )
+            return _Again(row(run), "unverifiable", reason, beyond)
+        return _Again(row(run), "agrees", not_checked=beyond)
     except FairbenchError as err:
         return _Again(None, "damaged", str(err))
     except _MALFORMED as err:

@@ -25,7 +25,7 @@ Cli = Callable[..., Result]
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A biased run, a balanced one, and one by quota."""
     root = tmp_path_factory.mktemp("made")
-    quota = replace(BALANCED, shown=cells(FAIR, 6), model="quota", more={"quota": True})
+    quota = replace(BALANCED, shown=cells(FAIR, 6), model="quota", more={"quota": True, "method": "dealt"})
     return BIASED.write(root / "biased"), BALANCED.write(root / "balanced"), quota.write(root / "quota")
 
 
@@ -92,7 +92,7 @@ def test_the_terminal_of_three_runs_fits(
     assert max(len(line) for line in result.out.splitlines() if "written to" not in line) <= 80
     assert "…" not in result.out
     words = " ".join(result.out.split())
-    assert "quota (quota)" in words and "its intervals for these prompts are withheld" in words
+    assert "quota + dealt (quota)" in words and "its intervals for these prompts are withheld" in words
     assert "Variants compared: 2" in words and "ranks by rd@n0" in words
     assert "which flatters it; judged on the other 12" in words
     assert "judged on the other" not in cli("compare", *made, "--no-select").out
@@ -149,4 +149,4 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
         assert not Path("nothing").exists()
     Path("file").write_text("")
     result = cli("compare", made[0], made[1], "--out", "file")
-    assert result.code == 2 and "Cannot write file" in result.err
+    assert result.code == 2 and "--out file is a file" in result.err

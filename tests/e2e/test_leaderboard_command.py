@@ -186,7 +186,14 @@ def test_damaged_evidence_is_a_verdict(cli: Cli, board: Path) -> None:
         (lambda r: r["labeller"]["face_policy"].update(min_prob=0.9), "field declared.face_policy"),
         (lambda r: r.pop("labeller_id"), "field labeller_id"),
         (lambda r: r["keys"].update(labels="../../../etc"), "field keys.labels"),
-        (lambda r: r["declared"].update(references=3), "cannot be read"),
+        (lambda r: r["declared"].update(references=3), "field run_id"),
+        (lambda r: r["declared"].clear(), "field references"),
+        (lambda r: r.update(labeller_id="0" * 12), "field labeller_id"),
+        (lambda r: r.update(quota=True), "field quota: none says false"),
+        (lambda r: r["labeller_parts"]["detectors"].clear(), "field keys.faces"),
+        (lambda r: r["labeller_parts"]["attributes"].pop("gender"), "field labeller_parts"),
+        (lambda r: r["labeller"]["attributes"]["gender"]["labels"].reverse(), "field labeller_parts"),
+        (lambda r: r["statuses"]["faces"].update(no_face=7), "run.json counted"),
         (lambda r: r.clear(), "field run_id"),
     ],
 )
@@ -240,6 +247,7 @@ def test_a_score_beyond_the_evidence_is_named_as_not_checked(cli: Cli, made: Pat
     record["declared"]["scorers"] = {"inception-score": "0" * 32}
     record["run_id"] = keys.run_id(record["declared"])
     record["scorers"] = {"inception-score": {"key": "0" * 32, "backbone": "torchvision inception_v3"}}
+    record["scores_without_evidence"] = ["inception-score"]
     (run / "run.json").write_text(json.dumps(record))
     table = pq.read_table(run / "metrics.parquet")
     rows = table.to_pylist()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from fairbench import calibration, catalog, keys, schemas
+from fairbench import calibration, catalog, identity, keys, labeller, schemas
 from fairbench.config import LabellerCard
 from fairbench.errors import FairbenchError
 from fairbench.report import compare_files
@@ -63,29 +63,44 @@ class Made:
         asked = [
             Prompt(keys.prompt_id(t), keys.prompt_id(t), self.task, 1, "face", t, t, stated=self.states) for t in texts
         ]
-        names = {"images": keys.stage_key("images", {"model": self.model}),
-                 "faces": keys.stage_key("faces", {"of": [self.model, self.detector]}),
-                 "labels": keys.stage_key("labels", {"of": [self.model, self.detector, self.labeller]}),
+        parts = self._parts(loaded.card)
+        names = {"images": (images := keys.stage_key("images", {"model": self.model})),
+                 "faces": (faces := labeller.faces_key_of(parts, images)),
+                 "labels": labeller.labels_key_of(parts, faces),
                  "scores": keys.stage_key("scores", {"of": [self.model, self.backbone]})}  # fmt: skip
         store = Store(folder / evidence.FOLDER)
-        for stage, columns in self._tables(asked, loaded.card, names).items():
+        tables = self._tables(asked, loaded.card, names)
+        for stage, columns in tables.items():
             store.write(stage, names[stage], schemas.build(stage, columns))
         pa.parquet.write_table(prompts.table(asked), folder / "prompts.parquet", write_page_checksum=True)
         known = calibration.of_labeller(loaded)
         if self.calibrated and known is not None:
             known.write(folder / evidence.FOLDER / evidence.CALIBRATION)
-        (folder / "run.json").write_text(json.dumps(self._record(loaded.card, names)))
+        record = self._record(loaded.card, names)
+        record["declared"] |= {
+            "prompts of": self.model, "image_key": names["images"], "labels_key": names["labels"],
+            "method": {"name": record["method"], "version": 1}, "crosses": loaded.card.crosses,
+            "face_policy": identity.of_params(loaded.card.face_policy, None), "made": self.shown.tolist(),
+            "task": {"prompts": keys.digest("prompts", texts).hex()},
+            "images": keys.digest("requests", sorted(tables["images"]["image_id"])).hex(),
+        }  # fmt: skip
+        record["run_id"] = keys.run_id(record["declared"])
+        (folder / "run.json").write_text(json.dumps(record))
         return folder
 
+    def _parts(self, card: LabellerCard) -> dict[str, Any]:
+        attributes = {name: identity.of_params(spec, None) for name, spec in card.attributes.items()}
+        return {"detectors": [self.detector], "crops": [], "classifiers": [self.labeller], "attributes": attributes}
+
     def _record(self, card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
-        identity = [self.model, self.labeller, self.detector, self.shown.tolist()]
+        parts = self._parts(card)
         record = {
-            "run_id": keys.run_id({"of": identity}), "method": "none", "quota": False, "dtype": "float32",
+            "method": "none", "quota": False, "dtype": "float32", "labeller_parts": parts,
             "model": {"name": self.model, "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": None},
             "declared": {"references": {}, "seed": 0}, "keys": names, "labeller": card.model_dump(by_alias=True),
-            "labeller_id": keys.digest("labeller", [self.labeller, self.detector]).hex()[:12],
+            "labeller_id": labeller.labeller_id_of(parts, card),
             "task": {"name": self.task}, "no_calibration": None,
-            "scorers": {"clip-score": {"key": names["scores"], "backbone": self.backbone}},
+            "scorers": {"clip-score": {"key": names["scores"], "backbone": self.backbone if self.score else None}},
         }  # fmt: skip
         return {**record, **(self.more or {})}
 
@@ -251,7 +266,7 @@ def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
 
 
 def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
-    dealt = replace(BALANCED, model="dealt", more={"quota": True}).write(tmp_path / "dealt")
+    dealt = replace(BALANCED, model="dealt", more={"quota": True, "method": "dealt"}).write(tmp_path / "dealt")
     found = of_runs(compare([folders["biased"], dealt]))
     withheld = row(found, "gender", "rd@n0", "these prompts")
     assert withheld.verdict == "withheld" and np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
