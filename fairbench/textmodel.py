@@ -40,7 +40,7 @@ class Writer(Protocol):
         ...
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Return one answer a prompt, sampled at temperature 1 from its own seed; all are one batch."""
+        """Return one answer per prompt, sampled at temperature 1 from its own seed; all are one batch."""
         ...
 
 
@@ -151,25 +151,25 @@ class CachedText:
         self._writer, self._ctx, self._progress = writer, ctx, progress
 
     def complete(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Return one answer a prompt, in order. Raises FairbenchError: no memory, no finite logits, no cache folder."""
-        wanted = list(zip(prompts, seeds, strict=True))
+        """Return one answer per prompt, in order. Raises FairbenchError: memory, logits not finite, no cache."""
+        questions = list(zip(prompts, seeds, strict=True))
         path = weights.cache_dir() / "rewrites" / f"{self._writer.identity()}.jsonl"
-        known = read(path)
-        missing = [question for question in dict.fromkeys(wanted) if question not in known]
+        answer_of = read(path)
+        missing = [question for question in dict.fromkeys(questions) if question not in answer_of]
         if missing:
             with stage(self._progress, "rewrites", len(missing), "answers") as bar:
                 for block in _blocks(missing, self._ctx.block_size):
                     answers = self._write(block)
                     append(path, answers)
-                    known.update(answers)
+                    answer_of.update(answers)
                     bar.advance(len(answers))
-        return [known[question] for question in wanted]
+        return [answer_of[question] for question in questions]
 
     def _write(self, block: Sequence[Question]) -> dict[Question, str]:
         # In reduced precision an answer depends on the shape of its batch: copies fill it up.
         fill = self._ctx.block_size - len(block) if self._ctx.reduced_precision else 0
         rows = [*block, *[block[0]] * fill]
-        with _told(self._writer.name, self._ctx):
+        with _as_sentence(self._writer.name, self._ctx):
             written = self._writer.write([prompt for prompt, _ in rows], [seed for _, seed in rows])
         return dict(zip(block, written, strict=False))
 
@@ -193,22 +193,22 @@ def read(path: Path) -> dict[Question, str]:
 
     Raises StoreError where there is a file that cannot be read.
     """
-    found: dict[Question, str] = {}
+    answers: dict[Question, str] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
-        return found
+        return answers
     except OSError as err:
         raise StoreError(
-            f"{path} cannot be read ({err.strerror}): mend its permissions, or name another folder in FAIRBENCH_CACHE."
+            f"{path} cannot be read ({err.strerror}): fix its permissions, or name another folder in FAIRBENCH_CACHE."
         ) from err
     for line in lines:
         try:
             row = json.loads(line)
-            found[row["prompt"], row["seed"]] = row["answer"]
+            answers[row["prompt"], row["seed"]] = row["answer"]
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return answers
 
 
 def append(path: Path, answers: dict[Question, str]) -> None:
@@ -234,8 +234,8 @@ def _blocks(questions: Sequence[Question], size: int) -> Iterator[list[Question]
 
 
 @contextmanager
-def _told(name: str, ctx: BuildContext) -> Iterator[None]:
-    """Turn what a user can mend into one sentence."""
+def _as_sentence(name: str, ctx: BuildContext) -> Iterator[None]:
+    """Turn what a user can fix into one sentence."""
     import torch
 
     try:

@@ -126,7 +126,7 @@ class JanusAdapter:
         return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vision_config", {}))
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
-        """Return one result a request, in order. Raises OutOfMemory where the device cannot hold the block."""
+        """Return one result per request, in order. Raises OutOfMemory where the device cannot hold the block."""
         import torch
 
         if not requests:
@@ -160,7 +160,7 @@ class JanusAdapter:
             return str(err)
 
     def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
-        """Draw image tokens, shape (requests, tokens an image); a row of -1 where the logits were not finite."""
+        """Draw image tokens, shape (requests, tokens per image); a row of -1 where the logits were not finite."""
         model = self.model
         prompts = [model.prompt_ids(request.text) for request in requests]
         drawn = np.empty((len(requests), model.tokens_per_image), dtype=np.int64)
@@ -197,7 +197,7 @@ class JanusAdapter:
         self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
         temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
     ) -> list[str]:  # fmt: skip
-        """Return one answer a question, with or without an image; see `janus_answers.answer`."""
+        """Return one answer per question, with or without an image; see `janus_answers.answer`."""
         from fairbench.adapters import janus_answers
 
         return janus_answers.answer(

@@ -23,9 +23,9 @@ def answer(
     top_p: float = 1.0,
     limit: int = 32,
 ) -> list[str]:
-    """Return one answer a question, of at most `limit` tokens.
+    """Return one answer per question, of at most `limit` tokens.
 
-    images: what each question is about; None asks in text alone. seeds: one a question, then words are sampled at
+    images: what each question is about; None asks in text alone. seeds: one per question, then words are sampled at
     `temperature` from the fewest that hold `top_p` of the probability; None takes the most probable word at each step.
     All rows are one batch: cut long lists. Raises FloatingPointError where the logits are not finite numbers.
     """
@@ -78,8 +78,8 @@ def _prefill(model: JanusModel, questions: Sequence[str], images: Sequence[RgbIm
         pixels = torch.from_numpy(vision_input(model, shown))
         features = model.net.model.get_image_features(pixels.to(embeds.device, embeds.dtype)).pooler_output
         # transformers' own mask: it refuses placeholders that are not as many as there are features to take them.
-        places = model.net.model.get_placeholder_mask(ids, embeds, features)
-        embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
+        placeholders = model.net.model.get_placeholder_mask(ids, embeds, features)
+        embeds = embeds.masked_scatter(placeholders, features.to(embeds.dtype))
     return embeds, keep
 
 

@@ -114,8 +114,8 @@ class JanusModel:
         decoder = StepDecoder(self.net.model.language_model, keep, self.tokens_per_image)
         hidden = decoder(embeds)
         if len(distinct) < len(keys):
-            place = {key: row for row, key in enumerate(distinct)}
-            rows = torch.tensor([place[key] for key in keys], device=hidden.device)
+            row_of = {key: row for row, key in enumerate(distinct)}
+            rows = torch.tensor([row_of[key] for key in keys], device=hidden.device)
             if doubled:
                 rows = torch.cat([rows, rows + len(distinct)])
             decoder.select(rows)
@@ -237,7 +237,7 @@ def _check_parts(folder: Path, model: JanusModel, missing: set[str]) -> None:
             f"{folder} lacks {len(missing)} weights, such as {min(missing)}: fetch the checkpoint again."
         )
     if model.bos is None or model.pad is None:
-        raise WeightsError(f"The tokenizer in {folder} lacks a BOS or a padding token: mend tokenizer_config.json.")
+        raise WeightsError(f"The tokenizer in {folder} lacks a BOS or a padding token: fix tokenizer_config.json.")
     if model.tokens_per_image != model.net.config.vq_config.num_patches**2:
         raise WeightsError(
             f"{folder}/config.json: vision_config.num_image_tokens is {model.tokens_per_image}, but "

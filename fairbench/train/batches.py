@@ -48,8 +48,8 @@ class Images:
         device = self._model.net.device
         ids, keep = left_padded([self._ids[self._prompts[i]] for i in rows], self._model.pad)
         tokens = torch.from_numpy(self._tokens[rows % len(self._tokens)].astype(np.int64))
-        found: torch.Tensor = module(ids.to(device), keep.to(device), tokens.to(device))
-        return found.mean(dim=1)
+        log_probs: torch.Tensor = module(ids.to(device), keep.to(device), tokens.to(device))
+        return log_probs.mean(dim=1)
 
 
 class Answers:
@@ -69,9 +69,9 @@ class Answers:
         values = torch.from_numpy(janus_tokens.vision_input(model, shown))
         lengths = torch.tensor([len(answer) for answer in answers], device=net.device)
         longest = int(lengths.max())
-        found = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)
+        log_probs = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)
         of_answer = torch.arange(longest, device=net.device) >= longest - lengths[:, None]
-        total: torch.Tensor = (found * of_answer).sum(dim=1)
+        total: torch.Tensor = (log_probs * of_answer).sum(dim=1)
         return total / lengths
 
     def _answer(self, subject: str) -> list[int]:
@@ -84,16 +84,16 @@ def image_tokens(model: JanusModel, data: Balanced, path: Path, report: Report) 
     """Return the image tokens (rows, N) that the model's own tokenizer gives, from `path` if they are there."""
     if path.exists():
         return np.asarray(np.load(path, allow_pickle=False))
-    found = []
+    parts = []
     report(0, len(data.rows))
     for start in range(0, len(data.rows), _READ):
         part = data.rows[start : start + _READ]
-        found.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
+        parts.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
         report(start + len(part), len(data.rows))
     file = io.BytesIO()
-    np.save(file, np.concatenate(found), allow_pickle=False)
+    np.save(file, np.concatenate(parts), allow_pickle=False)
     atomic.write_bytes(path, file.getvalue())
-    return np.concatenate(found)
+    return np.concatenate(parts)
 
 
 def _read(path: Path) -> RgbImage:

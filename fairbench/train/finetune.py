@@ -107,7 +107,7 @@ def train(job: Job, report: StageReport) -> Path:
     Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
     loss that is not a finite number.
     """
-    losses.balancing(job.settings.loss, job.settings.beta)  # an unknown name is told first
+    losses.balancing(job.settings.loss, job.settings.beta)  # an unknown name is refused first
     _check_stated(job)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
     identity = output.identity(
@@ -286,8 +286,8 @@ def _noise_seed(seed: int, step: int, part: int) -> int:
 
 def _gathered(adapter: Any) -> lora.Tensors:
     """Return the adapter's weights whole, on the CPU; every process must call this where they are sharded."""
-    found = lora.tensors_of(adapter)
-    full = {name: v.full_tensor() if hasattr(v, "full_tensor") else v for name, v in found.items()}
+    tensors = lora.tensors_of(adapter)
+    full = {name: v.full_tensor() if hasattr(v, "full_tensor") else v for name, v in tensors.items()}
     return {name: v.detach().cpu().contiguous() for name, v in full.items()}
 
 
