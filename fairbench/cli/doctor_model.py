@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairbench import catalog, hub, registry, weights
+from pydantic import ValidationError
+
+from fairbench import catalog, hub, registry, weights, yamlfile
 from fairbench.config import HubModel, ModelCard
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
@@ -21,7 +23,7 @@ def check(target: str) -> bool:
     """Print what was found about one model; return whether all is well. Raises FairbenchError for a broken card."""
     loaded = catalog.load_model(target)
     echo(f"model {loaded.card.name}: {loaded.card.title}")
-    findings = list(_findings(loaded.card, loaded.base_dir))
+    findings = list(_findings(loaded))
     for name, well, text in findings:
         echo(f"  {name:<24} {'' if well else 'NO: '}{text}")
     return all(well for _, well, _ in findings)
@@ -36,11 +38,12 @@ def patterns(card: ModelCard) -> tuple[str, ...]:
     return download_patterns(card.sampling.get("variant"))
 
 
-def _findings(card: ModelCard, base_dir: Path | None) -> Iterator[Finding]:
+def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[Finding]:
+    card, base_dir = loaded.card, loaded.base_dir
     try:
         registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
-    except ValueError as err:
-        yield "settings", False, f"`sampling` is not what the adapter {card.adapter} takes ({hub.first_line(err)})"
+    except ValidationError as err:
+        yield "settings", False, str(yamlfile.params_error(loaded.path, f"model {card.name}", err, ("sampling",)))
     size = 0
     models = (("weights", card.weights, patterns(card)), ("text model", card.text_model, weights.MODEL_FILES))
     for name, model, files in models:

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.adapters import diffusers_texts
-from fairbench.adapters.diffusers import DiffusersAdapter, call_arguments
-from fairbench.adapters.diffusers_prompting import REWRITERS, set_system_prompt
+from fairbench.adapters.diffusers import DiffusersAdapter
+from fairbench.adapters.diffusers_prompting import set_system_prompt
 from fairbench.config import HubModel, ModelCard
 from fairbench.errors import CardError
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, ImageRequest, ImageResult
-from tests.tiny.diffusion import clip_tokenizer, save_tiny_sd
+from tests.tiny.diffusion import save_tiny_sd
 from tests.tiny.flux import save_tiny_flux
+from tests.tiny.pipelines import TEMPLATE, Cleaning, Ernie, LowerCase, Lumina, Qwen, Sana, StandIn
 
 CLIP_WORDS = 75
 """CLIP's 77 tokens without the marks of start and end; a letter between blanks is one token of the tiny tokenizers."""
@@ -132,90 +132,6 @@ def test_other_warnings_of_a_pipeline_are_notices_each_once(sd: Path, monkeypatc
     assert [(n.code, n.text) for n in found] == [
         ("pipeline-warning", "tiny, StableDiffusionPipeline: Guidance is ignored.")
     ]
-
-
-class StandIn:
-    """A pipeline that tokenizes as the real ones do, and paints what it read."""
-
-    def __init__(self) -> None:
-        self.tokenizer = clip_tokenizer()
-        self.scheduler = diffusers.PNDMScheduler()
-        self.components = {"tokenizer": self.tokenizer, "scheduler": self.scheduler}
-        self.seen: dict[str, Any] = {}
-
-    def set_progress_bar_config(self, disable: bool) -> None:
-        self.quiet = disable
-
-    def to(self, device: str) -> StandIn:
-        return self
-
-    def read(self, texts: list[str], length: int = 77) -> Any:
-        tokens = self.tokenizer(texts, max_length=length, truncation=True, padding="max_length", return_tensors="pt")
-        return tokens.input_ids
-
-    def paint(self, texts: list[str], **seen: Any) -> Any:
-        self.seen = seen
-        self.read(texts)
-        return SimpleNamespace(images=np.full((len(texts), 8, 8, 3), 0.5))
-
-
-class Lumina(StandIn):
-    """Puts a system prompt before each prompt, as Lumina 2 does."""
-
-    def __call__(self, prompt: Any = None, system_prompt: str | None = None, num_inference_steps: int = 1,
-                 guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
-        system_prompt = "You paint." if system_prompt is None else system_prompt
-        return self.paint([system_prompt + " <Prompt Start> " + p for p in prompt])
-
-
-class Sana(StandIn):
-    def __call__(self, prompt: Any = None, complex_human_instruction: Any = ("Be bold.", "User Prompt: "),
-                 num_inference_steps: int = 1, guidance_scale: float = 1.0, generator: Any = None,
-                 output_type: str = "pil", clean_caption: bool = True) -> Any:  # fmt: skip
-        head = "\n".join(complex_human_instruction or [])
-        return self.paint([head + p for p in prompt], clean_caption=clean_caption)
-
-
-TEMPLATE = "<|im_start|>system\nDescribe it:<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-
-
-class Qwen(StandIn):
-    """Cuts what its tokenizer let through, as Qwen-Image does: it keeps so many tokens behind its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.prompt_template_encode = TEMPLATE
-        self.prompt_template_encode_start_idx = len(
-            self.tokenizer(TEMPLATE.partition("{}")[0], add_special_tokens=False)["input_ids"]
-        )
-
-    def __call__(self, prompt: Any = None, true_cfg_scale: float = 4.0, negative_prompt: Any = None,
-                 num_inference_steps: int = 1, max_sequence_length: int = 512, generator: Any = None,
-                 output_type: str = "pil") -> Any:  # fmt: skip
-        start = self.prompt_template_encode_start_idx
-        self.read([self.prompt_template_encode.format(p) for p in prompt], 1024 + start)
-        return SimpleNamespace(images=np.full((len(prompt), 8, 8, 3), 0.5))
-
-
-class Ernie(StandIn):
-    """Rewrites prompts unless it is told not to, and draws the rewriting from torch's global stream."""
-
-    def _enhance_prompt_with_pe(self, prompt: str, device: str) -> str:
-        self.tokenizer(f'{{"prompt": "{prompt}"}}')
-        return f"{prompt} {'abcdefgh'[int(torch.randint(8, ()))]}"
-
-    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
-                 generator: Any = None, output_type: str = "pil", use_pe: bool = True) -> Any:  # fmt: skip
-        texts = [self._enhance_prompt_with_pe(p, "cpu") for p in prompt] if use_pe else prompt
-        return self.paint(texts, use_pe=use_pe, rows=len(prompt), generator=generator)
-
-
-class Cleaning(StandIn):
-    """Reads another text than the prompt, without a switch."""
-
-    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
-                 generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
-        return self.paint([p.replace("nurse", "person") for p in prompt])
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, cls: type[StandIn], name: str = "", ctx: BuildContext | None = None,
@@ -358,100 +274,9 @@ def test_cosmos_3_makes_one_frame_and_other_video_pipelines_are_refused(monkeypa
         generate(stand_in(monkeypatch, Cosmos, "WanPipeline"), "a nurse")
 
 
-def _pipelines() -> dict[str, Any]:
-    """Return every pipeline of the installed diffusers that takes a prompt and generators."""
-    classes = {name: getattr(diffusers, name, None) for name in diffusers._import_structure["pipelines"]}
-    found = {}
-    for name, cls in classes.items():
-        if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
-            accepted = inspect.signature(cls.__call__).parameters
-            if {"prompt", "generator"} <= set(accepted) and "num_frames" not in accepted:
-                found[name] = cls
-    return found
-
-
-@pytest.fixture(scope="module")
-def pipelines() -> dict[str, Any]:
-    return _pipelines()
-
-
-def test_every_switch_of_rewriting_in_diffusers_is_known(pipelines: dict[str, Any]) -> None:
-    """A new pipeline with a switch of its own must not rewrite in silence."""
-    pattern = re.compile(r"rewrit|upsampl|enhanc|\bpe\b|_pe$|expan|refine_prompt|magic")
-    switches = {
-        (name, argument)
-        for name, cls in pipelines.items()
-        for argument, parameter in inspect.signature(cls.__call__).parameters.items()
-        if pattern.search(argument) and not isinstance(parameter.default, float)
-    }
-    assert {argument for _, argument in switches} == set(REWRITERS)
-    for name, argument in switches:
-        assert callable(getattr(pipelines[name], REWRITERS[argument].method)), name
-
-
-def test_every_text_to_image_pipeline_that_cuts_behind_its_tokenizer_is_known(pipelines: dict[str, Any]) -> None:
-    cutting = re.compile(
-        r"prompt_embeds\[:, :max_sequence_length\]|all_tokens\[: self\.tokenizer|text\[: -len\(removed"
-    )
-    image_first = re.compile("Img2Img|Inpaint|ControlNet|Edit|Layered|I2I")
-    found = {n for n, cls in pipelines.items() if cutting.search(inspect.getsource(inspect.getmodule(cls)))}
-    assert {n for n in found if not image_first.search(n)} == set(diffusers_texts.KEPT_BY_ITSELF)
-
-
-@pytest.mark.parametrize(
-    ("name", "sampling"),
-    [
-        ("QwenImage21Pipeline", {"steps": 40, "guidance": 1.0, "guidance_argument": "true_cfg_scale"}),
-        (
-            "QwenImagePipeline",
-            {
-                "guidance": 4.0,
-                "guidance_argument": "true_cfg_scale",
-                "negative_prompt": " ",
-                "max_sequence_length": 512,
-            },
-        ),
-        ("HunyuanImagePipeline", {"guidance": 3.25, "guidance_argument": "distilled_guidance_scale"}),
-        ("LongCatImagePipeline", {"guidance": 4.5}),
-        ("ErnieImagePipeline", {"guidance": 4.0}),
-        ("GlmImagePipeline", {"guidance": 1.5, "width": 1024, "height": 1024}),
-        ("Lumina2Pipeline", {"guidance": 4.0, "max_sequence_length": 256}),
-        ("Flux2Pipeline", {"guidance": 4.0}),
-        ("Ideogram4Pipeline", {"guidance": 7.0}),
-        ("ZImagePipeline", {"guidance": 5.0}),
-    ],
-)
-def test_real_pipelines_take_what_a_card_gives_them(
-    pipelines: dict[str, Any], name: str, sampling: dict[str, Any]
-) -> None:
-    params = DiffusersAdapter.Params.model_validate(sampling)
-    accepted = inspect.signature(pipelines[name].__call__).parameters
-    assert set(call_arguments(params, 2)) <= set(accepted)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["QwenImagePipeline", "HunyuanImagePipeline", "Kandinsky5T2IPipeline", "Krea2Pipeline", "LongCatImagePipeline"],
-)
-def test_the_system_message_of_real_pipelines_can_be_set(pipelines: dict[str, Any], name: str) -> None:
-    """Their own templates, with a tokenizer that counts other numbers of tokens than theirs."""
-    cls = pipelines[name]
-    names = [n for n in inspect.signature(cls.__init__).parameters if n not in ("self", "kwargs")]
-    empty = {n: None for n in names if inspect.signature(cls.__init__).parameters[n].default is inspect.Parameter.empty}
-    pipe = cls(**{**empty, "tokenizer": clip_tokenizer(), "scheduler": diffusers.FlowMatchEulerDiscreteScheduler()})
-    attribute = next(n for n, v in vars(pipe).items() if isinstance(v, str) and "<|im_start|>system" in v)
-
-    def prefix_tokens() -> int:
-        return len(pipe.tokenizer(getattr(pipe, attribute).partition("{}")[0], add_special_tokens=False)["input_ids"])
-
-    before, counted = getattr(pipe, attribute), hasattr(pipe, "prompt_template_encode_start_idx")
-    if counted:
-        pipe.prompt_template_encode_start_idx = prefix_tokens()
-    set_system_prompt(pipe, "Be fair.", "card")
-    after = getattr(pipe, attribute)
-    assert after.startswith("<|im_start|>system\nBe fair.<|im_end|>\n")
-    assert after.partition("<|im_end|>")[2] == before.partition("<|im_end|>")[2]
-    assert not counted or pipe.prompt_template_encode_start_idx == prefix_tokens()
+def test_lower_case_and_blanks_are_no_rewriting(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = generate(stand_in(monkeypatch, LowerCase), "A  Photo of a Nurse", f"A {words(90, 'B')}")
+    assert [sorted(r.notes) for r in notes] == [[], ["prompt-cut"]]
 
 
 def test_effective_settings_hold_defaults_and_the_weights(sd: Path) -> None:
