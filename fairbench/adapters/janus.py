@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from fairbench import weights
+from fairbench import threads, weights
 from fairbench.adapters import janus_model
 from fairbench.config import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
@@ -23,6 +24,10 @@ from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult,
 
 if TYPE_CHECKING:
     from fairbench.adapters.janus_model import JanusModel
+
+_Decoded = TypeVar("_Decoded")
+SMALL_SIDE: Final = 128
+"""Side, in pixels, up to which images are decoded several at a time: the memory of larger ones would add up."""
 
 
 class JanusAdapter:
@@ -134,7 +139,7 @@ class JanusAdapter:
         model = self.model
         start = time.perf_counter()
         try:
-            drawn = [self._image(model, row) for row in self.tokens(requests)]
+            drawn = self._each(partial(self._image, model), self.tokens(requests))
         except torch.OutOfMemoryError as err:
             reason = str(err).splitlines()[0]
         else:
@@ -173,7 +178,12 @@ class JanusAdapter:
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
         """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
-        return [self.model.pixels(row) for row in tokens]
+        return self._each(self.model.pixels, tokens)
+
+    def _each(self, decode: Callable[[NDArray[np.int64]], _Decoded], tokens: NDArray[np.int64]) -> list[_Decoded]:
+        """Decode each image's tokens. On a processor, small images are decoded side by side, one thread each."""
+        small = self.ctx.device == "cpu" and self.model.image_size <= SMALL_SIDE
+        return threads.one_each(decode, list(tokens)) if small else [decode(row) for row in tokens]
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
         """Return the image tokens (images, N) that the model's own image tokenizer gives."""

@@ -29,6 +29,7 @@ class JanusModel:
         self.processor = processor
         self.prompt_format = prompt_format
         self.tokens_per_image: int = net.config.vision_config.num_image_tokens
+        self.image_size: int = net.config.vision_config.image_size
         self.vocabulary: int = net.config.vq_config.num_embeddings
         tokenizer = processor.tokenizer
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id

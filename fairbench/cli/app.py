@@ -1,58 +1,88 @@
-"""The command line. Commands import what they need when they run, so that `--help` is instant."""
+"""The command line. A command is imported when it is run or its own help is asked for, so that `--help` is instant."""
 
 from __future__ import annotations
 
-import logging
+import importlib
 import signal
 import sys
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from fairbench.cli import (
-    audit,
-    calibrate,
-    check,
-    compare,
-    doctor,
-    leaderboard,
-    listing,
-    phantom,
-    plan,
-    run,
-    synthesize,
-    train,
-    validate,
-)
-from fairbench.display.plain import echo
+from fairbench import threads
 from fairbench.errors import FairbenchError
+
+COMMANDS: Final = {
+    "run": ("run:run", "Generate images, label the faces, measure bias."),
+    "synthesize": ("synthesize:synthesize", "Make a balanced training set of confirmed images."),
+    "calibrate": ("calibrate:calibrate", "Measure a labeller's errors on labelled images."),
+    "audit": ("audit:audit", "Look for the component that carries the bias."),
+    "compare": ("compare:compare", "Compare runs, or two labellers of the same images."),
+    "plan": ("plan:plan", "Say how many images and prompts a comparison needs."),
+    "list": ("listing:list_", "List what there is, third-party plug-ins included."),
+    "show": ("listing:show", "Show one card, metric or plug-in, or columns of tables."),
+    "check": ("check:check", "Find every problem of cards, with file, field and line."),
+    "validate": ("validate:validate", "Check the statistics by simulation from known truths."),
+    "doctor": ("doctor:doctor", "Check what is installed and what could run here."),
+    "train": ("train:app", "Fine-tune a model on a balanced set."),
+    "phantom": ("phantom:app", "The phantom: a tiny Janus whose bias is known."),
+    "leaderboard": ("leaderboard:app", "Add, show and verify rows of a leaderboard."),
+}
+"""Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary: the first sentence of its help."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands, each imported when it is asked for by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands' names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, None where there is none of that name."""
+        return command(cmd_name) if cmd_name in COMMANDS else None
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return --help, off by default: typer imports pydantic to find out what an option without a default means."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands and their summaries, without an import of any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def command(name: str) -> Any:
+    """Import a command and return it as typer builds it."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    target = getattr(importlib.import_module(f"fairbench.cli.{module}"), attribute)
+    around = typer.Typer(rich_markup_mode=None)
+    if isinstance(target, typer.Typer):
+        around.add_typer(target, name=name)
+    else:
+        around.command(name)(target)
+    return typer.main.get_group(around).commands[name]
+
 
 app = typer.Typer(
     name="fairbench",
+    cls=Commands,
     help="How demographically fair is an image-generating model? Labels are perceived presentation, never identity.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich help pages take twice as long to import as everything else
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
-app.command("synthesize")(synthesize.synthesize)
-app.command("calibrate")(calibrate.calibrate)
-app.command("audit")(audit.audit)
-app.command("compare")(compare.compare)
-app.command("plan")(plan.plan)
-app.command("list")(listing.list_)
-app.command("show")(listing.show)
-app.command("check")(check.check)
-app.command("validate")(validate.validate)
-app.command("doctor")(doctor.doctor)
-app.add_typer(train.app, name="train")
-app.add_typer(phantom.app, name="phantom")
-app.add_typer(leaderboard.app, name="leaderboard")
 
 
 def _version(value: bool) -> None:
     if value:
         from fairbench import __version__
+        from fairbench.display.plain import echo
 
         echo(f"fairbench {__version__}")
         raise typer.Exit
@@ -68,6 +98,7 @@ def root(
 def main() -> None:
     """Run the command line: 0 success, 2 something the user can mend (one sentence), 130 interrupted."""
     signal.signal(signal.SIGINT, _interrupted)
+    threads.prepare()
     try:
         app()
     except FairbenchError as err:
@@ -76,6 +107,8 @@ def main() -> None:
         if isinstance(err, BrokenPipeError):
             sys.stderr.close()
             sys.exit(1)
+        import logging
+
         logging.getLogger("fairbench").debug("the error", exc_info=True)
         _fail(f"{type(err).__name__}: {err} (mend that file or name; -v shows where it was met).")
     except RuntimeError as err:
@@ -85,10 +118,14 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
+    from fairbench.display.plain import echo
+
     echo(f"Error: {sentence}", err=True)
     sys.exit(FairbenchError.exit_code)
 
 
 def _interrupted(*_: object) -> None:
+    from fairbench.display.plain import echo
+
     echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
     sys.exit(130)

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from fairbench import threads
 from fairbench.display.plain import echo
 
 # Import name -> what a user does about it when it does not import.
@@ -75,7 +76,7 @@ def _packages() -> list[str]:
 
 def _devices() -> None:
     echo("devices")
-    echo(f"  cpu                      {os.cpu_count()} cores")
+    echo(f"  cpu                      {threads.count()} cores")
     try:
         import torch
     except ImportError:

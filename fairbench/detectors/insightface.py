@@ -6,7 +6,6 @@ are fetched here, checked against a sha256, and loaded alone; the packs' face re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -16,7 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from fairbench import onnxfile, weights
+from fairbench import onnxfile, onnxsession, threads, weights
 from fairbench.config import FileWeights, HubModel
 from fairbench.errors import CardError, FairbenchError, WeightsError
 from fairbench.protocols import Params
@@ -79,7 +78,7 @@ class InsightFaceParams(Params):
 
 
 class InsightFaceDetector:
-    """Finds faces one image at a time; insightface batches none. onnxruntime uses all cores within an image."""
+    """Finds faces one image at a time; insightface batches none. onnxruntime uses several threads within an image."""
 
     version: ClassVar[int] = 1
     Params: ClassVar[type[BaseModel]] = InsightFaceParams
@@ -147,10 +146,8 @@ def _load(path: Path, device: str) -> Any:
         ) from err
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # The callers compute too: no more threads than cores, or they wait for each other.
-    options.intra_op_num_threads = max(1, (os.cpu_count() or 1) - CALLERS + 1)
+    # The callers compute too: no more threads than processors, or they wait for each other.
+    options = onnxsession.session_options(max(1, threads.count() - CALLERS + 1))
     wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
     providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
     try:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from fairbench import contracts, pixels, registry, schemas
+from fairbench import contracts, pixels, registry, schemas, threads
 from fairbench.errors import FairbenchError, OutOfMemory
 from fairbench.notices import notice
 from fairbench.protocols import ImageModel
@@ -48,7 +48,7 @@ def generate(
     todo = [r for r in requests if r.image_id not in have]
     if todo:
         before()
-    with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor() as pool:
+    with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
         for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fairbench import pixels
+from fairbench import pixels, threads
 from fairbench.errors import ImageError, StoreError
 from fairbench.store import Store
 from fairbench.types import ImageRequest, RgbImage
 
 READ_AHEAD = 16
 """Images that are decoded while others are worked on, at most."""
+DECODERS = 2
+"""Threads that decode images, at most."""
 _INDEX = ["image_id", "status", "error", "sha256"]
 
 
@@ -53,7 +55,7 @@ class ImageReader:
     def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
         """Yield each row with its pixels, or with the reason why they cannot be had, in order."""
         waiting: deque[tuple[ImageRow, Future[RgbImage | ImageError]]] = deque()
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        with ThreadPoolExecutor(threads.count(most=DECODERS)) as pool:
             for row in rows:
                 data = None if row.request.path else self._bytes(row)
                 waiting.append((row, pool.submit(_decode, row, data)))
