@@ -96,7 +96,13 @@ class Bench:
         }
         none = [None] * len(block)
         columns |= {"method": ["none"] * len(block), "status": ["ok"] * len(block), "error": none, "sha256": none}
-        columns |= {"width": none, "height": none, "seconds": none, "image": [{"bytes": d, "path": None} for d in data]}
+        columns |= {
+            "width": none,
+            "height": none,
+            "seconds": none,
+            "notes": none,
+            "image": [{"bytes": d, "path": None} for d in data],
+        }
         self.store.write("images", "bench", schemas.build("images", columns))
 
     def _card(self) -> LabellerCard:
