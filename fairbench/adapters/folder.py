@@ -1,7 +1,8 @@
 """Images that somebody already has: `--model folder:PATH`. They stay where they are, referenced by path and sha256.
 
 PATH is a folder with one sub-folder a prompt (also `prompt_{i}/img_{j}.jpg`), a folder of images (one group, "all
-images"), or a CSV / JSONL manifest with the columns path, prompt or prompt_id, and optionally sample_index.
+images"), or a CSV / JSONL manifest with the columns path (or image), prompt or prompt_id, and optionally sample_index.
+Nothing is passed over in silence: see docs/notices.md.
 """
 
 from __future__ import annotations

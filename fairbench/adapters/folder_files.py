@@ -17,7 +17,7 @@ from fairbench.texts import hidden_character, nfc
 
 ALL_IMAGES: Final = "all images"
 _COLUMNS: Final = ("prompt", "prompt_id", "sample_index")
-_SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"})
+SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"})
 """What operating systems leave in folders (in lower case): passed over in silence, as hidden files are."""
 
 
@@ -83,7 +83,7 @@ def _listing(folder: Path) -> _Listing:
         raise CardError(f"{folder} cannot be listed ({err.strerror}): mend its permissions.") from err
     listing = _Listing()
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FILES:
+        if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FILES:
             continue
         hidden = hidden_character(entry.name)
         if hidden is not None:

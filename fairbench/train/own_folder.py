@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fairbench import keys, pixels
+from fairbench.adapters.folder_files import SYSTEM_FILES
 from fairbench.errors import CardError
 from fairbench.registry import suggest
+from fairbench.texts import hidden_character, nfc
 from fairbench.train import own_images
 from fairbench.train.confirm import groups_of
 from fairbench.train.data import Group
@@ -30,7 +31,7 @@ def read(
     folder: Path, attributes: Mapping[str, Sequence[str]], prompts: Sequence[Prompt] | None,
     templates: Sequence[str] | None = None,
 ) -> list[OwnImage]:  # fmt: skip
-    """Read and check a folder, in the order of names; hidden files are passed over.
+    """Read and check a folder, in the order of names; hidden files and those of operating systems are passed over.
 
     prompts: those of a task, whose subjects the folders name. templates: wordings, of the task's subjects or else of
     the folders' names. With neither, a folder's name is a prompt as it stands. Raises CardError, naming the path: an
@@ -59,7 +60,7 @@ def read(
 
 def _as_named(place: Path, templates: Sequence[str] | None) -> list[Prompt]:
     """Return the folder's name as a prompt, or as the subject of every template."""
-    name = unicodedata.normalize("NFC", place.name).strip()  # some file systems take letters and accents apart
+    name = nfc(place.name).strip()  # some file systems take letters and accents apart
     prompt_id = keys.prompt_id(name)
     own = Prompt(prompt_id, prompt_id, "folder", 1, NO_TEXT, name, name)
     return [own] if templates is None else reworded([own], templates)
@@ -108,7 +109,7 @@ def _names(groups: Sequence[Group]) -> dict[str, Group]:
 
 def _plain(name: str) -> str:
     """Return a name's letters and digits, with - between words: what two names must share to be the same."""
-    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", name).casefold()).strip("-")
+    return re.sub(r"[\W_]+", "-", nfc(name).casefold()).strip("-")
 
 
 def _folders(place: Path) -> list[Path]:
@@ -131,12 +132,15 @@ def _files(place: Path) -> list[Path]:
 
 def _visible(place: Path) -> list[Path]:
     try:
-        found = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+        found = sorted(
+            path for path in place.iterdir()
+            if not path.name.startswith(".") and path.name.casefold() not in SYSTEM_FILES
+        )  # fmt: skip
     except OSError as err:
         raise CardError(f"{place} cannot be read ({err.strerror}): mend its permissions.") from err
     if not found:
         raise CardError(f"{place} has no images: {LAYOUT}; fill the folder, or take it out.")
-    odd = next((path for path in found if not path.name.strip() or not path.name.isprintable()), None)
+    odd = next((path for path in found if not path.name.strip() or hidden_character(path.name)), None)
     if odd is not None:
         raise CardError(f"{str(odd)!r} has a name that is not plain text: rename it.")
     return found

@@ -46,7 +46,8 @@ def said(images: Sequence[OwnImage]) -> list[tuple[str, str, str, str, str]]:
 
 def test_names_say_prompt_and_group_in_order(mine: Path) -> None:
     fill(mine, ["a chef, smiling/Male/d.png", "a chef, smiling/FEMALE/e.png"])
-    (mine / ".DS_Store").write_bytes(b"x")
+    for name in (".DS_Store", "Thumbs.db", "nurse/desktop.ini", "nurse/male/Thumbs.db"):
+        (mine / name).write_bytes(b"x")
     (mine / "nurse" / ".hidden").mkdir()
     (mine / "nurse" / "male" / "._c.png").write_bytes(b"x")
     chef, nurse = ["a chef, smiling"] * 2, ["nurse"] * 2
