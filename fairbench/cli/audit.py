@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,7 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo_json
 
 if TYPE_CHECKING:
     from fairbench.stages.plan import Plan
@@ -90,7 +89,7 @@ def audit(
     folder = _folder(out, found.plan)
     record = audit_files.write(found, folder)
     if as_json:
-        echo(json.dumps(record, indent=2))
+        echo_json(record)
     else:
         audit_terminal.show(found, folder, Console())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli.options import AsJson, Device, NamedLabeller, Quiet
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
 Images = Annotated[
@@ -68,7 +67,7 @@ def calibrate(
     calibration.notice_few_images(found, images)
     found.write(out)
     if as_json:
-        echo(json.dumps(calibrated.summary(found, out, loaded.path), indent=2))
+        echo_json(calibrated.summary(found, out, loaded.path))
     else:
         calibrated.show(found, out, loaded.path, Console())
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fairbench.cli.options import AsJson
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo_json
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B [RUN_C ...]", help="Run folders; A is the baseline.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Report folder. [default: runs/compare-<run ids>]")]
@@ -39,6 +38,6 @@ def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha =
     folder = out or compare_files.default_folder(found)
     record = compare_files.write(found, folder)
     if as_json:
-        echo(json.dumps(record, indent=2))
+        echo_json(record)
     else:
         compare_terminal.show(found, folder, Console())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fairbench.cli.options import AsJson
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
     help="Add, show and verify rows of a leaderboard. Anybody can compute them again from the evidence beside them.",
@@ -63,7 +62,7 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 
     rows = leaderboard.read(board)
     if as_json:
-        echo(json.dumps(terminal.standings(rows), indent=2))
+        echo_json(terminal.standings(rows))
     else:
         terminal.show(rows, Console())
 
@@ -83,7 +82,7 @@ def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_js
     set_up_logging(Console(stderr=True), silent=True)  # damage is the row's verdict
     checks = check(board, labels)
     if as_json:
-        echo(json.dumps(terminal.verification(checks, board), indent=2))
+        echo_json(terminal.verification(checks, board))
     else:
         terminal.show_verification(checks, Console())
     bad = {"differs", "damaged", *(["unverifiable"] if strict else [])}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fairbench.cli.options import AsJson, Quiet
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo, echo_json
 
 if TYPE_CHECKING:
     from fairbench.display.tables import Table
@@ -84,7 +83,7 @@ def _conclude(bars: list[Bar], as_json: bool) -> None:
     from rich.console import Console
 
     if as_json:
-        echo(json.dumps([bar.record() for bar in bars], indent=2))
+        echo_json([bar.record() for bar in bars])
     else:
         _table(bars).show(Console())
         short = sum(not bar.holds for bar in bars)

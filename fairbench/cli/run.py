@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +24,7 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo, echo_json
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def _preview(current: Plan, store: Store, as_json: bool) -> None:
 
     found = preview(current, store)
     if as_json:
-        echo(json.dumps(found, indent=2))
+        echo_json(found)
         return
     unknown = "unknown until a first block was made (try -n 1 --limit-prompts 1)"
     disk = f"{'about ' if found['disk_is_guessed'] else ''}{found['disk_bytes'] / 1e6:.1f} MB more"
@@ -184,7 +183,7 @@ def _run(
     if board is not None:
         leaderboard_row.add_run(board, leaderboard_evidence.open_run(folder))
     if as_json:
-        echo(json.dumps(terminal.summary(outcome, record, folder), indent=2))
+        echo_json(terminal.summary(outcome, record, folder))
     else:
         terminal.show(outcome, folder, Console())
     return folder, outcome

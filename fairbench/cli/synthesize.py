@@ -18,7 +18,7 @@ from fairbench.cli.options import (
     calm_libraries,
     check_dtype,
 )
-from fairbench.display.plain import echo, say
+from fairbench.display.plain import echo_json, say
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _show(manifest: Path, as_json: bool, console: Console) -> None:
         "left_out": record.get("left_out", 0), "confirmation": record["confirmation"], "note": LABEL_NOTE,
     }  # fmt: skip
     if as_json:
-        echo(json.dumps(result, indent=2))
+        echo_json(result)
         return
     if record["confirmation"] is not None:
         _table(record).show(console)

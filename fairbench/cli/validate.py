@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fairbench.cli.options import Quiet
-from fairbench.display.plain import echo
+from fairbench.display.plain import echo, echo_json
 
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: about a minute, with wider errors.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the tables; a stopped validation goes on there.")]
@@ -40,7 +39,7 @@ def validate(
     command = "fairbench validate --quick" if quick else "fairbench validate"
     document.write(results, command, out)
     if as_json:
-        echo(json.dumps(document.record(results, command), indent=2))
+        echo_json(document.record(results, command))
     else:
         document.show(results, Console())
         echo(f"tables: {out / 'validation.md'}")

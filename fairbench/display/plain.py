@@ -6,6 +6,7 @@ through here (`say`, `echo`, the cells of `tables`), so that `[/]` stays `[/]` a
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import unicodedata
@@ -53,6 +54,13 @@ def echo(text: str, *, err: bool = False) -> None:
     import typer
 
     typer.echo(shown(text), err=err)
+
+
+def echo_json(value: object) -> None:
+    """Print a result as JSON; what is no finite number is null: JSON has no word for it."""
+    from fairbench.report.plain import plain
+
+    echo(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
 class PlainFormatter(logging.Formatter):

@@ -89,9 +89,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
     aside = _Aside(folder, run_id)
     with folders.replacing(folder, folders.RUN, lambda real: aside.keep(real, new, sheets=sheets)) as new:
         atomic.write_bytes(new / "metrics.parquet", _parquet(outcome.metrics))
-        text = pa.BufferOutputStream()
-        pa_csv.write_csv(outcome.metrics.replace_schema_metadata(None), text)
-        atomic.write_bytes(new / "metrics.csv", text.getvalue().to_pybytes())
+        atomic.write_bytes(new / "metrics.csv", _csv(outcome.metrics))
         atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
         atomic.write_text(new / "prompts.csv", _prompt_table(outcome))
         atomic.write_text(new / "notices.csv", _notice_table(outcome))
@@ -99,7 +97,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
             sheet.write(outcome, store, new / "sheets")
         left_out = evidence.write(outcome, store, new)
         record = {**manifest(outcome, store), "scores_without_evidence": left_out}
-        atomic.write_text(new / "run.json", json.dumps(plain(record), indent=2, default=_plain, allow_nan=False) + "\n")
+        atomic.write_text(new / "run.json", record_text(record))
     return record
 
 
@@ -162,6 +160,18 @@ def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _csv(table: pa.Table) -> bytes:
+    """Return a table as CSV; what is null is an empty field without quotes."""
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(table.replace_schema_metadata(None), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def record_text(record: dict[str, Any]) -> str:
+    """Return a run's record as JSON; what is no finite number is null, bytes are hex."""
+    return json.dumps(plain(record), indent=2, default=_plain, allow_nan=False) + "\n"
 
 
 def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:

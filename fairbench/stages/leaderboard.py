@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +71,19 @@ _FIRST_COLUMNS: Final = tuple(c for c in COLUMNS if c not in _NEW)
 """The header of fairbench's first leaderboards; `read` takes them too."""
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
 SOURCES: Final = ("measured", "published")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""What no CSV file in UTF-8 gives back as it was."""
 _LEVEL: Final = 0.95
 Row = dict[str, str]
 
 
 def read(path: Path) -> list[Row]:
     """Return the rows of a leaderboard; columns that its version did not have are "". Raises CardError."""
+    if not path.exists():
+        raise CardError(
+            f"There is no leaderboard {path} here: name its CSV, or make it with fairbench leaderboard add RUN --csv "
+            f"{path}."
+        )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
         columns, rows = tuple(reader.fieldnames or ()), list(reader)
@@ -102,8 +110,8 @@ def _problem(row: Row) -> str | None:
     wrong = next((c for c in VALUES if row.get(c) and not _is_number(row[c])), None)
     if wrong is not None:
         return f"{wrong}: {row[wrong]!r} is no finite number"
-    odd = next((c for c, text in row.items() if not text.isprintable()), None)
-    return None if odd is None else f"{odd}: {row[odd]!r} holds characters that are not printable"
+    odd = next((c for c, text in row.items() if _CONTROL.search(text)), None)
+    return None if odd is None else f"{odd}: {row[odd]!r} holds a control character"
 
 
 def _is_number(text: str) -> bool:

@@ -332,7 +332,8 @@ def test_what_is_no_run_is_one_sentence(cli: Cli, made: Path, tmp_path: Path) ->
         (("add", "absent"), "name the folder of a finished run"),
         (("add", "empty"), "name the folder of a finished run"),
         (("add", made / "run", "--csv", "wrong.csv"), "the columns are not those of a leaderboard"),
-        (("show", "absent.csv"), "cannot be read"),
+        (("show", "absent.csv"), "There is no leaderboard absent.csv here: name its CSV"),
+        (("show",), "There is no leaderboard leaderboards/occupations-v1.csv here"),
         (("verify", "wrong.csv"), "the columns are not those of a leaderboard"),
     ):
         found = cli("leaderboard", *args)
