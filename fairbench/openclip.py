@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import model_validator
 from fairbench import weights
 from fairbench.config import FileWeights, HubModel
 from fairbench.errors import WeightsError
+from fairbench.notices import notice
 from fairbench.protocols import Params
 from fairbench.registry import suggest
 from fairbench.types import BuildContext, RgbImage
@@ -112,6 +114,7 @@ def _source(params: OpenClipParams, base_dir: Path | None) -> tuple[str, str, st
         folder = weights.model_folder(params.folder, base_dir, _FILES)
         if not (folder / "open_clip_config.json").is_file():
             raise WeightsError(f"{folder} has no open_clip_config.json: it is not a folder in open_clip's layout.")
+        _report_hub_config(folder)
         repo, revision = params.folder.repo, params.folder.revision
         name = f"{repo}@{(revision or 'unpinned')[:12]}" if repo else folder.name
         return name, f"local-dir:{folder}", None
@@ -127,3 +130,25 @@ def _check_architecture(name: str) -> None:
     known = open_clip.list_models()
     if name not in known:
         raise WeightsError(f"open_clip knows no architecture {name!r}{suggest(name, known)}.")
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    fetched = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+    if fetched:
+        raise WeightsError(
+            f"open_clip takes the tokenizer of {name} from the hub ({fetched}), whatever stands there now, and no hash "
+            "covers it: name a repository (`repo`, `revision`) or a folder (`path`) that holds the tokenizer."
+        )
+
+
+def _report_hub_config(folder: Path) -> None:
+    """Report a text model whose configuration open_clip reads from the hub. Raises WeightsError for no JSON."""
+    path = folder / "open_clip_config.json"
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))["model_cfg"].get("text_cfg", {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise WeightsError(f"{path} is no configuration of an open_clip model ({type(err).__name__}).") from err
+    if text.get("hf_model_name"):
+        notice(
+            "unpinned",
+            f"The text model of {folder.name} takes its configuration from {text['hf_model_name']} on the hub, as it "
+            "stands there now; its weights are the folder's.",
+        )

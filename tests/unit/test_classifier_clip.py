@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from fairbench import identity, openclip
 from fairbench.classifiers.clip_zeroshot import ClipZeroShotClassifier, ClipZeroShotParams
 from fairbench.errors import CardError, WeightsError
+from fairbench.notices import collecting
 from fairbench.types import BuildContext, LabelSchema
 from tests.tiny.openclip import save_tiny_openclip
 
@@ -128,3 +130,36 @@ def test_one_file_of_a_known_architecture(tmp_path: Path, monkeypatch: pytest.Mo
     features = loaded.text_features(["a man", "a woman"])
     assert features.shape == (2, 8)
     np.testing.assert_allclose(features.norm(dim=1).numpy(), 1, atol=1e-5)
+
+
+# --- files that no hash covers ---
+
+
+def test_an_architecture_whose_tokenizer_comes_from_the_hub_is_refused(tmp_path: Path) -> None:
+    """Its weights have a hash; the tokenizer could change under the same key."""
+    (tmp_path / "w.bin").write_bytes(b"x")
+    weights = {"path": str(tmp_path / "w.bin")}
+    for name in ("ViT-B-16-SigLIP", "xlm-roberta-base-ViT-B-32"):
+        with pytest.raises(WeightsError, match=rf"tokenizer of {name} from the hub \(.*`repo`"):
+            zero_shot(model=name, weights=weights)
+    with pytest.raises(WeightsError, match="cannot be loaded by open_clip"):  # its tokenizer is open_clip's own
+        zero_shot(model="RN50", weights=weights)
+
+
+def test_a_folder_whose_text_model_is_configured_on_the_hub_is_a_notice(clip_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "xlm"
+    shutil.copytree(clip_folder, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    with collecting() as notices:
+        openclip._source(ClipZeroShotParams.model_validate({"prompts": PROMPTS, "path": str(folder)}), None)
+    assert notices == []
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = "xlm-roberta-base"
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with collecting() as notices:
+        openclip._source(ClipZeroShotParams.model_validate({"prompts": PROMPTS, "path": str(folder)}), None)
+    (said,) = notices
+    assert said.code == "unpinned" and "xlm takes its configuration from xlm-roberta-base" in said.text
+    for broken in ("{", "[]", '{"model_cfg": null}'):
+        (folder / "open_clip_config.json").write_text(broken)
+        with pytest.raises(WeightsError, match="no configuration of an open_clip model"):
+            zero_shot(path=str(folder))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +71,53 @@ def test_insightface_maps_back_to_the_whole_image(tiny):
     """A wide image is scaled to fit and padded below; boxes come back in its own pixels."""
     (face,) = detector(tiny).detect([scene((420, 100, 80), width=640, height=400)])[0]
     np.testing.assert_allclose(face.bbox_xyxy, (420, 100, 500, 180), atol=2 * STRIDE)
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 400), (400, 640), (200, 120), (333, 319)])
+def test_insightface_agrees_with_its_model_decoded_by_hand(tiny, width, height):
+    """Several faces on wide, high, small and odd images: fitted, padded, decoded, suppressed and mapped back."""
+    scale = max(width, height) / 320
+    squares = [(0.1, 0.2, 50), (0.6, 0.15, 40), (0.55, 0.6, 58)]
+    image = scene(
+        *((int(x * width), int(y * height), int(side * scale)) for x, y, side in squares), width=width, height=height
+    )
+    (found,) = detector(tiny).detect([image])
+    by_hand = decoded(tiny, image, 320)
+    assert len(found) == len(by_hand) == 3
+    for face, (score, box, marks) in zip(found, by_hand, strict=True):
+        assert face.score == pytest.approx(score, abs=1e-5)
+        np.testing.assert_allclose(face.bbox_xyxy, box, atol=1e-2)
+        np.testing.assert_allclose(np.reshape(face.landmarks5, (5, 2)), marks, atol=1e-2)
+
+
+def decoded(path: Path, image: RgbImage, size: int) -> list[tuple[float, np.ndarray, np.ndarray]]:
+    """SCRFD's format as its paper's code describes it, an anchor at a time: (score, box, five points), best first."""
+    height, width = image.shape[:2]
+    new_height, new_width = (size, int(size * width / height)) if height > width else (int(size * height / width), size)
+    canvas = np.zeros((size, size, 3), np.float32)
+    canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
+    tensor = ((canvas - 127.5) / 128).transpose(2, 0, 1)[None]
+    outputs = onnxruntime.InferenceSession(str(path)).run(None, {"input": tensor})
+    candidates = []
+    for level, stride in enumerate(scrfd.STRIDES):
+        scores, boxes, marks = (outputs[level + 3 * kind] * (1 if kind == 0 else stride) for kind in range(3))
+        for i in np.flatnonzero(scores[:, 0] >= 0.5):
+            cell = i // 2  # two anchors per cell
+            x, y = cell % (size // stride) * stride, cell // (size // stride) * stride
+            left, top, right, bottom = boxes[i]
+            box = np.array([x - left, y - top, x + right, y + bottom])
+            candidates.append((float(scores[i, 0]), box, marks[i].reshape(5, 2) + np.array([x, y])))
+    kept: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for one in sorted(candidates, key=lambda c: -c[0]):
+        if all(overlap(one[1], other[1]) <= 0.4 for other in kept):
+            kept.append(one)
+    factor = new_height / height
+    return [(score, box / factor, marks / factor) for score, box, marks in kept]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    inner = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
+    return float(inner / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inner))
 
 
 def test_insightface_is_given_the_channels_in_the_order_it_expects(tiny):
