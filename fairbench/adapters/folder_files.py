@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairbench import paths, pixels
+from fairbench.config import MAX_PROMPT
 from fairbench.csvfile import read_csv, read_jsonl
 from fairbench.errors import CardError
 from fairbench.notices import notice
@@ -168,6 +169,8 @@ def _manifest(path: Path) -> Iterator[ImageFile]:
 def _group(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _is_utf8(value):
         raise CardError(f"{where}, field prompt: give a text in UTF-8.")
+    if len(value) > MAX_PROMPT:
+        raise CardError(f"{where}, field prompt: it is longer than {MAX_PROMPT:,} characters; shorten it.")
     hidden = hidden_character(value, "\n\r\t")
     if hidden is not None:
         raise CardError(f"{where}, field prompt: it holds the character {hidden}, which cannot be seen; remove it.")

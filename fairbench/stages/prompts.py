@@ -15,6 +15,8 @@ from fairbench.types import Prompt
 
 MAX_PROMPTS = 1_000_000
 """Of one task."""
+MAX_SUBJECT = 1000
+"""Characters of a subject or category."""
 
 
 def subjects(path: Path) -> list[dict[str, str]]:
@@ -28,6 +30,8 @@ def subjects(path: Path) -> list[dict[str, str]]:
         if name in first:
             raise CardError(f"{path}, line {line}, field subject: {name!r} stands in line {first[name]} already.")
         for field in ("subject", "category"):
+            if len(row.get(field, "")) > MAX_SUBJECT:
+                raise CardError(f"{path}, line {line}, field {field}: it is longer than {MAX_SUBJECT:,} characters.")
             hidden = hidden_character(row.get(field, ""))
             if hidden is not None:
                 raise CardError(

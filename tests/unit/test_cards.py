@@ -81,6 +81,7 @@ def test_duplicate_subjects_are_named_with_both_lines(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("subject\n", "holds no subjects"),
+        ("subject\n" + "x" * 5000 + "\n", "line 2, field subject: it is longer than 1,000 characters"),
         ("name\nnurse\n", "line 1: the column 'subject' is missing"),
         ("subject,category\n,x\n", "line 2, field subject: it is empty"),
         ("subject\nnurse,extra\n", "line 2: the row has another number of fields"),

@@ -88,6 +88,7 @@ def test_manifests(tmp_path: Path) -> None:
         ("path,prompt\nnone.png,x\n", "line 2, field path: there is no file"),
         ("path,prompt\n,x\n", "line 2, field path: name the image's file"),
         ("file\na.png\n", "line 1: the column 'path' is missing"),
+        ("path,prompt\na.png," + "x" * 20_000 + "\n", "line 2, field prompt: it is longer than 10,000 characters"),
         ("path,sample_index\na.png,one\n", "field sample_index: 'one' is no whole number"),
         ("path,sample_index\na.png,0\na.png,0\n", "sample_index: 0 stands in .* line 2 already"),
         ("path,sample_index\na.png,0\na.png,\n", "line 3, field sample_index: it is given for other images"),
