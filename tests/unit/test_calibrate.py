@@ -344,3 +344,15 @@ def test_the_phantoms_labels_are_those_of_its_card(tmp_path: Path) -> None:
     path = manifest(tmp_path, [["a.png", "female", "White"]], "image,gender,race4")
     with pytest.raises(CardError, match=r"line 2, field race4: 'White' is no label of race4 \(known: WMELH, Black"):
         knownimages.read(path, Labeller(catalog.load_labeller("phantom")), Silent())
+
+
+def test_the_column_of_files_may_be_called_path_as_in_every_other_manifest(tmp_path: Path) -> None:
+    rows = corners(tmp_path)
+    first = counted(manifest(tmp_path, rows), labeller())
+    again = counted(manifest(tmp_path, rows, "Path ,gender,race2"), labeller())
+    np.testing.assert_array_equal(first.counts, again.counts)
+    both = [[row[0], *row] for row in rows]
+    with pytest.raises(CardError, match="stands twice"):
+        knownimages.read(manifest(tmp_path, both, "path,image,gender,race2"), Labeller(labeller()), Silent())
+    with pytest.raises(CardError, match="did you mean 'gender'"):
+        knownimages.read(manifest(tmp_path, rows, "path,gendre,race2"), Labeller(labeller()), Silent())
