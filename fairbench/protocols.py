@@ -23,7 +23,7 @@ from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageR
 
 
 class Params(StrictModel):
-    """Base of every plug-in's parameters: unknown fields are refused, and a truth value or text is no number."""
+    """Base of every plug-in's parameters: unknown fields are refused, and a truth value is no number."""
 
 
 @runtime_checkable

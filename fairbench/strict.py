@@ -1,7 +1,7 @@
-"""The base of everything that is read from a card: unknown fields are refused, and a number is a number.
+"""The base of everything that is read from a card: unknown fields are refused, and a truth value is no number.
 
-Pydantic would take `yes` for 1 and "8" for 8; strict containers would refuse a list where a tuple is meant. So only
-numbers and truth values are strict.
+Pydantic would take `yes` for 1 and 1 for yes; its strict mode would also refuse a list where a tuple is meant, and the
+text "90" that a command line gives for a number. So numbers refuse truth values, and truth values all else.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
-_SCALARS: Final = frozenset({"int", "float", "bool"})
+_NUMBERS: Final = frozenset({"int", "float"})
 _NAMED: Final = frozenset({"model-fields", "tagged-union"})
 _INNER: Final = frozenset(
     {"schema", "fields", "choices", "items_schema", "keys_schema", "values_schema", "extras_schema"}
@@ -29,15 +29,23 @@ def _strict(schema: Any) -> Any:
         part = schema[name]
         named = schema["type"] in _NAMED and isinstance(part, dict)  # name -> schema, and a name may be "type"
         changed[name] = {key: _strict(inner) for key, inner in part.items()} if named else _strict(part)
-    return {**changed, "strict": True} if schema["type"] in _SCALARS else changed
+    if schema["type"] in _NUMBERS:
+        return core_schema.no_info_before_validator_function(_number, cast("CoreSchema", changed))
+    return {**changed, "strict": True} if schema["type"] == "bool" else changed
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    return value
 
 
 class StrictModel(BaseModel):
-    """A frozen model that refuses unknown fields, infinities, and a truth value or text where a number is meant."""
+    """A frozen model that refuses unknown fields, infinities, and a truth value where a number is meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Mark the numbers and truth values of the fields as strict."""
+        """Make the numbers and truth values of the fields refuse each other."""
         return cast("CoreSchema", _strict(handler(source)))

@@ -107,11 +107,11 @@ class Numbers(Params):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"whole": True}, {"whole": "8"}, {"whole": 1.5}, {"part": True}, {"part": "1"}, {"part": float("inf")},
+    [{"whole": True}, {"whole": "x"}, {"whole": 1.5}, {"part": True}, {"part": "1e400"}, {"part": float("inf")},
      {"several": [True]}, {"by_name": {"a": True}}, {"flag": "yes"}, {"flag": 1}, {"type": True},
      {"part": 10**400}],
 )  # fmt: skip
-def test_a_truth_value_or_text_is_no_number(fields: dict[str, Any]) -> None:
+def test_a_truth_value_is_no_number(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Numbers(**fields)
 
