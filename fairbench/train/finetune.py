@@ -42,6 +42,7 @@ StageReport = Callable[[str, int, int], None]
 """Called with a stage, what of it is done, and all of it; in every process."""
 Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
 STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
+_STATE_FILES = re.compile(r"state\.pt|training\.json|tokens-[0-9a-f]{16}\.npy")
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
@@ -155,10 +156,11 @@ def train(job: Job, report: StageReport) -> Path:
 
 
 def _remove_state(folder: Path) -> None:
-    """Remove the files that a training wrote to go on from; any other file in their folder stays."""
+    """Remove the files that a training wrote to go on from, killed writers' too; any other file there stays."""
     with storage_errors(folder):
+        atomic.remove_orphans(folder, _STATE_FILES)
         for path in folder.iterdir():
-            if path.name in (STATE, STARTED) or re.fullmatch(r"tokens-[0-9a-f]{16}\.npy", path.name):
+            if _STATE_FILES.fullmatch(path.name):
                 path.unlink()
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
