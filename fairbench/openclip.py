@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import model_validator
 
-from fairbench import weights
+from fairbench import batching, weights
 from fairbench.config import FileWeights, HubModel
 from fairbench.errors import WeightsError
 from fairbench.notices import notice
@@ -18,6 +20,8 @@ from fairbench.protocols import Params
 from fairbench.registry import suggest
 from fairbench.types import BuildContext, RgbImage
 
+_REMEMBERED = 4096
+"""Texts whose embeddings are kept: images of a prompt follow one another."""
 _FOLDER = frozenset(HubModel.model_fields)
 # The hub's CLIP repositories hold the same weights up to four times: only open_clip's own safetensors are wanted.
 _FILES = ("open_clip_*.safetensors", "*.json", "*.txt", "*.model")
@@ -63,32 +67,74 @@ class OpenClip:
 
     model: Any
     preprocess: Callable[[Any], Any]
-    tokenizer: Callable[[list[str]], Any]
+    tokenizer: Callable[..., Any]
     name: str
     device: str
+    _texts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def logit_scale(self) -> float:
         """The learned factor between a cosine similarity and a logit (about 100 in the published models)."""
         return float(self.model.logit_scale.detach().exp())
 
-    def image_features(self, images: Sequence[RgbImage]) -> Any:
-        """Return unit-norm embeddings: a float32 tensor (images, D) on the model's device. One forward pass."""
+    def image_features(self, images: Sequence[RgbImage], most: int) -> NDArray[np.float32]:
+        """Return unit-norm embeddings (images, D), `most` images at a time.
+
+        On a CPU an image's embedding does not depend on the images beside it (see batching.py).
+        """
         import torch
         from PIL import Image
 
+        parts = [np.zeros((0, self._width()), dtype=np.float32)]
         # TF32 would round the patches' convolution to 10 bits.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            batch = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
-            return self.model.encode_image(batch.to(self.device), normalize=True)
+            for batch, rows in batching.batches(images, self.device, most):
+                pixels = torch.stack([self.preprocess(Image.fromarray(image)) for image in batch])
+                padded = torch.cat([pixels, pixels.new_zeros(rows - len(batch), *pixels.shape[1:])])
+                embedded = self.model.encode_image(padded.to(self.device), normalize=True)
+                parts.append(embedded[: len(batch)].float().cpu().numpy())
+        return np.concatenate(parts)
 
-    def text_features(self, texts: Sequence[str]) -> Any:
-        """Return unit-norm embeddings: a float32 tensor (texts, D) on the model's device. One forward pass."""
+    def text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit-norm embeddings (texts, D). Each text is embedded by itself, and remembered."""
+        return np.stack([self._text(text) for text in texts]) if texts else np.zeros((0, self._width()), np.float32)
+
+    def _text(self, text: str) -> NDArray[np.float32]:
         import torch
 
-        with torch.inference_mode():
-            return self.model.encode_text(self.tokenizer(list(texts)).to(self.device), normalize=True)
+        if text not in self._texts:
+            if len(self._texts) >= _REMEMBERED:
+                del self._texts[next(iter(self._texts))]
+            with torch.inference_mode():
+                row = self.model.encode_text(self.tokenizer([text]).to(self.device), normalize=True)
+            self._texts[text] = row[0].float().cpu().numpy()
+        return self._texts[text]
+
+    def _width(self) -> int:
+        return len(self._text(""))
+
+    def cut(self, texts: Sequence[str]) -> list[bool]:
+        """Return which texts the tokenizer cuts, as it gives more tokens where it may."""
+        padding = self.tokenizer([""])[0]
+        return [self._is_cut(text, len(padding), int(padding[-1])) for text in texts]
+
+    def _is_cut(self, text: str, context: int, padding: int) -> bool:
+        enough = max(context, 2 * len(text.encode("utf-8", "surrogatepass")) + 8)  # no tokenizer gives two a byte
+        short, long = (
+            _without_padding(self.tokenizer([text], context_length=n)[0].tolist(), padding) for n in (context, enough)
+        )
+        return short != long
+
+
+def _without_padding(tokens: list[int], padding: int) -> list[int]:
+    """Strip padding from both ends."""
+    start, stop = 0, len(tokens)
+    while start < stop and tokens[stop - 1] == padding:
+        stop -= 1
+    while start < stop and tokens[start] == padding:
+        start += 1
+    return tokens[start:stop]
 
 
 def load(params: OpenClipParams, ctx: BuildContext) -> OpenClip:

@@ -53,13 +53,8 @@ class ClipZeroShotClassifier:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""
         if not chips:
             return heads.empty(self.schema)
-        step = self._batch_size
-        features = np.concatenate(
-            [
-                self._clip.image_features(chips[start : start + step]).cpu().numpy()
-                for start in range(0, len(chips), step)
-            ]
-        )
+        # In double precision, so that a chip's logits round alike however many chips there are.
+        features = self._clip.image_features(chips, self._batch_size).astype(np.float64)
         scale = self._clip.logit_scale
         return {
             name: heads.probabilities(scale * features @ vectors.T, name, heads.Head(), self.schema)
@@ -68,7 +63,7 @@ class ClipZeroShotClassifier:
 
     def _label_features(self, prompts: Mapping[str, list[str]], labels: Sequence[str]) -> NDArray[Any]:
         """Return unit-norm label embeddings (K, D) in the declared order."""
-        means = np.stack([self._clip.text_features(prompts[label]).cpu().numpy().mean(axis=0) for label in labels])
+        means = np.stack([self._clip.text_features(prompts[label]).mean(axis=0, dtype=np.float64) for label in labels])
         unit: NDArray[Any] = means / np.linalg.norm(means, axis=1, keepdims=True)
         return unit
 

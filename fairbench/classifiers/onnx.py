@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from fairbench import onnxsession, weights
+from fairbench import batching, onnxsession, weights
 from fairbench.classifiers import heads, preprocess
 from fairbench.classifiers.preprocess import InputSpec
 from fairbench.config import FileWeights
@@ -51,7 +51,7 @@ class OnnxClassifier:
 
     def __init__(self, params: OnnxParams, ctx: BuildContext, declared: LabelSchema) -> None:
         self.schema = heads.declared_part(params.heads, declared)
-        self._params = params
+        self._params, self._device = params, ctx.device
         self._path = weights.locate(params.weights, ctx.base_dir)
         self._session = onnxsession.session(self._path, ctx.device)
         self._input, self._fixed_rows = self._check_input()
@@ -63,16 +63,19 @@ class OnnxClassifier:
         if not chips:
             return heads.empty(self.schema)
         height, width = self._params.input.size
-        step = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
-        parts = [self._run(chips[start : start + step]) for start in range(0, len(chips), step)]
+        most = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
+        device = "" if self._fixed_rows else self._device  # a number of rows that the model fixes is constant already
+        parts = [
+            self._run(part, self._fixed_rows or rows) for part, rows in batching.batches(chips, device, most, most)
+        ]
         raw = {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
         return {
             name: heads.probabilities(raw[head.output], name, head, self.schema)
             for name, head in ((n, self._params.heads[n]) for n in self.schema.labels)
         }
 
-    def _run(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[Any]]:
-        batch = preprocess.batch(chips, self._params.input, self._fixed_rows)
+    def _run(self, chips: Sequence[RgbImage], rows: int) -> dict[str, NDArray[Any]]:
+        batch = preprocess.batch(chips, self._params.input, rows)
         try:
             values = self._session.run(self._outputs, {self._input: batch})
         except Exception as err:

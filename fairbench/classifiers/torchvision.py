@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from fairbench import weights
+from fairbench import batching, weights
 from fairbench.classifiers import heads, preprocess
 from fairbench.classifiers.heads import Head
 from fairbench.classifiers.preprocess import InputSpec
@@ -73,21 +73,21 @@ class TorchvisionClassifier:
         if not chips:
             return heads.empty(self.schema)
         height, width = self._params.input.size
-        step = max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
-        raw = np.concatenate([self._logits(chips[start : start + step]) for start in range(0, len(chips), step)])
+        batches = batching.batches(chips, self._device, self._params.batch_size, MAX_PIXELS // (height * width) or 1)
+        raw = np.concatenate([self._logits(*batch) for batch in batches])
         return {
             name: heads.probabilities(raw, name, self._params.heads[name], self.schema) for name in self.schema.labels
         }
 
-    def _logits(self, chips: Sequence[RgbImage]) -> NDArray[np.float32]:
+    def _logits(self, chips: Sequence[RgbImage], rows: int) -> NDArray[np.float32]:
         import torch
 
         # TF32 would round convolutions to 10 bits: a label must not depend on which accelerator gave it.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            batch = torch.from_numpy(preprocess.batch(chips, self._params.input))
+            batch = torch.from_numpy(preprocess.batch(chips, self._params.input, rows))
             values: NDArray[np.float32] = self._model(batch.to(self._device)).float().cpu().numpy()
-        return values
+        return values[: len(chips)]
 
     def _end(self, name: str, head: Head) -> int:
         """Return the column after a head's last, having checked the head's width."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from fairbench import protocols
 from fairbench.scorers.clip_score import ClipParams, ClipScorer, mean
@@ -37,8 +38,9 @@ class ClipIqa(ClipScorer):
         super().__init__(params, ctx)
         self._anchors = self._clip.text_features(ANTONYMS)
 
-    def _values(self, embedded: Any, prompts: Sequence[str]) -> Any:
-        return (self._clip.logit_scale * embedded @ self._anchors.T).softmax(dim=-1)[:, 0]
+    def _values(self, embedded: NDArray[np.float64], prompts: Sequence[str]) -> NDArray[np.float64]:
+        good, bad = (embedded * anchor for anchor in self._anchors)
+        return np.asarray(expit(self._clip.logit_scale * (good - bad).sum(axis=1)))  # the softmax of two logits
 
     def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:
         """Return the mean over the images; None where there is none."""

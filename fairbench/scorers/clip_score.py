@@ -58,22 +58,14 @@ class ClipScorer(ABC):
         return f"open_clip {self._clip.name}{f' of {file.repo}' if file and file.repo else ''}"
 
     def features(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one value an image, shape (images, 1)."""
-        import torch
-
-        found = np.empty((len(images), 1), dtype=np.float32)
-        # TF32 would round the convolutions (of the patches, or all of a ResNet's) to 10 bits.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            for start in range(0, len(images), self._params.batch_size):
-                part = slice(start, start + self._params.batch_size)
-                embedded = self._clip.image_features(images[part])
-                found[part, 0] = self._values(embedded, prompts[part]).float().cpu().numpy()
-        return found
+        """Return one value per image, shape (images, 1)."""
+        embedded = self._clip.image_features(images, self._params.batch_size)
+        # In double precision, so that sums over the embedding round alike however many images there are.
+        return self._values(embedded.astype(np.float64), prompts).astype(np.float32)[:, None]
 
     @abstractmethod
-    def _values(self, embedded: Any, prompts: Sequence[str]) -> Any:
-        """Map unit-norm image embeddings (a tensor (n, D)) and their prompts to a tensor of n values."""
+    def _values(self, embedded: NDArray[np.float64], prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Map unit-norm image embeddings (n, D) and their prompts to n values."""
 
 
 def mean(features: NDArray[np.float32]) -> float | None:
@@ -98,10 +90,13 @@ class ClipScore(ClipScorer):
         needs_prompt=True,
     )
 
-    def _values(self, embedded: Any, prompts: Sequence[str]) -> Any:
-        texts = list(dict.fromkeys(prompts))  # images of a prompt follow one another: each text is embedded once
-        rows = [texts.index(prompt) for prompt in prompts]
-        return 100.0 * (embedded * self._clip.text_features(texts)[rows]).sum(dim=-1).clamp(min=0.0)
+    def _values(self, embedded: NDArray[np.float64], prompts: Sequence[str]) -> NDArray[np.float64]:
+        cosines = (embedded * self._clip.text_features(prompts)).sum(axis=1)
+        return np.asarray(100.0 * np.maximum(cosines, 0.0))
+
+    def cut(self, texts: Sequence[str]) -> list[bool]:
+        """Return which prompts the model's own tokenizer cuts: what stands behind the cut is not compared."""
+        return self._clip.cut(texts)
 
     def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:
         """Return the mean over the images; None where there is none."""

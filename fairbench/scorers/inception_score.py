@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import Field
 from scipy.special import log_softmax, xlogy
 
-from fairbench import protocols, weights
+from fairbench import batching, protocols, weights
 from fairbench.config import FileWeights
 from fairbench.errors import WeightsError
 from fairbench.types import BuildContext, RgbImage
@@ -72,15 +72,16 @@ class InceptionScore:
         """Return the class logits, shape (images, 1000). `prompts` is not looked at."""
         import torch
 
-        found = np.empty((len(images), self._net.fc.out_features), dtype=np.float32)
+        logits = [np.zeros((0, self._net.fc.out_features), dtype=np.float32)]
         # TF32 would round the convolutions to 10 bits, in a way that depends on the batch.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            for start in range(0, len(images), self._params.batch_size):
-                batch = np.stack([_squash(image) for image in images[start : start + self._params.batch_size]])
-                pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2)
-                found[start : start + len(batch)] = self._net(pixels.float() / 127.5 - 1.0).cpu().numpy()
-        return found
+            for batch, rows in batching.batches(images, self._device, self._params.batch_size):
+                pixels = np.zeros((rows, _SIDE, _SIDE, 3), dtype=np.uint8)
+                pixels[: len(batch)] = [_squash(image) for image in batch]
+                planes = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+                logits.append(self._net(planes.float() / 127.5 - 1.0)[: len(batch)].cpu().numpy())
+        return np.concatenate(logits)
 
     def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:
         """Return the mean score of the parts; None where there are fewer images than parts."""

@@ -22,6 +22,9 @@ from fairbench.stages import faces as faces_stage
 from fairbench.stages.ids import NOBODY, IdIndex, IntArray, batches, first_come
 from fairbench.store import Store
 
+_GRAIN: Final = 2.0**-32
+"""Probabilities are rounded to multiples of this, far finer than single precision; two million of them sum exactly."""
+
 
 class Faces:
     """Which images have faces, and which faces count. M images; `add` takes batches of the table's COLUMNS."""
@@ -128,17 +131,22 @@ class Labels:
     def _add_probs(
         self, values: NDArray[np.float32], start: NDArray[np.int32], attribute: IntArray, face: IntArray, rows: IntArray
     ) -> None:
-        """Add the probabilities values[start[r] : start[r + 1]] of every row r."""
+        """Add the probabilities values[start[r] : start[r + 1]] of every row r.
+
+        As whole multiples of _GRAIN, whose sums are exact: floats would sum to other last digits in another order of
+        shards.
+        """
         for a, sums in enumerate(self._sums):
             own, k = rows[attribute[rows] == a], np.arange(self.sizes[a])
             cell = self._prompt[face[own], None] * len(k) + k
-            sums += np.bincount(cell.ravel(), values[start[own, None] + k].ravel(), minlength=len(sums))
+            grains = np.rint(values[start[own, None] + k].astype(np.float64) / _GRAIN)
+            sums += np.bincount(cell.ravel(), grains.ravel(), minlength=len(sums))
 
     @property
     def probs(self) -> dict[str, NDArray[np.float64]]:
         """Sums of class probabilities (P, K) of every declared attribute."""
         found = {
-            name: sums.reshape(-1, size)
+            name: sums.reshape(-1, size) * _GRAIN
             for name, sums, size in zip(self._labeller.base.labels, self._sums, self.sizes, strict=True)
         }
         for name, spec in self._labeller.card.attributes.items():

@@ -1,0 +1,27 @@
+"""How networks are fed: on a CPU always with the same number of rows, so that a row does not depend on its neighbours.
+
+A matrix product rounds otherwise for another number of rows: an image scored alone differed from the same image among
+32 by 2e-6, so that a run that was killed and resumed had other last digits than one done at once. With a constant
+number of rows (empty ones added at the end) every row is computed in the same way, wherever it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+CPU_ROWS: Final = 8
+"""Rows of a batch on a CPU: within 5 % of the speed of 32, and at most 7 rows are computed for nothing."""
+
+
+def batches(items: Sequence[T], device: str, most: int, limit: int | None = None) -> Iterator[tuple[Sequence[T], int]]:
+    """Cut items into batches; yields each with the number of rows that the network has to be given (>= its length).
+
+    most: items of a batch on an accelerator; a CPU gets CPU_ROWS. limit: what neither can take more than.
+    """
+    constant = device == "cpu"
+    step = max(1, min(CPU_ROWS if constant else most, limit or CPU_ROWS + most))
+    for start in range(0, len(items), step):
+        batch = items[start : start + step]
+        yield batch, step if constant else len(batch)
