@@ -203,7 +203,11 @@ class ScorerSpec:
 
 
 class Scorer(Protocol):
-    """Looks at pixels, never at labels. Built as `cls(params, ctx)`; raises WeightsError where weights are absent."""
+    """Looks at pixels, never at labels. Built as `cls(params, ctx)`; raises WeightsError where weights are absent.
+
+    One that reads prompts may have `cut(texts) -> list[bool]`, which texts its own tokenizer cuts, and `languages`, the
+    codes of the languages that it reads ("*" for any): prompts that it does not read as written are then reported.
+    """
 
     spec: ClassVar[ScorerSpec]
     version: ClassVar[int]

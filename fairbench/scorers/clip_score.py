@@ -31,6 +31,11 @@ class ClipParams(openclip.OpenClipParams):
     """The open_clip model; OpenAI's ViT-B/32 where none is named."""
 
     batch_size: int = Field(32, ge=1, json_schema_extra={**protocols.TRANSPORT})
+    languages: list[str] = Field(
+        default_factory=lambda: ["en"],
+        description="codes of the languages that the model reads, * for any; other prompts are reported",
+        json_schema_extra={**protocols.TRANSPORT},
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -93,6 +98,11 @@ class ClipScore(ClipScorer):
     def _values(self, embedded: NDArray[np.float64], prompts: Sequence[str]) -> NDArray[np.float64]:
         cosines = (embedded * self._clip.text_features(prompts)).sum(axis=1)
         return np.asarray(100.0 * np.maximum(cosines, 0.0))
+
+    @property
+    def languages(self) -> list[str]:
+        """Codes of the languages that the model was made for."""
+        return self._params.languages
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
         """Return which prompts the model's own tokenizer cuts: what stands behind the cut is not compared."""

@@ -17,7 +17,7 @@ from fairbench import schemas
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
-from fairbench.stages import correction, estimates, images, metrics, noted, plan, reading, scores
+from fairbench.stages import correction, estimates, images, metrics, noted, plan, reading, score_notices, scores
 from fairbench.stages import table as metrics_table
 from fairbench.stages.correction import Correction
 from fairbench.stages.counts import Counts, count
@@ -129,6 +129,7 @@ def _score(
         return None, reason
     texts = {p.neutral_id: p.text for p in plan.prompts}
     try:
+        score_notices.report_prompts(scorer.name, built, plan.prompts, plan.language)
         scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
     except PluginError as err:
         return loaded.leave_out(scorer, str(err))
@@ -162,7 +163,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         )
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
-            scores.report_failures(scorer.name, found)
+            score_notices.report_failures(scorer.name, found)
         series += metrics.score_series(scorer.plugin, instance, found, reason, plan.prompts)
     noted.report(store, plan.image_key, rows, plan.prompts, near_copies=plan.settings.near_copies)
     noted.report_counts(counts, plan.prompts)

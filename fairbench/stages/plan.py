@@ -92,6 +92,8 @@ class Plan:
     no_calibration: str | None = None
     """Why the labeller card's calibration cannot be used."""
     quota: bool = False
+    language: str | None = None
+    """The task's language; None without a task."""
 
     @property
     def run_id(self) -> str:
@@ -138,13 +140,15 @@ def _make(settings: RunSettings, progress: Progress | None) -> Plan:
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     own_images = isinstance(adapter, PromptSource)
-    prompts, task, version, references = _prompts(settings, card, adapter if own_images else None, labeller)
+    source = adapter if own_images else None
+    prompts, task, version, references, language = _prompts(settings, card, source, labeller)
     if own_images:
         if method_name != "none":
             raise FairbenchError(
                 "--method rewrites prompts before images are made; the images of a folder exist already."
             )
-        requests = adapter.requests(image_key, settings.images_per_prompt)
+        with contracts.guard(registry.title("adapters", card.adapter)):
+            requests = adapter.requests(image_key, settings.images_per_prompt)
         order = {p.prompt_id: i for i, p in enumerate(prompts)}
         requests = sorted((r for r in requests if r.prompt_id in order), key=lambda r: order[r.prompt_id])
     else:
@@ -182,7 +186,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> Plan:
     _notices(card, method_name, quota)
     return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
                 image_key, faces_key, labels_key, scorers, declared, calibration=calibrated, no_calibration=problem,
-                quota=quota)  # fmt: skip
+                quota=quota, language=language)  # fmt: skip
 
 
 def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tuple[Calibration | None, str | None]:
@@ -266,18 +270,21 @@ def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) ->
 
 def _prompts(
     settings: RunSettings, card: ModelCard, source: Any, labeller: Labeller
-) -> tuple[list[Prompt], str, int, References]:
-    """Return prompts, task name and version, and reference shares for the labeller's attributes."""
+) -> tuple[list[Prompt], str, int, References, str | None]:
+    """Return prompts, task name and version, reference shares for the labeller's attributes, and the language."""
+    title = registry.title("adapters", card.adapter)
     wanted = settings.task or card.default_task or (None if source is not None else DEFAULT_TASK)
     if wanted is None:
-        return source.prompts(None)[: settings.limit_prompts], "folder", 1, {}
+        with contracts.guard(title):
+            return source.prompts(None)[: settings.limit_prompts], "folder", 1, {}, None
     task = catalog.load_task(wanted).card
     prompts = expand(task)
-    prompts = (prompts if source is None else source.prompts(prompts))[: settings.limit_prompts]
+    with contracts.guard(title):
+        prompts = (prompts if source is None else source.prompts(prompts))[: settings.limit_prompts]
     declared = labeller.declared.labels
     known = {a: path for a, path in sorted(task.references.items()) if a in declared}
     references = {a: catalog.reference_file(path, declared[a]) for a, path in known.items()}
-    return prompts, task.name, task.version, references
+    return prompts, task.name, task.version, references, task.language
 
 
 def _requests(

@@ -211,12 +211,3 @@ def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
     errors = [str(error) for _, status, _, error in by_image.values() if status == "failed"]
     statuses = Counter(status for _, status, _, _ in by_image.values())
     return Scores(features, [neutral_id for neutral_id, _, _, _ in scored], statuses, errors)
-
-
-def report_failures(name: str, scores: Scores) -> None:
-    """Say how many images a scorer has no value of, and why."""
-    if scores.errors:
-        notice(
-            "score-failed", f"{name} has no value for {len(scores.errors)} of {scores.statuses.total()} images",
-            count=len(scores.errors), examples=sorted(set(scores.errors)),
-        )  # fmt: skip
