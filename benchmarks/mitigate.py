@@ -16,8 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairbench import folders
+
 ROOT = Path(__file__).resolve().parents[1]
-TASK = "phantom-mitigation"
+TASK, TABLE = "phantom-mitigation", "table.md"
 IMAGES = 160
 PER_GROUP = 8
 """Images of each group for each wording of each occupation: 8 x 6 x 8 x 8 = 3,072."""
@@ -61,6 +63,8 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     work, arms = options.work, ARMS | (MORE if options.full else {})
+    folders.check_file(work / TABLE, "a table of this benchmark", folders.starting_with(b"| occupations | arm |"),
+                       option="--work: its")  # fmt: skip
     train(work, options.full)
     runs = {
         (arm, part): measure(work, arm, method.format(work=work), part, options.images, options.leaderboard)
@@ -76,7 +80,7 @@ def main() -> None:
     compare(work, "stated", [runs[arm, "stated"] for arm in arms if arm in TOLD])
     bars = judge(work, runs, list(arms))
     text = table(runs, arms)
-    (work / "table.md").write_text(text)
+    (work / TABLE).write_text(text)
     print(text)
     for bar in bars:
         print(f"{'met    ' if bar.holds else 'NOT MET'} {bar.name}: {bar.value:.4f}, at most {bar.most:.4f}")

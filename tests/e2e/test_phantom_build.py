@@ -241,7 +241,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, cli: Cli) -> N
     (tmp_path / "file").write_text("")
     found = cli("phantom", "build", "--out", tmp_path / "file")
     assert found.code == 2
-    assert re.fullmatch(r"Error: Cannot write .+/file/work/seed\.json: .+\n", found.err)
+    assert re.fullmatch(r"Error: --out .+/file is a file: name a folder\.\n", found.err)
 
 
 # --- checking ---

@@ -45,9 +45,10 @@ def test_a_run_folder_holds_everything(cli: Cli) -> None:
     files = (p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file())
     names = {re.sub(r"/[0-9a-f]{32}/part-[0-9a-f]{32}", "", name) for name in files}
     assert names == {
-        "run.json", "metrics.parquet", "metrics.csv", "prompts.csv", "prompts.parquet", "sheets/0000-senator.png",
-        "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png", "evidence/fairbench-store.json",
-        "evidence/calibration.json", "evidence/images.parquet", "evidence/faces.parquet", "evidence/labels.parquet",
+        "run.json", "notices.csv", "metrics.parquet", "metrics.csv", "prompts.csv", "prompts.parquet",
+        "sheets/0000-senator.png", "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png",
+        "evidence/fairbench-store.json", "evidence/calibration.json",
+        "evidence/images.parquet", "evidence/faces.parquet", "evidence/labels.parquet",
     }  # fmt: skip
     record = json.loads(Path("out/run.json").read_text())
     assert record["statuses"]["images"] == {"ok": 36, "blank": 0, "failed": 0, "refused": 0}
@@ -303,10 +304,10 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
         (("--shard", "x"), "write i/N"),
         (("-n", "0"), "should be greater than or equal to 1"),
         (("--leaderboard", "wrong.csv"), "the columns are not those of a leaderboard"),
-        (("--out", "foreign"), "cannot be read as a run's manifest"),
+        (("--out", "foreign"), "--out foreign holds files that are not a run (run.json)"),
         (("--store", "newer"), "written by a newer fairbench"),
         (("--out", "/dev/null/x"), "Cannot write /dev/null/x"),
-        (("--out", "wrong.csv"), "Cannot write wrong.csv: the system says File exists"),
+        (("--out", "wrong.csv"), "--out wrong.csv is a file: name a folder"),
         (("--store", "/dev/null/x"), "Cannot write /dev/null/x"),
     ],
 )
