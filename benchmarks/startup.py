@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 
 from common import alternate, machine, ratio, show, verdict
 
 TARGET = 1.5
 COMMANDS = {
-    "fairbench --help": [str(Path(sys.executable).with_name("fairbench")), "--help"],
+    "fairbench --help": [sys.executable, "-m", "fairbench", "--help"],
     "import typer, rich": [sys.executable, "-c", "import typer, rich"],
 }
 

@@ -17,6 +17,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Processes that tests start import this checkout, installed or not, whatever folder they work in.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 SHARED = ROOT.parent / "shared"
 
 

@@ -25,7 +25,7 @@ def test_an_installed_package_appears_and_runs(tmp_path: Path) -> None:
          ROOT / "tests" / "plugin_package"],
         check=True,
     )  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(target)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(ROOT)])}
 
     def fairbench(*args: str) -> str:
         command = [sys.executable, "-m", "fairbench", *args]

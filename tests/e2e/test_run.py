@@ -58,7 +58,7 @@ def test_a_run_folder_holds_everything(cli: Cli) -> None:
 
 
 def test_all_probabilities_are_kept(cli: Cli) -> None:
-    """peers.md defect 11: label probabilities thrown away, so that nothing can be re-thresholded or corrected."""
+    """Seen in other tools: label probabilities thrown away, so that nothing can be re-thresholded or corrected."""
     run(cli, "store", "out")
     (path,) = Path("store/labels").glob("*/part-*.parquet")
     rows = pq.read_table(path).to_pylist()
@@ -201,7 +201,7 @@ def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli) -> None:
 def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int) -> None:
     """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again.
 
-    peers.md defect 6: resuming by "the folder exists", so that a half-written prompt counts as done.
+    Seen in other tools: resuming by "the folder exists", so that a half-written prompt counts as done.
     """
     code = f"""
 import os, signal

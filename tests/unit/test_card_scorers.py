@@ -111,6 +111,8 @@ def test_a_run_scores_with_the_cards_model(cli: object, folder: Path) -> None:
 )
 def test_the_linter_reads_scorers(tmp_path: Path, text: str, words: str | None) -> None:
     (tmp_path / "card.yaml").write_text(text)
+    for folder in ("parts/clip", "clip"):
+        (tmp_path / folder).mkdir(parents=True)
     found = [str(problem) for problem in lint.problems(tmp_path / "card.yaml")]
     assert len(found) == (words is not None)
     assert words is None or words in found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,19 +28,18 @@ def test_a_key_covers_the_key_before_it() -> None:
 
 
 def test_seed_does_not_depend_on_the_process() -> None:
-    """peers.md defect 4: a seed made with hash(text), which is salted per process."""
+    """Seen in other tools: a seed made with hash(text), which is salted per process."""
     code = "from fairbench import keys; print(keys.sample_seed(keys.prompt_id('x'), 1, 2))"
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": s}
-        ).stdout
-        for s in ("1", "2")
-    }
+    found = set()
+    for salt in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": salt}
+        command = [sys.executable, "-c", code]
+        found.add(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)
     assert found == {f"{keys.sample_seed(keys.prompt_id('x'), 1, 2)}\n"}
 
 
 def test_seeds_of_samples_and_repeats_differ() -> None:
-    """peers.md defect 5: every repeat given seed 0, so that all repeats are one image."""
+    """Seen in other tools: every repeat given seed 0, so that all repeats are one image."""
     pid = keys.prompt_id("x")
     seeds = {keys.sample_seed(pid, i, s) for i in range(100) for s in range(10)}
     assert len(seeds) == 1000
@@ -47,7 +47,7 @@ def test_seeds_of_samples_and_repeats_differ() -> None:
 
 
 def test_prompts_with_a_long_common_start_do_not_collide() -> None:
-    """peers.md defect 9: folder name = first 50 characters of the prompt."""
+    """Seen in other tools: folder name = first 50 characters of the prompt."""
     start = "A photo of the face of a manufactured building and mobile home "
     assert keys.prompt_id(start + "installer, a person") != keys.prompt_id(start + "inspector, a person")
 

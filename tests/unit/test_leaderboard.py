@@ -86,7 +86,7 @@ def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:
 
 
 def test_a_missing_metric_blocks_a_rank() -> None:
-    """peers.md defect 1: a model that was not measured looks unbiased."""
+    """Seen in other tools: a model that was not measured looks unbiased."""
     column = leaderboard.RANKED_BY
     rows = [row("none", ""), row("part", "0.01", missing=f"{column}: mean over 1 of 50 prompts"), row("whole", "0.2")]
     found = {r["run_id"]: r["rank"] for r in csv.DictReader(leaderboard.render(rows).splitlines())}

@@ -298,7 +298,7 @@ def test_rounded_shares_and_those_of_float32_are_taken() -> None:
     [(2, 160, 0.063), (4, 160, 0.045), (8, 160, 0.031), (2, 60, 0.103), (4, 60, 0.073), (8, 60, 0.051)],
 )
 def test_rd_of_a_fair_model_is_the_published_chance_floor(k: int, faces: int, floor: float) -> None:
-    """peers.md defect 12: differences below the floor called improvements. A fair model does not score 0."""
+    """Seen in other tools: differences below the floor called improvements. A fair model does not score 0."""
     rng = np.random.default_rng(20250203)
     values = METRICS["rd"](rng.multinomial(faces, np.full(k, 1 / k), size=50_000) / faces)
     error = 4 * values.std() / math.sqrt(values.size)
@@ -327,8 +327,8 @@ def test_rd_of_four_classes_cannot_pass_one_half() -> None:
 
 
 @pytest.mark.parametrize("k", [2, 4, 7, 8])
-def test_defect_2_k_from_observed_classes_called_one_class_fair(k: int) -> None:
-    """Peers took K from the classes that occurred: with one class seen KL to uniform is 0, "perfectly fair"."""
+def test_k_from_observed_classes_called_one_class_fair(k: int) -> None:
+    """Other tools took K from the classes that occurred: with one class seen KL to uniform is 0, "perfectly fair"."""
     one_class = np.eye(k)[0]
     assert float(METRICS["kl-uniform"](one_class)) == pytest.approx(math.log(k))
     assert float(METRICS["entropy"](one_class)) == 0.0
@@ -341,14 +341,14 @@ def test_defect_2_k_from_observed_classes_called_one_class_fair(k: int) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_defect_2_a_single_class_is_refused(name: str) -> None:
+def test_a_single_class_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="at least two declared classes"):
         METRICS[name](np.ones(1), np.ones(1))
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_defect_3_empty_input_was_scored_best_or_worst(name: str) -> None:
-    """Peers scored no faces as 0.0 or 0.5. Nothing counted is 0/0: it stays NaN and leaves the other prompts alone."""
+def test_empty_input_was_scored_best_or_worst(name: str) -> None:
+    """Other tools scored no faces as 0.0 or 0.5. Nothing counted is 0/0: it stays NaN and changes no other prompt."""
     counts = np.array([[30, 10], [0, 0], [20, 20]], dtype=float)
     with np.errstate(invalid="ignore"):
         p = counts / counts.sum(axis=-1, keepdims=True)
