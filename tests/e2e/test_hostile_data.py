@@ -18,7 +18,7 @@ from fairbench.cli.progress import set_up_logging
 from tests.conftest import ROOT
 
 Cli = Callable[..., Any]
-HOSTILE = ["[/]", "[/red]", "[bold]x", "$a$", "\u202eb", "%s{}"]
+HOSTILE = ["[/]", "[/red]", "[bold]x", "$a$", "=b", "%s{}"]
 ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
@@ -29,7 +29,7 @@ def labeller(tmp_path: Path) -> Path:
     data = yaml.safe_load(source.read_text())
     shutil.copytree(source.parent / "weights", tmp_path / "cards" / "weights")
     data["attributes"] = {"gender": {"labels": HOSTILE[:2]}, "race4": {"labels": HOSTILE[2:]}}
-    data |= {"name": "copy", "title": "[/title]", "notes": "[/notes] \u202e"}
+    data |= {"name": "copy", "title": "[/title]", "notes": "[/notes] $b$"}
     del data["calibration"]
     path = tmp_path / "cards" / "copy.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
@@ -50,7 +50,7 @@ def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> N
     for seed, out in ((0, "a [/]b"), (1, "c [red]\x1b[31m")):
         text = checked(cli(*common, "--seed", seed, "--out", out))
         assert "[/] - [/red]" in text and "[bold]x - the others" in text and "$a$ - the others" in text
-        assert "\\u202eb - the others" in text
+        assert "=b - the others" in text
     assert "in c [red]\\x1b[31m" in text
     text = checked(cli("compare", "a [/]b", "c [red]\x1b[31m", "--out", "compared [/x]"))
     assert "written to compared [/x]" in text and Path("compared [/x]/compare.png").exists()
@@ -62,7 +62,7 @@ def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> N
     manifest.write_text("\n".join(rows) + "\n")
     text = checked(cli("calibrate", "--labeller", labeller, "--images", manifest, "--out", "c.json",
                        "--domain", "[/red] \u202edomain"))  # fmt: skip
-    assert "on [/red] \\u202edomain" in text and "[/red] \\u202eb" in text
+    assert "on [/red] \\u202edomain" in text and "[/red] =b" in text
     assert "[/notes]" in checked(cli("show", "labeller", labeller))
     assert "board [/].csv" in checked(cli("leaderboard", "add", "a [/]b", "--csv", "board [/].csv", "--no-evidence"))
     checked(cli("leaderboard", "show", "board [/].csv"))
