@@ -1,8 +1,9 @@
 """What a plug-in must offer. Each is a class (a metric: an instance) that the registry finds by name.
 
 Adapters, detectors, crops, classifiers and scorers carry two class attributes: `Params`, a pydantic model of the
-fields that a card may set (fields marked `TRANSPORT` cannot change a number and stay out of keys), and `version`, an
-integer that is raised whenever the output for the same input changes.
+fields that a card may set (fields marked `TRANSPORT` cannot change a number and stay out of keys; a plug-in without
+`Params` takes none), and `version`, an integer that is raised whenever the output for the same input changes.
+contracts.py checks third parties' plug-ins.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class ImageModel(Protocol):
 
     def generate(self, requests: Sequence[ImageRequest]) -> Sequence[ImageResult]:
         """Return one result a request, in order. Noise comes from each request's own seed.
+
+        Pixels are height x width x 3: uint8, floats from 0 to 1, or a PIL image; a bare image stands for an ok result.
 
         Raises OutOfMemory where the device cannot hold the block; any other fault of one image is that image's status.
         """

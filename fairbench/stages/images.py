@@ -33,7 +33,7 @@ def generate(
     model: ImageModel,
     *,
     method: str,
-    adapter: str = "of this run",
+    adapter: str,
     block_size: int,
     fixed_block: bool,
     progress: Progress,

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import catalog, keys, registry
+from fairbench import catalog, contracts, keys, registry
 from fairbench.adapters.janus_model import JanusModel
 from fairbench.config import ModelCard
-from fairbench.errors import FairbenchError
+from fairbench.errors import FairbenchError, PluginError
 from fairbench.labeller import NOT_LABELLED, Labeller
 from fairbench.metrics.rd import relative_diversity
+from fairbench.notices import notice
+from fairbench.protocols import Scorer
+from fairbench.stages import scores
 from fairbench.stages.prompts import expand
 from fairbench.types import BuildContext, Prompt, RgbImage
 
@@ -51,8 +54,8 @@ class Evaluator:
         texts = [p.text for p, images in zip(self._prompts, drawn, strict=True) for _ in images]
         figures["eval/images"] = float(len(flat))
         for scorer in self._scorers:
-            found = scorer.summarise(scorer.features(flat, texts)) if flat else {}
-            figures |= {f"eval/{name}": value for name, value in found.items()}
+            if flat:
+                figures |= {f"eval/{name}": value for name, value in _values(scorer, flat, texts).items()}
         return figures
 
     def _draw(self, model: JanusModel, prompt: Prompt) -> list[RgbImage]:
@@ -83,7 +86,20 @@ class Evaluator:
 
 def _scorer(name: str, given: dict[str, Any], ctx: BuildContext) -> Any:
     plugin = registry.resolve("scorers", name)
-    return plugin(registry.parse_params(plugin, given), ctx)
+    with contracts.guard(registry.title("scorers", name)):
+        return plugin(registry.parse_params(plugin, given), ctx)
+
+
+def _values(scorer: Scorer, images: list[RgbImage], texts: list[str]) -> dict[str, float | None]:
+    """Return a scorer's values over the images that it can judge; None where it fails: the training goes on."""
+    title = registry.title("scorers", scorer.spec.name)
+    try:
+        with contracts.guard(title):
+            features = contracts.features(title, scorer.features(images, texts), len(images))
+        return scores.summarise(scorer, features[np.isfinite(features).all(axis=1)])
+    except PluginError as err:
+        notice("scorer-left-out", f"{scorer.spec.name} has no value at an evaluation: {err}")
+        return dict.fromkeys(scorer.spec.values)
 
 
 def default_task(card: ModelCard) -> str:

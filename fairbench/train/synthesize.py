@@ -172,7 +172,8 @@ def _answer(current: Synthesis, asked: Sequence[tuple[Cell, ImageRequest]], stor
     """Make, label and judge the images of a round."""
     run, requests = current.plan, [request for _, request in asked]
     images.generate(
-        store, run.image_key, requests, run.adapter, method=METHOD, block_size=run.ctx.block_size,
+        store, run.image_key, requests, run.adapter, method=METHOD,
+        adapter=run.card.adapter, block_size=run.ctx.block_size,
         fixed_block=run.fixed_block, progress=progress, before=run.labeller.load,
     )  # fmt: skip
     rows = reading.index(store, run.image_key, requests)

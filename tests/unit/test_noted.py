@@ -54,8 +54,8 @@ def noticed(tmp_path: Path, made: list[tuple[ImageRequest, ImageResult]], times:
     requests = [r for r, _ in made]
     for _ in range(times):
         images.generate(
-            store, KEY, requests, Scripted({r.image_id: result for r, result in made}), method="none", block_size=3,
-            fixed_block=False, progress=Silent(),
+            store, KEY, requests, Scripted({r.image_id: result for r, result in made}), method="none", adapter="mine",
+            block_size=3, fixed_block=False, progress=Silent(),
         )  # fmt: skip
         with collecting() as reported:
             noted.report(store, KEY, reading.index(store, KEY, requests), [prompt(t) for t in TEXTS])
