@@ -7,7 +7,7 @@ here, and leaderboards are verified here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,21 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
     stages = [("images", plan.image_key), ("faces", plan.faces_key), ("labels", plan.labels_key)]
     stages += [("scores", s.key) for s in plan.scorers if s.key]
     for stage, key in stages:
-        rows = list(_rows(store, stage, key, ids))
-        if stage == "faces":
-            rows = _first_looks(rows)
-        if rows:
-            kept.write(stage, key, _ordered(stage, pa.concat_tables(rows)))
+        _keep(kept, stage, key, _rows(store, stage, key, ids))
     if plan.calibration is not None:
         plan.calibration.write(folder / FOLDER / CALIBRATION)
     return [s.name for s in plan.scorers if s.key and _is_wide(store, s.key)]
+
+
+def _keep(kept: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None:
+    """Write one stage's rows. A function of its own, so that no two stages are in memory at once."""
+    rows = _first_looks(list(tables)) if stage == "faces" else list(tables)
+    if rows:
+        ordered = _ordered(stage, pa.concat_tables(rows))
+        rows.clear()
+        kept.write(stage, key, ordered)
+        del ordered
+    pa.default_memory_pool().release_unused()  # else what a stage needed is not there for what follows
 
 
 def _is_wide(store: Store, key: str) -> bool:
@@ -104,10 +111,14 @@ def _ordered(stage: str, table: pa.Table) -> pa.Table:
     ids = {"images": ["image_id"], "faces": ["image_id", "face_index"], "labels": ["face_id", "attribute"],
            "scores": ["image_id"]}[stage]  # fmt: skip
     ordered = table.sort_by([(name, "ascending") for name in ids])
-    columns = [ordered[name].to_pylist() for name in ids]
-    keys = list(zip(*columns, strict=True))
-    first = [i == 0 or keys[i] != keys[i - 1] for i in range(len(keys))]
-    return ordered.filter(pa.array(first))
+    repeats = np.ones(max(0, len(ordered) - 1), dtype=bool)  # a row after the first: has it the ids of the one before?
+    for name in ids:
+        column = ordered[name].combine_chunks()
+        here, before = column[1:], column[:-1]
+        both_null = pc.and_(pc.is_null(here), pc.is_null(before))
+        equal = pc.or_(pc.fill_null(pc.equal(here, before), False), both_null)
+        repeats &= np.asarray(equal.to_numpy(zero_copy_only=False), dtype=bool)
+    return ordered.filter(pa.array(np.concatenate([[True], ~repeats]))) if repeats.any() else ordered
 
 
 @dataclass

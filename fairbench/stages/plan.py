@@ -295,9 +295,10 @@ def _requests(
     title = registry.title("methods", name)
     with contracts.guard(title):
         texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
+    prompt_ids = {text: keys.prompt_id(text) for text in dict.fromkeys(texts)}  # shared by the images of a text
     found = []
     for sample, text in zip(samples, texts, strict=True):
-        prompt_id, neutral_id = keys.prompt_id(text), sample.prompt.neutral_id
+        prompt_id, neutral_id = prompt_ids[text], sample.prompt.neutral_id
         image_id = keys.image_id(image_key, prompt_id, neutral_id, sample.seed)
         found.append(ImageRequest(image_id, prompt_id, neutral_id, text, sample.sample_index, sample.seed))
     return found

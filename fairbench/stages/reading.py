@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +42,7 @@ def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[Imag
         ids, *rest = (table[c].to_pylist() for c in _INDEX)
         for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
             if image_id in wanted and image_id not in rows:
-                rows[image_id] = ImageRow(wanted[image_id], status, error, sha256, path)
+                rows[image_id] = ImageRow(wanted[image_id], sys.intern(status), error, sha256, path)
     return [rows[r.image_id] for r in requests if r.image_id in rows]
 
 
