@@ -202,8 +202,9 @@ def _adapter_of(folder: Path) -> str:
 def _bare_card(adapter: str, target: str) -> ModelCard:
     if not target:
         raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
-    fields: dict[str, Any] = {"sampling": {"path": target}}
-    if "path" not in registry.params_of(registry.resolve("adapters", adapter)).model_fields:
+    field = getattr(registry.resolve("adapters", adapter), "target", None)
+    fields: dict[str, Any] = {"sampling": {field: target}}
+    if field is None:
         if Path(target).suffix.lower() in _CHECKPOINTS:
             raise CardError(_single_file(target))
         is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)

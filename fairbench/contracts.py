@@ -83,6 +83,10 @@ def check(kind: str, title: str, plugin: Any) -> None:
     params = getattr(plugin, "Params", None)
     is_model = isinstance(params, type) and issubclass(params, BaseModel)
     need(params is None or is_model, "`Params` is no pydantic model")
+    target = getattr(plugin, "target", None)
+    if kind == "adapters" and target is not None:
+        fields = params.model_fields if isinstance(params, type) and issubclass(params, BaseModel) else {}
+        need(target in fields, "`target` names no field of its `Params`")
     if kind == "scorers":
         need(isinstance(spec, ScorerSpec) and bool(spec.values), "a scorer has a `spec` of type ScorerSpec with values")
 

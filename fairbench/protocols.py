@@ -32,7 +32,8 @@ class ImageModel(Protocol):
     """Turns requests into images. Built as `cls(card, params, ctx)`; weights are loaded on the first `generate`.
 
     An adapter that computes nothing in the run's dtype says `uses_dtype = False`: then dtype and block size are no part
-    of the image key.
+    of the image key. What stands behind `--model NAME:` names weights; an adapter that takes something else there says
+    in `target` which field of its Params holds it, as in `target = "path"`.
     """
 
     version: ClassVar[int]

@@ -14,7 +14,7 @@ from fairbench.keys import digest
 
 PACKAGES = (
     "torch", "torchvision", "transformers", "diffusers", "onnxruntime", "insightface", "dlib-bin", "open_clip_torch",
-    "torchmetrics", "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python", "peft", "accelerate",
+    "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python", "peft", "accelerate",
 )  # fmt: skip
 
 

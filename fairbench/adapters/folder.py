@@ -39,6 +39,7 @@ class FolderAdapter:
 
     version: ClassVar[int] = 1
     uses_dtype: ClassVar[bool] = False
+    target: ClassVar[str] = "path"
     Params: ClassVar[type[FolderParams]] = FolderParams
 
     def __init__(self, card: ModelCard, params: FolderParams, ctx: BuildContext) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fairbench import contracts
 from fairbench.errors import FairbenchError, PluginError
+from fairbench.protocols import Params
 from fairbench.types import Face, ImageResult
 
 TITLE = "The adapter 'their-package/x'"
@@ -134,3 +135,23 @@ def test_a_guard_names_the_plug_in_and_passes_sentences_on() -> None:
         raise FairbenchError("mine")
     with pytest.raises(KeyboardInterrupt), contracts.guard(TITLE):
         raise KeyboardInterrupt
+
+
+def test_an_adapter_declares_what_stands_behind_the_colon() -> None:
+    """It once had to be called `path`, which nothing said."""
+
+    class Settings(Params):
+        level: int = 3
+
+    class Flat:
+        version = 1
+        target = "level"
+        Params = Settings
+
+        def generate(self, requests: object) -> object:
+            return requests
+
+    contracts.check("adapters", "The adapter flat", Flat)
+    Flat.target = "lewel"
+    with pytest.raises(PluginError, match="`target` names no field of its `Params`"):
+        contracts.check("adapters", "The adapter flat", Flat)

@@ -11,19 +11,20 @@ from fairbench.types import BuildContext, ImageRequest, ImageResult
 
 
 class FlatParams(Params):
-    """path: a grey level from 0 to 255 (what stands behind the colon of --model)."""
+    """level: a grey level from 0 to 255."""
 
-    path: int = 128
+    level: int = 128
 
 
 class FlatAdapter:
     """Paints the grey level that it is told."""
 
     version: ClassVar[int] = 1
+    target: ClassVar[str] = "level"  # what stands behind the colon of --model
     Params: ClassVar[type[FlatParams]] = FlatParams
 
     def __init__(self, card: ModelCard, params: FlatParams, ctx: BuildContext) -> None:
-        self._level = params.path
+        self._level = params.level
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one grey image a request."""
