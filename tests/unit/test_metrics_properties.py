@@ -84,10 +84,10 @@ def test_docs_state_the_range_and_direction_of_the_spec(name: str) -> None:
     assert cells[2:5] == [f"`{spec.bounds}`", spec.direction, "-" if spec.ideal is None else f"{spec.ideal:g}"]
 
 
-def test_the_example_of_the_docs_runs() -> None:
-    block = DOCS.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+def test_the_examples_of_the_docs_run() -> None:
     names: dict[str, Any] = {}
-    exec(textwrap.dedent(block), names)
+    for block in DOCS.read_text(encoding="utf-8").split("```python\n")[1:]:
+        exec(textwrap.dedent(block.split("```")[0]), names)
     (example,) = doctest.DocTestFinder().find(names["smallest_share"], "smallest_share", globs=names)
     result = doctest.DocTestRunner().run(example)
     assert result.attempted == 1 and result.failed == 0
