@@ -19,12 +19,12 @@ STALE_SECONDS: Final = 3600.0
 """A temporary file that is younger is never taken for a killed writer's: its writer may be on another machine."""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file through a temporary name, fsync and rename. Raises StoreError; leaves nothing half-written."""
     write_chunks(path, (data,))
 
 
-def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """`write_bytes` of data that comes in pieces; where making them raises, nothing is left.
 
     While it is written the temporary file is locked, so that `remove_orphans` can tell it from a killed writer's.

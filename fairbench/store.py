@@ -71,7 +71,7 @@ class Store:
         # Ids and probabilities hardly compress; lz4 costs 4 % more space than zstd and is read twice as fast.
         pq.write_table(table, sink, compression="none" if binary else "lz4", write_page_checksum=True,
                        use_dictionary=not binary, row_group_size=1 << 20)  # fmt: skip
-        data = sink.getvalue().to_pybytes()
+        data = memoryview(sink.getvalue())  # no copy: the images of a whole run may be in it
         path = self.root / stage / key / f"part-{_hash(data)}.parquet"
         self.create()
         atomic.write_bytes(path, data)
@@ -136,5 +136,5 @@ class Store:
                 path.replace(target)
 
 
-def _hash(data: bytes) -> str:
+def _hash(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
