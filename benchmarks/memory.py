@@ -3,7 +3,9 @@
 A run of tiny rendered images (`phantom-exact` at 16 pixels, two networks that label them) in a process of its own for
 each number of images; the slope is the difference of the processes' peaks over the difference of the numbers.
 
-Usage: python benchmarks/memory.py [--images 2000 20000]. Target: at most 1 KiB per image.
+Some megabytes of a peak are chance (what an allocator keeps), so the median of several runs counts.
+
+Usage: python benchmarks/memory.py [--images 2000 20000] [--rounds 3]. Target: at most 1 KiB per image.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from common import machine, show, verdict
 
@@ -39,7 +42,7 @@ def peak_kib(images: int, folder: Path) -> float:
     command = [
         *(sys.executable, "-m", "fairbench", "run", "--quiet", "--no-sheets", "--model", str(card)),
         *("--images-per-prompt", str(images // PROMPTS)),
-        *("--store", str(folder / f"store-{images}"), "--out", str(folder / f"run-{images}")),
+        *("--store", str(folder / "store"), "--out", str(folder / "run")),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -53,10 +56,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[2000, 20000], help=f"multiples of {PROMPTS}")
-    sizes = sorted(parser.parse_args().images)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each number")
+    args = parser.parse_args()
+    sizes = sorted(args.images)
     print(machine())
-    with tempfile.TemporaryDirectory() as folder:
-        peaks = {size: peak_kib(size, Path(folder)) for size in sizes}
+    measured: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(args.rounds):
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                measured[size].append(peak_kib(size, Path(folder)))
+    peaks = {size: median(of_size) for size, of_size in measured.items()}
     show(["images", "peak MiB"], [[size, f"{peak / 1024:.0f}"] for size, peak in peaks.items()])
     for small, large in pairwise(sizes):
         slope = (peaks[large] - peaks[small]) / (large - small)

@@ -65,7 +65,7 @@ class Store:
         """Add a shard of checked rows; an empty table writes nothing. Raises StoreError."""
         if not table.num_rows:
             return None
-        sink = pa.BufferOutputStream()
+        sink = pa.BufferOutputStream(pa.system_memory_pool())  # it grows in place, where pyarrow's own pool copies
         schemas.check(stage, table)
         binary = stage == "images"  # PNG bytes do not compress further, and need no dictionary
         # Ids and probabilities hardly compress; lz4 costs 4 % more space than zstd and is read twice as fast.

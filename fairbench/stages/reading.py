@@ -36,14 +36,15 @@ class ImageRow:
 
 def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
     """Return the rows of all requests that have been answered, in the order of `requests`."""
-    wanted = {r.image_id: r for r in requests}
-    rows: dict[bytes, ImageRow] = {}
+    index_of = {r.image_id: i for i, r in enumerate(requests)}
+    rows: list[ImageRow | None] = [None] * len(requests)
     for path, table in store.scan("images", key, _INDEX):
         ids, *rest = (table[c].to_pylist() for c in _INDEX)
         for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
-            if image_id in wanted and image_id not in rows:
-                rows[image_id] = ImageRow(wanted[image_id], sys.intern(status), error, sha256, path)
-    return [rows[r.image_id] for r in requests if r.image_id in rows]
+            i = index_of.get(image_id)
+            if i is not None and rows[i] is None:  # the first shard that holds an image counts
+                rows[i] = ImageRow(requests[i], sys.intern(status), error, sha256, path)
+    return [row for row in rows if row is not None]
 
 
 class ImageReader:

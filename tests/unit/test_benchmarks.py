@@ -47,3 +47,19 @@ def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     for contender in ("fairbench", "whole loop", "det loop"):
         assert re.search(rf"^{contender} +[\d.]+ +[\d.]+ +[\d.]+ +6 of 6$", out, re.M)
     assert "random weights" in out
+
+
+@pytest.mark.slow
+def test_memory_compares_runs_of_two_sizes() -> None:
+    out = run("memory.py", "--images", "8", "16", "--rounds", "1")
+    assert re.search(r"^slope from 8 to 16 images: -?\d+\.\d\d KiB per image \(target: at most 1 KiB", out, re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's account of processor time")
+def test_threads_measures_idle_and_beside_busy_processes() -> None:
+    out = run("threads.py", "--rounds", "1", "--seconds", "0", "--block", "1", "--only", "now")
+    for contender in ("shipped", "now"):
+        for load in ("idle", "busy"):
+            assert re.search(rf"^{contender} +{load}( +[\d.]+){{3}} +\d+%$", out, re.M)
+    assert re.search(r"^now, busy, against shipped, idle: \d+\.\d\dx \(target: at least 0.25x", out, re.M)

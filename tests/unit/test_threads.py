@@ -109,7 +109,10 @@ def test_prepare_sets_the_environment_and_nothing_that_the_user_has_set(monkeypa
     environment.clear()
     environment.update(OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="3")
     threads.prepare()
-    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3", "OPENCV_FOR_THREADS_NUM": "3"}
+    assert environment == {
+        "OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3", "OPENCV_FOR_THREADS_NUM": "3",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }  # fmt: skip
 
 
 def test_a_command_has_its_number_of_threads_everywhere() -> None:
