@@ -30,15 +30,15 @@ from pack import REAL, SPOT, TINY, Sizes, build, settled
 from PIL import Image, ImageDraw
 from shen import shen_loop
 
-from fairbench import keys, pixels, schemas
-from fairbench.catalog import Loaded
-from fairbench.classifiers import preprocess
-from fairbench.config import LabellerCard
-from fairbench.labeller import Labeller
-from fairbench.stages import reading
-from fairbench.stages.labels import CHIP_BATCH, LabelStage
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench import keys
+from fairbench.cards.cards import LabellerCard
+from fairbench.cards.catalog import Loaded
+from fairbench.labelling.classifiers import preprocess
+from fairbench.labelling.labeller import Labeller
+from fairbench.progress import Silent
+from fairbench.runs.labels import CHIP_BATCH, LabelStage
+from fairbench.storage import pixels, reading, schemas
+from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, RgbImage
 
 ATTRIBUTES = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"], "age": ["young", "old"]}

@@ -41,10 +41,10 @@ def images_for(rows: int) -> int:
 
 def write(root: Path, rows: int) -> None:
     """Fill a store with the faces and labels of `images_for(rows)` images."""
-    from fairbench import catalog
-    from fairbench.labeller import LabelSpace
-    from fairbench.stages.labels import PARCEL
-    from fairbench.store import Store
+    from fairbench.cards import catalog
+    from fairbench.labelling.labeller import LabelSpace
+    from fairbench.runs.labels import PARCEL
+    from fairbench.storage.store import Store
 
     store, images, space = Store(root), image_rows(rows), LabelSpace(catalog.load_labeller(LABELLER).card)
     for start in range(0, len(images), PARCEL):
@@ -55,7 +55,7 @@ def image_rows(rows: int) -> list[Any]:
     """Return the answered requests, prompt by prompt: the same for the same `rows`."""
     import numpy as np
 
-    from fairbench.stages.reading import ImageRow
+    from fairbench.storage.reading import ImageRow
     from fairbench.types import ImageRequest
 
     prompts, count = _prompts(), images_for(rows)
@@ -69,8 +69,8 @@ def image_rows(rows: int) -> list[Any]:
 
 
 def _prompts() -> Any:
-    from fairbench import catalog
-    from fairbench.stages.prompts import expand
+    from fairbench.cards import catalog
+    from fairbench.runs.prompts import expand
 
     return expand(catalog.load_task(TASK).card)
 
@@ -79,7 +79,7 @@ def _write_shards(store: Any, space: Any, rows: list[Any], start: int) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from fairbench import schemas
+    from fairbench.storage import schemas
 
     rng, number = np.random.default_rng(start), np.arange(start, start + len(rows))
     shown = number % NO_FACE_EVERY != 0
@@ -112,7 +112,7 @@ def _write_shards(store: Any, space: Any, rows: list[Any], start: int) -> None:
 def _ids(data: bytes) -> Any:
     import pyarrow as pa
 
-    from fairbench import schemas
+    from fairbench.storage import schemas
 
     return pa.Array.from_buffers(schemas.ID, len(data) // 16, [None, pa.py_buffer(data)])
 
@@ -122,10 +122,12 @@ def measure(root: Path, rows: int) -> dict[str, float]:
 
     With 0 rows only the imports and cards are had: the memory that every process needs.
     """
-    from fairbench import catalog, registry
-    from fairbench.labeller import LabelSpace
-    from fairbench.stages import counts, metrics, table
-    from fairbench.store import Store
+    from fairbench import registry
+    from fairbench.cards import catalog
+    from fairbench.labelling.labeller import LabelSpace
+    from fairbench.measure import counts, table
+    from fairbench.measure import series as measure_series
+    from fairbench.storage.store import Store
 
     # pyarrow loads pandas at the first conversion, and entropies load scipy: neither is work that grows with the rows.
     for module in ("pandas", "pyarrow.compute", "scipy.special"):
@@ -141,7 +143,7 @@ def measure(root: Path, rows: int) -> dict[str, float]:
     found = counts.count(Store(root), labeller, *KEYS.values(), images, [p.neutral_id for p in prompts])
     result["count"] = time.perf_counter() - start
     start = time.perf_counter()
-    series = list(metrics.evaluate(found, prompts, {}))
+    series = list(measure_series.evaluate(found, prompts, {}))
     table.build(table.RunNames("bench", "none", "none", TASK, LABELLER), prompts, found, series, [])
     result["metrics"] = time.perf_counter() - start
     result["processor"] = time.process_time() - processor

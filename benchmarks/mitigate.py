@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairbench import folders
+from fairbench.storage import folders
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK, TABLE = "phantom-mitigation", "table.md"
@@ -111,7 +111,7 @@ def train(work: Path, full: bool) -> None:
 
 def bpo_compute() -> int:
     """Return how many SFT steps read as many images as the BPO of the preset: one of each of eight groups a row."""
-    from fairbench.train.presets import settings
+    from fairbench.training.presets import settings
 
     bpo, sft = settings("bpo", "phantom", {}), settings("sft", "phantom", {})
     return math.ceil((bpo.steps or 0) * bpo.batch * 8 / sft.batch)

@@ -11,7 +11,7 @@ import torch
 from torchvision.io import read_image
 from torchvision.transforms import functional
 
-from fairbench.crops.square import square
+from fairbench.labelling.crops.square import square
 
 
 def shen_loop(app: Any, nets: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[torch.Tensor, ...]]:

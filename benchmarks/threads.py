@@ -53,9 +53,9 @@ def serve(name: str, block: int) -> None:
 
     if name == "now":
         threads.prepare()
-    from fairbench.stages import plan
+    from fairbench.runs import spec
 
-    made = plan.make(plan.RunSettings("phantom", images_per_prompt=1, device="cpu"))
+    made = spec.make(spec.RunSettings("phantom", images_per_prompt=1, device="cpu"))
     adapter, requests = made.adapter, made.requests[:block]
 
     def together() -> None:

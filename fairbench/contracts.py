@@ -118,7 +118,7 @@ def _result(title: str, result: Any) -> ImageResult:
 def _pixels(title: str, image: Any) -> RgbImage:
     from PIL import Image
 
-    from fairbench import pixels
+    from fairbench.storage import pixels
 
     converted: RgbImage
     if isinstance(image, Image.Image):

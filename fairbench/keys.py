@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fairbench.texts import nfc
+from fairbench.cards.texts import nfc
 
 STAGE_VERSIONS: Mapping[str, int] = {"images": 1, "faces": 1, "labels": 1, "scores": 1, "metrics": 2}
 """One version a stage: a change of the label code must never discard images."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from fairbench.config import LATER as LATER
-from fairbench.config import TRANSPORT as TRANSPORT
-from fairbench.config import ModelCard
-from fairbench.strict import StrictModel
+from fairbench.cards.cards import LATER as LATER
+from fairbench.cards.cards import TRANSPORT as TRANSPORT
+from fairbench.cards.cards import ModelCard
+from fairbench.cards.strict import StrictModel
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
 
 

@@ -17,24 +17,24 @@ from pydantic import BaseModel, ValidationError
 
 from fairbench.errors import FairbenchError, PluginError
 
-_A, _C, _M = "fairbench.adapters.", "fairbench.classifiers.", "fairbench.metrics."
-_D, _S = "fairbench.detectors.", "fairbench.scorers."
+_A, _C, _M = "fairbench.adapters.", "fairbench.labelling.classifiers.", "fairbench.metrics."
+_D, _S = "fairbench.labelling.detectors.", "fairbench.scorers."
 BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "adapters": {
         "janus": _A + "janus:JanusAdapter",
         "diffusers": _A + "diffusers:DiffusersAdapter",
         "folder": _A + "folder:FolderAdapter",
-        "phantom-exact": _A + "phantom_exact:PhantomExactAdapter",
+        "phantom-exact": "fairbench.phantom.exact:PhantomExactAdapter",
     },
     "detectors": {
         "insightface": _D + "insightface:InsightFaceDetector",
         "dlib": _D + "dlib:DlibDetector",
-        "phantom": _D + "phantom:PhantomDetector",
+        "phantom": "fairbench.phantom.detector:PhantomDetector",
     },
     "crops": {
-        "square": "fairbench.crops.square:SquareCrop",
-        "fairface-chip": "fairbench.crops.fairface_chip:FairFaceChip",
-        "box": "fairbench.crops.box:BoxCrop",
+        "square": "fairbench.labelling.crops.square:SquareCrop",
+        "fairface-chip": "fairbench.labelling.crops.fairface_chip:FairFaceChip",
+        "box": "fairbench.labelling.crops.box:BoxCrop",
     },
     "classifiers": {
         "onnx": _C + "onnx:OnnxClassifier",

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from fairbench import weights
 from fairbench.adapters.diffusers_loading import (
     Option,
     check_seeded,
@@ -27,8 +26,9 @@ from fairbench.adapters.diffusers_loading import (
 )
 from fairbench.adapters.diffusers_prompting import rewriting_arguments, set_system_prompt, system_arguments
 from fairbench.adapters.diffusers_texts import Listener, listen
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.networks import weights
 from fairbench.notices import notice
 from fairbench.protocols import LATER, Params
 from fairbench.types import BuildContext, ImageRequest, ImageResult

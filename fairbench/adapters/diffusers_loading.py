@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fairbench import registry, weights
-from fairbench.config import HubModel
+from fairbench import registry
+from fairbench.cards.cards import HubModel
 from fairbench.errors import CardError, WeightsError
+from fairbench.networks import weights
 
 Option = bool | int | float | str
 _UNSEEDED = ("DPMSolverSDEScheduler",)

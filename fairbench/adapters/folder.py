@@ -15,14 +15,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from fairbench import copies, keys, paths, pixels
+from fairbench import keys
 from fairbench.adapters import folder_files
 from fairbench.adapters.folder_files import ImageFile
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
+from fairbench.cards.texts import nfc, report_near_equal
 from fairbench.errors import CardError, FairbenchError, ImageError
 from fairbench.notices import notice
 from fairbench.protocols import TRANSPORT, Params
-from fairbench.texts import nfc, report_near_equal
+from fairbench.storage import copies, paths, pixels
 from fairbench.types import NO_TEXT, BuildContext, ImageRequest, ImageResult, Prompt
 
 UNREADABLE = "unreadable"

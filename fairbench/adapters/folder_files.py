@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fairbench import paths, pixels
-from fairbench.config import MAX_PROMPT
-from fairbench.csvfile import read_csv, read_jsonl
+from fairbench.cards.cards import MAX_PROMPT
+from fairbench.cards.csvfile import read_csv, read_jsonl
+from fairbench.cards.texts import hidden_character, nfc
 from fairbench.errors import CardError
 from fairbench.notices import notice
-from fairbench.texts import hidden_character, nfc
+from fairbench.storage import paths, pixels
 
 ALL_IMAGES: Final = "all images"
 _COLUMNS: Final = ("prompt", "prompt_id", "sample_index")

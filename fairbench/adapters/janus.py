@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from fairbench import threads, weights
-from fairbench.adapters import janus_model
-from fairbench.config import ModelCard
+from fairbench import threads
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
+from fairbench.networks import janus, weights
 from fairbench.protocols import LATER
 from fairbench.protocols import Params as BaseParams
 from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
 
 if TYPE_CHECKING:
-    from fairbench.adapters.janus_model import JanusModel
+    from fairbench.networks.janus import JanusModel
 
 _Decoded = TypeVar("_Decoded")
 SMALL_SIDE: Final = 128
@@ -64,7 +64,7 @@ class JanusAdapter:
         self.params, self.ctx = params, ctx
         self._weights, self._lora = card.weights, card.lora
         if card.weights.path is not None and (folder := self._folder) is not None:
-            janus_model.check_format(folder)  # before all files of a folder that is no model are hashed for the key
+            janus.check_format(folder)  # before all files of a folder that is no model are hashed for the key
         self._loaded: JanusModel | None = None
 
     @property
@@ -79,9 +79,9 @@ class JanusAdapter:
 
         folder = weights.model_folder(self._weights, self.ctx.base_dir)
         try:
-            model = janus_model.load(folder, self.ctx.device, self.ctx.dtype, self.params.prompt_format)
+            model = janus.load(folder, self.ctx.device, self.ctx.dtype, self.params.prompt_format)
             if self._lora_folder is not None:
-                janus_model.put_lora(model, self._lora_folder, merge=not self.ctx.reduced_precision)
+                janus.put_lora(model, self._lora_folder, merge=not self.ctx.reduced_precision)
             return model
         except torch.OutOfMemoryError as err:
             raise FairbenchError(
@@ -187,19 +187,19 @@ class JanusAdapter:
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
         """Return the image tokens (images, N) that the model's own image tokenizer gives."""
-        from fairbench.adapters import janus_tokens
+        from fairbench.networks import janus_tokens
 
         return janus_tokens.encode(self.model, images)
 
     def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return log p(token | text, tokens before it) of image tokens (rows, N); see `janus_tokens.log_probs`."""
-        from fairbench.adapters import janus_tokens
+        from fairbench.networks import janus_tokens
 
         return janus_tokens.log_probs(self.model, texts, tokens)
 
     def embed(self, images: Sequence[RgbImage]) -> FloatArray:
         """Return the vision encoder's embeddings (images, hidden)."""
-        from fairbench.adapters import janus_tokens
+        from fairbench.networks import janus_tokens
 
         return janus_tokens.embed(self.model, images)
 
@@ -208,7 +208,7 @@ class JanusAdapter:
         temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
     ) -> list[str]:  # fmt: skip
         """Return one answer per question, with or without an image; see `janus_answers.answer`."""
-        from fairbench.adapters import janus_answers
+        from fairbench.networks import janus_answers
 
         return janus_answers.answer(
             self.model, questions, images, seeds, temperature=temperature, top_p=top_p, limit=limit
@@ -217,7 +217,7 @@ class JanusAdapter:
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""
         size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)
-        padded = [janus_model.padded_length(n) for n in lengths]
+        padded = [janus.padded_length(n) for n in lengths]
         for length in sorted(set(padded)):
             members = [i for i, n in enumerate(padded) if n == length]
             for start in range(0, len(members), size):

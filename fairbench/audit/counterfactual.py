@@ -16,8 +16,8 @@ from fairbench.audit.draws import Shown
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.understanding import LIMIT
+from fairbench.progress import Progress, stage
 from fairbench.protocols import UnderstandingModel
-from fairbench.stages.progress import Progress, stage
 from fairbench.types import RgbImage
 
 QUESTIONS: Final = {

@@ -16,10 +16,10 @@ from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import Codes, labelled
 from fairbench.errors import FairbenchError
-from fairbench.labeller import Labeller
+from fairbench.labelling.labeller import Labeller
+from fairbench.progress import Progress, stage
 from fairbench.protocols import TokenModel
-from fairbench.stages.plan import Plan
-from fairbench.stages.progress import Progress, stage
+from fairbench.runs.spec import Plan
 from fairbench.types import ImageRequest, RgbImage
 
 Tokens = NDArray[np.int64]

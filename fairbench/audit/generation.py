@@ -9,8 +9,8 @@ import numpy as np
 
 from fairbench.audit.estimates import Estimate, nothing
 from fairbench.audit.groups import Attribute
+from fairbench.measure.counts import Counts
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stages.counts import Counts
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.stats.floor import floor, of_shares
 from fairbench.stats.intervals import sq_interval

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fairbench import catalog, keys
-from fairbench.config import LabellerCard
-from fairbench.stages.plan import Plan
+from fairbench import keys
+from fairbench.cards import catalog
+from fairbench.cards.cards import LabellerCard
+from fairbench.runs.spec import Plan
 from fairbench.types import ImageRequest, Prompt
 
 WORDS: Mapping[str, str] = {"WMELH": "White"}

@@ -10,14 +10,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import pixels
 from fairbench.audit.estimates import Skipped
 from fairbench.audit.groups import Attribute
-from fairbench.calibration import NO_PERSON
+from fairbench.calibration import manifest as calibration_manifest
 from fairbench.errors import CardError
-from fairbench.labeller import NOT_LABELLED, Labeller
-from fairbench.stages import knownimages
-from fairbench.stages.progress import Progress
+from fairbench.labelling.confusion import NO_PERSON
+from fairbench.labelling.labeller import NOT_LABELLED, Labeller
+from fairbench.progress import Progress
+from fairbench.storage import pixels
 from fairbench.types import RgbImage
 
 Codes = NDArray[np.int64]
@@ -75,7 +75,7 @@ def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progre
     derived from a column's labels (race4 from race7) is derived. Raises CardError and ImageError that name file, line
     and field.
     """
-    known = knownimages.read(manifest, labeller, progress)
+    known = calibration_manifest.read(manifest, labeller, progress)
     people = [image for image in known.images if image.cell != NO_PERSON]
     shown = [image for image in known.one_a_person().images if image.cell != NO_PERSON]
     repeated = len(people) - len(shown)

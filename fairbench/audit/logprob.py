@@ -21,8 +21,8 @@ from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.estimates import Estimate, mean
 from fairbench.audit.groups import Attribute
 from fairbench.metrics.rd import relative_diversity as rd
+from fairbench.progress import Progress, stage
 from fairbench.protocols import TokenModel
-from fairbench.stages.progress import Progress, stage
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.types import Prompt
 

@@ -22,12 +22,12 @@ from fairbench.audit.tokens import Divergences
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import CONDITIONS, Answers
 from fairbench.errors import FairbenchError, MissingExtra
+from fairbench.measure.counts import Counts
+from fairbench.progress import Progress, stage
 from fairbench.protocols import UnderstandingModel
-from fairbench.stages import pipeline
-from fairbench.stages.counts import Counts
-from fairbench.stages.plan import Plan
-from fairbench.stages.progress import Progress, stage
-from fairbench.store import Store
+from fairbench.runs import pipeline
+from fairbench.runs.spec import Plan
+from fairbench.storage.store import Store
 from fairbench.types import RgbImage
 
 LEAST = 4

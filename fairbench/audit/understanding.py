@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.audit.estimates import Estimate, mean, share
+from fairbench.progress import Progress, stage
 from fairbench.protocols import UnderstandingModel
-from fairbench.stages.progress import Progress, stage
 from fairbench.stats.estimands import Floats
 from fairbench.types import RgbImage
 

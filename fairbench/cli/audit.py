@@ -24,7 +24,7 @@ from fairbench.cli.options import (
 from fairbench.display.plain import echo_json
 
 if TYPE_CHECKING:
-    from fairbench.stages.plan import Plan
+    from fairbench.runs.spec import Plan
 
 Probe = Annotated[
     Path | None,
@@ -67,19 +67,18 @@ def audit(
     """
     from rich.console import Console
 
-    from fairbench import folders
-    from fairbench.audit import run
+    from fairbench.audit import files, run, terminal
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.report import audit_files, audit_terminal
-    from fairbench.stages import plan
-    from fairbench.store import Store
+    from fairbench.runs import spec
+    from fairbench.storage import folders
+    from fairbench.storage.store import Store
 
     console = Console(stderr=True)
     set_up_logging(console, verbose)
     check_dtype(dtype)
     calm_libraries()
-    current = plan.make(
-        plan.RunSettings(
+    current = spec.make(
+        spec.RunSettings(
             model=model, task=task, labeller=labeller, images_per_prompt=images_per_prompt,
             limit_prompts=limit_prompts, scorers=(), seed=seed, device=device, dtype=dtype, batch_size=batch_size,
         )
@@ -87,15 +86,15 @@ def audit(
     folders.check(_folder(out, current), folders.AUDIT, store=store)  # better told now than after the work
     found = run.audit(current, probe_images, samples, Store(store), reporter(console, quiet))
     folder = _folder(out, found.plan)
-    record = audit_files.write(found, folder)
+    record = files.write(found, folder)
     if as_json:
         echo_json(record)
     else:
-        audit_terminal.show(found, folder, Console())
+        terminal.show(found, folder, Console())
 
 
 def _folder(out: Path | None, plan: Plan) -> Path:
     """Return the report's folder. A block that did not fit into memory changes the plan, and so the default one."""
-    from fairbench.report.rundir import default_name
+    from fairbench.runs.folder import default_name
 
     return out or Path("runs") / f"audit-{default_name(plan)}"

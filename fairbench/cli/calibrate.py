@@ -45,39 +45,41 @@ def calibrate(
 
     from rich.console import Console
 
-    from fairbench import calibration, catalog
+    from fairbench.calibration import manifest, terminal
+    from fairbench.calibration.count import calibrate as count_errors
+    from fairbench.cards import catalog
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.labeller import LabelSpace
-    from fairbench.report import calibrated
-    from fairbench.stages import knownimages, plan
-    from fairbench.stages.calibrate import calibrate as count_errors
-    from fairbench.store import Store
+    from fairbench.labelling import confusion
+    from fairbench.labelling.labeller import LabelSpace
+    from fairbench.runs import spec
+    from fairbench.storage.store import Store
 
     set_up_logging(Console(stderr=True))
     progress, loaded = reporter(Console(stderr=True), quiet), catalog.load_labeller(labeller)
-    domain, where = domain.strip(), plan.pick_device(device)
+    domain, where = domain.strip(), spec.pick_device(device)
     _refuse(out, domain)
-    known = knownimages.read(images, LabelSpace(loaded.card), progress)
+    known = manifest.read(images, LabelSpace(loaded.card), progress)
     told = ["--labeller", labeller, "--images", str(images), "--domain", domain]
     told += ["--allow-implausible"] if allow_implausible else []
     command = shlex.join(["fairbench", "calibrate", *told])
     found = count_errors(known, loaded, Store(store), progress, domain=domain, command=command, device=where)
     found = replace(found, implausible_allowed=allow_implausible)
-    calibration.refuse_implausible(found, images)
-    calibration.notice_few_images(found, images)
+    confusion.refuse_implausible(found, images)
+    confusion.notice_few_images(found, images)
     found.write(out)
     if as_json:
-        echo_json(calibrated.summary(found, out, loaded.path))
+        echo_json(terminal.summary(found, out, loaded.path))
     else:
-        calibrated.show(found, out, loaded.path, Console())
+        terminal.show(found, out, loaded.path, Console())
 
 
 def _refuse(out: Path, domain: str) -> None:
     """Refuse now what could only fail after all the work."""
-    from fairbench import calibration, folders
+    from fairbench.labelling import confusion
+    from fairbench.storage import folders
 
     if not domain:
         raise FairbenchError("--domain is empty: say what kind of images these are, as in 'photographs'.")
     if out.suffix.lower() != ".json" or out.is_dir():
         raise FairbenchError(f"--out {out}: name a file that ends in .json.")
-    folders.check_file(out, "a calibration", folders.json_with(calibration.FORMAT))
+    folders.check_file(out, "a calibration", folders.json_with(confusion.FORMAT))

@@ -30,14 +30,14 @@ def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha =
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging
-    from fairbench.report import compare_files, compare_terminal
-    from fairbench.stages.compare import compare as compare_runs
+    from fairbench.comparison import files, terminal
+    from fairbench.comparison.compare import compare as compare_runs
 
     set_up_logging(Console(stderr=True))
     found = compare_runs(runs, alpha, select)
-    folder = out or compare_files.default_folder(found)
-    record = compare_files.write(found, folder)
+    folder = out or files.default_folder(found)
+    record = files.write(found, folder)
     if as_json:
         echo_json(record)
     else:
-        compare_terminal.show(found, folder, Console())
+        terminal.show(found, folder, Console())

@@ -91,7 +91,7 @@ def _devices() -> None:
 def _caches() -> None:
     from huggingface_hub import constants
 
-    from fairbench import weights
+    from fairbench.networks import weights
 
     echo("caches")
     places = {"weights": weights.cache_dir(), "Hugging Face hub": Path(constants.HF_HUB_CACHE)}
@@ -105,9 +105,9 @@ def _caches() -> None:
 
 
 def _labellers() -> None:
-    from fairbench import catalog
+    from fairbench.cards import catalog
     from fairbench.errors import FairbenchError
-    from fairbench.labeller import Labeller
+    from fairbench.labelling.labeller import Labeller
 
     echo("labellers (weights that are not here are not downloaded by this check)")
     with _offline():
@@ -123,9 +123,10 @@ def _labellers() -> None:
 
 
 def _models() -> None:
-    from fairbench import catalog, weights
+    from fairbench.cards import catalog
     from fairbench.cli.doctor_model import patterns
     from fairbench.errors import FairbenchError
+    from fairbench.networks import weights
 
     echo("models")
     with _offline():

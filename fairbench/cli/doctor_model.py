@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fairbench import catalog, hub, registry, weights, yamlfile
-from fairbench.config import HubModel, ModelCard
+from fairbench import registry
+from fairbench.cards import catalog, yamlfile
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
+from fairbench.networks import hub, weights
 
 _GIB = 2**30
 Finding = tuple[str, bool, str]
@@ -84,7 +86,7 @@ def _disk(size: int) -> Finding:
 
 def _free_memory() -> tuple[str, float] | None:
     """Return the device that a run would choose and its free memory in GiB; None where the system does not say."""
-    from fairbench.stages.plan import pick_device
+    from fairbench.runs.spec import pick_device
 
     device = pick_device("auto")
     if device == "cuda":

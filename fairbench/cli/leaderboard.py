@@ -37,8 +37,8 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging
-    from fairbench.stages.leaderboard_evidence import open_run, record
-    from fairbench.stages.leaderboard_row import EVIDENCE, add_run
+    from fairbench.leaderboard.evidence import open_run, record
+    from fairbench.leaderboard.row import EVIDENCE, add_run
 
     set_up_logging(Console(stderr=True), silent=True)  # damage is one sentence, not a warning and one
     found = open_run(run)
@@ -57,10 +57,10 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
     """
     from rich.console import Console
 
-    from fairbench.report import leaderboard_terminal as terminal
-    from fairbench.stages import leaderboard
+    from fairbench.leaderboard import board as leaderboard_board
+    from fairbench.leaderboard import terminal
 
-    rows = leaderboard.read(board)
+    rows = leaderboard_board.read(board)
     if as_json:
         echo_json(terminal.standings(rows))
     else:
@@ -76,8 +76,8 @@ def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_js
     from rich.console import Console
 
     from fairbench.cli.progress import set_up_logging
-    from fairbench.report import leaderboard_terminal as terminal
-    from fairbench.stages.leaderboard_verify import verify as check
+    from fairbench.leaderboard import terminal
+    from fairbench.leaderboard.verify import verify as check
 
     set_up_logging(Console(stderr=True), silent=True)  # damage is the row's verdict
     checks = check(board, labels)

@@ -13,7 +13,7 @@ from fairbench.errors import FairbenchError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fairbench.config import LabellerCard
+    from fairbench.cards.cards import LabellerCard
 
 CARDS = ("models", "tasks", "labellers")
 PLUGINS = ("metrics", "scorers", "methods", "adapters", "detectors", "crops", "classifiers")
@@ -35,14 +35,15 @@ def list_(kind: Annotated[str | None, typer.Argument(help=" | ".join(KINDS), sho
         raise FairbenchError(f"There is nothing called {kind!r} to list{registry.suggest(kind, KINDS)}.")
     _print((name, _about(kind, name)) for name in _names(kind))
     if kind == "metrics":
-        from fairbench.report.dictionary import ESTIMATES
+        from fairbench.display.dictionary import ESTIMATES
 
         echo("\nEstimated of every attribute, beside these:")
         _print((name, summary) for name, (summary, _) in ESTIMATES.items())
 
 
 def _names(kind: str) -> Iterable[str]:
-    from fairbench import catalog, registry
+    from fairbench import registry
+    from fairbench.cards import catalog
 
     return catalog.find(kind) if kind in CARDS else registry.names(kind)  # type: ignore[arg-type]
 
@@ -61,7 +62,8 @@ def _print(rows: Iterable[tuple[str, str]]) -> None:
 
 def _about(kind: str, name: str) -> str:
     """Return a card's title or the first sentence about a plug-in; of what is broken, why."""
-    from fairbench import catalog, registry, yamlfile
+    from fairbench import registry
+    from fairbench.cards import catalog, yamlfile
 
     try:
         if kind in CARDS:
@@ -87,7 +89,8 @@ def show(
     A task is shown with its prompts, a labeller with what its classes mean, a metric with formula and range; `show
     columns` explains metrics.csv and prompts.csv.
     """
-    from fairbench import catalog, registry
+    from fairbench import registry
+    from fairbench.cards import catalog
 
     if kind not in SHOWN:
         raise FairbenchError(f"{kind!r} cannot be shown{registry.suggest(kind, SHOWN)}.")
@@ -108,7 +111,7 @@ def show(
 
 
 def _columns() -> None:
-    from fairbench.report.dictionary import COLUMNS, PROMPT_COLUMNS
+    from fairbench.display.dictionary import COLUMNS, PROMPT_COLUMNS
 
     for file, columns in (("metrics.csv", COLUMNS), ("prompts.csv", PROMPT_COLUMNS)):
         echo(f"{file}")
@@ -118,8 +121,8 @@ def _columns() -> None:
 
 def _task(name: str, first: int | None) -> None:
     """Print a task's card and its prompts: all, for they are what a model is asked."""
-    from fairbench import catalog
-    from fairbench.stages.prompts import expand
+    from fairbench.cards import catalog
+    from fairbench.runs.prompts import expand
 
     task = catalog.load_task(name).card
     prompts = expand(task)
@@ -153,7 +156,7 @@ def _plugin(kind: str, name: str) -> None:
     from rich.console import Console
 
     from fairbench import registry
-    from fairbench.report import dictionary
+    from fairbench.display import dictionary
 
     text = dictionary.about(name) if kind == "metric" else None
     if text is None:

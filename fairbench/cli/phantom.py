@@ -37,8 +37,8 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
 
     One to two hours on two cores. Ends with a report.
     """
-    from fairbench.phantom.build import Builder, Size
-    from fairbench.phantom.report import need_matplotlib, write
+    from fairbench.phantom.making.build import Builder, Size
+    from fairbench.phantom.making.report import need_matplotlib, write
 
     need_matplotlib()  # not after an hour of training
     with _progress(quiet) as report:
@@ -51,7 +51,7 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
 @app.command()
 def check(folder: Folder = None, seed: Seed = 1, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Measure the phantom again, in minutes. Exit code 1 where a figure falls short of its bar."""
-    from fairbench import catalog
+    from fairbench.cards import catalog
     from fairbench.phantom.check import check as measure
 
     place = folder or catalog.find("models")["phantom"].parent

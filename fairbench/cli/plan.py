@@ -15,8 +15,8 @@ from fairbench.errors import FairbenchError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fairbench.report.plan_rows import Known, Pilot
-    from fairbench.report.plan_terminal import Planned
+    from fairbench.planning.rows import Known, Pilot
+    from fairbench.planning.terminal import Planned
 
 MOST: Final = 1_000_000
 SCOPES: Final[tuple[Literal["prompts like these", "these prompts"], ...]] = ("prompts like these", "these prompts")
@@ -70,13 +70,15 @@ def plan(
 
     Also what a budget can detect, and how best to split it.
     """
-    from fairbench import catalog, folders
-    from fairbench.report import plan_curve, plan_rows, plan_terminal
-    from fairbench.stages.prompts import expand
+    from fairbench.cards import catalog
+    from fairbench.planning import curve, terminal
+    from fairbench.planning import rows as planning_rows
+    from fairbench.runs.prompts import expand
+    from fairbench.storage import folders
 
     if out is not None:
         folders.check(out, folders.PLAN)
-        plan_curve.need_matplotlib()
+        curve.need_matplotlib()
     sd = detect / 2 if between_prompt_sd is None else between_prompt_sd
     _check_shares({"--detect": detect, "--power": power, "--alpha": alpha, "--face-rate": face_rate})
     _check_counts({"--images-per-prompt": images_per_prompt, "--prompts": prompts, "--budget": budget})
@@ -85,37 +87,37 @@ def plan(
     if not alpha < power < 1:
         raise FairbenchError(f"--power {power:g}: give a probability above --alpha ({alpha:g}) and below 1.")
     run_a = _baseline(baseline)
-    card, known = catalog.load_task(task).card, plan_rows.Known(catalog.load_labeller(labeller))
-    asked = plan_rows.Asked(
+    card, known = catalog.load_task(task).card, planning_rows.Known(catalog.load_labeller(labeller))
+    asked = planning_rows.Asked(
         detect, power, alpha, _one_of("--scope", scope, SCOPES), _one_of("--estimand", estimand, ESTIMANDS), sd,
         len(expand(card)) if prompts is None else prompts, images_per_prompt, budget,
     )  # fmt: skip
-    rows = [plan_rows.row(names, known, run_a, face_rate, asked) for names in _attributes(known, attribute)]
+    rows = [planning_rows.row(names, known, run_a, face_rate, asked) for names in _attributes(known, attribute)]
     if not any(row.possible for row in rows):
         reasons = "; ".join(f"{row.attribute}: {row.note}" for row in rows)
         raise FairbenchError(f"--detect {detect:g} cannot be planned for, ask for less or mend --baseline ({reasons}).")
-    curves = [plan_curve.of(row.attribute, row.plan, asked.prompts, power) for row in rows if row.plan is not None]
-    _give(plan_terminal.Planned(card.name, known, asked, run_a, rows, curves), out, as_json)
+    curves = [curve.of(row.attribute, row.plan, asked.prompts, power) for row in rows if row.plan is not None]
+    _give(terminal.Planned(card.name, known, asked, run_a, rows, curves), out, as_json)
 
 
 def _give(found: Planned, out: Path | None, as_json: bool) -> None:
     """Write the files, if asked for, and print."""
     from rich.console import Console
 
-    from fairbench import atomic, folders
-    from fairbench.report import plan_curve, plan_terminal
+    from fairbench.planning import curve, terminal
+    from fairbench.storage import atomic, folders
 
-    text = json.dumps(plan_terminal.summary(found), indent=2, allow_nan=False)
+    text = json.dumps(terminal.summary(found), indent=2, allow_nan=False)
     if out is not None:
-        picture = plan_curve.png(found.curves, found.asked.prompts, found.asked.detect, found.title)
+        picture = curve.png(found.curves, found.asked.prompts, found.asked.detect, found.title)
         with folders.replacing(out, folders.PLAN) as new:
             atomic.write_bytes(new / "plan.png", picture)
-            atomic.write_text(new / "plan.csv", plan_curve.as_csv(found.curves))
+            atomic.write_text(new / "plan.csv", curve.as_csv(found.curves))
             atomic.write_text(new / "plan.json", text + "\n")
     if as_json:
         echo(text)
         return
-    plan_terminal.show(found, Console())
+    terminal.show(found, Console())
     if out is not None:
         echo(f"plan.json, plan.csv and plan.png in {out}")
 
@@ -134,7 +136,7 @@ def _check_counts(given: Mapping[str, int | None]) -> None:
 
 def _baseline(text: str | None) -> float | Pilot | None:
     """Return the RD of run A, or the run that stands for it: what reads as a number is one."""
-    from fairbench.report.plan_rows import Pilot
+    from fairbench.planning.rows import Pilot
 
     if text is None:
         return None
@@ -158,8 +160,8 @@ def _one_of(option: str, value: str, known: tuple[Choice, ...]) -> Choice:
 
 def _attributes(known: Known, text: str) -> list[tuple[str, ...]]:
     """Return the attributes and crosses asked for, in the card's order."""
+    from fairbench.measure.counts import cross_name
     from fairbench.registry import suggest
-    from fairbench.stages.counts import cross_name
 
     card = known.space.card
     names = {cross_name(n): n for n in [*((a,) for a in card.attributes), *map(tuple, card.crosses)]}

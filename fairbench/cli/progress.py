@@ -123,7 +123,7 @@ class Stages:
 
 def reporter(console: Console, quiet: bool) -> Any:
     """Return what shows progress: nothing when quiet, bars on a terminal, lines elsewhere."""
-    from fairbench.stages.progress import Silent
+    from fairbench.progress import Silent
 
     return Silent() if quiet else Bars(console) if console.is_terminal else Lines(console)
 

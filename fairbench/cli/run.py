@@ -28,9 +28,9 @@ from fairbench.display.plain import echo, echo_json
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
-    from fairbench.stages.pipeline import Outcome
-    from fairbench.stages.plan import Plan
-    from fairbench.store import Store
+    from fairbench.runs.pipeline import Outcome
+    from fairbench.runs.spec import Plan
+    from fairbench.storage.store import Store
 
 MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
 Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="[default: the card's]")]
@@ -83,13 +83,13 @@ def run(
     from rich.console import Console
 
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.stages import plan
-    from fairbench.store import Store
+    from fairbench.runs import spec
+    from fairbench.storage.store import Store
 
     set_up_logging(Console(stderr=True), verbose)
 
     check_dtype(dtype)
-    settings = plan.RunSettings(
+    settings = spec.RunSettings(
         model=model,
         task=task,
         method=method,
@@ -105,12 +105,12 @@ def run(
         shard=None if shard is None else _shard(shard),
         near_copies=near_copies,
     )
-    current = plan.make(settings, reporter(Console(stderr=True), quiet))
+    current = spec.make(settings, reporter(Console(stderr=True), quiet))
     opened = Store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
-        from fairbench.report import rundir
+        from fairbench.runs import folder as run_folder
 
-        rundir.refuse_guess(out, current)
+        run_folder.refuse_guess(out, current)
     if dry_run:
         _preview(current, opened, as_json)
     else:
@@ -140,7 +140,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _preview(current: Plan, store: Store, as_json: bool) -> None:
-    from fairbench.stages.pipeline import preview
+    from fairbench.runs.pipeline import preview
 
     found = preview(current, store)
     if as_json:
@@ -163,25 +163,27 @@ def _run(
     from rich.console import Console
 
     from fairbench.cli.progress import reporter
-    from fairbench.report import rundir, terminal
-    from fairbench.stages import leaderboard, leaderboard_evidence, leaderboard_row, pipeline
+    from fairbench.leaderboard import board as leaderboard_board
+    from fairbench.leaderboard import evidence, row
+    from fairbench.runs import folder as run_folder
+    from fairbench.runs import pipeline, terminal
 
     calm_libraries()
-    folder = out or Path("runs") / rundir.default_name(current)
+    folder = out or Path("runs") / run_folder.default_name(current)
     if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        rundir.prepare(folder, store.root)
+        run_folder.prepare(folder, store.root)
     if board is not None and board.exists():
-        leaderboard.read(board)
+        leaderboard_board.read(board)
     outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
     if outcome.metrics is None:
         mine, of = current.settings.shard or (0, 1)
         echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the plan
-        folder = Path("runs") / rundir.default_name(outcome.plan)
-    record = rundir.write(outcome, store, folder, sheets=sheets)
+        folder = Path("runs") / run_folder.default_name(outcome.plan)
+    record = run_folder.write(outcome, store, folder, sheets=sheets)
     if board is not None:
-        leaderboard_row.add_run(board, leaderboard_evidence.open_run(folder))
+        row.add_run(board, evidence.open_run(folder))
     if as_json:
         echo_json(terminal.summary(outcome, record, folder))
     else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fairbench.display.tables import Table
-    from fairbench.store import Store
+    from fairbench.storage.store import Store
 
 Model = Annotated[
     str | None,
@@ -98,8 +98,8 @@ def synthesize(
     from rich.console import Console
 
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.stages.plan import RunSettings
-    from fairbench.store import Store
+    from fairbench.runs.spec import RunSettings
+    from fairbench.storage.store import Store
 
     console = Console(stderr=True)
     set_up_logging(console)
@@ -126,17 +126,17 @@ def _made(
     settings: Any, groups: str, per_group: int, max_tries: int, templates: Path | None, store: Store,
     out: Path | None, progress: Any,
 ) -> Path:  # fmt: skip
-    from fairbench.train import data, export, synthesize
+    from fairbench.synthesis import balanced, export, from_model
 
     if settings.task is None:
         raise FairbenchError(
             "--task is missing: name the task whose prompts training will see, as in --task phantom-occupations-train."
         )
-    current = synthesize.plan(synthesize.Wanted(settings, groups, per_group, max_tries, templates))
+    current = from_model.plan(from_model.Wanted(settings, groups, per_group, max_tries, templates))
     folder = out or _default(current.plan.card.name, current.plan.task, groups, current.set_id)
     if export.held(folder, current.set_id):
-        return folder / data.MANIFEST
-    return synthesize.write(synthesize.fill(current, store, progress), store, folder)
+        return folder / balanced.MANIFEST
+    return from_model.write(from_model.fill(current, store, progress), store, folder)
 
 
 def _refuse(images: Path, given: dict[str, Any]) -> None:
@@ -149,11 +149,11 @@ def _own(
     settings: Any, groups: str, per_group: int | None, templates: Path | None, images: Path, store: Store | None,
     out: Path | None, progress: Any,
 ) -> Path:  # fmt: skip
-    from fairbench import catalog
-    from fairbench.labeller import Labeller
-    from fairbench.stages.plan import pick_device
-    from fairbench.train import data, export, own_images
-    from fairbench.train.confirm import attributes_of
+    from fairbench.cards import catalog
+    from fairbench.labelling.labeller import Labeller
+    from fairbench.runs.spec import pick_device
+    from fairbench.synthesis import balanced, export, own_images
+    from fairbench.synthesis.confirm import attributes_of
 
     if images.is_dir() and (out or SETS).resolve().is_relative_to(images.resolve()):
         raise FairbenchError(f"--out {out or SETS} lies inside --images {images}: name a folder outside of it.")
@@ -169,15 +169,15 @@ def _own(
     own = own_images.OwnSet(attributes, chosen, len(found) - len(chosen), rates, asked)
     folder = out or _default(images.resolve().stem, groups, own.set_id)
     if export.held(folder, own.set_id):
-        return folder / data.MANIFEST
+        return folder / balanced.MANIFEST
     return own_images.write(own, folder, images)
 
 
 def _read(images: Path, attributes: dict[str, tuple[str, ...]], task: str | None, templates: Path | None) -> Any:
-    from fairbench import catalog
-    from fairbench.stages.prompts import expand
-    from fairbench.train import own_folder, own_images
-    from fairbench.train.wordings import read_templates
+    from fairbench.cards import catalog
+    from fairbench.runs.prompts import expand
+    from fairbench.synthesis import own_folder, own_images
+    from fairbench.synthesis.wordings import read_templates
 
     table = images / own_folder.TABLE if images.is_dir() else images
     if table.exists():
@@ -198,9 +198,9 @@ def _default(*parts: str) -> Path:
 def _show(manifest: Path, as_json: bool, console: Console) -> None:
     """Print what the set holds, from the set itself: a set that was made before says the same."""
     from fairbench.display.note import LABEL_NOTE
-    from fairbench.train import data
+    from fairbench.synthesis import balanced
 
-    held = data.read(manifest)
+    held = balanced.read(manifest)
     record = json.loads(manifest.read_text(encoding="utf-8"))["provenance"]
     prompts = held.by_prompt()
     result = {

@@ -99,10 +99,10 @@ def train(
     calm_libraries()
     from rich.console import Console
 
-    from fairbench import catalog
+    from fairbench.cards import catalog
     from fairbench.cli.progress import Stages, reporter, set_up_logging
-    from fairbench.train import data as balanced
-    from fairbench.train import presets
+    from fairbench.synthesis import balanced
+    from fairbench.training import presets
 
     first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
     console = Console(stderr=True)
@@ -119,7 +119,7 @@ def train(
     evaluate = None
     if eval_every and first:
         evaluate = _evaluator(card, eval_task, eval_prompts, eval_images, device, seed)
-    from fairbench.train import finetune
+    from fairbench.training import finetune
 
     job = finetune.Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
     with Stages(reporter(console, quiet or not first)) as report:
@@ -150,8 +150,8 @@ def _groups(text: str | None) -> tuple[str, ...] | None:
 
 
 def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: str, seed: int) -> Any:
-    from fairbench.stages.plan import pick_device
-    from fairbench.train import evaluation
+    from fairbench.runs.spec import pick_device
+    from fairbench.training import evaluation
 
     task = task or evaluation.default_task(card.card)
     return evaluation.Evaluator(card, task, prompts, images, pick_device(device), seed)

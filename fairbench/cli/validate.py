@@ -25,9 +25,9 @@ def validate(
     """
     from rich.console import Console
 
-    from fairbench import folders
     from fairbench.cli.progress import reporter, set_up_logging
-    from fairbench.validate import document, runner
+    from fairbench.storage import folders
+    from fairbench.validation import document, runner
 
     folders.check(out, folders.VALIDATION)
     errors = Console(stderr=True)

@@ -58,7 +58,7 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def echo_json(value: object) -> None:
     """Print a result as JSON; what is no finite number is null: JSON has no word for it."""
-    from fairbench.report.plain import plain
+    from fairbench.display.json_values import plain
 
     echo(json.dumps(plain(value), indent=2, allow_nan=False))
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from fairbench import keys
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError
 from fairbench.protocols import MethodContext, PromptSample
 from fairbench.types import Prompt

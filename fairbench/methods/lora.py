@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from fairbench import weights, yamlfile
-from fairbench.config import Card, HubModel, ModelCard
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import Card, HubModel, ModelCard
 from fairbench.errors import CardError, FairbenchError
+from fairbench.networks import weights
 from fairbench.notices import notice
 from fairbench.protocols import MethodContext, PromptSample
 

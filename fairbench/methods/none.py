@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError
 from fairbench.protocols import MethodContext, PromptSample
 

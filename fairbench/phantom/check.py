@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fairbench import calibration, catalog, csvfile, registry, truthfile, yamlfile
-from fairbench.adapters import janus_model
+from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
+from fairbench.cards import catalog, csvfile, truth_table, yamlfile
 from fairbench.errors import CardError
+from fairbench.labelling import confusion
+from fairbench.networks import janus
 from fairbench.phantom import drawing, figures, planted, reading, text
 from fairbench.phantom import statistics as st
-from fairbench.phantom.build import CALIBRATION, REALISED, Report
+from fairbench.phantom.making.build import CALIBRATION, REALISED, Report
 
 SLACK = 3.0
 """Every bar is granted this many standard errors: a phantom as good as the bar fails one time in a thousand."""
@@ -38,7 +40,7 @@ def check(folder: Path, seed: int, report: Report, size: Size = Size()) -> list[
     guidance = card_guidance(folder / "phantom.yaml")
     truth, n = realised(folder / REALISED)
     rates = calibrated_rates(folder / CALIBRATION)
-    model = janus_model.load(folder / "phantom" / "janus", "cpu", "float32")
+    model = janus.load(folder / "phantom" / "janus", "cpu", "float32")
     reader = reading.reader(folder / "labellers" / "weights")
     passage = figures.passage(model, reader, size.renders, seed, lambda *done: report("decoded renders", *done))
     cells = drawing.read_back(
@@ -85,7 +87,7 @@ def card_guidance(path: Path) -> float:
 
 def calibrated_rates(path: Path) -> NDArray[np.float64]:
     """Return how often each of CELLS was read right when the labeller was calibrated, (8,). Raises CardError."""
-    found = calibration.read(path)
+    found = confusion.read(path)
     if found.cells != planted.CELLS:
         raise CardError(f"{path} has other cells than the planted table: build the phantom again.")
     return np.diag(found.rates()[: len(found.cells)])
@@ -96,7 +98,7 @@ def realised(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
     Raises CardError.
     """
-    shares = truthfile.read(path, planted.COLUMNS)
+    shares = truth_table.read(path, planted.COLUMNS)
     n = {}
     for line, row in csvfile.read_csv(path, ("subject", "n"), others="allow"):
         if not row["n"].isdecimal() or int(row["n"]) < 2:

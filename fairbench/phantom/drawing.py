@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import atomic
-from fairbench.adapters.janus_model import JanusModel, rgb
 from fairbench.errors import FairbenchError
+from fairbench.networks.janus import JanusModel, rgb
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Cells, Reader
+from fairbench.storage import atomic
 
 BLOCK, FEW = 256, 8
 """Images drawn at a time, and encoded or decoded: more of these do not fit into a processor's cache."""
@@ -37,8 +37,8 @@ def encoded(vq: Any, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the image tokens (n, N) of images (n, side, side, 3)."""
     import torch
 
-    from fairbench.adapters.janus_tokens import codes_of
-    from fairbench.phantom.train_tokenizer import as_pixels
+    from fairbench.networks.janus_tokens import codes_of
+    from fairbench.phantom.making.train_tokenizer import as_pixels
 
     vq = vq.to(memory_format=torch.channels_last)  # the layout that is fastest on a CPU
     with torch.inference_mode():

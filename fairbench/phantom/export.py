@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fairbench import atomic, catalog, folders, pixels
+from fairbench.cards import catalog
 from fairbench.phantom import drawing
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import BATCH, renders
+from fairbench.storage import atomic, folders, pixels
 
 MANIFEST = "manifest.csv"
 _STREAM = 0x1AB  # apart from what was trained on and measured with
@@ -61,7 +62,7 @@ def _export(folder: Path, per_group: int, seed: int, vq: Any | None, tick: Calla
 
 
 def _image_tokenizer() -> Any:
-    from fairbench.adapters import janus_model
+    from fairbench.networks import janus
 
     folder = catalog.find("models")["phantom"].parent / "phantom" / "janus"
-    return janus_model.load(folder, "cpu", "float32").net.model.vqmodel
+    return janus.load(folder, "cpu", "float32").net.model.vqmodel

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import atomic
-from fairbench.adapters.janus_answers import answer
-from fairbench.adapters.janus_model import JanusModel
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.janus_answers import answer
 from fairbench.phantom import drawing, text
 from fairbench.phantom import statistics as st
 from fairbench.phantom.planted import CELLS, table
 from fairbench.phantom.reading import NOBODY, NearestRender, Reader, batches
 from fairbench.stats.estimands import shares
+from fairbench.storage import atomic
 from fairbench.types import RgbImage
 
 Counts = NDArray[np.int64]
@@ -216,7 +216,7 @@ def _answers(
 
 def clip_bar(folder: Path, model: JanusModel, n: int, seed: int, slack: float) -> Bar:
     """Point 6: on n decoded renders, how often a fitting caption scores above one that does not fit."""
-    from fairbench.phantom.train_clip import roc_auc
+    from fairbench.phantom.making.train_clip import roc_auc
     from fairbench.scorers.clip_score import ClipParams, ClipScore
     from fairbench.types import BuildContext
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fairbench.catalog import Loaded
-from fairbench.classifiers.onnx import OnnxClassifier, OnnxHead, OnnxParams
-from fairbench.classifiers.preprocess import InputSpec
-from fairbench.config import FileWeights, LabellerCard
-from fairbench.crops.box import BoxCrop, BoxParams
-from fairbench.detectors.phantom import PhantomDetector, PhantomDetectorParams
-from fairbench.labeller import Labeller
-from fairbench.phantom.corpus import Corpus
-from fairbench.phantom.nets import CHIP
+from fairbench.cards.cards import FileWeights, LabellerCard
+from fairbench.cards.catalog import Loaded
+from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxHead, OnnxParams
+from fairbench.labelling.classifiers.preprocess import InputSpec
+from fairbench.labelling.crops.box import BoxCrop, BoxParams
+from fairbench.labelling.labeller import Labeller
+from fairbench.phantom.detector import PhantomDetector, PhantomDetectorParams
+from fairbench.phantom.making.corpus import Corpus
+from fairbench.phantom.making.nets import CHIP
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.types import BuildContext, LabelSchema
 
@@ -34,7 +34,7 @@ def load(detector: Path, classifier: Path) -> tuple[PhantomDetector, OnnxClassif
 
 def labeller(folder: Path) -> Labeller:
     """Return the labeller of a folder's two files, with the settings of the labeller card `phantom`."""
-    from fairbench.phantom.train_labeller import CLASSIFIER_FILE, DETECTOR_FILE
+    from fairbench.phantom.making.train_labeller import CLASSIFIER_FILE, DETECTOR_FILE
 
     detector, classifier = (str((folder / file).resolve()) for file in (DETECTOR_FILE, CLASSIFIER_FILE))
     card = LabellerCard.model_validate(

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench import truthfile
+from fairbench.cards import truth_table
+from fairbench.cards.truth_table import OTHER as OTHER
 from fairbench.phantom.renderer import GENDERS, RACES
-from fairbench.truthfile import OTHER as OTHER
 
 TABLE_PATH = Path(__file__).with_name("planted.csv")
 CELLS = tuple((gender, race) for gender in GENDERS for race in RACES)
-COLUMNS = truthfile.columns((GENDERS, RACES))
+COLUMNS = truth_table.columns((GENDERS, RACES))
 
 WORDS: Mapping[str, str] = {
     "female": "female", "woman": "female", "male": "male", "man": "male",
@@ -27,7 +27,7 @@ WORDS: Mapping[str, str] = {
 @functools.cache
 def table() -> Mapping[str, NDArray[np.float64]]:
     """Return subject -> joint probabilities of shape (2, 4), axes in the order GENDERS x RACES; each sums to 1."""
-    rows = truthfile.read(TABLE_PATH, COLUMNS)
+    rows = truth_table.read(TABLE_PATH, COLUMNS)
     for joint in rows.values():
         joint.flags.writeable = False
     return {subject: joint.reshape(len(GENDERS), len(RACES)) for subject, joint in rows.items()}
@@ -36,7 +36,7 @@ def table() -> Mapping[str, NDArray[np.float64]]:
 @functools.lru_cache(maxsize=4096)
 def subject_of(text: str) -> str:
     """Return the longest planted subject that `text` holds as whole words (upper or lower case), else OTHER."""
-    return truthfile.row_of(text, table()) or OTHER
+    return truth_table.row_of(text, table()) or OTHER
 
 
 @functools.lru_cache(maxsize=4096)
@@ -46,7 +46,7 @@ def cumulative(text: str) -> NDArray[np.float64]:
     The subject's planted joint, conditioned on the attributes that the text names (`WORDS`, as whole words); where it
     names several labels of one attribute, the image has one of these.
     """
-    named = {WORDS[word] for word in truthfile.spaced(text).split() if word in WORDS}
+    named = {WORDS[word] for word in truth_table.spaced(text).split() if word in WORDS}
     joint = table()[subject_of(text)] * np.outer(_allowed(GENDERS, named), _allowed(RACES, named))
     total = np.cumsum(joint)
     return np.asarray(total / total[-1])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench.labeller import NOT_LABELLED, Labeller
+from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 from fairbench.phantom import measure
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import draw, sample_scene

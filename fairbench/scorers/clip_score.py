@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fairbench import openclip, protocols
+from fairbench import protocols
+from fairbench.networks import openclip
 from fairbench.types import BuildContext, RgbImage
 
 OPENAI_VIT_B_32 = {

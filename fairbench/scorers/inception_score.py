@@ -13,9 +13,10 @@ from PIL import Image
 from pydantic import Field
 from scipy.special import log_softmax, xlogy
 
-from fairbench import batching, protocols, weights
-from fairbench.config import FileWeights
+from fairbench import protocols
+from fairbench.cards.cards import FileWeights
 from fairbench.errors import WeightsError
+from fairbench.networks import batching, weights
 from fairbench.types import BuildContext, RgbImage
 
 TORCHVISION = FileWeights(

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairbench.stats.comparison import Effect, Pairs, effect_fixed, effect_random, pair
 from fairbench.stats.correction_interval import calibration_draws
 from fairbench.stats.correction_sq import Sample, sample_of, sampling_variance, sq_of, usable
 from fairbench.stats.intervals import Scope
+from fairbench.stats.paired import Effect, Pairs, effect_fixed, effect_random, pair
 from fairbench.stats.units import Data
 from fairbench.types import FloatArray
 

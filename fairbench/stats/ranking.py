@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from fairbench.stats.comparison import ROUNDING, Better
 from fairbench.stats.estimands import IntArray
+from fairbench.stats.paired import ROUNDING, Better
 from fairbench.types import FloatArray
 
 DECIMALS = 12

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fairbench import catalog, truthfile
+from fairbench.cards import catalog, truth_table
 from fairbench.metrics.rd import relative_diversity
 from fairbench.phantom import planted, text
 from tests.conftest import Result
@@ -63,7 +63,7 @@ def test_the_phantoms_bias_is_located(cli: Cli) -> None:
 
 def agrees_with_the_realised_truth(record: dict[str, Any]) -> None:
     """Bias by log-probabilities alone: its RD and its shares are the model's own, measured once at large n."""
-    rows = truthfile.read(REALISED, planted.COLUMNS)
+    rows = truth_table.read(REALISED, planted.COLUMNS)
     joint = np.stack([rows[subject] for subject in text.EVALUATED[:6]]).reshape(6, 2, 4)
     for bias, margin in zip(record["language"]["log_probs"], (joint.sum(axis=2), joint.sum(axis=1)), strict=True):
         truth = float(relative_diversity(margin).mean())

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairbench import batching, registry
-from fairbench.stages import labels, scores
+from fairbench import registry
+from fairbench.networks import batching
+from fairbench.runs import labels, scores
 from fairbench.types import BuildContext
 from tests.conftest import ROOT, Result
 from tests.tiny.inception import save_tiny_inception
@@ -44,7 +45,7 @@ class _Killed(BaseException):
 def test_a_run_in_other_pieces_has_the_same_bytes(
     cli: Cli, checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fairbench import atomic
+    from fairbench.storage import atomic
 
     for name, text in checkpoints.items():
         Path(f"{name}.yaml").write_text(text)
@@ -101,8 +102,8 @@ def test_a_score_does_not_depend_on_the_images_beside_it(name: str, checkpoints:
 
 
 def test_labels_do_not_depend_on_the_chips_beside_them() -> None:
-    from fairbench import catalog
-    from fairbench.labeller import Labeller
+    from fairbench.cards import catalog
+    from fairbench.labelling.labeller import Labeller
 
     labeller = Labeller(catalog.load_labeller(str(ROOT / "models/labellers/phantom.yaml")))
     chips = _pictures(19)

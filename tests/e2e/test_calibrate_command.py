@@ -14,12 +14,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fairbench import calibration, catalog, lint, pixels
+from fairbench.cards import catalog
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
+from fairbench.labelling import confusion
+from fairbench.labelling.labeller import Labeller
+from fairbench.linting import cards
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.runs.folder import LABEL_NOTE
+from fairbench.storage import pixels
 from tests.conftest import ROOT, SHARED, Result
 
 Cli = Callable[..., Result]
@@ -72,13 +75,13 @@ def test_clean_and_noisy_labellers_of_mannequins(cli: Cli, mannequins: Path) -> 
     assert "faces and labels" in clean.err
     assert "phantom on renders · 480 persons" in clean.out and LABEL_NOTE in clean.out
     assert "look independent" in clean.out and "correction: possible" in clean.out
-    found = calibration.read(Path("clean.json"))
+    found = confusion.read(Path("clean.json"))
     assert np.trace(found.counts[:8, :8]) >= 8 * PER_CELL - 2, "clean renders are read right"
     np.testing.assert_array_equal(found.counts[8], [0] * 8 + [NOBODY])
     noisy = cli(*base, "--labeller", "phantom-noisy", "--out", "made/noisy.json", "--json", "--quiet")
     assert noisy.code == 0, noisy.err
     assert "faces and labels" not in noisy.err and "no person: 16" in noisy.err, "what is asked off is the progress"
-    found, told = calibration.read(Path("made/noisy.json")), json.loads(noisy.out)
+    found, told = confusion.read(Path("made/noisy.json")), json.loads(noisy.out)
     assert found.counts[:8].sum(axis=1).tolist() == [PER_CELL] * 8
     assert p_value(found.counts[:8, :8], declared()) > 1e-3
     joint = declared().reshape(8, 2, 4)
@@ -104,7 +107,7 @@ def test_a_manifest_with_swapped_genders_is_refused_and_nothing_is_written(cli: 
     assert "is read as 'male WMELH' more often" in " ".join(refused.err.split())
     allowed = cli(*base, "--allow-implausible")
     assert allowed.code == 0, allowed.err
-    found = calibration.read(Path("c.json"))
+    found = confusion.read(Path("c.json"))
     assert found.implausible_allowed and found.command.endswith("--allow-implausible")
 
 
@@ -119,14 +122,14 @@ def test_the_file_serves_its_labeller_until_that_changes(cli: Cli, mannequins: P
     told = json.loads(made.out)
     assert (told["card"], told["card_line"]) == (str(card), "calibration: c.json")
     card.write_text(bare + told["card_line"] + "\n")
-    assert lint.problems(card) == []
+    assert cards.problems(card) == []
     loaded = catalog.load_labeller(str(card))
-    found = calibration.of_labeller(loaded)
+    found = confusion.of_labeller(loaded)
     assert found is not None
-    calibration.check_labeller(found, Labeller(loaded), "c.json")
+    confusion.check_labeller(found, Labeller(loaded), "c.json")
     card.write_text(bare.replace("select: largest", "select: central") + told["card_line"] + "\n")
     with pytest.raises(CardError, match=r"^c\.json, field labeller_id: it is \w{12}, the labeller phantom is \w{12}: "):
-        calibration.check_labeller(found, Labeller(catalog.load_labeller(str(card))), "c.json")
+        confusion.check_labeller(found, Labeller(catalog.load_labeller(str(card))), "c.json")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_five_photographs(cli: Cli, tmp_path: Path) -> None:
     card = ROOT / "tests" / "data" / "labellers" / "gear-dlib.yaml"
     got = cli("calibrate", "--labeller", card, "--images", path, "--out", "c.json")
     assert got.code == 0, got.err
-    found = calibration.read(Path("c.json"))
+    found = confusion.read(Path("c.json"))
     assert (found.attributes, found.domain, found.labeller) == (("gender",), "photographs", "gear-dlib")
     assert found.rows == (("male",), ("female",))
     assert found.counts.tolist() == [[2, 0, 0], [0, 3, 0]]

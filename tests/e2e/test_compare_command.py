@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fairbench.cli.app import main
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.runs.folder import LABEL_NOTE
 from tests.conftest import Result
 from tests.unit.test_compare import BALANCED, BIASED, FAIR, Made, cells
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench.errors import FairbenchError
-from fairbench.stages import evidence, table
-from fairbench.stages.table import RunNames
+from fairbench.measure import table
+from fairbench.measure.table import RunNames
+from fairbench.runs import evidence
 from tests.conftest import Result
 
 Cli = Callable[..., Result]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fairbench import catalog
+from fairbench.cards import catalog
 from fairbench.cli.progress import set_up_logging
 from tests.conftest import ROOT
 

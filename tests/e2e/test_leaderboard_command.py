@@ -19,10 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench import keys
-from fairbench.report import rundir
-from fairbench.stages import leaderboard, leaderboard_evidence, leaderboard_row, pipeline, plan
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench.leaderboard import board as leaderboard_board
+from fairbench.leaderboard import evidence as leaderboard_evidence
+from fairbench.leaderboard import row as leaderboard_row
+from fairbench.progress import Silent
+from fairbench.runs import folder as run_folder
+from fairbench.runs import pipeline, spec
+from fairbench.storage.store import Store
 from tests.conftest import ROOT, Result
 
 Cli = Callable[..., Result]
@@ -33,10 +36,10 @@ ARGS = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-promp
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of two prompts, with its store beside it."""
     place = tmp_path_factory.mktemp("made")
-    settings = plan.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=6)
+    settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=6)
     store = Store(place / "store")
-    outcome = pipeline.run(plan.make(settings), store, Silent())
-    rundir.write(outcome, store, place / "run", sheets=False)
+    outcome = pipeline.run(spec.make(settings), store, Silent())
+    run_folder.write(outcome, store, place / "run", sheets=False)
     return place
 
 
@@ -61,8 +64,8 @@ def evidence(board: Path) -> Path:
 
 
 def spoil(board: Path, column: str, value: str) -> None:
-    (row,) = leaderboard.read(board)
-    board.write_text(leaderboard.render([{**row, column: value}]))
+    (row,) = leaderboard_board.read(board)
+    board.write_text(leaderboard_board.render([{**row, column: value}]))
 
 
 def rewrite(shard: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -83,7 +86,7 @@ def verdicts(cli: Cli, *args: str | Path) -> tuple[int, list[dict[str, Any]]]:
 def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_path: Path) -> None:
     found = cli("run", *ARGS, "--store", made / "store", "--out", "out", "--leaderboard", tmp_path / "other" / "b.csv")
     assert found.code == 0, found.err
-    ((ours,), (theirs,)) = leaderboard.read(board), leaderboard.read(tmp_path / "other" / "b.csv")
+    ((ours,), (theirs,)) = leaderboard_board.read(board), leaderboard_board.read(tmp_path / "other" / "b.csv")
     assert {**ours, "date": ""} == {**theirs, "date": ""}
     assert evidence(tmp_path / "other" / "b.csv").name == evidence(board).name == ours["run_id"]
     assert (ours["model"], ours["labeller"], ours["quota"]) == ("phantom-exact", "phantom", "no")
@@ -96,12 +99,12 @@ def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_pa
 
 
 def test_a_row_states_what_the_run_printed(made: Path, board: Path) -> None:
-    (row,) = leaderboard.read(board)
+    (row,) = leaderboard_board.read(board)
     table = pq.read_table(made / "run" / "metrics.parquet")
     values = {(r["attribute"], r["metric"], r["estimate"]): r
               for r in table.filter(pc.equal(table["scope"], "task")).to_pylist()}  # fmt: skip
     for attribute in ("gender", "race4", "gender_x_race4"):
-        for name, (metric, estimate, field) in leaderboard.MEASURES.items():
+        for name, (metric, estimate, field) in leaderboard_board.MEASURES.items():
             value = values[attribute, metric, estimate][field]
             assert row[f"{attribute}.{name}"] == ("" if value is None else f"{value:.6g}")
 
@@ -124,7 +127,7 @@ def test_add_show_verify(cli: Cli, made: Path, tmp_path: Path) -> None:
 
 
 def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
-    (before,) = leaderboard.read(board)
+    (before,) = leaderboard_board.read(board)
     assert verdicts(cli, board) == (
         0,
         [{"line": 2, "run_id": before["run_id"], "model": "phantom-exact", "method": "none", "verdict": "agrees",
@@ -134,7 +137,7 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
              "gender.sq": "0.123", "gender_x_race4.rd.floor": "", "clip_score": "31.4", "missing": "nothing",
              "labels_sha256": "0" * 64}  # fmt: skip
     text = io.StringIO()
-    writer = csv.DictWriter(text, leaderboard.COLUMNS)
+    writer = csv.DictWriter(text, leaderboard_board.COLUMNS)
     writer.writeheader()
     writer.writerow({**before, **wrong, "date": "1999-01-01"})  # a date is nothing that can be computed
     board.write_text(text.getvalue())
@@ -144,10 +147,10 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
 
 
 def test_rounding_is_no_difference(cli: Cli, board: Path) -> None:
-    (before,) = leaderboard.read(board)
+    (before,) = leaderboard_board.read(board)
     value = float(before["gender.sq.error"])
     spoil(board, "gender.sq.error", f"{value * (1 + 5e-6):.7g}")
-    assert leaderboard.read(board)[0]["gender.sq.error"] != before["gender.sq.error"]
+    assert leaderboard_board.read(board)[0]["gender.sq.error"] != before["gender.sq.error"]
     assert verdicts(cli, board)[0] == 0
 
 
@@ -256,7 +259,7 @@ def test_a_score_beyond_the_evidence_is_named_as_not_checked(cli: Cli, made: Pat
             "scope_value": "x", "estimate": "raw", "value": 2.5, "n_faces": 12}  # fmt: skip
     pq.write_table(pa.Table.from_pylist([*rows, new], table.schema), run / "metrics.parquet")
     assert cli("leaderboard", "add", run, "--csv", "b.csv").code == 0
-    (row,) = leaderboard.read(Path("b.csv"))
+    (row,) = leaderboard_board.read(Path("b.csv"))
     assert (row["inception_score"], row["inception_score.n"]) == ("2.5", "12")
     code, (found,) = verdicts(cli, "b.csv")
     assert (code, found["verdict"], found["not_checked"]) == (0, "agrees", ["inception_score"])
@@ -284,7 +287,7 @@ def test_copied_evidence_tells_nothing_of_the_machine(cli: Cli, made: Path, tmp_
 
     rewrite(shard, fail)
     assert cli("leaderboard", "add", run, "--csv", "b.csv").code == 0
-    assert leaderboard.read(Path("b.csv"))[0]["revision"] == "local"
+    assert leaderboard_board.read(Path("b.csv"))[0]["revision"] == "local"
     for path in evidence(Path("b.csv")).rglob("*"):
         assert not path.is_file() or not {b"somebody", b"secret", b"Users"} & set(path.read_bytes().split(b"/"))
         if path.suffix == ".json":

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fairbench import weights
 from fairbench.adapters.janus import JanusAdapter
+from fairbench.networks import weights
 from tests.conftest import Result
 
 Cli = Callable[..., Result]

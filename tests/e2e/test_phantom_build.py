@@ -17,24 +17,13 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from fairbench import calibration, catalog, truthfile
-from fairbench.adapters import janus_model
+from fairbench.cards import catalog, truth_table
 from fairbench.cli.progress import Stages
 from fairbench.errors import FairbenchError
-from fairbench.phantom import (
-    build,
-    check,
-    drawing,
-    figures,
-    planted,
-    reading,
-    report,
-    text,
-    train_clip,
-    train_labeller,
-    train_model,
-    train_tokenizer,
-)  # fmt: skip
+from fairbench.labelling import confusion
+from fairbench.networks import janus
+from fairbench.phantom import check, drawing, figures, planted, reading, text  # fmt: skip
+from fairbench.phantom.making import build, report, train_clip, train_labeller, train_model, train_tokenizer
 from tests.conftest import Result
 from tests.tiny.phantom import SHIPPED, SIZE, toy_sizes
 
@@ -92,7 +81,7 @@ def test_the_folder_has_the_layout_of_models(built: Path) -> None:
 @pytest.fixture
 def implausible(monkeypatch: pytest.MonkeyPatch) -> None:
     """After four steps of training a labeller reads nothing right: its calibration would rightly be refused."""
-    monkeypatch.setattr(calibration, "refuse_implausible", lambda *_: None)
+    monkeypatch.setattr(confusion, "refuse_implausible", lambda *_: None)
 
 
 @pytest.mark.usefixtures("implausible")
@@ -118,7 +107,7 @@ def test_the_checkpoint_is_float16_and_loads(built: Path) -> None:
     with safe_open(path, framework="pt") as stored:
         assert {stored.get_tensor(name).dtype for name in stored.keys()} == {torch.float16}  # noqa: SIM118
         assert stored.metadata() == {"format": "pt"}
-    model = janus_model.load(path.parent, "cpu", "float32")
+    model = janus.load(path.parent, "cpu", "float32")
     shown = drawing.images(model, ["a nurse", "Draw a sailor", "a nurse"], [1, 2, 1], 2.0)
     assert (shown.shape, shown.dtype) == ((3, 64, 64, 3), np.uint8)
     assert np.array_equal(shown[0], shown[2])
@@ -126,7 +115,7 @@ def test_the_checkpoint_is_float16_and_loads(built: Path) -> None:
 
 
 def test_the_calibration_counts_every_render(built: Path) -> None:
-    found = calibration.read(built / build.CALIBRATION)
+    found = confusion.read(built / build.CALIBRATION)
     assert found.cells == planted.CELLS
     assert found.counts.sum(axis=1).tolist() == [SIZE.renders] * 8
     assert found.seed == SEED
@@ -135,7 +124,7 @@ def test_the_calibration_counts_every_render(built: Path) -> None:
 
 
 def test_the_realised_truth_is_what_was_counted(built: Path) -> None:
-    shares = truthfile.read(built / build.REALISED, planted.COLUMNS)
+    shares = truth_table.read(built / build.REALISED, planted.COLUMNS)
     assert tuple(shares) == text.EVALUATED
     counted = json.loads((built / "work" / "drawn" / "realised-truth.json").read_text())["cells"]
     for row, cells in zip(shares.values(), counted, strict=True):
@@ -337,7 +326,7 @@ def test_a_caption_without_any_face_is_named(built: Path, tmp_path: Path) -> Non
         def read(self, images: np.ndarray) -> np.ndarray:
             return np.full(len(images), reading.NOBODY)
 
-    model = janus_model.load(built / "phantom" / "janus", "cpu", "float32")
+    model = janus.load(built / "phantom" / "janus", "cpu", "float32")
     keep = tmp_path / "kept.json"
     with pytest.raises(FairbenchError, match=r"any of 3 images of 'a nurse' at guidance 1: .*another seed"):
         drawing.read_back(model, Blind(), ["a nurse"], 3, 0, 1.0, keep)  # type: ignore[arg-type]
@@ -345,7 +334,7 @@ def test_a_caption_without_any_face_is_named(built: Path, tmp_path: Path) -> Non
 
 
 def test_weights_that_are_no_numbers_are_told(built: Path) -> None:
-    model = janus_model.load(built / "phantom" / "janus", "cpu", "float32")
+    model = janus.load(built / "phantom" / "janus", "cpu", "float32")
     with torch.no_grad():
         model.net.model.generation_head.vision_head.weight.fill_(float("nan"))
     with pytest.raises(FairbenchError, match="not finite"):
@@ -353,7 +342,7 @@ def test_weights_that_are_no_numbers_are_told(built: Path) -> None:
 
 
 def test_a_count_of_other_images_is_not_taken_for_this_one(built: Path, tmp_path: Path) -> None:
-    model, reader = janus_model.load(built / "phantom" / "janus", "cpu", "float32"), reading.reader(
+    model, reader = janus.load(built / "phantom" / "janus", "cpu", "float32"), reading.reader(
         built / "labellers" / "weights"
     )  # fmt: skip
     keep, ticks = tmp_path / "kept.json", []

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from fairbench import catalog, truthfile
-from fairbench.adapters import janus_model
+from fairbench.cards import catalog, truth_table
+from fairbench.networks import janus
 from fairbench.phantom import check, drawing, planted, reading, text
-from fairbench.phantom.build import REALISED
 from fairbench.phantom.equivalence import Equivalence, equivalence
+from fairbench.phantom.making.build import REALISED
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -62,7 +62,7 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
 @pytest.fixture(scope="module")
 def counts() -> NDArray[np.int64]:
     """Faces of each cell, (6, 8), in 1000 images a subject; noise that neither the build nor the check drew."""
-    model = janus_model.load(FOLDER / "phantom" / "janus", "cpu", "float32")
+    model = janus.load(FOLDER / "phantom" / "janus", "cpu", "float32")
     reader = reading.reader(FOLDER / "labellers" / "weights")
     captions = [text.NEUTRAL.replace("{subject}", subject) for subject in SUBJECTS]
     guidance = check.card_guidance(FOLDER / "phantom.yaml")
@@ -79,7 +79,7 @@ def test_the_realised_truth_is_reproduced(counts: NDArray[np.int64]) -> None:
     The same counts must not pass against the other gender's shares, nor a fortieth of them against the right ones.
     """
     assert counts.sum(axis=1).min() >= 980  # a head in next to every image
-    rows = truthfile.read(FOLDER / REALISED, planted.COLUMNS)
+    rows = truth_table.read(FOLDER / REALISED, planted.COLUMNS)
     truth = np.stack([rows[subject] for subject in SUBJECTS])
     found = against(counts, truth)
     assert found.overall, dict(zip(SUBJECTS, found.reach.round(3), strict=True))

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from fairbench import catalog
-from fairbench.labeller import Labeller
+from fairbench.cards import catalog
+from fairbench.labelling.labeller import Labeller
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
 from fairbench.types import RgbImage

@@ -118,7 +118,7 @@ def test_the_batch_size_changes_nothing(cli: Cli) -> None:
 
 
 def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path) -> None:
-    from fairbench.catalog import find
+    from fairbench.cards.catalog import find
 
     run(cli, "store", "a")
     card = find("labellers")["phantom"]
@@ -245,7 +245,7 @@ def test_killed_at_any_moment(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_an_image_on_which_the_detector_fails_is_counted_as_failed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fairbench.detectors.phantom import PhantomDetector
+    from fairbench.phantom.detector import PhantomDetector
 
     detect = PhantomDetector.detect
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairbench import schemas, store
 from fairbench.notices import collecting
+from fairbench.runs import score_notices, scores
 from fairbench.scorers.clip_score import ClipScore
-from fairbench.stages import score_notices, scores
+from fairbench.storage import schemas, store
 from fairbench.types import Prompt
 from tests.conftest import Result
 from tests.tiny.openclip import save_tiny_openclip

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench.errors import OutOfMemory
-from fairbench.train import data
+from fairbench.synthesis import balanced
 from fairbench.types import ImageRequest, ImageResult
 from tests.conftest import ROOT, Result
 
@@ -58,7 +58,7 @@ def files(out: str) -> dict[str, bytes]:
 
 def test_a_set_holds_confirmed_images_of_every_group(cli: Cli) -> None:
     found = made(cli, "set")
-    held = data.read(Path("set"))
+    held = balanced.read(Path("set"))
     assert found["images"] == len(held.rows) == 12
     assert {(p, g): len(i) for p, groups in held.by_prompt().items() for g, i in groups.items()} == {
         (f"A photo of the face of a {subject}, a person", (gender,)): 3
@@ -99,7 +99,7 @@ def test_the_tiny_unified_model_makes_a_set(cli: Cli) -> None:
                 "-n", "2", "--templates", "words.txt", "--json")  # fmt: skip
     assert found.code == 0, found.err
     result = json.loads(found.out)
-    held = data.read(Path(result["out"]))
+    held = balanced.read(Path(result["out"]))
     assert Path(result["out"]).parent == Path("runs/balanced")
     assert list(held.by_prompt()) == ["a photo of the face of a nurse", "Draw a nurse"]
     assert all(t["share"] > 0.5 for t in result["confirmation"])
@@ -116,7 +116,7 @@ def test_again_it_makes_nothing_and_a_larger_set_only_what_is_new(cli: Cli) -> N
     larger = made(cli, "larger", "-n", "4")
     assert larger["images"] == 16
     assert known.keys() < stored().keys()
-    assert {r.sha256 for r in data.read(Path("set")).rows} < {r.sha256 for r in data.read(Path("larger")).rows}
+    assert {r.sha256 for r in balanced.read(Path("set")).rows} < {r.sha256 for r in balanced.read(Path("larger")).rows}
 
 
 def test_it_shares_no_image_with_an_evaluation(cli: Cli) -> None:
@@ -274,7 +274,7 @@ def test_own_images_become_a_set(cli: Cli) -> None:
     found = own(cli, path)
     assert found.code == 0, found.err
     assert "No labeller has looked at these images" in found.out
-    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    mine, theirs = balanced.read(Path("own")), balanced.read(Path("set"))
     assert [(r.sha256, r.group, r.prompt) for r in mine.rows] == [(r.sha256, r.group, r.prompt) for r in theirs.rows]
     assert mine.digest == theirs.digest
     confirmed = own(cli, path, "--confirm", "--out", "confirmed", "--json")
@@ -293,8 +293,8 @@ def test_own_images_that_the_labeller_does_not_confirm_are_left_out(cli: Cli) ->
     result = json.loads(found.out)
     assert [t["other"] for t in result["confirmation"]] == [1, 1]
     assert (result["images"], result["left_out"]) == (10, 2)
-    groups = {row.sha256: row.group for row in data.read(Path("set")).rows}
-    assert all(groups[row.sha256] == row.group for row in data.read(Path("own")).rows)
+    groups = {row.sha256: row.group for row in balanced.read(Path("set")).rows}
+    assert all(groups[row.sha256] == row.group for row in balanced.read(Path("own")).rows)
 
 
 def test_own_images_of_which_a_group_is_lost(cli: Cli) -> None:
@@ -314,10 +314,10 @@ def test_own_images_must_be_enough(cli: Cli) -> None:
     assert "has 3 images of the group female, 4 are needed" in " ".join(found.err.split())
 
 
-def folder_of(cli: Cli, name: Callable[[data.Row], str]) -> Path:
+def folder_of(cli: Cli, name: Callable[[balanced.Row], str]) -> Path:
     """Copy a set's images into a folder, each to where `name` says."""
     made(cli, "set")
-    for row in data.read(Path("set")).rows:
+    for row in balanced.read(Path("set")).rows:
         place = Path("mine", name(row))
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(row.image, place)
@@ -328,7 +328,7 @@ def folder_of(cli: Cli, name: Callable[[data.Row], str]) -> Path:
 def test_a_folder_of_prompts_becomes_a_set(cli: Cli) -> None:
     found = own(cli, folder_of(cli, lambda row: f"{row.prompt}/{row.group[0].upper()}"))
     assert found.code == 0, found.err
-    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    mine, theirs = balanced.read(Path("own")), balanced.read(Path("set"))
     assert {(r.sha256, r.group, r.prompt) for r in mine.rows} == {(r.sha256, r.group, r.prompt) for r in theirs.rows}
     assert {r.source_prompt for r in mine.rows} == {""}
 
@@ -345,7 +345,7 @@ def test_a_folder_of_subjects_stands_under_the_wordings_of_a_task(cli: Cli) -> N
     assert [t["of"] for t in result["confirmation"]] == [6, 6]  # an image under two wordings counts once
     found = own(cli, path, "--task", TASK)
     assert found.code == 0, found.err
-    mine, theirs = data.read(Path("own")), data.read(Path("set"))
+    mine, theirs = balanced.read(Path("own")), balanced.read(Path("set"))
     fields = ("sha256", "group", "prompt", "subject", "source_prompt")
     assert {tuple(getattr(r, f) for f in fields) for r in mine.rows} == {
         tuple(getattr(r, f) for f in fields) for r in theirs.rows
@@ -368,7 +368,7 @@ def test_a_table_in_the_folder_comes_first(cli: Cli) -> None:
     rows_of(cli, "images.csv")
     found = own(cli, Path("set"))
     assert found.code == 0, found.err
-    assert data.read(Path("own")).digest == data.read(Path("set")).digest
+    assert balanced.read(Path("own")).digest == balanced.read(Path("set")).digest
     found = own(cli, Path("set"), "--task", TASK)
     assert found.code == 2 and "--task says what a model is to make: with --images set/images.csv" in found.err
 

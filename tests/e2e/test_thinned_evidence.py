@@ -15,10 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench import keys
-from fairbench.report import rundir
-from fairbench.stages import evidence, leaderboard, leaderboard_evidence, leaderboard_row, pipeline, plan
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench.leaderboard import board as leaderboard_board
+from fairbench.leaderboard import evidence as leaderboard_evidence
+from fairbench.leaderboard import row as leaderboard_row
+from fairbench.progress import Silent
+from fairbench.runs import evidence, pipeline, spec
+from fairbench.runs import folder as run_folder
+from fairbench.storage.store import Store
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -29,10 +32,10 @@ Change = Callable[[pa.Table], pa.Table]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with scores, and a leaderboard with its row."""
     place = tmp_path_factory.mktemp("made")
-    settings = plan.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=8)
+    settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=8)
     store = Store(place / "store")
-    current = plan.make(settings)
-    rundir.write(pipeline.run(current, store, Silent()), store, place / "run", sheets=False)
+    current = spec.make(settings)
+    run_folder.write(pipeline.run(current, store, Silent()), store, place / "run", sheets=False)
     leaderboard_row.add_run(place / "boards" / "b.csv", leaderboard_evidence.open_run(place / "run"))
     return place
 
@@ -147,7 +150,7 @@ def test_scores_that_were_taken_out_are_missed(cli: Cli, tmp_path: Path) -> None
 def test_a_row_cannot_leave_the_check(cli: Cli, run: Path) -> None:
     """By calling itself published, by forgetting its run, or by naming another source."""
     board = run.parent / "boards" / "b.csv"
-    (row,) = leaderboard.read(board)
+    (row,) = leaderboard_board.read(board)
     for change, code, verdict in (
         ({}, 0, "agrees"),
         ({"source": "published"}, 1, "differs"),
@@ -155,7 +158,7 @@ def test_a_row_cannot_leave_the_check(cli: Cli, run: Path) -> None:
         ({"source": "published", "run_id": "", "gender.sq": "0.001"}, 0, "unverifiable"),
         ({"run_id": "0" * 32, "gender.sq": "0.001"}, 0, "unverifiable"),
     ):
-        board.write_text(leaderboard.render([{**row, **change}]))
+        board.write_text(leaderboard_board.render([{**row, **change}]))
         found = cli("leaderboard", "verify", board, "--json")
         (checked,) = json.loads(found.out)["rows"]
         assert (found.code, checked["verdict"]) == (code, verdict), change
@@ -183,7 +186,7 @@ def test_a_record_of_the_first_version_is_held_against_the_plugins(run: Path, mo
     (run / "run.json").write_text(json.dumps({**record, "labeller_id": "0" * 12}))
     with pytest.raises(Exception, match="field labeller_id"):
         evidence.read(run)
-    from fairbench.detectors.phantom import PhantomDetector
+    from fairbench.phantom.detector import PhantomDetector
 
     (run / "run.json").write_text(json.dumps(record))
     monkeypatch.setattr(PhantomDetector, "version", 99)
@@ -217,8 +220,8 @@ def test_a_record_with_more_fields_is_read(run: Path) -> None:
 
 def test_two_looks_at_one_image_are_not_mixed(tmp_path: Path) -> None:
     """One process saw two faces, another one: the evidence has the look that was counted, whole."""
-    from fairbench import schemas
-    from fairbench.stages import faces as faces_stage
+    from fairbench.labelling import faces as faces_stage
+    from fairbench.storage import schemas
 
     image = b"i" * 16
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairbench import catalog
+from fairbench.cards import catalog
 from fairbench.phantom import planted
 from fairbench.phantom.equivalence import equivalence
-from fairbench.stages.prompts import expand
+from fairbench.runs.prompts import expand
 from tests.conftest import Result
 
 Cli = Callable[..., Result]

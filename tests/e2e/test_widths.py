@@ -16,19 +16,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fairbench.audit import terminal as audit_terminal
 from fairbench.cli.app import main
 from fairbench.cli.phantom import _table as bars_table
 from fairbench.cli.synthesize import _table as set_table
 from fairbench.display.numbers import number, span
 from fairbench.display.tables import Table
+from fairbench.leaderboard import terminal as leaderboard_terminal
+from fairbench.leaderboard.board import COLUMNS
+from fairbench.leaderboard.verify import Check, Difference
 from fairbench.phantom.figures import Bar
-from fairbench.report import audit_terminal, leaderboard_terminal, terminal
-from fairbench.stages.leaderboard import COLUMNS
-from fairbench.stages.leaderboard_verify import Check, Difference
-from fairbench.validate import document
-from fairbench.validate.cells import Measure
-from fairbench.validate.cells import Result as Simulated
-from fairbench.validate.runner import cells_of
+from fairbench.runs import terminal
+from fairbench.validation import document
+from fairbench.validation.cells import Measure
+from fairbench.validation.cells import Result as Simulated
+from fairbench.validation.runner import cells_of
 from tests.conftest import ROOT, Result
 from tests.unit.test_audit_report import found as audited  # noqa: F401 (a fixture)
 from tests.unit.test_compare import BALANCED, BIASED

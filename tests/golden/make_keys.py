@@ -15,11 +15,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from fairbench import catalog, registry
-from fairbench.config import AttributeSpec, FacePolicy
+from fairbench import registry
+from fairbench.cards import catalog
+from fairbench.cards.cards import AttributeSpec, FacePolicy
 from fairbench.errors import FairbenchError
-from fairbench.labeller import Labeller
-from fairbench.stages import plan
+from fairbench.labelling.labeller import Labeller
+from fairbench.runs import spec
 from fairbench.types import BuildContext
 
 PATH = Path(__file__).with_name("keys.json")
@@ -41,12 +42,12 @@ def models() -> dict[str, Any]:
     found = {}
     for name in sorted(catalog.find("models")):
         loaded = catalog.load_model(name)
-        adapter, params = plan._adapter(loaded.card, BuildContext(base_dir=loaded.base_dir), loaded.path)
+        adapter, params = spec._adapter(loaded.card, BuildContext(base_dir=loaded.base_dir), loaded.path)
         cuda = BuildContext("cuda", loaded.card.dtype.cuda, loaded.card.block_size, loaded.base_dir)
-        made = plan.make(plan.RunSettings(model=name, images_per_prompt=2, limit_prompts=3, device="cpu"))
+        made = spec.make(spec.RunSettings(model=name, images_per_prompt=2, limit_prompts=3, device="cpu"))
         found[name] = {
             "image_key": made.image_key,
-            "image_key_cuda": plan._image_key(loaded.card, adapter, params, cuda),
+            "image_key_cuda": spec._image_key(loaded.card, adapter, params, cuda),
             "faces_key": made.faces_key,
             "labels_key": made.labels_key,
             "run_id": made.run_id,
@@ -56,7 +57,7 @@ def models() -> dict[str, Any]:
 
 def demo() -> dict[str, str]:
     """Return the keys of `make demo`."""
-    made = plan.make(plan.RunSettings(model="phantom", task="phantom-occupations", images_per_prompt=32, device="cpu"))
+    made = spec.make(spec.RunSettings(model="phantom", task="phantom-occupations", images_per_prompt=32, device="cpu"))
     return {"image_key": made.image_key, "faces_key": made.faces_key, "labels_key": made.labels_key,
             "run_id": made.run_id}  # fmt: skip
 
@@ -79,7 +80,7 @@ def scorers() -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            key = plan._scorer(name, ALONE, bare).key
+            key = spec._scorer(name, ALONE, bare).key
         except FairbenchError as err:
             key = f"no key: {err}"[:40]
         found[Path(name).name] = str(key)

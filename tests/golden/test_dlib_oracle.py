@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairbench import pixels, weights
-from fairbench.crops.fairface_chip import FairFaceChip, FairFaceChipParams
-from fairbench.detectors.dlib import CNN, LANDMARKS, DlibDetector, DlibParams, bounded_side, weight_file
 from fairbench.errors import WeightsError
-from fairbench.stages import faces as faces_stage
+from fairbench.labelling import faces as faces_stage
+from fairbench.labelling.crops.fairface_chip import FairFaceChip, FairFaceChipParams
+from fairbench.labelling.detectors.dlib import CNN, LANDMARKS, DlibDetector, DlibParams, bounded_side, weight_file
+from fairbench.networks import weights
+from fairbench.storage import pixels
 from fairbench.types import BuildContext, FoundFace, RgbImage
 
 dlib = pytest.importorskip("dlib")
@@ -126,7 +127,7 @@ def test_faces_of_a_bounded_image_are_given_in_its_own_pixels(crowd: RgbImage) -
 
 def test_a_wheel_with_another_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faces are stored under keys that stand for the wheel's files, and hold no hash of them."""
-    monkeypatch.setattr("fairbench.weights.sha256", lambda path: "0" * 64)
+    monkeypatch.setattr("fairbench.networks.weights.sha256", lambda path: "0" * 64)
     with pytest.raises(WeightsError, match=r"has sha256 0+, not .*face-recognition-models 0\.3\.0"):
         DlibDetector(DlibParams(), CTX)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fairbench import pixels
-from fairbench.crops.fairface_chip import FairFaceChip, FairFaceChipParams
-from fairbench.detectors.dlib import DlibDetector, DlibParams
+from fairbench.labelling.crops.fairface_chip import FairFaceChip, FairFaceChipParams
+from fairbench.labelling.detectors.dlib import DlibDetector, DlibParams
+from fairbench.storage import pixels
 from fairbench.types import BuildContext, Face
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "photos"

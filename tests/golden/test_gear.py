@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench import registry, yamlfile
-from fairbench.classifiers.onnx import OnnxClassifier
-from fairbench.config import LabellerCard
+from fairbench import registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import LabellerCard
+from fairbench.labelling.classifiers.onnx import OnnxClassifier
 from fairbench.types import BuildContext, LabelSchema, RgbImage
 
 ROOT = Path(__file__).parents[2]

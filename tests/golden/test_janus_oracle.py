@@ -10,8 +10,8 @@ import torch
 from transformers import JanusProcessor
 from transformers.generation import LogitsProcessor, LogitsProcessorList
 
-from fairbench.adapters.janus_model import JanusModel, load
-from fairbench.sampling import gumbel
+from fairbench.networks.janus import JanusModel, load
+from fairbench.networks.sampling import gumbel
 from tests.tiny.janus import save_tiny_janus
 
 TEXTS = ["A photo of the face of a nurse, a person", "A computer programmer", "A photo of the face of a chef"]

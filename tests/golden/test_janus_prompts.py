@@ -9,12 +9,14 @@ import pytest
 import yaml
 from tokenizers import Tokenizer
 
-from fairbench import catalog, registry
+from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
-from fairbench.adapters.janus_model import JanusModel, load
-from fairbench.config import HubModel, ModelCard
-from fairbench.train import data, finetune
-from fairbench.train.presets import Settings
+from fairbench.cards import catalog
+from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.networks.janus import JanusModel, load
+from fairbench.synthesis import balanced as synthesis_balanced
+from fairbench.training import finetune
+from fairbench.training.presets import Settings
 from fairbench.types import BuildContext
 from tests.tiny.balanced import save_balanced, save_model
 from tests.tiny.janus import save_tiny_janus
@@ -82,7 +84,7 @@ def test_training_reads_the_cards_form(tmp_path: Path) -> None:
     card = yaml.safe_load(path.read_text())
     card["sampling"]["prompt_format"] = "User: {text}\n\nAssistant:"
     path.write_text(yaml.safe_dump(card))
-    balanced = data.read(save_balanced(tmp_path / "set", per_group=1))
+    balanced = synthesis_balanced.read(save_balanced(tmp_path / "set", per_group=1))
     job = finetune.Job(
         Settings("sft", batch=4, steps=1, rank=2), catalog.load_model(str(path)), balanced, tmp_path / "out",
         device="cpu",

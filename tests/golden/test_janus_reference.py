@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fairbench.adapters import janus_answers, janus_tokens
-from fairbench.adapters.janus_model import JanusModel, load
-from fairbench.sampling import gumbel, left_padded
-from fairbench.train.logprobs import AnswerLogProbs
+from fairbench.networks import janus_answers, janus_tokens
+from fairbench.networks.janus import JanusModel, load
+from fairbench.networks.janus_logprobs import AnswerLogProbs
+from fairbench.networks.sampling import gumbel, left_padded
 from fairbench.types import RgbImage
 from tests.golden import janus_reference as reference
 from tests.tiny.janus import save_uneven_janus

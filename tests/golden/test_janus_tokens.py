@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fairbench.adapters import janus_tokens
-from fairbench.adapters.janus_model import JanusModel, load, rgb
+from fairbench.networks import janus_tokens
+from fairbench.networks.janus import JanusModel, load, rgb
 from tests.golden import janus_reference as reference
 from tests.tiny.janus import BOOK, save_uneven_janus
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, Field
 
-from fairbench import identity, keys, registry
-from fairbench.config import LATER
+from fairbench import keys, registry
+from fairbench.cards.cards import LATER
+from fairbench.networks import identity
 from fairbench.protocols import TRANSPORT, Params
 from tests.golden import make_keys
 

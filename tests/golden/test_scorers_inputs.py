@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import inception_v3
 
-from fairbench.openclip import OpenClip
+from fairbench.networks.openclip import OpenClip
 from fairbench.scorers.clip_iqa import ClipIqa
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.scorers.inception_score import InceptionScore

@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from fairbench import catalog
-from fairbench.train import data
+from fairbench.cards import catalog
+from fairbench.synthesis import balanced
 
 ATTRIBUTES = {"gender": ("female", "male"), "race4": ("WMELH", "Black")}
 GROUPS = tuple(itertools.product(*ATTRIBUTES.values()))
@@ -29,8 +29,8 @@ def save_balanced(folder: Path, subjects: Sequence[str] = SUBJECTS, per_group: i
         Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         neutral, stated = (f"A photo of the face of a {who}, a person" for who in (subject, f"{group[0]} {subject}"))
-        rows.append(data.Row(path, sha256, neutral, subject, group, stated))
-    return data.write(folder, ATTRIBUTES, GROUPS, rows, {"source": "random pictures"})
+        rows.append(balanced.Row(path, sha256, neutral, subject, group, stated))
+    return balanced.write(folder, ATTRIBUTES, GROUPS, rows, {"source": "random pictures"})
 
 
 def save_model(folder: Path, seed: int = 0) -> Path:

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
-from fairbench.phantom.architecture import BOI, BOS, CHAT_TEMPLATE, EOI, EOS, IMAGE, PAD, generation_config
+from fairbench.phantom.making.architecture import BOI, BOS, CHAT_TEMPLATE, EOI, EOS, IMAGE, PAD, generation_config
 
 CORPUS = (
     "A photo of the face of a nurse, a person",

@@ -9,22 +9,19 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from fairbench import catalog
-from fairbench.phantom import (
+from fairbench.cards import catalog
+from fairbench.phantom import check, figures, reading, text  # fmt: skip
+from fairbench.phantom.making import (
     architecture,
     build,
-    check,
-    figures,
     nets,
-    reading,
     report,
-    text,
     train_clip,
     train_labeller,
     train_model,
     train_tokenizer,
-)  # fmt: skip
-from fairbench.train.loop import Plan
+)
+from fairbench.phantom.making.loop import Plan
 
 SIZE = build.Size(realised=4, held_out=8, guidance=2, renders=4, answers=8, stated=8)
 SHIPPED = catalog.find("models")["phantom"].parent

@@ -78,7 +78,7 @@ def _shard() -> None:
 
 def _kill_in(name: str, part: str = "0") -> None:
     if name == "tokens":
-        from fairbench.adapters import janus_tokens
+        from fairbench.networks import janus_tokens
 
         janus_tokens.encode = lambda *_: _die()  # type: ignore[assignment]
         return

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from scipy.stats import beta
 
-from fairbench import catalog
 from fairbench.audit import counterfactual, groups, images, probe, transparency, understanding
 from fairbench.audit.estimates import Skipped, mean, share
 from fairbench.audit.groups import Attribute
+from fairbench.cards import catalog
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
-from fairbench.stages.progress import Silent
+from fairbench.labelling.labeller import Labeller
+from fairbench.progress import Silent
 
 GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"), ("White", "Black", "Indian", "Asian"))

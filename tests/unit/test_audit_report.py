@@ -14,13 +14,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from fairbench.audit import logprob, probe, tokens, transparency, understanding
+from fairbench.audit import logprob, plots, probe, terminal, tokens, transparency, understanding
 from fairbench.audit.counterfactual import Flips
 from fairbench.audit.estimates import Estimate, Skipped, share
 from fairbench.audit.generation import Generated
 from fairbench.audit.groups import Attribute
 from fairbench.audit.run import Audit, Encoder, LanguageModel, Understanding
-from fairbench.report import audit_plots, audit_terminal
 from fairbench.types import Prompt
 
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"), ("White", "Black", "Indian", "Asian"))
@@ -58,7 +57,7 @@ def found() -> Audit:
 
 def printed(found: Audit) -> str:
     out = io.StringIO()
-    audit_terminal.show(found, Path("out"), Console(file=out, width=80))
+    terminal.show(found, Path("out"), Console(file=out, width=80))
     return out.getvalue()
 
 
@@ -82,7 +81,7 @@ def test_what_is_unbalanced_mistaken_or_beside_the_interval_is_said(found: Audit
 
 
 def test_pictures_are_of_what_was_measured(found: Audit, tmp_path: Path) -> None:
-    audit_plots.write(replace(found, tokenizer=Skipped("no images")), tmp_path)
+    plots.write(replace(found, tokenizer=Skipped("no images")), tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"language_model.png", "understanding.png"}
-    audit_plots.write(found, tmp_path)
+    plots.write(found, tmp_path)
     assert np.asarray(Image.open(tmp_path / "tokenizer.png")).std() > 5

@@ -10,17 +10,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from fairbench import catalog, pixels, registry
-from fairbench.calibration import NO_FACE, NO_PERSON, Calibration
-from fairbench.catalog import Loaded
-from fairbench.config import LabellerCard
+from fairbench import registry
+from fairbench.calibration import manifest as calibration_manifest
+from fairbench.calibration.count import calibrate
+from fairbench.cards import catalog
+from fairbench.cards.cards import LabellerCard
+from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
+from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
+from fairbench.labelling.labeller import Labeller
+from fairbench.progress import Silent
 from fairbench.protocols import Params
-from fairbench.stages import knownimages
-from fairbench.stages.calibrate import calibrate
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench.storage import pixels
+from fairbench.storage.store import Store
 from fairbench.types import BuildContext, Face, LabelSchema, RgbImage
 
 SIDE = 40
@@ -123,7 +125,7 @@ def corners(folder: Path) -> list[list[str]]:
 
 
 def counted(path: Path, loaded: Loaded[LabellerCard], store: str = "store") -> Calibration:
-    known = knownimages.read(path, Labeller(loaded), Silent())
+    known = calibration_manifest.read(path, Labeller(loaded), Silent())
     return calibrate(known, loaded, Store(path.parent / store), Silent(), domain="drawings", command="by hand")
 
 
@@ -241,7 +243,7 @@ def test_nothing_is_detected_twice_and_new_labels_of_the_truth_change_the_table(
 
 def test_an_image_that_is_lost_during_the_work_is_named_by_its_line(tmp_path: Path) -> None:
     rows = corners(tmp_path)
-    known = knownimages.read(manifest(tmp_path, rows), Labeller(labeller()), Silent())
+    known = calibration_manifest.read(manifest(tmp_path, rows), Labeller(labeller()), Silent())
     (tmp_path / "2.png").write_bytes(b"no longer an image")
     with pytest.raises(CardError, match=r"manifest\.csv, line 4, field image: .*2\.png changed while it was in use"):
         calibrate(known, labeller(), Store(tmp_path / "s"), Silent(), domain="d", command="c")
@@ -319,7 +321,7 @@ def test_a_manifest_that_lies_is_refused_before_any_work(tmp_path: Path, change:
     change(rows, tmp_path)
     path = manifest(tmp_path, rows[1:], ",".join(rows[0]))
     with pytest.raises(CardError, match=says) as caught:
-        knownimages.read(path, Labeller(labeller()), Silent())
+        calibration_manifest.read(path, Labeller(labeller()), Silent())
     message = str(caught.value)
     assert message.startswith(str(path)) and message.endswith(".") and "\n" not in message
 
@@ -329,12 +331,14 @@ def test_a_person_whose_image_shows_nobody_is_refused(tmp_path: Path) -> None:
     draw(tmp_path / "n.png", [])
     path = manifest(tmp_path, [*rows, ["n.png", "no person", "no person", "p0"]], "image,gender,race2,person")
     with pytest.raises(CardError, match="line 6, field person: the image shows no person, so leave it empty"):
-        knownimages.read(path, Labeller(labeller()), Silent())
+        calibration_manifest.read(path, Labeller(labeller()), Silent())
 
 
 def test_a_hash_in_capitals_is_the_same_hash(tmp_path: Path) -> None:
     rows = [[*r, hashlib.sha256((tmp_path / r[0]).read_bytes()).hexdigest().upper()] for r in corners(tmp_path)]
-    known = knownimages.read(manifest(tmp_path, rows, "image,gender,race2,sha256"), Labeller(labeller()), Silent())
+    known = calibration_manifest.read(
+        manifest(tmp_path, rows, "image,gender,race2,sha256"), Labeller(labeller()), Silent()
+    )
     assert [image.sha256.upper() for image in known.images] == [r[3] for r in rows]
     assert [image.line for image in known.images] == [2, 3, 4, 5]
 
@@ -343,7 +347,7 @@ def test_the_phantoms_labels_are_those_of_its_card(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", [])
     path = manifest(tmp_path, [["a.png", "female", "White"]], "image,gender,race4")
     with pytest.raises(CardError, match=r"line 2, field race4: 'White' is no label of race4 \(known: WMELH, Black"):
-        knownimages.read(path, Labeller(catalog.load_labeller("phantom")), Silent())
+        calibration_manifest.read(path, Labeller(catalog.load_labeller("phantom")), Silent())
 
 
 def test_the_column_of_files_may_be_called_path_as_in_every_other_manifest(tmp_path: Path) -> None:
@@ -353,6 +357,6 @@ def test_the_column_of_files_may_be_called_path_as_in_every_other_manifest(tmp_p
     np.testing.assert_array_equal(first.counts, again.counts)
     both = [[row[0], *row] for row in rows]
     with pytest.raises(CardError, match="stands twice"):
-        knownimages.read(manifest(tmp_path, both, "path,image,gender,race2"), Labeller(labeller()), Silent())
+        calibration_manifest.read(manifest(tmp_path, both, "path,image,gender,race2"), Labeller(labeller()), Silent())
     with pytest.raises(CardError, match="did you mean 'gender'"):
-        knownimages.read(manifest(tmp_path, rows, "path,gendre,race2"), Labeller(labeller()), Silent())
+        calibration_manifest.read(manifest(tmp_path, rows, "path,gendre,race2"), Labeller(labeller()), Silent())

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fairbench.calibration import NO_FACE, NO_PERSON, Calibration
-from fairbench.report import calibrated
-from fairbench.report.rundir import LABEL_NOTE
+from fairbench.calibration import terminal
+from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
+from fairbench.runs.folder import LABEL_NOTE
 
 CELLS = (("f", "A"), ("f", "B"), ("m", "A"), ("m", "B"))
 
@@ -28,8 +28,8 @@ def example(counts: Any) -> Calibration:
 def told(found: Calibration) -> tuple[dict[str, Any], str]:
     """Return the summary, as it comes out of JSON, and the words."""
     console = Console(file=io.StringIO(), width=200)
-    calibrated.show(found, Path("c.json"), None, console)
-    text = json.dumps(calibrated.summary(found, Path("c.json"), None), allow_nan=False)
+    terminal.show(found, Path("c.json"), None, console)
+    text = json.dumps(terminal.summary(found, Path("c.json"), None), allow_nan=False)
     return json.loads(text), console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -100,6 +100,6 @@ def test_what_cannot_be_tested_says_why() -> None:
 def test_the_card_names_the_file_relative_to_itself_where_it_can(tmp_path: Path) -> None:
     found = example(TOGETHER)
     inside, card = tmp_path / "cards" / "weights" / "c.json", tmp_path / "cards" / "drawn.yaml"
-    assert calibrated.summary(found, inside, card)["card_line"] == "calibration: weights/c.json"
+    assert terminal.summary(found, inside, card)["card_line"] == "calibration: weights/c.json"
     outside = tmp_path / "c.json"
-    assert calibrated.summary(found, outside, card)["card_line"] == f"calibration: {outside.resolve()}"
+    assert terminal.summary(found, outside, card)["card_line"] == f"calibration: {outside.resolve()}"

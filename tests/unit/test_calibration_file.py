@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairbench import calibration, catalog, lint
-from fairbench.calibration import NO_FACE, NO_PERSON, Calibration
+from fairbench.cards import catalog
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
+from fairbench.labelling import confusion
+from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
+from fairbench.labelling.labeller import Labeller
+from fairbench.linting import cards
 from fairbench.notices import collecting
 
 CELLS = (("female", "W"), ("female", "B"), ("male", "W"), ("male", "B"))
@@ -67,7 +69,7 @@ def test_what_is_written_is_read_again_and_has_one_form(tmp_path: Path) -> None:
     path, first = tmp_path / "c.json", example()
     first.write(path)
     text = path.read_text(encoding="utf-8")
-    again = calibration.read(path)
+    again = confusion.read(path)
     for name in Calibration.__dataclass_fields__:
         if name != "counts":
             assert getattr(again, name) == getattr(first, name), name
@@ -143,7 +145,7 @@ def test_a_wrong_file_is_refused_with_file_field_and_fix(
     change(data)
     path.write_text(json.dumps(data))
     with pytest.raises(CardError, match=says) as caught:
-        calibration.read(path)
+        confusion.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -163,7 +165,7 @@ def test_what_is_no_calibration_at_all(tmp_path: Path, content: bytes | None, sa
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(CardError, match=says) as caught:
-        calibration.read(path)
+        confusion.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -211,10 +213,10 @@ def test_a_card_finds_its_calibration_and_keys_stay_as_they_are(tmp_path: Path) 
     of_phantom().write(tmp_path / "calibrations" / "phantom.json")
     (tmp_path / "without").mkdir()
     loaded, plain = (catalog.load_labeller(str(p)) for p in (card(tmp_path), card(tmp_path / "without", "")))
-    found = calibration.of_labeller(loaded)
+    found = confusion.of_labeller(loaded)
     assert found is not None and found.cells == JOINT
-    assert calibration.of_labeller(plain) is None
-    assert lint.problems(tmp_path / "phantom.yaml") == []
+    assert confusion.of_labeller(plain) is None
+    assert cards.problems(tmp_path / "phantom.yaml") == []
     with_it, without = Labeller(loaded), Labeller(plain)
     assert with_it.faces_key("k") == without.faces_key("k")
     assert with_it.labels_key("k") == without.labels_key("k")
@@ -237,18 +239,18 @@ def test_check_names_a_calibration_that_is_not_the_cards(tmp_path: Path, made: C
     if made is not None:
         made.write(tmp_path / "calibrations" / "phantom.json")
     with pytest.raises(CardError, match=says):
-        calibration.of_labeller(catalog.load_labeller(str(card(tmp_path))))
-    (problem,) = lint.problems(tmp_path / "phantom.yaml")
+        confusion.of_labeller(catalog.load_labeller(str(card(tmp_path))))
+    (problem,) = cards.problems(tmp_path / "phantom.yaml")
     assert (problem.line, problem.field) == (1, "calibration")
     assert str(tmp_path) in problem.message
 
 
 def test_a_calibration_of_another_state_of_the_labeller_is_refused() -> None:
     labeller = Labeller(catalog.load_labeller("phantom"))
-    calibration.check_labeller(of_phantom(labeller_id=labeller.id), labeller, "c.json")
+    confusion.check_labeller(of_phantom(labeller_id=labeller.id), labeller, "c.json")
     says = f"c.json, field labeller_id: it is 0123456789ab, the labeller phantom is {labeller.id}: .*calibrate again"
     with pytest.raises(CardError, match=says):
-        calibration.check_labeller(of_phantom(), labeller, "c.json")
+        confusion.check_labeller(of_phantom(), labeller, "c.json")
 
 
 # --- tables that cannot be meant ---
@@ -266,13 +268,13 @@ def test_swapped_genders_are_refused_by_name(tmp_path: Path) -> None:
     """Such a table has a small condition number, and its correction turns every share round."""
     table = example(rows=CELLS, counts=swapped(RIGHT))
     with pytest.raises(CardError, match="4 of 4 cells") as caught:
-        calibration.refuse_implausible(table, Path("m.csv"))
+        confusion.refuse_implausible(table, Path("m.csv"))
     assert str(caught.value).startswith(
         "m.csv, field counts: 'female W' is read as 'male W' more often (40 of 43 faces) than as itself (1)"
     )
     assert "--allow-implausible" in str(caught.value)
-    calibration.refuse_implausible(example(rows=CELLS, counts=np.array(RIGHT)), Path("m.csv"))
-    calibration.refuse_implausible(replace(table, implausible_allowed=True), Path("m.csv"))
+    confusion.refuse_implausible(example(rows=CELLS, counts=np.array(RIGHT)), Path("m.csv"))
+    confusion.refuse_implausible(replace(table, implausible_allowed=True), Path("m.csv"))
 
 
 @pytest.mark.parametrize(
@@ -288,29 +290,29 @@ def test_what_counts_is_the_largest_read_cell_of_a_row(row: list[int], refused: 
     table = example(rows=CELLS, counts=np.array([row, *RIGHT[1:]]))
     if refused:
         with pytest.raises(CardError, match=r"'female W' is read as 'female B' more often \(30 of 50 faces\)"):
-            calibration.refuse_implausible(table, Path("m.csv"))
+            confusion.refuse_implausible(table, Path("m.csv"))
     else:
-        calibration.refuse_implausible(table, Path("m.csv"))
+        confusion.refuse_implausible(table, Path("m.csv"))
 
 
 def test_a_run_and_a_check_of_the_card_refuse_it_too_unless_the_file_allows_it(tmp_path: Path) -> None:
     loaded = catalog.load_labeller("phantom")
-    shipped = calibration.of_labeller(loaded)
+    shipped = confusion.of_labeller(loaded)
     assert shipped is not None
     turned = replace(shipped, counts=np.concatenate([shipped.counts[4:8], shipped.counts[:4], shipped.counts[8:]]))
     path = card(tmp_path, "calibration: c.json\n")
     turned.write(tmp_path / "c.json")
     with pytest.raises(CardError, match=r"c\.json, field counts: 'female WMELH' is read as 'male WMELH'"):
-        calibration.of_labeller(catalog.load_labeller(str(path)))
-    assert any("more often" in str(problem) for problem in lint.problems(path))
+        confusion.of_labeller(catalog.load_labeller(str(path)))
+    assert any("more often" in str(problem) for problem in cards.problems(path))
     replace(turned, implausible_allowed=True).write(tmp_path / "c.json")
-    again = calibration.of_labeller(catalog.load_labeller(str(path)))
+    again = confusion.of_labeller(catalog.load_labeller(str(path)))
     assert again is not None and again.implausible_allowed
 
 
 def test_rows_of_few_images_are_named() -> None:
     with collecting() as notices:
-        calibration.notice_few_images(example(), "c.json")
-        calibration.notice_few_images(example(rows=CELLS, counts=np.array(RIGHT)), "c.json")
+        confusion.notice_few_images(example(), "c.json")
+        confusion.notice_few_images(example(rows=CELLS, counts=np.array(RIGHT)), "c.json")
     (said,) = notices
     assert (said.code, said.count, said.examples) == ("small-calibration", 1, ("male W: 7",))

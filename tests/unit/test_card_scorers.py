@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import lint
 from fairbench.errors import CardError
-from fairbench.stages import plan
+from fairbench.linting import cards
+from fairbench.runs import spec
 from tests.conftest import ROOT, Result
 from tests.tiny.openclip import save_tiny_openclip
 
@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, card: str, scorer: str | Path) -> plan.Plan:
-    return plan.make(plan.RunSettings(model=str(folder / card), scorers=(str(scorer),), images_per_prompt=1))
+def made(folder: Path, card: str, scorer: str | Path) -> spec.Plan:
+    return spec.make(spec.RunSettings(model=str(folder / card), scorers=(str(scorer),), images_per_prompt=1))
 
 
 def test_a_named_scorer_takes_the_cards_parameters(folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_missing_folder_is_the_reason_for_no_value(folder: Path) -> None:
 def test_the_cards_scorers_are_the_default(
     folder: Path, card: str, asked: tuple[str, ...] | None, scored: list[str]
 ) -> None:
-    made_plan = plan.make(plan.RunSettings(model=str(folder / card), scorers=asked, images_per_prompt=1))
+    made_plan = spec.make(spec.RunSettings(model=str(folder / card), scorers=asked, images_per_prompt=1))
     assert [s.name for s in made_plan.scorers] == scored
 
 
@@ -113,7 +113,7 @@ def test_the_linter_reads_scorers(tmp_path: Path, text: str, words: str | None) 
     (tmp_path / "card.yaml").write_text(text)
     for folder in ("parts/clip", "clip"):
         (tmp_path / folder).mkdir(parents=True)
-    found = [str(problem) for problem in lint.problems(tmp_path / "card.yaml")]
+    found = [str(problem) for problem in cards.problems(tmp_path / "card.yaml")]
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
 
@@ -121,4 +121,4 @@ def test_the_linter_reads_scorers(tmp_path: Path, text: str, words: str | None) 
 def test_shipped_scorer_files_are_clean() -> None:
     files = sorted((ROOT / "models/scorers").glob("*.yaml"))
     assert files
-    assert [str(p) for path in files for p in lint.problems(path)] == []
+    assert [str(p) for path in files for p in cards.problems(path)] == []

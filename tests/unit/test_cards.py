@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import catalog, lint, registry, yamlfile
-from fairbench.config import ModelCard
+from fairbench import registry
+from fairbench.cards import catalog, yamlfile
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError
-from fairbench.stages import prompts
+from fairbench.linting import cards
+from fairbench.runs import prompts
 from tests.conftest import ROOT, Result
 
 MODEL = "name: mine\ntitle: Mine\nadapter: phantom-exact\nlabeller: phantom\n"
@@ -41,7 +43,7 @@ def task(folder: Path, subjects: str, extra: str = "") -> Path:
 def test_every_shipped_card_is_clean(kind: str) -> None:
     found = catalog.find(kind)  # type: ignore[arg-type]
     assert found
-    assert [str(p) for path in found.values() for p in lint.problems(path)] == []
+    assert [str(p) for path in found.values() for p in cards.problems(path)] == []
 
 
 def test_prompts_are_exact() -> None:
@@ -95,9 +97,9 @@ def test_bad_subject_files(tmp_path: Path, text: str, words: str) -> None:
 
 def test_lint_finds_every_problem_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "m.yaml", MODEL + "block_size: 0\ncolour: red\nsampling:\n  image_size: 64\n  speed: 3\n")
-    assert [(p.line, p.field) for p in lint.problems(path)] == [(5, "block_size"), (6, "colour")]
+    assert [(p.line, p.field) for p in cards.problems(path)] == [(5, "block_size"), (6, "colour")]
     path.write_text(MODEL + "sampling:\n  image_size: 64\n  speed: 3\n")
-    ((problem),) = lint.problems(path)
+    ((problem),) = cards.problems(path)
     assert (problem.line, problem.field) == (7, "sampling.speed")
 
 
@@ -136,7 +138,7 @@ def test_a_wrong_field_is_named_with_file_and_line(cli: Callable[..., Result], t
 def test_a_crop_that_misreads_the_detectors_landmarks_is_refused(tmp_path: Path) -> None:
     text = catalog.find("labellers")["fairface-dlib"].read_text()
     path = write(tmp_path / "l.yaml", re.sub("detector: .*", "detector: {type: insightface, pack: buffalo_l}", text))
-    ((problem),) = lint.problems(path)
+    ((problem),) = cards.problems(path)
     assert "fairface-chip reads the landmarks of dlib" in problem.message
 
 
@@ -154,7 +156,7 @@ def test_labellers_that_cannot_work(tmp_path: Path, old: str, new: str, words: s
     card = catalog.find("labellers")["phantom"]
     (tmp_path / "weights").symlink_to(card.parent / "weights")
     text = re.sub("calibration: .*\n", "", card.read_text())  # its file stays behind
-    found = [str(p) for p in lint.problems(write(tmp_path / "l.yaml", text.replace(old, new)))]
+    found = [str(p) for p in cards.problems(write(tmp_path / "l.yaml", text.replace(old, new)))]
     assert any(words in p for p in found) if words else found == []
 
 
@@ -165,7 +167,7 @@ def test_a_root_named_twice_is_one_root(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.yaml", MODEL + "sampling: {no_head_rate: .inf}\n")
-    assert [p.field for p in lint.problems(path)] == ["sampling.no_head_rate"]
+    assert [p.field for p in cards.problems(path)] == ["sampling.no_head_rate"]
 
 
 def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from fairbench import identity, openclip
-from fairbench.classifiers.clip_zeroshot import ClipZeroShotClassifier, ClipZeroShotParams
 from fairbench.errors import CardError, WeightsError
+from fairbench.labelling.classifiers.clip_zeroshot import ClipZeroShotClassifier, ClipZeroShotParams
+from fairbench.networks import identity, openclip
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, LabelSchema
 from tests.tiny.openclip import save_tiny_openclip

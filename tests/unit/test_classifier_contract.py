@@ -11,12 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fairbench import onnxfile, onnxsession
-from fairbench.classifiers import onnx as onnx_classifier
-from fairbench.classifiers.onnx import OnnxClassifier, OnnxParams
-from fairbench.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
-from fairbench.detectors.insightface import InsightFaceDetector, InsightFaceParams
 from fairbench.errors import CardError, WeightsError
+from fairbench.labelling.classifiers import onnx as onnx_classifier
+from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
+from fairbench.labelling.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
+from fairbench.labelling.detectors.insightface import InsightFaceDetector, InsightFaceParams
+from fairbench.networks import onnx as onnx_sessions
+from fairbench.networks import onnxfile
 from fairbench.types import BuildContext, LabelSchema
 from tests.tiny import scrfd
 from tests.tiny.classifiers import save_fairface, save_linear_onnx
@@ -183,7 +184,7 @@ def external(path: Path, source: Path) -> Path:
 def test_weights_in_a_file_beside_the_model_are_refused(tmp_path: Path) -> None:
     """The declared sha256 covers the model file alone: what lies beside it could be swapped under the same key."""
     path = external(tmp_path / "m.onnx", save_linear_onnx(tmp_path / "whole.onnx", WEIGHT))
-    for load in (lambda: classifier(path), lambda: onnxsession.session(path)):
+    for load in (lambda: classifier(path), lambda: onnx_sessions.session(path)):
         with pytest.raises(WeightsError, match=r"m\.onnx keeps weights in another file \(m\.onnx\.data\).*one file"):
             load()
     onnx.save_model(onnx.load(path), tmp_path / "one.onnx")  # the fix that the sentence names

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision import transforms
 
-from fairbench.classifiers.onnx import OnnxClassifier, OnnxParams
-from fairbench.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
 from fairbench.errors import CardError, WeightsError
+from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
+from fairbench.labelling.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
 from fairbench.types import BuildContext, LabelSchema
 from tests.tiny.classifiers import FAIRFACE_HEADS, FAIRFACE_OUTPUTS, random_model, save_fairface
 

@@ -11,11 +11,11 @@ import torch
 from pydantic import ValidationError
 from torchvision import transforms
 
-from fairbench.classifiers import heads, preprocess
-from fairbench.classifiers.heads import Head
-from fairbench.classifiers.onnx import OnnxClassifier, OnnxParams
-from fairbench.classifiers.preprocess import InputSpec
 from fairbench.errors import CardError, WeightsError
+from fairbench.labelling.classifiers import heads, preprocess
+from fairbench.labelling.classifiers.heads import Head
+from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
+from fairbench.labelling.classifiers.preprocess import InputSpec
 from fairbench.types import BuildContext, LabelSchema
 from tests.tiny.classifiers import save_linear_onnx
 

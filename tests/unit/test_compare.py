@@ -15,17 +15,21 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from fairbench import calibration, catalog, identity, keys, labeller, schemas
-from fairbench.config import LabellerCard
+from fairbench import keys
+from fairbench.cards import catalog
+from fairbench.cards.cards import LabellerCard
+from fairbench.comparison import files
+from fairbench.comparison.compare import Comparison, compare
+from fairbench.comparison.labellers import BY_FACE, BY_IMAGE, LabellerComparison
+from fairbench.comparison.ranks import select
+from fairbench.comparison.sides import BY_PROMPT, SAME_BASE, pairing, read
+from fairbench.comparison.verdicts import Row
 from fairbench.errors import FairbenchError
-from fairbench.report import compare_files
-from fairbench.stages import evidence, prompts
-from fairbench.stages.compare import Comparison, compare
-from fairbench.stages.compare_labellers import BY_FACE, BY_IMAGE, LabellerComparison
-from fairbench.stages.compare_ranks import select
-from fairbench.stages.compare_sides import BY_PROMPT, SAME_BASE, pairing, read
-from fairbench.stages.compare_verdicts import Row
-from fairbench.store import Store
+from fairbench.labelling import confusion, labeller
+from fairbench.networks import identity
+from fairbench.runs import evidence, prompts
+from fairbench.storage import schemas
+from fairbench.storage.store import Store
 from fairbench.types import Prompt
 
 Cells = NDArray[np.int64]
@@ -73,7 +77,7 @@ class Made:
         for stage, columns in tables.items():
             store.write(stage, names[stage], schemas.build(stage, columns))
         pa.parquet.write_table(prompts.table(asked), folder / "prompts.parquet", write_page_checksum=True)
-        known = calibration.of_labeller(loaded)
+        known = confusion.of_labeller(loaded)
         if self.calibrated and known is not None:
             known.write(folder / evidence.FOLDER / evidence.CALIBRATION)
         record = self._record(loaded.card, names)
@@ -272,7 +276,7 @@ def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str,
     assert withheld.verdict == "withheld" and np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
     assert withheld.reason is not None
     assert row(found, "gender", "rd@n0").verdict == "B lower (less biased)"
-    record = compare_files.manifest(found)
+    record = files.manifest(found)
     assert all(e["quota"] for e in record["effects"])
     assert any(note.startswith("B: the method fixes how many") for note in record["notes"])
 
@@ -346,7 +350,7 @@ def test_two_labellers_of_the_same_images(folders: dict[str, Path]) -> None:
     assert gender.change > 0 and gender.rd_b - gender.rd_a == pytest.approx(gender.change)
     race = next(a for a in found.attributes if a.attribute == "race4")
     assert race.agreement.raw == 1 and race.change == 0 and race.rank_correlation == pytest.approx(1)
-    record = compare_files.manifest(found)
+    record = files.manifest(found)
     assert record["kind"] == "labellers" and json.dumps(record, allow_nan=False)
 
 

@@ -7,25 +7,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairbench import catalog
+from fairbench.cards import catalog
+from fairbench.comparison import compare, labellers
+from fairbench.comparison import margins as comparison_margins
+from fairbench.comparison.verdicts import Row, judged
 from fairbench.display.numbers import number
 from fairbench.errors import CardError
-from fairbench.stages import compare, compare_labellers, compare_margins
-from fairbench.stages.compare_verdicts import Row, judged
 from fairbench.stats.agreement import agreement
-from fairbench.stats.comparison import pair, sign_flip_test
+from fairbench.stats.paired import pair, sign_flip_test
 
 
 def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> None:
     for name in catalog.find("tasks"):
         margins = catalog.load_task(name).card.margins
         assert {"rd.gender", "rd.race4", "rd.gender_x_race4", "clip_score", "clip_iqa", "no-face-rate"} <= set(margins)
-    found = compare_margins.of_task("folder")
+    found = comparison_margins.of_task("folder")
     assert found.source == "task occupations, as no card of task folder was found"
     assert [found.rd("another", k) for k in (2, 4, 8)] == pytest.approx([0.05, 0.025, 0.0125])
     assert found.quality("clip_score") == 0.5 and found.quality("elo") is None
     with pytest.raises(CardError, match=r"margins\.rd\.gender"):
-        compare_margins.Margins({"rd.gender": 0.0}, "task mine")
+        comparison_margins.Margins({"rd.gender": 0.0}, "task mine")
 
 
 def a_row(**values: Any) -> Row:
@@ -82,15 +83,11 @@ def test_what_prompts_can_show_depends_on_the_tests() -> None:
 
 def test_absent_numbers_of_two_labellers_have_a_reason() -> None:
     agreed = agreement([[5, 1], [2, 5]])
-    assert compare_labellers._why_absent(agreed, 5, varied=True) is None
-    few = compare_labellers._why_absent(agreed, 0, varied=False)
+    assert labellers._why_absent(agreed, 5, varied=True) is None
+    few = labellers._why_absent(agreed, 0, varied=False)
     assert few == "no rd, as no prompt has 10 labelled faces in both runs"
-    one = compare_labellers._why_absent(agreed, 1, varied=False) or ""
+    one = labellers._why_absent(agreed, 1, varied=False) or ""
     assert "only one prompt has 10" in one and "three prompts are needed" in one
-    assert "no face has a label of both" in (
-        compare_labellers._why_absent(agreement([[0, 0], [0, 0]]), 0, varied=False) or ""
-    )
-    assert "one and the same label" in (
-        compare_labellers._why_absent(agreement([[9, 0], [0, 0]]), 4, varied=True) or ""
-    )
-    assert "all prompts have one rd" in (compare_labellers._why_absent(agreed, 4, varied=False) or "")
+    assert "no face has a label of both" in (labellers._why_absent(agreement([[0, 0], [0, 0]]), 0, varied=False) or "")
+    assert "one and the same label" in (labellers._why_absent(agreement([[9, 0], [0, 0]]), 4, varied=True) or "")
+    assert "all prompts have one rd" in (labellers._why_absent(agreed, 4, varied=False) or "")

@@ -11,10 +11,13 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from fairbench import catalog, identity, lint, registry
-from fairbench.classifiers.confused import ConfusedClassifier, ConfusedParams
+from fairbench import registry
+from fairbench.cards import catalog
 from fairbench.errors import CardError, WeightsError
-from fairbench.labeller import Labeller
+from fairbench.labelling.classifiers.confused import ConfusedClassifier, ConfusedParams
+from fairbench.labelling.labeller import Labeller
+from fairbench.linting import cards
+from fairbench.networks import identity
 from fairbench.types import BuildContext, LabelSchema, RgbImage
 from tests.tiny.classifiers import save_linear_onnx
 
@@ -200,7 +203,7 @@ def test_check_names_field_and_line_inside_the_wrapped_classifier(
     tmp_path: Path, old: str, new: str, field: str, says: str
 ) -> None:
     path = card(tmp_path, old, new)
-    (problem,) = (p for p in lint.problems(path) if p.field == field)
+    (problem,) = (p for p in cards.problems(path) if p.field == field)
     assert says in problem.message
     line = path.read_text().splitlines()[problem.line - 1]
     assert line.split(":")[0].strip() == field.rsplit(".", 1)[-1]

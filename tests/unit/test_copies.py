@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench import copies
-from fairbench.copies import GivenImage
 from fairbench.notices import Notices, collecting
+from fairbench.storage import copies
+from fairbench.storage.copies import GivenImage
 
 
 def picture(seed: int, height: int = 96, width: int = 128) -> NDArray[np.uint8]:

@@ -12,15 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fairbench import keys, schemas
-from fairbench.catalog import Loaded
-from fairbench.config import LabellerCard
-from fairbench.labeller import Labeller
-from fairbench.stages import faces, metrics
-from fairbench.stages import table as metrics_table
-from fairbench.stages.counts import Counts, count
-from fairbench.stages.reading import ImageRow
-from fairbench.store import Store
+from fairbench import keys
+from fairbench.cards.cards import LabellerCard
+from fairbench.cards.catalog import Loaded
+from fairbench.labelling import faces
+from fairbench.labelling.labeller import Labeller
+from fairbench.measure import series as measure_series
+from fairbench.measure import table as metrics_table
+from fairbench.measure.counts import Counts, count
+from fairbench.storage import schemas
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
 from fairbench.types import Face, FoundFace, ImageRequest, Prompt
 
 RACE7 = ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"]
@@ -111,8 +113,10 @@ def tables(tmp_path: Path) -> Tables:
     return Tables(Store(tmp_path), labeller())
 
 
-def values(tables: Tables, references: metrics.References | None = None) -> dict[tuple[str, str], metrics.Series]:
-    return {(s.metric, s.attribute): s for s in metrics.evaluate(tables.count(), PROMPTS, references or {})}
+def values(
+    tables: Tables, references: measure_series.References | None = None
+) -> dict[tuple[str, str], measure_series.Series]:
+    return {(s.metric, s.attribute): s for s in measure_series.evaluate(tables.count(), PROMPTS, references or {})}
 
 
 def test_margins_and_crosses_are_sums_of_the_joint_cells(tables: Tables) -> None:
@@ -172,9 +176,9 @@ def test_following_is_of_the_faces_whose_labels_are_known(tables: Tables) -> Non
     tables.image(0)
     tables.image(1, [(0, "White", "")])
 
-    def following(*stated: dict[str, str]) -> metrics.Series | None:
+    def following(*stated: dict[str, str]) -> measure_series.Series | None:
         asked = [dataclasses.replace(p, stated=s) for p, s in zip(PROMPTS, stated, strict=True)]
-        found = {s.metric: s for s in metrics.evaluate(tables.count(), asked, {})}
+        found = {s.metric: s for s in measure_series.evaluate(tables.count(), asked, {})}
         return found.get("attribute-following")
 
     both = following({"race4": "WMELH", "gender": "Female"}, {"gender": "Female"})
@@ -196,7 +200,7 @@ def test_signed_metrics_follow_the_labels_not_the_order(tables: Tables) -> None:
         tables.image(0, [(gender, "White", "")])
         tables.image(1, [(1 - gender, "White", "")])
     assert values(tables)["mmdt-gap", "gender"].values.tolist() == [0.5, -0.5]
-    assert metrics._order(tables.labeller, ("race4",), ("male", "female")) is None
+    assert measure_series._order(tables.labeller, ("race4",), ("male", "female")) is None
 
 
 def test_signed_metrics_of_a_labeller_with_the_other_order(tmp_path: Path) -> None:
@@ -240,7 +244,7 @@ def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
         tables.image(1)
         counts = tables.count()
         assert counts.of(["gender"])[0].tolist() == expected
-        series = {(s.metric, s.attribute): s for s in metrics.evaluate(counts, PROMPTS, {})}
+        series = {(s.metric, s.attribute): s for s in measure_series.evaluate(counts, PROMPTS, {})}
         assert series["rd", "gender"].excluded[0] == excluded, policy
 
 
@@ -293,7 +297,7 @@ def test_the_table_has_a_row_for_everything(tables: Tables) -> None:
     tables.image(0, [(0, "White", "")])
     tables.image(1)
     counts = tables.count()
-    series = list(metrics.evaluate(counts, PROMPTS, {}))
+    series = list(measure_series.evaluate(counts, PROMPTS, {}))
     table = metrics_table.build(metrics_table.RunNames("r", "m", "none", "t", "l"), PROMPTS, counts, series, [])
     assert len(table) == 3 * len(series)
     rows = [r for r in table.to_pylist() if r["metric"] == "rd" and r["attribute"] == "gender"]

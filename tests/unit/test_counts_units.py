@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairbench import keys, schemas
+from fairbench import keys
 from fairbench.errors import StoreError
-from fairbench.stages import ids
-from fairbench.stages.counts import Counts, count
-from fairbench.stages.ids import NOBODY, IdIndex, batches, first_come
-from fairbench.stages.reading import ImageRow
+from fairbench.measure.counts import Counts, count
 from fairbench.stats.units import Units, as_units
-from fairbench.store import Store
+from fairbench.storage import ids, schemas
+from fairbench.storage.ids import NOBODY, IdIndex, batches, first_come
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
 from fairbench.types import ImageRequest
 from tests.unit.test_counts import RACE7, TO4, labeller
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fairbench.crops.box import BoxCrop, BoxParams
-from fairbench.crops.square import SquareCrop, SquareParams, square
 from fairbench.errors import CardError
+from fairbench.labelling.crops.box import BoxCrop, BoxParams
+from fairbench.labelling.crops.square import SquareCrop, SquareParams, square
 from fairbench.registry import resolve
 from fairbench.types import BuildContext, Face, RgbImage
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairbench import csvfile
+from fairbench.cards import csvfile
 from fairbench.errors import CardError
 from fairbench.notices import collecting
 
@@ -142,7 +142,7 @@ def test_only_regular_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytes
             list(csvfile.read_csv(path, ("path",)))
     with pytest.raises(CardError, match="cannot be read"):
         list(csvfile.read_csv(Path("a\0b.csv"), ("path",)))
-    from fairbench import textfile
+    from fairbench.cards import textfile
 
     (tmp_path / "big.csv").write_text("path\n" + "a\n" * 100)
     with pytest.raises(CardError, match=r"is larger than .* MiB"):

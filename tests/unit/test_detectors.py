@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fairbench import identity, pixels
-from fairbench.detectors import dlib as dlib_detector
-from fairbench.detectors import insightface as insightface_detector
-from fairbench.detectors.dlib import DlibDetector, DlibParams, scaled_size
-from fairbench.detectors.insightface import PACKS, InsightFaceDetector, InsightFaceParams
 from fairbench.errors import CardError, MissingExtra, WeightsError
+from fairbench.labelling.detectors import dlib as dlib_detector
+from fairbench.labelling.detectors import insightface as insightface_detector
+from fairbench.labelling.detectors.dlib import DlibDetector, DlibParams, scaled_size
+from fairbench.labelling.detectors.insightface import PACKS, InsightFaceDetector, InsightFaceParams
+from fairbench.networks import identity
+from fairbench.storage import pixels
 from fairbench.types import BuildContext, RgbImage
 from tests.tiny import scrfd
 

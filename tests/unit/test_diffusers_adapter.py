@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from fairbench.adapters.diffusers import DiffusersAdapter, download_patterns
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import CardError, OutOfMemory, WeightsError
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 from tests.tiny.diffusion import SIZE, save_tiny_sd

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from fairbench.adapters.diffusers import DiffusersAdapter, cpu_generator
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.types import BuildContext, ImageRequest
 from tests.tiny.diffusion import save_tiny_sd
 

@@ -18,7 +18,7 @@ import torch
 
 from fairbench.adapters.diffusers import DiffusersAdapter
 from fairbench.adapters.diffusers_prompting import set_system_prompt
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import CardError
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, ImageRequest, ImageResult
@@ -306,7 +306,7 @@ def test_effective_settings_hold_defaults_and_the_weights(sd: Path) -> None:
 def test_effective_settings_name_the_system_prompt_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = stand_in(monkeypatch, Lumina)
     generate(adapter, "a nurse")
-    monkeypatch.setattr("fairbench.weights.model_identity", lambda *_: {})
+    monkeypatch.setattr("fairbench.networks.weights.model_identity", lambda *_: {})
     assert adapter.effective_settings()["system_prompt"] == ["You paint. <Prompt Start> {prompt}"]
     card = ModelCard(name="x", title="X", adapter="diffusers", weights=HubModel(repo="nobody/nothing"))
     settings = DiffusersAdapter(card, DiffusersAdapter.Params(), BuildContext()).effective_settings()

@@ -12,13 +12,14 @@ from scipy import stats as sp
 from statsmodels.stats.proportion import proportion_confint
 
 from fairbench import keys
-from fairbench.calibration import NO_FACE, Calibration
-from fairbench.config import LabellerCard
-from fairbench.labeller import LabelSpace
-from fairbench.stages import correction, estimates, metrics
-from fairbench.stages.correction import Correction
-from fairbench.stages.counts import Counts
-from fairbench.stages.estimates import Estimate
+from fairbench.cards.cards import LabellerCard
+from fairbench.labelling.confusion import NO_FACE, Calibration
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.measure import correction, estimates
+from fairbench.measure import series as measure_series
+from fairbench.measure.correction import Correction
+from fairbench.measure.counts import Counts
+from fairbench.measure.estimates import Estimate
 from fairbench.types import Prompt
 
 LABELS = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"]}
@@ -60,7 +61,7 @@ def calibrated(table: NDArray[np.float64], each: int = 5000) -> Calibration:
 
 
 def table_of(counts: Counts, calibration: Calibration | None = None, n0: int | None = None) -> list[Estimate]:
-    series = list(metrics.evaluate(counts, prompts(len(counts.joint)), {}))
+    series = list(measure_series.evaluate(counts, prompts(len(counts.joint)), {}))
     return estimates.estimate(counts, series, correction.prepare(calibration, None, counts), n0)
 
 
@@ -292,7 +293,7 @@ def test_another_labellers_table_sets_no_floor(joint: NDArray[np.int64]) -> None
     counts = counted(joint)
     table = 0.7 * np.eye(8) + 0.3 / 8
     repair = correction.prepare(calibrated(table), "its card changed since", counts)
-    series = list(metrics.evaluate(counts, prompts(len(joint)), {}))
+    series = list(measure_series.evaluate(counts, prompts(len(joint)), {}))
     row = one(estimates.estimate(counts, series, repair), "rd", "gender")
     assert (row.ceiling, row.calibration) == (1.0, None)
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from fairbench.adapters.folder import FolderAdapter, FolderParams
-from fairbench.catalog import load_model, load_task
+from fairbench.cards.catalog import load_model, load_task
 from fairbench.errors import CardError, ImageError
 from fairbench.notices import Notice, collecting
-from fairbench.stages.prompts import expand
+from fairbench.runs.prompts import expand
 from fairbench.types import BuildContext, ImageRequest
 from tests.conftest import Result
 
@@ -132,8 +132,7 @@ def test_a_read_error_is_not_remembered(
     cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that could not be read just now is told, and read again next time."""
-    from fairbench import pixels
-    from fairbench.stages import reading
+    from fairbench.storage import pixels, reading
 
     image(tmp_path / "i" / "a.png", 1)
     image(tmp_path / "i" / "b.png", 2)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import folders
 from fairbench.errors import FairbenchError, StoreError
-from fairbench.folders import PLAN, RUN
+from fairbench.storage import folders
+from fairbench.storage.folders import PLAN, RUN
 
 RECORD = {"run_id": "0" * 32, "fairbench": "0", "declared": {}}
 SHARD = "evidence/labels/" + "a" * 32 + "/part-{}.parquet"

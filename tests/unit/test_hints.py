@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import catalog
+from fairbench.cards import catalog
 from fairbench.errors import CardError
 from fairbench.methods.lora import LoraMethod
 from fairbench.notices import collecting

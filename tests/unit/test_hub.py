@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from fairbench import hub, weights
-from fairbench.config import FileWeights, HubModel
+from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.errors import WeightsError
+from fairbench.networks import hub, weights
 from tests.conftest import Result
 
 COMMIT = "0" * 40

@@ -10,9 +10,10 @@ import pytest
 
 from fairbench import keys
 from fairbench.errors import FairbenchError, OutOfMemory
-from fairbench.stages import images, reading
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench.progress import Silent
+from fairbench.runs import images
+from fairbench.storage import reading
+from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult
 
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
-from fairbench.adapters.janus_model import TEXT_MULTIPLE, load
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import CardError, OutOfMemory, WeightsError
-from fairbench.sampling import gumbel
+from fairbench.networks.janus import TEXT_MULTIPLE, load
+from fairbench.networks.sampling import gumbel
 from fairbench.types import BuildContext, ImageRequest
 from tests.tiny.janus import save_tiny_janus
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.adapters.janus_answers import _nucleus, answer
-from fairbench.adapters.janus_model import JanusModel, load
+from fairbench.networks.janus import JanusModel, load
+from fairbench.networks.janus_answers import _nucleus, answer
 from fairbench.types import RgbImage
 from tests.tiny.janus import save_tiny_janus
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fairbench.adapters.janus import JanusAdapter
-from fairbench.adapters.janus_model import JanusModel
-from fairbench.config import HubModel, ModelCard
-from fairbench.sampling import StepDecoder
+from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.sampling import StepDecoder
 from fairbench.types import BuildContext, ImageRequest
 from tests.tiny.janus import save_tiny_janus
 

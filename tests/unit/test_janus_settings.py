@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from fairbench import catalog, textmodel, weights
 from fairbench.adapters.janus import JanusAdapter
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards import catalog
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import WeightsError
+from fairbench.networks import textmodel, weights
 from fairbench.protocols import EffectiveSettings
-from fairbench.stages import plan
-from fairbench.train import data, finetune
-from fairbench.train.presets import Settings
+from fairbench.runs import spec
+from fairbench.synthesis import balanced as synthesis_balanced
+from fairbench.training import finetune
+from fairbench.training.presets import Settings
 from fairbench.types import BuildContext, ImageRequest
 from tests.tiny.balanced import save_balanced
 from tests.tiny.janus import save_tiny_janus
@@ -69,8 +71,8 @@ class TestEffectiveSettings:
 
 
 @pytest.fixture(scope="module")
-def balanced(tmp_path_factory: pytest.TempPathFactory) -> data.Balanced:
-    return data.read(save_balanced(tmp_path_factory.mktemp("set"), per_group=1))
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> synthesis_balanced.Balanced:
+    return synthesis_balanced.read(save_balanced(tmp_path_factory.mktemp("set"), per_group=1))
 
 
 @pytest.fixture
@@ -89,9 +91,9 @@ def no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class TestFoldersThatAreNoModel:
     def test_a_run_refuses_it_before_it_reads_its_files(self, no_model: Path) -> None:
         with pytest.raises(WeightsError, match=r"usr has no readable config\.json: name a Janus folder"):
-            plan.make(plan.RunSettings(model=f"janus:{no_model}", task="occupations-mini", device="cpu"))
+            spec.make(spec.RunSettings(model=f"janus:{no_model}", task="occupations-mini", device="cpu"))
 
-    def test_a_training_refuses_it(self, balanced: data.Balanced, no_model: Path, tmp_path: Path) -> None:
+    def test_a_training_refuses_it(self, balanced: synthesis_balanced.Balanced, no_model: Path, tmp_path: Path) -> None:
         card = ModelCard(
             name="m", title="M", adapter="janus", weights=HubModel(path=str(no_model)), lora_targets=".*"
         )  # fmt: skip
@@ -106,4 +108,4 @@ class TestFoldersThatAreNoModel:
 
     def test_a_folder_that_does_not_exist_is_told_as_before(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="does not exist"):
-            plan.make(plan.RunSettings(model=f"janus:{tmp_path / 'absent'}", task="occupations-mini", device="cpu"))
+            spec.make(spec.RunSettings(model=f"janus:{tmp_path / 'absent'}", task="occupations-mini", device="cpu"))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fairbench import registry, yamlfile
-from fairbench.config import LabellerCard
+from fairbench import registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import LabellerCard
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "models" / "labellers").glob("*.yaml"))

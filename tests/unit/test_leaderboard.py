@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from fairbench.errors import CardError
-from fairbench.stages import leaderboard
-from fairbench.stages.leaderboard import COLUMNS, Row
+from fairbench.leaderboard import board
+from fairbench.leaderboard.board import COLUMNS, Row
 from tests.conftest import ROOT, SHARED
 
 
 def row(run_id: str, value: str = "0.2", **more: str) -> Row:
     return {**dict.fromkeys(COLUMNS, ""), "source": "measured", "model": run_id, "run_id": run_id,
-            leaderboard.RANKED_BY: value, **more}  # fmt: skip
+            board.RANKED_BY: value, **more}  # fmt: skip
 
 
 def test_a_row_is_added_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "boards" / "b.csv"
     for run_id, value in (("a", "0.3"), ("b", "0.1"), ("a", "0.05")):
-        leaderboard.add(path, row(run_id, value))
-    assert [(r["rank"], r["run_id"], r[leaderboard.RANKED_BY]) for r in leaderboard.read(path)] == [
+        board.add(path, row(run_id, value))
+    assert [(r["rank"], r["run_id"], r[board.RANKED_BY]) for r in board.read(path)] == [
         ("1", "a", "0.05"),
         ("2", "b", "0.1"),
     ]
@@ -32,13 +32,13 @@ def test_a_row_is_added_and_replaced(tmp_path: Path) -> None:
 
 
 def ranks(rows: list[Row]) -> dict[str, tuple[str, ...]]:
-    found = csv.DictReader(leaderboard.render(rows).splitlines())
-    return {r["run_id"]: tuple(r[c] for c in leaderboard.RANKS) for r in found}
+    found = csv.DictReader(board.render(rows).splitlines())
+    return {r["run_id"]: tuple(r[c] for c in board.RANKS) for r in found}
 
 
 def test_ranks_that_the_data_do_not_order() -> None:
     def measured(run_id: str, value: float, error: float | str) -> Row:
-        return row(run_id, str(value), **{f"{leaderboard.RANKED_BY}.error": str(error)})
+        return row(run_id, str(value), **{f"{board.RANKED_BY}.error": str(error)})
 
     apart = [measured("a", 0.1, 0.01), measured("b", 0.2, 0.01), measured("c", 0.3, 0.01)]
     assert ranks(apart) == {"a": ("1", "1", "1"), "b": ("2", "2", "2"), "c": ("3", "3", "3")}
@@ -64,32 +64,32 @@ def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     ])  # fmt: skip
     values = {"source": "measured", "run_id": "a", "gender_x_race4.rd": "0.2", "rank": "1"}
     path.write_text(old + "\n" + ",".join(values.get(c, "") for c in old.split(",")) + "\n")
-    (found,) = leaderboard.read(path)
+    (found,) = board.read(path)
     assert found == {**dict.fromkeys(COLUMNS, ""), **values}
-    leaderboard.add(path, row("b"))
-    assert {r["run_id"]: r["rank"] for r in leaderboard.read(path)} == {"a": "", "b": "1"}  # ranked by sq now
+    board.add(path, row("b"))
+    assert {r["run_id"]: r["rank"] for r in board.read(path)} == {"a": "", "b": "1"}  # ranked by sq now
 
 
 def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
-    leaderboard.add(path, row("a"))
+    board.add(path, row("a"))
     before = path.read_bytes()
 
     def killed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        leaderboard.add(path, row("b"), killed)
+        board.add(path, row("b"), killed)
     assert path.read_bytes() == before
-    leaderboard.add(path, row("b"))  # the lock is free again
-    assert len(leaderboard.read(path)) == 2
+    board.add(path, row("b"))  # the lock is free again
+    assert len(board.read(path)) == 2
 
 
 def test_a_missing_metric_blocks_a_rank() -> None:
     """Seen in other tools: a model that was not measured looks unbiased."""
-    column = leaderboard.RANKED_BY
+    column = board.RANKED_BY
     rows = [row("none", ""), row("part", "0.01", missing=f"{column}: mean over 1 of 50 prompts"), row("whole", "0.2")]
-    found = {r["run_id"]: r["rank"] for r in csv.DictReader(leaderboard.render(rows).splitlines())}
+    found = {r["run_id"]: r["rank"] for r in csv.DictReader(board.render(rows).splitlines())}
     assert found == {"none": "", "part": "", "whole": "1"}
 
 
@@ -99,18 +99,18 @@ def test_runs_that_do_not_compare_are_ranked_apart() -> None:
         row("b", "0.1", images_per_prompt="4"),
         row("c", "0.2", images_per_prompt="160"),
     ]
-    found = {r["run_id"]: r["rank"] for r in csv.DictReader(leaderboard.render(rows).splitlines())}
+    found = {r["run_id"]: r["rank"] for r in csv.DictReader(board.render(rows).splitlines())}
     assert found == {"a": "1", "b": "1", "c": "1"}  # a and c are tied
 
 
 def test_runs_of_folders_are_never_ranked() -> None:
     rows = [row("a", "0.2", task="folder"), row("b", "0.1", task="folder")]
-    assert [r["rank"] for r in csv.DictReader(leaderboard.render(rows).splitlines())] == ["", ""]
+    assert [r["rank"] for r in csv.DictReader(board.render(rows).splitlines())] == ["", ""]
 
 
 def test_published_rows_are_never_ranked() -> None:
     rows = [row("m", "0.2"), {**row("p", "0.01"), "source": "published", "rank": "1"}]
-    found = list(csv.DictReader(leaderboard.render(rows).splitlines()))
+    found = list(csv.DictReader(board.render(rows).splitlines()))
     assert [(r["source"], r["rank"]) for r in found] == [("measured", "1"), ("published", "")]
 
 
@@ -118,7 +118,7 @@ def test_the_seeded_file_holds_the_published_numbers() -> None:
     source = SHARED / "data" / "published_results.csv"
     if not source.exists():
         pytest.skip("the table of published results is not beside this checkout")
-    seeded = [r for r in leaderboard.read(ROOT / "leaderboards" / "occupations-v1.csv") if r["source"] == "published"]
+    seeded = [r for r in board.read(ROOT / "leaderboards" / "occupations-v1.csv") if r["source"] == "published"]
     wanted = list(csv.DictReader(source.open()))
     names = (
         "model",
@@ -144,12 +144,12 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(n)], cwd=tmp_path) for n in range(3)]
     assert [w.wait() for w in writers] == [0, 0, 0]
-    assert len({r["run_id"] for r in leaderboard.read(tmp_path / "b.csv")}) == 45
+    assert len({r["run_id"] for r in board.read(tmp_path / "b.csv")}) == 45
 
 
 def test_another_file_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
-    edited = leaderboard.render([row("a", "0.23")])
+    edited = board.render([row("a", "0.23")])
     for text in (
         "",
         "a,b\n1,2\n",
@@ -160,16 +160,16 @@ def test_another_file_is_refused_and_kept(tmp_path: Path) -> None:
     ):
         path.write_text(text, encoding="latin-1")
         with pytest.raises(CardError, match=r"b\.csv"):
-            leaderboard.add(path, row("a"))
+            board.add(path, row("a"))
         assert path.read_text(encoding="latin-1") == text
 
 
 def test_a_leaderboard_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     """A spreadsheet puts a byte-order mark in front, and ends lines its own way."""
     path = tmp_path / "board.csv"
-    text = leaderboard.render([])
+    text = board.render([])
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert leaderboard.read(path) == []
+    assert board.read(path) == []
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(CardError, match="is UTF-16 text: save it as UTF-8"):
-        leaderboard.read(path)
+        board.read(path)

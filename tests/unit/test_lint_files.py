@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import lint
-from fairbench.catalog import find
+from fairbench.cards.catalog import find
+from fairbench.linting import cards
 from tests.conftest import Result
 
 MODEL = "name: m\ntitle: M\nadapter: phantom-exact\nlabeller: phantom\n"
@@ -22,7 +22,7 @@ TASK = (
 def problems(path: Path, text: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    return "\n".join(map(str, lint.problems(path)))
+    return "\n".join(map(str, cards.problems(path)))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from fairbench import catalog, registry, schemas
+from fairbench import registry
+from fairbench.cards import catalog
 from fairbench.cli.listing import KINDS, SHOWN
+from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, about
 from fairbench.display.labels import SHORT, expanded, meaning
-from fairbench.report.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, about
-from fairbench.stages.prompts import expand
+from fairbench.runs.prompts import expand
+from fairbench.storage import schemas
 from tests.conftest import ROOT
 
 Cli = Callable[..., Any]

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fairbench import catalog, truthfile
 from fairbench.adapters import folder_files
+from fairbench.calibration import manifest
+from fairbench.cards import catalog, truth_table
 from fairbench.errors import FairbenchError
-from fairbench.labeller import LabelSpace
-from fairbench.stages import knownimages, prompts
-from fairbench.stages.progress import Silent
-from fairbench.train import own_images
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.progress import Silent
+from fairbench.runs import prompts
+from fairbench.synthesis import own_images
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CELLS = st.text(max_size=6) | st.sampled_from(
@@ -57,9 +58,9 @@ def every_reader(path: Path) -> None:
     attributes = {name: space.declared.labels[name] for name in ("gender", "race4")}
     refused_in_words(path, lambda: folder_files.read(path))
     refused_in_words(path, lambda: prompts.subjects(path))
-    refused_in_words(path, lambda: knownimages.read(path, space, Silent()))
+    refused_in_words(path, lambda: manifest.read(path, space, Silent()))
     refused_in_words(path, lambda: own_images.read(path, attributes))
-    refused_in_words(path, lambda: truthfile.read(path, ("female", "male")))
+    refused_in_words(path, lambda: truth_table.read(path, ("female", "male")))
     refused_in_words(path, lambda: catalog.reference_file.__wrapped__(str(path), ("female", "male")))
 
 

@@ -12,14 +12,14 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from fairbench import catalog
-from fairbench.adapters import janus_model, janus_tokens
+from fairbench.cards import catalog
 from fairbench.errors import CardError, FairbenchError, WeightsError
 from fairbench.methods.lora import LoraMethod
-from fairbench.stages import plan
-from fairbench.train import lora, output
-from fairbench.train.data import Balanced, read
-from fairbench.train.presets import Settings
+from fairbench.networks import janus, janus_tokens, lora
+from fairbench.runs import spec
+from fairbench.synthesis.balanced import Balanced, read
+from fairbench.training import output
+from fairbench.training.presets import Settings
 from tests.tiny.balanced import save_balanced, save_model
 
 PROMPT = "A photo of the face of a nurse, a person"
@@ -39,20 +39,20 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Balanced:
 def adapter(card: Path, balanced: Balanced, tmp_path: Path) -> Path:
     """A folder as a training leaves it, of an adapter that changes much."""
     found = catalog.load_model(str(card))
-    net = janus_model.load(card.parent / "janus", "cpu", "float32").net
+    net = janus.load(card.parent / "janus", "cpu", "float32").net
     assert found.card.lora_targets is not None
     model = lora.new(net, found.card.lora_targets, rank=4, alpha=4.0, dropout=0.1, seed=0)
     for index, value in enumerate(lora.tensors_of(model).values()):
         value.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(index))
-    base = plan.weights.model_identity(found.card.weights, found.base_dir)  # type: ignore[arg-type]
+    base = spec.weights.model_identity(found.card.weights, found.base_dir)  # type: ignore[arg-type]
     asked = output.identity(Settings("sft"), 1, balanced, base, None, 1)
     output.write(tmp_path / "tuned", model, lora.tensors_of(model), found.card, base, asked, balanced, "cpu", 1)
     return tmp_path / "tuned"
 
 
-def planned(card: Path, method: str) -> plan.Plan:
-    settings = plan.RunSettings(str(card), "occupations", method, images_per_prompt=1, limit_prompts=1, device="cpu")
-    return plan.make(settings)
+def planned(card: Path, method: str) -> spec.Plan:
+    settings = spec.RunSettings(str(card), "occupations", method, images_per_prompt=1, limit_prompts=1, device="cpu")
+    return spec.make(settings)
 
 
 def test_an_adapter_changes_the_image_and_its_key(card: Path, adapter: Path, tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_a_merged_adapter_gives_what_one_beside_the_weights_gives(card: Path, ad
     tokens = np.random.default_rng(0).integers(0, 128, (2, 16))
     found = []
     for merge in (True, False):
-        model = janus_model.load(card.parent / "janus", "cpu", "float32")
+        model = janus.load(card.parent / "janus", "cpu", "float32")
         plain = janus_tokens.log_probs(model, [PROMPT] * 2, tokens)
-        janus_model.put_lora(model, adapter, merge=merge)
+        janus.put_lora(model, adapter, merge=merge)
         found.append(janus_tokens.log_probs(model, [PROMPT] * 2, tokens))
         assert np.abs(found[-1] - plain).max() > 0.1
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
@@ -118,7 +118,7 @@ def test_what_is_no_adapter_is_refused(card: Path, adapter: Path, tmp_path: Path
     with pytest.raises(CardError, match=r"it has no adapter_config\.json"):
         planned(card, f"lora:{tmp_path}")
     with pytest.raises(CardError, match="would do nothing"):
-        plan.make(plan.RunSettings("phantom-exact", method=f"lora:{adapter}", device="cpu"))
+        spec.make(spec.RunSettings("phantom-exact", method=f"lora:{adapter}", device="cpu"))
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     with pytest.raises(CardError, match=r"it has no adapter_model\.safetensors"):
         planned(card, f"lora:{adapter}")
@@ -134,7 +134,7 @@ def test_an_adapter_that_does_not_fit_is_refused_when_it_is_loaded(card: Path, a
         tuned.adapter.generate(tuned.requests)
     path.write_bytes(b"pickled")
     with pytest.raises(WeightsError, match="cannot be loaded as a LoRA adapter"):
-        lora.load(janus_model.load(card.parent / "janus", "cpu", "float32").net, adapter)
+        lora.load(janus.load(card.parent / "janus", "cpu", "float32").net, adapter)
 
 
 def test_provenance_that_cannot_be_read_is_refused(card: Path, adapter: Path) -> None:

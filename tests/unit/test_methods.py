@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fairbench import keys, registry
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError
 from fairbench.methods import chain_of_thought, common, verbalized_sampling
 from fairbench.methods.balanced_prompting import BalancedPrompting, deal

@@ -13,7 +13,7 @@ import yaml
 
 from fairbench import registry
 from fairbench.adapters.diffusers import call_arguments
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 
 FOLDER = Path(__file__).parents[2] / "models"
 CARDS = sorted(FOLDER.glob("*.yaml"))

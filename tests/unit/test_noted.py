@@ -9,9 +9,10 @@ import pytest
 
 from fairbench import keys
 from fairbench.notices import Notices, collecting
-from fairbench.stages import images, noted, reading
-from fairbench.stages.progress import Silent
-from fairbench.store import Store
+from fairbench.progress import Silent
+from fairbench.runs import images, noted
+from fairbench.storage import reading
+from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult, Prompt
 
 KEY = "ab" * 16

@@ -14,27 +14,31 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel
 
-from fairbench import keys, pixels, registry, schemas
+from fairbench import keys, registry
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import labelled
-from fairbench.catalog import Loaded
-from fairbench.config import LabellerCard
-from fairbench.labeller import Labeller
+from fairbench.calibration import manifest
+from fairbench.calibration.count import calibrate
+from fairbench.cards.cards import LabellerCard
+from fairbench.cards.catalog import Loaded
+from fairbench.comparison import labellers
+from fairbench.labelling.labeller import Labeller
+from fairbench.measure import gather
+from fairbench.measure.counts import Counts, count
 from fairbench.notices import collecting
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Reader
+from fairbench.progress import Silent
 from fairbench.protocols import Params
-from fairbench.stages import compare_labellers, evidence, gather, knownimages
-from fairbench.stages.calibrate import calibrate
-from fairbench.stages.counts import Counts, count
-from fairbench.stages.labels import LabelStage
-from fairbench.stages.progress import Silent
-from fairbench.stages.reading import ImageRow
-from fairbench.store import Store
-from fairbench.train.confirm import verdicts
-from fairbench.train.evaluation import Evaluator
+from fairbench.runs import evidence
+from fairbench.runs.labels import LabelStage
+from fairbench.storage import pixels, schemas
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
+from fairbench.synthesis.confirm import verdicts
+from fairbench.training.evaluation import Evaluator
 from fairbench.types import BuildContext, Face, ImageRequest, ImageResult, LabelSchema, RgbImage
-from fairbench.validate import images as validate_images
+from fairbench.validation import images as validate_images
 
 GENDERS, RACES = ("female", "male"), ("WMELH", "Black", "Indian", "Asian")
 RACE7 = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
@@ -218,9 +222,9 @@ def test_all_readers_read_the_same_faces_alike(
         folder=tmp_path / "run", rows=rows, record={"keys": {"faces": "f", "labels": "l"}}, counts=counts
     )
     side: Any = SimpleNamespace(run=run)
-    classes = compare_labellers._labelled(side, primary=False).classes(CROSS, {"gender": GENDERS, "race4": RACES})
+    classes = labellers._labelled(side, primary=False).classes(CROSS, {"gender": GENDERS, "race4": RACES})
     assert in_cells(np.bincount(classes[classes >= 0], minlength=8)) == tally(every)
-    swapped = compare_labellers._labelled(side, primary=False).classes(CROSS, {"gender": GENDERS[::-1], "race4": RACES})
+    swapped = labellers._labelled(side, primary=False).classes(CROSS, {"gender": GENDERS[::-1], "race4": RACES})
     assert (swapped[classes >= 0] == (classes[classes >= 0] + 4) % 8).all()
 
     # phantom and validation: one face per image
@@ -243,7 +247,7 @@ def test_a_calibration_counts_what_a_run_counts(select: str, min_prob: float, tm
         (tmp_path / f"{i}.png").write_bytes(pixels.encode(image))
         lines.append(f"{i}.png,{','.join(cell)}")
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
-    known = knownimages.read(tmp_path / "m.csv", Labeller(loaded), Silent())
+    known = manifest.read(tmp_path / "m.csv", Labeller(loaded), Silent())
     table = calibrate(known, loaded, Store(tmp_path / "s"), Silent(), domain="drawings", command="by hand")
     read = [table.columns[int(row.argmax())] for row in table.counts]
     one = by_hand(select, 0.0, min_prob, one=True)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fairbench import keys
 from fairbench.errors import CardError, FairbenchError
-from fairbench.train import own_folder, own_images
-from fairbench.train.own_images import OwnImage
+from fairbench.synthesis import own_folder, own_images
+from fairbench.synthesis.own_images import OwnImage
 from fairbench.types import Prompt
 
 GENDER = {"gender": ("female", "male")}

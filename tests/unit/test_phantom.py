@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from fairbench import catalog, registry
-from fairbench.adapters.phantom_exact import PhantomExactAdapter, PhantomExactParams
-from fairbench.config import ModelCard
-from fairbench.detectors.phantom import PhantomDetector
+from fairbench import registry
+from fairbench.cards import catalog
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import WeightsError
 from fairbench.keys import prompt_id, sample_seed
-from fairbench.phantom import corpus, make_planted, nets, train_labeller
+from fairbench.phantom.detector import PhantomDetector
+from fairbench.phantom.exact import PhantomExactAdapter, PhantomExactParams
+from fairbench.phantom.making import corpus, make_planted, nets, train_labeller
 from fairbench.phantom.measure import SCHEMA, load, measure
 from fairbench.phantom.planted import CELLS, OTHER, TABLE_PATH, cumulative, subject_of, table
 from fairbench.phantom.renderer import BACKGROUNDS, GENDERS, RACES, bust_box, draw, render, sample_scene

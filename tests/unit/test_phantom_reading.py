@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from fairbench import catalog
-from fairbench.classifiers.onnx import OnnxClassifier
-from fairbench.crops.box import BoxCrop
-from fairbench.detectors.phantom import PhantomDetector
+from fairbench.cards import catalog
 from fairbench.errors import WeightsError
-from fairbench.phantom import corpus, reading
+from fairbench.labelling.classifiers.onnx import OnnxClassifier
+from fairbench.labelling.crops.box import BoxCrop
+from fairbench.phantom import reading
+from fairbench.phantom.detector import PhantomDetector
+from fairbench.phantom.making import corpus
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import BACKGROUNDS, draw, sample_scene
 from fairbench.types import RgbImage

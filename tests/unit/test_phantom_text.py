@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from fairbench import catalog
-from fairbench.adapters.janus_model import TEXT_MULTIPLE, JanusModel
+from fairbench.cards import catalog
 from fairbench.metrics.rd import rd
-from fairbench.phantom import architecture, planted, text
+from fairbench.networks.janus import TEXT_MULTIPLE, JanusModel
+from fairbench.phantom import planted, text
+from fairbench.phantom.making import architecture
 from fairbench.phantom.planted import CELLS, OTHER, cumulative, subject_of, table
 from fairbench.phantom.renderer import GENDERS, RACES
-from fairbench.stages.prompts import expand
+from fairbench.runs.prompts import expand
 
 EVERY = (*text.TAUGHT, *text.UNNAMED)
 

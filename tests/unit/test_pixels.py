@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from fairbench import pixels
 from fairbench.errors import ImageError
+from fairbench.storage import pixels
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -16,14 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench import catalog
-from fairbench.calibration import NO_FACE, Calibration
+from fairbench.cards import catalog
 from fairbench.display.numbers import number
+from fairbench.labelling.confusion import NO_FACE, Calibration
 from fairbench.metrics.rd import relative_diversity
-from fairbench.report.plan_curve import IMAGES
-from fairbench.report.plan_rows import Known
-from fairbench.stats.comparison import effect_random, pair
-from fairbench.stats.planning import Plan, detectable, power, shares_at_rd
+from fairbench.planning.curve import IMAGES
+from fairbench.planning.rows import Known
+from fairbench.stats.paired import effect_random, pair
+from fairbench.stats.power import Plan, detectable, power, shares_at_rd
 
 Cli = Callable[..., Any]
 BASE = ("plan", "--task", "occupations-mini", "--labeller")

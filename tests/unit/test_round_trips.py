@@ -18,15 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairbench import calibration, schemas, truthfile
-from fairbench.calibration import NO_FACE, NO_PERSON, Calibration
+from fairbench.cards import truth_table
 from fairbench.display.plain import echo_json
 from fairbench.errors import CardError
+from fairbench.labelling import confusion
+from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
+from fairbench.leaderboard import board
 from fairbench.phantom import planted
-from fairbench.phantom.build import realised_csv
-from fairbench.report import rundir
-from fairbench.stages import leaderboard
-from fairbench.store import Store
+from fairbench.phantom.making.build import realised_csv
+from fairbench.runs import folder as run_folder
+from fairbench.storage import schemas
+from fairbench.storage.store import Store
 from tests.conftest import ROOT
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -92,37 +94,37 @@ def test_tables(name: str) -> None:
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> leaderboard.Row:
+def rows(draw: st.DrawFn) -> board.Row:
     text = st.text(max_size=12) | st.sampled_from(['"', ",", "a\nb", "a\rb", "\x00", "\ud800", "'", " x ", "=1"])
     number = st.just("") | FLOATS.map(lambda v: f"{v:.6g}") | text
-    row = {c: draw(number if c in leaderboard.VALUES else text) if draw(st.booleans()) else "" for c in
-           (*leaderboard.VALUES[:3], "model", "note", "run_id", "missing")}  # fmt: skip
-    return {**dict.fromkeys(leaderboard.COLUMNS, ""), **row, "source": draw(st.sampled_from(["measured", "published"]))}
+    row = {c: draw(number if c in board.VALUES else text) if draw(st.booleans()) else "" for c in
+           (*board.VALUES[:3], "model", "note", "run_id", "missing")}  # fmt: skip
+    return {**dict.fromkeys(board.COLUMNS, ""), **row, "source": draw(st.sampled_from(["measured", "published"]))}
 
 
 @SMALL
 @given(rows(), rows())
-def test_leaderboards(first: leaderboard.Row, second: leaderboard.Row) -> None:
+def test_leaderboards(first: board.Row, second: board.Row) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "b.csv"
         added = []
         for row in (first, second):
             before = path.read_bytes() if path.exists() else None
             try:
-                leaderboard.add(path, row)
+                board.add(path, row)
                 added = [r for r in added if not r["run_id"] or r["run_id"] != row["run_id"]] + [row]
             except CardError:
                 assert (path.read_bytes() if path.exists() else None) == before
         if added:
-            found = [{**r, **dict.fromkeys(leaderboard.RANKS, "")} for r in leaderboard.read(path)]
+            found = [{**r, **dict.fromkeys(board.RANKS, "")} for r in board.read(path)]
             assert sorted(map(repr, found)) == sorted(map(repr, added))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
 def test_a_number_that_is_not_finite_is_not_added(tmp_path: Path, value: str) -> None:
-    row = {**dict.fromkeys(leaderboard.COLUMNS, ""), "source": "measured", "run_id": "a", "clip_score": value}
+    row = {**dict.fromkeys(board.COLUMNS, ""), "source": "measured", "run_id": "a", "clip_score": value}
     with pytest.raises(CardError, match=f"field clip_score: '{value}' is no finite number"):
-        leaderboard.add(tmp_path / "b.csv", row)
+        board.add(tmp_path / "b.csv", row)
     assert not (tmp_path / "b.csv").exists()
 
 
@@ -131,9 +133,9 @@ def test_a_number_that_is_not_finite_is_not_added(tmp_path: Path, value: str) ->
 def test_metrics(columns: dict[str, list[Any]]) -> None:
     """The Parquet file is the table; the CSV has every cell: text as it is, numbers to the last bit, "" for null."""
     table = schemas.build("metrics", columns)
-    again = pq.read_table(pa.BufferReader(rundir._parquet(table)))
+    again = pq.read_table(pa.BufferReader(run_folder._parquet(table)))
     assert repr(again.to_pylist()) == repr(table.to_pylist())
-    read = list(csv.DictReader(io.StringIO(rundir._csv(table).decode(), newline="")))
+    read = list(csv.DictReader(io.StringIO(run_folder._csv(table).decode(), newline="")))
     assert len(read) == len(table)
     for row, wanted in zip(read, table.to_pylist(), strict=True):
         for name, value in wanted.items():
@@ -165,9 +167,9 @@ def refuse(name: str) -> None:
 @SMALL
 @given(st.dictionaries(TEXT, PLAIN, max_size=4))
 def test_records_of_runs(record: dict[str, Any]) -> None:
-    read = json.loads(rundir.record_text(record), parse_constant=refuse)
+    read = json.loads(run_folder.record_text(record), parse_constant=refuse)
     assert finite(read) and read.keys() == record.keys()
-    assert rundir.record_text(read) == rundir.record_text(record)
+    assert run_folder.record_text(read) == run_folder.record_text(record)
 
 
 def test_what_a_command_prints_as_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +211,7 @@ def test_calibrations(data: st.DataObject) -> None:
         except CardError:
             assert not path.exists()
             return
-        again = calibration.read(path)
+        again = confusion.read(path)
     for name in Calibration.__slots__:
         assert np.array_equal(getattr(again, name), getattr(one, name)), name
 
@@ -220,6 +222,6 @@ def test_tables_of_realised_truth(counts: list[list[int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"
         path.write_text(realised_csv(np.array(counts)), encoding="utf-8")
-        read = truthfile.read(path, planted.COLUMNS)
+        read = truth_table.read(path, planted.COLUMNS)
     shares = np.array(counts) / np.sum(counts, axis=1, keepdims=True)
     np.testing.assert_allclose(np.stack(list(read.values())), shares, atol=2e-6)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairbench.report import sheet
-from fairbench.report.sheet import Box
-from fairbench.stages.reading import ImageRow
+from fairbench.runs import sheet
+from fairbench.runs.sheet import Box
+from fairbench.storage.reading import ImageRow
 from fairbench.types import ImageRequest
 from tests.unit.test_counts import labeller
 

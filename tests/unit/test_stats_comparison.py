@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.comparison import effect_fixed, effect_random, independent_se, pair, sign_flip_test
+from fairbench.stats.paired import effect_fixed, effect_random, independent_se, pair, sign_flip_test
 
 Array = NDArray[np.float64]
 A = np.array([0.10, 0.32, 0.55, 0.21, 0.80, 0.43, 0.05, 0.66])

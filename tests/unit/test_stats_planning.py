@@ -12,8 +12,8 @@ from statsmodels.stats.power import TTestPower
 
 from fairbench.errors import FairbenchError
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.comparison import effect_random, pair
-from fairbench.stats.planning import (
+from fairbench.stats.paired import effect_random, pair
+from fairbench.stats.power import (
     Plan,
     budget_curve,
     detectable,

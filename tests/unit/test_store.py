@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fairbench import atomic, schemas
 from fairbench.errors import StoreError
-from fairbench.store import Store
+from fairbench.storage import atomic, schemas
+from fairbench.storage.store import Store
 
 
 def rows(*names: bytes) -> pa.Table:

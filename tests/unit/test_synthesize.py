@@ -14,20 +14,21 @@ import pytest
 from PIL import Image
 from scipy.stats import beta
 
-from fairbench import catalog, keys
-from fairbench.config import FacePolicy
+from fairbench import keys
+from fairbench.cards import catalog
+from fairbench.cards.cards import FacePolicy
 from fairbench.errors import CardError, FairbenchError
-from fairbench.labeller import Labeller, LabelSpace
-from fairbench.schemas import build
-from fairbench.stages import faces as faces_stage
-from fairbench.stages.images import BlockTooLarge
-from fairbench.stages.plan import RunSettings
-from fairbench.stages.reading import ImageRow
-from fairbench.store import Store
-from fairbench.train import data, export, own_images, synthesize, wordings
-from fairbench.train.confirm import Verdict, attributes_of, groups_of, rate, verdicts
-from fairbench.train.data import Row
-from fairbench.train.synthesize import Cell
+from fairbench.labelling import faces as faces_stage
+from fairbench.labelling.labeller import Labeller, LabelSpace
+from fairbench.runs.images import BlockTooLarge
+from fairbench.runs.spec import RunSettings
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.schemas import build
+from fairbench.storage.store import Store
+from fairbench.synthesis import balanced, export, from_model, own_images, wordings
+from fairbench.synthesis.balanced import Row
+from fairbench.synthesis.confirm import Verdict, attributes_of, groups_of, rate, verdicts
+from fairbench.synthesis.from_model import Cell
 from fairbench.types import Face, FoundFace, ImageRequest, Prompt
 
 GENDER = {"gender": ("female", "male")}
@@ -70,18 +71,18 @@ def test_smaller_blocks_make_other_images_of_the_set_that_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = RunSettings("phantom", "phantom-occupations-train", limit_prompts=1, device="cpu", dtype="bfloat16")
-    asked = synthesize.plan(synthesize.Wanted(run, "gender", 1, 1, None))
+    asked = from_model.plan(from_model.Wanted(run, "gender", 1, 1, None))
     sizes: list[int] = []
 
-    def answer(current: synthesize.Synthesis, pairs: list[tuple[Cell, ImageRequest]], *_: object) -> None:
+    def answer(current: from_model.Synthesis, pairs: list[tuple[Cell, ImageRequest]], *_: object) -> None:
         sizes.append(current.plan.ctx.block_size)
         if len(sizes) == 1:
             raise BlockTooLarge
         for target, _request in pairs:
             target.verdicts.append("confirmed")
 
-    monkeypatch.setattr(synthesize, "_answer", answer)
-    found = synthesize.fill(asked, Store(tmp_path), lambda *_: None)
+    monkeypatch.setattr(from_model, "_answer", answer)
+    found = from_model.fill(asked, Store(tmp_path), lambda *_: None)
     assert sizes == [256, 128]
     assert found.plan.image_key != asked.plan.image_key
     assert found.set_id == asked.set_id
@@ -269,7 +270,7 @@ def test_a_set_appears_whole(tmp_path: Path) -> None:
     files = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     folder = "images/0000-nurse-night-shift"
     assert files == [f"{folder}/female-0001.png", f"{folder}/male-0002.png", "manifest.json", "rows.csv"]
-    assert len(data.read(manifest).rows) == 2
+    assert len(balanced.read(manifest).rows) == 2
     assert not killed.exists(), "what a killed process left, long ago"
     assert (somebody / "images" / "half.png").exists(), "what we did not write"
     assert export.held(out, "a") == {"set": "a"}
@@ -325,7 +326,7 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
     assert [own.path.name for own in chosen] == ["f.png", "m.png"]  # as many as the smallest group has
     own = own_images.OwnSet(GENDER, chosen, 1, None, None)
     manifest = own_images.write(own, tmp_path / "set", path)
-    held = data.read(manifest)
+    held = balanced.read(manifest)
     assert [r.image.read_bytes() for r in held.rows] == [o.path.read_bytes() for o in chosen]
     assert json.loads(manifest.read_text())["provenance"]["left_out"] == 1
     with pytest.raises(CardError, match="has 1 images of the group male, 2 are needed: add some, lower --per-group"):

@@ -15,12 +15,12 @@ from scipy.stats import chisquare
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from fairbench import textmodel, weights
-from fairbench.config import HubModel, ModelCard
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import FairbenchError, StoreError, WeightsError
-from fairbench.sampling import gumbel
-from fairbench.stages.progress import Silent
-from fairbench.textmodel import CachedText, CausalAnswers, OwnAnswers, of_card
+from fairbench.networks import textmodel, weights
+from fairbench.networks.sampling import gumbel
+from fairbench.networks.textmodel import CachedText, CausalAnswers, OwnAnswers, of_card
+from fairbench.progress import Silent
 from fairbench.types import BuildContext, RgbImage
 
 WORDS = ("<pad>", "<end>", "<unk>", "a", "nurse", "doctor", "female", "male", "person", "the", "photo", "of")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fairbench import keys, texts
+from fairbench import keys
+from fairbench.cards import texts
 from fairbench.notices import collecting
 
 

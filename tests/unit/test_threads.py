@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import onnxsession, threads
+from fairbench import threads
+from fairbench.networks import onnx
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def _on_one_processor() -> None:
 
 
 def test_sessions_wait_for_a_bounded_time() -> None:
-    options = onnxsession.session_options(3)
+    options = onnx.session_options(3)
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.spin_duration_us") == str(threads.SPIN_MICROSECONDS)
 
@@ -179,10 +180,10 @@ def test_one_each_computes_side_by_side_in_order_and_leaves_torch_as_it_was() ->
 def test_the_phantoms_images_do_not_depend_on_the_number_of_threads() -> None:
     import torch
 
-    from fairbench.stages import plan
+    from fairbench.runs import spec
 
-    settings = plan.RunSettings(model="phantom", task="phantom-occupations", images_per_prompt=1, device="cpu")
-    made = plan.make(settings)
+    settings = spec.RunSettings(model="phantom", task="phantom-occupations", images_per_prompt=1, device="cpu")
+    made = spec.make(settings)
     first = made.adapter.generate(made.requests[:24])
     torch.set_num_threads(1)
     second = made.adapter.generate(made.requests[:24])

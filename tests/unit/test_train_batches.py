@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.adapters.janus_model import load
-from fairbench.train import data
-from fairbench.train.batches import Images
+from fairbench.networks.janus import load
+from fairbench.synthesis import balanced
+from fairbench.training.batches import Images
 from tests.tiny.balanced import save_balanced
 from tests.tiny.janus import save_tiny_janus
 
@@ -18,7 +18,7 @@ from tests.tiny.janus import save_tiny_janus
 @pytest.mark.parametrize("row", [0, 5])
 @torch.no_grad()
 def test_a_row_beyond_the_last_is_the_image_under_the_prompt_that_states_its_group(tmp_path: Path, row: int) -> None:
-    found = data.read(save_balanced(tmp_path / "set"))
+    found = balanced.read(save_balanced(tmp_path / "set"))
     model = load(save_tiny_janus(tmp_path / "janus"), "cpu", "float32")
     tokens = np.random.default_rng(0).integers(model.vocabulary, size=(len(found.rows), model.tokens_per_image))
     source = Images(model, found, tokens)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fairbench.errors import CardError
-from fairbench.train import data
-from fairbench.train.order import Order
+from fairbench.synthesis import balanced
+from fairbench.training.order import Order
 from tests.tiny.balanced import ATTRIBUTES, GROUPS, SUBJECTS, save_balanced
 
 
@@ -40,16 +40,16 @@ def drop(folder: Path, *numbers: int) -> None:
 
 
 def test_round_trip(folder: Path) -> None:
-    found = data.read(folder)
+    found = balanced.read(folder)
     assert found.attributes == ATTRIBUTES
     assert found.groups == GROUPS
     assert len(found.rows) == len(SUBJECTS) * len(GROUPS) * 2
     first = found.rows[0]
     assert (first.subject, first.group) == ("nurse", ("female", "WMELH"))
     assert first.prompt == "A photo of the face of a nurse, a person"
-    again = data.write(folder / "copy", found.attributes, found.groups, found.rows, {})
-    assert data.read(again).digest == found.digest
-    assert [r.image.resolve() for r in data.read(again).rows] == [r.image.resolve() for r in found.rows]
+    again = balanced.write(folder / "copy", found.attributes, found.groups, found.rows, {})
+    assert balanced.read(again).digest == found.digest
+    assert [r.image.resolve() for r in balanced.read(again).rows] == [r.image.resolve() for r in found.rows]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["fairbench.balanced"] == 1
     assert manifest["groups"][1] == {"gender": "female", "race4": "Black"}
@@ -57,12 +57,12 @@ def test_round_trip(folder: Path) -> None:
 
 
 def test_margin(folder: Path) -> None:
-    found = data.read(folder).margin(["gender"])
+    found = balanced.read(folder).margin(["gender"])
     assert found.groups == (("female",), ("male",))
     assert {len(rows) for groups in found.by_prompt().values() for rows in groups.values()} == {4}
-    assert found.digest != data.read(folder).digest
+    assert found.digest != balanced.read(folder).digest
     with pytest.raises(CardError, match="the attributes gender, race4, not 'age'"):
-        data.read(folder).margin(["gender", "age"])
+        balanced.read(folder).margin(["gender", "age"])
 
 
 LIES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -119,7 +119,7 @@ def test_a_manifest_that_lies_is_refused(folder: Path, lie: str) -> None:
     change, sentence = LIES[lie]
     change(folder)
     with pytest.raises(CardError, match=sentence) as caught:
-        data.read(folder)
+        balanced.read(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -128,14 +128,14 @@ def test_an_image_under_two_groups_is_refused(folder: Path) -> None:
     shown_again = lines[1].replace("a nurse", "a nurse at work").replace(",female,", ",male,")
     (folder / "rows.csv").write_text("\n".join([*lines, shown_again]) + "\n")
     with pytest.raises(CardError, match=r"line 18: the image .* is male WMELH here and female WMELH in line 2"):
-        data.read(folder)
+        balanced.read(folder)
 
 
 # --- the order of examples ---
 
 
 def test_an_epoch_shows_every_image_once(folder: Path) -> None:
-    found = data.read(folder)
+    found = balanced.read(folder)
     order = Order(found, seed=0, together=False)
     assert order.epoch_size == len(found.rows)
     seen = np.concatenate([order.examples(step, 4) for step in range(8)])[:, 0]
@@ -145,7 +145,7 @@ def test_an_epoch_shows_every_image_once(folder: Path) -> None:
 
 
 def test_an_example_together_is_one_image_of_every_group_of_a_prompt(folder: Path) -> None:
-    found = data.read(folder)
+    found = balanced.read(folder)
     order = Order(found, seed=1, together=True)
     assert order.epoch_size == 4
     for example in order.examples(0, 8):
@@ -156,7 +156,7 @@ def test_an_example_together_is_one_image_of_every_group_of_a_prompt(folder: Pat
 
 
 def test_a_share_of_examples_stands_under_the_prompt_that_states_the_group(folder: Path) -> None:
-    found = data.read(folder)
+    found = balanced.read(folder)
     plain, mixed, told = (Order(found, seed=3, together=False, stated=share) for share in (0.0, 0.25, 1.0))
     rows = np.concatenate([mixed.examples(step, 16) for step in range(100)])[:, 0]
     same = np.concatenate([plain.examples(step, 16) for step in range(100)])[:, 0]
@@ -170,7 +170,7 @@ def test_a_share_of_examples_stands_under_the_prompt_that_states_the_group(folde
 
 def test_a_smaller_group_counts_as_much(folder: Path) -> None:
     drop(folder, 3)
-    order = Order(data.read(folder), seed=0, together=False)
+    order = Order(balanced.read(folder), seed=0, together=False)
     seen = order.examples(0, 16)[:, 0]
     counts = np.bincount(seen, minlength=15)
     assert counts[0] == 2  # the only nurse of its group

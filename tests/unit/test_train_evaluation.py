@@ -9,7 +9,7 @@ import pytest
 
 from fairbench.notices import collecting
 from fairbench.protocols import ScorerSpec
-from fairbench.train import evaluation
+from fairbench.training import evaluation
 
 IMAGES = [np.full((8, 8, 3), level, dtype=np.uint8) for level in (10, 20, 60)]
 

@@ -15,10 +15,12 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from fairbench import catalog
+from fairbench.cards import catalog
 from fairbench.errors import FairbenchError
-from fairbench.train import checkpoint, data, finetune, lora, output
-from fairbench.train.presets import Settings, settings
+from fairbench.networks import lora
+from fairbench.synthesis import balanced
+from fairbench.training import checkpoint, finetune, output
+from fairbench.training.presets import Settings, settings
 from tests.tiny.balanced import save_balanced, save_model
 
 SMALL: dict[str, Any] = {"rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
@@ -41,7 +43,7 @@ def job(card: Path, manifest: Path, tmp_path: Path) -> Callable[..., finetune.Jo
         asked = Settings(kind, steps=steps, **(SMALL | {k: v for k, v in fields.items() if k in known}))  # type: ignore[arg-type]
         rest = {k: v for k, v in fields.items() if k not in known}
         found = catalog.load_model(str(card))
-        return finetune.Job(asked, found, data.read(manifest), tmp_path / out, device="cpu", save_every=2, **rest)
+        return finetune.Job(asked, found, balanced.read(manifest), tmp_path / out, device="cpu", save_every=2, **rest)
 
     return make
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.adapters.janus_model import JanusModel, load
-from fairbench.sampling import left_padded
-from fairbench.train.logprobs import TokenLogProbs
+from fairbench.networks.janus import JanusModel, load
+from fairbench.networks.janus_logprobs import TokenLogProbs
+from fairbench.networks.sampling import left_padded
 from tests.tiny.janus import save_tiny_janus
 
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", "A chef, a person in a room"]

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fairbench.errors import FairbenchError
-from fairbench.train import losses
-from fairbench.train.losses import BALANCING, sft
+from fairbench.training import losses
+from fairbench.training.losses import BALANCING, sft
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fairbench.errors import FairbenchError
-from fairbench.train.records import BOARD, METRICS, Records
+from fairbench.training.records import BOARD, METRICS, Records
 
 
 def written(folder: Path, steps: range, start: int = 0) -> None:

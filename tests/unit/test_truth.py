@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import multinomial
 
-from fairbench import catalog, lint, truthfile
+from fairbench.cards import catalog, truth_table
 from fairbench.errors import CardError
-from fairbench.labeller import Labeller
+from fairbench.labelling.labeller import Labeller
+from fairbench.linting import cards
 from fairbench.phantom import planted
-from fairbench.report import truth
-from fairbench.stages import plan
-from fairbench.stages.pipeline import Outcome
+from fairbench.runs import known_truth, spec
+from fairbench.runs.pipeline import Outcome
 
 CARD = "name: mine\ntitle: Mine\nadapter: phantom-exact\nlabeller: phantom\n"
 TRUTH = "truth:\n  - name: planted\n    file: t.csv\n    attributes: [gender]\n"
@@ -30,15 +30,15 @@ def card(folder: Path, table: str | None = TABLE, truth: str = TRUTH) -> Path:
     return folder / "m.yaml"
 
 
-def settings(model: Path | str) -> plan.RunSettings:
-    return plan.RunSettings(model=str(model), task="occupations-mini", images_per_prompt=2)
+def settings(model: Path | str) -> spec.RunSettings:
+    return spec.RunSettings(model=str(model), task="occupations-mini", images_per_prompt=2)
 
 
 def test_the_packaged_table_is_the_planted_one() -> None:
     """`package:` finds the file that the renderer reads, and both readers agree."""
     (entry,) = catalog.load_model("phantom-exact").card.truth
-    assert truthfile.locate(entry.file, None).samefile(planted.TABLE_PATH)
-    rows = truthfile.read(planted.TABLE_PATH, planted.COLUMNS)
+    assert truth_table.locate(entry.file, None).samefile(planted.TABLE_PATH)
+    rows = truth_table.read(planted.TABLE_PATH, planted.COLUMNS)
     assert rows.keys() == planted.table().keys()
     for subject, shares in planted.table().items():
         np.testing.assert_allclose(rows[subject], shares.ravel(), rtol=0, atol=1e-12)
@@ -47,16 +47,16 @@ def test_the_packaged_table_is_the_planted_one() -> None:
 @pytest.mark.parametrize("task", ["occupations", "occupations-labour", "occupations-train"])
 def test_the_row_of_a_subject_is_the_one_the_renderer_draws_from(task: str) -> None:
     """Of the 963 training occupations, 100 hold a planted one: a yoga teacher is drawn as a teacher."""
-    from fairbench.stages.prompts import expand
+    from fairbench.runs.prompts import expand
 
     prompts = expand(catalog.load_task(task).card)
-    rows = {p.subject: truthfile.row_of(p.subject, planted.table()) for p in prompts}
+    rows = {p.subject: truth_table.row_of(p.subject, planted.table()) for p in prompts}
     assert rows == {p.subject: planted.subject_of(p.text) for p in prompts}
 
 
 def test_truth_is_in_no_key(tmp_path: Path) -> None:
-    with_truth = plan.make(settings(card(tmp_path)))
-    without = plan.make(settings(card(tmp_path, truth="")))
+    with_truth = spec.make(settings(card(tmp_path)))
+    without = spec.make(settings(card(tmp_path, truth="")))
     assert (with_truth.card.truth, without.card.truth) != ([], [])
     for key in ("image_key", "faces_key", "labels_key", "run_id", "declared"):
         assert getattr(with_truth, key) == getattr(without, key)
@@ -76,7 +76,7 @@ def test_truth_is_in_no_key(tmp_path: Path) -> None:
     ],
 )
 def test_check_names_what_is_wrong_with_a_table(tmp_path: Path, table: str | None, words: str) -> None:
-    (problem,) = lint.problems(card(tmp_path, table))
+    (problem,) = cards.problems(card(tmp_path, table))
     assert (problem.line, problem.field) == (7, "truth.0.file")
     assert words in problem.message
 
@@ -93,20 +93,20 @@ def test_check_names_what_is_wrong_with_a_table(tmp_path: Path, table: str | Non
 def test_check_names_what_is_wrong_with_an_entry(
     tmp_path: Path, old: str, new: str, line: int, field: str, words: str
 ) -> None:
-    (problem,) = lint.problems(card(tmp_path, truth=TRUTH.replace(old, new)))
+    (problem,) = cards.problems(card(tmp_path, truth=TRUTH.replace(old, new)))
     assert (problem.line, problem.field) == (line, field)
     assert words in problem.message
 
 
 def test_a_right_table_is_clean_and_two_of_one_name_are_not(tmp_path: Path) -> None:
-    assert lint.problems(card(tmp_path)) == []
-    (problem,) = lint.problems(card(tmp_path, truth=TRUTH + TRUTH.removeprefix("truth:\n")))
+    assert cards.problems(card(tmp_path)) == []
+    (problem,) = cards.problems(card(tmp_path, truth=TRUTH + TRUTH.removeprefix("truth:\n")))
     assert "two tables have the same name" in problem.message
 
 
 def test_rounded_rows_are_scaled(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("subject,female,male\nnurse,0.3333,0.6662\n")
-    assert truthfile.read(tmp_path / "t.csv", ("female", "male"))["nurse"].sum() == pytest.approx(1, abs=1e-15)
+    assert truth_table.read(tmp_path / "t.csv", ("female", "male"))["nurse"].sum() == pytest.approx(1, abs=1e-15)
 
 
 def rd_by_pairs(p: np.ndarray) -> float:
@@ -120,20 +120,20 @@ def test_expected_rd_is_the_exact_sum_over_all_outcomes(n: int, shares: list[flo
     values = np.array([rd_by_pairs(np.array(c) / n) for c in outcomes])
     mean = np.average(values, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, weights=weights))
-    assert truth.expected_rd(np.array([shares]), np.array([n])) == pytest.approx((mean, spread), abs=2e-3)
+    assert known_truth.expected_rd(np.array([shares]), np.array([n])) == pytest.approx((mean, spread), abs=2e-3)
 
 
 def test_expected_rd_of_a_task_is_the_mean_and_repeats_itself() -> None:
     shares, n = np.array([[0.5, 0.5], [1.0, 0.0], [0.2, 0.8]]), np.array([4, 30, 11])
-    each = [truth.expected_rd(shares[i : i + 1], n[i : i + 1]) for i in range(3)]
-    found = truth.expected_rd(shares, n)
+    each = [known_truth.expected_rd(shares[i : i + 1], n[i : i + 1]) for i in range(3)]
+    found = known_truth.expected_rd(shares, n)
     means, spreads = np.array(each).T
     assert found == pytest.approx((means.mean(), np.sqrt((spreads**2).sum()) / 3), abs=2e-3)
-    assert found == truth.expected_rd(shares, n)
+    assert found == known_truth.expected_rd(shares, n)
 
 
 def test_a_truth_that_does_not_apply_is_a_note() -> None:
-    current = plan.make(settings("phantom-exact"))
+    current = spec.make(settings("phantom-exact"))
     stated = [dataclasses.replace(p, stated={"gender": "female"}) for p in current.prompts]
     own = catalog.load_labeller("phantom")
     genders = own.card.model_copy(update={"attributes": {"gender": own.card.attributes["gender"]}, "crosses": []})
@@ -144,7 +144,7 @@ def test_a_truth_that_does_not_apply_is_a_note() -> None:
         "the labeller phantom has no attribute 'race4'": dataclasses.replace(current, labeller=labeller),
     }
     for words, changed in cases.items():
-        (found,) = truth.known(Outcome(changed, [], {}, {}, {}))
+        (found,) = known_truth.known(Outcome(changed, [], {}, {}, {}))
         assert found.values == ()
         assert words in (found.note or "")
 
@@ -155,11 +155,11 @@ def test_a_broken_or_incomplete_table_is_a_note_not_a_lost_run(tmp_path: Path) -
         (None, "cannot be read"),
     ):
         (tmp_path / "t.csv").unlink(missing_ok=True)
-        current = plan.make(settings(card(tmp_path, table)))
-        (found,) = truth.known(Outcome(current, [], {}, {}, {}))
+        current = spec.make(settings(card(tmp_path, table)))
+        (found,) = known_truth.known(Outcome(current, [], {}, {}, {}))
         assert words in (found.note or "")
 
 
 def test_a_package_path_needs_a_package() -> None:
     with pytest.raises(CardError, match="write package:PACKAGE/PATH"):
-        truthfile.locate("package:", None)
+        truth_table.locate("package:", None)

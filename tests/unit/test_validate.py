@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from fairbench.cli.app import app
 from fairbench.metrics.rd import relative_diversity
-from fairbench.validate import compared, corrected, document, images, raw, runner, stress, worlds
-from fairbench.validate.cells import Cell, Measure, Result, average, rmse, share
+from fairbench.validation import compared, corrected, document, images, raw, runner, stress, worlds
+from fairbench.validation.cells import Cell, Measure, Result, average, rmse, share
 
 TINY = [
     Cell("sq", {"K": 2, "n": 50, "truth": "mild"}, 40),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fairbench import weights
-from fairbench.config import FileWeights, HubModel
+from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.errors import WeightsError
+from fairbench.networks import weights
 
 DATA = b"weights"
 SHA = hashlib.sha256(DATA).hexdigest()

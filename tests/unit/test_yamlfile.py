@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from fairbench import lint, yamlfile
-from fairbench.catalog import roots
-from fairbench.config import DtypeChoice, ModelCard, TaskCard, Template
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import DtypeChoice, ModelCard, TaskCard, Template
+from fairbench.cards.catalog import roots
 from fairbench.errors import CardError
+from fairbench.linting import cards
 from fairbench.protocols import Params
 
 TASK = (
@@ -91,7 +92,7 @@ def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", roots(), ids=str)
 def test_every_shipped_card_is_read_as_plain_yaml_reads_it(root: Path) -> None:
-    for path in lint.cards_in(root / "models") + lint.cards_in(root / "tasks"):
+    for path in cards.cards_in(root / "models") + cards.cards_in(root / "tasks"):
         assert yamlfile.load(path).data == yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -151,7 +152,7 @@ def test_hidden_characters_and_endless_texts_of_a_template(text: str) -> None:
 def test_hidden_characters_of_a_subject(tmp_path: Path, subject: str) -> None:
     (tmp_path / "s.csv").write_text(f"subject\njudge\n{subject}\n", encoding="utf-8")
     (tmp_path / "task.yaml").write_text(TASK)
-    (problem,) = [p for p in lint.problems(tmp_path / "task.yaml") if p.field == "subjects"]
+    (problem,) = [p for p in cards.problems(tmp_path / "task.yaml") if p.field == "subjects"]
     assert "s.csv, line 3, field subject: it holds the character U+" in problem.message
 
 
@@ -170,7 +171,7 @@ def test_any_card_is_clean_or_has_problems_in_words(tmp_path: Path, data: dict[s
     base = yaml.safe_load(TASK) if task else {"name": "m", "title": "M", "adapter": "phantom-exact"}
     path = tmp_path / ("task.yaml" if task else "m.yaml")
     path.write_text(yaml.safe_dump({**base, **data}, allow_unicode=True), encoding="utf-8", errors="replace")
-    for problem in lint.problems(path):
+    for problem in cards.problems(path):
         assert "\n" not in str(problem)
         assert len(str(problem)) < 2000
 

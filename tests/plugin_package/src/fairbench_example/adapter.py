@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fairbench.config import ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.protocols import Params
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 

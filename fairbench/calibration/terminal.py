@@ -1,0 +1,165 @@
+"""What a calibration says about its labeller: for machines, and as a table a reader can take in."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+
+from fairbench.display.labels import expanded
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, with_interval
+from fairbench.display.plain import say
+from fairbench.display.tables import Column, Table, numbers
+from fairbench.labelling.confusion import NO_PERSON, Calibration
+from fairbench.stats import transfer
+from fairbench.stats.bounds import share_interval
+from fairbench.stats.independence import independent_errors
+
+ALPHA: Final = 0.05
+CAPTION = (
+    "no face: of the persons, those whose image gives no label. Read right: of the other persons, those of whom every "
+    "attribute is read right. Accuracy: the same for one attribute, as this manifest mixes the cells. In brackets: "
+    "Jeffreys' 95 % interval. Without a column `person`, every image counts as another person."
+)
+
+
+def summary(found: Calibration, file: Path, card: Path | None) -> dict[str, Any]:
+    """Return what `show` prints, as plain data; a share of nothing is None. card: the labeller card's file."""
+    people = len(found.cells)
+    return {
+        "file": str(file),
+        "labeller": found.labeller,
+        "labeller_id": found.labeller_id,
+        "domain": found.domain,
+        "persons": int(found.counts[:people].sum()),
+        "cells": [_cell(found, i) for i in range(len(found.rows))],
+        "attributes": [_attribute(found, name) for name in found.attributes],
+        "independence": _independence(found),
+        "correction": _correction(found),
+        "card": None if card is None else str(card),
+        "card_line": f"calibration: {_relative(file, card)}",
+        "notes": found.notes,
+        "note": LABEL_NOTE,
+    }
+
+
+def _cell(found: Calibration, row: int) -> dict[str, Any]:
+    counts, nobody = found.counts[row], found.rows[row] == NO_PERSON
+    total, missed = int(counts.sum()), int(counts[-1])
+    true = None if nobody else dict(zip(found.attributes, found.rows[row], strict=True))
+    right = None if nobody else _share(int(counts[row]), total - missed)
+    return {"true": true, "n": total, "no_face": _share(missed, total), "read_right": right}
+
+
+def _attribute(found: Calibration, name: str) -> dict[str, Any]:
+    faces = found.counts[: len(found.cells), :-1]
+    label = np.array(found.cells)[:, found.attributes.index(name)]
+    right = faces[label[:, None] == label].sum()
+    return {"attribute": name, **_share(int(right), int(faces.sum()))}
+
+
+def _share(part: int, whole: int) -> dict[str, Any]:
+    low, high = share_interval(np.array([part, whole - part]))
+    limits = {"low": float(low[0]), "high": float(high[0])} if whole else {"low": None, "high": None}
+    return {"count": part, "of": whole, "share": part / whole if whole else None, **limits}
+
+
+def _independence(found: Calibration) -> dict[str, Any]:
+    """Return p-value and largest gap of the test that errors of the attributes are independent, or why there is none.
+
+    By simulation with the calibration's seed.
+    """
+    people = len(found.cells)
+    faces = found.counts[:people, :-1]
+    unread = [" ".join(cell) for cell, n in zip(found.cells, faces.sum(axis=1), strict=True) if not n]
+    nothing = {"p_value": None, "largest_gap": None}
+    if len(found.attributes) < 2:
+        return {**nothing, "reason": "one attribute has no other whose errors its own could depend on"}
+    if unread:
+        return {**nothing, "reason": f"no face was read of {' or '.join(unread)}"}
+    sizes = [len(labels) for labels in found.labels.values()]
+    test = independent_errors(faces, sizes, np.random.default_rng(found.seed))
+    return {"p_value": test.p_value, "largest_gap": test.largest_gap, "reason": None}
+
+
+def _correction(found: Calibration) -> dict[str, Any]:
+    """Return whether a run could be corrected by this table, by a run's own check before it looks at its counts."""
+    verdict = transfer.check(np.zeros((1, found.counts.shape[1]), dtype=np.int64), found.counts)
+    return {
+        "possible": verdict.reason is None,
+        "reason": verdict.reason,
+        "condition": verdict.condition if math.isfinite(verdict.condition) else None,
+        "certainty": verdict.certainty if math.isfinite(verdict.certainty) else None,
+    }
+
+
+def show(found: Calibration, file: Path, card: Path | None, console: Console) -> None:
+    """Print the tables, what they allow, and what to do next."""
+    result = summary(found, file, card)
+    _cells(result).show(console)
+    console.print()
+    _attributes(result).show(console)
+    names = " and ".join(found.attributes)
+    say(console, f"independence: {_independence_words(result['independence'], names)}")
+    say(console, f"correction: {_correction_words(result['correction'])}")
+    say(console, found.notes)
+    say(console, LABEL_NOTE, "dim")
+    next_step = (
+        f"Written: {file}\nTo correct runs on such images ({found.domain}), name it in the labeller's card "
+        f"{card or found.labeller} as\n{result['card_line']}"
+    )
+    say(console, next_step, wrap=False)
+
+
+def _cells(result: dict[str, Any]) -> Table:
+    title = f"{result['labeller']} on {result['domain']} · {result['persons']} persons"
+    table = Table([Column("truth"), *numbers("persons", "no face", "read right")], title)
+    for cell in result["cells"]:
+        name = " ".join(cell["true"].values()) if cell["true"] else f"{NO_PERSON[0]} (images)"
+        right = "" if cell["read_right"] is None else _words(cell["read_right"])
+        table.add(name, str(cell["n"]), _words(cell["no_face"]), right)
+    return table
+
+
+def _attributes(result: dict[str, Any]) -> Table:
+    labels = expanded(label for cell in result["cells"] if cell["true"] for label in cell["true"].values())
+    table = Table([Column("attribute"), *numbers("persons read", "accuracy")], note=f"{CAPTION} {labels}".rstrip())
+    for row in result["attributes"]:
+        table.add(row["attribute"], str(row["of"]), _words(row))
+    return table
+
+
+def _words(share: dict[str, Any]) -> str:
+    return with_interval(share["share"], share["low"], share["high"])
+
+
+def _independence_words(test: dict[str, Any], names: str) -> str:
+    if test["reason"]:
+        return f"not tested, as {test['reason']}."
+    what = f"p {number(test['p_value'])}, largest gap between the joint rates and the product of margins "
+    gap = number(test["largest_gap"])
+    if test["p_value"] < ALPHA:
+        return f"errors of {names} come together ({what}{gap}); the joint table holds that."
+    return f"errors of {names} look independent ({what}{gap}); the joint table is kept anyway."
+
+
+def _correction_words(verdict: dict[str, Any]) -> str:
+    if verdict["reason"]:
+        return f"not possible with this table: {verdict['reason']}."
+    condition = f"condition number {number(verdict['condition'], 2)} (at most {transfer.MOST_CONDITION:g} is allowed)"
+    if verdict["certainty"] is None:
+        return f"possible: {condition}, no two rows of the table overlap."
+    return (
+        f"possible: {condition}, smallest singular value {number(verdict['certainty'], 1)} standard errors from 0 "
+        f"(at least {transfer.LEAST_CERTAINTY:g} are needed)."
+    )
+
+
+def _relative(file: Path, card: Path | None) -> Path:
+    """Return the file as the card has to name it: relative to the card's folder where it lies in it."""
+    file, folder = file.resolve(), None if card is None else card.resolve().parent
+    return file.relative_to(folder) if folder is not None and file.is_relative_to(folder) else file

@@ -1,0 +1,237 @@
+"""Finds and loads task, model and labeller cards: in the wheel, in a checkout, in FAIRBENCH_PATH, or by path."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+import fairbench
+from fairbench import registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import HubModel, LabellerCard, ModelCard, TaskCard
+from fairbench.cards.csvfile import read_csv
+from fairbench.errors import CardError, PluginError
+from fairbench.notices import notice
+
+Kind = Literal["tasks", "models", "labellers"]
+C = TypeVar("C", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[C]):
+    """A card and the file it came from (None: a card made from a bare path)."""
+
+    card: C
+    path: Path | None
+
+    @property
+    def base_dir(self) -> Path | None:
+        """The folder against which the card's relative paths are resolved."""
+        return None if self.path is None else self.path.resolve().parent
+
+
+def roots() -> list[Path]:
+    """Return the folders that hold `tasks/` and `models/`: the wheel's data, else our checkout; then FAIRBENCH_PATH."""
+    package = Path(fairbench.__file__).resolve().parent
+    found = []
+    if (package / "_data").is_dir():
+        found.append(package / "_data")
+    elif _is_ours(package.parent / "pyproject.toml"):
+        found.append(package.parent)
+    extra = os.environ.get("FAIRBENCH_PATH", "")
+    for path in (Path(p).expanduser() for p in extra.split(os.pathsep) if p):
+        if path.is_dir():
+            found.append(path)
+        else:
+            notice("no-folder", f"FAIRBENCH_PATH names {path}, which is no folder: its cards are not found")
+    return list({path.resolve(): path for path in found}.values())
+
+
+def _is_ours(pyproject: Path) -> bool:
+    # The parent of an installed package is site-packages, where a folder called `models` may be anybody's.
+    try:
+        name = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("name")
+    except (OSError, ValueError):
+        return False
+    return bool(name == "fairbench-umm")
+
+
+def find(kind: Kind) -> dict[str, Path]:
+    """Return name -> card file of every card of a kind. Raises CardError where two have one name."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for path in _files(kind, root):
+            name = path.parent.name if kind == "tasks" else path.stem
+            if name in found:
+                raise CardError(f"Two {kind} are called {name!r} ({found[name]} and {path}): rename one.")
+            found[name] = path
+    if kind == "tasks":
+        for name in registry.names("tasks"):
+            try:
+                found[name] = _plugin_task(name)
+            except PluginError as err:
+                notice("plugin-left-out", str(err))
+    return found
+
+
+def _plugin_task(name: str) -> Path:
+    return Path(str(registry.resolve("tasks", name))) / "task.yaml"
+
+
+def _files(kind: Kind, root: Path) -> list[Path]:
+    patterns = {"tasks": "tasks/*/task.yaml", "models": "models/*.yaml", "labellers": "models/labellers/*.yaml"}
+    return sorted(root.glob(patterns[kind]))
+
+
+def _card_file(kind: Kind, target: str) -> Path:
+    cards = find(kind)
+    if target in cards:
+        return cards[target]
+    path = Path(target).expanduser()
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    if kind == "tasks" and (path / "task.yaml").is_file():
+        return path / "task.yaml"
+    if kind == "tasks" and target in registry.names("tasks"):
+        return _plugin_task(target)  # raises the reason why it was left out
+    raise CardError(_not_found(kind, target, path, cards))
+
+
+_CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+
+
+def _not_found(kind: Kind, target: str, path: Path, cards: Iterable[str]) -> str:
+    """Say in one sentence why a target is no card, by what it looks like, and what to write instead."""
+    noun = kind[:-1]
+    if kind == "models" and path.suffix.lower() in _CHECKPOINTS:
+        return _single_file(target)
+    if path.is_file():
+        return f"{target} is no {noun} card: a card is a YAML file, and a model else a folder or ADAPTER:TARGET."
+    prefix, colon, rest = target.partition(":")
+    hub_id = re.fullmatch(r"(?:https://huggingface\.co/)?([\w.-]+/[\w.-]+)", target)
+    local = target.startswith((".", "/", "~")) or "\\" in target or path.suffix in {".yaml", ".yml"}
+    if kind == "models" and hub_id and not local:
+        adapters = sorted(("diffusers", "janus"), key=lambda name: name not in hub_id[1].lower())
+        return f"There is no model {target!r} here: for the repository on the Hugging Face hub write {adapters[0]}:" + (
+            f"{hub_id[1]} (or {adapters[1]}:{hub_id[1]})."
+        )
+    if kind == "models" and colon and not local and len(prefix) > 1:  # one letter is a drive of Windows
+        names = registry.names("adapters")
+        near = f": did you mean {close[0]}:{rest}?" if (close := difflib.get_close_matches(prefix, names, n=1)) else "."
+        return f"There is no adapter {prefix!r} (adapters: {', '.join(names)}){near}"
+    if local or "/" in target:
+        return f"There is no file or folder {target}: fix the path, or name a {noun} of `fairbench list {kind}`."
+    return f"There is no {noun} {target!r}{registry.suggest(target, cards)}."
+
+
+def _single_file(target: str) -> str:
+    missing = "" if Path(target).expanduser().is_file() else " (and there is no such file)"
+    return (
+        f"{target} is a checkpoint in a single file, which cannot be used{missing}: convert it to a folder with "
+        "diffusers (pipeline.from_single_file(FILE).save_pretrained(FOLDER)), and name the folder."
+    )
+
+
+def load_labeller(target: str) -> Loaded[LabellerCard]:
+    """Load a labeller card by name or path. Raises CardError."""
+    path = _card_file("labellers", target)
+    return Loaded(yamlfile.parse(yamlfile.load(path), LabellerCard), path)
+
+
+def load_task(target: str) -> Loaded[TaskCard]:
+    """Load a task by name, folder or path; what it `extends` is filled in. Raises CardError."""
+    path = _card_file("tasks", target)
+    return Loaded(yamlfile.parse(task_file(path), TaskCard), path)
+
+
+def task_file(path: Path, seen: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
+    """Read a task file with every field that it takes from the tasks it extends; file names in it are made absolute."""
+    file = yamlfile.load(path)
+    folder = path.resolve().parent
+    if isinstance(file.data.get("subjects"), str):
+        file.data["subjects"] = str(folder / file.data["subjects"])
+    if isinstance(file.data.get("references"), dict):
+        file.data["references"] = {k: str(folder / str(v)) for k, v in file.data["references"].items()}
+    parent = file.data.pop("extends", None)
+    if parent is not None:
+        if path in seen or not isinstance(parent, str):
+            raise CardError(f"{path}, line {file.line(('extends',))}, field extends: name one other task (no circles).")
+        base = task_file(_card_file("tasks", parent), (*seen, path))
+        file.data = {**base.data, **file.data}
+    return file
+
+
+def load_model(target: str) -> Loaded[ModelCard]:
+    """Load a model card by name or path, or make one for `ADAPTER:TARGET` or a model folder. Raises CardError."""
+    prefix, colon, rest = target.partition(":")
+    if colon and prefix in registry.names("adapters"):
+        return Loaded(_bare_card(prefix, rest), None)
+    path = Path(target).expanduser()
+    if target not in find("models") and path.is_dir():
+        return Loaded(_bare_card(_adapter_of(path), target), None)
+    card_path = _card_file("models", target)
+    return Loaded(yamlfile.parse(yamlfile.load(card_path), ModelCard), card_path)
+
+
+def _adapter_of(folder: Path) -> str:
+    if (folder / "model_index.json").is_file():
+        return "diffusers"
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        config = None
+    except (OSError, ValueError) as err:
+        raise CardError(f"{folder / 'config.json'} cannot be read ({err}): mend it.") from err
+    if isinstance(config, dict) and config.get("model_type") == "janus":
+        return "janus"
+    raise CardError(
+        f"{folder} is no model folder that can be recognised (a diffusers pipeline has model_index.json, a Janus has "
+        "config.json with model_type janus): name the adapter, as in janus:PATH, or for a folder of images folder:PATH."
+    )
+
+
+def _bare_card(adapter: str, target: str) -> ModelCard:
+    if not target:
+        raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
+    field = getattr(registry.resolve("adapters", adapter), "target", None)
+    fields: dict[str, Any] = {"sampling": {field: target}}
+    if field is None:
+        if Path(target).suffix.lower() in _CHECKPOINTS:
+            raise CardError(_single_file(target))
+        is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
+        fields = {
+            "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))
+        }
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(target).name.lower()).strip("-._") or "images"
+    return ModelCard(name=name[:80], title=f"{adapter} {target}", adapter=adapter, **fields)
+
+
+@functools.cache
+def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
+    """Read a reference CSV (`subject` and one column a label): subject -> shares in the order of `labels`.
+
+    Shares must sum to 1 within 0.01 (published tables are rounded) and are then scaled to sum to 1. A file with other
+    labels gives no shares at all: then the metric is null, with that reason. Raises CardError.
+    """
+    rows: dict[str, tuple[float, ...]] = {}
+    for line, row in read_csv(Path(path), ("subject",), labels, others="allow"):
+        if not set(labels) <= set(row):
+            return {}
+        try:
+            shares = [float(row[label]) for label in labels]
+        except ValueError as err:
+            raise CardError(f"{path}, line {line}: {err}; give shares as numbers.") from err
+        if not all(0 <= s <= 1 for s in shares) or abs(sum(shares) - 1) > 0.01:
+            raise CardError(f"{path}, line {line}: the shares of {row['subject']!r} must lie in [0, 1] and sum to 1.")
+        rows[row["subject"]] = tuple(s / sum(shares) for s in shares)
+    return rows

@@ -1,0 +1,112 @@
+"""compare: finished runs over the same prompts, read from their evidence alone; no weights, no images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairbench.comparison import labellers, ranks
+from fairbench.comparison import margins as comparison_margins
+from fairbench.comparison.effects import effects
+from fairbench.comparison.labellers import LabellerComparison
+from fairbench.comparison.margins import Margins
+from fairbench.comparison.ranks import Ranking, Selection
+from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
+from fairbench.comparison.verdicts import Row, judged
+from fairbench.display.numbers import number
+from fairbench.errors import FairbenchError
+from fairbench.measure.counts import cross_name
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs against the first of them. primary: the attributes of the primary family. n_prompts: common to all runs.
+
+    pairing: letter of a run to how it is paired with the baseline. rankings and selection: of three runs or more.
+    """
+
+    sides: list[Side]
+    alpha: float
+    margins: Margins
+    primary: list[str]
+    n_prompts: int
+    pairing: dict[str, str]
+    rows: list[Row]
+    rankings: list[Ranking] = field(default_factory=list)
+    selection: Selection | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def variants(self) -> int:
+        """How many runs were compared with the baseline."""
+        return len(self.sides) - 1
+
+
+def compare(
+    folders: Sequence[Path], alpha: float = 0.05, select: bool | None = None
+) -> Comparison | LabellerComparison:
+    """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
+
+    alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
+    there are three runs or more. Raises FairbenchError for runs that do not compare.
+    """
+    if not 0 < alpha < 0.5:
+        raise FairbenchError(f"--alpha {alpha:g}: name a level between 0 and 0.5, as in 0.05.")
+    if select and len(folders) < 3:
+        raise FairbenchError("--select chooses among variants: name a baseline and two runs or more.")
+    sides = read(folders)
+    other = next((side for side in sides[1:] if not same_labeller(sides[0], side)), None)
+    if other is None:
+        return _runs(sides, alpha, select=len(sides) > 2 if select is None else select)
+    if len(sides) > 2 or not same_images(sides[0], other):
+        raise FairbenchError(
+            f"Runs {sides[0].letter} and {other.letter} were labelled by different labellers "
+            f"({_labeller(sides[0])}, {_labeller(other)}), whose numbers do not compare: label both with one labeller, "
+            "or compare two labellers on the same images, two runs at a time."
+        )
+    return labellers.compare(sides[0], other, alpha)
+
+
+def _runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
+    baseline, rest = sides[0], sides[1:]
+    margins = comparison_margins.of_task(str(baseline.run.record["task"]["name"]))
+    found = [effects(baseline, side, margins, alpha) for side in rest]
+    notes = list(dict.fromkeys(note for one in found for note in one.notes))
+    chosen = ranks.select(sides, alpha) if select else None
+    if select and chosen is None:
+        notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
+    verdicts = judged([row for one in found for row in one.rows], alpha)
+    notes += _out_of_reach(verdicts, alpha)
+    return Comparison(
+        sides, alpha, margins, [cross_name(names) for names in primary_attributes(baseline)], len(baseline.place),
+        {side.letter: pairing(baseline, side) for side in rest},
+        verdicts,
+        ranks.rankings(sides, alpha) if len(sides) > 2 else [], chosen, notes,
+    )  # fmt: skip
+
+
+def _out_of_reach(rows: Sequence[Row], alpha: float) -> list[str]:
+    """Say it where the prompts are too few for any primary effect to be shown, whatever the images.
+
+    A sign-flip test of P prompts has 2^P equally likely outcomes, of which the two most extreme are as extreme as can
+    be; Holm multiplies the smallest p-value by the number of tests.
+    """
+    tested = [r for r in rows if r.family == "primary" and not math.isnan(r.p)]
+    if not tested:
+        return []
+    prompts, tests = max(r.n_prompts for r in tested), len(tested)
+    least = 2.0 ** (1 - prompts)
+    if tests * least <= alpha:
+        return []
+    adjusted = f", and adjusted for {tests} tests not below {number(min(tests * least, 1))}" if tests > 1 else ""
+    needed = math.ceil(math.log2(2 * tests / alpha))
+    return [
+        f"{prompts} prompt{'s' if prompts > 1 else ''} cannot show a difference at level {alpha:g}: p of the sign-flip "
+        f"test cannot fall below {number(least)} there{adjusted}; {needed} prompts are the fewest that can."
+    ]
+
+
+def _labeller(side: Side) -> str:
+    return str(side.run.record["labeller"]["name"])

@@ -1,0 +1,302 @@
+"""The calibration of a labeller: how often it reads each true cell as which, counted once on images of known truth.
+
+One JSON file, beside the labeller card that names it. It belongs to one labeller *and* one kind of image (`domain`):
+an accuracy measured on other images corrects nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from fairbench import registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import LabellerCard
+from fairbench.cards.catalog import Loaded
+from fairbench.errors import CardError
+from fairbench.labelling.labeller import Labeller
+from fairbench.notices import notice
+from fairbench.storage import atomic
+
+FORMAT: Final = "fairbench.calibration"
+VERSION: Final = 1
+FEW_IMAGES: Final = 30
+"""Images below which a notice names a row: its rates are hardly known, and what was never seen counts as impossible."""
+
+Cell = tuple[str, ...]
+"""One label an attribute, in the order of `attributes`; or NO_PERSON (a row), or NO_FACE (a column)."""
+NO_PERSON: Final[Cell] = ("no person",)
+NO_FACE: Final[Cell] = ("no face",)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """A joint confusion table: what was true (rows) against what the labeller read (columns).
+
+    columns: all combinations of labels, then NO_FACE. rows: the same combinations in the same order, then NO_PERSON
+    where images that show nobody were counted too. counts: non-negative integers (rows, columns), kept read-only.
+    independent_check: numbers that say how well another route to the truth agrees. implausible_allowed: whoever
+    calibrated has looked at what `refuse_implausible` objects to. Raises CardError where the parts do not fit together.
+    """
+
+    labeller: str
+    labeller_id: str
+    domain: str
+    attributes: tuple[str, ...]
+    rows: tuple[Cell, ...]
+    columns: tuple[Cell, ...]
+    counts: NDArray[np.int64]
+    command: str
+    seed: int
+    notes: str = ""
+    independent_check: Mapping[str, float] = field(default_factory=dict)
+    implausible_allowed: bool = False
+
+    def __post_init__(self) -> None:
+        problem = self._cell_problem() or self._number_problem()
+        if problem:
+            raise CardError(f"Calibration of {self.labeller}, field {problem}.")
+        counts = np.array(self.counts, dtype=np.int64)
+        counts.flags.writeable = False
+        object.__setattr__(self, "counts", counts)
+        check = {name: float(value) for name, value in sorted(self.independent_check.items())}
+        object.__setattr__(self, "independent_check", check)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The combinations of labels: the columns without NO_FACE."""
+        return self.columns[:-1]
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The labels of every attribute, in the order in which they first stand in the columns."""
+        return {a: tuple(dict.fromkeys(cell[i] for cell in self.cells)) for i, a in enumerate(self.attributes)}
+
+    def rates(self) -> NDArray[np.float64]:
+        """Return P(column | row), shape (rows, columns); a row without counts is NaN."""
+        return _divided(self.counts, self.counts.sum(axis=1, keepdims=True))
+
+    def miss_rate(self) -> NDArray[np.float64]:
+        """Return, for each row, the share of images in which no face was found, shape (rows,)."""
+        return np.asarray(self.rates()[:, -1])
+
+    def agreement(self, attribute: str) -> NDArray[np.float64]:
+        """Return, for each row, the share of found faces whose `attribute` was read right, shape (rows,).
+
+        NaN for a row without found faces, and for NO_PERSON. Raises CardError for an attribute that is not calibrated.
+        """
+        if attribute not in self.attributes:
+            hint = registry.suggest(attribute, self.attributes)
+            raise CardError(f"The calibration of {self.labeller} does not cover {attribute!r}{hint}.")
+        index = self.attributes.index(attribute)
+        right = np.array([[row[index] == cell[index] for cell in self.cells] for row in self.cells])
+        faces = self.counts[: len(self.cells), :-1]
+        found = np.full(len(self.rows), np.nan)
+        found[: len(self.cells)] = _divided((faces * right).sum(axis=1), faces.sum(axis=1))
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all; the same calibration gives the same bytes.
+
+        Raises StoreError, and CardError for a field that `read` would refuse.
+        """
+        values = {
+            FORMAT: VERSION, "labeller": self.labeller, "labeller_id": self.labeller_id, "domain": self.domain,
+            "attributes": self.attributes, "rows": self.rows, "columns": self.columns, "counts": self.counts.tolist(),
+            "command": self.command, "seed": self.seed, "notes": self.notes,
+        }  # fmt: skip
+        if self.implausible_allowed:
+            values["implausible_allowed"] = True
+        if self.independent_check:
+            values["independent_check"] = dict(self.independent_check)
+        lines = (f"{json.dumps(name)}: {_json(name, value)}" for name, value in values.items())
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        _typed(json.loads(text), path)
+        atomic.write_text(path, text)
+
+    def _cell_problem(self) -> str | None:
+        """Return "FIELD: what is wrong and how to mend it", or None."""
+        if not self.attributes or len(set(self.attributes)) != len(self.attributes):
+            return "attributes: name at least one, each once"
+        for name, cells in (("rows", self.rows), ("columns", self.columns)):
+            twice = next((list(c) for i, c in enumerate(cells) if c in cells[:i]), None)
+            if twice:
+                return f"{name}: {twice} stands twice; add its counts up in one"
+        if self.columns[-1:] != (NO_FACE,):
+            return f"columns: the last one must be {list(NO_FACE)}"
+        for cell in self.cells:
+            if len(cell) != len(self.attributes) or cell in (NO_PERSON, NO_FACE):
+                return f"columns: {list(cell)} must hold one label for each of {', '.join(self.attributes)}"
+        if self.cells != tuple(itertools.product(*self.labels.values())):
+            return f"columns: list all combinations of {dict(self.labels)}, the last attribute changing fastest"
+        true = self.rows[:-1] if self.rows[-1:] == (NO_PERSON,) else self.rows
+        unknown = next((list(cell) for cell in true if cell not in self.cells), None)
+        if unknown:
+            return f"rows: {unknown} is not among the columns; mend its labels"
+        if true != self.cells:
+            return f"rows: list the columns' combinations in their order, then {list(NO_PERSON)} or nothing"
+        return None
+
+    def _number_problem(self) -> str | None:
+        counts, shape = np.asarray(self.counts), (len(self.rows), len(self.columns))
+        if counts.shape != shape:
+            return f"counts: its shape is {counts.shape}, that of rows and columns {shape}"
+        if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
+            return "counts: give whole numbers of at least 0"
+        odd = next((name for name, value in self.independent_check.items() if not math.isfinite(value)), None)
+        return f"independent_check.{odd}: give a finite number, or leave it out" if odd else None
+
+
+class _File(BaseModel):
+    """The file's fields and their types; how they fit together is checked by Calibration."""
+
+    model_config = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+    version: int = Field(alias=FORMAT)
+    labeller: str = Field(min_length=1)
+    labeller_id: str = Field(pattern=r"^[0-9a-f]{12,64}$")
+    domain: str = Field(min_length=1)
+    attributes: list[str]
+    rows: list[list[str]]
+    columns: list[list[str]]
+    counts: list[list[Annotated[int, Field(ge=0, le=2**53)]]]
+    command: str = Field(min_length=1)
+    seed: int
+    notes: str = ""
+    independent_check: dict[str, float] = Field(default_factory=dict)
+    implausible_allowed: bool = False
+
+
+def read(path: Path) -> Calibration:
+    """Read a calibration file. Raises CardError that names the file, the field and the fix."""
+    file = _parsed(path)
+    if len({len(row) for row in file.counts}) > 1:
+        raise CardError(f"{path}, field counts: its rows differ in length; each needs one number a column.")
+    try:
+        return Calibration(
+            file.labeller, file.labeller_id, file.domain, tuple(file.attributes), tuple(map(tuple, file.rows)),
+            tuple(map(tuple, file.columns)), np.array(file.counts, dtype=np.int64), file.command, file.seed,
+            file.notes, file.independent_check, file.implausible_allowed,
+        )  # fmt: skip
+    except CardError as err:
+        raise CardError(f"{path}: {err}") from err
+
+
+def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
+    """Return the calibration that a labeller card names, None where it names none.
+
+    Raises CardError: the file cannot be read, it was made for another labeller, other attributes or other labels, or it
+    is implausible.
+    """
+    card = loaded.card
+    if card.calibration is None:
+        return None
+    path = (loaded.base_dir or Path.cwd()) / Path(card.calibration).expanduser()
+    found = read(path)
+    if found.labeller != card.name:
+        raise CardError(f"{path} is the calibration of {found.labeller!r}, not of {card.name!r}: name its own.")
+    for attribute, labels in found.labels.items():
+        if attribute not in card.attributes:
+            hint = registry.suggest(attribute, card.attributes)
+            raise CardError(f"{path}, field attributes: {card.name} gives no {attribute!r}{hint}.")
+        declared = card.attributes[attribute].labels
+        if list(labels) != declared:
+            raise CardError(
+                f"{path}, field columns: the labels of {attribute} are {list(labels)}, the card of {card.name} "
+                f"declares {declared}: calibrate again."
+            )
+    refuse_implausible(found, path)
+    return found
+
+
+def refuse_implausible(calibration: Calibration, where: Path) -> None:
+    """Refuse a table with a cell that is read more often as another one than as itself: labels were mixed up, mostly.
+
+    A correction would turn the shares of such cells round. where: what the sentence names. Raises CardError, unless
+    `implausible_allowed`.
+    """
+    faces = calibration.counts[: len(calibration.cells), :-1]
+    wrong = [(row, int(row.argmax()), i) for i, row in enumerate(faces) if row.max() > row[i]]
+    if not wrong or calibration.implausible_allowed:
+        return
+    row, most, own = wrong[0]
+    cell, other = (" ".join(calibration.cells[i]) for i in (own, most))
+    more = f" ({len(wrong)} of {len(faces)} cells are so)" if len(wrong) > 1 else ""
+    raise CardError(
+        f"{where}, field counts: {cell!r} is read as {other!r} more often ({row[most]} of {row.sum()} faces) than as "
+        f"itself ({row[own]}){more}: look for labels or columns that were swapped in the manifest, or, where "
+        f"{calibration.labeller} really is that wrong, calibrate with --allow-implausible."
+    )
+
+
+def notice_few_images(calibration: Calibration, where: Path | str) -> None:
+    """Report the rows that rest on fewer than FEW_IMAGES images."""
+    totals = calibration.counts.sum(axis=1).tolist()
+    few = [f"{' '.join(row)}: {n}" for row, n in zip(calibration.rows, totals, strict=True) if n < FEW_IMAGES]
+    if few:
+        text = f"{where}: rows of the calibration of {calibration.labeller} rest on fewer than {FEW_IMAGES} images"
+        notice("small-calibration", text, count=len(few), examples=few)
+
+
+def check_labeller(calibration: Calibration, labeller: Labeller, where: Path | str) -> None:
+    """Refuse a calibration that was made before something in the labeller changed that can change a count.
+
+    where: what the sentence names, such as the calibration's file. Raises CardError.
+    """
+    if calibration.labeller_id != labeller.id:
+        raise CardError(
+            f"{where}, field labeller_id: it is {calibration.labeller_id}, the labeller {labeller.card.name} is "
+            f"{labeller.id}: its card or its weights changed since; calibrate again."
+        )
+
+
+def _parsed(path: Path) -> _File:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+    except OSError as err:
+        raise CardError(f"{path} cannot be read ({err.strerror}): name a calibration file.") from err
+    except (ValueError, RecursionError) as err:
+        raise CardError(f"{path} is not a JSON file in UTF-8 ({err}): mend it or calibrate again.") from err
+    if not isinstance(data, dict) or FORMAT not in data:
+        raise CardError(f"{path} is no calibration file (it has no field {FORMAT!r}): name one that is.")
+    if data[FORMAT] != VERSION:
+        raise CardError(
+            f"{path}, field {FORMAT}: it is {data[FORMAT]!r}, this fairbench reads {VERSION}: calibrate again, or use "
+            "the fairbench that made it."
+        )
+    return _typed(data, path)
+
+
+def _typed(data: dict[str, Any], path: Path) -> _File:
+    try:
+        return _File.model_validate(data)
+    except ValidationError as err:
+        first = yamlfile.problems(yamlfile.YamlFile(path, data), err)[0]
+        raise CardError(f"{path}, field {first.field}: {first.message}.") from err
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field stands twice")
+    return found
+
+
+def _json(name: str, value: Any) -> str:
+    """Return plain data as JSON; of the tables, one row a line."""
+    if name not in {"rows", "columns", "counts"}:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "[\n" + ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in value) + "\n]"
+
+
+def _divided(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(part / np.where(whole > 0, whole, np.nan))

@@ -1,0 +1,39 @@
+"""The crop `box`: the detector's own rectangle, with a margin."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, Field
+
+from fairbench.labelling.crops.common import cut_padded
+from fairbench.protocols import Params
+from fairbench.types import BuildContext, Face, RgbImage
+
+
+class BoxParams(Params):
+    """What a card may set.
+
+    padding: margin added on each of the four sides, as a fraction of the box's longer side. pad_value: grey level,
+    0..255, of pixels outside the image.
+    """
+
+    padding: float = Field(0.0, ge=0.0, le=10.0)
+    pad_value: int = Field(0, ge=0, le=255)
+
+
+class BoxCrop:
+    """The box as detected, its edges rounded to whole pixels (halves to the even one)."""
+
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[BaseModel]] = BoxParams
+
+    def __init__(self, params: BoxParams, ctx: BuildContext) -> None:
+        self._params = params
+
+    def cut(self, image: RgbImage, face: Face) -> RgbImage:
+        """Return the chip (height x width x 3, uint8, at least 1 x 1); it need not be square."""
+        x1, y1, x2, y2 = face.bbox_xyxy
+        margin = self._params.padding * max(x2 - x1, y2 - y1)
+        edges = round(x1 - margin), round(y1 - margin), round(x2 + margin), round(y2 + margin)
+        return cut_padded(image, edges, self._params.pad_value)

@@ -1,0 +1,87 @@
+"""faces: what the detector found, as rows. One row a face; one null row a faceless or missing image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fairbench import keys
+from fairbench.cards.cards import FacePolicy
+from fairbench.storage import schemas
+from fairbench.types import Face, FoundFace
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFace:
+    """A face as it stands in the table."""
+
+    face_id: bytes
+    image_id: bytes
+    found: FoundFace
+
+
+def image_rows(faces_key: str, image_id: bytes, found: Sequence[FoundFace], width: int, height: int) -> Rows:
+    """Return the rows of one image, in the detector's order; largest and most central face are marked."""
+    if not found:
+        return [missing_row(image_id, "no_face")]
+    areas = [f.face.clipped_area(width, height) for f in found]
+    # The protocol takes the largest box, clipped to the image; the first of equals.
+    primary = max(range(len(found)), key=lambda i: areas[i])
+    central = min(range(len(found)), key=lambda i: _off_centre(found[i].face, width, height))
+    return [
+        {
+            "image_id": image_id,
+            "status": "ok",
+            "face_id": keys.face_id(faces_key, image_id, i),
+            "face_index": i,
+            "bbox_xyxy": list(f.face.bbox_xyxy),
+            "landmarks5": None if f.face.landmarks5 is None else list(f.face.landmarks5),
+            "det_score": f.face.score,
+            "area_frac": areas[i] / (width * height),
+            "is_primary": i == primary,
+            "is_central": i == central,
+            "route": f.route,
+        }
+        for i, f in enumerate(found)
+    ]
+
+
+def missing_row(image_id: bytes, status: str) -> dict[str, Any]:
+    """Return the null row of an image without a face ("no_face"), without pixels ("no_image"), or unreadable."""
+    return {"image_id": image_id, "status": status}
+
+
+def _off_centre(face: Face, width: int, height: int) -> float:
+    x1, y1, x2, y2 = face.bbox_xyxy
+    return ((x1 + x2 - width) / 2) ** 2 + ((y1 + y2 - height) / 2) ** 2
+
+
+def table(rows: Rows) -> pa.Table:
+    """Return the faces table of rows."""
+    return schemas.build("faces", {n: [r.get(n) for r in rows] for n in schemas.schema("faces").names})
+
+
+def counted(faces: pa.Table, policy: FacePolicy) -> pa.Array:
+    """Return which rows the policy selects and admits (bool array): these faces are labelled and counted."""
+    return pc.and_(selected(faces, policy), pc.fill_null(pc.greater_equal(faces["area_frac"], policy.min_area), False))
+
+
+def selected(faces: pa.Table, policy: FacePolicy) -> pa.Array:
+    """Return which rows the policy selects, before its exclusions (bool array)."""
+    ok = pc.equal(faces["status"], "ok")
+    column = {"largest": "is_primary", "central": "is_central"}.get(policy.select)
+    return ok if column is None else pc.and_(ok, pc.fill_null(faces[column], False))
+
+
+def stored_faces(faces: pa.Table) -> Iterator[StoredFace]:
+    """Rebuild faces from their rows."""
+    for row in faces.to_pylist():
+        marks = row["landmarks5"]
+        face = Face(tuple(row["bbox_xyxy"]), row["det_score"], None if marks is None else tuple(marks))
+        yield StoredFace(row["face_id"], row["image_id"], FoundFace(face, row["route"]))

@@ -1,0 +1,315 @@
+"""A labeller, built from its card: routes (detector + crop), classifiers, derived attributes, face policy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fairbench import contracts, keys, registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import LabellerCard, PluginRef
+from fairbench.cards.catalog import Loaded
+from fairbench.cards.yamlfile import Loc
+from fairbench.errors import CardError
+from fairbench.labelling import faces
+from fairbench.networks import identity
+from fairbench.protocols import Crop, FaceClassifier, FaceDetector
+from fairbench.types import BuildContext, FoundFace, LabelSchema, RgbImage
+
+IntArray = NDArray[np.int64]
+NOT_LABELLED: Final = -1
+"""The code of a face without a label: `min_prob` asks for more than its most probable label has, or it has none."""
+READ_PIXELS: Final = 16_000_000
+"""Pixels of the images that `Labeller.read` detects at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A plug-in of a labeller with its checked parameters."""
+
+    kind: str
+    ref: PluginRef
+    plugin: Any
+    params: Any
+
+    @property
+    def title(self) -> str:
+        """How a sentence about this part begins."""
+        return registry.title(self.kind, self.ref.type)
+
+
+class LabelSpace:
+    """What a labeller card says of labels: all that counting needs, without the plug-ins that made them.
+
+    base: the attributes that classifiers give. declared: those and the derived ones.
+    """
+
+    def __init__(self, card: LabellerCard) -> None:
+        self.card = card
+        self.base = LabelSchema({a: tuple(s.labels) for a, s in card.attributes.items() if s.source is None})
+        self.declared = LabelSchema({a: tuple(s.labels) for a, s in card.attributes.items()})
+
+    def classes(self, names: Sequence[str]) -> list[str]:
+        """Return the classes of an attribute or cross in words, as "female Asian"; the last attribute runs fastest."""
+        return [" ".join(labels) for labels in itertools.product(*(self.declared.labels[name] for name in names))]
+
+    def mapping(self, attribute: str) -> IntArray:
+        """Return, for each label of a derived attribute's source, (K of the source,), the derived label's index."""
+        return np.asarray(self.derivation(attribute).argmax(axis=1))
+
+    def most_probable(self, probs: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, IntArray]:
+        """Return the label (N,) that each declared attribute has, from class probabilities (N, K) of the base ones.
+
+        A derived label is the map of its source's label, so its counts are sums of the source's counts. The class with
+        the largest summed probability can be another.
+        """
+        return self.with_derived({name: np.argmax(probs[name], axis=1) for name in self.base.labels})
+
+    def with_derived(self, codes: Mapping[str, IntArray]) -> dict[str, IntArray]:
+        """Return the codes (N,) of all declared attributes from those of the base ones; NOT_LABELLED stays that."""
+        every = dict(codes)
+        for name, spec in self.card.attributes.items():
+            if spec.source is not None:
+                source = codes[spec.source]
+                every[name] = np.where(source == NOT_LABELLED, NOT_LABELLED, self.mapping(name)[source])
+        return every
+
+    def admitted(self, prob: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Return which labels of a base attribute have at least the policy's `min_prob`; NaN never has.
+
+        A derived label is as probable as its source's: `min_prob` decides about both at once. In double precision, as
+        the card's number is.
+        """
+        return np.asarray(prob.astype(np.float64) >= self.card.face_policy.min_prob)
+
+    def classes_of(self, names: Sequence[str], codes: Mapping[str, IntArray]) -> IntArray:
+        """Return each face's index (N,) among `classes(names)`; NOT_LABELLED where it lacks one of the labels.
+
+        codes: those of the base attributes are enough.
+        """
+        every = self.with_derived({name: codes[name] for name in self.base.labels})
+        columns = np.stack([every[name] for name in names])
+        index = np.zeros(columns.shape[1], dtype=np.int64)
+        for name, column in zip(names, columns, strict=True):
+            index = index * self.declared.size(name) + column
+        return np.where((columns == NOT_LABELLED).any(axis=0), NOT_LABELLED, index)
+
+    def derivation(self, attribute: str) -> NDArray[np.int64]:
+        """Return the 0/1 matrix (labels of the source, labels of the derived attribute)."""
+        spec = self.card.attributes[attribute]
+        source: Mapping[str, tuple[str, ...]] = self.base.labels
+        assert spec.source is not None
+        return np.array([[spec.map[s] == t for t in spec.labels] for s in source[spec.source]], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The N faces of some images that count, as a run counts them.
+
+    image: (N,), which image each face is in, in ascending order unless they come from a store. codes: declared
+    attribute -> (N,), indices among its labels, or NOT_LABELLED.
+    """
+
+    image: IntArray
+    codes: dict[str, IntArray]
+
+    def by_image(self, codes: IntArray, images: int) -> IntArray:
+        """Return each image's code (images,) from its face's (N,); NOT_LABELLED where no face counts.
+
+        For readings of one face per image at most.
+        """
+        per_image = np.full(images, NOT_LABELLED)
+        per_image[self.image] = codes
+        return per_image
+
+
+class Labeller(LabelSpace):
+    """Finds and labels faces. Making one reads no weights; the parts are built when they are first used."""
+
+    def __init__(self, loaded: Loaded[LabellerCard], device: str = "cpu") -> None:
+        super().__init__(loaded.card)
+        self._path = loaded.path
+        self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
+        self._routes = [
+            (
+                self._part("detectors", r.detector, ("routes", i, "detector")),
+                self._part("crops", r.crop, ("routes", i, "crop")),
+            )
+            for i, r in enumerate(self.card.routes)
+        ]
+        for i, (detector, crop) in enumerate(self._routes):
+            if detector.ref.type not in getattr(crop.plugin, "detectors", (detector.ref.type,)):
+                raise CardError(
+                    f"Labeller card {self.card.name}, field routes.{i}.crop: {crop.ref.type} reads the landmarks of "
+                    f"{' or '.join(crop.plugin.detectors)}, not those of {detector.ref.type}; change one of the two."
+                )
+        self._classifiers = [
+            self._part("classifiers", c, ("classifiers", i)) for i, c in enumerate(self.card.classifiers)
+        ]
+        self._built: dict[tuple[str, int], Any] = {}
+
+    def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
+        plugin = registry.resolve(kind, ref.type)
+        try:
+            return Part(kind, ref, plugin, registry.parse_params(plugin, ref.params))
+        except ValidationError as err:
+            raise yamlfile.params_error(self._path, self.card.name, err, loc) from err
+
+    # --- keys ---
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What of the labeller enters the keys, as plain data: detectors, crops, classifiers, declared attributes."""
+        of, base_dir = identity.of_plugin, self._ctx.base_dir
+        return {
+            "detectors": [of(d.ref.type, d.plugin, d.params, base_dir) for d, _ in self._routes],
+            "crops": [of(c.ref.type, c.plugin, c.params, base_dir) for _, c in self._routes],
+            "classifiers": [of(c.ref.type, c.plugin, c.params, base_dir) for c in self._classifiers],
+            "attributes": {a: identity.of_params(s, None) for a, s in self.card.attributes.items()},
+        }
+
+    def faces_key(self, image_key: str) -> str:
+        """Key of the faces: the detectors alone; a new crop or classifier detects nothing again."""
+        return faces_key_of(self.parts, image_key)
+
+    def labels_key(self, faces_key: str) -> str:
+        """Key of the labels: crops, classifiers and the declared attributes. The face policy is not part of it."""
+        return labels_key_of(self.parts, faces_key)
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that stand for everything in the labeller that can change a count."""
+        return labeller_id_of(self.parts, self.card)
+
+    # --- work ---
+
+    def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:
+        """Return the faces of each image, from the first route that finds any."""
+        found: list[list[FoundFace]] = [[] for _ in images]
+        for index, (part, _) in enumerate(self._routes):
+            left = [i for i, faces in enumerate(found) if not faces]
+            if not left:
+                break
+            detector: FaceDetector = self._build("detector", index, part)
+            per_image = contracts.detections(part.title, detector.detect([images[i] for i in left]), len(left))
+            for i, several in zip(left, per_image, strict=True):
+                if not all(math.isfinite(edge) for face in several for edge in face.bbox_xyxy):
+                    raise ValueError(f"detector {part.ref.type} gave a box that is not finite")
+                found[i] = [FoundFace(face, index) for face in several]
+        return found
+
+    def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
+        """Cut a face's chip with the crop of the route that found it."""
+        part = self._routes[found.route][1]
+        crop: Crop = self._build("crop", found.route, part)
+        with contracts.guard(part.title):
+            return contracts.chip(part.title, crop.cut(image, found.face))
+
+    def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
+        """Return class probabilities (chips, K) of every declared attribute; derived ones are sums.
+
+        Raises PluginError where a classifier gives something else than probabilities.
+        """
+        found: dict[str, NDArray[np.float32]] = {}
+        for index, part in enumerate(self._classifiers):
+            classifier = self._classifier(index, part)
+            with contracts.guard(part.title):
+                given = classifier.classify(chips)
+            found.update(contracts.probabilities(part.title, given, classifier.schema.labels, len(chips)))
+        for name, spec in self.card.attributes.items():
+            if spec.source is not None:
+                found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
+        return found
+
+    def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
+        """Detect, select, crop and classify faces of images that are in no store: the same reading as a run's.
+
+        one_per_image: where the policy selects all faces, the largest is taken. Raises what detectors and classifiers
+        raise.
+        """
+        policy = self.card.face_policy.one_per_image() if one_per_image else self.card.face_policy
+        owners: list[int] = []
+        chips: list[RgbImage] = []
+        for start, stop in _parts(images):
+            rows: faces.Rows = []
+            for i, several in enumerate(self.detect(images[start:stop]), start):
+                height, width = images[i].shape[:2]
+                rows += faces.image_rows("", i.to_bytes(16), several, width, height)
+            table = faces.table(rows)
+            for face in faces.stored_faces(table.filter(faces.counted(table, policy))):
+                owners.append(int.from_bytes(face.image_id))
+                chips.append(self.cut(images[owners[-1]], face.found))
+        probs = self.classify(chips) if chips else {a: np.zeros((0, self.base.size(a))) for a in self.base.labels}
+        codes = self.most_probable(probs)
+        for name in self.base.labels:
+            codes[name][~self.admitted(probs[name].max(axis=1, initial=0.0))] = NOT_LABELLED
+        base = {name: codes[name] for name in self.base.labels}
+        return Reading(np.array(owners, dtype=np.int64), self.with_derived(base))
+
+    def load(self) -> None:
+        """Build every part now, so that absent weights are reported before any work. Raises WeightsError."""
+        for index, (detector, crop) in enumerate(self._routes):
+            self._build("detector", index, detector)
+            self._build("crop", index, crop)
+        given = [a for i, part in enumerate(self._classifiers) for a in self._classifier(i, part).schema.labels]
+        if sorted(given) != sorted(self.base.labels):
+            raise CardError(
+                f"Labeller card {self.card.name}, field classifiers: they give {sorted(given)}, but the attributes "
+                f"without `from` are {sorted(self.base.labels)}; each must be given exactly once."
+            )
+
+    def _build(self, kind: str, index: int, part: Part) -> Any:
+        if (kind, index) not in self._built:
+            with contracts.guard(part.title):
+                built = part.plugin(part.params, self._ctx)
+                if registry.is_third_party(part.ref.type):
+                    contracts.probe(f"{kind}s", part.title, built)
+            self._built[kind, index] = built
+        return self._built[kind, index]
+
+    def _classifier(self, index: int, part: Part) -> FaceClassifier:
+        if ("classifier", index) not in self._built:
+            with contracts.guard(part.title):
+                classifier = part.plugin(part.params, self._ctx, self.base)
+                contracts.labels_of(part.title, classifier)
+                if registry.is_third_party(part.ref.type):
+                    contracts.probe("classifiers", part.title, classifier)
+            self._built["classifier", index] = classifier
+        built: FaceClassifier = self._built["classifier", index]
+        return built
+
+
+def _parts(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
+    """Cut images into ranges of at most READ_PIXELS pixels, or one image."""
+    start, pixels = 0, 0
+    for i, image in enumerate(images):
+        size = image.shape[0] * image.shape[1]
+        if i > start and pixels + size > READ_PIXELS:
+            yield start, i
+            start, pixels = i, 0
+        pixels += size
+    if len(images):
+        yield start, len(images)
+
+
+def faces_key_of(parts: Mapping[str, Any], image_key: str) -> str:
+    """Return the key of the faces that a labeller of these `parts` finds."""
+    return keys.stage_key("faces", {"detectors": parts["detectors"]}, image_key)
+
+
+def labels_key_of(parts: Mapping[str, Any], faces_key: str) -> str:
+    """Return the key of the labels that a labeller of these `parts` gives."""
+    return keys.stage_key("labels", {name: parts[name] for name in ("crops", "classifiers", "attributes")}, faces_key)
+
+
+def labeller_id_of(parts: Mapping[str, Any], card: LabellerCard) -> str:
+    """Return the id of a labeller of these `parts`, under its card's face policy."""
+    policy = identity.of_params(card.face_policy, None)
+    return keys.digest("labeller", [labels_key_of(parts, faces_key_of(parts, "")), policy]).hex()[:12]

@@ -1,0 +1,133 @@
+"""Verify a leaderboard: compute every measured row again from its evidence, and name each cell that differs.
+
+This shows that the numbers follow from the published label tables. That the labels follow from the images, it cannot.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from fairbench.errors import FairbenchError
+from fairbench.leaderboard import board, evidence
+from fairbench.leaderboard.board import COLUMNS, VALUES, Row
+from fairbench.leaderboard.row import EVIDENCE, beyond_evidence, row
+
+NOT_CHECKED: Final = ("fairbench", "date", "published_in", "note")
+"""Columns that say something of the row, not of the run."""
+Verdict = Literal["agrees", "differs", "damaged", "unverifiable"]
+_RELATIVE: Final = 1e-5
+"""Cells have six digits, of which the last can be rounded otherwise on another machine."""
+_ABSOLUTE: Final = 1e-9
+_MALFORMED = (pa.ArrowException, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+"""What reading evidence can raise beside a FairbenchError: anybody may have written it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A cell that differs: what the CSV states, and what its evidence gives."""
+
+    column: str
+    stated: str
+    recomputed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found of one measured row. line: of the CSV file; reason: why it is damaged or unverifiable.
+
+    not_checked: scores that the evidence does not hold.
+    """
+
+    line: int
+    run_id: str
+    model: str
+    method: str
+    verdict: Verdict
+    differences: tuple[Difference, ...] = ()
+    reason: str | None = None
+    not_checked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A row computed again: `row` is None where that cannot be done."""
+
+    row: Row | None
+    verdict: Verdict
+    reason: str | None = None
+    not_checked: tuple[str, ...] = ()
+
+
+def verify(path: Path, labels: Path | None = None) -> list[Check]:
+    """Check every row of a leaderboard that is a run's, or claims to be, against labels/RUN_ID/.
+
+    labels: None for evidence/ beside the file. Ranks are checked with all rows as their evidence gives them. Raises
+    CardError where `path` is no leaderboard; what is wrong with a row's evidence is a row's verdict.
+    """
+    rows = board.read(path)
+    place = path.resolve().parent / EVIDENCE if labels is None else labels
+    if labels is not None and not labels.is_dir():
+        raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder a run.")
+    measured = [(line, r) for line, r in enumerate(rows, 2) if _claims_a_run(r)]
+    again = [_again(r, place) for _, r in measured]
+    ranks = board.rank([r if a.row is None else a.row for a, (_, r) in zip(again, measured, strict=True)])
+    return [_check(line, r, a, rank) for (line, r), a, rank in zip(measured, again, ranks, strict=True)]
+
+
+def _claims_a_run(stated: Row) -> bool:
+    """Whether a row is to be checked: it says so, or it names a run, or it says nowhere what it was copied from."""
+    return stated["source"] == "measured" or bool(stated["run_id"]) or not stated["published_in"]
+
+
+def _again(stated: Row, place: Path) -> _Again:
+    """Compute a row again from its evidence."""
+    run_id = stated["run_id"]
+    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+        return _Again(None, "unverifiable", f"{run_id!r} is no run_id")
+    folder = place / run_id
+    if not folder.is_dir():
+        return _Again(None, "unverifiable", f"{folder} is not there")
+    try:
+        run = evidence.open_run(folder)
+        if run.run_id != run_id:
+            return _Again(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
+        beyond = tuple(beyond_evidence(run, evidence.record(run)))
+        if run.unbound:
+            reason = (
+                f"{' and '.join(run.unbound)}: the plug-ins that are installed here cannot confirm what run.json says"
+            )
+            return _Again(row(run), "unverifiable", reason, beyond)
+        return _Again(row(run), "agrees", not_checked=beyond)
+    except FairbenchError as err:
+        return _Again(None, "damaged", str(err))
+    except _MALFORMED as err:
+        what = str(err).splitlines() or [""]
+        return _Again(None, "damaged", f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
+
+
+def _check(line: int, stated: Row, again: _Again, ranks: Row) -> Check:
+    wrong = [] if again.row is None else _differences(stated, {**again.row, **ranks}, again.not_checked)
+    return Check(line, stated["run_id"], stated["model"], stated["method"], "differs" if wrong else again.verdict,
+                 tuple(wrong), again.reason, again.not_checked)  # fmt: skip
+
+
+def _differences(stated: Row, found: Row, skipped: Sequence[str]) -> list[Difference]:
+    left_out = {*NOT_CHECKED, *skipped, *(f"{s}.n" for s in skipped)}
+    wrong = [c for c in COLUMNS if c not in left_out and not _same(stated[c], found[c], number=c in VALUES)]
+    return [Difference(c, stated[c], found[c]) for c in wrong]
+
+
+def _same(stated: str, found: str, *, number: bool) -> bool:
+    if stated == found or not number:
+        return stated == found
+    try:
+        return math.isclose(float(stated), float(found), rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    except ValueError:
+        return False

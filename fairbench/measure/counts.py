@@ -1,0 +1,171 @@
+"""Counts once: faces of every prompt in the joint cells of the base attributes. Margins and crosses are sums of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fairbench.cards.cards import CROSS
+from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace
+from fairbench.measure.gather import Faces, Labels
+from fairbench.stats.units import Data, Units, units_of_images
+from fairbench.storage import schemas
+from fairbench.storage.ids import IntArray, batches
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
+
+
+def attributes(space: LabelSpace) -> list[tuple[str, ...]]:
+    """Return every attribute and declared cross, as tuples of attribute names."""
+    return [(a,) for a in space.card.attributes] + [tuple(c) for c in space.card.crosses]
+
+
+def cross_name(attributes: Sequence[str]) -> str:
+    """Return the name of a cross, as in gender_x_race4."""
+    return CROSS.join(attributes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacesByImage:
+    """Which counted faces stand in one image.
+
+    prompt: (M,), each image's prompt. image: (N,), each face's image in 0..M - 1. cell: (N,), its place in the joint
+    cells of a prompt, flattened.
+    """
+
+    prompt: IntArray
+    image: IntArray
+    cell: IntArray
+
+
+@dataclass
+class Counts:
+    """The counts of a run. P prompts; K_a declared labels of base attribute a, plus one cell for "not labelled".
+
+    joint: (P, K_1 + 1, K_2 + 1, ...). probs: attribute -> sums of class probabilities (P, K). requested, images,
+    with_face, selected: (P,) numbers of requests, images looked at, images with a face, faces that the policy selects.
+    statuses: how often each status occurs in the tables "faces" and "labels". by_image: None where no image has more
+    than one counted face; the joint cells then say everything.
+    """
+
+    joint: IntArray
+    probs: dict[str, NDArray[np.float64]]
+    requested: IntArray
+    images: IntArray
+    with_face: IntArray
+    selected: IntArray
+    statuses: dict[str, Counter[str]]
+    axes: tuple[str, ...]
+    labeller: LabelSpace
+    by_image: FacesByImage | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether any image has more than one counted face."""
+        return self.by_image is not None
+
+    def of(self, attributes: Sequence[str]) -> IntArray:
+        """Return the counts (P, product of K) of an attribute or a cross; faces without one of the labels left out."""
+        cells = self._class_of_cell(attributes)
+        members = cells[:, None] == np.arange(self._classes(attributes))
+        return np.asarray(self.joint.reshape(len(self.joint), len(cells)) @ members)
+
+    def data(self, attributes: Sequence[str]) -> Data:
+        """Return what statistics of an attribute or a cross rest on, as images are drawn again, not faces.
+
+        Plain counts (P, K), as `of`, where no image has more than one counted face; else the images by the class counts
+        of their labelled faces. Images without a face that has all of these labels are left out.
+        """
+        if self.by_image is None:
+            return self.of(attributes)
+        label = self._class_of_cell(attributes)[self.by_image.cell]
+        known = label >= 0
+        if not known.any():  # units have one kind at least
+            return self.of(attributes)
+        # uint16: as many images as faces, times K. No image has 65,536 faces.
+        faces = np.zeros((len(self.by_image.prompt), self._classes(attributes)), dtype=np.uint16)
+        np.add.at(faces, (self.by_image.image[known], label[known]), 1)
+        units = units_of_images(self.by_image.prompt, faces, len(self.joint))
+        return Units(units.kinds.astype(np.int64), units.times)
+
+    def observed(self, attributes: Sequence[str]) -> Data:
+        """Return `data` with one more last column, "no face": what a correction of the labeller's errors rests on.
+
+        Images that were looked at and have no face with all of these labels count there: (P, K + 1), or Units whose
+        last kind is the unit vector of that column. Without `by_image` rows add up to `images`.
+        """
+        data = self.data(attributes)
+        if not isinstance(data, Units):
+            return np.column_stack([data, self.images - data.sum(axis=1)])
+        kinds = np.zeros((len(data.kinds) + 1, data.kinds.shape[1] + 1), dtype=np.int64)
+        kinds[:-1, :-1], kinds[-1, -1] = data.kinds, 1
+        return Units(kinds, np.column_stack([data.times, self.images - data.times.sum(axis=1)]))
+
+    def _classes(self, attributes: Sequence[str]) -> int:
+        return math.prod(self.labeller.declared.size(a) for a in attributes)
+
+    def _class_of_cell(self, attributes: Sequence[str]) -> IntArray:
+        """Return the class that each joint cell of a prompt, flattened, has in a cross; -1 where a label is missing."""
+        sources = [self.labeller.card.attributes[a].source or a for a in attributes]
+        if len(set(sources)) != len(sources):
+            raise ValueError(f"{cross_name(attributes)}: two attributes of a cross come from one source")
+        place = np.indices(self.joint.shape[1:]).reshape(len(self.axes), -1)
+        codes = {  # the last place is "not labelled"
+            name: np.where(at < self.labeller.base.size(name), at, NOT_LABELLED)
+            for name, at in zip(self.axes, place, strict=True)
+        }
+        return self.labeller.classes_of(attributes, codes)
+
+
+def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, rows: Sequence[ImageRow],
+          neutral_ids: Sequence[bytes]) -> Counts:  # fmt: skip
+    """Count a run's faces. `rows`: one a request that was answered; `neutral_ids`: the prompts, in order.
+
+    Raises StoreError where the store cannot be read or holds labels that the labeller does not declare.
+    """
+    place = {n: i for i, n in enumerate(neutral_ids)}
+    size = len(neutral_ids)
+    prompt_of = np.array([place[r.request.neutral_id] for r in rows], dtype=np.int64)
+    ok = np.array([r.status == "ok" for r in rows], dtype=bool)
+    faces = Faces(labeller.card.face_policy, pa.array([r.request.image_id for r in rows], schemas.ID))
+    for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
+        faces.add(table, shard)
+
+    def tally(mask: NDArray[np.bool_]) -> IntArray:
+        return np.bincount(prompt_of[mask], minlength=size)
+
+    found = {
+        "requested": np.bincount(prompt_of, minlength=size),
+        # An image with a face was looked at, even where a second process failed to make the same image.
+        "images": tally(ok & faces.looked_at | faces.has_face),
+        "with_face": tally(faces.has_face),
+        "selected": np.bincount(prompt_of[faces.selected], minlength=size),
+    }
+    image_of_face, ids, face_statuses = faces.image, faces.ids(), faces.statuses
+    del faces  # a hundred bytes an image, before as much is needed for the labels
+    prompt_of_face = prompt_of[image_of_face]
+    labels = Labels(labeller, ids, prompt_of_face, size)
+    for table, _ in batches(store, "labels", labels_key, Labels.COLUMNS):
+        labels.add(table)
+    shape = tuple(len(declared) + 1 for declared in labeller.base.labels.values())
+    cells = math.prod(shape)
+    cell = np.zeros(len(prompt_of_face), dtype=np.int64)
+    for code, width in zip(labels.code, shape, strict=True):  # ravel_multi_index refuses empty input
+        cell = cell * width + code
+    joint = np.bincount(prompt_of_face * cells + cell, minlength=size * cells)
+    several = np.bincount(image_of_face, minlength=1).max() > 1
+    return Counts(
+        joint=joint.reshape(size, *shape),
+        probs=labels.probs,
+        **found,
+        statuses={"faces": face_statuses, "labels": labels.statuses},
+        axes=tuple(labeller.base.labels),
+        labeller=labeller,
+        by_image=FacesByImage(prompt_of, image_of_face, cell) if several else None,
+    )

@@ -1,0 +1,255 @@
+"""metrics: shares -> values, a prompt at a time, each with its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench import contracts, registry
+from fairbench.cards.cards import RESERVED
+from fairbench.errors import PluginError
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.measure.counts import Counts, attributes, cross_name
+from fairbench.measure.stated import followed
+from fairbench.metrics.base import ShareMetric
+from fairbench.notices import notice
+from fairbench.protocols import Metric, Scorer
+from fairbench.runs.scores import Scores, summarise
+from fairbench.types import FloatArray, Prompt
+
+ALWAYS = "rd"
+"""The metric that every run has: tables and comparisons with known truths rest on it."""
+FACES, QUALITY = RESERVED
+"""The `attribute` of rates of faces and of scorers."""
+References = Mapping[str, Mapping[str, tuple[float, ...]]]
+"""attribute -> subject -> reference shares in the labeller's declared order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one attribute: a value a prompt (NaN: none, with a reason) and the counts behind it."""
+
+    metric: str
+    version: int
+    attribute: str
+    values: NDArray[np.float64]
+    reasons: Sequence[str | None]
+    faces: NDArray[np.int64]
+    excluded: NDArray[np.int64]
+    overall: float | None = None
+    """The task's value where it is not the mean over prompts."""
+    overall_reason: str | None = None
+    bounds: str = ""
+    """The metric's range, as it declares it."""
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    """The metric as a function of shares (..., P, K) in the declared order; None for what is no function of them."""
+
+
+def usable(names: Sequence[str] | None = None) -> list[Metric]:
+    """Return the metrics of these names, all there are for None; `rd` is always among them.
+
+    A third party's that cannot be imported or fails on a trial is left out, with a notice. Raises FairbenchError for a
+    name that no metric has.
+    """
+    if names is not None:
+        names = list(dict.fromkeys([ALWAYS, *names]))
+    metrics: list[Metric] = []
+    for name in registry.names("metrics") if names is None else names:
+        try:
+            metric = registry.resolve("metrics", name)
+            if registry.is_third_party(name):
+                metric = _Guarded(metric, registry.title("metrics", name))
+                metric.try_out({m.spec.name for m in metrics})
+        except PluginError as err:
+            notice("plugin-left-out", str(err))
+            continue
+        metrics.append(metric)
+    return metrics
+
+
+class _Guarded:
+    """A third party's metric: where it raises or returns anything else, its values are NaN and `fault` says why."""
+
+    def __init__(self, metric: Metric, title: str) -> None:
+        self.spec, self.fault = metric.spec, ""
+        self._metric, self._title = metric, title
+
+    def try_out(self, taken: set[str]) -> None:
+        """Call it on shares that are equal, of one class alone, and unknown. taken: others' names.
+
+        Raises PluginError.
+        """
+        if self.spec.name in taken:
+            raise PluginError(f"{self._title} calls itself {self.spec.name!r}, as another metric does: rename it.")
+        k = len(self.spec.labels or (0, 1))
+        self._call(np.vstack([np.full(k, 1 / k), np.eye(k)[:1], np.full((1, k), np.nan)]), np.full(k, 1 / k))
+
+    def __call__(self, p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
+        try:
+            return self._call(p, ref)
+        except PluginError as err:
+            self.fault = self.fault or str(err)
+            return np.full(p.shape[:-1], np.nan)
+
+    def _call(self, p: FloatArray, ref: FloatArray | None) -> FloatArray:
+        reference = ref if self.spec.needs_reference else None
+        with contracts.guard(self._title), np.errstate(all="ignore"):
+            values = contracts.numbers(self._metric(p, reference))
+        if values is None or values.shape != p.shape[:-1]:
+            what = "no array of numbers" if values is None else f"an array of shape {values.shape}"
+            raise PluginError(f"{self._title} returned {what} for shares of shape {p.shape}: return {p.shape[:-1]}.")
+        return values.astype(np.float64)
+
+
+def evaluate(
+    counts: Counts, prompts: Sequence[Prompt], references: References, names: Sequence[str] | None = None
+) -> Iterator[Series]:
+    """Evaluate the metrics of these names (None: all) on every attribute that each is defined for.
+
+    A third party's metric that fails on any of them is left out, with a notice.
+    """
+    for metric in usable(names):
+        of_metric = list(_evaluate(metric, counts, prompts, references))
+        fault = metric.fault if isinstance(metric, _Guarded) else ""
+        if fault:
+            notice("plugin-left-out", fault)
+        else:
+            yield from of_metric
+
+
+def _evaluate(metric: Metric, counts: Counts, prompts: Sequence[Prompt], references: References) -> Iterator[Series]:
+    if metric.spec.input == "faces":
+        yield _face_rate(metric, counts)
+    elif metric.spec.input == "stated":
+        yield from _following(metric, counts, prompts)
+    else:
+        for names in attributes(counts.labeller):
+            series = _series(metric, counts, names, prompts, references)
+            if series is not None:
+                yield series
+
+
+def _value(metric: Metric, shares: FloatArray, reference: FloatArray | None = None) -> NDArray[np.float64]:
+    """Evaluate on shares of our own making, which need no check."""
+    fn = metric.fn if isinstance(metric, ShareMetric) else metric
+    return np.asarray(fn(shares, reference), dtype=np.float64)
+
+
+def _face_rate(metric: Metric, counts: Counts) -> Series:
+    pair = np.stack([counts.with_face, counts.images - counts.with_face], axis=1)
+    values = _value(metric, _shares(pair, counts.images))
+    reasons = [None if n else "no images" for n in counts.images]
+    none = np.zeros_like(counts.images)
+    return Series(metric.spec.name, metric.spec.version, FACES, values, reasons, counts.with_face, none)
+
+
+def _following(metric: Metric, counts: Counts, prompts: Sequence[Prompt]) -> Iterator[Series]:
+    """Yield nothing for a task whose prompts state nothing."""
+    found = followed(counts, prompts)
+    if found is not None:
+        pair = np.stack([found.right, found.of - found.right], axis=1)
+        values = _value(metric, _shares(pair, found.of))
+        left_out = counts.selected - found.of
+        yield Series(metric.spec.name, metric.spec.version, FACES, values, found.reasons, found.of, left_out)
+
+
+def _series(
+    metric: Metric, counts: Counts, names: tuple[str, ...], prompts: Sequence[Prompt], references: References
+) -> Series | None:
+    spec, attribute = metric.spec, cross_name(names)
+    table = counts.of(names)
+    n = table.sum(axis=1)
+    order = list(range(table.shape[1]))
+    if spec.input == "mean_probs":
+        if len(names) > 1:  # defined on one attribute's probabilities; a product would assume independence
+            return None
+        shares = _shares(counts.probs[names[0]], n)
+    else:
+        shares = _shares(table, n)
+    if spec.labels is not None:
+        found = _order(counts.labeller, names, spec.labels)
+        if found is None:
+            return None
+        order = found
+    reference: NDArray[np.float64] | None = None
+    reasons: list[str | None] = [None if k else "no faces" for k in n]
+    if spec.needs_reference:
+        known = references.get(attribute)
+        if known is None:
+            return None
+        nothing = (np.nan,) * len(order)
+        reference = np.array([known.get(p.subject, nothing) for p in prompts], dtype=np.float64)
+        reasons = [r or (None if p.subject in known else "no reference") for r, p in zip(reasons, prompts, strict=True)]
+
+    def statistic(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _value(metric, p[..., order], reference)
+
+    return Series(
+        spec.name,
+        spec.version,
+        attribute,
+        statistic(shares),
+        reasons,
+        n,
+        counts.selected - n,
+        bounds=spec.bounds,
+        statistic=statistic if spec.input == "shares" else None,
+    )
+
+
+def _order(labeller: LabelSpace, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int] | None:
+    """Return where a signed metric's labels stand in the declared order, whatever that order is."""
+    declared = [s.lower() for s in labeller.declared.labels[names[0]]] if len(names) == 1 else []
+    return [declared.index(w) for w in wanted] if sorted(declared) == sorted(wanted) else None
+
+
+def _shares(counts: NDArray[Any], n: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Divide; NaN where there is nothing to divide by: no faces is not fair, it is unknown."""
+    shares: NDArray[np.float64] = counts / np.where(n == 0, np.nan, n)[:, None]
+    return shares
+
+
+def score_series(
+    plugin: Any, scorer: Scorer | None, scores: Scores | None, reason: str | None, prompts: Sequence[Prompt]
+) -> Iterator[Series]:
+    """Yield a scorer's values: a value per prompt where its features are one number per image, and over all images.
+
+    A scorer that fails in `summarise` is left out with its reason.
+    """
+    spec, version = plugin.spec, int(plugin.version)
+    nan, zeros = np.full(len(prompts), np.nan), np.zeros(len(prompts), dtype=np.int64)
+    by_prompt: list[dict[str, float | None]] = []
+    overall: dict[str, float | None] = {}
+    images = zeros
+    if scorer is not None and scores is not None and len(scores.neutral_ids):
+        index_of = {p.neutral_id: i for i, p in enumerate(prompts)}
+        prompt_of = np.array([index_of[n] for n in scores.neutral_ids])
+        images = np.bincount(prompt_of, minlength=len(prompts))
+        single = scores.features.shape[1] == 1
+        try:
+            overall = summarise(scorer, scores.features)
+            by_prompt = [
+                summarise(scorer, scores.features[prompt_of == i]) if single and images[i] else {}
+                for i in range(len(prompts))
+            ]
+        except PluginError as err:
+            notice("scorer-left-out", str(err))
+            reason = str(err)
+    if not by_prompt:
+        why = reason or "no images"
+        for value in spec.values:
+            yield Series(value, version, QUALITY, nan, [why] * len(prompts), zeros, zeros, None, why)
+        return
+    for value in spec.values:
+        of_prompts = [e.get(value) for e in by_prompt]
+        reasons = [
+            None if v is not None else ("defined over all images" if images[i] else "no images that can be scored")
+            for i, v in enumerate(of_prompts)
+        ]
+        values = np.array([np.nan if v is None else v for v in of_prompts])
+        short = None if overall.get(value) is not None else "too few images"
+        yield Series(value, version, QUALITY, values, reasons, images, zeros, overall.get(value), short)

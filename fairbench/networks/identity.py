@@ -1,0 +1,51 @@
+"""What of a plug-in and its parameters belongs into a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from fairbench.cards.cards import FileWeights, HubModel
+from fairbench.networks import weights
+from fairbench.networks.openclip import OpenClipParams
+
+
+def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
+    """Return the result-affecting parameters: weights stand by their content, transport settings are left out.
+
+    So are fields that were added later (`LATER`) while they hold their default. Raises WeightsError where weights have
+    no declared hash and are not on this machine.
+    """
+    found = {}
+    for name, info in type(params).model_fields.items():
+        extra = info.json_schema_extra
+        extra = extra if isinstance(extra, dict) else {}
+        value = getattr(params, name)
+        if extra.get("transport") or (extra.get("later") and value == info.get_default(call_default_factory=True)):
+            continue
+        found[name] = _plain(value, base_dir)
+    if isinstance(params, OpenClipParams) and params.folder is not None:
+        found["folder"] = weights.model_identity(params.folder, base_dir)
+        found = {k: v for k, v in found.items() if k not in {"path", "repo", "revision"}}
+    return found
+
+
+def _plain(value: Any, base_dir: Path | None) -> Any:
+    if isinstance(value, FileWeights):
+        return {"sha256": weights.identity(value, base_dir)}
+    if isinstance(value, HubModel):
+        return weights.model_identity(value, base_dir)
+    if isinstance(value, BaseModel):
+        return of_params(value, base_dir)
+    if isinstance(value, dict):
+        return {str(k): _plain(v, base_dir) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, base_dir) for v in value]
+    return value
+
+
+def of_plugin(name: str, plugin: Any, params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
+    """Return name, version and parameters of a plug-in, as they enter a key."""
+    return {"type": name, "version": int(plugin.version), "params": of_params(params, base_dir)}

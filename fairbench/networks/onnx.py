@@ -1,0 +1,39 @@
+"""One way to open an ONNX model: quiet, on the right device, without arena growth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fairbench import threads
+from fairbench.errors import WeightsError
+from fairbench.networks import onnxfile
+
+
+def session(path: Path, device: str = "cpu") -> Any:
+    """Return an onnxruntime InferenceSession.
+
+    Raises WeightsError for an unusable file, and for one that reads further files.
+    """
+    onnxfile.refuse_external_data(path)
+    import onnxruntime as ort
+
+    options = session_options(threads.count())
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as err:
+        first = (str(err).splitlines() or [""])[0]
+        raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first}).") from err
+
+
+def session_options(intra_op_threads: int) -> Any:
+    """Return SessionOptions that keep quiet, with threads of a given number that wait actively for a bounded time."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # older exporters' initialiser warnings run to hundreds of lines
+    options.intra_op_num_threads = intra_op_threads
+    options.add_session_config_entry("session.intra_op.spin_duration_us", str(threads.SPIN_MICROSECONDS))
+    return options

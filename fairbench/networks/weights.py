@@ -1,0 +1,224 @@
+"""Weights: (url or hub file, sha256) -> a verified local file; a hub repository at a commit -> a local folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fairbench.cards.cards import FileWeights, HubModel
+from fairbench.errors import FairbenchError, WeightsError, storage_errors
+from fairbench.networks import hub
+from fairbench.networks.hub import offline as offline
+from fairbench.storage import atomic
+
+_ENV = "FAIRBENCH_WEIGHTS_DIR"
+_CHUNK = 2**20
+_LARGE = 50 * _CHUNK
+_READ_SECONDS = 30.0
+"""How long a download may stand still."""
+log = logging.getLogger(__name__)
+MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloaded files: FAIRBENCH_CACHE, else the user's cache folder."""
+    base = os.environ.get("FAIRBENCH_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairbench"
+
+
+@functools.cache
+def _sha256(path: str, size: int, mtime_ns: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return a file's sha256 (hex), computed once a process."""
+    stat = path.stat()
+    return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _local(ref: FileWeights, base_dir: Path | None) -> Path | None:
+    places = []
+    if ref.path:
+        own = Path(ref.path).expanduser()
+        places.append(own if own.is_absolute() else (base_dir or Path.cwd()) / own)
+    if os.environ.get(_ENV):
+        places.append(Path(os.environ[_ENV]) / ref.filename)
+    if ref.sha256:
+        places.append(cache_dir() / "weights" / ref.sha256[:16] / ref.filename)
+    return next((p for p in places if p.is_file()), None)
+
+
+def locate(ref: FileWeights, base_dir: Path | None = None) -> Path:
+    """Return the verified local file of `ref`, fetching it if need be.
+
+    Raises WeightsError: absent and nowhere to fetch it from, offline, or a sha256 that differs.
+    """
+    path = _local(ref, base_dir) or _fetch(ref)
+    if ref.sha256 and sha256(path) != ref.sha256:
+        raise WeightsError(
+            f"{path} has sha256 {sha256(path)}, the card declares {ref.sha256}: fetch the declared file again."
+        )
+    return path
+
+
+def identity(ref: FileWeights, base_dir: Path | None = None) -> str:
+    """Return the sha256 that stands for the weights in a key: the declared one, else the local file's."""
+    return ref.sha256 or sha256(locate(ref, base_dir))
+
+
+def _fetch(ref: FileWeights) -> Path:
+    if not (ref.url or ref.repo):
+        raise WeightsError(
+            f"Weights {ref.filename} were not found{f' at {ref.path}' if ref.path else ''}: put the file there, "
+            f"or name its folder in {_ENV}."
+        )
+    if offline():
+        raise WeightsError(
+            f"Weights {ref.filename} are not on this machine and downloads are off (FAIRBENCH_OFFLINE or "
+            f"HF_HUB_OFFLINE): fetch {ref.url or f'{ref.file} of {ref.repo}'} elsewhere and name its folder in {_ENV}."
+        )
+    target = cache_dir() / "weights" / str(ref.sha256)[:16] / ref.filename
+    atomic.write_chunks(target, _verified(_from_hub(ref) if ref.repo else _from_url(ref), ref))
+    return target
+
+
+def _from_hub(ref: FileWeights) -> Iterator[bytes]:
+    """Yield the bytes of a file on the hub, a megabyte at a time. Raises WeightsError."""
+    with _hub_file(ref).open("rb") as file:
+        yield from iter(lambda: file.read(_CHUNK), b"")
+
+
+def _from_url(ref: FileWeights) -> Iterator[bytes]:
+    """Yield the bytes of a file at a url, a megabyte at a time. Raises WeightsError where they are not all there."""
+    url, count = str(ref.url), 0
+    try:
+        # The card's pattern admits https only.
+        with hub.answer(lambda: urllib.request.urlopen(url, timeout=_READ_SECONDS), url) as answer:  # noqa: S310
+            size = int(answer.headers.get("Content-Length") or 0)
+            if size >= _LARGE:
+                log.warning("Downloading %s (%d MB) from %s ...", ref.filename, size // _CHUNK, url)
+            for chunk in iter(lambda: answer.read(_CHUNK), b""):
+                count += len(chunk)
+                yield chunk
+        if count < size:
+            raise ConnectionError(f"the connection broke after {count} of {size} bytes; run the same command again")
+    except Exception as err:
+        raise WeightsError(
+            f"Weights {ref.filename} could not be downloaded from {url} ({hub.url_problem(err)}): fetch the file by "
+            f"other means and name its folder in {_ENV}."
+        ) from err
+
+
+def _hub_file(ref: FileWeights) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    repo, file = str(ref.repo), str(ref.file)
+    try:
+        return Path(hf_hub_download(repo, file, revision=ref.revision, local_files_only=True))
+    except (OSError, ValueError):  # how the library says that it is not in the cache
+        hub.commit(repo, ref.revision)
+    try:
+        return Path(hf_hub_download(repo, file, revision=ref.revision))
+    except Exception as err:
+        raise hub.problem(err, repo, ref.revision, file) from err
+
+
+def _verified(chunks: Iterable[bytes], ref: FileWeights) -> Iterator[bytes]:
+    """Pass chunks on; raise WeightsError after the last where they are not what the card declares."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != ref.sha256:
+        raise WeightsError(
+            f"{ref.filename}, as downloaded, has sha256 {digest.hexdigest()}, the card declares {ref.sha256}: not used."
+        )
+
+
+def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path:
+    """Return the local folder of a model, downloading the hub's snapshot if need be. Raises WeightsError."""
+    if model.path:
+        path = Path(model.path).expanduser()
+        path = path if path.is_absolute() else (base_dir or Path.cwd()) / path
+        if not path.is_dir():
+            raise WeightsError(f"The model folder {path} does not exist: fix the path.")
+        return path
+    repo, here = str(model.repo), local_folder(model, base_dir, patterns)
+    if here is not None and (offline() or hub.complete_here(repo, model.revision)):
+        return here
+    if offline():
+        raise WeightsError(
+            f"The model {repo} is not on this machine and downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE): "
+            "unset the variable, or give a local folder."
+        )
+    try:
+        hub.commit(repo, model.revision)
+    except hub.NoAnswer as err:
+        if here is None:
+            raise
+        log.warning("%s The copy on this machine is used.", err)
+        return here
+    from huggingface_hub import snapshot_download
+
+    try:
+        with storage_errors(cache_dir()):
+            return Path(
+                snapshot_download(repo, revision=model.revision, allow_patterns=list(patterns or MODEL_FILES))
+            )  # fmt: skip
+    except FairbenchError:
+        raise
+    except Exception as err:
+        raise hub.problem(err, repo, model.revision) from err
+
+
+def local_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path | None:
+    """Return the folder of a model that is on this machine, None where it is not. Downloads nothing."""
+    from huggingface_hub import snapshot_download
+
+    if model.path:
+        path = (base_dir or Path.cwd()) / Path(model.path).expanduser()
+        return path if path.is_dir() else None
+    try:
+        return Path(
+            snapshot_download(
+                str(model.repo), revision=model.revision, allow_patterns=list(patterns or MODEL_FILES),
+                local_files_only=True,
+            )
+        )  # fmt: skip
+    except (OSError, ValueError):  # how the library says that nothing is in the cache
+        return None
+
+
+def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, str]:
+    """Return what stands for a model's weights in a key: repository and commit, or a local folder's content.
+
+    An unpinned repository stands for the commit it is at now, in the local cache or on the hub; "unresolved" where
+    neither can tell.
+    """
+    if model.path:
+        folder = model_folder(model, base_dir)
+        names = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        hidden = (".", "__pycache__")
+        return {n.as_posix(): sha256(p) for n, p in names.items() if not any(x.startswith(hidden) for x in n.parts)}
+    return {"repo": str(model.repo), "revision": model.revision or _commit_now(str(model.repo)) or "unresolved"}
+
+
+def _commit_now(repo: str) -> str | None:
+    from huggingface_hub import constants
+
+    if not offline():
+        try:
+            return hub.commit(repo, None)
+        except WeightsError as err:  # the cache may still know
+            log.info("%s", err)
+    ref = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "refs" / "main"
+    return ref.read_text().strip() if ref.is_file() else None

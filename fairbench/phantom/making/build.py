@@ -1,0 +1,235 @@
+"""Make the phantom from nothing: labeller, image tokenizer, language model, CLIP, and every figure about them.
+
+A folder with the layout of `models/` comes out: phantom.yaml and phantom/ (Janus checkpoint, CLIP, realised truth),
+labellers/ (cards, weights, calibration). Beside them, work/ holds what a stopped build goes on from, and report/ what
+it found. Every stage writes its result whole, and is skipped where that is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench.cards import catalog
+from fairbench.errors import FairbenchError
+from fairbench.labelling import confusion as calib
+from fairbench.labelling.labeller import Labeller
+from fairbench.networks import janus as networks_janus
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.weights import sha256
+from fairbench.phantom import drawing, figures, planted, reading, text
+from fairbench.phantom import statistics as st
+from fairbench.phantom.making import architecture, train_labeller
+from fairbench.stats.bounds import share_interval
+from fairbench.stats.estimands import shares
+from fairbench.storage import atomic, folders
+
+Report = Callable[[str, int, int], None]
+"""Called with a stage's name, what is done of it, and how much there is."""
+
+GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+CHOOSABLE = 2.0
+"""The default guidance is the one, up to this, whose images are nearest to the planted truth."""
+CARDS = ("phantom.yaml", "labellers/phantom.yaml", "labellers/phantom-noisy.yaml")
+REALISED, CALIBRATION = "phantom/realised.csv", "labellers/weights/phantom_calibration.json"
+NOISY_CALIBRATION = "weights/phantom_noisy_calibration.json"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: images a prompt (realised truth, held-out templates, each guidance), renders a cell."""
+
+    realised: int = 5000
+    held_out: int = 400
+    guidance: int = 100
+    renders: int = 5000
+    answers: int = 1000
+    stated: int = 3000
+
+
+@dataclass(frozen=True)
+class Builder:
+    """One build. out: its folder. report: told of progress. Stages may be called again; what is there stays."""
+
+    out: Path
+    seed: int
+    report: Report
+    size: Size = Size()
+
+    @property
+    def work(self) -> Path:
+        """What a stopped build goes on from."""
+        return self.out / "work"
+
+    @property
+    def weights(self) -> Path:
+        """The labeller's files."""
+        return self.out / "labellers" / "weights"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The Janus checkpoint, in transformers format."""
+        return self.out / "phantom" / "janus"
+
+    def run(self) -> list[figures.Bar]:
+        """Make and measure everything; return all bars. Raises FairbenchError for a folder of another seed."""
+        self._claim()
+        self.labeller()
+        self.janus()
+        self.clip()
+        model = networks_janus.load(self.checkpoint, "cpu", "float32")
+        reader = reading.reader(self.weights)
+        self.cards(guidance := self.guidance(model, reader))
+        bars = self.measure(model, reader, guidance)
+        atomic.write_text(self.out / "report" / "bars.json", json.dumps([b.record() for b in bars], indent=2) + "\n")
+        return bars
+
+    def _claim(self) -> None:
+        """Refuse to go on with a build of another seed."""
+        folders.check(self.out, folders.PHANTOM)
+        path = self.work / "seed.json"
+        if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))) != self.seed:
+            raise FairbenchError(f"{self.out} holds a build with seed {other}: name that seed, or another folder.")
+        atomic.write_text(path, json.dumps(self.seed))
+
+    def _tick(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.report(stage, done, total)
+
+    def labeller(self) -> None:
+        """Train detector and classifier on renders."""
+        names = (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE)
+        if not all((self.weights / name).exists() for name in names):
+            self.report("labeller", 0, 1)
+            for name, data in train_labeller.train(self.seed).items():
+                atomic.write_bytes(self.weights / name, data)
+        self.report("labeller", 1, 1)
+
+    def janus(self) -> None:
+        """Train the image tokenizer and then the model around it; save the checkpoint in half precision."""
+        from fairbench.phantom.making import train_model, train_tokenizer
+
+        if (self.checkpoint / "model.safetensors").exists():
+            return
+        vq, _ = train_tokenizer.train(self.work / "tokenizer", self.seed, self._tick("image tokenizer"))
+        model, _ = train_model.train(vq, self.work / "model", self.seed, report=self._tick("language model"))
+        save(model, self.checkpoint)
+
+    def clip(self) -> None:
+        """Train the scorer of text and image."""
+        from fairbench.phantom.making import train_clip
+
+        folder = self.out / "phantom" / "clip"
+        if (folder / "open_clip_model.safetensors").exists():
+            return
+        model, _ = train_clip.train(self.work / "clip", self.seed, self._tick("clip"))
+        train_clip.save(model, folder)
+
+    def guidance(self, model: JanusModel, reader: reading.Reader) -> float:
+        """Draw at every guidance; return the choosable one with the least total variation from the planted truth."""
+        found = {}
+        for guidance in GUIDANCES:
+            counts = self._counts(model, reader, text.NEUTRAL, self.size.guidance, guidance, f"guidance {guidance:g}")
+            tv = st.total_variation(counts, figures.planted_shares(), np.random.default_rng(self.seed))
+            found[guidance] = {**st.task_rd(shares(counts)), "total_variation": tv.value}
+        atomic.write_text(self.out / "report" / "guidance.json", json.dumps(found, indent=2) + "\n")
+        return min((g for g in GUIDANCES if g <= CHOOSABLE), key=lambda g: found[g]["total_variation"])
+
+    def _counts(
+        self, model: JanusModel, reader: reading.Reader, template: str, each: int, guidance: float, name: str
+    ) -> NDArray[np.int64]:
+        keep = self.work / "drawn" / f"{name.replace(' ', '-')}.json"
+        cells = drawing.read_back(
+            model, reader, figures.captions(template), each, self.seed, guidance, keep, self._tick(name)
+        )
+        return drawing.counted(cells)
+
+    def cards(self, guidance: float) -> None:
+        """Write the package's cards with this build's guidance and hashes."""
+        source = catalog.find("models")["phantom"].parent
+        for name in CARDS:
+            card = (source / name).read_text(encoding="utf-8")
+            shipped, ours = source / "labellers" / "weights", self.weights
+            for file in (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE):
+                card = card.replace(sha256(shipped / file), sha256(ours / file))
+            # The shipped calibration of phantom-noisy is of another detector; `fairbench calibrate` makes this one's.
+            card = card.replace(f"calibration: {NOISY_CALIBRATION}\n", "calibration: null\n")
+            atomic.write_text(self.out / name, _with_guidance(card, guidance) if name == CARDS[0] else card)
+
+    def measure(self, model: JanusModel, reader: reading.Reader, guidance: float) -> list[figures.Bar]:
+        """Measure all that `fairbench phantom check` measures, at large n; write calibration and realised truth."""
+        size, seed = self.size, self.seed
+        kept = self.work / "drawn" / "decoded-renders.json"
+        passage = figures.passage(model, reader, size.renders, seed, self._tick("decoded renders"), kept)
+        near = figures.independent_bar(model, reader, size.stated, seed, guidance, 0)
+        self._calibrate(passage, near)
+        realised = self._counts(model, reader, text.NEUTRAL, size.realised, guidance, "realised truth")
+        self._realise(realised)
+        each = size.held_out // len(text.HELD_OUT)
+        parts = [
+            self._counts(model, reader, template, each, guidance, f"held-out template {i}")
+            for i, template in enumerate(text.HELD_OUT, start=1)
+        ]
+        held_out = np.asarray(np.sum(parts, axis=0))
+        return [
+            *figures.tokenizer_bars(passage, 0), near, *figures.bias_bars(realised, seed, 0),
+            figures.paraphrase_bar(held_out, seed), figures.stated_bar(model, reader, size.stated, seed, guidance, 0),
+            *figures.understanding_bars(model, size.answers, seed, 0),
+            figures.clip_bar(self.out / "phantom" / "clip", model, size.answers, seed, 0), figures.bytes_bar(self.out),
+        ]  # fmt: skip
+
+    def _calibrate(self, passage: figures.Passage, near: figures.Bar) -> None:
+        cells = [tuple(cell) for cell in planted.CELLS]
+        labeller = Labeller(catalog.load_labeller(str(self.out / CARDS[1])))
+        calib.Calibration(
+            labeller="phantom", labeller_id=labeller.id,
+            domain="renders encoded and decoded by the image tokenizer of model phantom",
+            attributes=("gender", "race4"), rows=tuple(cells), columns=(*cells, calib.NO_FACE),
+            counts=passage.confusion, seed=self.seed,
+            command=f"fairbench phantom build --out DIR --seed {self.seed} --images {self.size.realised}",
+            notes="Every render shows a mannequin with a head: there is no row for images of nobody.",
+            independent_check={"generated_images": self.size.stated, "agreement_with_nearest_render": near.value},
+        ).write(self.out / CALIBRATION)  # fmt: skip
+
+    def _realise(self, counts: NDArray[np.int64]) -> None:
+        atomic.write_text(self.out / REALISED, realised_csv(counts))
+
+
+def realised_csv(counts: NDArray[np.int64]) -> str:
+    """Return the realised truth of counts (32, 8): shares, the faces they rest on, and Jeffreys' 95 % intervals."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    limits = [f"{cell}_{side}" for cell in planted.COLUMNS for side in ("low", "high")]
+    writer.writerow(["subject", *planted.COLUMNS, "n", *limits])
+    for subject, row, *interval in zip(text.EVALUATED, counts, *share_interval(counts), strict=True):
+        shares = [f"{c / row.sum():.6f}" for c in row]
+        writer.writerow([subject, *shares, row.sum(), *(f"{v:.6f}" for v in np.stack(interval, axis=1).ravel())])
+    return out.getvalue()
+
+
+def _with_guidance(card: str, guidance: float) -> str:
+    lines = card.splitlines(keepends=True)
+    return "".join(f"  guidance: {guidance:g}\n" if line.startswith("  guidance:") else line for line in lines)
+
+
+def save(model: JanusModel, folder: Path) -> None:
+    """Write a checkpoint in transformers format: float16 safetensors, configurations, text tokenizer, processor."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # its bar would tear ours
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    model.net.generation_config = architecture.generation_config(model.processor.tokenizer)
+    model.net.half().save_pretrained(temporary)
+    model.processor.save_pretrained(temporary)
+    for file in temporary.iterdir():
+        file.chmod(0o644)  # weights are written for their owner alone
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)

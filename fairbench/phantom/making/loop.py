@@ -1,0 +1,152 @@
+"""The training loop: AdamW, a warm-up and a cosine, and a state on disk from which any step can be resumed.
+
+What is drawn at a step depends on the seed and the step alone, never on what a process drew before: a run that was
+stopped and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fairbench.errors import FairbenchError
+from fairbench.storage import atomic
+from fairbench.training import checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+Report = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+STATE, HISTORY = "state.pt", "history.jsonl"
+
+
+class Objective(Protocol):
+    """What is trained: a torch module that holds all its state, called once a step."""
+
+    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Return the loss of one batch drawn from `rng`, and figures to log (scalars without a gradient)."""
+        ...
+
+    def after_step(self, step: int, rng: np.random.Generator) -> None:
+        """Do what an optimiser does not: projections, replacement of dead codes, averages of weights."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast. rate: the highest learning rate. warm_up: share of the steps on the way there.
+
+    floor: what the rate falls towards, as a share of the highest. clip: the largest norm of the gradient.
+    save_every, log_every: steps.
+    """
+
+    steps: int
+    rate: float
+    warm_up: float = 0.03
+    floor: float = 0.0
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    save_every: int = 200
+    log_every: int = 10
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then a cosine."""
+        ramp = max(1, round(self.warm_up * self.steps))
+        if step < ramp:
+            return self.rate * (step + 1) / ramp
+        place = (step - ramp) / max(1, self.steps - ramp)
+        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place)))
+
+
+def fit(objective: Any, plan: Plan, folder: Path, seed: int, report: Report | None = None) -> list[dict[str, float]]:
+    """Train in place until `plan.steps`, from the state in `folder` if there is one; return the logged figures.
+
+    objective: an `Objective` that is a torch module; parameters that require gradients are trained. torch's own
+    generator is seeded anew at each step. Raises FairbenchError for a state that is damaged or belongs to another plan,
+    seed or module, and for a loss or a gradient that is not a finite number.
+    """
+    import torch
+
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
+    start, history = _resume(objective, optimiser, plan, folder, seed)
+    for step in range(start, plan.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate_at(step)
+        rng = np.random.default_rng([seed, step])
+        torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))  # for dropout; a child leaves `rng` where it is
+        loss, figures = objective(step, rng)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
+        # Before the step: weights that are not finite would be saved, and no later start could mend them.
+        if not (loss.isfinite() and norm.isfinite()):
+            what = "gradient" if loss.isfinite() else "loss"
+            raise FairbenchError(f"The {what} at step {step} in {folder} is not a finite number: lower the rate.")
+        optimiser.step()
+        with torch.no_grad():
+            objective.after_step(step, rng)
+        if step % plan.log_every == 0 or step + 1 == plan.steps:
+            history.append({"step": step, "loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}})
+        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+            _save(objective, optimiser, plan, folder, seed, step + 1, history)
+        if report:
+            report(step + 1, plan.steps)
+    return history
+
+
+def _identity(plan: Plan, seed: int) -> dict[str, Any]:
+    """Return all that the result depends on, besides the objective."""
+    fields = {name: value for name, value in asdict(plan).items() if name not in ("save_every", "log_every")}
+    return fields | {"seed": seed}
+
+
+def _save(
+    objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int, step: int, history: list[dict[str, float]]
+) -> None:
+    state = {
+        "step": step, "plan": _identity(plan, seed), "objective": objective.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }  # fmt: skip
+    # History first: a history that is longer than the state is cut to it when read back.
+    atomic.write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
+    checkpoint.save(folder / STATE, state)
+
+
+def _resume(objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int) -> tuple[int, list[dict[str, float]]]:
+    path = folder / STATE
+    if not path.exists():
+        return 0, []
+    asked = _identity(plan, seed)
+    try:
+        state = checkpoint.load(path)
+        other = checkpoint.differences(state["plan"], asked)
+        step = int(state["step"])
+        if not other:
+            objective.load_state_dict(state["objective"])
+            optimiser.load_state_dict(state["optimiser"])
+    except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
+        raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
+    if other:
+        raise FairbenchError(f"{path} belongs to another training ({other}): name another folder.")
+    return step, _history(folder / HISTORY, step)
+
+
+def _history(path: Path, steps: int) -> list[dict[str, float]]:
+    """Return the rows of the first `steps` steps."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [row for row in rows if row["step"] < steps]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise FairbenchError(
+            f"{path} cannot be read ({type(err).__name__}): put it back, or remove {path.parent} to start again."
+        ) from err

@@ -1,0 +1,139 @@
+"""The report of a build: its figures against their bars, learning curves, bias against guidance, sheets of images."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fairbench.errors import MissingExtra
+from fairbench.networks import janus
+from fairbench.networks.janus import JanusModel
+from fairbench.phantom import drawing, figures, text
+from fairbench.phantom import statistics as st
+from fairbench.phantom.check import card_guidance
+from fairbench.phantom.figures import Bar
+from fairbench.phantom.making.build import GUIDANCES
+from fairbench.phantom.making.loop import HISTORY
+from fairbench.phantom.planted import CELLS
+from fairbench.phantom.reading import renders
+from fairbench.storage import atomic
+from fairbench.types import RgbImage
+
+CURVES = {"tokenizer/autoencoder": "l1", "tokenizer/quantised": "l1", "model": "image", "clip": "loss"}
+"""Folder of a training under work/, and the figure that is drawn."""
+SHOWN = ("nurse", "engineer", *text.EVALUATED[:4])
+_NAMES = {"gender": "gender", "race4": "race4", "gender_x_race4": "gender x race4"}
+
+
+def need_matplotlib() -> Any:
+    """Return matplotlib's pyplot, for drawing into files. Raises MissingExtra."""
+    try:
+        import matplotlib
+    except ImportError as err:
+        raise MissingExtra("The report of a build", "report") from err
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def write(out: Path, bars: Sequence[Bar]) -> Path:
+    """Write report/ of a finished build; return its report.md."""
+    folder = out / "report"
+    _curves(out / "work", folder / "curves.png")
+    _guidance(folder / "guidance.json", folder / "guidance.png")
+    model = janus.load(out / "phantom" / "janus", "cpu", "float32")
+    _save(_tokenizer_sheet(model), folder / "tokenizer.png")
+    _save(_drawn_sheet(model, card_guidance(out / "phantom.yaml")), folder / "drawn.png")
+    _save(_guidance_sheet(model), folder / "guidances.png")
+    lines = ["# Build report", "", "| figure | value | standard error | must be | met |", "|---|---|---|---|---|"]
+    for bar in bars:
+        error, met = (f"{bar.error:.4f}" if bar.error else ""), "yes" if bar.holds else "**no**"
+        lines.append(f"| {bar.name} | {bar.value:.4f} | {error} | {bar.must} {bar.limit:g} | {met} |")
+    lines += [
+        "", "![learning curves](curves.png)", "", "Renders, and below each what the tokenizer makes of it:", "",
+        "![tokenizer](tokenizer.png)", "", f"Drawn for {', '.join(SHOWN)} (a row each):", "", "![drawn](drawn.png)",
+        "", "![bias against guidance](guidance.png)", "",
+        f"The same noise at guidance {', '.join(f'{g:g}' for g in GUIDANCES)} (a row each):", "",
+        "![guidance](guidances.png)", "",
+    ]  # fmt: skip
+    atomic.write_text(folder / "report.md", "\n".join(lines))
+    return folder / "report.md"
+
+
+def _curves(work: Path, path: Path) -> None:
+    pyplot = need_matplotlib()
+    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(3.2 * len(CURVES), 2.6))
+    for axis, (name, what) in zip(axes, CURVES.items(), strict=True):
+        rows = [json.loads(line) for line in (work / name / HISTORY).read_text(encoding="utf-8").splitlines()]
+        axis.plot([row["step"] for row in rows], [row[what] for row in rows], linewidth=0.8)
+        axis.set(title=f"{name.split('/')[-1]}: {what}", xlabel="step", yscale="log")
+        axis.grid(alpha=0.3)
+    _finish(figure, path)
+
+
+def _guidance(source: Path, path: Path) -> None:
+    """Draw task-mean RD, as a share of its maximum 2/K, against guidance."""
+    pyplot = need_matplotlib()
+    found = {float(g): row for g, row in json.loads(source.read_text(encoding="utf-8")).items()}
+    meant = st.task_rd(figures.planted_shares())
+    figure, axis = pyplot.subplots(figsize=(6.4, 3.8))
+    for (name, label), k in zip(_NAMES.items(), (2, 4, 8), strict=True):
+        line = axis.plot(list(found), [row[name] * k / 2 for row in found.values()], marker="o", label=label)
+        axis.axhline(meant[name] * k / 2, color=line[0].get_color(), linestyle=":", linewidth=1.2)
+    axis.set(xlabel="guidance", ylabel="RD x K/2, mean over the task", ylim=(0, 1.02))
+    axis.legend(title="dotted: planted")
+    axis.grid(alpha=0.3)
+    _finish(figure, path)
+
+
+def _finish(figure: Any, path: Path) -> None:
+    out = io.BytesIO()
+    figure.tight_layout()
+    figure.savefig(out, format="png", dpi=110)
+    need_matplotlib().close(figure)
+    atomic.write_bytes(path, out.getvalue())
+
+
+def _tokenizer_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
+    """Return renders with what the tokenizer makes of them below, four rows."""
+    shown, _ = renders(2 * columns, np.random.default_rng(2))
+    vq = model.net.model.vqmodel
+    after = drawing.decoded(vq, drawing.encoded(vq, shown))
+    rows = [shown[:columns], after[:columns], shown[columns:], after[columns:]]
+    return _grid(rows)
+
+
+def _drawn_sheet(model: JanusModel, guidance: float, columns: int = 12) -> RgbImage:
+    """Return images of a few subjects, a row each, and a last row that names each of the cells."""
+    asked = [[text.NEUTRAL.replace("{subject}", subject)] * columns for subject in SHOWN]
+    asked.append([f"A photo of the face of a {g} {r} nurse, a person" for g, r in (*CELLS, *CELLS)][:columns])
+    rows = [drawing.images(model, row, list(range(columns)), guidance) for row in asked]
+    return _grid(rows)
+
+
+def _guidance_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
+    """Return one image of each of a few subjects, a row a guidance, the same noise in every row."""
+    asked = figures.captions(text.NEUTRAL)[:columns]
+    rows = [drawing.images(model, asked, list(range(len(asked))), guidance) for guidance in GUIDANCES]
+    return _grid(rows)
+
+
+def _grid(rows: Sequence[NDArray[np.uint8]]) -> RgbImage:
+    """Put images (n, side, side, 3), a row each, on one sheet."""
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+
+
+def _save(sheet: RgbImage, path: Path) -> None:
+    out = io.BytesIO()
+    Image.fromarray(sheet).resize((sheet.shape[1] * 3 // 2, sheet.shape[0] * 3 // 2), Image.Resampling.LANCZOS).save(
+        out, format="PNG"
+    )
+    atomic.write_bytes(path, out.getvalue())

@@ -1,0 +1,172 @@
+"""The phantom's own CLIP: whether an image shows the mannequin that a caption asks for.
+
+A caption is no label of one image: one that names no attribute fits every mannequin, one that names a gender every
+other. So each pair of a batch is a yes or no of its own, the sigmoid loss of Zhai et al. (2023), and no caption is
+pushed away from an image that it describes. An image without a head, or of nobody, fits no caption.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as as_safetensors
+from scipy.stats import mannwhitneyu
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
+
+from fairbench.phantom import text
+from fairbench.phantom.making import corpus
+from fairbench.phantom.making.loop import Plan, Report, fit
+from fairbench.phantom.making.train_tokenizer import as_pixels
+from fairbench.phantom.renderer import GENDERS, RACES
+from fairbench.scorers.clip_score import ClipScorer
+from fairbench.storage import atomic
+from fairbench.types import RgbImage
+
+BATCH = 64
+PLAN = Plan(steps=600, rate=1.5e-3, warm_up=0.1)
+PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+CONTEXT = 32
+UNHEARD = (UNKNOWN, f"{UNKNOWN} {UNKNOWN}")
+"""Subjects of words outside the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text, and what it states: indices into GENDERS and RACES, -1 for what it leaves open."""
+
+    text: str
+    gender: int
+    race: int
+
+
+def caption(rng: np.random.Generator, templates: tuple[str, ...] = text.TEMPLATES, neutral: bool = True) -> Caption:
+    """Draw a caption that names gender, race, both or (where `neutral`) neither, all equally often."""
+    stated = int(rng.integers(0 if neutral else 1, 4))
+    gender = int(rng.integers(len(GENDERS))) if stated & 1 else -1
+    race = int(rng.integers(len(RACES))) if stated & 2 else -1
+    subject = text.pick(UNHEARD if rng.random() < 0.15 else (*text.TAUGHT, *text.UNNAMED), rng)
+    words = text.named(subject, GENDERS[gender] if stated & 1 else None, RACES[race] if stated & 2 else None, rng)
+    return Caption(text.pick(templates, rng).replace("{subject}", words), gender, race)
+
+
+def fits(captions: Sequence[Caption], gender: NDArray[np.int64], race: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return bool (captions, images): whether an image shows all that a caption states.
+
+    gender, race: of each image, indices into GENDERS and RACES, shape (images,).
+    """
+    stated = np.array([(c.gender, c.race) for c in captions])[:, :, None]
+    return np.asarray(((stated < 0) | (stated == np.stack([gender, race]))).all(axis=1))
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose tokens are the words of `text.corpus()`, in lower case and without punctuation."""
+    special = (PAD, START, END, UNKNOWN)
+    words = sorted({word for line in text.corpus() for word in re.findall(r"\w+", line.lower())})
+    whole = Tokenizer(models.WordLevel({word: i for i, word in enumerate((*special, *words))}, unk_token=UNKNOWN))
+    whole.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex(r"\W+"), " ")])
+    whole.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    whole.post_processor = processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=[(START, special.index(START)), (END, special.index(END))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=whole, pad_token=PAD, bos_token=START, eos_token=END, unk_token=UNKNOWN
+    )
+
+
+def config() -> dict[str, Any]:
+    """Return the content of open_clip_config.json: 0.36 million parameters."""
+    words = tokenizer()
+    # A pair fits where the cosine is above -bias / scale, at first 0.5: a score of 0 stays far below what fits.
+    model = {
+        "embed_dim": 32, "init_logit_scale": float(np.log(10.0)), "init_logit_bias": -5.0,
+        "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 2, "width": 96, "head_width": 32},
+        "text_cfg": {
+            "context_length": CONTEXT, "vocab_size": len(words), "width": 64, "heads": 2, "layers": 2,
+            "pool_type": "eos", "pad_id": words.pad_token_id, "eos_id": words.eos_token_id,
+            "hf_tokenizer_name": "phantom",  # any name: it makes open_clip read the tokenizer in the same folder
+        },
+    }  # fmt: skip
+    half = [0.5, 0.5, 0.5]
+    preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest"}
+    return {"model_cfg": model, "preprocess_cfg": preprocess}
+
+
+class Agreement(nn.Module):
+    """The objective: of each image and each caption of a batch, whether they fit."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self._tokenizer = model, tokenizer()
+
+    def forward(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        """Compare BATCH degraded renders with as many captions."""
+        shown = corpus.make(BATCH, rng, corpus.degraded)
+        captions = [caption(rng) for _ in range(BATCH)]
+        target = torch.from_numpy(fits(captions, shown.gender, shown.race) & shown.head)
+        logits = self.model.get_logits(as_pixels(shown.images), self._tokens([c.text for c in captions]))[1]
+        loss = functional.binary_cross_entropy_with_logits(logits, target.float())
+        return loss, {"accuracy": ((logits > 0) == target).float().mean()}
+
+    def _tokens(self, texts: list[str]) -> Any:
+        # As open_clip's own wrapper of a tokenizer does it.
+        return self._tokenizer(
+            texts, return_tensors="pt", max_length=CONTEXT, padding="max_length", truncation=True
+        ).input_ids
+
+    def after_step(self, step: int, rng: np.random.Generator) -> None:
+        """The optimiser does it all."""
+
+
+def train(
+    folder: Path, seed: int, report: Report | None = None, plan: Plan = PLAN
+) -> tuple[Any, list[dict[str, float]]]:
+    """Return the trained open_clip model in evaluation mode, and the logged figures.
+
+    folder: where the state is kept, from which a stopped training goes on. Raises FairbenchError as `fit` does.
+    """
+    torch.manual_seed(seed)
+    model = open_clip.CLIP(**config()["model_cfg"])
+    history = fit(Agreement(model), plan, folder, seed, report)
+    return model.eval().requires_grad_(False), history
+
+
+def save(model: Any, folder: Path) -> None:
+    """Write a folder in open_clip's layout: config, float16 weights, tokenizer. The same model gives the same bytes."""
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    tokenizer().save_pretrained(folder)
+    atomic.write_text(folder / "open_clip_config.json", json.dumps(config(), indent=2) + "\n")
+    atomic.write_bytes(folder / "open_clip_model.safetensors", as_safetensors(state, {"format": "pt"}))
+
+
+def roc_auc(
+    scorer: ClipScorer, images: Sequence[RgbImage], cells: NDArray[np.int64], rng: np.random.Generator
+) -> float:
+    """Return how often a fitting pair scores above one that does not fit: 1 always, 0.5 by chance (0 to 1).
+
+    scorer: of one value an image, as `clip-score`. cells: of each image, an index into `planted.CELLS`. Every image
+    gets one caption that fits and one that states at least one other label; both in wordings that training never saw.
+    """
+    right = [_statement(cell, True, rng) for cell in cells]
+    wrong = [_statement(cell, False, rng) for cell in cells]
+    above, below = (np.ravel(scorer.features(images, texts)) for texts in (right, wrong))
+    return float(mannwhitneyu(above, below).statistic / (len(above) * len(below)))
+
+
+def _statement(cell: int, fitting: bool, rng: np.random.Generator) -> str:
+    gender, race = (np.array([part]) for part in divmod(cell, len(RACES)))
+    while True:  # on average 7 in 24 captions fit
+        drawn = caption(rng, text.HELD_OUT, neutral=False)
+        if fits([drawn], gender, race).item() == fitting:
+            return drawn.text

@@ -1,0 +1,257 @@
+"""What a run's numbers rest on, without pixels: `RUN/evidence/` is a small store of the run's own rows.
+
+From it, and from run.json, every number can be computed again on a CPU, without weights or images: comparisons start
+here, and leaderboards are verified here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from fairbench.cards.cards import LabellerCard
+from fairbench.errors import FairbenchError
+from fairbench.labelling import confusion
+from fairbench.labelling.confusion import Calibration
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.measure import correction
+from fairbench.measure import series as measure_series
+from fairbench.measure.correction import Correction
+from fairbench.measure.counts import Counts, count
+from fairbench.measure.estimates import Estimate, estimate
+from fairbench.measure.series import Series
+from fairbench.runs import evidence_checks
+from fairbench.runs.evidence_checks import Evidence
+from fairbench.runs.pipeline import Outcome
+from fairbench.storage import folders, schemas
+from fairbench.storage.ids import IdIndex
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
+from fairbench.types import ImageRequest, Prompt
+
+FOLDER, CALIBRATION = "evidence", "calibration.json"
+_ONE_VALUE = 1
+
+
+def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
+    """Write the evidence of a finished run into a new run folder; return the scorers whose scores it does not hold.
+
+    Scores of more than one number per image (an Inception network's answers) are left out: they are as large as images.
+    Raises StoreError.
+    """
+    plan = outcome.plan
+    ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
+    kept = Store(folder / FOLDER)
+    stages = [("images", plan.image_key), ("faces", plan.faces_key), ("labels", plan.labels_key)]
+    stages += [("scores", s.key) for s in plan.scorers if s.key]
+    for stage, key in stages:
+        _keep(kept, stage, key, _rows(store, stage, key, ids))
+    if plan.calibration is not None:
+        plan.calibration.write(folder / FOLDER / CALIBRATION)
+    return [s.name for s in plan.scorers if s.key and _is_wide(store, s.key)]
+
+
+def _keep(kept: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None:
+    """Write one stage's rows. A function of its own, so that no two stages are in memory at once."""
+    rows = _first_looks(list(tables)) if stage == "faces" else list(tables)
+    if rows:
+        ordered = _ordered(stage, pa.concat_tables(rows))
+        rows.clear()
+        pa.default_memory_pool().release_unused()  # pyarrow keeps what it has freed
+        kept.write(stage, key, ordered)
+        del ordered
+    pa.default_memory_pool().release_unused()
+
+
+def _is_wide(store: Store, key: str) -> bool:
+    """Whether a scorer gives more than one number per image."""
+    lengths = (pc.max(pc.list_value_length(t["features"])).as_py() for _, t in store.scan("scores", key, ["features"]))
+    return any(length is not None and length > _ONE_VALUE for length in lengths)
+
+
+def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table]:
+    """Yield the run's rows of a stage, without pixels and without wide features."""
+    wanted = [f.name for f in schemas.schema(stage) if f.name != "image"]
+    for _, table in store.scan(stage, key, wanted):
+        found = table.filter(ids.known(table["image_id"]))
+        if stage == "images":
+            empty = pa.nulls(len(found), schemas.schema(stage).field("image").type)
+            found = found.append_column("image", empty).select(schemas.schema(stage).names)
+        if stage == "scores":
+            narrow = pc.less_equal(pc.fill_null(pc.list_value_length(found["features"]), 0), _ONE_VALUE)
+            found = found.filter(narrow)
+        if len(found):
+            yield found.replace_schema_metadata(schemas.schema(stage).metadata).cast(schemas.schema(stage))
+
+
+def _first_looks(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the rows of each image's first successful look, or its first one, of tables that each hold whole looks.
+
+    Two processes may have looked at one image and seen other faces: a mixture would be nobody's look.
+    """
+    seen: set[bytes] = set()
+    kept = []
+    for wants_failed in (False, True):
+        for table in tables:
+            images = table["image_id"].to_pylist()
+            failed = pc.equal(table["status"], "failed").to_pylist()
+            fresh = [f is wants_failed and i not in seen for i, f in zip(images, failed, strict=True)]
+            kept.append(table.filter(pa.array(fresh, pa.bool_())))
+            seen.update(i for i, is_fresh in zip(images, fresh, strict=True) if is_fresh)
+    return [table for table in kept if len(table)]
+
+
+def _ordered(stage: str, table: pa.Table) -> pa.Table:
+    """Sort by id and drop rows that two processes made twice, so that one run has one evidence."""
+    ids = {"images": ["image_id"], "faces": ["image_id", "face_index"], "labels": ["face_id", "attribute"],
+           "scores": ["image_id"]}[stage]  # fmt: skip
+    ordered = table.sort_by([(name, "ascending") for name in ids])
+    repeats = np.ones(max(0, len(ordered) - 1), dtype=bool)  # a row after the first: has it the ids of the one before?
+    for name in ids:
+        column = ordered[name].combine_chunks()
+        here, before = column[1:], column[:-1]
+        both_null = pc.and_(pc.is_null(here), pc.is_null(before))
+        equal = pc.or_(pc.fill_null(pc.equal(here, before), False), both_null)
+        repeats &= np.asarray(equal.to_numpy(zero_copy_only=False), dtype=bool)
+    return ordered.filter(pa.array(np.concatenate([[True], ~repeats]))) if repeats.any() else ordered
+
+
+@dataclass
+class FinishedRun:
+    """A run read back from its folder; what it holds is computed from the evidence, not read from its tables."""
+
+    folder: Path
+    record: dict[str, Any]
+    prompts: list[Prompt]
+    rows: list[ImageRow]
+    counts: Counts
+    series: list[Series]
+    calibration: Calibration | None
+    correction: Correction
+    scores: dict[str, pa.Table]
+    """Scorer -> rows (image_id, neutral_id, value) of its images, for scorers of one number per image."""
+    unbound: tuple[str, ...] = ()
+    """Fields of run.json that nothing here could be held against, see `evidence_checks.unbound`."""
+
+    @property
+    def name(self) -> str:
+        """Model and method, as tables show them."""
+        method = self.record["method"]
+        return str(self.record["model"]["name"]) + ("" if method == "none" else f" + {method}")
+
+    @property
+    def run_id(self) -> str:
+        """Return the id of the run."""
+        return str(self.record["run_id"])
+
+    def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
+        """Return the estimates anew; see `estimates.estimate`."""
+        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts)
+
+
+def read(folder: Path) -> FinishedRun:
+    """Read a run folder. Raises FairbenchError that names the file where it is none, or is damaged."""
+    folders.finish(folder)
+    record = _record(folder / "run.json")
+    prompts = _prompts(folder / "prompts.parquet")
+    place = folder / FOLDER
+    if not place.is_dir():
+        raise FairbenchError(f"{place} is not there: the run is older than this version; do it again, from its store.")
+    store = Store(place, look_only=True)
+    try:
+        keys, card = record["keys"], LabellerCard.model_validate(record["labeller"])
+        references, scorers, _ = record["declared"]["references"], record["scorers"], record["labeller_id"]
+        rows = _images(store, keys["images"])
+    except KeyError as err:
+        raise FairbenchError(f"{folder / 'run.json'}: field {err.args[0]} is missing: do the run again.") from err
+    except (TypeError, ValidationError) as err:
+        raise FairbenchError(
+            f"{folder / 'run.json'} is not complete ({type(err).__name__}: {err}): do the run again."
+        ) from err
+    known = {p.neutral_id for p in prompts}
+    if not rows or any(r.request.neutral_id not in known for r in rows):
+        raise FairbenchError(f"{place / 'images'} does not hold the images of the run's prompts: do the run again.")
+    space = LabelSpace(card)
+    try:
+        evidence_checks.check(folder, Evidence(store, record, space, prompts, rows))
+        unbound = evidence_checks.unbound(record, space)
+    except (AttributeError, KeyError, TypeError, ValueError) as err:  # anybody may have written it
+        raise FairbenchError(
+            f"{folder / 'run.json'} is not as a run writes it ({type(err).__name__}: {err}): do the run again."
+        ) from err
+    counts = count(store, space, keys["faces"], keys["labels"], rows, [p.neutral_id for p in prompts])
+    path = place / CALIBRATION
+    found = confusion.read(path) if path.exists() else None
+    shares = {a: {s: tuple(v) for s, v in table.items()} for a, table in references.items()}
+    return FinishedRun(
+        folder, record, prompts, rows, counts, list(measure_series.evaluate(counts, prompts, shares)), found,
+        correction.prepare(found, record.get("no_calibration"), counts),
+        {name: table for name, s in scorers.items() if (table := _scores(store, s["key"])) is not None}, unbound,
+    )  # fmt: skip
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise FairbenchError(f"{path} cannot be read ({err.strerror}): name the folder of a finished run.") from err
+    except ValueError as err:
+        raise FairbenchError(f"{path} is not JSON ({err}): do the run again.") from err
+    if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
+        raise FairbenchError(f"{path}, field run_id: it is not there; name the folder of a finished run.")
+    return record
+
+
+def _prompts(path: Path) -> list[Prompt]:
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as err:
+        raise FairbenchError(f"{path} cannot be read ({str(err).splitlines()[0]}): do the run again.") from err
+    table = schemas.upgrade("prompts", table, str(path))
+    return [Prompt(**{**row, "stated": dict(row["stated"] or ())}) for row in table.to_pylist()]
+
+
+def _images(store: Store, key: str) -> list[ImageRow]:
+    """Return the images' rows, prompt by prompt as they were asked for."""
+    found: dict[bytes, ImageRow] = {}
+    columns = ["image_id", "prompt_id", "neutral_id", "text", "sample_index", "seed", "status", "error", "sha256"]
+    for path, table in store.scan("images", key, columns):
+        for *request, status, error, sha256 in zip(*(table[c].to_pylist() for c in columns), strict=True):
+            found[request[0]] = ImageRow(ImageRequest(*request), status, error, sha256, path)
+    return list(found.values())
+
+
+def _scores(store: Store, key: str | None) -> pa.Table | None:
+    tables = [t for _, t in store.scan("scores", key, ["image_id", "neutral_id", "status", "value"])] if key else []
+    if not tables:
+        return None
+    whole = pa.concat_tables(tables)
+    finite = pc.fill_null(pc.is_finite(whole["value"]), False)
+    return whole.filter(pc.and_(pc.equal(whole["status"], "ok"), finite))
+
+
+def score_values(run: FinishedRun, scorer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a scorer's mean value (P,) and the variance of that mean (P,) for each prompt, NaN where it has none."""
+    place = {p.neutral_id: i for i, p in enumerate(run.prompts)}
+    table = run.scores[scorer]
+    values = np.asarray(table["value"].to_numpy(), dtype=np.float64)
+    where = np.array([place[n] for n in table["neutral_id"].to_pylist()], dtype=np.int64)
+    n = np.bincount(where, minlength=len(place)).astype(np.float64)
+    mean = np.bincount(where, values, len(place)) / np.where(n > 0, n, np.nan)
+    around = np.bincount(where, (values - mean[where]) ** 2, len(place))
+    return mean, around / np.where(n > 1, n - 1, np.nan) / np.where(n > 0, n, np.nan)
+
+
+def names(runs: Sequence[FinishedRun]) -> list[str]:
+    """Return a different name for each run: model and method, with as much of the run's id as it takes."""
+    plain = [r.name for r in runs]
+    return [n if plain.count(n) == 1 else f"{n} ({r.run_id[:8]})" for n, r in zip(plain, runs, strict=True)]

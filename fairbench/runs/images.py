@@ -1,0 +1,136 @@
+"""images: requests -> images, block by block; a shard a block, bytes and row in one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from fairbench import contracts, registry, threads
+from fairbench.errors import FairbenchError, OutOfMemory
+from fairbench.notices import notice
+from fairbench.progress import Progress, stage
+from fairbench.protocols import ImageModel
+from fairbench.storage import pixels, schemas
+from fairbench.storage.store import Store
+from fairbench.types import ImageRequest, ImageResult
+
+log = logging.getLogger(__name__)
+CRASH = "the model raised "
+"""How the reason of an image begins whose generation raised an exception."""
+
+
+class BlockTooLarge(Exception):
+    """In reduced precision the block is part of the image key: a smaller one means another key, so the caller plans."""
+
+
+def generate(
+    store: Store,
+    key: str,
+    requests: Sequence[ImageRequest],
+    model: ImageModel,
+    *,
+    method: str,
+    adapter: str,
+    block_size: int,
+    fixed_block: bool,
+    progress: Progress,
+    before: Callable[[], None] = lambda: None,
+) -> int:
+    """Make the images that the store lacks; return how many were made.
+
+    `before` is called if there is anything to make. A kill costs the block in flight. Out of memory halves the block
+    (or raises BlockTooLarge where `fixed_block`). adapter: its name. Raises PluginError where it breaks its contract.
+    """
+    have = store.ids("images", key)
+    todo = [r for r in requests if r.image_id not in have]
+    if todo:
+        before()
+    with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
+        for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block):
+            if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
+                _refuse_if_all_crashed(results)
+            store.write("images", key, _table(block, results, method, pool))
+            bar.advance(len(block))
+    return len(todo)
+
+
+Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
+
+
+def _blocks(model: ImageModel, title: str, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
+    start, retried = 0, False
+    while start < len(todo):
+        block = todo[start : start + size]
+        try:
+            results = _checked(model, title, block)
+        except OutOfMemory as err:
+            if not retried:  # fragmentation may be all that was wrong
+                retried = True
+                continue
+            if size > 1 and fixed:
+                raise BlockTooLarge from err
+            if size > 1:
+                size = max(1, size // 2)
+                notice("memory", f"out of memory: going on with blocks of {size}")
+                continue
+            results = [ImageResult("failed", error=f"out of memory for a single image ({err})")]
+        yield block, results
+        start, retried = start + len(block), False
+
+
+def _checked(model: ImageModel, title: str, block: Sequence[ImageRequest]) -> Sequence[ImageResult]:
+    """Generate a block; where that raises, one image at a time, so that one bad request costs one image."""
+    try:
+        results = model.generate(block)
+    except (OutOfMemory, FairbenchError):
+        raise
+    except Exception as err:
+        if len(block) == 1:
+            log.debug("a request failed", exc_info=True)
+            return [ImageResult("failed", error=f"{CRASH}{type(err).__name__}: {err}")]
+        notice("block-failed", f"a block raised {type(err).__name__} ({err}): its images are tried one at a time")
+        return [_checked(model, title, [request])[0] for request in block]
+    return contracts.images(title, results, len(block))
+
+
+def _refuse_if_all_crashed(results: Sequence[ImageResult]) -> None:
+    reasons = {r.error or "" for r in results}
+    # A request may be at fault; that all of a block's requests raise the same means a broken model or adapter.
+    if len(results) > 1 and len(reasons) == 1 and (reason := reasons.pop()).startswith(CRASH):
+        raise FairbenchError(f"The model failed on each of its first {len(results)} images: {reason}")
+
+
+def _table(
+    block: Sequence[ImageRequest], results: Sequence[ImageResult], method: str, pool: ThreadPoolExecutor
+) -> pa.Table:
+    # Pixels of a file that exists already are not stored again.
+    png = list(pool.map(lambda p: None if p[0].path else _png(p[1]), zip(block, results, strict=True)))
+    hashes = [r.sha256 or (hashlib.sha256(b).hexdigest() if b else None) for r, b in zip(block, png, strict=True)]
+    return schemas.build(
+        "images",
+        {
+            "image_id": [r.image_id for r in block],
+            "prompt_id": [r.prompt_id for r in block],
+            "neutral_id": [r.neutral_id for r in block],
+            "text": [r.text for r in block],
+            "sample_index": [r.sample_index for r in block],
+            "seed": [r.seed for r in block],
+            "method": [method] * len(block),
+            "status": [r.status for r in results],
+            "error": [r.error for r in results],
+            "sha256": hashes,
+            "image": [{"bytes": b, "path": r.path} for r, b in zip(block, png, strict=True)],
+            "width": [None if r.pixels is None else r.pixels.shape[1] for r in results],
+            "height": [None if r.pixels is None else r.pixels.shape[0] for r in results],
+            "seconds": [r.seconds for r in results],
+            "notes": [list(r.notes.items()) or None for r in results],
+        },
+    )
+
+
+def _png(result: ImageResult) -> bytes | None:
+    return None if result.pixels is None else pixels.encode(result.pixels)

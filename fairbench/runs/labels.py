@@ -1,0 +1,169 @@
+"""labels: images -> faces -> chips -> labels, in one pass over the images, streamed.
+
+Images are cut into parcels; a parcel writes one shard of faces and one of labels. Chips are batched across images.
+Faces that are in the store are not detected again, faces that have labels are not classified again: a kill costs the
+parcel in flight, and a new classifier generates and detects nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from fairbench.cards.cards import FacePolicy
+from fairbench.errors import FairbenchError, ImageError
+from fairbench.labelling import faces as faces_stage
+from fairbench.labelling.faces import StoredFace
+from fairbench.labelling.labeller import Labeller
+from fairbench.notices import notice
+from fairbench.progress import Progress, stage
+from fairbench.storage import schemas
+from fairbench.storage.reading import READ_AHEAD, ImageReader, ImageRow
+from fairbench.storage.store import Store
+from fairbench.types import FoundFace, RgbImage
+
+PARCEL = 256
+DETECT_BATCH = READ_AHEAD
+DETECT_PIXELS = 16_000_000
+CHIP_BATCH = 64
+
+
+@dataclass
+class _Parcel:
+    """Rows gathered before they are written together."""
+
+    faces: faces_stage.Rows = field(default_factory=list)
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    chips: list[tuple[StoredFace, bytes, RgbImage]] = field(default_factory=list)
+
+
+class LabelStage:
+    """Labels the faces of a run's images."""
+
+    def __init__(self, store: Store, labeller: Labeller, faces_key: str, labels_key: str) -> None:
+        self.store, self.labeller = store, labeller
+        self.faces_key, self.labels_key = faces_key, labels_key
+        self.policy: FacePolicy = labeller.card.face_policy
+        self.unread: dict[bytes, str] = {}
+        self._failed: dict[bytes, str] = {}
+
+    def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
+        """Detect and label what the store lacks; return how many images were looked at."""
+        known = self._stored({r.request.image_id for r in rows})
+        todo = [r for r in rows if r.request.image_id not in known or known[r.request.image_id]]
+        if any(r.status == "ok" for r in todo):
+            self.labeller.load()
+        reader = ImageReader(self.store)
+        with stage(progress, "faces and labels", len(todo)) as bar:
+            for start in range(0, len(todo), PARCEL):
+                self._parcel(todo[start : start + PARCEL], known, reader, bar)
+        if self._failed:
+            text = "The face detector raised an error on images, which count as failed"
+            examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self._failed.items()))
+            notice("detector-failed", text, count=len(self._failed), examples=examples)
+        return len(todo)
+
+    def _stored(self, wanted: set[bytes]) -> dict[bytes, list[StoredFace]]:
+        """Return, for each image whose faces are in the store, those that still want a label."""
+        labelled = set(self.store.ids("labels", self.labels_key, "face_id"))
+        found: dict[bytes, list[StoredFace]] = {}
+        for _, table in self.store.scan("faces", self.faces_key):
+            for image_id, status in zip(table["image_id"].to_pylist(), table["status"].to_pylist(), strict=True):
+                if image_id in wanted:
+                    found.setdefault(image_id, [])
+                    if status == "failed":
+                        self._failed[image_id] = "in an earlier run"
+            for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
+                waiting = found.get(face.image_id)
+                if waiting is not None and face.face_id not in labelled:
+                    labelled.add(face.face_id)  # two shards may hold the same face
+                    waiting.append(face)
+        return found
+
+    def _parcel(
+        self, rows: Sequence[ImageRow], known: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Progress
+    ) -> None:
+        parcel = _Parcel()
+        readable = [r for r in rows if r.status == "ok"]
+        parcel.faces += [faces_stage.missing_row(r.request.image_id, "no_image") for r in rows if r.status != "ok"]
+        bar.advance(len(parcel.faces))
+        batch: list[tuple[ImageRow, RgbImage]] = []
+        for row, image in reader.stream(readable):
+            waiting = known.get(row.request.image_id)
+            if isinstance(image, ImageError):
+                self.unread[row.request.image_id] = str(image)  # not stored: the next run tries again
+            elif waiting is not None:
+                self._add_chips(parcel, row, image, waiting)
+            else:
+                batch.append((row, image))
+            if len(batch) >= DETECT_BATCH or sum(image.size for _, image in batch) >= DETECT_PIXELS:
+                self._detect(parcel, batch)
+                batch = []
+            bar.advance(1)
+        self._detect(parcel, batch)
+        self._classify(parcel)
+        self.store.write("faces", self.faces_key, faces_stage.table(parcel.faces))
+        self.store.write("labels", self.labels_key, _table(parcel.labels))
+
+    def _detect(self, parcel: _Parcel, batch: list[tuple[ImageRow, RgbImage]]) -> None:
+        rows: faces_stage.Rows = []
+        for (row, image), faces in zip(batch, self._found([image for _, image in batch]), strict=True):
+            height, width = image.shape[:2]
+            image_id = row.request.image_id
+            if isinstance(faces, str):
+                self._failed[image_id] = faces
+                rows.append(faces_stage.missing_row(image_id, "failed"))
+            else:
+                rows += faces_stage.image_rows(self.faces_key, image_id, faces, width, height)
+        parcel.faces += rows
+        # Through the table, so that a chip cut now equals a chip cut after a restart (coordinates are float32).
+        table = faces_stage.table(rows)
+        pictures = {row.request.image_id: (row, image) for row, image in batch}
+        for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
+            self._add_chips(parcel, *pictures[face.image_id], [face])
+
+    def _found(self, images: list[RgbImage]) -> list[list[FoundFace] | str]:
+        """Return each image's faces; the reason for an image on which the detector raises: no other loses its faces."""
+        try:
+            return [*self.labeller.detect(images)]
+        except FairbenchError:
+            raise
+        except Exception as err:  # noqa: BLE001 - a fault of one image must not cost the run; it is a notice and counted
+            if len(images) == 1:
+                return [f"{type(err).__name__}: {err}"]
+            return [self._found([image])[0] for image in images]
+
+    def _add_chips(self, parcel: _Parcel, row: ImageRow, image: RgbImage, faces: list[StoredFace]) -> None:
+        for face in faces:
+            parcel.chips.append((face, row.request.neutral_id, self.labeller.cut(image, face.found)))
+        if len(parcel.chips) >= CHIP_BATCH:
+            self._classify(parcel)
+
+    def _classify(self, parcel: _Parcel) -> None:
+        if not parcel.chips:
+            return
+        probs = self.labeller.classify([chip for _, _, chip in parcel.chips])
+        codes = self.labeller.most_probable(probs)
+        for attribute, labels in self.labeller.declared.labels.items():
+            best = codes[attribute]
+            for i, (face, neutral_id, _) in enumerate(parcel.chips):
+                parcel.labels.append(
+                    {
+                        "face_id": face.face_id,
+                        "image_id": face.image_id,
+                        "neutral_id": neutral_id,
+                        "attribute": attribute,
+                        "status": "ok",
+                        "label": labels[best[i]],
+                        "prob": float(probs[attribute][i, best[i]]),
+                        "probs": probs[attribute][i].tolist(),
+                    }
+                )
+        parcel.chips.clear()
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    return schemas.build("labels", {n: [r[n] for r in rows] for n in schemas.schema("labels").names})

@@ -1,0 +1,214 @@
+"""scores: one pass of a scorer over the images that it has not seen; then one value over all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fairbench import contracts, registry
+from fairbench.errors import FairbenchError, ImageError, PluginError
+from fairbench.notices import notice
+from fairbench.progress import Progress, stage
+from fairbench.protocols import Scorer, ScorerSpec
+from fairbench.storage import schemas
+from fairbench.storage.ids import IdIndex
+from fairbench.storage.reading import ImageReader, ImageRow
+from fairbench.storage.store import Store
+from fairbench.types import BuildContext, RgbImage
+
+if TYPE_CHECKING:
+    from fairbench.runs.spec import ScorerPlan
+
+BATCH = 32
+PARCEL = 256
+
+
+class Broken:
+    """Stands for a scorer that cannot be imported: of its values nothing is known."""
+
+    spec: ClassVar[ScorerSpec] = ScorerSpec("broken", "none", "cannot be imported", values=())
+    version: ClassVar[int] = 0
+
+
+class Scorers:
+    """The scorers of a plan, each built once. One that cannot be had, or is broken, is left out with its reason."""
+
+    def __init__(self, plans: Sequence[ScorerPlan], ctx: BuildContext) -> None:
+        self._plans, self._ctx = plans, ctx
+        self._built: dict[str, tuple[Scorer | None, str | None]] = {}
+
+    def load(self) -> None:
+        """Build all of them, so that what is absent or broken is said before any work."""
+        for plan in self._plans:
+            self.get(plan)
+
+    def get(self, plan: ScorerPlan) -> tuple[Scorer | None, str | None]:
+        """Return a scorer, or None and the reason why there is none."""
+        if plan.name not in self._built:
+            try:
+                self._built[plan.name] = self._build(plan), None
+            except FairbenchError as err:
+                self._built[plan.name] = self.leave_out(plan, str(err))
+        return self._built[plan.name]
+
+    def leave_out(self, plan: ScorerPlan, reason: str) -> tuple[None, str]:
+        """Give up on a scorer, with a notice."""
+        notice("scorer-left-out", f"{plan.name} is not measured: {reason}")
+        self._built[plan.name] = None, reason
+        return None, reason
+
+    def _build(self, plan: ScorerPlan) -> Scorer:
+        if plan.key is None:
+            raise FairbenchError(plan.reason or "it has no key")
+        title = registry.title("scorers", plan.name)
+        with contracts.guard(title):
+            scorer: Scorer = plan.plugin(plan.params, dataclasses.replace(self._ctx, base_dir=plan.base_dir))
+        if registry.is_third_party(plan.name):
+            contracts.probe("scorers", title, scorer)
+        return scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt.
+
+    statuses: how many images were scored ("ok"), are missing ("no_image"), or failed. errors: why these failed.
+    """
+
+    features: NDArray[np.float32]
+    neutral_ids: list[bytes]
+    statuses: Counter[str]
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """One image's row: features (D,) where the status is "ok", an error where it is "failed"."""
+
+    row: ImageRow
+    status: str
+    features: list[float] | None = None
+    error: str | None = None
+
+
+def score(
+    store: Store,
+    key: str,
+    name: str,
+    scorer: Scorer,
+    rows: Sequence[ImageRow],
+    prompts: Mapping[bytes, str],
+    progress: Progress,
+) -> None:
+    """Score the images that the store lacks. `prompts`: neutral prompt id -> text, against which images are scored.
+
+    A rewritten prompt is not what is asked for: alignment is with the task's own prompt, so that methods compare.
+    An image on which the scorer raises, or whose values are not finite, is a "failed" row. Raises PluginError where the
+    scorer breaks its contract or fails on each of its first images.
+    """
+    have = store.ids("scores", key)
+    todo = [r for r in rows if r.request.image_id not in have]
+    reader = ImageReader(store)
+    title = registry.title("scorers", name)
+    first = not have
+    with stage(progress, name, len(todo)) as bar:
+        for start in range(0, len(todo), PARCEL):
+            parcel = todo[start : start + PARCEL]
+            scored = [_Scored(r, "no_image") for r in parcel if r.status != "ok"]
+            bar.advance(len(scored))
+            batch: list[_Read] = []
+            for row, image in reader.stream([r for r in parcel if r.status == "ok"]):
+                if not isinstance(image, ImageError):  # a read error is told by the labels; it is not stored
+                    batch.append((row, image))
+                if len(batch) == BATCH:
+                    scored += _score(scorer, title, batch, prompts, first)
+                    batch, first = [], False
+                bar.advance(1)
+            if batch:
+                scored += _score(scorer, title, batch, prompts, first)
+                first = False
+            store.write("scores", key, _table(name, scored))
+
+
+_Read = tuple[ImageRow, RgbImage]
+
+
+def _score(
+    scorer: Scorer, title: str, batch: Sequence[_Read], prompts: Mapping[bytes, str], first: bool
+) -> list[_Scored]:
+    """Score a batch. first: nothing was scored before, so that if all fail alike, the scorer is at fault."""
+    scored = _features(scorer, title, batch, prompts)
+    errors = {s.error for s in scored}
+    if first and len(scored) > 1 and None not in errors and len(errors) == 1:
+        raise PluginError(f"{title} failed on each of its first {len(scored)} images: {errors.pop()}.")
+    return scored
+
+
+def _features(scorer: Scorer, title: str, batch: Sequence[_Read], prompts: Mapping[bytes, str]) -> list[_Scored]:
+    try:
+        with contracts.guard(title):
+            values = scorer.features([image for _, image in batch], [prompts[r.request.neutral_id] for r, _ in batch])
+    except PluginError as err:
+        cause = err.__cause__
+        if cause is None or isinstance(cause, MemoryError) or "OutOfMemory" in type(cause).__name__:
+            raise  # its own sentence, or nothing that an image is to blame for
+        if len(batch) == 1:
+            return [_Scored(batch[0][0], "failed", error=f"the scorer raised {contracts.one_line(cause)}")]
+        return [scored for one in batch for scored in _features(scorer, title, [one], prompts)]
+    found = contracts.features(title, values, len(batch))
+    return [
+        _Scored(row, "ok", value.tolist())
+        if np.isfinite(value).all()
+        else _Scored(row, "failed", error="the scorer's values are not finite numbers")
+        for (row, _), value in zip(batch, found, strict=True)
+    ]
+
+
+def _table(name: str, scored: Sequence[_Scored]) -> pa.Table:
+    return schemas.build(
+        "scores",
+        {
+            "image_id": [s.row.request.image_id for s in scored],
+            "neutral_id": [s.row.request.neutral_id for s in scored],
+            "scorer": [name] * len(scored),
+            "status": [s.status for s in scored],
+            "value": [s.features[0] if s.features is not None and len(s.features) == 1 else None for s in scored],
+            "features": [s.features for s in scored],
+            "error": [s.error for s in scored],
+        },
+    )
+
+
+def summarise(scorer: Scorer, features: NDArray[np.float32]) -> dict[str, float | None]:
+    """Return a scorer's values over images. Raises PluginError where it raises or returns anything else."""
+    title = registry.title("scorers", scorer.spec.name)
+    with contracts.guard(title):
+        return contracts.summary(title, scorer.summarise(features), scorer.spec.values)
+
+
+def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
+    """Return the features of a run's images, ordered by image_id: the same order however they were made.
+
+    A stored value that is no finite number counts as failed.
+    """
+    wanted = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
+    by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
+    names = ("image_id", "neutral_id", "status", "features", "error")
+    for _, table in store.scan("scores", key, names):
+        kept = table.filter(wanted.known(table["image_id"]))
+        for image_id, neutral_id, status, values, error in zip(*(kept[c].to_pylist() for c in names), strict=True):
+            if status == "ok" and not np.isfinite(values).all():
+                status, error = "failed", "the stored values are not finite numbers"
+            by_image.setdefault(image_id, (neutral_id, status, values, error))
+    scored = [by_image[i] for i in sorted(by_image) if by_image[i][1] == "ok"]
+    features = np.array([values for _, _, values, _ in scored], dtype=np.float32)
+    errors = [str(error) for _, status, _, error in by_image.values() if status == "failed"]
+    statuses = Counter(status for _, status, _, _ in by_image.values())
+    return Scores(features, [neutral_id for neutral_id, _, _, _ in scored], statuses, errors)

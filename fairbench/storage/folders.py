@@ -1,0 +1,295 @@
+"""Folders that a user names to write into: what fairbench did not write is never changed there, and never removed.
+
+A command writes only into a folder that is new, empty, or holds its own earlier result, which it knows by one file (a
+run by run.json). `replacing` writes a result beside its place and then puts it there: all of it, or nothing.
+
+How it gets there: the finished files lie in FOLDER/.fairbench-new-<random>, with a list of what is to be moved and
+what to be removed. Renaming that folder to FOLDER/.fairbench-pending decides. Then each file is moved to its place. A
+process that is killed before the rename leaves the old result; one that is killed after it leaves the rest to `finish`,
+which every reader and writer calls first. Processes take turns by a lock on FOLDER, and the last one's result stands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from fairbench.errors import FairbenchError, StoreError, storage_errors
+from fairbench.storage import atomic
+
+PENDING: Final = ".fairbench-pending"
+LIST: Final = ".files.json"
+_NEW: Final = re.compile(r"\.fairbench-new-[0-9a-f]{8}")
+_NAMED: Final = 3
+"""Strange files that an error names."""
+
+
+Test = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a command leaves in a folder.
+
+    what: in words, as "an audit". markers: the files by which it is known, each with a test of what the file holds; one
+    of them is enough. files: the relative paths that `replacing` puts there, as a regular expression: of these files, a
+    new result removes those that it no longer has.
+    """
+
+    what: str
+    markers: Mapping[str, Test]
+    files: str = ""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder holds such a result. Raises StoreError where a marker cannot be read."""
+        for name, is_ours in self.markers.items():
+            marker = folder / name
+            try:
+                if marker.is_file() and is_ours(marker):
+                    return True
+            except OSError as err:
+                raise StoreError(f"{marker} cannot be read ({err.strerror}): name another folder.") from err
+        return False
+
+
+def json_with(*fields: str) -> Test:
+    """Return a test for a file that holds a JSON object with these fields."""
+
+    def test(path: Path) -> bool:
+        try:
+            record = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(record, dict) and all(name in record for name in fields)
+
+    return test
+
+
+def starting_with(start: bytes) -> Test:
+    """Return a test for a file that begins with these bytes."""
+
+    def test(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+
+    return test
+
+
+RUN: Final = Kind(
+    "a run", {"run.json": json_with("run_id", "fairbench", "declared")},
+    r"run\.json|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
+    r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png",
+)  # fmt: skip
+PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
+AUDIT: Final = Kind(
+    "an audit", {"audit.json": json_with("verdicts", "cannot_be_concluded")},
+    r"audit\.json|(tokenizer|language_model|understanding)\.png",
+)  # fmt: skip
+COMPARISON: Final = Kind(
+    "a comparison", {"compare.json": json_with("kind", "runs", "alpha")}, r"compare\.(json|csv|png)"
+)
+VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})
+LABELLED_IMAGES: Final = Kind(
+    "labelled mannequins", {"manifest.csv": starting_with(b"image,gender,race4\nimages/000000.png,")},
+    r"manifest\.csv|images/\d{6}\.png",
+)  # fmt: skip
+PHANTOM: Final = Kind("a build of the phantom", {"work/seed.json": lambda path: path.read_bytes().strip().isdigit()})
+ADAPTER: Final = Kind(
+    "an adapter or a training of fairbench",
+    {"provenance.json": json_with("fairbench.adapter"), "state/training.json": json_with("steps", "data", "base"),
+     "state/state.pt": starting_with(b"PK")},
+)  # fmt: skip
+
+
+def check(folder: Path, kind: Kind, *, store: Path | None = None, option: str = "--out") -> None:
+    """Refuse a folder that a command must not, or cannot, write into; leaves nothing behind.
+
+    store: the run store, which may lie in the folder, but must not hold it. Raises FairbenchError.
+    """
+    with storage_errors(folder):
+        real = Path(os.path.realpath(folder))
+        if store is not None and real.is_relative_to(os.path.realpath(store)):
+            raise FairbenchError(f"{option} {folder} lies inside the store {store}: name a folder outside of it.")
+        if real.exists() and not real.is_dir():
+            raise FairbenchError(f"{option} {folder} is a file: name a folder.")
+        _try_to_write(real)
+        if real.is_dir():
+            finish(real)
+            if not kind.holds(real) and (strange := _strange(real, store)):
+                named = ", ".join(strange[:_NAMED]) + (", ..." if len(strange) > _NAMED else "")
+                raise FairbenchError(
+                    f"{option} {folder} holds files that are not {kind.what} ({named}): name a folder that is new, "
+                    f"empty, or holds {kind.what}."
+                )
+
+
+def check_file(path: Path, what: str, is_ours: Test, *, option: str = "--out") -> None:
+    """Refuse to replace a file that fairbench did not write, or that cannot be written. Raises FairbenchError."""
+    with storage_errors(path):
+        if path.is_dir():
+            raise FairbenchError(f"{option} {path} is a folder: name a file.")
+        if path.exists() and not (path.is_file() and (path.stat().st_size == 0 or is_ours(path))):
+            raise FairbenchError(f"{option} {path} is a file that is not {what}: name a new file.")
+        _try_to_write(Path(os.path.realpath(path)).parent)
+
+
+def _strange(folder: Path, store: Path | None) -> list[str]:
+    """Return the names in a folder, but for the store's and for what a killed process of ours left."""
+    kept = None if store is None else Path(os.path.realpath(store))
+    inside = kept.relative_to(folder).parts[0] if kept is not None and kept.is_relative_to(folder) else None
+    return sorted(p.name for p in folder.iterdir() if p.name != inside and not _NEW.fullmatch(p.name))
+
+
+def _try_to_write(folder: Path) -> None:
+    """Make and remove a folder in `folder`, and the folders above it that do not exist yet."""
+    made = []
+    above = folder
+    while not os.path.lexists(above):
+        made.append(above)
+        above = above.parent
+    probe = folder / f".fairbench-new-{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.mkdir()
+        probe.rmdir()
+    finally:
+        for path in made:  # the deepest first; one that somebody else filled meanwhile stays
+            try:
+                path.rmdir()
+            except OSError:
+                break
+
+
+@contextmanager
+def replacing(folder: Path, kind: Kind, before: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Yield an empty folder to write a result into; at the end its files stand in `folder`, in place of the old ones.
+
+    before: called with the real path of `folder` when no other process writes there and nothing in it has changed yet;
+    it may still write into the new folder. Files that are not of this kind stay, and none of them is replaced by one of
+    the same name in a folder that holds no result of this kind.
+    Raises FairbenchError, StoreError; then `folder` is as it was.
+    """
+    real = Path(os.path.realpath(folder))
+    existed = real.is_dir()
+    with storage_errors(folder):
+        atomic.make_folder(real)
+        finish(real)
+        _remove_abandoned(real)
+        fresh = real / f".fairbench-new-{secrets.token_hex(4)}"
+        fresh.mkdir()
+    handle = os.open(fresh, os.O_RDONLY)
+    try:
+        atomic.lock(handle, wait=False)
+        yield fresh
+        with storage_errors(folder), atomic.locked(real):
+            _finish(real)
+            if before is not None:
+                before(real)
+            new = files(fresh)
+            _refuse_obstacles(real, folder, kind, new)
+            stale = [f for f in files(real, kind.files) if f not in new] if kind.files else []
+            atomic.write_text(fresh / LIST, json.dumps({"files": new, "stale": stale}))
+            fresh.rename(real / PENDING)
+            atomic.sync_folder(real)
+            _finish(real)
+    finally:
+        os.close(handle)
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not existed:
+            with _ignored():
+                real.rmdir()  # only if it is empty: nothing was put there
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        return
+
+
+def finish(folder: Path) -> None:
+    """Put in place what a killed process had decided on. Raises StoreError where the folder cannot be written."""
+    if (folder / PENDING).is_dir():
+        with storage_errors(folder), atomic.locked(folder):
+            _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    pending = folder / PENDING
+    if not pending.is_dir():
+        return
+    listed = pending / LIST
+    if listed.exists():
+        decided: dict[str, list[str]] = json.loads(listed.read_text(encoding="utf-8"))
+        for name in (*decided["stale"], *decided["files"]):
+            _refuse_outside(folder, name)  # anybody may have made the folder
+        for name in decided["stale"]:
+            (folder / name).unlink(missing_ok=True)
+            _remove_if_empty(folder, (folder / name).parent)
+        touched = {folder}
+        for name in decided["files"]:
+            if (pending / name).exists():
+                atomic.make_folder((folder / name).parent)
+                (pending / name).replace(folder / name)
+                touched.add((folder / name).parent)
+        for each in touched:
+            atomic.sync_folder(each)
+        listed.unlink()
+    shutil.rmtree(pending)
+    atomic.sync_folder(folder)
+
+
+def _refuse_outside(folder: Path, name: str) -> None:
+    parts = PurePosixPath(name)
+    linked = any((folder / above).is_symlink() for above in parts.parents if str(above) != ".")
+    if parts.is_absolute() or ".." in parts.parts or linked:
+        raise StoreError(f"{folder / PENDING} names {name}, which lies outside of the folder: remove {PENDING}.")
+
+
+def _remove_if_empty(folder: Path, inner: Path) -> None:
+    while inner != folder:
+        try:
+            inner.rmdir()
+        except OSError:
+            return
+        inner = inner.parent
+
+
+def files(folder: Path, pattern: str = ".*") -> list[str]:
+    """Return the relative paths (with /) of the files below a folder that match; links to folders are not followed."""
+    names = []
+    for above, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f != PENDING and not _NEW.fullmatch(f))
+        relative = PurePosixPath(Path(above).relative_to(folder).as_posix())
+        names += [str(relative / file) for file in files]
+    return sorted(name for name in names if re.fullmatch(pattern, name))
+
+
+def _refuse_obstacles(real: Path, folder: Path, kind: Kind, new: list[str]) -> None:
+    """Refuse where a file to be written would replace something that is not ours."""
+    ours = kind.holds(real)
+    for name in new:
+        target = real / name
+        above = next((p for p in target.parents if p != real and p.is_relative_to(real) and p.is_symlink()), None)
+        if above is not None:
+            raise FairbenchError(f"{folder}: {above} is a link to another folder; name a folder without such a link.")
+        if target.is_dir() or (not ours and os.path.lexists(target)):
+            raise FairbenchError(
+                f"{folder}: {name} is there already and is not {kind.what}'s; name a folder that is new or empty."
+            )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes had begun to write: an hour old, and held by nobody."""
+    for path in folder.iterdir():
+        if _NEW.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and atomic.abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)

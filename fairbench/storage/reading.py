@@ -1,0 +1,95 @@
+"""Reading images back: an index without pixels, and a stream of decoded images with a bounded read-ahead."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from fairbench import threads
+from fairbench.errors import ImageError, StoreError
+from fairbench.storage import pixels
+from fairbench.storage.store import Store
+from fairbench.types import ImageRequest, RgbImage
+
+READ_AHEAD = 16
+"""Images that are decoded while others are worked on, at most."""
+DECODERS = 2
+"""Threads that decode images, at most."""
+_INDEX = ["image_id", "status", "error", "sha256"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """Where an image of a run is: the request, its status, and the shard that holds it."""
+
+    request: ImageRequest
+    status: str
+    error: str | None
+    sha256: str | None
+    shard: Path
+
+
+def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
+    """Return the rows of all requests that have been answered, in the order of `requests`."""
+    index_of = {r.image_id: i for i, r in enumerate(requests)}
+    rows: list[ImageRow | None] = [None] * len(requests)
+    for path, table in store.scan("images", key, _INDEX):
+        ids, *rest = (table[c].to_pylist() for c in _INDEX)
+        for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
+            i = index_of.get(image_id)
+            if i is not None and rows[i] is None:  # the first shard that holds an image counts
+                rows[i] = ImageRow(requests[i], sys.intern(status), error, sha256, path)
+    return [row for row in rows if row is not None]
+
+
+class ImageReader:
+    """Streams decoded images. Holds two shards and READ_AHEAD decoded images at most."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._shards: OrderedDict[Path, dict[bytes, pa.Scalar]] = OrderedDict()
+
+    def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
+        """Yield each row with its pixels, or with the reason why they cannot be had, in order."""
+        waiting: deque[tuple[ImageRow, Future[RgbImage | ImageError]]] = deque()
+        with ThreadPoolExecutor(threads.count(most=DECODERS)) as pool:
+            for row in rows:
+                data = None if row.request.path else self._bytes(row)
+                waiting.append((row, pool.submit(_decode, row, data)))
+                if len(waiting) >= READ_AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+    def _bytes(self, row: ImageRow) -> bytes:
+        if row.shard not in self._shards:
+            table = self._store.read("images", row.shard, ["image_id", "image"])
+            if table is None:
+                raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again to mend it.")
+            self._shards[row.shard] = dict(zip(table["image_id"].to_pylist(), table["image"], strict=True))
+            if len(self._shards) > 2:
+                self._shards.popitem(last=False)
+        data: bytes = self._shards[row.shard][row.request.image_id]["bytes"].as_py()
+        return data
+
+
+def _decode(row: ImageRow, data: bytes | None) -> RgbImage | ImageError:
+    """Return pixels, or the error as a value: a thread must not lose it."""
+    try:
+        if data is not None:
+            return pixels.decode(data, f"stored image {row.request.image_id.hex()}")
+        path = Path(str(row.request.path))
+        content, sha256 = pixels.read(path)
+        if sha256 != row.sha256:
+            return ImageError(f"{path} changed while it was in use: run the same command again.")
+        return pixels.decode(content, str(path))
+    except ImageError as err:
+        return err

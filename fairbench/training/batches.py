@@ -1,0 +1,100 @@
+"""From rows of the balanced set to mean token log-probabilities: of the image given its prompt, or of an answer."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fairbench.networks import janus_tokens
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs
+from fairbench.networks.sampling import left_padded
+from fairbench.phantom.making.loop import Report
+from fairbench.storage import atomic, pixels
+from fairbench.synthesis.balanced import Balanced
+from fairbench.types import RgbImage
+
+QUESTION, CAPTION = "Describe this image.", "a photo of the face of a {subject}"
+"""What the understanding fine-tune asks, and its answer: the occupation, and nothing about who is seen."""
+_READ = 256
+
+
+class Source(Protocol):
+    """Makes a batch of rows and asks a module about it. `module` is what an accelerator wraps."""
+
+    module: torch.nn.Module
+
+    def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return the mean log-probability of a row's tokens, (rows,), float32. module: `self.module`, wrapped."""
+        ...
+
+
+class Images:
+    """Images as the continuation of their neutral prompts or, for row R + i, of the prompt that row i was made from."""
+
+    def __init__(self, model: JanusModel, data: Balanced, tokens: NDArray[np.int64]) -> None:
+        self._model, self._tokens = model, tokens
+        self._prompts = [row.prompt for row in data.rows] + [row.source_prompt for row in data.rows]
+        self._ids = {prompt: model.prompt_ids(prompt) for prompt in dict.fromkeys(self._prompts) if prompt}
+        self.module: torch.nn.Module = TokenLogProbs(model.net)
+
+    def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return the mean over image tokens, (rows,)."""
+        device = self._model.net.device
+        ids, keep = left_padded([self._ids[self._prompts[i]] for i in rows], self._model.pad)
+        tokens = torch.from_numpy(self._tokens[rows % len(self._tokens)].astype(np.int64))
+        log_probs: torch.Tensor = module(ids.to(device), keep.to(device), tokens.to(device))
+        return log_probs.mean(dim=1)
+
+
+class Answers:
+    """A caption with the neutral occupation as the answer to a question about the image."""
+
+    def __init__(self, model: JanusModel, data: Balanced) -> None:
+        self._model, self._data = model, data
+        self._question = model.question_ids(QUESTION, with_image=True)
+        self.module: torch.nn.Module = AnswerLogProbs(model.net)
+
+    def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Return the mean over the answer's tokens, with the end-of-text token, (rows,)."""
+        model, net = self._model, self._model.net
+        answers = [self._answer(self._data.rows[i].subject) for i in rows]
+        ids, keep = left_padded([self._question + answer for answer in answers], model.pad)
+        shown = [_read(self._data.rows[i].image) for i in rows]
+        values = torch.from_numpy(janus_tokens.vision_input(model, shown))
+        lengths = torch.tensor([len(answer) for answer in answers], device=net.device)
+        longest = int(lengths.max())
+        log_probs = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)
+        of_answer = torch.arange(longest, device=net.device) >= longest - lengths[:, None]
+        total: torch.Tensor = (log_probs * of_answer).sum(dim=1)
+        return total / lengths
+
+    def _answer(self, subject: str) -> list[int]:
+        tokenizer = self._model.processor.tokenizer
+        words = tokenizer(" " + CAPTION.replace("{subject}", subject), add_special_tokens=False)["input_ids"]
+        return [*words, tokenizer.eos_token_id]
+
+
+def image_tokens(model: JanusModel, data: Balanced, path: Path, report: Report) -> NDArray[np.int64]:
+    """Return the image tokens (rows, N) that the model's own tokenizer gives, from `path` if they are there."""
+    if path.exists():
+        return np.asarray(np.load(path, allow_pickle=False))
+    parts = []
+    report(0, len(data.rows))
+    for start in range(0, len(data.rows), _READ):
+        part = data.rows[start : start + _READ]
+        parts.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
+        report(start + len(part), len(data.rows))
+    file = io.BytesIO()
+    np.save(file, np.concatenate(parts), allow_pickle=False)
+    atomic.write_bytes(path, file.getvalue())
+    return np.concatenate(parts)
+
+
+def _read(path: Path) -> RgbImage:
+    return pixels.decode(path.read_bytes(), str(path))

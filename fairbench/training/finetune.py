@@ -1,0 +1,336 @@
+"""Fine-tuning with a low-rank adapter: SFT, BPO and the understanding control, on one device or many.
+
+A step's examples and its dropout follow from the seed and the step alone, so a stopped training goes on as if it had
+not been. A batch is cut into processes x accumulation parts; part k is the same whichever process has its turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from torch.distributed.checkpoint import state_dict as whole
+
+from fairbench import registry
+from fairbench.adapters.janus import JanusAdapter
+from fairbench.cards import catalog, yamlfile
+from fairbench.cards.cards import ModelCard
+from fairbench.errors import CardError, FairbenchError, storage_errors
+from fairbench.networks import janus, lora, weights
+from fairbench.networks.janus import JanusModel
+from fairbench.phantom.making.loop import Plan
+from fairbench.storage import atomic, folders
+from fairbench.synthesis.balanced import Balanced
+from fairbench.training import batches, checkpoint, losses, output
+from fairbench.training.order import Order
+from fairbench.training.presets import Settings
+from fairbench.training.records import Records
+
+StageReport = Callable[[str, int, int], None]
+"""Called with a stage, what of it is done, and all of it; in every process."""
+Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
+STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
+_STATE_FILES = re.compile(r"state\.pt|training\.json|tokens-[0-9a-f]{16}\.npy")
+_DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. card: of the model. data: grouped as the settings say. parent: an adapter folder to start from.
+
+    save_every, log_every, eval_every: steps; eval_every 0 evaluates never. None of these changes the result.
+    """
+
+    settings: Settings
+    card: catalog.Loaded[ModelCard]
+    data: Balanced
+    out: Path
+    parent: Path | None = None
+    device: str = "auto"
+    save_every: int = 200
+    log_every: int = 10
+    eval_every: int = 0
+    evaluate: Evaluate | None = None
+
+    @functools.cached_property
+    def order(self) -> Order:
+        """Which rows a step sees."""
+        s = self.settings
+        return Order(self.data, s.seed, together=s.kind == "bpo", stated=s.stated)
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """Steps and rates: the paper's cosine with 3 % warm-up; AdamW with torch's default betas and decay."""
+        s = self.settings
+        steps = s.steps or max(1, math.ceil(s.epochs * self.order.epoch_size / s.batch))
+        return Plan(steps, s.rate, betas=(0.9, 0.999), save_every=self.save_every, log_every=self.log_every)
+
+    @functools.cached_property
+    def base(self) -> dict[str, str]:
+        """What stands for the base model's weights. Raises CardError for a model that cannot be trained here."""
+        card = self.card.card
+        if card.adapter != "janus" or card.weights is None or not card.lora_targets:
+            raise CardError(
+                f"The model {card.name} cannot be fine-tuned: training is there for cards of the adapter janus that "
+                "name `weights` and `lora_targets`."
+            )
+        if card.weights.path is not None:  # before all files of a folder that is no model are hashed
+            janus.check_format(weights.model_folder(card.weights, self.card.base_dir))
+        return weights.model_identity(card.weights, self.card.base_dir)
+
+    @functools.cached_property
+    def prompt_format(self) -> str | None:
+        """The conversation that the card puts around a prompt. Raises CardError for settings that it cannot have."""
+        card = self.card.card
+        try:
+            params: Any = registry.parse_params(JanusAdapter, card.sampling)
+        except registry.ValidationError as err:
+            raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
+        return None if params.prompt_format is None else str(params.prompt_format)
+
+
+def train(job: Job, report: StageReport) -> Path:
+    """Train, from the state in `job.out` if there is one, and return the adapter's folder.
+
+    Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
+    loss that is not a finite number.
+    """
+    losses.balancing(job.settings.loss, job.settings.beta)  # an unknown name is refused first
+    _check_stated(job)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
+    identity = output.identity(
+        job.settings, job.plan.steps, job.data, job.base, job.parent, processes, job.prompt_format
+    )
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one: it writes while the others would look
+        folders.check(job.out, folders.ADAPTER)
+    if output.finished(job.out, identity):
+        return job.out
+    accelerator = _accelerator(job)
+    model, adapter = _load(job, accelerator)
+    state = _resume(job, adapter, identity)
+    if accelerator.is_main_process:
+        atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # the folder is ours
+    source = _source(job, model, accelerator, report)
+    module, optimiser = _prepared(job, accelerator, source, state)
+    start = int(state["step"]) if state else 0
+    records = Records(job.out, start) if accelerator.is_main_process else None
+    _set_training(model)
+    began = time.perf_counter()
+    for step in range(start, job.plan.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = job.plan.rate_at(step)
+        figures = _step(job, accelerator, source, module, optimiser, step)
+        last = step + 1 == job.plan.steps
+        if records and (step % job.log_every == 0 or last):
+            seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
+            records.add(step, {**figures, "rate": job.plan.rate_at(step), "seconds_a_step": seconds})
+        if job.eval_every and ((step + 1) % job.eval_every == 0 or last):
+            _evaluate(job, accelerator, model, records, step)
+        if (step + 1) % job.save_every == 0 or last:  # after the evaluation: a kill in between would lose it
+            _save(job, accelerator, adapter, module, optimiser, step + 1, identity)
+        report("training", step + 1, job.plan.steps)
+    tensors = _gathered(adapter)
+    if accelerator.is_main_process:
+        assert records is not None
+        records.close()
+        output.write(
+            job.out, adapter, tensors, job.card.card, job.base, identity, job.data,
+            str(accelerator.device), accelerator.num_processes,
+        )  # fmt: skip
+        _remove_state(job.out / STATE_DIR)
+    accelerator.wait_for_everyone()
+    return job.out
+
+
+def _remove_state(folder: Path) -> None:
+    """Remove the files that a training wrote to go on from, killed writers' too; any other file there stays."""
+    with storage_errors(folder):
+        atomic.remove_orphans(folder, _STATE_FILES)
+        for path in folder.iterdir():
+            if _STATE_FILES.fullmatch(path.name):
+                path.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
+
+
+def _check_stated(job: Job) -> None:
+    lacking = next((row.image for row in job.data.rows if not row.source_prompt), None)
+    if job.settings.stated and lacking is not None:
+        raise CardError(
+            f"The balanced set has no source_prompt for {lacking}, and --stated {job.settings.stated} shows images "
+            "under the prompt that they were made from: fill that column in, or say --stated 0."
+        )
+
+
+def _accelerator(job: Job) -> Accelerator:
+    """Return the accelerator, with the number of processes that torchrun or `accelerate launch` started."""
+    s = job.settings
+    if job.device not in {"auto", "cpu", "cuda", "mps"}:
+        raise FairbenchError(f"--device {job.device}: name auto, cpu, cuda or mps.")
+    try:
+        # The first process encodes and evaluates while the others wait, for more than the default ten minutes.
+        patience = InitProcessGroupKwargs(timeout=timedelta(hours=24))
+        accelerator = Accelerator(
+            cpu=job.device == "cpu", mixed_precision=s.mixed_precision, kwargs_handlers=[patience]
+        )
+    except ValueError as err:
+        raise FairbenchError(f"--mixed-precision {s.mixed_precision} is not possible here ({err}): use no.") from err
+    if s.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise FairbenchError("--mixed-precision fp16 needs a GPU, and there is none here: use bf16 or no.")
+    if job.device not in {"auto", accelerator.device.type}:
+        raise FairbenchError(f"--device {job.device}: torch finds no such device here; use --device cpu.")
+    parts = accelerator.num_processes * s.accumulation
+    if s.batch % parts:
+        raise FairbenchError(
+            f"A batch of {s.batch} cannot be cut into {accelerator.num_processes} processes x {s.accumulation} "
+            "micro-batches: name a multiple."
+        )
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise FairbenchError("FSDP is used in its second version: set FSDP_VERSION=2 (fsdp_version: 2).")
+    if accelerator.distributed_type == DistributedType.FSDP and job.eval_every:
+        raise FairbenchError("--eval-every needs the whole model in one process, and FSDP shards it: leave it out.")
+    return accelerator
+
+
+def _load(job: Job, accelerator: Accelerator) -> tuple[JanusModel, Any]:
+    """Return the frozen model and, around its network, the adapter that is trained."""
+    s, card = job.settings, job.card.card
+    assert card.weights is not None
+    assert card.lora_targets is not None
+    folder = weights.model_folder(card.weights, job.card.base_dir)
+    model = janus.load(folder, str(accelerator.device), _DTYPES[s.mixed_precision], job.prompt_format)
+    if job.parent is not None:
+        adapter = lora.load(model.net, job.parent, s.dropout)
+    else:
+        adapter = lora.new(model.net, card.lora_targets, s.rank, s.alpha, s.dropout, s.seed)
+    if s.checkpointing:
+        model.net.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    return model, adapter
+
+
+def _source(job: Job, model: JanusModel, accelerator: Accelerator, report: StageReport) -> batches.Source:
+    if job.settings.kind == "i2t":
+        return batches.Answers(model, job.data)
+    # Encoded by one process, once: the others wait, then read what it wrote.
+    path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base)}.npy"
+    with accelerator.main_process_first():
+        tokens = batches.image_tokens(model, job.data, path, functools.partial(report, "image tokens"))
+    return batches.Images(model, job.data, tokens)
+
+
+def _prepared(job: Job, accelerator: Accelerator, source: batches.Source, state: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the module and its optimiser as the accelerator wraps them, the optimiser as the state left it."""
+    trained = [p for p in source.module.parameters() if p.requires_grad]
+    plain = torch.optim.AdamW(trained, job.plan.rate, betas=job.plan.betas, weight_decay=job.plan.weight_decay)
+    module, optimiser = accelerator.prepare(source.module, plain)
+    if state:
+        inner = accelerator.unwrap_model(module)
+        whole.set_optimizer_state_dict(inner, optimiser.optimizer, state["optimiser"], options=_FULL)
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state["scaler"])
+    return module, optimiser
+
+
+def _set_training(model: JanusModel) -> None:
+    """Turn on the adapter's dropout, and gradient checkpointing; what is frozen stays as it is used."""
+    model.net.train()
+    model.net.model.vision_model.eval()
+    model.net.model.vqmodel.eval()
+
+
+def _step(
+    job: Job, accelerator: Accelerator, source: batches.Source, module: Any, optimiser: Any, step: int
+) -> dict[str, float]:
+    """Take one step and return its figures, averaged over all parts of the batch."""
+    s = job.settings
+    parts = accelerator.num_processes * s.accumulation
+    examples = job.order.examples(step, s.batch).reshape(parts, s.batch // parts, -1)
+    loss_of = losses.balancing(s.loss, s.beta) if s.kind == "bpo" else losses.sft.loss
+    optimiser.zero_grad(set_to_none=True)
+    total = torch.zeros(3, device=accelerator.device)
+    for turn in range(s.accumulation):
+        part = turn * accelerator.num_processes + accelerator.process_index
+        torch.manual_seed(_noise_seed(s.seed, step, part))
+        synchronised = turn + 1 == s.accumulation
+        with contextlib.nullcontext() if synchronised else accelerator.no_sync(module):
+            rows = examples[part]
+            mean = source.mean_log_probs(module, rows.reshape(-1)).reshape(rows.shape)
+            loss = loss_of(mean)
+            accelerator.backward(loss / s.accumulation)
+        gap = mean.max(dim=1).values - mean.min(dim=1).values
+        total += torch.stack([loss, mean.mean(), gap.mean()]).detach() / s.accumulation
+    norm = accelerator.clip_grad_norm_(module.parameters(), job.plan.clip)
+    loss_value, log_prob, gap_value = (float(v) for v in accelerator.reduce(total, "mean"))
+    # A scaler of float16 leaves out steps whose gradient overflows; any other such gradient would spoil the weights.
+    if not math.isfinite(loss_value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
+        raise FairbenchError(f"Step {step} of the training in {job.out} gives no finite number: lower the rate.")
+    optimiser.step()
+    figures = {"loss": loss_value, "log_prob": log_prob, "grad_norm": float(norm)}
+    return figures | ({"gap": gap_value} if s.kind == "bpo" else {})
+
+
+def _noise_seed(seed: int, step: int, part: int) -> int:
+    return int(np.random.default_rng([seed, step, part, 1]).integers(2**63))
+
+
+def _gathered(adapter: Any) -> lora.Tensors:
+    """Return the adapter's weights whole, on the CPU; every process must call this where they are sharded."""
+    tensors = lora.tensors_of(adapter)
+    full = {name: v.full_tensor() if hasattr(v, "full_tensor") else v for name, v in tensors.items()}
+    return {name: v.detach().cpu().contiguous() for name, v in full.items()}
+
+
+def _save(
+    job: Job, accelerator: Accelerator, adapter: Any, module: Any, optimiser: Any, step: int, identity: dict[str, Any]
+) -> None:
+    state = {
+        "step": step,
+        "identity": identity,
+        "adapter": _gathered(adapter),
+        "optimiser": whole.get_optimizer_state_dict(
+            accelerator.unwrap_model(module), optimiser.optimizer, options=_FULL
+        ),
+        "scaler": accelerator.scaler.state_dict() if accelerator.scaler is not None else {},
+    }
+    if accelerator.is_main_process:
+        checkpoint.save(job.out / STATE_DIR / STATE, state)
+    accelerator.wait_for_everyone()
+
+
+def _resume(job: Job, adapter: Any, identity: dict[str, Any]) -> dict[str, Any]:
+    """Set the adapter to the stored state, if there is one, and return that state."""
+    path = job.out / STATE_DIR / STATE
+    if not path.exists():
+        return {}
+    try:
+        state = checkpoint.load(path)
+        other = checkpoint.differences(state["identity"], identity)
+        misfit = "" if other else lora.put(adapter, state["adapter"])
+    except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
+        raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
+    if other or misfit:
+        raise FairbenchError(f"{path} belongs to another training ({other or misfit}): name another folder.")
+    return state
+
+
+def _evaluate(job: Job, accelerator: Accelerator, model: JanusModel, records: Records | None, step: int) -> None:
+    if records is not None and job.evaluate is not None:  # the first process alone
+        model.net.eval()
+        records.add(step, job.evaluate(model))
+        _set_training(model)
+    accelerator.wait_for_everyone()

@@ -1,0 +1,170 @@
+"""Two runs: false positives, power, and equivalence, by the functions with which runs are compared."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from fairbench.stats import paired, power
+from fairbench.stats.paired import Pairs
+from fairbench.stats.estimands import Floats, IntArray, rd_at, sq
+from fairbench.stats.intervals import rd_at_of_prompts, sq_of_prompts
+from fairbench.validation import worlds
+from fairbench.validation.cells import Cell, Measure, Study, share
+
+ALPHA: Final = 0.05
+MARGINS: Final = {2: 0.05, 4: 0.025, 8: 0.0125}
+"""Differences of RD that a task card calls negligible."""
+POWER: Final = 0.9
+_PROMPTS: Final = 50
+_FLIPS: Final = 999
+_FACES: Final = ("equal", "unequal", "random")
+_FIXED: Final = {2: 20, 4: 10}
+"""Prompts of cells in which the error of rd@n0 over images is computed too: it takes long."""
+
+
+def _faces(kind: str, times: int, prompts: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Return the face counts (R, P) of run A and B: 160 and 160, 160 and 128, or four fifths of 160 at random in B."""
+    a = np.full((times, prompts), 160)
+    if kind == "random":
+        return a, rng.binomial(160, 0.8, size=a.shape)
+    return a, np.full_like(a, {"equal": 160, "unequal": 128}[kind])
+
+
+def _values(a: IntArray, b: IntArray) -> tuple[Floats, Floats]:
+    """Return rd@n0 (R, P) of both runs at the smaller face count of every prompt."""
+    n0 = np.minimum(a.sum(axis=-1), b.sum(axis=-1))
+    return rd_at(a, n0), rd_at(b, n0)
+
+
+def _pairs(a: Floats, b: Floats) -> list[Pairs]:
+    return [paired.pair(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def run_false(cell: Cell) -> list[Measure]:
+    """Two equal models: how often is a difference found?"""
+    settings, rng = cell.settings, cell.rng()
+    k, fixed = settings["K"], settings["scope"] == "these"
+    prompts = _FIXED[k] if fixed else _PROMPTS
+    times = cell.replicates
+    shares = worlds.draw(settings["truth"], k, (times, prompts), rng)
+    a, b = (rng.multinomial(n, shares) for n in _faces(settings["faces"], times, prompts, rng))
+    if fixed:
+        return [share(name, hits, most=ALPHA) for name, hits in _found_fixed(a, b, rng).items()]
+    found = []
+    for name, (x, y) in {"rd@n0": _values(a, b), "sq": (sq(a), sq(b))}.items():
+        pairs = _pairs(x, y)
+        tests = [paired.effect_random(p).p_value() for p in pairs]
+        flips = [paired.sign_flip_test(p, rng, resamples=_FLIPS).p_value for p in pairs]
+        found += [share(f"{name} t", np.array(tests) < ALPHA, most=ALPHA)]
+        found += [share(f"{name} sign-flip", np.array(flips) <= ALPHA, most=ALPHA)]
+    return found
+
+
+def _found_fixed(a: IntArray, b: IntArray, rng: np.random.Generator) -> dict[str, list[bool]]:
+    """Return for each replicate whether the normal test over images finds a difference."""
+    found: dict[str, list[bool]] = {"rd@n0 normal": [], "sq normal": []}
+    for x, y in zip(a, b, strict=True):
+        n0 = np.minimum(x.sum(axis=1), y.sum(axis=1))
+        runs = {
+            "rd@n0 normal": [rd_at_of_prompts(c, n0, rng, times=100) for c in (x, y)],
+            "sq normal": [sq_of_prompts(c) for c in (x, y)],
+        }
+        for name, (one, two) in runs.items():
+            pairs = paired.pair(one.value, two.value)
+            error = paired.independent_se(pairs, one.variance, two.variance)
+            found[name].append(paired.effect_fixed(pairs, error).p_value() < ALPHA)
+    return found
+
+
+def run_equivalent(cell: Cell) -> list[Measure]:
+    """Two models that are equal, or differ by the margin: how often are they called equivalent?
+
+    What the test holds against its margin is the difference in rd@n0. Near balance that is smaller than the difference
+    in RD, so the error is simulated at a margin of just the true difference in rd@n0.
+    """
+    settings, rng = cell.settings, cell.rng()
+    k, times = settings["K"], cell.replicates
+    margin, smaller = MARGINS[k], 160 if settings["faces"] == "equal" else 128
+    equal = settings["models"] == "both fair"
+    one = two = np.tile(power.shares_at_rd(0.0 if equal else 0.5 / k, k), (_PROMPTS, 1))
+    if not equal:
+        two = power.shift(one, margin)
+        far, near = (worlds.expected_rd(np.asarray(p, dtype=np.float64), smaller, rng) for p in (two, one))
+        margin = far - near
+    a, b = (
+        rng.multinomial(n, shares)
+        for n, shares in zip(_faces(settings["faces"], times, _PROMPTS, rng), (one, two), strict=True)
+    )
+    pairs = _pairs(*_values(a, b))
+    p_values = np.array([paired.effect_random(p).equivalence_p(margin) for p in pairs])
+    least, most = (POWER, None) if equal else (None, ALPHA)
+    return [Measure("margin rd@n0", margin, 0.0), share("called equivalent", p_values < ALPHA, least, most)]
+
+
+def run_power(cell: Cell) -> list[Measure]:
+    """A real difference in RD: how often is it found, and how often did the planning say it would be?"""
+    settings, rng = cell.settings, cell.rng()
+    k, times, change = settings["K"], cell.replicates, -settings["change"]
+    one = worlds.draw("mix", k, (_PROMPTS,), rng)
+    a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (one, power.shift(one, change)))
+    found = []
+    for name, (x, y) in {"rd@n0": _values(a, b), "sq": (sq(a), sq(b))}.items():
+        p_values = np.array([paired.effect_random(p).p_value() for p in _pairs(x, y)])
+        found.append(share(f"{name} found", p_values < ALPHA))
+    planned = float(power.power(power.Plan(baseline=one), change, _PROMPTS, 160))
+    return [*found, Measure("planned rd", planned, 0.0)]
+
+
+def _false_cells(quick: bool) -> list[Cell]:
+    grid = [
+        (k, truth, faces, "like", 200 if quick else 2000)
+        for k in ((2, 8) if quick else worlds.CLASSES)
+        for truth in (("fair", "mix") if quick else worlds.TRUTHS)
+        for faces in _FACES
+    ]
+    if not quick:
+        grid += [(k, truth, f, "these", 1000) for k in _FIXED for truth in ("fair", "mix") for f in _FACES[:2]]
+    return [
+        Cell("false positives", {"K": k, "truth": truth, "faces": faces, "scope": scope}, times)
+        for k, truth, faces, scope, times in grid
+    ]
+
+
+def _equivalent_cells(quick: bool) -> list[Cell]:
+    return [
+        Cell("equivalence", {"K": k, "margin": margin, "models": models, "faces": faces}, 300 if quick else 4000)
+        for k, margin in MARGINS.items()
+        for models, kinds in (("both fair", _FACES), ("a margin apart", _FACES[:2]))
+        for faces in kinds
+    ]
+
+
+def _power_cells(quick: bool) -> list[Cell]:
+    return [
+        Cell("power", {"K": k, "change": round(change * margin, 4)}, 300 if quick else 4000)
+        for k, margin in MARGINS.items()
+        for change in (0.2, 0.4, 1.0)
+    ]
+
+
+_RUNS = f"{_PROMPTS} prompts; run A has 160 faces each, run B 160 (`equal`), 128 (`unequal`) or about 128 (`random`)."
+FALSE = Study(
+    "false positives", "Two equal models: how often a difference is found at level .05",
+    f"{_RUNS} Models are paired by prompt; rd@n0 is taken at the smaller face count. `like`: prompts are a sample "
+    "(t and sign-flip test); `these`: only images are (normal test), over 20 prompts for K = 2 and 10 for K = 4.",
+    _false_cells, run_false,
+)  # fmt: skip
+EQUIVALENT = Study(
+    "equivalence", "Two models within a margin of RD: how often they are called equivalent at level .05",
+    f"{_RUNS} `both fair` is the power, which must be at least .9; `a margin apart` in RD is the error, at most .05, "
+    "at a margin of just the true difference in rd@n0, which is what is tested: near balance, less than that in RD.",
+    _equivalent_cells, run_equivalent,
+)  # fmt: skip
+POWER_STUDY = Study(
+    "power", "A real difference: how often it is found at level .05",
+    f"{_PROMPTS} prompts of 160 faces in either run; the mean RD of B is lower by `change`. `planned rd`: the power "
+    "that `fairbench plan` computes for it.",
+    _power_cells, run_power,
+)  # fmt: skip

@@ -1,0 +1,119 @@
+"""A labeller that errs: what raw sq misses, what corrected sq and corrected RD recover, and whether intervals cover."""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+import numpy as np
+
+from fairbench.metrics.rd import relative_diversity
+from fairbench.stats import correction, correction_interval, transfer
+from fairbench.stats.correction_sq import corrected_sq
+from fairbench.stats.estimands import shares as shares_of
+from fairbench.stats.estimands import sq, sq_of_shares
+from fairbench.stats.intervals import Scope
+from fairbench.validation import worlds
+from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
+from fairbench.validation.raw import PROMPTS, interval_measures
+
+_DRAWS: Final = 100
+"""Tables behind the calibration's part of an error, for 2,000 in a run."""
+_CHECKED: Final = 200
+"""Replicates in which the calibration is also checked for transfer."""
+
+
+def bias_bar(raw: float) -> float:
+    """Return the most that the size of a corrected bias may be: a quarter of the raw one's, or 0.01."""
+    return float(max(abs(raw) / 4, 0.01))
+
+
+def run_sq(cell: Cell) -> list[Measure]:
+    """Simulate corrected sq in both scopes; bias, RMSE and refusals are those for "these prompts"."""
+    settings, rng = cell.settings, cell.rng()
+    k, truth = settings["K"], settings["truth"]
+    table = worlds.table(k, settings["accuracy"])
+    found: list[Measure] = []
+    for scope in get_args(Scope):
+        fixed = scope == "these prompts"
+        shares = worlds.draw(truth, k, (PROMPTS,) if fixed else (cell.replicates, PROMPTS), rng)
+        known = float(sq_of_shares(shares).mean()) if fixed else worlds.population_sq(truth, k)
+        odds = np.broadcast_to(shares, (cell.replicates, PROMPTS, k))
+        observed = worlds.read(odds, table, settings["n"], rng)
+        calibrations = rng.multinomial(settings["calibration"], table, size=(cell.replicates, k))
+        intervals = [
+            correction_interval.sq_interval(o, c, scope, rng, draws=_DRAWS)
+            for o, c in zip(observed, calibrations, strict=True)
+        ]
+        if fixed:
+            raw = sq(observed[..., :k]).mean(axis=1) - known
+            off = np.array([i.estimate for i in intervals]) - known
+            most = bias_bar(raw.mean())
+            found += [average("bias raw", raw), average("bias", off, -most, most), rmse("rmse raw", raw)]
+            found.append(rmse("rmse", off))
+            pairs = list(zip(observed, calibrations, strict=True))[:_CHECKED]
+            refused = [transfer.check(o, c).reason is not None for o, c in pairs]
+        found += interval_measures(intervals, known, scope, settings)
+    return [*found, share("refused", refused, most=0.01)]
+
+
+def run_rd(cell: Cell) -> list[Measure]:
+    """Simulate three estimates of the RD of two classes: from the likely shares, the linear inverse, and sq's root."""
+    settings, rng = cell.settings, cell.rng()
+    rd = settings["RD"]
+    table = worlds.table(2, settings["accuracy"])
+    first = 0.5 + 0.5 * rd * np.where(np.arange(PROMPTS) % 2, 1, -1)
+    odds = np.broadcast_to(np.stack([first, 1 - first], axis=1), (cell.replicates, PROMPTS, 2))
+    observed = worlds.read(odds, table, settings["n"], rng)
+    calibration = rng.multinomial(settings["calibration"], table, size=(cell.replicates, 2))
+
+    def off(values: Any) -> Any:
+        return np.asarray(values).mean(axis=1) - rd
+
+    raw = off(relative_diversity(shares_of(observed[..., :2])))
+    most = bias_bar(raw.mean()) if rd <= 0.9 else None
+    likely = relative_diversity(correction.likely_shares(observed, calibration))
+    linear = np.abs(correction.corrected_shares(observed, calibration)[..., 0] * 2 - 1)
+    root = np.sqrt(np.maximum(corrected_sq(observed, calibration), 0))
+    low = None if most is None else -most
+    return [
+        average("bias raw", raw), average("bias", off(likely), low, most), rmse("rmse", off(likely)),
+        average("bias linear", off(linear)), average("bias root sq", off(root)),
+    ]  # fmt: skip
+
+
+def _sq_cells(quick: bool) -> list[Cell]:
+    def cell(k: int, accuracy: float, truth: str, n: int, rows: int) -> Cell:
+        settings = {"K": k, "accuracy": accuracy, "truth": truth, "n": n, "calibration": rows}
+        return Cell("corrected sq", settings, 80 if quick else 1000)
+
+    if quick:
+        return [cell(k, 0.85, truth, 160, 500) for k in (2, 8) for truth in worlds.TRUTHS]
+    cells = [cell(k, 0.85, truth, 160, 500) for k in worlds.CLASSES for truth in worlds.TRUTHS]
+    others = [(0.75, 500), (0.85, 5000), (0.94, 500), (1.0, 500)]
+    cells += [cell(k, accuracy, "mix", 160, rows) for k in worlds.CLASSES for accuracy, rows in others]
+    return cells + [cell(k, 0.85, t, n, 500) for k in worlds.CLASSES for n in (50, 1000) for t in ("fair", "mix")]
+
+
+def _rd_cells(quick: bool) -> list[Cell]:
+    return [
+        Cell("corrected rd", {"RD": rd, "accuracy": a, "n": n, "calibration": rows}, 200 if quick else 2000)
+        for rd in (0.2, 0.4, 0.6, 0.9)
+        for a in ((0.85,) if quick else (0.85, 0.94, 1.0))
+        for n in ((160,) if quick else (160, 1000))
+        for rows in ((500,) if quick else (500, 5000))
+    ]
+
+
+SQ = Study(
+    "corrected sq", "sq with the labeller's errors undone",
+    f"{PROMPTS} prompts of n images, read with the stated accuracy (errors towards all other classes alike); "
+    "`calibration`: images a row of the confusion table, which is drawn anew in every replicate. `bias` must be at "
+    "most a quarter of `bias raw`, or 0.01. `refused`: valid calibrations that the transfer check turns down.",
+    _sq_cells, run_sq,
+)  # fmt: skip
+RD = Study(
+    "corrected rd", "RD with the labeller's errors undone, two classes",
+    "All prompts have this RD, half of them towards either class. `bias`: RD of the most likely shares, the value that "
+    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root sq`: the root of corrected sq.",
+    _rd_cells, run_rd,
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""A labeller without errors: bias of rd, rd@n0 and sq, and coverage of the intervals of the last two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, get_args
+
+import numpy as np
+
+from fairbench.metrics.rd import relative_diversity
+from fairbench.stats.estimands import Floats, IntArray, rd_at, sq_of_shares
+from fairbench.stats.intervals import Interval, Scope, rd_at_interval, sq_interval
+from fairbench.validation import worlds
+from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
+
+SHORT: Final[dict[Scope, str]] = {"these prompts": "these", "prompts like these": "like"}
+PROMPTS: Final = 20
+_FEWER: Final = 10
+"""Prompts of cells whose interval takes long."""
+_TIMES: Final = 100
+"""Redraws behind the error of rd@n0, for 1,000 in a run: with prompts averaged that is enough."""
+
+
+def interval_measures(found: Sequence[Any], truth: float, scope: Scope, settings: Mapping[str, Any]) -> list[Measure]:
+    """Return coverage, with the bar for these settings, and mean width of intervals (with `low` and `high`)."""
+    low, high = (np.array([getattr(i, side) for i in found]) for side in ("low", "high"))
+    # A one-sided truth is met exactly, up to rounding, by an interval of no width.
+    inside = (low <= truth + 1e-9) & (truth - 1e-9 <= high)
+    least, most = bars(settings)
+    name = SHORT[scope]
+    return [share(f"cover {name}", inside, least, most), average(f"width {name}", high - low)]
+
+
+def bars(settings: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the least and the most that a coverage of nominally .95 may be."""
+    if settings["truth"] not in worlds.INTERIOR:
+        return 0.93, None
+    return (0.93, 0.97) if settings["n"] >= 50 else (None, None)
+
+
+def _counts(settings: Mapping[str, Any], scope: Scope, prompts: int, times: int, rng: np.random.Generator) -> tuple[
+    IntArray, Floats
+]:  # fmt: skip
+    """Return counts (R, P, K), and the shares (P, K) or (R, P, K) behind them."""
+    size = (prompts,) if scope == "these prompts" else (times, prompts)
+    shares = worlds.draw(settings["truth"], settings["K"], size, rng)
+    return rng.multinomial(settings["n"], shares, size=(times, prompts)), shares
+
+
+def run_sq(cell: Cell) -> list[Measure]:
+    """Simulate sq in both scopes; bias and RMSE are those for "these prompts"."""
+    settings, rng = cell.settings, cell.rng()
+    found: list[Measure] = []
+    for scope in get_args(Scope):
+        counts, shares = _counts(settings, scope, PROMPTS, cell.replicates, rng)
+        fixed = scope == "these prompts"
+        truth = float(sq_of_shares(shares).mean()) if fixed else worlds.population_sq(settings["truth"], settings["K"])
+        intervals = [sq_interval(c, scope) for c in counts]
+        if fixed:
+            off = np.array([i.estimate for i in intervals]) - truth
+            found += [average("bias", off), rmse("rmse", off)]
+        found += interval_measures(intervals, truth, scope, settings)
+    return found
+
+
+def run_rd(cell: Cell) -> list[Measure]:
+    """Simulate rd and rd@n0; the first against the RD of the true shares, the second against its own estimand."""
+    settings, rng = cell.settings, cell.rng()
+    n, n0 = settings["n"], settings["n0"]
+    prompts = PROMPTS if settings["K"] == 2 or n <= 50 else _FEWER
+    found: list[Measure] = []
+    for scope in get_args(Scope):
+        counts, shares = _counts(settings, scope, prompts, cell.replicates, rng)
+        if scope == "these prompts":
+            truth = worlds.expected_rd(shares, n0, rng)
+            plain = relative_diversity(counts / n).mean(axis=1) - float(relative_diversity(shares).mean())
+            off = rd_at(counts, n0).mean(axis=1) - truth
+            found += [average("bias rd", plain), rmse("rmse rd", plain), average("bias", off), rmse("rmse", off)]
+        else:
+            truth = worlds.population_rd(settings["truth"], settings["K"], n0, rng)
+        found += interval_measures(_rd_intervals(counts, n0, scope, rng), truth, scope, settings)
+    return found
+
+
+def _rd_intervals(counts: IntArray, n0: int, scope: Scope, rng: np.random.Generator) -> list[Interval]:
+    # For "prompts like these" the redraws only bound the error from below: few of them do.
+    times = _TIMES if scope == "these prompts" else _TIMES // 4
+    return [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
+
+
+def _sq_cells(quick: bool) -> list[Cell]:
+    sizes = (10, 50, 160) if quick else (10, 20, 50, 160, 1000)
+    return [
+        Cell("sq", {"K": k, "n": n, "truth": truth}, 300 if quick else 2000)
+        for k in worlds.CLASSES for n in sizes for truth in worlds.TRUTHS
+    ]  # fmt: skip
+
+
+def _rd_cells(quick: bool) -> list[Cell]:
+    if quick:
+        grid = [(k, 50, 40, truth) for k in (2, 4) for truth in worlds.TRUTHS]
+        return [Cell("rd", {"K": k, "n": n, "n0": n0, "truth": t}, 60) for k, n, n0, t in grid]
+    grid = [(k, 20, 16, truth) for k in (2, 4, 8) for truth in ("fair", "mix")]
+    grid += [(k, 50, 40, truth) for k in worlds.CLASSES for truth in worlds.TRUTHS]
+    grid += [(k, 160, 128, truth) for k in (2, 4, 8) for truth in worlds.TRUTHS]
+    grid += [(k, 160, 160, truth) for k in (2, 4) for truth in ("fair", "mix")]
+    grid += [(2, 1000, 160, "mix")]
+    return [Cell("rd", {"K": k, "n": n, "n0": n0, "truth": t}, 1000) for k, n, n0, t in grid]
+
+
+SQ = Study(
+    "sq", "sq, labels without errors",
+    f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `these`: the prompts are given "
+    "and only their images are drawn; `like`: the prompts, too, are drawn anew, and the truth is their population's.",
+    _sq_cells, run_sq,
+)  # fmt: skip
+RD = Study(
+    "rd", "rd and rd@n0, labels without errors",
+    "`bias rd`: the RD of the counted shares against that of the true ones: the chance floor. `bias`: rd@n0 against "
+    f"the expected RD of n0 faces, which it estimates. {PROMPTS} prompts; {_FEWER} where n > 50 and K > 2.",
+    _rd_cells, run_rd,
+)  # fmt: skip

@@ -1,0 +1,130 @@
+"""What happens where an assumption of the correction does not hold, and whether the data give it away."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from fairbench.stats import correction_interval, transfer
+from fairbench.stats.estimands import Floats, IntArray, sq, sq_of_shares
+from fairbench.stats.independence import independent_errors
+from fairbench.stats.power import symmetric_confusion
+from fairbench.validation import worlds
+from fairbench.validation.cells import (Cell, Measure, Study, average, share)
+from fairbench.validation.corrected import bias_bar
+from fairbench.validation.raw import PROMPTS
+
+_ACCURACY: Final = 0.85
+_SHIFT: Final = 0.1
+_MISSED: Final = (0.05, 0.3)
+"""Share of faces missed of the first and of the last class; the others lie between."""
+_JOINT: Final = (2, 4)
+"""Classes of gender and race where their errors come together."""
+_IMAGES, _ROWS = 160, 1000
+_DRAWS, _TESTED = 100, 100
+
+CONTROL: Final = "none: all assumptions hold"
+LESS, MORE = "calibrated on harder images", "calibrated on easier images"
+SUBJECTS: Final = "accuracy differs between prompts"
+IGNORED, KNOWN = "misses by group, ignored", "misses by group, in the table"
+PRODUCT, TOGETHER = "joint errors, product table", "joint errors, joint table"
+_RIGHT: Final = (CONTROL, KNOWN, TOGETHER)
+"""Stresses that the correction knows of: the bars of the correction hold for them."""
+
+
+def run(cell: Cell) -> list[Measure]:
+    """Simulate one stress: bias of raw and corrected sq, coverage for "these prompts", and how often it is flagged."""
+    stress, k, rng = cell.settings["stress"], cell.settings["K"], cell.rng()
+    shares = worlds.draw(cell.settings["truth"], k, (PROMPTS,), rng)
+    known = float(sq_of_shares(shares).mean())
+    here, there = _tables(stress, k, rng)
+    observed = worlds.read(np.broadcast_to(shares, (cell.replicates, PROMPTS, k)), here, _IMAGES, rng)
+    counted = rng.multinomial(_ROWS, there, size=(cell.replicates, k))
+    used = [_as_used(stress, c, rng) for c in counted]
+    found = [
+        correction_interval.sq_interval(o, u, "these prompts", rng, draws=_DRAWS)
+        for o, u in zip(observed, used, strict=True)
+    ]
+    raw = sq(observed[..., :k]).mean(axis=1) - known
+    off = np.array([i.estimate for i in found]) - known
+    inside = [i.low <= known <= i.high for i in found]
+    pairs = list(zip(observed, counted, used, strict=True))[:_TESTED]
+    flagged = [_flagged(stress, *pair, rng) for pair in pairs]
+    right = stress in _RIGHT
+    most = bias_bar(raw.mean()) if right else None
+    return [
+        average("bias raw", raw), average("bias", off, None if most is None else -most, most),
+        share("cover these", inside, 0.93 if right else None), share("flagged", flagged, most=0.01 if right else None),
+    ]  # fmt: skip
+
+
+def _tables(stress: str, k: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return the table of the run's images, (K, K + 1) or one a prompt, and that of the calibration's."""
+    table = worlds.table(k, _ACCURACY)
+    if stress in (LESS, MORE):
+        return worlds.table(k, _ACCURACY + (_SHIFT if stress == LESS else -_SHIFT)), table
+    if stress == SUBJECTS:
+        of_prompts = _ACCURACY + rng.permutation(np.linspace(-_SHIFT, _SHIFT, PROMPTS))
+        return np.stack([worlds.table(k, a) for a in of_prompts]), table
+    if stress in (IGNORED, KNOWN):
+        missed = np.linspace(*_MISSED, k)[:, None]
+        table = np.c_[table[:, :-1] * (1 - missed), missed]
+    if stress in (PRODUCT, TOGETHER):
+        table = _joint()
+    return table, table
+
+
+def _joint() -> Floats:
+    """Return a table of gender x race in which some images are hard: then both are often wrong.
+
+    Few images of most cells are hard, and half of those of the second race of either gender.
+    """
+
+    def both(gender: float, race: float) -> Floats:
+        return np.asarray(np.kron(symmetric_confusion(gender, _JOINT[0]), symmetric_confusion(race, _JOINT[1])))
+
+    hard = np.tile([0.1, 0.5, 0.1, 0.1], _JOINT[0])[:, None]
+    easy = both(0.98, 0.97)
+    return np.asarray(np.c_[easy + hard * (both(0.65, 0.55) - easy), np.zeros(len(hard))], dtype=np.float64)
+
+
+def _as_used(stress: str, counted: IntArray, rng: np.random.Generator) -> IntArray:
+    """Return the calibration as the correction gets it: without its misses, or as the product of its margins."""
+    k = len(counted)
+    if stress == IGNORED:
+        return np.asarray(counted * np.r_[np.ones(k, dtype=np.int64), 0])
+    if stress == PRODUCT:
+        product = independent_errors(counted[:, :k], _JOINT, rng, draws=1).product
+        return np.asarray(np.c_[np.round(_ROWS * product).astype(np.int64), np.zeros(k, dtype=np.int64)])
+    return counted
+
+
+def _flagged(stress: str, observed: IntArray, counted: IntArray, used: IntArray, rng: np.random.Generator) -> bool:
+    """Say whether the check that can see this stress, the test of joint errors or of transfer, gives it away."""
+    if stress == PRODUCT:
+        return independent_errors(counted[:, : len(counted)], _JOINT, rng, draws=199).p_value < 0.01
+    return transfer.check(observed, used).reason is not None
+
+
+def _cells(quick: bool) -> list[Cell]:
+    grid = [
+        (stress, k, truth)
+        for stress in (CONTROL, LESS, MORE, SUBJECTS, IGNORED, KNOWN)
+        for k in ((2,) if quick else (2, 4, 8))
+        for truth in (("mix",) if quick else ("fair", "mix"))
+    ]
+    grid += [(s, 8, truth) for s in (PRODUCT, TOGETHER) for truth in (("mix",) if quick else ("fair", "mix"))]
+    times = 100 if quick else 400
+    return [Cell("stress", {"stress": s, "K": k, "truth": truth}, times) for s, k, truth in grid]
+
+
+STRESS = Study(
+    "stress", "Corrected sq where an assumption does not hold",
+    f"{PROMPTS} prompts of {_IMAGES} images, accuracy {_ACCURACY}, {_ROWS} calibration images a row. Harder or easier: "
+    f"accuracy off by {_SHIFT}; between prompts: within {_SHIFT} of the calibration's; misses: {_MISSED[0]:.0%} of the "
+    f"first class to {_MISSED[1]:.0%} of the last; joint errors: gender and race are often wrong together. `flagged`: "
+    "the check of transfer (of independence, for the product table) turns the calibration down. What counts cannot "
+    "show is not flagged: the bias is then what the assumption costs.",
+    _cells, run,
+)  # fmt: skip
