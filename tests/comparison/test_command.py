@@ -16,7 +16,7 @@ import pytest
 from fairbench.cli.app import main
 from fairbench.runs.folder import LABEL_NOTE
 from tests.conftest import Result
-from tests.unit.test_compare import BALANCED, BIASED, FAIR, Made, cells
+from tests.comparison.test_compare import BALANCED, BIASED, FAIR, Made, cells
 
 Cli = Callable[..., Result]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairbench.stats.correction_difference import sq_difference
-from tests.unit.test_stats_correction import GENDER, symmetric, true_sq, with_misses
+from tests.stats.test_correction import GENDER, symmetric, true_sq, with_misses
 
 TABLE = with_misses(symmetric(4, 0.85), [0.95, 0.9, 0.85, 0.7])
 

@@ -8,7 +8,7 @@ from fairbench.runs import sheet
 from fairbench.runs.sheet import Box
 from fairbench.storage.reading import ImageRow
 from fairbench.types import ImageRequest
-from tests.unit.test_counts import labeller
+from tests.measure.test_counts import labeller
 
 
 def rows(count: int) -> list[ImageRow]:

@@ -25,7 +25,7 @@ from fairbench.storage.ids import NOBODY, IdIndex, batches, first_come
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest
-from tests.unit.test_counts import RACE7, TO4, labeller
+from tests.measure.test_counts import RACE7, TO4, labeller
 
 PROMPTS = [keys.prompt_id(t) for t in ("a nurse", "a judge", "a poet")]
 LABELS = {"gender": ["Male", "Female"], "race7": RACE7, "race4": ["WMELH", "Black", "Indian", "Asian"]}

@@ -135,7 +135,7 @@ def test_an_error_while_writing_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_processes_at_once_leave_one_whole_result(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from tests.unit.test_folders import put\n"
+        "import sys; from pathlib import Path; from tests.storage.test_folders import put\n"
         "for _ in range(15): put(Path('out'), sys.argv[1])\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -160,7 +160,7 @@ def test_a_small_model_of_large_activations_takes_little_memory(tmp_path: Path) 
     script = f"""
 import resource
 import numpy as np
-from tests.unit.test_classifier_contract import classifier
+from tests.labelling.test_classifier_contract import classifier
 from pathlib import Path
 made = classifier(Path({str(tmp_path / "m.onnx")!r}), input={{"size": (224, 224), "resize": "pil-bilinear"}})
 made.classify([np.zeros((224, 224, 3), np.uint8)])
