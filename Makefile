@@ -18,10 +18,11 @@ mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it h
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests
 
-lint: $(READY) ## Run ruff and mypy (strict)
+lint: $(READY) ## Run ruff, mypy (strict) and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
-
-from fairbench.cards.texts import nfc
 
 STAGE_VERSIONS: Mapping[str, int] = {"images": 1, "faces": 1, "labels": 1, "scores": 1, "metrics": 2}
 """One version a stage: a change of the label code must never discard images."""
@@ -48,7 +47,7 @@ def digest(kind: str, value: Any) -> bytes:
 
 def prompt_id(text: str) -> bytes:
     """Id of a prompt: its text in Unicode's composed form, so that two tasks with the same prompt share its images."""
-    return digest("prompt", nfc(text))
+    return digest("prompt", unicodedata.normalize("NFC", text))
 
 
 def sample_seed(neutral_id: bytes, sample_index: int, run_seed: int) -> int:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from fairbench.cards.cards import LATER as LATER
-from fairbench.cards.cards import TRANSPORT as TRANSPORT
-from fairbench.cards.cards import ModelCard
-from fairbench.cards.strict import StrictModel
+from fairbench.strict import LATER as LATER
+from fairbench.strict import TRANSPORT as TRANSPORT
+from fairbench.strict import StrictModel
 from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageResult, LabelSchema, Prompt, RgbImage
+
+if TYPE_CHECKING:
+    from fairbench.cards.cards import ModelCard
 
 
 class Params(StrictModel):

@@ -49,9 +49,9 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "methods": {
         "none": "fairbench.methods.none:NoMethod",
-        "any-gender-suffix": "fairbench.methods.any_gender_suffix:AnyGenderSuffix",
-        "any-race-suffix": "fairbench.methods.any_race_suffix:AnyRaceSuffix",
-        "any-mix-suffix": "fairbench.methods.any_mix_suffix:AnyMixSuffix",
+        "any-gender-suffix": "fairbench.methods.any_suffix:AnyGenderSuffix",
+        "any-race-suffix": "fairbench.methods.any_suffix:AnyRaceSuffix",
+        "any-mix-suffix": "fairbench.methods.any_suffix:AnyMixSuffix",
         "balanced-prompting": "fairbench.methods.balanced_prompting:BalancedPrompting",
         "ethical-intervention": "fairbench.methods.ethical_intervention:EthicalIntervention",
         "chain-of-thought": "fairbench.methods.chain_of_thought:ChainOfThought",

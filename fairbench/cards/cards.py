@@ -7,10 +7,9 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
-from pydantic.config import JsonDict
 
 from fairbench.cards import texts
-from fairbench.cards.strict import StrictModel
+from fairbench.strict import StrictModel
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -24,12 +23,6 @@ Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(texts.plain)]
 """What people read or a model draws: characters that nobody can see are refused."""
 Label = Annotated[str, Field(max_length=200), AfterValidator(texts.plain_name)]
 """The name of a class, as it stands in tables."""
-TRANSPORT: JsonDict = {"transport": True}
-"""`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
-
-LATER: JsonDict = {"later": True}
-"""`Field(default, json_schema_extra=LATER)` marks a parameter that was added after the plug-in was first released: it
-stays out of keys while it holds its default, so that what was stored before it existed is found again."""
 
 
 RESERVED_LABELS = ("no person", "no face")

@@ -14,11 +14,11 @@ from fairbench.cards.cards import RESERVED
 from fairbench.errors import PluginError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import Counts, attributes, cross_name
+from fairbench.measure.scores import Scores, summarise
 from fairbench.measure.stated import followed
 from fairbench.metrics.base import ShareMetric
 from fairbench.notices import notice
 from fairbench.protocols import Metric, Scorer
-from fairbench.runs.scores import Scores, summarise
 from fairbench.types import FloatArray, Prompt
 
 ALWAYS = "rd"

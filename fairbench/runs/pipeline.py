@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.measure import correction, estimates
+from fairbench.measure import scores as measured_scores
 from fairbench.measure import series as measure_series
 from fairbench.measure import table as metrics_table
 from fairbench.measure.correction import Correction
@@ -160,7 +161,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     for scorer in plan.scorers:
         instance, reason = built[scorer.name]
         found = (
-            scores.collect(store, scorer.key, _scorable(plan, scorer, rows))
+            measured_scores.collect(store, scorer.key, _scorable(plan, scorer, rows))
             if instance is not None and scorer.key
             else None
         )

@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Sequence
 
 from fairbench import contracts, registry
+from fairbench.measure.scores import Scores
 from fairbench.notices import notice
 from fairbench.protocols import Scorer
-from fairbench.runs.scores import Scores
 from fairbench.types import NO_TEXT, Prompt
 
 ANY_LANGUAGE = "*"

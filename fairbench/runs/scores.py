@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fairbench import contracts, registry
 from fairbench.errors import FairbenchError, ImageError, PluginError
@@ -18,7 +16,6 @@ from fairbench.notices import notice
 from fairbench.progress import Progress, stage
 from fairbench.protocols import Scorer, ScorerSpec
 from fairbench.storage import schemas
-from fairbench.storage.ids import IdIndex
 from fairbench.storage.reading import ImageReader, ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import BuildContext, RgbImage
@@ -73,19 +70,6 @@ class Scorers:
         if registry.is_third_party(plan.name):
             contracts.probe("scorers", title, scorer)
         return scorer
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt.
-
-    statuses: how many images were scored ("ok"), are missing ("no_image"), or failed. errors: why these failed.
-    """
-
-    features: NDArray[np.float32]
-    neutral_ids: list[bytes]
-    statuses: Counter[str]
-    errors: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,31 +168,3 @@ def _table(name: str, scored: Sequence[_Scored]) -> pa.Table:
             "error": [s.error for s in scored],
         },
     )
-
-
-def summarise(scorer: Scorer, features: NDArray[np.float32]) -> dict[str, float | None]:
-    """Return a scorer's values over images. Raises PluginError where it raises or returns anything else."""
-    title = registry.title("scorers", scorer.spec.name)
-    with contracts.guard(title):
-        return contracts.summary(title, scorer.summarise(features), scorer.spec.values)
-
-
-def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
-    """Return the features of a run's images, ordered by image_id: the same order however they were made.
-
-    A stored value that is no finite number counts as failed.
-    """
-    wanted = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
-    by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
-    names = ("image_id", "neutral_id", "status", "features", "error")
-    for _, table in store.scan("scores", key, names):
-        kept = table.filter(wanted.known(table["image_id"]))
-        for image_id, neutral_id, status, values, error in zip(*(kept[c].to_pylist() for c in names), strict=True):
-            if status == "ok" and not np.isfinite(values).all():
-                status, error = "failed", "the stored values are not finite numbers"
-            by_image.setdefault(image_id, (neutral_id, status, values, error))
-    scored = [by_image[i] for i in sorted(by_image) if by_image[i][1] == "ok"]
-    features = np.array([values for _, _, values, _ in scored], dtype=np.float32)
-    errors = [str(error) for _, status, _, error in by_image.values() if status == "failed"]
-    statuses = Counter(status for _, status, _, _ in by_image.values())
-    return Scores(features, [neutral_id for neutral_id, _, _, _ in scored], statuses, errors)

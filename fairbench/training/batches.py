@@ -14,9 +14,9 @@ from fairbench.networks import janus_tokens
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs
 from fairbench.networks.sampling import left_padded
-from fairbench.phantom.making.loop import Report
 from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
+from fairbench.training.schedule import Report
 from fairbench.types import RgbImage
 
 QUESTION, CAPTION = "Describe this image.", "a photo of the face of a {subject}"

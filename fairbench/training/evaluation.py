@@ -16,11 +16,11 @@ from fairbench.cards import catalog
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
+from fairbench.measure import scores
 from fairbench.metrics.rd import relative_diversity
 from fairbench.networks.janus import JanusModel
 from fairbench.notices import notice
 from fairbench.protocols import Scorer
-from fairbench.runs import scores
 from fairbench.runs.prompts import expand
 from fairbench.types import BuildContext, Prompt, RgbImage
 

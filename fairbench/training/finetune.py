@@ -32,13 +32,13 @@ from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, storage_errors
 from fairbench.networks import janus, lora, weights
 from fairbench.networks.janus import JanusModel
-from fairbench.phantom.making.loop import Plan
 from fairbench.storage import atomic, folders
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training import batches, checkpoint, losses, output
 from fairbench.training.order import Order
 from fairbench.training.presets import Settings
 from fairbench.training.records import Records
+from fairbench.training.schedule import Plan
 
 StageReport = Callable[[str, int, int], None]
 """Called with a stage, what of it is done, and all of it; in every process."""
@@ -260,7 +260,7 @@ def _step(
     s = job.settings
     parts = accelerator.num_processes * s.accumulation
     examples = job.order.examples(step, s.batch).reshape(parts, s.batch // parts, -1)
-    loss_of = losses.balancing(s.loss, s.beta) if s.kind == "bpo" else losses.sft.loss
+    loss_of = losses.balancing(s.loss, s.beta) if s.kind == "bpo" else losses.sft
     optimiser.zero_grad(set_to_none=True)
     total = torch.zeros(3, device=accelerator.device)
     for turn in range(s.accumulation):

@@ -15,8 +15,8 @@ import pytest
 
 from fairbench.cli.app import main
 from fairbench.runs.folder import LABEL_NOTE
-from tests.conftest import Result
 from tests.comparison.test_compare import BALANCED, BIASED, FAIR, Made, cells
+from tests.conftest import Result
 
 Cli = Callable[..., Result]
 

@@ -31,9 +31,9 @@ from fairbench.validation import document
 from fairbench.validation.cells import Measure
 from fairbench.validation.cells import Result as Simulated
 from fairbench.validation.runner import cells_of
-from tests.conftest import ROOT, Result
 from tests.audit.test_report import found as audited  # noqa: F401 (a fixture)
 from tests.comparison.test_compare import BALANCED, BIASED
+from tests.conftest import ROOT, Result
 
 Cli = Callable[..., Result]
 WIDTHS = (60, 80, 120)

@@ -9,9 +9,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from fairbench import keys, registry
-from fairbench.cards.cards import LATER
 from fairbench.networks import identity
 from fairbench.protocols import TRANSPORT, Params
+from fairbench.strict import LATER
 from tests.golden import make_keys
 
 GOLDEN = json.loads(make_keys.PATH.read_text())

@@ -12,11 +12,11 @@ import torch
 from fairbench.networks import openclip
 from fairbench.phantom import text
 from fairbench.phantom.making import corpus, train_clip
-from fairbench.phantom.making.loop import Plan
 from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import RACES, render
 from fairbench.scorers.clip_score import ClipScore
+from fairbench.training.schedule import Plan
 from fairbench.types import BuildContext
 
 PLAN = Plan(steps=6, rate=3e-3, save_every=2, log_every=1)

@@ -19,8 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from fairbench.errors import FairbenchError, StoreError
-from fairbench.phantom.making.loop import HISTORY, STATE, Plan, fit
+from fairbench.phantom.making.loop import HISTORY, STATE, fit
 from fairbench.storage import atomic
+from fairbench.training.schedule import Plan
 
 PLAN = Plan(steps=12, rate=0.05, warm_up=0.2, floor=0.1, save_every=5, log_every=2)
 

@@ -21,7 +21,7 @@ from fairbench.phantom.making import (
     train_model,
     train_tokenizer,
 )
-from fairbench.phantom.making.loop import Plan
+from fairbench.training.schedule import Plan
 
 SIZE = build.Size(realised=4, held_out=8, guidance=2, renders=4, answers=8, stated=8)
 SHIPPED = catalog.find("models")["phantom"].parent

@@ -112,8 +112,8 @@ def test_the_two_released_thresholds_are_judged_on_different_scales() -> None:
 
 def test_sft() -> None:
     mean = torch.from_numpy(draws(3)).requires_grad_()
-    assert float(sft.loss(mean.detach())) == pytest.approx(-draws(3).mean(), rel=1e-12)
-    assert torch.autograd.gradcheck(sft.loss, (mean,))
+    assert float(sft(mean.detach())) == pytest.approx(-draws(3).mean(), rel=1e-12)
+    assert torch.autograd.gradcheck(sft, (mean,))
 
 
 @pytest.mark.parametrize("name", BALANCING)

@@ -27,11 +27,12 @@ from transformers import PreTrainedTokenizerFast
 
 from fairbench.phantom import text
 from fairbench.phantom.making import corpus
-from fairbench.phantom.making.loop import Plan, Report, fit
+from fairbench.phantom.making.loop import fit
 from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.scorers.clip_score import ClipScorer
 from fairbench.storage import atomic
+from fairbench.training.schedule import Plan, Report
 from fairbench.types import RgbImage
 
 BATCH = 64

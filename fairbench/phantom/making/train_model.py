@@ -19,10 +19,11 @@ from fairbench.networks.janus_logprobs import TokenLogProbs
 from fairbench.networks.sampling import left_padded
 from fairbench.phantom import drawing, text
 from fairbench.phantom.making import architecture
-from fairbench.phantom.making.loop import Plan, Report, fit
+from fairbench.phantom.making.loop import fit
 from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
+from fairbench.training.schedule import Plan, Report
 
 PLAN = Plan(steps=2200, rate=2e-3, betas=(0.9, 0.98))
 CAPTIONS, EXCHANGES = 96, 24

@@ -15,8 +15,9 @@ from torch.nn import functional
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from fairbench.phantom.making.architecture import CODES, vq_config
-from fairbench.phantom.making.loop import Plan, Report, fit
+from fairbench.phantom.making.loop import fit
 from fairbench.phantom.reading import renders
+from fairbench.training.schedule import Plan, Report
 
 BATCH = 32
 WARM_UP = Plan(steps=300, rate=2e-3, floor=0.5)

@@ -1,4 +1,6 @@
-"""The base of everything that is read from a card: unknown fields are refused, and a truth value is no number.
+"""The base of everything that is read from a card, and how its fields enter keys.
+
+Unknown fields are refused, and a truth value is no number.
 
 Pydantic would take `yes` for 1 and 1 for yes; its strict mode would also refuse a list where a tuple is meant, and the
 text "90" that a command line gives for a number. So numbers refuse truth values, and truth values all else.
@@ -9,7 +11,15 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
+
+TRANSPORT: JsonDict = {"transport": True}
+"""`Field(json_schema_extra=TRANSPORT)` marks a parameter that cannot change a result, such as a batch size."""
+
+LATER: JsonDict = {"later": True}
+"""`Field(default, json_schema_extra=LATER)` marks a parameter that was added after the plug-in was first released: it
+stays out of keys while it holds its default, so that what was stored before it existed is found again."""
 
 _NUMBERS: Final = frozenset({"int", "float"})
 _NAMED: Final = frozenset({"model-fields", "tagged-union"})

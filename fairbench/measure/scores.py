@@ -1,0 +1,59 @@
+"""What a scorer said of a run, read from the store: features in one order, and the values that they come to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fairbench import contracts, registry
+from fairbench.protocols import Scorer
+from fairbench.storage import schemas
+from fairbench.storage.ids import IdIndex
+from fairbench.storage.reading import ImageRow
+from fairbench.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt.
+
+    statuses: how many images were scored ("ok"), are missing ("no_image"), or failed. errors: why these failed.
+    """
+
+    features: NDArray[np.float32]
+    neutral_ids: list[bytes]
+    statuses: Counter[str]
+    errors: list[str] = field(default_factory=list)
+
+
+def summarise(scorer: Scorer, features: NDArray[np.float32]) -> dict[str, float | None]:
+    """Return a scorer's values over images. Raises PluginError where it raises or returns anything else."""
+    title = registry.title("scorers", scorer.spec.name)
+    with contracts.guard(title):
+        return contracts.summary(title, scorer.summarise(features), scorer.spec.values)
+
+
+def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
+    """Return the features of a run's images, ordered by image_id: the same order however they were made.
+
+    A stored value that is no finite number counts as failed.
+    """
+    wanted = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
+    by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
+    names = ("image_id", "neutral_id", "status", "features", "error")
+    for _, table in store.scan("scores", key, names):
+        kept = table.filter(wanted.known(table["image_id"]))
+        for image_id, neutral_id, status, values, error in zip(*(kept[c].to_pylist() for c in names), strict=True):
+            if status == "ok" and not np.isfinite(values).all():
+                status, error = "failed", "the stored values are not finite numbers"
+            by_image.setdefault(image_id, (neutral_id, status, values, error))
+    scored = [by_image[i] for i in sorted(by_image) if by_image[i][1] == "ok"]
+    features = np.array([values for _, _, values, _ in scored], dtype=np.float32)
+    errors = [str(error) for _, status, _, error in by_image.values() if status == "failed"]
+    statuses = Counter(status for _, status, _, _ in by_image.values())
+    return Scores(features, [neutral_id for neutral_id, _, _, _ in scored], statuses, errors)

@@ -1,0 +1,37 @@
+"""How long and how fast a training goes, and whom it tells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Report = Callable[[int, int], None]
+"""Called with the steps done and the steps in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast. rate: the highest learning rate. warm_up: share of the steps on the way there.
+
+    floor: what the rate falls towards, as a share of the highest. clip: the largest norm of the gradient.
+    save_every, log_every: steps.
+    """
+
+    steps: int
+    rate: float
+    warm_up: float = 0.03
+    floor: float = 0.0
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    save_every: int = 200
+    log_every: int = 10
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear warm-up, then a cosine."""
+        ramp = max(1, round(self.warm_up * self.steps))
+        if step < ramp:
+            return self.rate * (step + 1) / ramp
+        place = (step - ramp) / max(1, self.steps - ramp)
+        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place)))
