@@ -69,7 +69,7 @@ def find(
 
 
 def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progress: Progress) -> ProbeImages:
-    """Read a manifest as `fairbench calibrate` does (`stages.knownimages`): one image a person, none of nobody.
+    """Read a manifest as `fairbench calibrate` does (`calibration.manifest`): one image a person, none of nobody.
 
     A second image of a person would let the probe know the face from training, and count twice. An attribute that is
     derived from a column's labels (race4 from race7) is derived. Raises CardError and ImageError that name file, line

@@ -137,7 +137,7 @@ def test_the_seeded_file_holds_the_published_numbers() -> None:
 
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fairbench.stages import leaderboard as l\n"
+        "import sys; from pathlib import Path; from fairbench.leaderboard import board as l\n"
         "base = dict.fromkeys(l.COLUMNS, '')\n"
         "for i in range(15):\n"
         "    l.add(Path('b.csv'), {**base, 'source': 'measured', 'run_id': f'{sys.argv[1]}-{i}'})\n"
