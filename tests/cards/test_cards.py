@@ -242,7 +242,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def found_in(env: Path, cwd: Path, **more: str) -> list[list[str]]:
-    code = "from fairbench.cards import catalog as c; print(c.__file__); print(*c.find('models')); print(*c.find('tasks'))"
+    code = (
+        "from fairbench.cards import catalog as c; print(c.__file__); print(*c.find('models')); print(*c.find('tasks'))"
+    )
     done = subprocess.run([env / "bin" / "python", "-c", code], cwd=cwd, capture_output=True, text=True, env=more)
     assert done.returncode == 0, done.stderr
     return [line.split() for line in done.stdout.splitlines()]
