@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,10 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setenv("FAIRBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name in ("FAIRBENCH_PATH", "FAIRBENCH_WEIGHTS_DIR", "FAIRBENCH_STORE", "FAIRBENCH_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
+    # A command sets our logger up for its own console; the next test must see what it logs.
+    ours = logging.getLogger("fairbench")
+    ours.handlers, ours.propagate = [], True
+    ours.setLevel(logging.NOTSET)
 
 
 @dataclass

@@ -96,7 +96,7 @@ def test_training_reads_the_cards_form(tmp_path: Path) -> None:
         return load(*args)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune.janus_model, "load", watching)
+        patch.setattr(finetune.janus, "load", watching)
         out = finetune.train(job, lambda *_: None)
     assert seen == ["User: {text}\n\nAssistant:"]
     assert '"prompt format": "User: {text}\\n\\nAssistant:"' in (out / "provenance.json").read_text()

@@ -205,7 +205,7 @@ def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int) -> Non
     """
     code = f"""
 import os, signal
-from fairbench import atomic
+from fairbench.storage import atomic
 write, done = atomic.write_bytes, []
 def count(path, data):
     write(path, data)

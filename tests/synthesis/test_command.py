@@ -134,7 +134,7 @@ def test_it_shares_no_image_with_an_evaluation(cli: Cli) -> None:
 KILL = """
 import os, signal
 from pathlib import Path
-from fairbench import atomic
+from fairbench.storage import atomic
 write, done = atomic.write_bytes, []
 def count(path, data):
     write(path, data)
