@@ -93,7 +93,7 @@ def ask(ctx: MethodContext, method: str, questions: Sequence[str], samples: Sequ
 def or_neutral(
     ctx: MethodContext, method: str, texts: Sequence[str | None], samples: Sequence[PromptSample]
 ) -> list[str]:
-    """Return the texts, and the neutral prompt for a sample that has none; the run's warnings count these."""
+    """Return the texts, and the neutral prompt for a sample that has none; a notice counts these."""
     absent = sum(text is None for text in texts)
     if absent:
         ctx.warnings.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -24,12 +25,10 @@ def limits(bounds: str, classes: int) -> tuple[float, float]:
     >>> limits("[1/K, 1]", 4), limits("[0, 2*(K - 1) / K**2]", 2), limits("not negative", 2)
     ((0.25, 1.0), (0.0, 0.5), (-inf, inf))
     """
-    try:
+    with contextlib.suppress(SyntaxError, ValueError, ArithmeticError):
         match ast.parse(bounds.strip(), mode="eval").body:
             case ast.List(elts=[low, high]):
                 return _value(low, classes), _value(high, classes)
-    except (SyntaxError, ValueError, ArithmeticError):
-        pass
     return EVERYTHING
 
 
