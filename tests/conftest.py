@@ -32,6 +32,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [], True
     ours.setLevel(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @dataclass
