@@ -19,7 +19,7 @@ from fairbench.errors import StoreError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace, Reading
 from fairbench.storage import schemas
-from fairbench.storage.ids import NOBODY, IdIndex, IntArray, batches, first_come
+from fairbench.storage.ids import UNOWNED, IdIndex, IntArray, batches, keep_first
 from fairbench.storage.store import Store
 
 _GRAIN: Final = 2.0**-32
@@ -34,7 +34,7 @@ class Faces:
     def __init__(self, policy: FacePolicy, image_ids: pa.Array) -> None:
         self._policy, self._places = policy, IdIndex(image_ids)
         self.has_face = np.zeros(len(image_ids), dtype=bool)
-        self._shard = np.full(len(image_ids), NOBODY)
+        self._shard = np.full(len(image_ids), UNOWNED)
         self._failed = np.zeros(len(image_ids), dtype=bool)
         self._statuses: Counter[str] = Counter()
         self._ids: list[pa.Array] = []
@@ -47,7 +47,7 @@ class Faces:
         failed = _mask(pc.equal(table["status"], "failed"))
         self._failed[image[failed & (image >= 0)]] = True
         rows = np.flatnonzero(~failed & (image >= 0))
-        rows = rows[first_come(self._shard, image[rows], shard[rows])]
+        rows = rows[keep_first(self._shard, image[rows], shard[rows])]
         if len(rows) < len(table):
             table, image = table.take(pa.array(rows)), image[rows]
         self._statuses.update(_tally(table["status"]))
@@ -60,7 +60,7 @@ class Faces:
     @property
     def looked_at(self) -> NDArray[np.bool_]:
         """Which images (M,) were looked at, with whatever result."""
-        return np.asarray(self._shard != NOBODY)
+        return np.asarray(self._shard != UNOWNED)
 
     @property
     def image(self) -> IntArray:
@@ -103,7 +103,7 @@ class Labels:
         self.code = np.repeat(self.sizes[:, None].astype(np.int32), len(face_ids), axis=1)
         self.statuses: Counter[str] = Counter()
         self._sums = [np.zeros(prompts * size) for size in self.sizes]
-        self._row = np.full(self.code.size, NOBODY)
+        self._row = np.full(self.code.size, UNOWNED)
         self._rows = 0
 
     def add(self, table: pa.Table) -> None:
@@ -112,7 +112,7 @@ class Labels:
         attribute, face = _index(table["attribute"], names), self._places.find(table["face_id"])
         rows = np.flatnonzero((attribute >= 0) & (face >= 0))
         place = attribute[rows] * len(self._prompt) + face[rows]
-        ours = first_come(self._row, place, rows + self._rows)
+        ours = keep_first(self._row, place, rows + self._rows)
         self._rows += len(table)
         rows, place = rows[ours], place[ours]
         self.statuses.update(_tally(table["status"].take(pa.array(rows))))

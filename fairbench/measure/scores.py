@@ -47,7 +47,7 @@ def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
     by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
     names = ("image_id", "neutral_id", "status", "features", "error")
     for _, table in store.scan("scores", key, names):
-        kept = table.filter(wanted.known(table["image_id"]))
+        kept = table.filter(wanted.contains(table["image_id"]))
         for image_id, neutral_id, status, values, error in zip(*(kept[c].to_pylist() for c in names), strict=True):
             if status == "ok" and not np.isfinite(values).all():
                 status, error = "failed", "the stored values are not finite numbers"

@@ -82,7 +82,7 @@ def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table
     """Yield the run's rows of a stage, without pixels and without wide features."""
     wanted = [f.name for f in schemas.schema(stage) if f.name != "image"]
     for _, table in store.scan(stage, key, wanted):
-        found = table.filter(ids.known(table["image_id"]))
+        found = table.filter(ids.contains(table["image_id"]))
         if stage == "images":
             empty = pa.nulls(len(found), schemas.schema(stage).field("image").type)
             found = found.append_column("image", empty).select(schemas.schema(stage).names)

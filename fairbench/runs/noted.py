@@ -61,7 +61,7 @@ def _notes(store: Store, image_key: str, rows: Sequence[ImageRow]) -> dict[str, 
     notes: dict[str, dict[bytes, str]] = defaultdict(dict)
     for _, table in store.scan("images", image_key, ["image_id", "notes"]):
         table = table.filter(pc.is_valid(table["notes"]))
-        table = table.filter(index.known(table["image_id"])) if len(table) else table
+        table = table.filter(index.contains(table["image_id"])) if len(table) else table
         for image_id, pairs in zip(table["image_id"].to_pylist(), table["notes"].to_pylist(), strict=True):
             for code, detail in pairs:
                 notes[code].setdefault(image_id, detail)

@@ -155,7 +155,7 @@ def _boxes(outcome: Outcome, store: Store) -> Boxes:
     ours = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
     found: Boxes = {}
     for _, table in store.scan("faces", plan.faces_key):
-        kept = table.filter(pc.and_(ours.known(table["image_id"]), counted(table, plan.labeller.card.face_policy)))
+        kept = table.filter(pc.and_(ours.contains(table["image_id"]), counted(table, plan.labeller.card.face_policy)))
         fresh: Boxes = {}
         for row in kept.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
             fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"]))
@@ -168,7 +168,7 @@ def _lines(outcome: Outcome, store: Store, boxes: Sequence[Box]) -> Lines:
     shown = IdIndex(pa.array([b.face_id for b in boxes], schemas.ID))
     found: Lines = {}
     for _, table in store.scan("labels", outcome.plan.labels_key, ["face_id", "attribute", "label", "prob"]):
-        for row in table.filter(shown.known(table["face_id"])).to_pylist():
+        for row in table.filter(shown.contains(table["face_id"])).to_pylist():
             text = "failed" if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
             found.setdefault(row["face_id"], {})[row["attribute"]] = text
     return found

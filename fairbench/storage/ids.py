@@ -1,4 +1,4 @@
-"""Looking ids up by the million, and reading shards by the thousand: work a batch at a time, never an id at a time."""
+"""Look ids up by the million and read shards by the thousand: batch by batch, never id by id."""
 
 from __future__ import annotations
 
@@ -17,73 +17,79 @@ BATCH_ROWS = 200_000
 _BATCH_SHARDS = 256
 _READERS = 2
 
-NOBODY = np.iinfo(np.int64).max
-"""The owner of what nobody has claimed yet, see `first_come`."""
+UNOWNED = np.iinfo(np.int64).max
+"""The owner of what no shard (or row) owns yet: larger than all their numbers, so that `keep_first` can compare."""
 IntArray = NDArray[np.int64]
 
 
 class IdIndex:
-    """The places of 16-byte ids in a list. Ids are hashes: their first eight bytes say where, all sixteen say whether.
+    """The positions of 16-byte ids in a list.
 
-    The list is sorted. The leading bits of an id, as many as give each id a bucket of its own on average, name the
-    first place in it that the id can have; so a look-up takes one or two steps, where a binary search of three million
-    ids takes 22, each of them a wait for memory.
+    A hash table without a hash function, as ids are hashes already: the ids are kept sorted, and an id's leading bits
+    are the number of its bucket, with about one id per bucket. So a look-up takes one or two steps, where a binary
+    search of three million ids takes 22, each of them a wait for memory.
     """
 
     def __init__(self, ids: pa.Array) -> None:
-        """Raises ValueError where an id stands twice."""
+        """Raises ValueError where an id occurs twice."""
         halves = _halves(ids)
         self._order = np.argsort(halves[:, 0])
         self._first, self._second = halves[self._order, 0], halves[self._order, 1]
+        # Eight bytes are enough to tell: different ids agree in them by chance only where there are billions.
         if (self._first[1:] == self._first[:-1]).any():
-            raise ValueError("an id stands twice")
+            raise ValueError("an id occurs twice")
         bits = max(1, len(ids).bit_length())
         self._shift = np.uint64(64 - bits)
         sizes = np.bincount((self._first >> self._shift).astype(np.int64), minlength=1 << bits)
-        self._start = np.cumsum(sizes) - sizes
+        self._bucket_start = np.cumsum(sizes) - sizes
 
     def find(self, ids: pa.ChunkedArray | pa.Array) -> IntArray:
-        """Return each id's place in the list, -1 where it is not there."""
+        """Return the position of each id in the list, shape (N,); -1 where it is not there."""
         halves, last = _halves(ids), len(self._first) - 1
         if last < 0:
             return np.full(len(halves), -1, dtype=np.int64)
-        key = np.ascontiguousarray(halves[:, 0])
-        at = np.minimum(self._start[key >> self._shift], last)
-        behind = np.flatnonzero(self._first[at] < key)
+        first_half = np.ascontiguousarray(halves[:, 0])  # a copy without gaps, as it is read several times
+        # Begin where the id's bucket begins; an empty bucket at the end begins behind the last id.
+        position = np.minimum(self._bucket_start[first_half >> self._shift], last)
+        # Those that stand before a smaller id go on by one, until none does or the list ends.
+        behind = np.flatnonzero(self._first[position] < first_half)
         while len(behind):
-            behind = behind[at[behind] < last]
-            at[behind] += 1
-            behind = behind[self._first[at[behind]] < key[behind]]
-        same = (self._first[at] == key) & (self._second[at] == halves[:, 1])
-        return np.where(same, self._order[at], -1)
+            behind = behind[position[behind] < last]
+            position[behind] += 1
+            behind = behind[self._first[position[behind]] < first_half[behind]]
+        # Only now are all sixteen bytes compared: the id that stands there may be another one.
+        is_same = (self._first[position] == first_half) & (self._second[position] == halves[:, 1])
+        return np.where(is_same, self._order[position], -1)
 
-    def known(self, ids: pa.ChunkedArray | pa.Array) -> pa.Array:
-        """Return which ids are in the list (bool array, a filter)."""
+    def contains(self, ids: pa.ChunkedArray | pa.Array) -> pa.Array:
+        """Return which ids are in the list, as a pyarrow bool array (N,) to filter with."""
         return pa.array(self.find(ids) >= 0)
 
 
 def _halves(ids: pa.ChunkedArray | pa.Array) -> NDArray[np.uint64]:
+    """Return 16-byte ids as pairs of 64-bit numbers, shape (N, 2), without a copy where they lie in one chunk."""
     array = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     if not len(array):
         return np.zeros((0, 2), dtype=np.uint64)
-    raw = np.frombuffer(array.buffers()[1], dtype=np.uint64).reshape(-1, 2)
-    return raw[array.offset : array.offset + len(array)]
+    pairs = np.frombuffer(array.buffers()[1], dtype=np.uint64).reshape(-1, 2)
+    return pairs[array.offset : array.offset + len(array)]
 
 
-def first_come(owner: IntArray, place: IntArray, claimant: IntArray) -> NDArray[np.bool_]:
-    """Give every place to the least of those who ever claimed it; return which of these claims (N,) hold.
+def keep_first(owner: IntArray, item: IntArray, number: IntArray) -> NDArray[np.bool_]:
+    """Keep each item from the lowest-numbered shard (or row) that holds it; return which entries are kept, shape (N,).
 
-    owner: (M,), NOBODY at first, changed in place. place: (N,), in 0..M - 1. claimant: (N,), numbers that grow from
-    call to call, so that what has been given is never taken away.
+    owner: (M,), the lowest number so far that holds each item, UNOWNED at first; changed in place. item: (N,), in
+    0..M - 1. number: (N,), of the shard (or row); it never falls from call to call, so that what is kept stays kept.
     """
-    np.minimum.at(owner, place, claimant)
-    return np.asarray(owner[place] == claimant)
+    np.minimum.at(owner, item, number)
+    return np.asarray(owner[item] == number)
 
 
 def batches(store: Store, stage: str, key: str, columns: Sequence[str]) -> Iterator[tuple[pa.Table, IntArray]]:
-    """Yield all whole shards of a key, some 200,000 rows at a time in one chunk, and the number of each row's shard.
+    """Yield the rows of all whole shards of a key in batches of at most BATCH_ROWS, each in one chunk.
 
-    A pyarrow call costs as much for ten rows as for many. While one batch is worked on, threads decode the next.
+    With each batch comes the number of each row's shard. A pyarrow call costs as much for ten rows as for many. While
+    the caller works on one batch, threads decode the next.
     """
     paths = store.shards(stage, key)
     waiting: deque[Future[tuple[pa.Table, IntArray] | None]] = deque()
@@ -97,20 +103,20 @@ def batches(store: Store, stage: str, key: str, columns: Sequence[str]) -> Itera
 
 
 def _joined(
-    store: Store, stage: str, paths: Sequence[Path], first: int, columns: Sequence[str]
+    store: Store, stage: str, paths: Sequence[Path], first_number: int, columns: Sequence[str]
 ) -> tuple[pa.Table, IntArray] | None:
-    """Read shards `first`, `first` + 1, ...; None where all of them are damaged."""
+    """Return the rows of shards `first_number`, `first_number` + 1, ... as one; None where all of them are damaged."""
     tables = [store.read(stage, path, columns) for path in paths]
-    whole = [(number, table) for number, table in enumerate(tables, first) if table is not None]
+    whole = {number: table for number, table in enumerate(tables, first_number) if table is not None}
     if not whole:
         return None
-    numbers, found = zip(*whole, strict=True)
-    return pa.concat_tables(found).combine_chunks(), np.repeat(numbers, [len(t) for t in found]).astype(np.int64)
+    shard = np.repeat(list(whole), [len(table) for table in whole.values()]).astype(np.int64)
+    return pa.concat_tables(whole.values()).combine_chunks(), shard
 
 
 def _cut(joined: tuple[pa.Table, IntArray] | None) -> Iterator[tuple[pa.Table, IntArray]]:
-    """Yield parts of at most 200,000 rows: a shard can have any size."""
+    """Yield parts of at most BATCH_ROWS rows, as a shard can have any size."""
     if joined is not None:
-        table, number = joined
+        table, shard = joined
         for start in range(0, len(table), BATCH_ROWS):
-            yield table.slice(start, BATCH_ROWS), number[start : start + BATCH_ROWS]
+            yield table.slice(start, BATCH_ROWS), shard[start : start + BATCH_ROWS]

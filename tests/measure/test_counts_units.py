@@ -21,7 +21,7 @@ from fairbench.errors import StoreError
 from fairbench.measure.counts import Counts, count
 from fairbench.stats.units import Units, as_units
 from fairbench.storage import ids, schemas
-from fairbench.storage.ids import NOBODY, IdIndex, batches, first_come
+from fairbench.storage.ids import UNOWNED, IdIndex, batches, keep_first
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest
@@ -259,19 +259,19 @@ def test_an_index_finds_each_id_and_nothing_else(known: list[bytes], others: lis
     index = IdIndex(pa.array(known, schemas.ID))
     assert index.find(pa.array(wanted, schemas.ID)).tolist() == [place.get(i, -1) for i in wanted]
     assert index.find(pa.array([b"-" * 16, *wanted], schemas.ID)[1:]).tolist() == [place.get(i, -1) for i in wanted]
-    assert index.known(pa.array(wanted, schemas.ID)).to_pylist() == [i in place for i in wanted]
+    assert index.contains(pa.array(wanted, schemas.ID)).to_pylist() == [i in place for i in wanted]
 
 
-def test_an_index_refuses_an_id_that_stands_twice() -> None:
-    with pytest.raises(ValueError, match="stands twice"):
+def test_an_index_refuses_an_id_that_occurs_twice() -> None:
+    with pytest.raises(ValueError, match="occurs twice"):
         IdIndex(pa.array([b"a" * 16, b"b" * 16, b"a" * 16], schemas.ID))
 
 
 def test_the_first_claim_on_a_place_holds() -> None:
-    owner = np.full(4, NOBODY)
-    assert first_come(owner, np.array([2, 0, 2]), np.array([0, 1, 2])).tolist() == [True, True, False]
-    assert first_come(owner, np.array([0, 1, 2]), np.array([3, 4, 5])).tolist() == [False, True, False]
-    assert owner.tolist() == [1, 4, 0, NOBODY]
+    owner = np.full(4, UNOWNED)
+    assert keep_first(owner, np.array([2, 0, 2]), np.array([0, 1, 2])).tolist() == [True, True, False]
+    assert keep_first(owner, np.array([0, 1, 2]), np.array([3, 4, 5])).tolist() == [False, True, False]
+    assert owner.tolist() == [1, 4, 0, UNOWNED]
 
 
 def test_batches_hold_every_whole_shard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
