@@ -77,7 +77,7 @@ def read(manifest: Path, labeller: Labeller, wanted: Sequence[Attribute], progre
     """
     known = calibration_manifest.read(manifest, labeller, progress)
     people = [image for image in known.images if image.cell != NO_PERSON]
-    shown = [image for image in known.one_a_person().images if image.cell != NO_PERSON]
+    shown = [image for image in known.one_per_person().images if image.cell != NO_PERSON]
     repeated = len(people) - len(shown)
     codes = {}
     for attribute in wanted:

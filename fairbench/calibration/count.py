@@ -1,8 +1,8 @@
 """calibrate: a labeller's joint confusion table, counted on images whose truth is known.
 
 The true cells are the prompts of a small run: the images go through the stage that labels a run's images, and the
-counting that a run's correction starts from, so both sides mean the same by every column. What the stage found stays
-in the store; a calibration that was stopped goes on where it was.
+counting that a run's correction starts from, so both mean the same by every column. Faces and labels stay in the
+store; a calibration that was stopped resumes from there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from fairbench import keys
-from fairbench.calibration.manifest import IMAGE, KnownImage, KnownImages
+from fairbench.calibration.manifest import PATH, LabelledImage, LabelledImages
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError
@@ -29,14 +29,20 @@ from fairbench.storage.store import Store
 from fairbench.types import ImageRequest
 
 IMAGE_KEY: Final = "calibration"
-"""Stands for the key of the images: these are known by their content alone, whatever manifest names them."""
+"""The key of all images here: each is identified by its content alone, whatever manifest names it."""
 
 
 def calibrate(
-    known: KnownImages, loaded: Loaded[LabellerCard], store: Store, progress: Progress, *, domain: str, command: str,
+    truth: LabelledImages,
+    loaded: Loaded[LabellerCard],
+    store: Store,
+    progress: Progress,
+    *,
+    domain: str,
+    command: str,
     device: str = "cpu",
-) -> Calibration:  # fmt: skip
-    """Label one image a person and return the table of true against read cells, all attributes together.
+) -> Calibration:
+    """Label one image per person and return the table of true against read cells, all attributes together.
 
     As in a run: the first route that finds a face, its crop, the classifiers, the face policy. An image shows at most
     one labelled person, so where the policy selects all faces, the largest is taken. NO_FACE holds the images that give
@@ -45,13 +51,14 @@ def calibrate(
 
     Raises CardError where an image can no longer be read, WeightsError for absent weights, StoreError.
     """
-    used, labeller = known.one_a_person(), Labeller(_one_face(loaded), device)
+    one_per_image = loaded.card.model_copy(update={"face_policy": loaded.card.face_policy.one_per_image()})
+    labeller, used = Labeller(replace(loaded, card=one_per_image), device), truth.one_per_person()
     rows = [_row(image) for image in used.images]
     faces_key = labeller.faces_key(IMAGE_KEY)
     labels_key = labeller.labels_key(faces_key)
-    labelling = LabelStage(store, labeller, faces_key, labels_key)
-    labelling.run(rows, progress)
-    _refuse_unread(used, rows, labelling.unread)
+    stage = LabelStage(store, labeller, faces_key, labels_key)
+    stage.run(rows, progress)
+    _refuse_unread(used, rows, stage.unread)
     counts = count(store, labeller, faces_key, labels_key, rows, [_cell_id(cell) for cell in used.cells])
     people = tuple(cell for cell in used.cells if cell != NO_PERSON)
     return Calibration(
@@ -64,17 +71,11 @@ def calibrate(
         counts=np.asarray(counts.observed(used.attributes)),  # plain counts: no image has more than one counted face
         command=command,
         seed=0,
-        notes=_notes(known, used, failed=len(rows) - int(counts.images.sum())),
+        notes=_notes(truth, used, failed=len(rows) - int(counts.images.sum())),
     )
 
 
-def _one_face(loaded: Loaded[LabellerCard]) -> Loaded[LabellerCard]:
-    """Return the card with a face policy that selects one face an image."""
-    one = loaded.card.face_policy.one_per_image()
-    return replace(loaded, card=loaded.card.model_copy(update={"face_policy": one}))
-
-
-def _row(image: KnownImage) -> ImageRow:
+def _row(image: LabelledImage) -> ImageRow:
     """Return the image as the row of a run whose prompt is the true cell."""
     image_id, cell = keys.file_image_id(IMAGE_KEY, b"", 1, image.sha256), _cell_id(image.cell)
     request = ImageRequest(image_id, cell, cell, "", 0, 0, str(image.path.resolve()), image.sha256)
@@ -85,23 +86,20 @@ def _cell_id(cell: Cell) -> bytes:
     return keys.digest("cell", list(cell))
 
 
-def _refuse_unread(used: KnownImages, rows: list[ImageRow], unread: dict[bytes, str]) -> None:
+def _refuse_unread(used: LabelledImages, rows: list[ImageRow], unread: dict[bytes, str]) -> None:
     for image, row in zip(used.images, rows, strict=True):
         reason = unread.get(row.request.image_id)
         if reason is not None:
-            raise CardError(f"{used.file}, line {image.line}, field {IMAGE}: {reason}")
+            raise CardError(f"{used.file}, line {image.line}, field {PATH}: {reason}")
 
 
-def _notes(known: KnownImages, used: KnownImages, failed: int) -> str:
-    said = [f"Manifest: {len(known.images)} images, sha256 {_content(known)}."]
-    if left_out := len(known.images) - len(used.images):
-        said.append(f"{left_out} of them are left out: a person counts once.")
+def _notes(truth: LabelledImages, used: LabelledImages, failed: int) -> str:
+    # The hash is over what the manifest says, whatever the order of its lines and wherever the files lie.
+    lines = sorted([image.sha256, *image.cell, image.person] for image in truth.images)
+    sha256 = hashlib.sha256(keys.canonical([truth.attributes, lines]).encode()).hexdigest()
+    sentences = [f"Manifest: {len(truth.images)} images, sha256 {sha256}."]
+    if left_out := len(truth.images) - len(used.images):
+        sentences.append(f"{left_out} of them are left out: a person counts once.")
     if failed:
-        said.append(f"{failed} are left out because the detector failed on them.")
-    return " ".join(said)
-
-
-def _content(known: KnownImages) -> str:
-    """Return a sha256 over what the manifest says, whatever the order of its lines and wherever the files lie."""
-    told = sorted([image.sha256, *image.cell, image.person] for image in known.images)
-    return hashlib.sha256(keys.canonical([known.attributes, told]).encode()).hexdigest()
+        sentences.append(f"{failed} are left out because the detector failed on them.")
+    return " ".join(sentences)

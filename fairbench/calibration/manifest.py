@@ -1,8 +1,8 @@
 """Manifests of images whose truth is known: what a labeller's errors are counted on.
 
-A CSV with the columns `image` (relative to the manifest, or absolute), one a labeller's attribute, and optionally
-`person` (an id) and `sha256` (of the image's file). `path` is another name of `image`; columns that nothing reads are
-reported by a notice, and a misspelt name is an error.
+A CSV with a column `path` (of the image's file: relative to the manifest, or absolute), a column per attribute of the
+labeller, and optionally `person` (an id) and `sha256` (of the file). `image` is another name of `path`. Columns that
+nothing reads are a notice, and a misspelt name is an error.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from pathlib import Path
 from typing import Final
 
 from fairbench import registry
-from fairbench.cards.csvfile import PATH_OR_IMAGE, read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
 from fairbench.errors import CardError, ImageError
 from fairbench.labelling.confusion import NO_PERSON, Cell
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.progress import Progress, stage
 from fairbench.storage import paths, pixels
 
-IMAGE: Final = "image"
+PATH: Final = "path"
 PERSON: Final = "person"
 SHA256: Final = "sha256"
-_NOBODY: Final = NO_PERSON[0]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownImage:
-    """One line of a manifest. cell: the true labels, or NO_PERSON. person: an id, "" where none is given.
+class LabelledImage:
+    """One line of a manifest. cell: the true labels, or NO_PERSON. person: an id, "" where the manifest has none.
 
-    sha256: of the file, in hex; "" where the manifest gives none and the file was not read yet.
+    sha256: of the file, in hex; "" where the manifest has none and the file was not read yet.
     """
 
     line: int
@@ -43,30 +42,29 @@ class KnownImage:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownImages:
+class LabelledImages:
     """A checked manifest. attributes: in the card's order. cells: all combinations of their labels, the last attribute
-    changing fastest, then NO_PERSON where images show nobody. images: in the order of their lines, none without a
-    sha256.
+    changing fastest, then NO_PERSON where images show nobody. images: in the order of their lines, all with a sha256.
     """
 
     file: Path
     attributes: tuple[str, ...]
     cells: tuple[Cell, ...]
-    images: tuple[KnownImage, ...]
+    images: tuple[LabelledImage, ...]
 
-    def one_a_person(self) -> KnownImages:
-        """Return the manifest with one image a person, whatever the order of its lines; images of nobody all stay.
+    def one_per_person(self) -> LabelledImages:
+        """Return the manifest with one image per person, whatever the order of its lines; images of nobody all stay.
 
-        The image kept is that with the smallest sha256 of (person, sha256 of the file).
+        The image that stays is that with the smallest sha256 of (person, sha256 of the file).
         """
-        kept = dict[str, KnownImage]()
+        image_of = dict[str, LabelledImage]()
         for image in self.images:
-            kept[image.person] = min(kept.get(image.person, image), image, key=_lot)
-        return replace(self, images=tuple(i for i in self.images if not i.person or kept[i.person] is i))
+            image_of[image.person] = min(image_of.get(image.person, image), image, key=_hash_of_person_and_file)
+        return replace(self, images=tuple(i for i in self.images if not i.person or image_of[i.person] is i))
 
 
-def read(path: Path, space: LabelSpace, progress: Progress) -> KnownImages:
-    """Read a manifest and look at every file that it names, one at a time.
+def read(path: Path, space: LabelSpace, progress: Progress) -> LabelledImages:
+    """Read a manifest and decode every file that it names, one at a time.
 
     Raises CardError, naming file, line, field and fix, for whatever does not hold: an unknown label or column, an empty
     field, an image that is missing, cannot be decoded, has another sha256 or stands twice, a person with two different
@@ -74,22 +72,25 @@ def read(path: Path, space: LabelSpace, progress: Progress) -> KnownImages:
     """
     attributes, images = _parsed(path, space)
     labels = [space.declared.labels[a] for a in attributes]
-    people = tuple(itertools.product(*labels))
-    _refuse_empty_rows(path, dict(zip(attributes, labels, strict=True)), people, {i.cell for i in images})
-    nobody = (NO_PERSON,) if any(i.cell == NO_PERSON for i in images) else ()
-    return KnownImages(path, attributes, people + nobody, tuple(_looked_at(path, images, progress)))
+    cells = tuple(itertools.product(*labels))
+    _refuse_empty_rows(path, dict(zip(attributes, labels, strict=True)), cells, {i.cell for i in images})
+    if any(i.cell == NO_PERSON for i in images):
+        cells += (NO_PERSON,)
+    return LabelledImages(path, attributes, cells, tuple(_decoded(path, images, progress)))
 
 
-def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[KnownImage]]:
-    attributes, images, first = tuple[str, ...](), list[KnownImage](), dict[str, KnownImage]()
-    for line, row in read_csv(path, (IMAGE,), (PERSON, SHA256, *space.declared.labels), aliases=PATH_OR_IMAGE):
+def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[LabelledImage]]:
+    """Return the manifest's attributes and its lines, whose files are not read yet."""
+    attributes, images, first = tuple[str, ...](), list[LabelledImage](), dict[str, LabelledImage]()
+    optional = (PERSON, SHA256, *space.declared.labels)
+    for line, row in read_csv(path, (PATH,), optional, aliases=IMAGE_IS_PATH):
         attributes = attributes or _attributes(path, row, space)
         image = _image(path, line, row, {a: space.declared.labels[a] for a in attributes})
         earlier = first.setdefault(image.person, image) if image.person else image
         if earlier.cell != image.cell:
             raise CardError(
                 f"{path}, line {line}, field {PERSON}: {image.person!r} is {' '.join(image.cell)} here and "
-                f"{' '.join(earlier.cell)} in line {earlier.line}; mend the labels or the id."
+                f"{' '.join(earlier.cell)} in line {earlier.line}; fix the labels or the id."
             )
         images.append(image)
     if not images:
@@ -100,50 +101,60 @@ def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[KnownI
 def _attributes(path: Path, header: Iterable[str], space: LabelSpace) -> tuple[str, ...]:
     """Return the attributes that have a column, in the card's order."""
     header, declared = list(header), space.declared.labels
-    found = tuple(name for name in declared if name in header)
-    if not found:
+    names = tuple(name for name in declared if name in header)
+    if not names:
         raise CardError(f"{path}, line 1: no column is an attribute of {space.card.name}; add {' or '.join(declared)}.")
-    sources = [space.card.attributes[name].source or name for name in found]
-    for (i, one), (j, other) in itertools.combinations(enumerate(found), 2):
-        if sources[i] == sources[j]:
-            raise CardError(f"{path}, line 1, field {other}: it tells the same as {one}; leave one of the two out.")
-    return found
+    column_of = dict[str, str]()  # what classifiers give -> the column that holds it
+    for name in names:
+        earlier = column_of.setdefault(space.card.attributes[name].source or name, name)
+        if earlier != name:
+            raise CardError(f"{path}, line 1, field {name}: it says the same as {earlier}; leave one of the two out.")
+    return names
 
 
-def _image(path: Path, line: int, row: Mapping[str, str], labels: Mapping[str, Sequence[str]]) -> KnownImage:
+def _image(path: Path, line: int, row: Mapping[str, str], labels: Mapping[str, Sequence[str]]) -> LabelledImage:
     where = f"{path}, line {line}, field"
-    for name in (IMAGE, *labels, *({SHA256} & row.keys())):
+    for name in (PATH, *labels, *({SHA256} & row.keys())):
         if not row[name]:
             raise CardError(f"{where} {name}: it is empty; fill it in.")
-    for name, known in labels.items():
-        if row[name] not in (*known, _NOBODY):
-            hint = registry.suggest(row[name], [*known, _NOBODY])
-            raise CardError(f"{where} {name}: {row[name]!r} is no label of {name}{hint}; mend it.")
-    cell, person = tuple(row[name] for name in labels), row.get(PERSON, "")
-    if _NOBODY in cell:
-        other = next((name for name in labels if row[name] != _NOBODY), None)
-        if other is not None:
-            raise CardError(f"{where} {other}: it says {row[other]!r} where another field says {_NOBODY!r}; mend one.")
-        if person:
-            raise CardError(f"{where} {PERSON}: the image shows {_NOBODY}, so leave it empty.")
-        cell = NO_PERSON
-    elif PERSON in row and not person:
+    for name, declared in labels.items():
+        choices = [*declared, *NO_PERSON]
+        if row[name] not in choices:
+            hint = registry.suggest(row[name], choices)
+            raise CardError(f"{where} {name}: {row[name]!r} is no label of {name}{hint}; fix it.")
+    cell, person = _cell(where, row, tuple(labels)), row.get(PERSON, "")
+    if cell == NO_PERSON and person:
+        raise CardError(f"{where} {PERSON}: the image shows {NO_PERSON[0]}, so leave it empty.")
+    if cell != NO_PERSON and PERSON in row and not person:
         raise CardError(f"{where} {PERSON}: it is empty; give every person an id, or leave the column out.")
-    image = paths.file_of_row(path.parent, row[IMAGE], f"{where} {IMAGE}")
-    return KnownImage(line, image, cell, person, row.get(SHA256, "").lower())
+    file = paths.file_of_row(path.parent, row[PATH], f"{where} {PATH}")
+    return LabelledImage(line, file, cell, person, row.get(SHA256, "").lower())
+
+
+def _cell(where: str, row: Mapping[str, str], attributes: tuple[str, ...]) -> Cell:
+    """Return a line's true labels, or NO_PERSON, which all of its attributes have to say then."""
+    cell, (no_person,) = tuple(row[name] for name in attributes), NO_PERSON
+    if no_person not in cell:
+        return cell
+    for name, label in zip(attributes, cell, strict=True):
+        if label != no_person:
+            raise CardError(f"{where} {name}: it says {label!r} where another field says {no_person!r}; fix one.")
+    return NO_PERSON
 
 
 def _refuse_empty_rows(
-    path: Path, labels: Mapping[str, Sequence[str]], people: Sequence[Cell], seen: set[Cell]
+    path: Path, labels: Mapping[str, Sequence[str]], people: Sequence[Cell], cells: set[Cell]
 ) -> None:
-    for index, (name, known) in enumerate(labels.items()):
-        for label in known:
-            if not any(cell[index] == label for cell in seen - {NO_PERSON}):
-                raise CardError(
-                    f"{path}, field {name}: no line says {label!r}, so its errors cannot be counted; add such images, "
-                    "or leave the column out."
-                )
-    empty = [" ".join(cell) for cell in people if cell not in seen]
+    """Refuse a manifest that lacks a label or a combination of labels (`people`). cells: those that lines have."""
+    for index, (name, declared) in enumerate(labels.items()):
+        used = {cell[index] for cell in cells - {NO_PERSON}}
+        missing = next((label for label in declared if label not in used), None)
+        if missing is not None:
+            raise CardError(
+                f"{path}, field {name}: no line says {missing!r}, so its errors cannot be counted; add such images, "
+                "or leave the column out."
+            )
+    empty = [" ".join(cell) for cell in people if cell not in cells]
     if empty:
         raise CardError(
             f"{path}, fields {', '.join(labels)}: no line is {' or '.join(empty)}, so that row of the table would be "
@@ -151,12 +162,11 @@ def _refuse_empty_rows(
         )
 
 
-def _looked_at(path: Path, images: Sequence[KnownImage], progress: Progress) -> Iterator[KnownImage]:
-    """Yield the images with their sha256, each decoded once, so that one that cannot be used is known before any work.
-
-    An image is its content: a copy under another name is the same image.
+def _decoded(path: Path, images: Sequence[LabelledImage], progress: Progress) -> Iterator[LabelledImage]:
+    """Yield the images with their sha256, each decoded once, so that a file that cannot be used is refused before any
+    work. An image is its content: a copy under another name is the same image.
     """
-    lines: dict[str, int] = {}
+    line_of: dict[str, int] = {}
     with stage(progress, "manifest", len(images)) as bar:
         for image in images:
             where = f"{path}, line {image.line}, field"
@@ -164,14 +174,14 @@ def _looked_at(path: Path, images: Sequence[KnownImage], progress: Progress) -> 
                 data, sha256 = pixels.read(image.path)
                 pixels.decode(data, str(image.path))
             except ImageError as err:
-                raise CardError(f"{where} {IMAGE}: {err}") from err
+                raise CardError(f"{where} {PATH}: {err}") from err
             if image.sha256 not in ("", sha256):
-                raise CardError(f"{where} {SHA256}: that of {image.path} is {sha256}; mend it, or put the file back.")
-            if lines.setdefault(sha256, image.line) != image.line:
-                raise CardError(f"{where} {IMAGE}: it is the image of line {lines[sha256]} again; remove one line.")
+                raise CardError(f"{where} {SHA256}: that of {image.path} is {sha256}; fix it, or put the file back.")
+            if line_of.setdefault(sha256, image.line) != image.line:
+                raise CardError(f"{where} {PATH}: it is the image of line {line_of[sha256]} again; remove one line.")
             yield replace(image, sha256=sha256)
             bar.advance(1)
 
 
-def _lot(image: KnownImage) -> str:
+def _hash_of_person_and_file(image: LabelledImage) -> str:
     return hashlib.sha256(f"{image.person}\0{image.sha256}".encode()).hexdigest()

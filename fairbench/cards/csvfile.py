@@ -19,8 +19,8 @@ from fairbench.errors import CardError
 from fairbench.notices import notice
 
 Others = Literal["notice", "allow"]
-PATH_OR_IMAGE: Final[Mapping[str, str]] = {"path": "image"}
-"""`aliases` of manifests: their column of image files may be called either, everywhere."""
+IMAGE_IS_PATH: Final[Mapping[str, str]] = {"image": "path"}
+"""`aliases` of manifests: their column of image files is `path`, and `image` is read as that."""
 MAX_FIELD: Final = 1 << 20
 """Characters of one field of a CSV."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Probe = Annotated[
     Path | None,
-    typer.Option("--probe-images", help="CSV of labelled images: column image, a column an attribute. "
+    typer.Option("--probe-images", help="CSV of labelled images: path, a column per attribute. "
                  "[default: renders, where the labeller reads mannequins]"),
 ]  # fmt: skip
 Count = Annotated[

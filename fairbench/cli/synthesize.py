@@ -64,7 +64,7 @@ Own = Annotated[
     typer.Option(
         "--images",
         help="Your own images instead of making any: a folder PROMPT/GROUP/image (with --task or --templates: "
-        "SUBJECT/GROUP/image), a group being its labels, as in female-Asian; or a CSV (image, prompt, the attributes).",
+        "SUBJECT/GROUP/image), a group being its labels, as in female-Asian; or a CSV (path, prompt, the attributes).",
     ),
 ]
 Confirm = Annotated[bool, typer.Option("--confirm", help="With --images: keep those that the labeller confirms.")]

@@ -57,7 +57,7 @@ def _export(folder: Path, per_group: int, seed: int, vq: Any | None, tick: Calla
         if tick:
             tick(len(rows), per_group * len(CELLS))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("image", "gender", "race4"), *rows])
+    csv.writer(text, lineterminator="\n").writerows([("path", "gender", "race4"), *rows])
     atomic.write_text(folder / MANIFEST, text.getvalue())
 
 

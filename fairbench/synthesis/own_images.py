@@ -14,7 +14,7 @@ from typing import Any
 import fairbench
 from fairbench import keys
 from fairbench.adapters.folder import FolderAdapter, FolderParams
-from fairbench.cards.csvfile import PATH_OR_IMAGE, read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
 from fairbench.cards.texts import nfc
 from fairbench.errors import CardError, ImageError
 from fairbench.labelling.labeller import Labeller
@@ -69,12 +69,12 @@ class OwnSet:
 
 
 def read(path: Path, attributes: Mapping[str, Sequence[str]]) -> list[OwnImage]:
-    """Read and check a CSV: image, prompt, a column an attribute; optionally subject and source_prompt.
+    """Read and check a CSV: path, prompt, a column an attribute; optionally subject and source_prompt.
 
     Images are named relative to the CSV. Raises CardError, naming the line, for a file that is absent or cannot be
     decoded, an unknown label, the same picture twice under a prompt, and a group that a prompt lacks.
     """
-    rows = read_csv(path, ("image", "prompt", *attributes), ("subject", "source_prompt"), aliases=PATH_OR_IMAGE)
+    rows = read_csv(path, ("path", "prompt", *attributes), ("subject", "source_prompt"), aliases=IMAGE_IS_PATH)
     return checked((_row(path, f"{path}, line {line}", cells, attributes) for line, cells in rows), path, attributes)
 
 
@@ -107,11 +107,11 @@ def _row(path: Path, where: str, cells: Mapping[str, str], attributes: Mapping[s
     for name, labels in attributes.items():
         if cells[name] not in labels:
             raise CardError(f"{where}, field {name}: {cells[name]!r} is none of its labels ({', '.join(labels)}).")
-    empty = next((name for name in ("image", "prompt") if not cells[name]), None)
+    empty = next((name for name in ("path", "prompt") if not cells[name]), None)
     if empty is not None:
         raise CardError(f"{where}, field {empty}: it is empty; fill it in or remove the row.")
-    image = paths.file_of_row(path.parent, cells["image"], f"{where}, field image")
-    sha256 = known_by(image, f"{where}, field image: ")
+    image = paths.file_of_row(path.parent, cells["path"], f"{where}, field path")
+    sha256 = known_by(image, f"{where}, field path: ")
     group = tuple(cells[name] for name in attributes)
     prompt = nfc(cells["prompt"])
     return OwnImage(where, image, sha256, prompt, cells.get("subject") or prompt, group, cells.get("source_prompt", ""))

@@ -168,7 +168,7 @@ def manifest(folder: Path, name: str, labels: list[str]) -> Path:
     for i in range(len(labels)):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.png")
     path = folder / "probe.csv"
-    path.write_text("".join([f"image,{name}\n", *(f"{i}.png,{label}\n" for i, label in enumerate(labels))]))
+    path.write_text("".join([f"path,{name}\n", *(f"{i}.png,{label}\n" for i, label in enumerate(labels))]))
     return path
 
 

@@ -49,7 +49,7 @@ def mannequins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(path: Path, rows: list[tuple[str, str, str]]) -> Path:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("image", "gender", "race4"), *rows])
+        csv.writer(file).writerows([("path", "gender", "race4"), *rows])
     return path
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_image_is_named_and_nothing_is_written(cli: Cli, mannequins: P
     (tmp_path / "cut.png").write_bytes((mannequins.parent / "0-1.png").read_bytes()[:300])
     path = written(tmp_path / "m.csv", [*rows, ("cut.png", *CELLS[0])])
     got = cli("calibrate", "--labeller", "phantom", "--images", path, "--out", "c.json", "--quiet")
-    assert got.code == 2 and f"Error: {path}, line 10, field image: " in got.err and "cut.png is damaged" in got.err
+    assert got.code == 2 and f"Error: {path}, line 10, field path: " in got.err and "cut.png is damaged" in got.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.png", "m.csv"]
 
 
@@ -176,7 +176,7 @@ def test_five_photographs(cli: Cli, tmp_path: Path) -> None:
     assert len(official) == 5
     path = tmp_path / "photos.csv"
     rows = [f"{PHOTOS / name}.jpg,{gender.lower()}" for name, gender in official.items()]
-    path.write_text("\n".join(["image,gender", *rows]) + "\n")
+    path.write_text("\n".join(["path,gender", *rows]) + "\n")
     card = ROOT / "tests" / "data" / "labellers" / "gear-dlib.yaml"
     got = cli("calibrate", "--labeller", card, "--images", path, "--out", "c.json")
     assert got.code == 0, got.err

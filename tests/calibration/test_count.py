@@ -108,7 +108,7 @@ def draw(path: Path, faces: Sequence[Drawn], fault: bool = False) -> None:
     path.write_bytes(pixels.encode(image))
 
 
-def manifest(folder: Path, rows: Sequence[Sequence[str]], header: str = "image,gender,race2") -> Path:
+def manifest(folder: Path, rows: Sequence[Sequence[str]], header: str = "path,gender,race2") -> Path:
     path = folder / "manifest.csv"
     path.write_text("\n".join([header, *(",".join(row) for row in rows)]) + "\n")
     return path
@@ -149,7 +149,7 @@ def test_the_joint_table_counted_by_hand(tmp_path: Path) -> None:
         rows.append([name, *cell])
     # Columns in another order than the card's, one that is no attribute, and an absolute path.
     rows[0][0] = str(tmp_path / rows[0][0])
-    path = manifest(tmp_path, [[c[2], c[0], "x", c[1]] for c in rows], "race2,image,source,gender")
+    path = manifest(tmp_path, [[c[2], c[0], "x", c[1]] for c in rows], "race2,path,source,gender")
     found = counted(path, labeller())
     assert found.attributes == ("gender", "race2")
     assert found.rows == (*CORNERS, NO_PERSON) and found.columns == (*CORNERS, NO_FACE)
@@ -203,7 +203,7 @@ def test_a_person_counts_once_whatever_the_order_of_lines(tmp_path: Path) -> Non
     draw(tmp_path / "n.png", [])
     draw(tmp_path / "o.png", [])
     rows += [["n.png", "no person", "no person", ""], ["o.png", "no person", "no person", ""]]
-    header = "image,gender,race2,person"
+    header = "path,gender,race2,person"
 
     def lot(name: str) -> str:
         content = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
@@ -245,7 +245,7 @@ def test_an_image_that_is_lost_during_the_work_is_named_by_its_line(tmp_path: Pa
     rows = corners(tmp_path)
     known = calibration_manifest.read(manifest(tmp_path, rows), Labeller(labeller()), Silent())
     (tmp_path / "2.png").write_bytes(b"no longer an image")
-    with pytest.raises(CardError, match=r"manifest\.csv, line 4, field image: .*2\.png changed while it was in use"):
+    with pytest.raises(CardError, match=r"manifest\.csv, line 4, field path: .*2\.png changed while it was in use"):
         calibrate(known, labeller(), Store(tmp_path / "s"), Silent(), domain="d", command="c")
 
 
@@ -288,24 +288,24 @@ def copied(rows: list[list[str]], folder: Path) -> None:
 
 
 LIES: list[tuple[Change, str]] = [
-    (put(3, 0, ""), "line 3, field image: it is empty; fill it in"),
-    (put(3, 0, "9.png"), r"line 3, field image: there is no file .*9\.png; mend"),
-    (file("1.png", None), r"line 3, field image: there is no file .*1\.png"),
-    (file("1.png", b""), r"line 3, field image: .*1\.png is empty"),
-    (file("1.png", b"GIF89a"), r"line 3, field image: .*1\.png .*(damaged|not an image)"),
-    (lambda rows, _: rows.append(rows[2][:]), "line 6, field image: it is the image of line 3 again"),
-    (copied, "line 6, field image: it is the image of line 3 again"),
+    (put(3, 0, ""), "line 3, field path: it is empty; fill it in"),
+    (put(3, 0, "9.png"), r"line 3, field path: there is no file .*9\.png; mend"),
+    (file("1.png", None), r"line 3, field path: there is no file .*1\.png"),
+    (file("1.png", b""), r"line 3, field path: .*1\.png is empty"),
+    (file("1.png", b"GIF89a"), r"line 3, field path: .*1\.png .*(damaged|not an image)"),
+    (lambda rows, _: rows.append(rows[2][:]), "line 6, field path: it is the image of line 3 again"),
+    (copied, "line 6, field path: it is the image of line 3 again"),
     (put(4, 1, ""), "line 4, field gender: it is empty; fill it in"),
-    (put(4, 1, "F"), r"line 4, field gender: 'F' is no label of gender \(known: f, m, no person\); mend it"),
+    (put(4, 1, "F"), r"line 4, field gender: 'F' is no label of gender \(known: f, m, no person\); fix it"),
     (put(4, 2, "no persn"), r"line 4, field race2: 'no persn' is no label of race2 \(did you mean 'no person'\?\)"),
     (put(4, 2, "no person"), "line 4, field gender: it says 'm' where another field says 'no person'"),
-    (headed("image", "gender", "races2"), r"line 1, field races2: .*did you mean 'race2'\?\)"),
-    (headed("image", "gender", "race2", "persons"), r"line 1, field persons: .*did you mean 'person'\?\)"),
-    (headed("file", "gender", "race2"), "line 1: the column 'image' is missing"),
-    (headed("image", "x", "y"), "line 1: no column is an attribute of drawn; add gender or race3 or race2"),
-    (headed("image", "gender", "race2", "race3", fill="A"), "line 1, field race2: it tells the same as race3"),
-    (headed("image", "gender", "race2", "sha256", fill=""), "line 2, field sha256: it is empty"),
-    (headed("image", "gender", "race2", "sha256", fill="0" * 64), "line 2, field sha256: that of .* is [0-9a-f]{64}"),
+    (headed("path", "gender", "races2"), r"line 1, field races2: .*did you mean 'race2'\?\)"),
+    (headed("path", "gender", "race2", "persons"), r"line 1, field persons: .*did you mean 'person'\?\)"),
+    (headed("file", "gender", "race2"), "line 1: the column 'path' is missing"),
+    (headed("path", "x", "y"), "line 1: no column is an attribute of drawn; add gender or race3 or race2"),
+    (headed("path", "gender", "race2", "race3", fill="A"), "line 1, field race2: it says the same as race3"),
+    (headed("path", "gender", "race2", "sha256", fill=""), "line 2, field sha256: it is empty"),
+    (headed("path", "gender", "race2", "sha256", fill="0" * 64), "line 2, field sha256: that of .* is [0-9a-f]{64}"),
     (people("a", "b", "c", "a"), "line 5, field person: 'a' is m C here and f AB in line 2"),
     (people("a", "", "c", "d"), "line 3, field person: it is empty; give every person an id, or leave the column out"),
     (lambda rows, _: rows.__delitem__(slice(1, None)), "manifest.csv holds no rows"),
@@ -317,7 +317,7 @@ LIES: list[tuple[Change, str]] = [
 
 @pytest.mark.parametrize(("change", "says"), LIES)
 def test_a_manifest_that_lies_is_refused_before_any_work(tmp_path: Path, change: Change, says: str) -> None:
-    rows = [["image", "gender", "race2"], *corners(tmp_path)]
+    rows = [["path", "gender", "race2"], *corners(tmp_path)]
     change(rows, tmp_path)
     path = manifest(tmp_path, rows[1:], ",".join(rows[0]))
     with pytest.raises(CardError, match=says) as caught:
@@ -329,7 +329,7 @@ def test_a_manifest_that_lies_is_refused_before_any_work(tmp_path: Path, change:
 def test_a_person_whose_image_shows_nobody_is_refused(tmp_path: Path) -> None:
     rows = [[*r, f"p{i}"] for i, r in enumerate(corners(tmp_path))]
     draw(tmp_path / "n.png", [])
-    path = manifest(tmp_path, [*rows, ["n.png", "no person", "no person", "p0"]], "image,gender,race2,person")
+    path = manifest(tmp_path, [*rows, ["n.png", "no person", "no person", "p0"]], "path,gender,race2,person")
     with pytest.raises(CardError, match="line 6, field person: the image shows no person, so leave it empty"):
         calibration_manifest.read(path, Labeller(labeller()), Silent())
 
@@ -337,7 +337,7 @@ def test_a_person_whose_image_shows_nobody_is_refused(tmp_path: Path) -> None:
 def test_a_hash_in_capitals_is_the_same_hash(tmp_path: Path) -> None:
     rows = [[*r, hashlib.sha256((tmp_path / r[0]).read_bytes()).hexdigest().upper()] for r in corners(tmp_path)]
     known = calibration_manifest.read(
-        manifest(tmp_path, rows, "image,gender,race2,sha256"), Labeller(labeller()), Silent()
+        manifest(tmp_path, rows, "path,gender,race2,sha256"), Labeller(labeller()), Silent()
     )
     assert [image.sha256.upper() for image in known.images] == [r[3] for r in rows]
     assert [image.line for image in known.images] == [2, 3, 4, 5]
@@ -345,18 +345,18 @@ def test_a_hash_in_capitals_is_the_same_hash(tmp_path: Path) -> None:
 
 def test_the_phantoms_labels_are_those_of_its_card(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", [])
-    path = manifest(tmp_path, [["a.png", "female", "White"]], "image,gender,race4")
+    path = manifest(tmp_path, [["a.png", "female", "White"]], "path,gender,race4")
     with pytest.raises(CardError, match=r"line 2, field race4: 'White' is no label of race4 \(known: WMELH, Black"):
         calibration_manifest.read(path, Labeller(catalog.load_labeller("phantom")), Silent())
 
 
-def test_the_column_of_files_may_be_called_path_as_in_every_other_manifest(tmp_path: Path) -> None:
+def test_the_column_of_files_may_be_called_image(tmp_path: Path) -> None:
     rows = corners(tmp_path)
     first = counted(manifest(tmp_path, rows), labeller())
-    again = counted(manifest(tmp_path, rows, "Path ,gender,race2"), labeller())
+    again = counted(manifest(tmp_path, rows, "Image ,gender,race2"), labeller())
     np.testing.assert_array_equal(first.counts, again.counts)
     both = [[row[0], *row] for row in rows]
     with pytest.raises(CardError, match="stands twice"):
         calibration_manifest.read(manifest(tmp_path, both, "path,image,gender,race2"), Labeller(labeller()), Silent())
     with pytest.raises(CardError, match="did you mean 'gender'"):
-        calibration_manifest.read(manifest(tmp_path, rows, "path,gendre,race2"), Labeller(labeller()), Silent())
+        calibration_manifest.read(manifest(tmp_path, rows, "image,gendre,race2"), Labeller(labeller()), Silent())

@@ -127,12 +127,12 @@ def test_quoted_line_ends_and_empty_lines(tmp_path: Path) -> None:
 
 
 def test_either_name_of_the_column_of_images(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("Path,prompt\na.png,x\n")
-    read = csvfile.read_csv(tmp_path / "m.csv", ("image",), ("prompt",), aliases=csvfile.PATH_OR_IMAGE)
-    assert [row["image"] for _, row in read] == ["a.png"]
+    (tmp_path / "m.csv").write_text("Image,prompt\na.png,x\n")
+    read = csvfile.read_csv(tmp_path / "m.csv", ("path",), ("prompt",), aliases=csvfile.IMAGE_IS_PATH)
+    assert [row["path"] for _, row in read] == ["a.png"]
     (tmp_path / "m.csv").write_text("path,image\na.png,b.png\n")
-    with pytest.raises(CardError, match="'image' stands twice"):
-        list(csvfile.read_csv(tmp_path / "m.csv", ("image",), aliases=csvfile.PATH_OR_IMAGE))
+    with pytest.raises(CardError, match="'path' stands twice"):
+        list(csvfile.read_csv(tmp_path / "m.csv", ("path",), aliases=csvfile.IMAGE_IS_PATH))
 
 
 def test_only_regular_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

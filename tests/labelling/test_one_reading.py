@@ -242,7 +242,7 @@ def test_all_readers_read_the_same_faces_alike(
 @pytest.mark.parametrize("min_prob", [0.0, 0.34])
 def test_a_calibration_counts_what_a_run_counts(select: str, min_prob: float, tmp_path: Path) -> None:
     loaded = card(select=select, min_prob=min_prob)
-    lines = ["image,gender,race4"]
+    lines = ["path,gender,race4"]
     for i, (image, cell) in enumerate(zip(IMAGES, CELLS, strict=True)):
         (tmp_path / f"{i}.png").write_bytes(pixels.encode(image))
         lines.append(f"{i}.png,{','.join(cell)}")

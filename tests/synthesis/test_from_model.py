@@ -307,7 +307,7 @@ def csv(tmp_path: Path) -> Callable[..., Path]:
         picture(tmp_path / "mine" / file, 40 * shade)
     (tmp_path / "mine" / "broken.png").write_bytes(b"not an image")
 
-    def write(*lines: str, header: str = "image,prompt,gender") -> Path:
+    def write(*lines: str, header: str = "path,prompt,gender") -> Path:
         path = tmp_path / "mine" / "rows.csv"
         path.write_text("\n".join([header, *lines]) + "\n")
         return path
@@ -338,7 +338,7 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ((F, "absent.png,a nurse,male"), "line 3, field image: "),
+        ((F, "absent.png,a nurse,male"), "line 3, field path: "),
         ((F, "broken.png,a nurse,male"), "is not an image that can be read"),
         ((F, "m.png,a nurse,man"), "line 3, field gender: 'man' is none of its labels (female, male)"),
         ((F, M, "g.jpg,a maid,male"), "line 4: the prompt 'a maid' has 0 images of the group female"),
@@ -359,7 +359,7 @@ def test_a_csv_that_lies_is_refused(csv: Callable[..., Path], lines: tuple[str, 
 
 def test_a_csv_without_the_attributes_is_refused(csv: Callable[..., Path]) -> None:
     with pytest.raises(CardError, match="the column 'gender' is missing"):
-        own_images.read(csv("f.png,a nurse", header="image,prompt"), GENDER)
+        own_images.read(csv("f.png,a nurse", header="path,prompt"), GENDER)
 
 
 def test_a_file_that_changes_while_it_is_copied(csv: Callable[..., Path], tmp_path: Path) -> None:
