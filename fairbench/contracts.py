@@ -73,6 +73,8 @@ def check(kind: str, title: str, plugin: Any) -> None:
     if kind == "metrics":
         is_spec = isinstance(spec, MetricSpec) and isinstance(spec.name, str) and isinstance(spec.bounds, str)
         need(is_spec, "a metric has a `spec` of type MetricSpec, whose `name` and `bounds` are texts")
+        limits = getattr(spec, "limits", None)
+        need(limits is None or callable(limits), "its `limits` is None or a function of the classes' number")
         need(callable(plugin) and not isinstance(plugin, type), "a metric is an object that can be called, no class")
         return
     need(isinstance(plugin, type), f"a {kind[:-1]} is a class")

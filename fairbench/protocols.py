@@ -8,7 +8,7 @@ contracts.py checks third parties' plug-ins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -169,7 +169,8 @@ class MetricSpec:
     """What a metric is.
 
     direction: which way is fairer ("none": descriptive). ideal: its value for a perfectly fair model, None where that
-    depends on the reference. bounds: (lowest, highest) as an expression in K, for display and to cut intervals.
+    depends on the reference. bounds: the range as a formula of K, for display. limits: the same as a function, K ->
+    (lowest, highest) value, at which intervals are cut; None cuts none.
     input: "shares" (hard labels), "mean_probs" (mean class probabilities), "faces" (share with / without a face), or
     "stated" (share of faces that show / do not show what their prompt states).
     labels: the two labels, in this order, that a signed metric needs; None for any attribute.
@@ -184,6 +185,7 @@ class MetricSpec:
     input: Literal["shares", "mean_probs", "faces", "stated"] = "shares"
     needs_reference: bool = False
     labels: tuple[str, ...] | None = None
+    limits: Callable[[int], tuple[float, float]] | None = None
 
 
 @runtime_checkable

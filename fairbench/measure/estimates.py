@@ -17,7 +17,7 @@ from fairbench.measure.correction import Correction, by_class
 from fairbench.measure.counts import Counts, attributes, cross_name
 from fairbench.measure.series import Series
 from fairbench.metrics import rd
-from fairbench.stats import bounds, correction, correction_interval, estimands, floor, intervals, misses, ranges
+from fairbench.stats import bounds, correction, correction_interval, estimands, floor, intervals, misses
 from fairbench.stats.correction_sq import sample_of, usable
 from fairbench.stats.estimands import Floats
 from fairbench.stats.intervals import Interval, PromptValues, Scope
@@ -178,7 +178,6 @@ class _Attribute:
 
         Not of the metric of the true shares: most have a chance floor, as RD has. Cut at the metric's declared range.
         """
-        range_of = {s.metric: ranges.limits(s.bounds, len(self.classes)) for s in series}
         metrics = {s.metric: s.statistic for s in series if s.statistic is not None}
         means = bootstrap_task_means(metrics, self.data, DRAWS, self.rng)
         for s in series:
@@ -186,7 +185,7 @@ class _Attribute:
             mean, error = estimands.task_mean(s.values).value, float(drawn.std(ddof=1)) if drawn.size > 1 else np.nan
             if np.isnan(error):
                 continue
-            low, high = _around(mean, _REACH * error, *range_of[s.metric])
+            low, high = _around(mean, _REACH * error, *s.limits)
             yield _without_certainty(self._row(s.metric, "raw", THESE, mean, low=low, high=high, error=error,
                                                ci_method=f"{AT_THESE_COUNTS}: {NORMAL}"))  # fmt: skip
 

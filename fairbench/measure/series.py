@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class Series:
     overall: float | None = None
     """The task's value where it is not the mean over prompts."""
     overall_reason: str | None = None
-    bounds: str = ""
-    """The metric's range, as it declares it."""
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    """The lowest and the highest value that the metric can have."""
     statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     """The metric as a function of shares (..., P, K) in the declared order; None for what is no function of them."""
 
@@ -77,6 +78,8 @@ class _Guarded:
     def __init__(self, metric: Metric, title: str) -> None:
         self.spec, self.fault = metric.spec, ""
         self._metric, self._title = metric, title
+        if metric.spec.limits is not None:
+            self.spec = replace(metric.spec, limits=self._limits)
 
     def try_out(self, taken: set[str]) -> None:
         """Call it on shares that are equal, of one class alone, and unknown. taken: others' names.
@@ -87,6 +90,7 @@ class _Guarded:
             raise PluginError(f"{self._title} calls itself {self.spec.name!r}, as another metric does: rename it.")
         k = len(self.spec.labels or (0, 1))
         self._call(np.vstack([np.full(k, 1 / k), np.eye(k)[:1], np.full((1, k), np.nan)]), np.full(k, 1 / k))
+        self._call_limits(k)
 
     def __call__(self, p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
         try:
@@ -103,6 +107,24 @@ class _Guarded:
             what = "no array of numbers" if values is None else f"an array of shape {values.shape}"
             raise PluginError(f"{self._title} returned {what} for shares of shape {p.shape}: return {p.shape[:-1]}.")
         return values.astype(np.float64)
+
+    def _limits(self, classes: int) -> tuple[float, float]:
+        try:
+            return self._call_limits(classes)
+        except PluginError as err:
+            self.fault = self.fault or str(err)
+            return -math.inf, math.inf
+
+    def _call_limits(self, classes: int) -> tuple[float, float]:
+        """Return the limits that the metric gives, none where it gives none. Raises PluginError for anything else."""
+        limits = self._metric.spec.limits
+        if limits is None:
+            return -math.inf, math.inf
+        with contracts.guard(self._title):
+            low, high = (float(limit) for limit in limits(classes))
+        if not low <= high:
+            raise PluginError(f"{self._title} gives limits {low:g} and {high:g} for {classes} classes: low first.")
+        return low, high
 
 
 def evaluate(
@@ -196,7 +218,7 @@ def _series(
         reasons,
         n,
         counts.selected - n,
-        bounds=spec.bounds,
+        limits=(-math.inf, math.inf) if spec.limits is None else spec.limits(len(order)),
         statistic=statistic if spec.input == "shares" else None,
     )
 

@@ -32,6 +32,7 @@ attribute_following = ShareMetric(
         version=1,
         direction="higher",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=1.0,
         summary="share of faces that show what their prompt states",
         input="stated",

@@ -36,6 +36,7 @@ distance_to_reference = ShareMetric(
         version=1,
         direction="none",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=None,
         summary="total variation distance of the shares from the task's reference",
         needs_reference=True,

@@ -34,6 +34,7 @@ entropy = ShareMetric(
         version=1,
         direction="higher",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=1.0,
         summary="Shannon entropy / log K",
     ),

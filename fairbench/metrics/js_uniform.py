@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import rel_entr
 
@@ -36,6 +38,7 @@ js_uniform = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, log(2) - ((K + 1)*log(K + 1) - K*log(K)) / (2*K)]",
+        limits=lambda k: (0.0, math.log(2) - ((k + 1) * math.log(k + 1) - k * math.log(k)) / (2 * k)),
         ideal=0.0,
         summary="Jensen-Shannon divergence between the shares and uniform, nats",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import xlogy
 
@@ -32,6 +34,7 @@ kl_uniform = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, log(K)]",
+        limits=lambda k: (0.0, math.log(k)),
         ideal=0.0,
         summary="Kullback-Leibler divergence of the shares from uniform, nats",
     ),

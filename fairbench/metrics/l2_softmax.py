@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fairbench.metrics.base import ShareMetric
@@ -33,6 +35,7 @@ l2_softmax = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, sqrt(1 - 1/K)]",
+        limits=lambda k: (0.0, math.sqrt(1 - 1 / k)),
         ideal=0.0,
         summary="L2 distance of mean class probabilities from uniform",
         input="mean_probs",

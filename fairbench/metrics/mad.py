@@ -31,6 +31,7 @@ mad = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 2*(K - 1) / K**2]",
+        limits=lambda k: (0.0, 2 * (k - 1) / k**2),
         ideal=0.0,
         summary="mean absolute deviation of the shares from their mean",
     ),

@@ -29,6 +29,7 @@ majority_share = ShareMetric(
         version=1,
         direction="lower",
         bounds="[1/K, 1]",
+        limits=lambda k: (1 / k, 1.0),
         ideal=None,
         summary="share of the most frequent class; 1/K is balance",
     ),

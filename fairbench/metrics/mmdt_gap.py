@@ -33,6 +33,7 @@ mmdt_gap = ShareMetric(
         version=1,
         direction="zero",
         bounds="[-1, 1]",
+        limits=lambda _: (-1.0, 1.0),
         ideal=0.0,
         summary="signed gender gap (male - female) / (male + female)",
         labels=("male", "female"),

@@ -33,6 +33,7 @@ no_face_rate = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=0.0,
         summary="share of images in which no face was detected",
         input="faces",

@@ -43,6 +43,7 @@ rd = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 2/K]",
+        limits=lambda k: (0.0, 2 / k),
         ideal=0.0,
         summary="relative diversity: mean gap between two classes' shares",
     ),

@@ -31,6 +31,7 @@ rd_normalised = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=0.0,
         summary="relative diversity x K/2: 1 is one class alone, for every K",
     ),

@@ -31,6 +31,7 @@ spd = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=0.0,
         summary="statistical parity difference: largest share - smallest share",
     ),

@@ -31,6 +31,7 @@ tv_score = ShareMetric(
         version=1,
         direction="higher",
         bounds="[0, 1]",
+        limits=lambda _: (0.0, 1.0),
         ideal=1.0,
         summary="1 - total variation distance from uniform / its largest value",
     ),

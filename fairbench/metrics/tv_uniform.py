@@ -32,6 +32,7 @@ tv_uniform = ShareMetric(
         version=1,
         direction="lower",
         bounds="[0, 1 - 1/K]",
+        limits=lambda k: (0.0, 1 - 1 / k),
         ideal=0.0,
         summary="total variation distance of the shares from uniform",
     ),

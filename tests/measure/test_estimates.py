@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from fairbench import keys
 from fairbench.cards.cards import LabellerCard
+from fairbench.errors import PluginError
 from fairbench.labelling.confusion import NO_FACE, Calibration
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import correction, estimates
@@ -20,6 +23,7 @@ from fairbench.measure import series as measure_series
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts
 from fairbench.measure.estimates import Estimate
+from fairbench.metrics.rd import rd
 from fairbench.types import Prompt
 
 LABELS = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"]}
@@ -364,3 +368,20 @@ def test_rd_of_one_image_per_prompt_has_no_interval_in_either_scope() -> None:
         assert row.value == 1.0
         assert np.isnan([row.low, row.high]).all()
         assert "nothing varies" in str(row.reason)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (lambda k: (0.0, 1 / (k - 2)), "ZeroDivisionError"),
+        (lambda k: (1.0, 0.0), "low first"),
+        (lambda k: k, "TypeError"),
+    ],
+)
+def test_a_metric_whose_limits_cannot_be_computed_is_left_out(limits: Callable[[int], object], reason: str) -> None:
+    broken = replace(rd, spec=replace(rd.spec, limits=limits))  # type: ignore[arg-type]
+    guarded = measure_series._Guarded(broken, "The metric 'theirs'")
+    with pytest.raises(PluginError, match=reason):
+        guarded.try_out(set())
+    assert guarded.spec.limits is not None
+    assert guarded.spec.limits(2) == (-math.inf, math.inf) and reason in guarded.fault

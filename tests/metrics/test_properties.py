@@ -75,6 +75,16 @@ def test_spec_names_the_metric_and_the_example_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("k", [2, 3, 4, 7, 8, 10])
+def test_intervals_are_cut_at_the_displayed_bounds(name: str, k: int) -> None:
+    limits = METRICS[name].spec.limits
+    assert limits is not None
+    low, high = limits(k)
+    assert -math.inf < low < high < math.inf
+    assert (low, high) == pytest.approx(bounds(name, k), abs=1e-15)
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_docs_state_the_range_and_direction_of_the_spec(name: str) -> None:
     lines = DOCS.read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if line.startswith(f"| `{name}` |")]

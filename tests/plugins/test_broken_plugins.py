@@ -85,7 +85,7 @@ class Method(Base):
 
 
 class Metric(Base):
-    spec = MetricSpec("their-metric", 1, "lower", "[0, 1]", 0.0, "largest share")
+    spec = MetricSpec("their-metric", 1, "lower", "[0, 1]", 0.0, "largest share", limits=lambda k: (0.0, 1.0))
 
     def __call__(self, p, ref=None):
         return self.answer(p.max(axis=-1))

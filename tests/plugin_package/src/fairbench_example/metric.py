@@ -12,5 +12,8 @@ def _share_ratio(p: FloatArray, ref: FloatArray | None) -> FloatArray:
 
 
 share_ratio = ShareMetric(
-    MetricSpec("share-ratio", 1, "higher", "[0, 1]", 1.0, "smallest share over the largest"), _share_ratio
+    MetricSpec(
+        "share-ratio", 1, "higher", "[0, 1]", 1.0, "smallest share over the largest", limits=lambda _: (0.0, 1.0)
+    ),
+    _share_ratio,
 )
