@@ -132,7 +132,7 @@ def _made(
         raise FairbenchError(
             "--task is missing: name the task whose prompts training will see, as in --task phantom-occupations-train."
         )
-    current = from_model.plan(from_model.Wanted(settings, groups, per_group, max_tries, templates))
+    current = from_model.make(from_model.SetSettings(settings, groups, per_group, max_tries, templates))
     folder = out or _default(current.plan.card.name, current.plan.task, groups, current.set_id)
     if export.held(folder, current.set_id):
         return folder / balanced.MANIFEST

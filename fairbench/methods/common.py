@@ -77,6 +77,23 @@ def instead_of_subject(prompt: Prompt, words: str) -> str:
     return prompt.text[: found.start()] + words + prompt.text[found.end() :]
 
 
+def spoken(label: str) -> str:
+    """Return the word that a prompt says for a label.
+
+    >>> spoken("WMELH"), spoken("Latino_Hispanic")
+    ('White', 'Latino Hispanic')
+    """
+    return RACES.get(label, label.replace("_", " "))
+
+
+def with_group(prompt: Prompt, group: Sequence[str]) -> str:
+    """Return the prompt with its group before its subject, as in "... of a female White nurse, a person".
+
+    group: labels, in the order in which they are said.
+    """
+    return instead_of_subject(prompt, " ".join([*map(spoken, group), prompt.subject]))
+
+
 def ask(ctx: MethodContext, method: str, questions: Sequence[str], samples: Sequence[PromptSample]) -> list[str]:
     """Return the text model's answer to one question a sample, each with a seed of the sample's own.
 

@@ -1,16 +1,18 @@
 """The balanced set that training reads: neutral prompts, each with images of every declared group.
 
-A folder with `manifest.json` (declared attributes and groups), `rows.csv` (one line an image) and, usually, the images.
-A group is a tuple of labels in the order of the attributes. A manifest that lies is refused when it is read.
+A folder with `manifest.json` (declared attributes and groups), `rows.csv` (one line per image) and, usually, images. A
+group is a tuple of labels in the order of the attributes. A manifest that does not match its files is refused.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,22 +20,28 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from fairbench import keys
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
 from fairbench.cards.textfile import read_text
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import CardError
 from fairbench.networks import weights
-from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import atomic, paths
 
 MANIFEST, ROWS = "manifest.json", "rows.csv"
 VERSION: Literal[1] = 1
-_COLUMNS = ("image", "sha256", "prompt", "subject")
+_COLUMNS = ("path", "sha256", "prompt", "subject")
+_RESERVED = (*_COLUMNS, *IMAGE_IS_PATH, "source_prompt")
+Attributes = Mapping[str, Sequence[str]]
+"""Attribute -> its declared labels, in order."""
 Group = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image. prompt: the neutral prompt that it answers. source_prompt: the one that it was made from, if any."""
+    """One image. prompt: the neutral prompt that it answers. source_prompt: the one that it was made from, if any.
+
+    where: what an error about the image names: file and line of the table, or the image itself.
+    """
 
     image: Path
     sha256: str
@@ -41,6 +49,7 @@ class Row:
     subject: str
     group: Group
     source_prompt: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,10 @@ class Balanced:
 
     def by_prompt(self) -> dict[str, dict[Group, list[int]]]:
         """Return, for every prompt in order of first appearance, the indices of the rows of each declared group."""
-        found: dict[str, dict[Group, list[int]]] = {}
+        indices: dict[str, dict[Group, list[int]]] = {}
         for index, row in enumerate(self.rows):
-            found.setdefault(row.prompt, {group: [] for group in self.groups})[row.group].append(index)
-        return found
+            indices.setdefault(row.prompt, {group: [] for group in self.groups})[row.group].append(index)
+        return indices
 
     def margin(self, attributes: Sequence[str]) -> Balanced:
         """Return the same images grouped by fewer attributes. Raises CardError for one that the set does not have."""
@@ -70,16 +79,24 @@ class Balanced:
         unknown = next((a for a in attributes if a not in names), None)
         if unknown is not None or not attributes:
             raise CardError(f"The balanced set has the attributes {', '.join(names)}, not {unknown!r}: name others.")
-        places = [names.index(a) for a in attributes]
+        axes = [names.index(a) for a in attributes]
 
-        def part(group: Group) -> Group:
-            return tuple(group[i] for i in places)
+        def marginal(group: Group) -> Group:
+            return tuple(group[axis] for axis in axes)
 
-        rows = [Row(r.image, r.sha256, r.prompt, r.subject, part(r.group), r.source_prompt) for r in self.rows]
-        groups = tuple(dict.fromkeys(map(part, self.groups)))
+        rows = [dataclasses.replace(row, group=marginal(row.group)) for row in self.rows]
+        groups = tuple(dict.fromkeys(map(marginal, self.groups)))
         if len(groups) < 2:
             raise CardError(f"By {', '.join(attributes)} alone, the balanced set has one group: nothing to balance.")
         return Balanced({a: self.attributes[a] for a in attributes}, groups, rows)
+
+
+def groups_of(attributes: Attributes) -> list[Group]:
+    """Return every combination of labels, the last attribute's changing fastest."""
+    return list(itertools.product(*attributes.values()))
+
+
+# --- writing ---
 
 
 class _Manifest(BaseModel):
@@ -93,9 +110,8 @@ class _Manifest(BaseModel):
 
 
 def write(
-    folder: Path, attributes: Mapping[str, Sequence[str]], groups: Sequence[Sequence[str]], rows: Sequence[Row],
-    provenance: Mapping[str, Any],
-) -> Path:  # fmt: skip
+    folder: Path, attributes: Attributes, groups: Sequence[Group], rows: Sequence[Row], provenance: Mapping[str, Any]
+) -> Path:
     """Write rows and manifest (last) into `folder` and return the manifest's path.
 
     Images must exist; their paths are stored relative to the folder. Raises CardError for what `read` refuses.
@@ -104,9 +120,9 @@ def write(
     table = io.StringIO()
     out = csv.writer(table, lineterminator="\n")
     out.writerow([*_COLUMNS, *attributes, "source_prompt"])
-    for r in rows:
-        image = Path(os.path.relpath(r.image.resolve(), folder)).as_posix()
-        out.writerow([image, r.sha256, r.prompt, r.subject, *r.group, r.source_prompt])
+    for row in rows:
+        image = Path(os.path.relpath(row.image.resolve(), folder)).as_posix()
+        out.writerow([image, row.sha256, row.prompt, row.subject, *row.group, row.source_prompt])
     manifest = {
         "fairbench.balanced": VERSION,
         "attributes": {name: list(labels) for name, labels in attributes.items()},
@@ -116,16 +132,19 @@ def write(
         "provenance": dict(provenance),
     }
     atomic.write_text(folder / ROWS, table.getvalue())
-    _check(_parse(manifest, folder / MANIFEST), folder / MANIFEST)
+    _checked(_parse(manifest, folder / MANIFEST), folder / MANIFEST)
     atomic.write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return folder / MANIFEST
+
+
+# --- reading ---
 
 
 def read(path: Path) -> Balanced:
     """Read a manifest (or the folder that holds one) and check every row against its image file.
 
     Raises CardError, in one sentence that names file and row: a missing image, another sha256, a group that a prompt
-    lacks, an undeclared group or label, an image that stands twice, or a file that cannot be read.
+    lacks, an undeclared group or label, an image that is listed twice, or a file that cannot be read.
     """
     path = paths.expand(str(path))
     path = path / MANIFEST if paths.is_folder(path) else path
@@ -133,7 +152,7 @@ def read(path: Path) -> Balanced:
         data = json.loads(read_text(path))
     except (ValueError, RecursionError) as err:
         raise CardError(f"{path} is not JSON ({err}): name a manifest of a balanced set.") from err
-    return _check(_parse(data, path), path)
+    return _checked(_parse(data, path), path)
 
 
 def _parse(data: Any, path: Path) -> _Manifest:
@@ -146,85 +165,97 @@ def _parse(data: Any, path: Path) -> _Manifest:
         return _Manifest.model_validate(data)
     except ValidationError as err:
         first = err.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole file"
-        raise CardError(f"{path}, field {place}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from err
+        field = ".".join(map(str, first["loc"])) or "the whole file"
+        raise CardError(f"{path}, field {field}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from err
 
 
-def _check(manifest: _Manifest, path: Path) -> Balanced:
+def _checked(manifest: _Manifest, path: Path) -> Balanced:
     attributes = {name: tuple(labels) for name, labels in manifest.attributes.items()}
     for name, labels in attributes.items():
-        if len(set(labels)) != len(labels) or len(labels) < 2 or name in (*_COLUMNS, "source_prompt"):
+        if len(set(labels)) != len(labels) or len(labels) < 2 or name in _RESERVED:
             raise CardError(f"{path}, field attributes.{name}: two or more different labels, and a name of its own.")
     groups = _groups(manifest, attributes, path)
     table = path.parent / manifest.rows
-    rows, lines = [], []
-    for line, cells in read_csv(table, (*_COLUMNS, *attributes), ("source_prompt",)):
-        rows.append(_row(f"{table}, line {line}", cells, attributes, groups, table.parent))
-        lines.append(line)
+    lines = read_csv(table, (*_COLUMNS, *attributes), ("source_prompt",), aliases=IMAGE_IS_PATH)
+    rows = [_row(f"{table}, line {line}", cells, attributes, groups, table.parent) for line, cells in lines]
     if not rows:
         raise CardError(f"{table} has no rows: a balanced set needs images of every group.")
-    found = Balanced(attributes, tuple(groups), rows)
-    _check_once(found, table, lines)
-    for prompt, members in found.by_prompt().items():
-        lacking = next((group for group, indices in members.items() if not indices), None)
-        if lacking is not None:
-            line = next(n for n, row in zip(lines, rows, strict=True) if row.prompt == prompt)
-            raise CardError(
-                f"{table}, line {line}: the prompt {prompt!r} has no image of the group {' '.join(lacking)}: "
-                "add one, or leave the prompt out."
-            )
-    return found
+    refuse_repeated([(os.path.realpath(row.image), row) for row in rows])
+    need_all_groups(rows, groups)
+    return Balanced(attributes, tuple(groups), rows)
 
 
-def _groups(manifest: _Manifest, attributes: Mapping[str, tuple[str, ...]], path: Path) -> dict[Group, None]:
-    groups: dict[Group, None] = {}
-    for index, named in enumerate(manifest.groups):
+def _groups(manifest: _Manifest, attributes: Attributes, path: Path) -> list[Group]:
+    groups: list[Group] = []
+    for index, labels in enumerate(manifest.groups):
         where = f"{path}, field groups.{index}"
-        if set(named) != set(attributes):
+        if set(labels) != set(attributes):
             raise CardError(f"{where}: a group names each of {', '.join(attributes)}, and nothing else.")
-        for name, labels in attributes.items():
-            if named[name] not in labels:
-                raise CardError(f"{where}: {named[name]!r} is not a declared label of {name} ({', '.join(labels)}).")
-        group = tuple(named[name] for name in attributes)
+        group = group_of_row(where, labels, attributes)
         if group in groups:
-            raise CardError(f"{where}: the group {' '.join(group)} stands twice; remove one.")
-        groups[group] = None
+            raise CardError(f"{where}: the group {' '.join(group)} is listed twice; remove one.")
+        groups.append(group)
     return groups
 
 
-def _row(
-    where: str, cells: Mapping[str, str], attributes: Mapping[str, tuple[str, ...]], groups: Mapping[Group, None],
-    folder: Path,
-) -> Row:  # fmt: skip
+def group_of_row(where: str, cells: Mapping[str, str], attributes: Attributes) -> Group:
+    """Return the labels of a row's attributes. Raises CardError for a label that is not declared."""
     for name, labels in attributes.items():
         if cells[name] not in labels:
-            raise CardError(f"{where}: {cells[name]!r} is not a declared label of {name} ({', '.join(labels)}).")
-    group = tuple(cells[name] for name in attributes)
+            raise CardError(f"{where}, field {name}: {cells[name]!r} is none of its labels ({', '.join(labels)}).")
+    return tuple(cells[name] for name in attributes)
+
+
+def _row(where: str, cells: Mapping[str, str], attributes: Attributes, groups: Sequence[Group], folder: Path) -> Row:
+    group = group_of_row(where, cells, attributes)
     if group not in groups:
         raise CardError(f"{where}: the group {' '.join(group)} is not among the manifest's groups.")
     empty = next((column for column in _COLUMNS if not cells[column]), None)
     if empty is not None:
         raise CardError(f"{where}: the column {empty!r} is empty.")
-    image = folder / cells["image"]
+    image = folder / cells["path"]
     if not image.is_file():
         raise CardError(f"{where}: the image {image} does not exist: put it back, or remove the row.")
     if weights.sha256(image) != cells["sha256"]:
         raise CardError(f"{where}: the image {image} does not have the sha256 that the row names.")
-    return Row(image, cells["sha256"], cells["prompt"], cells["subject"], group, cells.get("source_prompt", ""))
+    return Row(image, cells["sha256"], cells["prompt"], cells["subject"], group, cells.get("source_prompt", ""), where)
 
 
-def _check_once(found: Balanced, table: Path, lines: Sequence[int]) -> None:
-    """Refuse an image that stands twice under one prompt, or under two groups."""
-    seen: dict[tuple[str, str], int] = {}
-    group_of: dict[str, tuple[Group, int]] = {}
-    for line, row in zip(lines, found.rows, strict=True):
-        image = os.path.realpath(row.image)
-        first = seen.setdefault((image, row.prompt), line)
-        group, other = group_of.setdefault(image, (row.group, line))
-        if first != line:
-            raise CardError(f"{table}, line {line}: the image {row.image} stands in line {first} already; remove one.")
-        if group != row.group:
+def refuse_repeated(rows: Iterable[tuple[str, Row]]) -> None:
+    """Raise CardError for an image that is listed twice under one prompt, or under two groups.
+
+    rows: each with what identifies its image.
+    """
+    first_of_prompt: dict[tuple[str, str], Row] = {}
+    first_of_image: dict[str, Row] = {}
+    for image, row in rows:
+        first = first_of_prompt.setdefault((row.prompt, image), row)
+        if first is not row:
+            raise CardError(f"{row.where}: the image {row.image} is listed in {first.where} already; remove one.")
+        first = first_of_image.setdefault(image, row)
+        if first.group != row.group:
             raise CardError(
-                f"{table}, line {line}: the image {row.image} is {' '.join(row.group)} here and {' '.join(group)} in "
-                f"line {other}: an image has one group."
+                f"{row.where}: the image {row.image} is {' '.join(row.group)} here and {' '.join(first.group)} in "
+                f"{first.where}: an image has one group."
+            )
+
+
+def by_cell(rows: Iterable[Row]) -> dict[str, dict[Group, list[Row]]]:
+    """Return the rows by prompt and group, in order of first appearance."""
+    cells: dict[str, dict[Group, list[Row]]] = {}
+    for row in rows:
+        cells.setdefault(row.prompt, {}).setdefault(row.group, []).append(row)
+    return cells
+
+
+def need_all_groups(rows: Iterable[Row], groups: Iterable[Group], count: int = 1, kind: str = "") -> None:
+    """Raise CardError where a prompt has fewer than `count` images of a group. kind: "confirmed " where these are."""
+    for prompt, cells in by_cell(rows).items():
+        lacking = next((group for group in groups if len(cells.get(group, [])) < count), None)
+        if lacking is not None:
+            nearest = cells.get(lacking) or next(iter(cells.values()))
+            fix = ", lower --per-group" if count > 1 else ""
+            raise CardError(
+                f"{nearest[0].where}: the prompt {prompt!r} has {len(cells.get(lacking, []))} {kind}images of the "
+                f"group {' '.join(lacking)}, {count} are needed: add some{fix}, or leave the prompt out."
             )

@@ -1,12 +1,10 @@
-"""Does an image show what it is said to show? What a labeller answers, image by image, and how often it agrees."""
+"""Does an image show the group it stands for? A labeller's verdict on each image, and how often it agrees."""
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +18,7 @@ from fairbench.stats.bounds import share_interval
 from fairbench.storage import schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
-from fairbench.synthesis.balanced import Group
+from fairbench.synthesis.balanced import Group, groups_of
 
 Verdict = Literal["confirmed", "other", "no_face", "no_image"]
 """Shows the group; shows another; no face that counts; the model made no image, or it cannot be read."""
@@ -39,50 +37,47 @@ def attributes_of(name: str, labels: LabelSpace) -> dict[str, tuple[str, ...]]:
         )
     sources = [labels.card.attributes[n].source or n for n in names]
     if len(set(sources)) != len(sources):
-        raise FairbenchError(f"--groups {name}: two of its attributes say the same thing; cross different ones.")
+        raise FairbenchError(f"--groups {name}: two of its attributes have the same source; cross different ones.")
     return {n: tuple(declared[n]) for n in names}
 
 
-def groups_of(attributes: Mapping[str, Sequence[str]]) -> list[Group]:
-    """Return every combination of labels, the last attribute's running fastest."""
-    return list(itertools.product(*attributes.values()))
-
-
 def verdicts(
-    store: Store, labels: LabelSpace, faces_key: str, labels_key: str, attributes: Sequence[str],
-    asked: Sequence[tuple[ImageRow, Group]],
-) -> list[Verdict]:  # fmt: skip
-    """Return what the labeller says of each image: does it show its group, as labels of `attributes`?
+    store: Store,
+    labels: LabelSpace,
+    faces_key: str,
+    labels_key: str,
+    attributes: Sequence[str],
+    image_groups: Sequence[tuple[ImageRow, Group]],
+) -> list[Verdict]:
+    """Return the labeller's verdict on each image and the group that it should show, as labels of `attributes`.
 
     Confirmed are images of which every face that counts has these labels, as a run counts them.
     """
-    image_ids = list({row.request.image_id: None for row, _ in asked})
+    image_ids = list({row.request.image_id: None for row, _ in image_groups})
     reading, _ = gather.read(store, labels, faces_key, labels_key, pa.array(image_ids, schemas.ID))
-    classes = labels.classes_of(attributes, reading.codes)
-    index_of = {image_id: i for i, image_id in enumerate(image_ids)}
-    classes_in: list[list[int]] = [[] for _ in image_ids]
-    for image, one in zip(reading.image.tolist(), classes.tolist(), strict=True):
-        classes_in[image].append(one)
+    classes_of: dict[bytes, set[int]] = {image_id: set() for image_id in image_ids}
+    for index, face_class in zip(reading.image, labels.classes_of(attributes, reading.codes), strict=True):
+        classes_of[image_ids[index]].add(int(face_class))
     class_of = {group: i for i, group in enumerate(groups_of({a: labels.declared.labels[a] for a in attributes}))}
 
     def verdict(row: ImageRow, group: Group) -> Verdict:
         if row.status != "ok":
             return "no_image"
-        seen = classes_in[index_of[row.request.image_id]]
-        if not seen:
+        classes = classes_of[row.request.image_id]
+        if not classes:
             return "no_face"
-        return "confirmed" if set(seen) == {class_of[tuple(group)]} else "other"
+        return "confirmed" if classes == {class_of[tuple(group)]} else "other"
 
-    return [verdict(row, group) for row, group in asked]
+    return [verdict(row, group) for row, group in image_groups]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
     """How often images of one group were confirmed.
 
-    images: how many were looked at, of which so many were confirmed, showed another group, no face, or nothing at all.
-    share: confirmed among the first `of` images, as many for each prompt, whatever came out (later images are made
-    where earlier ones failed, so they would distort it); low, high: its Jeffreys 95 % interval, see `share_interval`.
+    images: how many were judged; confirmed, other, no_face, no_image: how many of them got each verdict. share:
+    confirmed among the first `of` images, as many for each prompt, whatever their verdict (later images are made where
+    earlier ones failed, so they would distort it); low, high: its Jeffreys 95 % interval, see `share_interval`.
     """
 
     group: Group
@@ -101,12 +96,11 @@ class Rate:
         return {k: list(v) if k == "group" else round(v, 6) for k, v in asdict(self).items()}
 
 
-def rate(group: Group, found: Sequence[Verdict], first: Sequence[Verdict]) -> Rate:
-    """Sum up a group's images. first: those of the design, before any was made again."""
+def rate(group: Group, verdicts: Sequence[Verdict], first: Sequence[Verdict]) -> Rate:
+    """Sum up a group's verdicts. first: those of the first round, before any image was made again."""
     hits = first.count("confirmed")
     low, high = share_interval(np.array([hits, len(first) - hits]))
-    n: Counter[Verdict] = Counter(found)
-    return Rate(
-        group, len(found), n["confirmed"], n["other"], n["no_face"], n["no_image"], len(first), hits / len(first),
-        float(low[0]), float(high[0]),
-    )  # fmt: skip
+    confirmed, other, no_face, no_image = (verdicts.count(kind) for kind in get_args(Verdict))
+    limits = float(low[0]), float(high[0])
+    share = hits / len(first)
+    return Rate(group, len(verdicts), confirmed, other, no_face, no_image, len(first), share, *limits)

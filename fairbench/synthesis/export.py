@@ -1,4 +1,4 @@
-"""A balanced set as a folder: images as they are, rows and manifest. It appears at its place whole, or not at all."""
+"""A balanced set as a folder: images as they are, rows and manifest. The folder appears whole, or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from typing import Any
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.storage import atomic
 from fairbench.synthesis import balanced
-from fairbench.synthesis.balanced import Group, Row
-
-IMAGES = "images"
+from fairbench.synthesis.balanced import Attributes, Group, Row
 
 
 def image_name(number: int, subject: str, group: Group, index: int, suffix: str = ".png") -> Path:
-    """Return an image's place in the set, such as images/0003-nurse/female-Asian-0007.png."""
-    return Path(IMAGES, f"{number:04d}-{_plain(subject.lower())}", f"{_plain('-'.join(group))}-{index:04d}{suffix}")
+    """Return an image's path in the set, such as images/0003-nurse/female-Asian-0007.png."""
+    return Path("images", f"{number:04d}-{_plain(subject.lower())}", f"{_plain('-'.join(group))}-{index:04d}{suffix}")
 
 
 def _plain(text: str) -> str:
@@ -54,39 +52,42 @@ def held(out: Path, set_id: str) -> dict[str, Any] | None:
 
 
 def write(
-    out: Path, attributes: Mapping[str, Sequence[str]], groups: Sequence[Group], rows: Sequence[Row],
-    contents: Iterable[tuple[Path, bytes]], provenance: Mapping[str, Any],
-) -> Path:  # fmt: skip
+    out: Path,
+    attributes: Attributes,
+    rows: Sequence[Row],
+    contents: Iterable[tuple[Path, bytes]],
+    provenance: Mapping[str, Any],
+) -> Path:
     """Write a set to `out`, which does not exist or is empty, and return the manifest's path.
 
     rows: their `image` is relative to `out`, as are the paths of `contents`, which hold each image's bytes. All of it
     is written beside `out`, read again against each sha256, and moved to `out` when it is complete.
     """
-    place = out.resolve()
-    temp = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    target = out.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     with storage_errors(out):
-        _remove_abandoned(place)
-        temp.mkdir(parents=True)
-        handle = os.open(temp, os.O_RDONLY)
+        _remove_abandoned(target)
+        temporary.mkdir(parents=True)
+        handle = os.open(temporary, os.O_RDONLY)
         atomic.lock(handle, wait=False)
         try:
             for name, content in contents:
-                (temp / name).parent.mkdir(parents=True, exist_ok=True)
-                (temp / name).write_bytes(content)
-            balanced.write(temp, attributes, groups, [dataclasses.replace(r, image=temp / r.image) for r in rows],
-                       provenance)  # fmt: skip
-            temp.replace(place)
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_bytes(content)
+            written = [dataclasses.replace(row, image=temporary / row.image) for row in rows]
+            balanced.write(temporary, attributes, balanced.groups_of(attributes), written, provenance)
+            temporary.replace(target)
         except BaseException:
-            shutil.rmtree(temp, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
         finally:
             os.close(handle)
     return out / balanced.MANIFEST
 
 
-def _remove_abandoned(place: Path) -> None:
-    """Remove what killed processes left of sets for this place: an hour old, and held by nobody."""
-    name = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.partial")
-    for path in place.parent.glob(".*.partial"):
+def _remove_abandoned(target: Path) -> None:
+    """Remove what killed processes left of sets for this folder: an hour old, and held by nobody."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
+    for path in target.parent.glob(".*.partial"):
         if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink() and atomic.abandoned(path):
             shutil.rmtree(path, ignore_errors=True)

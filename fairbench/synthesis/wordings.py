@@ -1,4 +1,4 @@
-"""The wordings of a balanced set: templates of one's own, and prompts that say their group."""
+"""The wordings of a balanced set: the task's neutral prompts, or templates of the user's own."""
 
 from __future__ import annotations
 
@@ -12,52 +12,46 @@ from fairbench import keys
 from fairbench.cards.cards import Template
 from fairbench.cards.textfile import MIB, read_text
 from fairbench.errors import FairbenchError
-from fairbench.methods.common import GENDERS, RACES, instead_of_subject
-from fairbench.synthesis.balanced import Group
 from fairbench.types import Prompt
-
-SPOKEN = {**GENDERS, **RACES}
-"""Label -> the word that a prompt says for it; a label that is not here is its own word."""
-
-
-def specified(prompt: Prompt, group: Group) -> str:
-    """Return the prompt with the group's words before its subject, as in "... of a female White nurse, a person"."""
-    words = [SPOKEN.get(label, label.replace("_", " ")) for label in group]
-    return instead_of_subject(prompt, " ".join([*words, prompt.subject]))
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
-    """Read wordings: one a line, each with {subject} once; empty lines and lines that begin with # are passed over."""
-    lines = read_text(path, MIB).splitlines()
-    found: dict[str, int] = {}
-    for number, line in enumerate(map(str.strip, lines), start=1):
+    """Read wordings: one per line, each with {subject} once; empty lines and lines that begin with # are skipped."""
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(map(str.strip, read_text(path, MIB).splitlines()), start=1):
         if not line or line.startswith("#"):
             continue
         try:
             Template(id=f"line-{number}", text=line)
         except ValidationError as err:
             raise FairbenchError(f"{path}, line {number}: {line!r} must hold {{subject}} exactly once.") from err
-        if line in found:
-            raise FairbenchError(f"{path}, line {number}: {line!r} stands in line {found[line]} already.")
-        found[line] = number
-    if not found:
-        raise FairbenchError(f"{path} holds no template: write one a line, with {{subject}} in it.")
-    return tuple(found)
+        if line in line_of:
+            raise FairbenchError(f"{path}, line {number}: {line!r} is in line {line_of[line]} already.")
+        line_of[line] = number
+    if not line_of:
+        raise FairbenchError(f"{path} holds no template: write one per line, with {{subject}} in it.")
+    return tuple(line_of)
 
 
 def reworded(prompts: Sequence[Prompt], templates: Sequence[str]) -> list[Prompt]:
     """Return every subject of the prompts under every template, subjects outermost."""
-    first = {p.subject: p for p in reversed(prompts)}
-    found = []
-    for prompt in (first[s] for s in dict.fromkeys(p.subject for p in prompts)):
+    first_of = {prompt.subject: prompt for prompt in reversed(prompts)}
+    new_prompts = []
+    for subject in dict.fromkeys(prompt.subject for prompt in prompts):
         for number, template in enumerate(templates):
-            text = template.replace("{subject}", prompt.subject)
-            pid = keys.prompt_id(text)
-            name = f"rewording-{number}"
-            found.append(
-                dataclasses.replace(prompt, prompt_id=pid, neutral_id=pid, text=text, template_id=name, stated={})
+            text = template.replace("{subject}", subject)
+            prompt_id = keys.prompt_id(text)
+            new_prompts.append(
+                dataclasses.replace(
+                    first_of[subject],
+                    prompt_id=prompt_id,
+                    neutral_id=prompt_id,
+                    text=text,
+                    template_id=f"rewording-{number}",
+                    stated={},
+                )
             )
-    return found
+    return new_prompts
 
 
 def neutral(prompts: Sequence[Prompt], templates: Sequence[str] | None) -> list[Prompt]:

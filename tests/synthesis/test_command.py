@@ -259,7 +259,7 @@ def rows_of(cli: Cli, name: str, change: Callable[[list[dict[str, str]]], None] 
     change(rows)
     path = Path("set", name)
     with path.open("w", newline="") as file:
-        out = csv.DictWriter(file, ["image", "prompt", "subject", "gender", "source_prompt"], extrasaction="ignore")
+        out = csv.DictWriter(file, ["path", "prompt", "subject", "gender", "source_prompt"], extrasaction="ignore")
         out.writeheader()
         out.writerows(rows)
     return path

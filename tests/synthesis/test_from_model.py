@@ -20,14 +20,15 @@ from fairbench.cards.cards import FacePolicy
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.labeller import Labeller, LabelSpace
+from fairbench.methods.common import with_group
 from fairbench.runs.images import BlockTooLarge
 from fairbench.runs.spec import RunSettings
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.schemas import build
 from fairbench.storage.store import Store
 from fairbench.synthesis import balanced, export, from_model, own_images, wordings
-from fairbench.synthesis.balanced import Row
-from fairbench.synthesis.confirm import Verdict, attributes_of, groups_of, rate, verdicts
+from fairbench.synthesis.balanced import Row, groups_of
+from fairbench.synthesis.confirm import Verdict, attributes_of, rate, verdicts
 from fairbench.synthesis.from_model import Cell
 from fairbench.types import Face, FoundFace, ImageRequest, Prompt
 
@@ -63,15 +64,15 @@ def test_rounds_ask_for_what_is_missing_and_stop_at_the_limit() -> None:
     assert len(third) == 4  # eight would be likely to do, the limit allows four
     answered(third, one, ["other", "confirmed", "other", "other"])
     assert one.extend(4, 12, "key", 0) == []
-    assert [r.request.sample_index for r in one.kept(4)] == [0, 2, 9]
-    assert [r.request.sample_index for r in one.kept(2)] == [0, 2]
+    assert [r.request.sample_index for r in one.confirmed(4)] == [0, 2, 9]
+    assert [r.request.sample_index for r in one.confirmed(2)] == [0, 2]
 
 
 def test_smaller_blocks_make_other_images_of_the_set_that_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = RunSettings("phantom", "phantom-occupations-train", limit_prompts=1, device="cpu", dtype="bfloat16")
-    asked = from_model.plan(from_model.Wanted(run, "gender", 1, 1, None))
+    asked = from_model.make(from_model.SetSettings(run, "gender", 1, 1, None))
     sizes: list[int] = []
 
     def answer(current: from_model.Synthesis, pairs: list[tuple[Cell, ImageRequest]], *_: object) -> None:
@@ -81,7 +82,7 @@ def test_smaller_blocks_make_other_images_of_the_set_that_was_asked_for(
         for target, _request in pairs:
             target.verdicts.append("confirmed")
 
-    monkeypatch.setattr(from_model, "_answer", answer)
+    monkeypatch.setattr(from_model, "_do_round", answer)
     found = from_model.fill(asked, Store(tmp_path), lambda *_: None)
     assert sizes == [256, 128]
     assert found.plan.image_key != asked.plan.image_key
@@ -144,7 +145,7 @@ def test_groups_that_cannot_be(labeller: str, name: str, words: str) -> None:
     ],
 )
 def test_a_prompt_says_its_group_before_the_subject(group: tuple[str, ...], words: str) -> None:
-    assert words in wordings.specified(prompt(), group)
+    assert words in with_group(prompt(), group)
 
 
 def test_every_subject_gets_every_wording() -> None:
@@ -160,7 +161,7 @@ def test_every_subject_gets_every_wording() -> None:
     [
         ("A nurse\n", "line 1: 'A nurse' must hold {subject} exactly once"),
         ("# wordings\n\nA {subject} or {subject}\n", "line 3: 'A {subject} or {subject}' must hold"),
-        ("{subject}\n {subject}\n", "line 2: '{subject}' stands in line 1 already"),
+        ("{subject}\n {subject}\n", "line 2: '{subject}' is in line 1 already"),
         ("# nothing\n", "holds no template"),
     ],
 )
@@ -254,7 +255,7 @@ def exported(out: Path, shades: tuple[int, int] = (1, 2), set_id: str = "a") -> 
         contents.append((place, file.read_bytes()))
         sha256 = own_images.pixels.read(file)[1]
         rows.append(Row(place, sha256, "a nurse", "nurse", (label,)))
-    return export.write(out, GENDER, groups_of(GENDER), rows, contents, {"set": set_id})
+    return export.write(out, GENDER, rows, contents, {"set": set_id})
 
 
 def test_a_set_appears_whole(tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def test_a_set_appears_whole(tmp_path: Path) -> None:
 def test_a_set_that_fails_leaves_nothing(tmp_path: Path) -> None:
     row = Row(Path("images/a.png"), "0" * 64, "a nurse", "nurse", ("female",))
     with pytest.raises(CardError, match="does not have the sha256"):
-        export.write(tmp_path / "set", GENDER, groups_of(GENDER), [row], [(row.image, b"x")], {"set": "a"})
+        export.write(tmp_path / "set", GENDER, [row], [(row.image, b"x")], {"set": "a"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -323,11 +324,11 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
     found = own_images.read(path, GENDER)
     assert [own.subject for own in found] == ["a nurse"] * 3  # none was given
     chosen = own_images.balanced(found, GENDER, None)
-    assert [own.path.name for own in chosen] == ["f.png", "m.png"]  # as many as the smallest group has
+    assert [own.image.name for own in chosen] == ["f.png", "m.png"]  # as many as the smallest group has
     own = own_images.OwnSet(GENDER, chosen, 1, None, None)
     manifest = own_images.write(own, tmp_path / "set", path)
     held = balanced.read(manifest)
-    assert [r.image.read_bytes() for r in held.rows] == [o.path.read_bytes() for o in chosen]
+    assert [r.image.read_bytes() for r in held.rows] == [o.image.read_bytes() for o in chosen]
     assert json.loads(manifest.read_text())["provenance"]["left_out"] == 1
     with pytest.raises(CardError, match="has 1 images of the group male, 2 are needed: add some, lower --per-group"):
         own_images.balanced(found, GENDER, 2)
@@ -342,8 +343,8 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
         ((F, "broken.png,a nurse,male"), "is not an image that can be read"),
         ((F, "m.png,a nurse,man"), "line 3, field gender: 'man' is none of its labels (female, male)"),
         ((F, M, "g.jpg,a maid,male"), "line 4: the prompt 'a maid' has 0 images of the group female"),
-        ((F, M, "f.png,a nurse,male"), "line 4: the same picture stands in "),
-        ((F, M, "g.jpg,a maid,female", "f.png,a maid,male"), "line 5: the same picture is female in "),
+        ((F, M, "f.png,a nurse,male"), "f.png is listed in "),
+        ((F, M, "g.jpg,a maid,female", "f.png,a maid,male"), "f.png is male here and female in "),
         ((F, "m.png,,male"), "line 3, field prompt: it is empty"),
         ((F, "m.png,a nurse"), "another number of fields"),
         ((), "has no images"),

@@ -13,7 +13,7 @@ from PIL import Image
 from fairbench import keys
 from fairbench.errors import CardError, FairbenchError
 from fairbench.synthesis import own_folder, own_images
-from fairbench.synthesis.own_images import OwnImage
+from fairbench.synthesis.balanced import Row
 from fairbench.types import Prompt
 
 GENDER = {"gender": ("female", "male")}
@@ -40,8 +40,8 @@ def fill(root: Path, names: Sequence[str]) -> Path:
     return root
 
 
-def said(images: Sequence[OwnImage]) -> list[tuple[str, str, str, str, str]]:
-    return [(i.path.name, i.prompt, i.subject, "-".join(i.group), i.source_prompt) for i in images]
+def said(images: Sequence[Row]) -> list[tuple[str, str, str, str, str]]:
+    return [(i.image.name, i.prompt, i.subject, "-".join(i.group), i.source_prompt) for i in images]
 
 
 def test_names_say_prompt_and_group_in_order(mine: Path) -> None:
@@ -84,7 +84,7 @@ def test_an_image_stands_under_every_wording_of_its_subject(mine: Path) -> None:
 def test_a_group_is_its_labels_or_the_words_for_them(tmp_path: Path, style: str) -> None:
     rest = ["female-Latino_Hispanic", "male-white", "male-latino-hispanic"]
     found = own_folder.read(fill(tmp_path, [f"nurse/{g}/a.png" for g in (style, *rest)]), CROSS, None)
-    assert {i.path.parent.name: i.group for i in found} == {
+    assert {i.image.parent.name: i.group for i in found} == {
         style: ("female", "WMELH"), rest[0]: ("female", "Latino_Hispanic"), rest[1]: ("male", "WMELH"),
         rest[2]: ("male", "Latino_Hispanic"),
     }  # fmt: skip
@@ -110,8 +110,8 @@ def test_groups_that_names_cannot_tell_apart_are_refused(mine: Path) -> None:
     [
         ("nurse/femle/d.png", "nurse/femle is named after no group (did you mean 'female'?): name it by its labels"),
         ("maid/female/d.png", "maid has no folder of the group male: add "),
-        ("d.png", "d.png stands where a folder is expected: own images lie as PROMPT/GROUP/image"),
-        ("nurse/d.png", "nurse/d.png stands where a folder is expected"),
+        ("d.png", "d.png is not a folder, where one is expected: the layout is PROMPT/GROUP/image"),
+        ("nurse/d.png", "nurse/d.png is not a folder, where one is expected"),
         ("nurse/male/deep/d.png", "nurse/male/deep is a folder where images are expected"),
         ("nurse/male/a\nb.png", "has a name that is not plain text"),
     ],
@@ -143,7 +143,7 @@ def test_empty_folders_are_refused(tmp_path: Path, name: str) -> None:
     root = fill(tmp_path, ["nurse/female/a.png"]) if name else tmp_path
     (root / name).mkdir(parents=True, exist_ok=True)
     (root / name / ".DS_Store").write_bytes(b"x")
-    with pytest.raises(CardError, match="has no images: own images lie as PROMPT/GROUP/image") as caught:
+    with pytest.raises(CardError, match="has no images: the layout is PROMPT/GROUP/image") as caught:
         own_folder.read(root, GENDER, None)
     assert str(caught.value).startswith(f"{root / name} ")
 
@@ -152,12 +152,12 @@ def test_a_picture_stands_once_and_has_one_group(mine: Path) -> None:
     picture = mine / "nurse" / "male" / "c.png"
     copy = picture.with_name("copy.png")
     copy.write_bytes(picture.read_bytes())
-    with pytest.raises(CardError, match=r"male/copy\.png: the same picture stands in .*male/c\.png already"):
+    with pytest.raises(CardError, match=r"male/copy\.png is listed in .*male/c\.png already"):
         own_folder.read(mine, GENDER, None)
     copy.unlink()
     fill(mine, ["maid/female/d.png", "maid/male/e.png"])
     (mine / "maid" / "female" / "d.png").write_bytes(picture.read_bytes())
-    with pytest.raises(CardError, match=r"nurse/male/c\.png: the same picture is female in .*maid/female/d\.png"):
+    with pytest.raises(CardError, match=r"nurse/male/c\.png is male here and female in .*maid/female/d\.png"):
         own_folder.read(mine, GENDER, None)
 
 
