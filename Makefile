@@ -16,7 +16,7 @@ mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it h
 	$(BIN)/python benchmarks/mitigate.py $(ARGS)
 
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
 
 lint: $(READY) ## Run ruff, mypy (strict) and import-linter
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fairbench.networks.janus import JanusModel, load
-from tests.tiny.janus import MEDIUM, TINY, save_tiny_janus
+from tests.builders.janus import MEDIUM, TINY, save_tiny_janus
 
 SUBJECTS = ("nurse", "computer programmer", "chef", "police officer", "teacher", "judge", "plumber", "housekeeper")
 

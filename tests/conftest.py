@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 # Before anything imports huggingface_hub, which reads it once.
@@ -17,10 +14,21 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.builders.cli import Cli, Result, exit_code
+from tests.builders.folders import ROOT, written_once
+
 # Processes that tests start import this checkout, installed or not, whatever folder they work in.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-SHARED = ROOT.parent / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a fixture of their module on one worker of xdist, so that it is made once."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        shared = any(definition.scope in ("module", "class") for definitions in fixtures for definition in definitions)
+        if shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
 
 
 @pytest.fixture(autouse=True)
@@ -35,32 +43,66 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     logging.getLogger().setLevel(logging.WARNING)
 
 
-@dataclass
-class Result:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Result]:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Run the real command line in this process, in an empty folder; returns exit code, stdout, stderr."""
-    from fairbench.cli.app import main
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def call(*args: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["fairbench", *map(str, args)])
+    def call(*args: object) -> Result:
         capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
+        code = exit_code(*args)
+        return Result(code, *capsys.readouterr())
 
     return call
+
+
+# --- tiny checkpoints, written once for all processes of a test run; a test that changes one copies it first ---
+
+
+@pytest.fixture(scope="session")
+def tiny_janus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.builders.janus import save_tiny_janus
+
+    return written_once(tmp_path_factory, "janus", save_tiny_janus)
+
+
+@pytest.fixture(scope="session")
+def tiny_openclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.builders.openclip import save_tiny_openclip
+
+    return written_once(tmp_path_factory, "clip", save_tiny_openclip)
+
+
+@pytest.fixture(scope="session")
+def tiny_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a file of weights."""
+    from tests.builders.inception import save_tiny_inception
+
+    return (
+        written_once(tmp_path_factory, "inception", lambda f: save_tiny_inception(f / "inception.pth"))
+        / "inception.pth"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.builders.diffusion import save_tiny_sd
+
+    return written_once(tmp_path_factory, "sd", save_tiny_sd)
+
+
+@pytest.fixture(scope="session")
+def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model card of a tiny Janus, as that of Janus-Pro-1B."""
+    from tests.builders.balanced import save_model
+
+    return written_once(tmp_path_factory, "card", save_model) / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def balanced_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of a balanced set of random pictures."""
+    from tests.builders.balanced import save_balanced
+
+    return written_once(tmp_path_factory, "balanced", save_balanced) / "manifest.json"

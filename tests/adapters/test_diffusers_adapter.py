@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from fairbench.adapters.diffusers import DiffusersAdapter, download_patterns
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import CardError, OutOfMemory, WeightsError
 from fairbench.types import BuildContext, ImageRequest, ImageResult
-from tests.tiny.diffusion import SIZE, save_tiny_sd
+from tests.builders.diffusion import SIZE, save_tiny_sd
 
 STEPS = 2
 PROMPTS = ("a nurse", "A photo of the face of a chef, a person", "the pilot", "a judge at work")
@@ -28,11 +29,6 @@ PROMPTS = ("a nurse", "A photo of the face of a chef, a person", "the pilot", "a
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_sd(tmp_path_factory.mktemp("sd"))
 
 
 def build(folder: Path | str, ctx: BuildContext = BuildContext(), **sampling: Any) -> DiffusersAdapter:  # noqa: B008
@@ -58,13 +54,13 @@ def same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def four(tiny: Path) -> list[np.ndarray]:
-    return pixels(build(tiny, BuildContext(block_size=4)).generate(REQUESTS))
+def four(tiny_sd: Path) -> list[np.ndarray]:
+    return pixels(build(tiny_sd, BuildContext(block_size=4)).generate(REQUESTS))
 
 
-def test_images_are_rgb_and_depend_on_prompt_and_seed(tiny: Path, four: list[np.ndarray]) -> None:
+def test_images_are_rgb_and_depend_on_prompt_and_seed(tiny_sd: Path, four: list[np.ndarray]) -> None:
     assert {i.shape for i in four} == {(SIZE, SIZE, 3)} and {i.dtype for i in four} == {np.dtype(np.uint8)}
-    adapter = build(tiny)
+    adapter = build(tiny_sd)
     again, other_seed, other_prompt = pixels(
         adapter.generate([REQUESTS[0], request(PROMPTS[0], 5), request(PROMPTS[1], REQUESTS[0].seed)])
     )
@@ -73,16 +69,16 @@ def test_images_are_rgb_and_depend_on_prompt_and_seed(tiny: Path, four: list[np.
     assert not np.array_equal(other_prompt, four[0])
 
 
-def test_in_float32_an_image_does_not_depend_on_its_batch(tiny: Path, four: list[np.ndarray]) -> None:
+def test_in_float32_an_image_does_not_depend_on_its_batch(tiny_sd: Path, four: list[np.ndarray]) -> None:
     """Bit for bit, since the adapter shows the pipeline one image at a time (see its docstring)."""
-    adapter = build(tiny)
+    adapter = build(tiny_sd)
     single = [pixels(adapter.generate([r]))[0] for r in reversed(REQUESTS)]
     assert same(single[::-1], four)
 
 
 @pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "DDPMScheduler"])
-def test_noise_of_every_step_follows_the_images_own_seed(tiny: Path, scheduler: str) -> None:
-    adapter = build(tiny, scheduler=scheduler, steps=3)
+def test_noise_of_every_step_follows_the_images_own_seed(tiny_sd: Path, scheduler: str) -> None:
+    adapter = build(tiny_sd, scheduler=scheduler, steps=3)
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = pixels(adapter.generate(REQUESTS[:2]))
@@ -91,8 +87,8 @@ def test_noise_of_every_step_follows_the_images_own_seed(tiny: Path, scheduler: 
     assert same(pixels(adapter.generate(REQUESTS[1::-1])), first[::-1])
 
 
-def test_reduced_precision_always_computes_full_blocks(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = build(tiny, BuildContext(dtype="bfloat16", block_size=4))
+def test_reduced_precision_always_computes_full_blocks(tiny_sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = build(tiny_sd, BuildContext(dtype="bfloat16", block_size=4))
     seen: list[tuple[list[str], list[int]]] = []
     call = type(adapter._pipe).__call__
 
@@ -120,8 +116,8 @@ def test_safety_checker_makes_images_blank(tmp_path: Path) -> None:
     assert build(never).generate(REQUESTS[:1])[0].status == "ok"
 
 
-def test_only_the_withheld_image_of_a_block_is_blank_and_broken_pixels_fail(tiny: Path) -> None:
-    adapter = build(tiny, BuildContext(dtype="bfloat16", block_size=4))
+def test_only_the_withheld_image_of_a_block_is_blank_and_broken_pixels_fail(tiny_sd: Path) -> None:
+    adapter = build(tiny_sd, BuildContext(dtype="bfloat16", block_size=4))
     images = np.full((4, 8, 8, 3), 0.5)
     images[2, 0, 0, 0] = np.nan
     output = SimpleNamespace(images=images, nsfw_content_detected=[False, True, False, True])
@@ -131,8 +127,8 @@ def test_only_the_withheld_image_of_a_block_is_blank_and_broken_pixels_fail(tiny
     assert "finite" in str(results[2].error)
 
 
-def test_scheduler_is_swapped_with_its_options_and_changes_the_image(tiny: Path, four: list[np.ndarray]) -> None:
-    adapter = build(tiny, scheduler="DPMSolverMultistepScheduler", scheduler_options={"use_karras_sigmas": True})
+def test_scheduler_is_swapped_with_its_options_and_changes_the_image(tiny_sd: Path, four: list[np.ndarray]) -> None:
+    adapter = build(tiny_sd, scheduler="DPMSolverMultistepScheduler", scheduler_options={"use_karras_sigmas": True})
     image = pixels(adapter.generate(REQUESTS[:1]))[0]
     config = adapter._pipe.scheduler.config
     assert type(adapter._pipe.scheduler).__name__ == "DPMSolverMultistepScheduler"
@@ -156,17 +152,17 @@ def test_scheduler_is_swapped_with_its_options_and_changes_the_image(tiny: Path,
         ({"scheduler": "DDIMScheduler", "steps": 5000}, "refuses its `sampling`"),
     ],
 )
-def test_settings_that_do_not_fit_are_one_sentence(tiny: Path, sampling: dict[str, Any], words: str) -> None:
+def test_settings_that_do_not_fit_are_one_sentence(tiny_sd: Path, sampling: dict[str, Any], words: str) -> None:
     with pytest.raises(CardError, match=words) as err:
-        build(tiny, **sampling).generate(REQUESTS[:1])
+        build(tiny_sd, **sampling).generate(REQUESTS[:1])
     assert "tiny" in str(err.value) and "\n" not in str(err.value)
 
 
-def test_size_and_negative_prompt_are_used(tiny: Path, four: list[np.ndarray]) -> None:
+def test_size_and_negative_prompt_are_used(tiny_sd: Path, four: list[np.ndarray]) -> None:
     ctx = BuildContext(dtype="bfloat16", block_size=2)
-    wide = pixels(build(tiny, ctx, width=48, height=32, negative_prompt="a dog").generate(REQUESTS[:1]))[0]
+    wide = pixels(build(tiny_sd, ctx, width=48, height=32, negative_prompt="a dog").generate(REQUESTS[:1]))[0]
     assert wide.shape == (32, 48, 3)
-    assert not np.array_equal(pixels(build(tiny, negative_prompt="a dog").generate(REQUESTS[:1]))[0], four[0])
+    assert not np.array_equal(pixels(build(tiny_sd, negative_prompt="a dog").generate(REQUESTS[:1]))[0], four[0])
 
 
 @pytest.mark.parametrize(
@@ -180,15 +176,15 @@ def test_size_and_negative_prompt_are_used(tiny: Path, four: list[np.ndarray]) -
         {"scheduler": "os.system"},
     ],
 )
-def test_params_refuse_unknown_and_ineffective_settings(tiny: Path, sampling: dict[str, Any]) -> None:
+def test_params_refuse_unknown_and_ineffective_settings(tiny_sd: Path, sampling: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        build(tiny, **sampling)
+        build(tiny_sd, **sampling)
 
 
 def test_out_of_memory_is_reported_as_such_and_other_faults_are_not(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_sd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapter = build(tiny)
+    adapter = build(tiny_sd)
     pipeline = type(adapter._pipe)
     monkeypatch.setattr(pipeline, "__call__", _raising(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB")))
     with pytest.raises(OutOfMemory, match="2 GiB"):
@@ -205,7 +201,7 @@ def _raising(err: Exception) -> Any:
     return call
 
 
-def test_folders_that_are_no_pipeline(tiny: Path, tmp_path: Path) -> None:
+def test_folders_that_are_no_pipeline(tiny_sd: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no diffusers pipeline \(it has no model_index.json\)"):
         build(tmp_path).generate(REQUESTS[:1])
     with pytest.raises(WeightsError, match="does not exist"):
@@ -214,11 +210,11 @@ def test_folders_that_are_no_pipeline(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be loaded as a diffusers pipeline"):
         build(tmp_path).generate(REQUESTS[:1])
     with pytest.raises(WeightsError, match="fp16"):
-        build(tiny, variant="fp16").generate(REQUESTS[:1])
+        build(tiny_sd, variant="fp16").generate(REQUESTS[:1])
 
 
-def test_damaged_weights(tmp_path: Path) -> None:
-    folder = save_tiny_sd(tmp_path / "sd")
+def test_damaged_weights(tiny_sd: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_sd, tmp_path / "sd")
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="cannot be loaded"):
@@ -239,13 +235,13 @@ def test_nothing_is_loaded_before_the_first_image(tmp_path: Path) -> None:
     assert isinstance(build(tmp_path / "absent"), DiffusersAdapter)
 
 
-def test_nothing_is_printed(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    build(tiny).generate(REQUESTS[:1])
+def test_nothing_is_printed(tiny_sd: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    build(tiny_sd).generate(REQUESTS[:1])
     assert "it/s" not in "".join(capfd.readouterr())
 
 
-def test_relative_paths_start_at_the_card(tiny: Path, four: list[np.ndarray]) -> None:
-    adapter = build(tiny.name, BuildContext(base_dir=tiny.parent))
+def test_relative_paths_start_at_the_card(tiny_sd: Path, four: list[np.ndarray]) -> None:
+    adapter = build(tiny_sd.name, BuildContext(base_dir=tiny_sd.parent))
     assert np.array_equal(pixels(adapter.generate(REQUESTS[:1]))[0], four[0])
 
 
@@ -288,8 +284,8 @@ def test_download_takes_one_variant_and_no_single_file_checkpoint(variant: str |
     }
 
 
-def test_a_weight_variant_is_loaded(tiny: Path, tmp_path: Path, four: list[np.ndarray]) -> None:
-    pipe = build(tiny)._pipe
+def test_a_weight_variant_is_loaded(tiny_sd: Path, tmp_path: Path, four: list[np.ndarray]) -> None:
+    pipe = build(tiny_sd)._pipe
     pipe.save_pretrained(tmp_path, variant="fp16")
     assert np.array_equal(pixels(build(tmp_path, variant="fp16").generate(REQUESTS[:1]))[0], four[0])
     assert logging.getLogger("diffusers").level <= logging.WARNING, "truncated prompts are still warned of"

@@ -13,7 +13,6 @@ from scipy import stats
 from fairbench.adapters.diffusers import DiffusersAdapter, cpu_generator
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.types import BuildContext, ImageRequest
-from tests.tiny.diffusion import save_tiny_sd
 
 LOW = 0x1234_5678
 """Low 32 bits that seeds share."""
@@ -84,21 +83,16 @@ def by_hand(folder: Path, scheduler: str, steps: int) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_sd(tmp_path_factory.mktemp("sd"))
-
-
 @pytest.mark.parametrize("scheduler", ["EulerAncestralDiscreteScheduler", "DDPMScheduler", "PNDMScheduler"])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_images_are_those_of_the_pipeline_called_by_hand(tiny: Path, scheduler: str, reverse: bool) -> None:
+def test_images_are_those_of_the_pipeline_called_by_hand(tiny_sd: Path, scheduler: str, reverse: bool) -> None:
     """Schedulers that draw noise at every step, unequal prompts, three images in one call, in both orders."""
-    card = ModelCard(name="tiny", title="Tiny", adapter="diffusers", weights=HubModel(path=str(tiny)))
+    card = ModelCard(name="tiny", title="Tiny", adapter="diffusers", weights=HubModel(path=str(tiny_sd)))
     params = DiffusersAdapter.Params(steps=3, guidance=7.5, scheduler=scheduler)
     adapter = DiffusersAdapter(card, params, BuildContext(block_size=3))
     images = IMAGES[::-1] if reverse else IMAGES
     results = adapter.generate([ImageRequest(b"i", b"p", b"n", text, 0, seed) for text, seed in images])
-    expected = by_hand(tiny, scheduler, 3)
+    expected = by_hand(tiny_sd, scheduler, 3)
     for (text, _), result in zip(images, results, strict=True):
         assert result.pixels is not None
         assert np.array_equal(result.pixels, expected[text])

@@ -12,7 +12,7 @@ import pytest
 from fairbench.adapters import diffusers_texts
 from fairbench.adapters.diffusers import DiffusersAdapter, call_arguments
 from fairbench.adapters.diffusers_prompting import REWRITERS, set_system_prompt
-from tests.tiny.diffusion import clip_tokenizer
+from tests.builders.diffusion import clip_tokenizer
 
 
 def _pipelines() -> dict[str, Any]:

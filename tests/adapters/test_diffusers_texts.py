@@ -22,9 +22,8 @@ from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.errors import CardError
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, ImageRequest, ImageResult
-from tests.tiny.diffusion import save_tiny_sd
-from tests.tiny.flux import save_tiny_flux
-from tests.tiny.pipelines import TEMPLATE, Cleaning, Ernie, LowerCase, Lumina, Qwen, Sana, StandIn
+from tests.builders.flux import save_tiny_flux
+from tests.builders.pipelines import TEMPLATE, Cleaning, Ernie, LowerCase, Lumina, Qwen, Sana, StandIn
 
 CLIP_WORDS = 75
 """CLIP's 77 tokens without the marks of start and end; a letter between blanks is one token of the tiny tokenizers."""
@@ -47,19 +46,14 @@ def words(count: int, last: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_sd(tmp_path_factory.mktemp("sd"))
-
-
-@pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_flux(tmp_path_factory.mktemp("flux"))
 
 
 @pytest.mark.parametrize("count", [1, CLIP_WORDS - 1, CLIP_WORDS, CLIP_WORDS + 1, 400])
-def test_a_prompt_is_called_cut_exactly_where_its_last_word_changes_nothing(sd: Path, count: int) -> None:
+def test_a_prompt_is_called_cut_exactly_where_its_last_word_changes_nothing(tiny_sd: Path, count: int) -> None:
     """CLIP reads 77 tokens; what stands behind them was dropped without a word."""
-    adapter = build(sd)
+    adapter = build(tiny_sd)
     one = generate(adapter, words(count, "b"))[0]
     read = [adapter._pipe.encode_prompt(words(count, last), "cpu", 1, False)[0] for last in "bc"]
     cut = torch.equal(*read)
@@ -72,18 +66,18 @@ def test_a_prompt_is_called_cut_exactly_where_its_last_word_changes_nothing(sd: 
         assert len(note) < 300
 
 
-def test_only_the_cut_prompt_of_a_block_is_noted(sd: Path) -> None:
+def test_only_the_cut_prompt_of_a_block_is_noted(tiny_sd: Path) -> None:
     short, long = words(3, "b"), words(90, "b")
-    results = generate(build(sd, BuildContext(dtype="bfloat16", block_size=4)), long, short, long)
+    results = generate(build(tiny_sd, BuildContext(dtype="bfloat16", block_size=4)), long, short, long)
     assert [sorted(r.notes) for r in results] == [["prompt-cut"], [], ["prompt-cut"]]
     # `short` is a part of this one: the cut is not its own.
     longer = f"{words(80, 'a')} {short}"
-    results = generate(build(sd, BLOCK), short, longer)
+    results = generate(build(tiny_sd, BLOCK), short, longer)
     assert [sorted(r.notes) for r in results] == [[], ["prompt-cut"]]
 
 
-def test_a_cut_negative_prompt_is_noted_as_such(sd: Path) -> None:
-    notes = generate(build(sd, negative_prompt=words(80, "z")), "a nurse")[0].notes
+def test_a_cut_negative_prompt_is_noted_as_such(tiny_sd: Path) -> None:
+    notes = generate(build(tiny_sd, negative_prompt=words(80, "z")), "a nurse")[0].notes
     assert notes == {"prompt-cut": notes["prompt-cut"]}
     assert notes["prompt-cut"].startswith("of the negative prompt, CLIP (tokenizer): 77 of 82 tokens are read")
 
@@ -108,8 +102,8 @@ def test_the_encoder_that_cuts_is_named(flux: Path, count: int) -> None:
         ]  # fmt: skip
 
 
-def test_listening_changes_nothing_and_leaves_nothing_behind(sd: Path) -> None:
-    adapter = build(sd)
+def test_listening_changes_nothing_and_leaves_nothing_behind(tiny_sd: Path) -> None:
+    adapter = build(tiny_sd)
     pipe = adapter._pipe
     logger = logging.getLogger("diffusers")
     before = (type(pipe.tokenizer), logger.level, logger.handlers, logger.propagate)
@@ -117,8 +111,8 @@ def test_listening_changes_nothing_and_leaves_nothing_behind(sd: Path) -> None:
     assert (type(pipe.tokenizer), logger.level, logger.handlers, logger.propagate) == before
 
 
-def test_other_warnings_of_a_pipeline_are_notices_each_once(sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = build(sd)
+def test_other_warnings_of_a_pipeline_are_notices_each_once(tiny_sd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = build(tiny_sd)
     call = type(adapter._pipe).__call__
 
     def warn(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -279,20 +273,20 @@ def test_lower_case_and_blanks_are_no_rewriting(monkeypatch: pytest.MonkeyPatch)
     assert [sorted(r.notes) for r in notes] == [[], ["prompt-cut"]]
 
 
-def test_effective_settings_hold_defaults_and_the_weights(sd: Path) -> None:
+def test_effective_settings_hold_defaults_and_the_weights(tiny_sd: Path) -> None:
     """A model folder without a card left no steps, guidance, scheduler or hashes in run.json."""
-    card = ModelCard(name="sd", title="SD", adapter="diffusers", weights=HubModel(path=str(sd)))
+    card = ModelCard(name="sd", title="SD", adapter="diffusers", weights=HubModel(path=str(tiny_sd)))
     adapter = DiffusersAdapter(card, DiffusersAdapter.Params(), BuildContext())
     unloaded = adapter.effective_settings()
     assert "_pipe" not in adapter.__dict__, "the model was loaded to be described"
     assert (unloaded["pipeline"], unloaded["scheduler"]) == ("StableDiffusionPipeline", "PNDMScheduler")
     assert (unloaded["steps"], unloaded["guidance_scale"], unloaded["dtype"]) == (50, 7.5, "float32")
-    file = sd / "unet" / "diffusion_pytorch_model.safetensors"
+    file = tiny_sd / "unet" / "diffusion_pytorch_model.safetensors"
     assert (
         unloaded["weights"]["unet/diffusion_pytorch_model.safetensors"] == hashlib.sha256(file.read_bytes()).hexdigest()
     )
     assert unloaded["width"] is None and unloaded["rows_per_call"] is None
-    adapter = build(sd, scheduler="DDPMScheduler")
+    adapter = build(tiny_sd, scheduler="DDPMScheduler")
     assert adapter.effective_settings()["scheduler"] == "DDPMScheduler"
     generate(adapter, "a nurse")
     loaded = adapter.effective_settings()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from fairbench.errors import CardError, ImageError
 from fairbench.notices import Notice, collecting
 from fairbench.runs.prompts import expand
 from fairbench.types import BuildContext, ImageRequest
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
 
 def image(path: Path, value: int = 0, **options: object) -> Path:
@@ -116,7 +115,7 @@ def test_an_image_is_known_by_its_content(tmp_path: Path) -> None:
     assert ids("one") == ids("two") != ids("three")
 
 
-def test_a_place_in_the_folder_is_no_part_of_an_images_id(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_place_in_the_folder_is_no_part_of_an_images_id(cli: Cli, tmp_path: Path) -> None:
     for i in (1, 2):
         image(tmp_path / "i" / f"{i}.png", i)
     image(tmp_path / "i" / "copy.png", 1)  # the same content twice is two images
@@ -128,9 +127,7 @@ def test_a_place_in_the_folder_is_no_part_of_an_images_id(cli: Callable[..., Res
     assert json.loads(Path("b/run.json").read_text())["made_in_this_process"]["images"] == 1
 
 
-def test_a_read_error_is_not_remembered(
-    cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_error_is_not_remembered(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that could not be read just now is told, and read again next time."""
     from fairbench.storage import pixels, reading
 
@@ -180,7 +177,7 @@ def test_a_subject_under_two_templates_is_ambiguous(tmp_path: Path) -> None:
     assert scan(tmp_path / "i", str(tmp_path / "t")) == [("one nurse", 0, "a.png")]
 
 
-def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_broken_files_are_failed_rows_and_exit_code_2(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     whole = image(folder / "good.png")
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
@@ -205,7 +202,7 @@ def test_broken_files_are_failed_rows_and_exit_code_2(cli: Callable[..., Result]
     assert cli("run", "--model", f"folder:{folder}", "--labeller", "phantom").code == 0
 
 
-def test_an_empty_or_missing_folder(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_an_empty_or_missing_folder(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, words in (("empty", "holds no images"), ("gone", "neither a folder nor a manifest")):
         found = cli("run", "--model", f"folder:{tmp_path / path}", "--labeller", "phantom")
@@ -213,7 +210,7 @@ def test_an_empty_or_missing_folder(cli: Callable[..., Result], tmp_path: Path) 
         assert words in found.err
 
 
-def test_a_method_cannot_rewrite_images(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_method_cannot_rewrite_images(cli: Cli, tmp_path: Path) -> None:
     image(tmp_path / "i" / "a.png")
     found = cli("run", "--model", f"folder:{tmp_path / 'i'}", "--labeller", "phantom", "--method", "none:x")
     assert found.code == 2
@@ -319,7 +316,7 @@ def test_a_broken_link_is_a_failed_image(tmp_path: Path) -> None:
     assert "b.png cannot be read" in str(results[1].error) or "gone.png cannot be read" in str(results[1].error)
 
 
-def test_a_resumed_run_says_the_same_of_its_images(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_resumed_run_says_the_same_of_its_images(cli: Cli, tmp_path: Path) -> None:
     """Copies and images of one colour are reported when all images are in the store already, too."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     (tmp_path / "i").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ from PIL import Image
 from fairbench.cards import catalog, truth_table
 from fairbench.metrics.rd import relative_diversity
 from fairbench.phantom import planted, text
-from tests.conftest import Result
-from tests.tiny.janus import save_tiny_janus
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 REALISED = catalog.find("models")["phantom"].parent / "phantom" / "realised.csv"
 
 
@@ -75,9 +72,8 @@ def agrees_with_the_realised_truth(record: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_random_checkpoint_gets_no_verdict(cli: Cli, tmp_path: Path) -> None:
-    save_tiny_janus(tmp_path / "tiny")
-    args = ("--model", tmp_path / "tiny", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "4",
+def test_a_random_checkpoint_gets_no_verdict(cli: Cli, tiny_janus: Path) -> None:
+    args = ("--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "2", "-n", "4",
             "--samples", "2")  # fmt: skip
     record = audited(cli, *args, "--labeller", "phantom")
     findings = {v["component"]: v["finding"] for v in record["verdicts"]}

@@ -6,7 +6,6 @@ import csv
 import importlib.util
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
 from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import pixels
-from tests.conftest import ROOT, SHARED, Result
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT, SHARED
 
-Cli = Callable[..., Result]
 PER_CELL = 60
 NOBODY = 16
 

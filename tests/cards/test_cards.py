@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError
 from fairbench.linting import cards
 from fairbench.runs import prompts
-from tests.conftest import ROOT, Result
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 
 MODEL = "name: mine\ntitle: Mine\nadapter: phantom-exact\nlabeller: phantom\n"
 
@@ -119,7 +119,7 @@ def test_broken_yaml(tmp_path: Path, text: str, words: str) -> None:
         yamlfile.parse(yamlfile.load(write(tmp_path / "c.yaml", text)), ModelCard)
 
 
-def test_unknown_names_suggest_the_nearest(cli: Callable[..., Result]) -> None:
+def test_unknown_names_suggest_the_nearest(cli: Cli) -> None:
     found = cli("run", "--model", "jnus")
     assert found.code == 2
     assert "did you mean 'janus'?" in found.err
@@ -128,7 +128,7 @@ def test_unknown_names_suggest_the_nearest(cli: Callable[..., Result]) -> None:
         registry.resolve("detectors", "insighface")
 
 
-def test_a_wrong_field_is_named_with_file_and_line(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_wrong_field_is_named_with_file_and_line(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "m.yaml", MODEL + "guidance: 5\n")
     found = cli("run", "--model", path)
     assert found.code == 2
@@ -170,7 +170,7 @@ def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
     assert [p.field for p in cards.problems(path)] == ["sampling.no_head_rate"]
 
 
-def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_check_command(cli: Cli, tmp_path: Path) -> None:
     bad = write(tmp_path / "cards" / "m.yaml", MODEL + "guidance: 5\n")
     found = cli("check", tmp_path / "cards")
     assert found.code == 2
@@ -179,7 +179,7 @@ def test_check_command(cli: Callable[..., Result], tmp_path: Path) -> None:
     assert cli("check", tmp_path / "nowhere").code == 2
 
 
-def test_a_wrong_parameter_of_a_plugin_is_named_with_file_and_line(cli: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_wrong_parameter_of_a_plugin_is_named_with_file_and_line(cli: Cli, tmp_path: Path) -> None:
     path = write(tmp_path / "m.yaml", MODEL + "sampling:\n  image_size: 64\n  speed: 3\n")
     found = cli("run", "--model", path)
     assert (found.code, found.err) == (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from fairbench.cards import catalog
 from fairbench.errors import CardError
 from fairbench.methods.lora import LoraMethod
 from fairbench.notices import collecting
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
 
 @pytest.mark.parametrize(
@@ -65,9 +64,7 @@ def test_a_lora_that_is_not_there() -> None:
         LoraMethod("./nowhere")
 
 
-def test_a_folder_of_cards_that_is_not_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Callable[..., Result]
-) -> None:
+def test_a_folder_of_cards_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Cli) -> None:
     """A misspelt FAIRBENCH_PATH was passed over, and its cards were not found."""
     (tmp_path / "mine" / "models").mkdir(parents=True)
     monkeypatch.setenv("FAIRBENCH_PATH", f"{tmp_path / 'mine'}:{tmp_path / 'mien'}")

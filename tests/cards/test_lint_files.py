@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fairbench.cards.catalog import find
 from fairbench.linting import cards
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
 MODEL = "name: m\ntitle: M\nadapter: phantom-exact\nlabeller: phantom\n"
 TASK = (
@@ -90,7 +89,7 @@ def test_references_with_further_columns_are_fine(tmp_path: Path) -> None:
     assert problems(tmp_path / "t" / "task.yaml", TASK + "references: {gender: r.csv}\n") == ""
 
 
-def test_a_card_of_an_adapter_that_somebody_published(tmp_path: Path, cli: Callable[..., Result]) -> None:
+def test_a_card_of_an_adapter_that_somebody_published(tmp_path: Path, cli: Cli) -> None:
     card = "method: lora\nbase: sdxl\nweights: {path: nowhere}\n"
     assert "field weights: The model folder" in problems(tmp_path / "l.yaml", card)
     (tmp_path / "nowhere").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,9 +13,8 @@ from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, abo
 from fairbench.display.labels import SHORT, expanded, meaning
 from fairbench.runs.prompts import expand
 from fairbench.storage import schemas
-from tests.conftest import ROOT
-
-Cli = Callable[..., Any]
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 
 
 @pytest.mark.parametrize("command", [(), ("train",), ("phantom",), ("leaderboard",)])

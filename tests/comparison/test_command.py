@@ -6,7 +6,6 @@ import builtins
 import csv
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ import pytest
 
 from fairbench.cli.app import main
 from fairbench.runs.folder import LABEL_NOTE
+from tests.builders.cli import Cli
 from tests.comparison.test_compare import BALANCED, BIASED, FAIR, Made, cells
-from tests.conftest import Result
-
-Cli = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import ast
 import logging
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import yaml
 
 from fairbench.cards import catalog
 from fairbench.cli.progress import set_up_logging
-from tests.conftest import ROOT
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 
-Cli = Callable[..., Any]
 HOSTILE = ["[/]", "[/red]", "[bold]x", "$a$", "=b", "%s{}"]
 ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 

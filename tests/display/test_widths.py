@@ -32,10 +32,10 @@ from fairbench.validation.cells import Measure
 from fairbench.validation.cells import Result as Simulated
 from fairbench.validation.runner import cells_of
 from tests.audit.test_report import found as audited  # noqa: F401 (a fixture)
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 from tests.comparison.test_compare import BALANCED, BIASED
-from tests.conftest import ROOT, Result
 
-Cli = Callable[..., Result]
 WIDTHS = (60, 80, 120)
 NUMBER = re.compile(r"(?<![\w.,+<-])(?:[+<-]?\d[\d,]*(?:\.\d+)?|[+<-]?\.\d+)(?![\w.]*\w)")
 ODD = (-0.111, 1.0, 10.853, -10.5, 0.0004, None)

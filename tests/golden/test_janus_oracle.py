@@ -12,7 +12,7 @@ from transformers.generation import LogitsProcessor, LogitsProcessorList
 
 from fairbench.networks.janus import JanusModel, load
 from fairbench.networks.sampling import gumbel
-from tests.tiny.janus import save_tiny_janus
+from tests.builders.janus import save_tiny_janus
 
 TEXTS = ["A photo of the face of a nurse, a person", "A computer programmer", "A photo of the face of a chef"]
 SEEDS = [11, 2**62 + 5, 7]

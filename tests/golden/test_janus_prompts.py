@@ -18,8 +18,7 @@ from fairbench.synthesis import balanced as synthesis_balanced
 from fairbench.training import finetune
 from fairbench.training.presets import Settings
 from fairbench.types import BuildContext
-from tests.tiny.balanced import save_balanced, save_model
-from tests.tiny.janus import save_tiny_janus
+from tests.builders.balanced import save_balanced, save_model
 
 TEXTS = ["A photo of the face of a nurse, a person", "  a chef\n", "Une infirmière, 护士", "{text}", "User: who?"]
 FORMS = {"janus": ("User: ", "\n\nAssistant:"), "janus-pro-1b": ("<|User|>: ", "\n\n<|Assistant|>:")}
@@ -28,11 +27,6 @@ SYSTEM = (
     "provides, and assist the user with a variety of tasks using natural language.\n\n"
 )
 SPECIAL = BOS, BOI, EOI, IMAGE = "<｜begin▁of▁sentence｜>", "<begin_of_image>", "<end_of_image>", "<image_placeholder>"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_janus(tmp_path_factory.mktemp("janus"))
 
 
 def model_of(name: str, folder: Path) -> JanusModel:
@@ -57,24 +51,24 @@ def ids_by_hand(folder: Path, prompt: str) -> list[int]:
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_prompt_for_an_image(folder: Path, name: str, text: str) -> None:
+def test_a_prompt_for_an_image(tiny_janus: Path, name: str, text: str) -> None:
     before, after = FORMS[name]
-    expected = ids_by_hand(folder, f"{BOS}{before}{text.strip()}{after}{BOI}")
-    assert model_of(name, folder).prompt_ids(text) == expected
+    expected = ids_by_hand(tiny_janus, f"{BOS}{before}{text.strip()}{after}{BOI}")
+    assert model_of(name, tiny_janus).prompt_ids(text) == expected
     assert expected.count(expected[0]) == 1
 
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("with_image", [False, True])
-def test_a_question(folder: Path, name: str, with_image: bool) -> None:
+def test_a_question(tiny_janus: Path, name: str, with_image: bool) -> None:
     before, after = FORMS[name]
     shown = f"{BOI}{IMAGE * 16}{EOI}\n" if with_image else ""
-    expected = ids_by_hand(folder, f"{BOS}{SYSTEM}{before}{shown}Who is this?{after}")
-    assert model_of(name, folder).question_ids(" Who is this? ", with_image) == expected
+    expected = ids_by_hand(tiny_janus, f"{BOS}{SYSTEM}{before}{shown}Who is this?{after}")
+    assert model_of(name, tiny_janus).question_ids(" Who is this? ", with_image) == expected
 
 
-def test_the_two_forms_are_two_prompts(folder: Path) -> None:
-    one, other = (model_of(name, folder).prompt_ids(TEXTS[0]) for name in FORMS)
+def test_the_two_forms_are_two_prompts(tiny_janus: Path) -> None:
+    one, other = (model_of(name, tiny_janus).prompt_ids(TEXTS[0]) for name in FORMS)
     assert one != other
 
 

@@ -15,8 +15,8 @@ from fairbench.networks.janus import JanusModel, load
 from fairbench.networks.janus_logprobs import AnswerLogProbs
 from fairbench.networks.sampling import gumbel, left_padded
 from fairbench.types import RgbImage
+from tests.builders.janus import save_uneven_janus
 from tests.golden import janus_reference as reference
-from tests.tiny.janus import save_uneven_janus
 
 CLIP = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
 SHAPES = ((16, 16), (64, 64), (40, 23), (23, 40), (50, 31), (9, 31), (200, 10), (11, 190), (481, 640), (7, 7))

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from fairbench.networks import janus_tokens
 from fairbench.networks.janus import JanusModel, load, rgb
+from tests.builders.janus import BOOK, save_uneven_janus
 from tests.golden import janus_reference as reference
-from tests.tiny.janus import BOOK, save_uneven_janus
 
 
 def loaded(folder: Path) -> tuple[JanusModel, reference.State]:

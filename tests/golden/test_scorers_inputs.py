@@ -24,8 +24,7 @@ from fairbench.scorers.clip_iqa import ClipIqa
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.scorers.inception_score import InceptionScore
 from fairbench.types import BuildContext, RgbImage
-from tests.tiny.inception import save_tiny_inception
-from tests.tiny.openclip import LETTERS, SPECIAL, save_tiny_openclip
+from tests.builders.openclip import LETTERS, SPECIAL, save_tiny_openclip
 
 SIZES = ((32, 32), (40, 90), (90, 40), (33, 31), (7, 20), (256, 100))
 TEXTS = ("a", "a photo of a nurse, a person", "zebra" * 30, "0.9", "a photo of a nurse", "x" * 75)
@@ -131,15 +130,16 @@ def test_clip_iqa_of_every_size(folder: Path, images: list[RgbImage]) -> None:
     np.testing.assert_allclose(scorer.features(images, ["ignored"] * len(images))[:, 0], expected, atol=1e-4)
 
 
-def test_inception_squashes_whole_images_of_any_shape(tmp_path: Path) -> None:
+def test_inception_squashes_whole_images_of_any_shape(tiny_inception: Path) -> None:
     """Resized as float tensors by torch, which shares no code with Pillow: half a grey level apart at most."""
-    file = save_tiny_inception(tmp_path / "inception.pth")
-    scorer = InceptionScore(InceptionScore.Params.model_validate({"weights": {"path": str(file)}}), BuildContext())
+    scorer = InceptionScore(
+        InceptionScore.Params.model_validate({"weights": {"path": str(tiny_inception)}}), BuildContext()
+    )
     y, x = np.mgrid[0:400, 0:400]
     wave = 127.5 + 60 * np.stack([np.sin(x / 40), np.cos(y / 30), np.sin((x + y) / 50)], axis=-1)
     images = [np.rint(wave[:height, :width]).astype(np.uint8) for height, width in ((150, 400), (400, 150), (320, 310))]
     net = inception_v3(weights=None, init_weights=False)
-    net.load_state_dict(torch.load(file, weights_only=True))
+    net.load_state_dict(torch.load(tiny_inception, weights_only=True))
     with torch.inference_mode():
         expected, cropped = [], []
         for image in images:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import open_clip
 import pytest
@@ -18,8 +20,6 @@ from fairbench.scorers.clip_iqa import ANTONYMS, ClipIqa
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.scorers.inception_score import TORCHVISION, InceptionScore
 from fairbench.types import BuildContext
-from tests.tiny.inception import save_tiny_inception
-from tests.tiny.openclip import save_tiny_openclip
 
 PROMPTS = ["a photo of a nurse", "a photo of a pilot", "a cat", "a photo of a nurse"]
 # What the version on the left gives on the tiny checkpoints of seed 0: a change here needs a higher version.
@@ -39,15 +39,10 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory):
-    return save_tiny_openclip(tmp_path_factory.mktemp("oracle") / "clip")
-
-
-@pytest.fixture(scope="module")
-def clip_embeddings(clip_folder, images):
+def clip_embeddings(tiny_openclip, images):
     """Unit-norm embeddings of the images, prompts and antonyms, one at a time, through open_clip alone."""
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_openclip}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_openclip}")
     model.eval()
     with torch.no_grad():
         raw = [
@@ -59,9 +54,8 @@ def clip_embeddings(clip_folder, images):
 
 
 @pytest.fixture(scope="module")
-def inception(tmp_path_factory):
-    file = save_tiny_inception(tmp_path_factory.mktemp("oracle") / "inception.pth")
-    return file, InceptionScore(InceptionScore.Params(weights={"path": str(file)}), BuildContext())
+def inception(tiny_inception):
+    return tiny_inception, InceptionScore(InceptionScore.Params(weights={"path": str(tiny_inception)}), BuildContext())
 
 
 def summarise(logits, splits=1):
@@ -71,8 +65,8 @@ def summarise(logits, splits=1):
     return scorer.summarise(np.asarray(logits, dtype=np.float32))["inception_score"]
 
 
-def test_clip_score_is_a_hundred_times_the_positive_cosine(clip_folder, clip_embeddings, images):
-    scorer = ClipScore(ClipScore.Params(path=str(clip_folder)), BuildContext())
+def test_clip_score_is_a_hundred_times_the_positive_cosine(tiny_openclip, clip_embeddings, images):
+    scorer = ClipScore(ClipScore.Params(path=str(tiny_openclip)), BuildContext())
     pictures, texts, _ = clip_embeddings
     expected = 100 * np.maximum((pictures * texts).sum(axis=1), 0)
     found = scorer.features(images, PROMPTS)
@@ -80,14 +74,14 @@ def test_clip_score_is_a_hundred_times_the_positive_cosine(clip_folder, clip_emb
     assert scorer.summarise(found)["clip_score"] == pytest.approx(expected.mean(), abs=1e-4)
 
 
-def test_clip_score_agrees_with_torchmetrics(clip_folder, images):
+def test_clip_score_agrees_with_torchmetrics(tiny_openclip, images):
     """torchmetrics takes any pair with the methods of transformers' CLIP; it clips the mean, so one image at a time."""
-    scorer = ClipScore(ClipScore.Params(path=str(clip_folder)), BuildContext())
+    scorer = ClipScore(ClipScore.Params(path=str(tiny_openclip)), BuildContext())
     found = scorer.features(images, PROMPTS)[:, 0]
 
     def pair():
-        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{clip_folder}")
-        return _LikeTransformers(model.eval()), _processor(preprocess, f"local-dir:{clip_folder}")
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tiny_openclip}")
+        return _LikeTransformers(model.eval()), _processor(preprocess, f"local-dir:{tiny_openclip}")
 
     with torch.no_grad():
         pixels = [torch.from_numpy(image).permute(2, 0, 1) for image in images]
@@ -119,10 +113,10 @@ def _processor(preprocess, source):
     return process
 
 
-def test_clip_iqa_is_the_antonym_formula(clip_folder, clip_embeddings, images):
-    scorer = ClipIqa(ClipIqa.Params(path=str(clip_folder)), BuildContext())
+def test_clip_iqa_is_the_antonym_formula(tiny_openclip, clip_embeddings, images):
+    scorer = ClipIqa(ClipIqa.Params(path=str(tiny_openclip)), BuildContext())
     pictures, _, (good, bad) = clip_embeddings
-    scale = float(load_file(clip_folder / "open_clip_model.safetensors")["logit_scale"].exp())
+    scale = float(load_file(tiny_openclip / "open_clip_model.safetensors")["logit_scale"].exp())
     expected = 1 / (1 + np.exp(-scale * (pictures @ good - pictures @ bad)))
     assert np.sum((expected > 0.01) & (expected < 0.99)) >= 2
     found = scorer.features(images, PROMPTS)
@@ -130,11 +124,11 @@ def test_clip_iqa_is_the_antonym_formula(clip_folder, clip_embeddings, images):
     assert scorer.summarise(found)["clip_iqa"] == pytest.approx(expected.mean(), abs=1e-4)
 
 
-def test_clip_iqa_agrees_with_torchmetrics(tmp_path, clip_embeddings, images):
+def test_clip_iqa_agrees_with_torchmetrics(tmp_path, tiny_openclip, clip_embeddings, images):
     """Its model loading does not work with transformers 5; its prompts and its formula do. It writes OpenAI's logit
     scale as the constant 100.
     """
-    folder = save_tiny_openclip(tmp_path / "clip")
+    folder = shutil.copytree(tiny_openclip, tmp_path / "clip")
     file = folder / "open_clip_model.safetensors"
     save_file({**load_file(file), "logit_scale": torch.tensor(100.0).log()}, file)
     texts, names = _clip_iqa_format_prompts(("quality",))
@@ -202,8 +196,8 @@ def test_the_declared_hash_is_the_one_in_the_file_name():
     assert TORCHVISION.sha256[:8] == TORCHVISION.filename.removesuffix(".pth").rsplit("-", 1)[1]
 
 
-def test_unchanged_output_of_this_version(clip_folder, inception, images):
-    params, ctx = {"path": str(clip_folder)}, BuildContext()
+def test_unchanged_output_of_this_version(tiny_openclip, inception, images):
+    params, ctx = {"path": str(tiny_openclip)}, BuildContext()
     scorers = [ClipScore(ClipScore.Params(**params), ctx), ClipIqa(ClipIqa.Params(**params), ctx), inception[1]]
     found = {f"{s.spec.name} v{s.version}": s.features(images, PROMPTS)[:, 0].tolist() for s in scorers}
     assert found == {name: pytest.approx(values, abs=1e-3) for name, values in GOLDEN.items()}

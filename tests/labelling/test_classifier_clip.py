@@ -19,7 +19,7 @@ from fairbench.labelling.classifiers.clip_zeroshot import ClipZeroShotClassifier
 from fairbench.networks import identity, openclip
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, LabelSchema
-from tests.tiny.openclip import save_tiny_openclip
+from tests.builders.openclip import save_tiny_openclip
 
 GENDER = LabelSchema({"gender": ("male", "female")})
 CTX = BuildContext()
@@ -38,20 +38,15 @@ PROMPTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_openclip(tmp_path_factory.mktemp("clip") / "tiny")
-
-
 def zero_shot(declared: LabelSchema = GENDER, **changes: object) -> ClipZeroShotClassifier:
     params = ClipZeroShotParams.model_validate({"prompts": PROMPTS, **changes})
     return ClipZeroShotClassifier(params, CTX, declared)
 
 
-def test_clip_gives_what_open_clip_gives_in_the_declared_order(clip_folder: Path) -> None:
+def test_clip_gives_what_open_clip_gives_in_the_declared_order(tiny_openclip: Path) -> None:
     chips = noise((32, 32), (50, 40), (20, 64))
-    model, preprocess_ = open_clip.create_model_from_pretrained(f"local-dir:{clip_folder}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+    model, preprocess_ = open_clip.create_model_from_pretrained(f"local-dir:{tiny_openclip}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_openclip}")
     model.eval()
     with torch.inference_mode():
         image = model.encode_image(torch.stack([preprocess_(Image.fromarray(c)) for c in chips]), normalize=True)
@@ -62,11 +57,11 @@ def test_clip_gives_what_open_clip_gives_in_the_declared_order(clip_folder: Path
             for k in ("male", "female")
         )
         want = torch.softmax(model.logit_scale.exp() * image @ torch.stack([man, woman]).T, 1).numpy()
-    got = zero_shot(path=str(clip_folder), batch_size=2).classify(chips)["gender"]
+    got = zero_shot(path=str(tiny_openclip), batch_size=2).classify(chips)["gender"]
     np.testing.assert_allclose(got, want, atol=1e-5)
     assert np.ptp(got[:, 0]) > 0.01, "a model that tells images apart"
 
-    turned = zero_shot(LabelSchema({"gender": ("female", "male")}), path=str(clip_folder))
+    turned = zero_shot(LabelSchema({"gender": ("female", "male")}), path=str(tiny_openclip))
     np.testing.assert_allclose(turned.classify(chips)["gender"], got[:, ::-1], atol=1e-6)
     assert turned.classify([])["gender"].shape == (0, 2)
 
@@ -76,24 +71,24 @@ def test_clip_gives_what_open_clip_gives_in_the_declared_order(clip_folder: Path
     [(("male", "female", "other"), "none for the label 'other'"), (("male", "women"), "none for the label 'women'")],
 )
 def test_clip_prompts_must_be_those_of_the_declared_labels(
-    clip_folder: Path, labels: tuple[str, ...], says: str
+    tiny_openclip: Path, labels: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(CardError, match=rf"prompts\.gender.*{says}"):
-        zero_shot(LabelSchema({"gender": labels}), path=str(clip_folder))
+        zero_shot(LabelSchema({"gender": labels}), path=str(tiny_openclip))
     more = {"gender": {**PROMPTS["gender"], "dog": ["a dog"]}}
     with pytest.raises(CardError, match="'dog', which is no label"):
-        zero_shot(prompts=more, path=str(clip_folder))
+        zero_shot(prompts=more, path=str(tiny_openclip))
 
 
-def test_clip_weights_that_are_absent_damaged_or_of_another_architecture(clip_folder: Path, tmp_path: Path) -> None:
+def test_clip_weights_that_are_absent_damaged_or_of_another_architecture(tiny_openclip: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not exist"):
         zero_shot(path=str(tmp_path / "none"))
     with pytest.raises(WeightsError, match=r"no open_clip_config\.json"):
         zero_shot(path=str(tmp_path))
-    (tmp_path / "open_clip_config.json").write_bytes((clip_folder / "open_clip_config.json").read_bytes())
+    (tmp_path / "open_clip_config.json").write_bytes((tiny_openclip / "open_clip_config.json").read_bytes())
     with pytest.raises(WeightsError, match="cannot be loaded by open_clip"):
         zero_shot(path=str(tmp_path))  # the config alone: open_clip would go on with random weights
-    file = {"path": str(clip_folder / "open_clip_model.safetensors")}
+    file = {"path": str(tiny_openclip / "open_clip_model.safetensors")}
     with pytest.raises(WeightsError, match="did you mean 'ViT-B-32'"):
         zero_shot(model="ViTB-32", weights=file)
 
@@ -107,12 +102,12 @@ def test_an_open_clip_model_has_one_source(source: dict[str, object]) -> None:
         openclip.OpenClipParams.model_validate(source)
 
 
-def test_open_clip_weights_enter_keys_by_content(clip_folder: Path, tmp_path: Path) -> None:
+def test_open_clip_weights_enter_keys_by_content(tiny_openclip: Path, tmp_path: Path) -> None:
     def key(folder: Path) -> object:
         return identity.of_params(openclip.OpenClipParams.model_validate({"path": str(folder)}), None)
 
     same, other = (save_tiny_openclip(tmp_path / str(seed), seed) for seed in (0, 1))
-    assert json.dumps(key(same)) == json.dumps(key(clip_folder)) != json.dumps(key(other))
+    assert json.dumps(key(same)) == json.dumps(key(tiny_openclip)) != json.dumps(key(other))
 
 
 def test_one_file_of_a_known_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +141,9 @@ def test_an_architecture_whose_tokenizer_comes_from_the_hub_is_refused(tmp_path:
         zero_shot(model="RN50", weights=weights)
 
 
-def test_a_folder_whose_text_model_is_configured_on_the_hub_is_a_notice(clip_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_whose_text_model_is_configured_on_the_hub_is_a_notice(tiny_openclip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "xlm"
-    shutil.copytree(clip_folder, folder)
+    shutil.copytree(tiny_openclip, folder)
     config = json.loads((folder / "open_clip_config.json").read_text())
     with collecting() as notices:
         openclip._source(ClipZeroShotParams.model_validate({"prompts": PROMPTS, "path": str(folder)}), None)

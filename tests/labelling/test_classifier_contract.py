@@ -19,8 +19,8 @@ from fairbench.labelling.detectors.insightface import InsightFaceDetector, Insig
 from fairbench.networks import onnx as onnx_sessions
 from fairbench.networks import onnxfile
 from fairbench.types import BuildContext, LabelSchema
-from tests.tiny import scrfd
-from tests.tiny.classifiers import save_fairface, save_linear_onnx
+from tests.builders import scrfd
+from tests.builders.classifiers import save_fairface, save_linear_onnx
 
 WEIGHT = np.array([[2, -1, 0.5], [0, 1, -2], [1, 3, 0]], dtype=np.float32)
 RACE = LabelSchema({"race": ("a", "b", "c")})

@@ -15,7 +15,7 @@ from fairbench.errors import CardError, WeightsError
 from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
 from fairbench.labelling.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
 from fairbench.types import BuildContext, LabelSchema
-from tests.tiny.classifiers import FAIRFACE_HEADS, FAIRFACE_OUTPUTS, random_model, save_fairface
+from tests.builders.classifiers import FAIRFACE_HEADS, FAIRFACE_OUTPUTS, random_model, save_fairface
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CTX = BuildContext()

@@ -17,7 +17,7 @@ from fairbench.labelling.classifiers.heads import Head
 from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
 from fairbench.labelling.classifiers.preprocess import InputSpec
 from fairbench.types import BuildContext, LabelSchema
-from tests.tiny.classifiers import save_linear_onnx
+from tests.builders.classifiers import save_linear_onnx
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 GENDER = LabelSchema({"gender": ("male", "female")})

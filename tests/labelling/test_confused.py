@@ -19,7 +19,7 @@ from fairbench.labelling.labeller import Labeller
 from fairbench.linting import cards
 from fairbench.networks import identity
 from fairbench.types import BuildContext, LabelSchema, RgbImage
-from tests.tiny.classifiers import save_linear_onnx
+from tests.builders.classifiers import save_linear_onnx
 
 DECLARED = LabelSchema({"kind": ("a", "b"), "other": ("x", "y", "z")})
 # Channel red tells kind, green and blue tell other.

@@ -22,7 +22,7 @@ from fairbench.labelling.detectors.insightface import PACKS, InsightFaceDetector
 from fairbench.networks import identity
 from fairbench.storage import pixels
 from fairbench.types import BuildContext, RgbImage
-from tests.tiny import scrfd
+from tests.builders import scrfd
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "photos"
 CTX = BuildContext()

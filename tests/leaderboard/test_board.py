@@ -12,7 +12,7 @@ import pytest
 from fairbench.errors import CardError
 from fairbench.leaderboard import board
 from fairbench.leaderboard.board import COLUMNS, Row
-from tests.conftest import ROOT, SHARED
+from tests.builders.folders import ROOT, SHARED
 
 
 def row(run_id: str, value: str = "0.2", **more: str) -> Row:

@@ -26,9 +26,9 @@ from fairbench.progress import Silent
 from fairbench.runs import folder as run_folder
 from fairbench.runs import pipeline, spec
 from fairbench.storage.store import Store
-from tests.conftest import ROOT, Result
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 
-Cli = Callable[..., Result]
 ARGS = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "6", "--no-sheets")
 
 

@@ -21,7 +21,7 @@ from fairbench.methods.balanced_prompting import BalancedPrompting, deal
 from fairbench.phantom import planted, text
 from fairbench.protocols import Method, MethodContext, PromptSample
 from fairbench.types import Prompt
-from tests.conftest import ROOT
+from tests.builders.folders import ROOT
 
 NEUTRAL = "A photo of the face of a nurse, a person"
 CARD = ModelCard(name="some-model", title="Some model", adapter="diffusers")

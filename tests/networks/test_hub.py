@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.errors import WeightsError
 from fairbench.networks import hub, weights
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
 COMMIT = "0" * 40
 DATA = bytes(range(256)) * 20_000
@@ -220,7 +220,7 @@ def card(tmp_path: Path) -> Path:
     return path
 
 
-def test_doctor_tries_access_disk_and_memory(server: Server, card: Path, cli: Callable[..., Result]) -> None:
+def test_doctor_tries_access_disk_and_memory(server: Server, card: Path, cli: Cli) -> None:
     found = cli("doctor", "--model", card)
     assert found.code == 0, found.out + found.err
     assert "a/b can be read: 2.0 GiB to download" in found.out
@@ -229,9 +229,7 @@ def test_doctor_tries_access_disk_and_memory(server: Server, card: Path, cli: Ca
     assert not (card.parent / "hub").exists(), "something was downloaded"
 
 
-def test_doctor_says_what_is_too_small(
-    server: Server, card: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_says_what_is_too_small(server: Server, card: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     card.write_text(CARD.replace("0.001", "90000"))
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     found = cli("doctor", "--model", card)
@@ -240,16 +238,14 @@ def test_doctor_says_what_is_too_small(
     assert "memory                   NO:" in found.out and "choose a smaller model or a larger device" in found.out
 
 
-def test_doctor_tries_a_file_since_lists_of_gated_repositories_are_public(
-    server: Server, card: Path, cli: Callable[..., Result]
-) -> None:
+def test_doctor_tries_a_file_since_lists_of_gated_repositories_are_public(server: Server, card: Path, cli: Cli) -> None:
     server.file_status, server.headers = 401, {"X-Error-Code": "GatedRepo"}
     found = cli("doctor", "--model", card)
     assert found.code == 1
     assert f"NO: The model a/b cannot be fetched: access must be granted first: open {server.url}/a/b" in found.out
 
 
-def test_doctor_looks_at_a_local_folder(tmp_path: Path, cli: Callable[..., Result]) -> None:
+def test_doctor_looks_at_a_local_folder(tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "model_index.json").write_text("{}")
     found = cli("doctor", "--model", tmp_path)
     assert found.code == 0 and f"on this machine (0.0 MiB): {tmp_path}" in found.out

@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 
 from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
-from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, OutOfMemory, WeightsError
 from fairbench.networks.janus import TEXT_MULTIPLE, load
 from fairbench.networks.sampling import gumbel
 from fairbench.types import BuildContext, ImageRequest
-from tests.tiny.janus import save_tiny_janus
+from tests.builders.folders import ROOT
+from tests.builders.janus import janus_adapter
 
-ROOT = Path(__file__).parents[2]
 LONG = "A very long description of a scene with many words in it, " * 3
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", LONG, "A chef"]
 
@@ -34,19 +34,8 @@ def requests(count: int) -> list[ImageRequest]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_janus(tmp_path_factory.mktemp("janus"))
-
-
-def adapter(folder: Path, params: dict[str, float] | None = None, **context: object) -> JanusAdapter:
-    card = ModelCard(name="tiny", title="Tiny", adapter="janus", weights=HubModel(path=folder.name))
-    ctx = BuildContext(base_dir=folder.parent, **context)  # type: ignore[arg-type]
-    return JanusAdapter(card, JanusAdapter.Params(**(params or {})), ctx)
-
-
-@pytest.fixture(scope="module")
-def tiny(folder: Path) -> JanusAdapter:
-    return adapter(folder)
+def tiny(tiny_janus: Path) -> JanusAdapter:
+    return janus_adapter(tiny_janus)
 
 
 class TestNoise:
@@ -87,11 +76,11 @@ class TestGenerate:
         assert len({r.pixels.tobytes() for r in results if r.pixels is not None}) == 5
 
     def test_no_requests_load_nothing(self, tmp_path: Path) -> None:
-        assert adapter(tmp_path / "absent").generate([]) == []
+        assert janus_adapter(tmp_path / "absent").generate([]) == []
 
     @pytest.mark.parametrize("guidance", [5.0, 1.0])
-    def test_float32_images_do_not_depend_on_the_batch(self, folder: Path, guidance: float) -> None:
-        model = adapter(folder, {"guidance": guidance})
+    def test_float32_images_do_not_depend_on_the_batch(self, tiny_janus: Path, guidance: float) -> None:
+        model = janus_adapter(tiny_janus, {"guidance": guidance})
         wanted = requests(8)
         lengths = {len(model.model.prompt_ids(r.text)) for r in wanted}
         assert len(lengths) == len(TEXTS)
@@ -104,8 +93,8 @@ class TestGenerate:
         np.testing.assert_array_equal(eight, one)
         np.testing.assert_array_equal(eight, reverse)
 
-    def test_reduced_precision_images_do_not_depend_on_the_rest_of_the_block(self, folder: Path) -> None:
-        model = adapter(folder, dtype="bfloat16", block_size=4)
+    def test_reduced_precision_images_do_not_depend_on_the_rest_of_the_block(self, tiny_janus: Path) -> None:
+        model = janus_adapter(tiny_janus, dtype="bfloat16", block_size=4)
         assert model.model.net.dtype == torch.bfloat16
         seen: list[int] = []
         hook = model.model.net.model.generation_head.register_forward_hook(lambda _m, _i, out: seen.append(len(out)))
@@ -118,23 +107,23 @@ class TestGenerate:
             assert alone.pixels is not None
             np.testing.assert_array_equal(alone.pixels, expected.pixels)
 
-    def test_temperature_and_guidance_matter(self, folder: Path, tiny: JanusAdapter) -> None:
+    def test_temperature_and_guidance_matter(self, tiny_janus: Path, tiny: JanusAdapter) -> None:
         wanted = requests(2)
-        cold = adapter(folder, {"temperature": 0.01}).tokens(wanted)
-        other = adapter(folder, {"guidance": 2.0}).tokens(wanted)
+        cold = janus_adapter(tiny_janus, {"temperature": 0.01}).tokens(wanted)
+        other = janus_adapter(tiny_janus, {"guidance": 2.0}).tokens(wanted)
         assert not np.array_equal(cold, tiny.tokens(wanted))
         assert not np.array_equal(other, tiny.tokens(wanted))
 
-    def test_low_temperature_takes_the_likeliest_token_whatever_the_seed(self, folder: Path) -> None:
-        model = adapter(folder, {"temperature": 1e-6})
+    def test_low_temperature_takes_the_likeliest_token_whatever_the_seed(self, tiny_janus: Path) -> None:
+        model = janus_adapter(tiny_janus, {"temperature": 1e-6})
         prompt = model.model.prompt_ids(TEXTS[0])
         first, second = model.model.sample([prompt, prompt], [1, 2], temperature=1e-6)
         np.testing.assert_array_equal(first, second)
 
 
 class TestFaults:
-    def test_a_fault_of_one_image_is_its_own(self, folder: Path, tiny: JanusAdapter) -> None:
-        broken = adapter(folder)
+    def test_a_fault_of_one_image_is_its_own(self, tiny_janus: Path, tiny: JanusAdapter) -> None:
+        broken = janus_adapter(tiny_janus)
         head = broken.model.net.model.generation_head
         hook = head.register_forward_hook(_nan_in_second_row)
         results = broken.generate(requests(2))
@@ -143,15 +132,15 @@ class TestFaults:
         assert "logits" in str(results[1].error)
         np.testing.assert_array_equal(results[0].pixels, tiny.generate(requests(2))[0].pixels)
 
-    def test_pixels_that_are_not_finite_fail_the_image(self, folder: Path) -> None:
-        broken = adapter(folder)
+    def test_pixels_that_are_not_finite_fail_the_image(self, tiny_janus: Path) -> None:
+        broken = janus_adapter(tiny_janus)
         broken.model.net.model.vqmodel.decoder.register_forward_hook(lambda _m, _i, out: out * torch.nan)
         (result,) = broken.generate(requests(1))
         assert result.status == "failed"
         assert "decoder" in str(result.error)
 
-    def test_out_of_memory_is_handed_to_the_stage(self, folder: Path) -> None:
-        full = adapter(folder)
+    def test_out_of_memory_is_handed_to_the_stage(self, tiny_janus: Path) -> None:
+        full = janus_adapter(tiny_janus)
         full.model.net.model.generation_head.register_forward_hook(_out_of_memory)
         with pytest.raises(OutOfMemory, match="CUDA out of memory") as caught:
             full.generate(requests(1))
@@ -171,8 +160,8 @@ def _out_of_memory(*_: object) -> None:
 
 class TestLoading:
     @pytest.fixture
-    def copy(self, folder: Path, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(folder, tmp_path / "janus"))
+    def copy(self, tiny_janus: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(tiny_janus, tmp_path / "janus"))
 
     def test_a_card_without_weights(self) -> None:
         card = ModelCard(name="bare", title="Bare", adapter="janus")
@@ -218,8 +207,8 @@ class TestLoading:
         with pytest.raises(WeightsError, match="num_image_tokens is 576"):
             load(copy, "cpu", "float32")
 
-    def test_spaces_survive_the_llama_tokenizer_class(self, folder: Path, tiny: JanusAdapter) -> None:
-        assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "LlamaTokenizerFast"
+    def test_spaces_survive_the_llama_tokenizer_class(self, tiny_janus: Path, tiny: JanusAdapter) -> None:
+        assert json.loads((tiny_janus / "tokenizer_config.json").read_text())["tokenizer_class"] == "LlamaTokenizerFast"
         text = "the face of a nurse"
         assert text in tiny.model.processor.tokenizer.decode(tiny.model.prompt_ids(text))
 

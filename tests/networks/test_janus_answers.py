@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ import torch
 from fairbench.networks.janus import JanusModel, load
 from fairbench.networks.janus_answers import _nucleus, answer
 from fairbench.types import RgbImage
-from tests.tiny.janus import save_tiny_janus
 
 LIMIT = 12
 RNG = np.random.default_rng(0)
@@ -23,8 +23,8 @@ IMAGES: list[RgbImage | None] = [None, ONE, OTHER, None]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> JanusModel:
-    return load(save_tiny_janus(tmp_path_factory.mktemp("janus")), "cpu", "float32")
+def model(tiny_janus: Path) -> JanusModel:
+    return load(tiny_janus, "cpu", "float32")
 
 
 def chat(question: str, image: RgbImage | None) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +12,14 @@ import torch
 from fairbench.networks.janus import JanusModel, load
 from fairbench.networks.janus_logprobs import TokenLogProbs
 from fairbench.networks.sampling import left_padded
-from tests.tiny.janus import save_tiny_janus
 
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", "A chef, a person in a room"]
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> JanusModel:
-    return load(save_tiny_janus(tmp_path_factory.mktemp("janus")), "cpu", "float32")
+def model(tiny_janus: Path) -> JanusModel:
+    return load(tiny_janus, "cpu", "float32")
 
 
 @pytest.fixture(scope="module")

@@ -8,31 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.adapters.janus import JanusAdapter
-from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.sampling import StepDecoder
-from fairbench.types import BuildContext, ImageRequest
-from tests.tiny.janus import save_tiny_janus
+from fairbench.types import ImageRequest
+from tests.builders.janus import janus_adapter
 
 LONG = "A very long description of a scene with many words in it, " * 3
 NURSE, CHEF = "A photo of the face of a nurse, a person", "A chef"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_janus(tmp_path_factory.mktemp("janus"))
-
-
-def adapter(folder: Path, **context: object) -> JanusAdapter:
-    card = ModelCard(name="tiny", title="Tiny", adapter="janus", weights=HubModel(path=folder.name))
-    ctx = BuildContext(base_dir=folder.parent, **context)  # type: ignore[arg-type]
-    return JanusAdapter(card, JanusAdapter.Params(), ctx)
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> JanusModel:
-    return adapter(folder).model
+def model(tiny_janus: Path) -> JanusModel:
+    return janus_adapter(tiny_janus).model
 
 
 def rows_read(model: JanusModel, texts: list[str], guidance: float, **how: bool) -> tuple[np.ndarray, list[int]]:
@@ -66,7 +53,9 @@ def test_tokens_are_the_same(model: JanusModel, texts: list[str], guidance: floa
 
 
 @pytest.mark.parametrize(("dtype", "once"), [("float32", True), ("bfloat16", False), ("float16", False)])
-def test_only_full_precision_reads_once(folder: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, once: bool) -> None:
+def test_only_full_precision_reads_once(
+    tiny_janus: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, once: bool
+) -> None:
     """In reduced precision the number of rows may change how a sum is rounded, so it must never vary."""
     asked: list[bool] = []
 
@@ -76,7 +65,8 @@ def test_only_full_precision_reads_once(folder: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(JanusModel, "sample", sample)
     ids = b"\0" * 16
-    adapter(folder, dtype=dtype, block_size=4).tokens([ImageRequest(ids, ids, ids, NURSE, i, i) for i in range(6)])
+    requests = [ImageRequest(ids, ids, ids, NURSE, i, i) for i in range(6)]
+    janus_adapter(tiny_janus, dtype=dtype, block_size=4).tokens(requests)
     assert asked == [once] * (1 if once else 2)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,28 +19,18 @@ from fairbench.synthesis import balanced as synthesis_balanced
 from fairbench.training import finetune
 from fairbench.training.presets import Settings
 from fairbench.types import BuildContext, ImageRequest
-from tests.tiny.balanced import save_balanced
-from tests.tiny.janus import save_tiny_janus
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_janus(tmp_path_factory.mktemp("janus"))
-
-
-def adapter(folder: Path, context: dict[str, Any] | None = None, **params: Any) -> JanusAdapter:
-    card = ModelCard(name="tiny", title="Tiny", adapter="janus", weights=HubModel(path=str(folder)))
-    return JanusAdapter(card, JanusAdapter.Params(**params), BuildContext(**(context or {})))
+from tests.builders.balanced import save_balanced
+from tests.builders.janus import janus_adapter
 
 
 class TestEffectiveSettings:
-    def test_defaults_and_hashes_are_told_without_loading(self, folder: Path) -> None:
-        bare = adapter(folder)
+    def test_defaults_and_hashes_are_told_without_loading(self, tiny_janus: Path) -> None:
+        bare = janus_adapter(tiny_janus)
         assert isinstance(bare, EffectiveSettings)
         told = json.loads(json.dumps(bare.effective_settings()))
         assert bare._loaded is None
         assert told["weights"] == {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(tiny_janus.iterdir())
         }
         del told["weights"]
         assert told == {
@@ -49,18 +38,18 @@ class TestEffectiveSettings:
             "dtype": "float32", "rows_per_call": None, "lora": None,
         }  # fmt: skip
 
-    def test_after_generation_the_chat_template_is_told(self, folder: Path) -> None:
+    def test_after_generation_the_chat_template_is_told(self, tiny_janus: Path) -> None:
         ids = b"\0" * 16
-        made = adapter(folder, {"dtype": "bfloat16", "block_size": 2}, guidance=1, temperature=0.5)
+        made = janus_adapter(tiny_janus, {"guidance": 1, "temperature": 0.5}, dtype="bfloat16", block_size=2)
         made.generate([ImageRequest(ids, ids, ids, "A nurse", 0, 1)])
         told = made.effective_settings()
         assert told["prompt_format"] == "<|User|>: {text}\n\n<|Assistant|>:"
         assert (told["guidance"], told["temperature"]) == (1.0, 0.5)
         assert (told["dtype"], told["rows_per_call"], told["tokens_per_image"]) == ("bfloat16", 2, 16)
 
-    def test_a_form_of_the_card_is_told_as_it_stands_there(self, folder: Path) -> None:
+    def test_a_form_of_the_card_is_told_as_it_stands_there(self, tiny_janus: Path) -> None:
         form = "User: {text}\n\nAssistant:"
-        assert adapter(folder, prompt_format=form).effective_settings()["prompt_format"] == form
+        assert janus_adapter(tiny_janus, {"prompt_format": form}).effective_settings()["prompt_format"] == form
 
     def test_a_model_that_is_not_here_says_what_it_can(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

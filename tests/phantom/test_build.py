@@ -24,10 +24,9 @@ from fairbench.labelling import confusion
 from fairbench.networks import janus
 from fairbench.phantom import check, drawing, figures, planted, reading, text  # fmt: skip
 from fairbench.phantom.making import build, report, train_clip, train_labeller, train_model, train_tokenizer
-from tests.conftest import Result
-from tests.tiny.phantom import SHIPPED, SIZE, toy_sizes
+from tests.builders.cli import Cli
+from tests.builders.phantom import SHIPPED, SIZE, toy_sizes
 
-Cli = Callable[..., Result]
 SEED = 3
 JANUS = {
     "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "processor_config.json",

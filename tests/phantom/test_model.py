@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from fairbench.networks import janus
 from fairbench.phantom import check, drawing, planted, reading, text
 from fairbench.phantom.equivalence import Equivalence, equivalence
 from fairbench.phantom.making.build import REALISED
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 FOLDER = catalog.find("models")["phantom"].parent
 RUN = ("run", "--model", "phantom", "--task", "phantom-occupations", "--no-sheets")
 SUBJECTS = ("violinist", "custodian", "citizen", "cardiologist", "physics teacher", "barber")

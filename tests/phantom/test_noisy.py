@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from fairbench.labelling.labeller import Labeller
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
 from fairbench.types import RgbImage
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 PER_CELL = 250
 
 

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from fairbench.planning.curve import IMAGES
 from fairbench.planning.rows import Known
 from fairbench.stats.paired import effect_random, pair
 from fairbench.stats.power import Plan, detectable, power, shares_at_rd
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Any]
 BASE = ("plan", "--task", "occupations-mini", "--labeller")
 GENDER = ("--attribute", "gender")
 CARD = """\

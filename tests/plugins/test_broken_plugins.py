@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from fairbench import registry
-from tests.conftest import Result
+from tests.builders.cli import Cli, Result
 
-Cli = Callable[..., Result]
 FAULTS = ("none", "import", "constructor", "call", "type")
 SOURCE = """
 import numpy as np

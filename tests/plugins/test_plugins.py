@@ -14,7 +14,7 @@ import pytest
 
 from fairbench import registry
 from fairbench.errors import FairbenchError
-from tests.conftest import ROOT
+from tests.builders.folders import ROOT
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairbench.notices import KINDS, MAX_EXAMPLES, Notice, collecting, notice
-from tests.conftest import ROOT
+from tests.builders.folders import ROOT
 
 
 def test_notices_are_collected_once_and_shown_at_once(caplog: pytest.LogCaptureFixture) -> None:

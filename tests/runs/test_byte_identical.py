@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +17,19 @@ from fairbench import registry
 from fairbench.networks import batching
 from fairbench.runs import labels, scores
 from fairbench.types import BuildContext
-from tests.conftest import ROOT, Result
-from tests.tiny.inception import save_tiny_inception
-from tests.tiny.openclip import save_tiny_openclip
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 
-Cli = Callable[..., Result]
 SCORERS = ("clip-score", "clip-iqa", "inception-score")
 BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "-n", "6",
         "--no-sheets", "--scorers", ",".join(f"{name}.yaml" for name in SCORERS))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def checkpoints(tiny_openclip: Path, tiny_inception: Path) -> dict[str, str]:
     """The text of a scorer file for each scorer."""
-    folder = tmp_path_factory.mktemp("scorers")
-    clip = f"path: {save_tiny_openclip(folder / 'clip')}\n"
-    inception = f"weights: {{path: {save_tiny_inception(folder / 'inception.pth')}}}\n"
+    clip = f"path: {tiny_openclip}\n"
+    inception = f"weights: {{path: {tiny_inception}}}\n"
     own = {"clip-score": clip, "clip-iqa": clip, "inception-score": inception}
     return {name: f"type: {name}\n{text}" for name, text in own.items()}
 

@@ -14,9 +14,8 @@ from fairbench.errors import FairbenchError
 from fairbench.measure import table
 from fairbench.measure.table import RunNames
 from fairbench.runs import evidence
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "-n", "16", "--no-sheets", "--quiet")
 
 

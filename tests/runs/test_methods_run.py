@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ import pytest
 
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.networks import weights
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 RUN = ("run", "--model", "phantom", "--no-sheets", "--scorers", "none", "--device", "cpu", "--limit-prompts")
 pytestmark = [pytest.mark.slow]
 

@@ -7,15 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
-from tests.tiny.balanced import save_balanced
+from tests.builders.balanced import save_balanced
+from tests.builders.cli import Cli, Result
 
-Cli = Callable[..., Result]
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "1", "--quiet")
 SMALL = (*RUN, "-n", "2", "--no-sheets")
 THEIRS = (

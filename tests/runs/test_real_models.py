@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, SHARED, Result
-from tests.tiny.diffusion import save_tiny_sd
-from tests.tiny.janus import save_tiny_janus
-
-Cli = Callable[..., Result]
+from tests.builders.cli import Cli
+from tests.builders.folders import ROOT, SHARED
 
 
 def images(store: str) -> dict[bytes, str]:
@@ -25,10 +21,9 @@ def images(store: str) -> dict[bytes, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("save", [save_tiny_janus, save_tiny_sd], ids=["janus", "diffusers"])
-def test_a_model_folder_runs(cli: Cli, tmp_path: Path, save: Callable[[Path], object]) -> None:
-    folder = tmp_path / "tiny-model"
-    save(folder)
+@pytest.mark.parametrize("checkpoint", ["tiny_janus", "tiny_sd"])
+def test_a_model_folder_runs(cli: Cli, checkpoint: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(checkpoint)
     args = ("run", "--model", folder, "--task", "occupations-mini", "--limit-prompts", "3", "--labeller", "phantom")
     found = cli(*args, "--images-per-prompt", "4", "--store", "one", "--out", "out", "--batch-size", "5")
     assert found.code == 0, found.err
@@ -40,9 +35,8 @@ def test_a_model_folder_runs(cli: Cli, tmp_path: Path, save: Callable[[Path], ob
 
 
 @pytest.mark.slow
-def test_in_bfloat16_the_block_is_part_of_the_key(cli: Cli, tmp_path: Path) -> None:
-    save_tiny_janus(tmp_path / "tiny")
-    args = ("run", "--model", tmp_path / "tiny", "--task", "occupations-mini", "--limit-prompts", "1", "-n", "3",
+def test_in_bfloat16_the_block_is_part_of_the_key(cli: Cli, tiny_janus: Path) -> None:
+    args = ("run", "--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "1", "-n", "3",
             "--labeller", "phantom", "--dry-run", "--json")  # fmt: skip
 
     def key(*more: str) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Cli = Callable[..., Any]
+from tests.builders.cli import Cli
+
 FEMALE = {"nurse": 0.87, "engineer": 0.16}
 
 

@@ -9,16 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "--no-sheets")
 
 
@@ -347,11 +345,8 @@ def test_scorers_without_weights_are_null_with_a_reason(cli: Cli) -> None:
         assert by_name[name]["reason"]
 
 
-def test_a_scorer_from_a_file(cli: Cli, tmp_path: Path) -> None:
-    from tests.tiny.openclip import save_tiny_openclip
-
-    save_tiny_openclip(tmp_path / "clip")
-    (tmp_path / "tiny.yaml").write_text("type: clip-score\npath: clip\n")
+def test_a_scorer_from_a_file(cli: Cli, tmp_path: Path, tiny_openclip: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(f"type: clip-score\npath: {tiny_openclip}\n")
     found = run(cli, "store", "out", "--scorers", "tiny.yaml", count=2)
     (value,) = [m for m in found["values"] if m["metric"] == "clip_score"]
     assert value["value"] is not None

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Result
-from tests.tiny.openclip import save_tiny_openclip
+from tests.builders.cli import Cli
 
 LONG = "a person who " + "very " * 30 + "slowly paints"
 SUBJECTS = ["nurse", "Nurse", "judge", "pilot", LONG]
@@ -35,7 +33,7 @@ def picture(seed: int) -> Image.Image:
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
+def arguments(tmp_path: Path, tiny_openclip: Path) -> list[str]:
     task, images = tmp_path / "silent", tmp_path / "images"
     task.mkdir()
     (task / "task.yaml").write_text(TASK)
@@ -53,8 +51,7 @@ def arguments(tmp_path: Path) -> list[str]:
     picture(7).save(images / "prompt_2" / "deeper" / "7.png")
     picture(8).save(images / "prompt_4" / "8.png")
     picture(8).save(images / "prompt_4" / "8.jpg", quality=95)
-    save_tiny_openclip(tmp_path / "clip")
-    (tmp_path / "clip.yaml").write_text("type: clip-score\npath: clip\n")
+    (tmp_path / "clip.yaml").write_text(f"type: clip-score\npath: {tiny_openclip}\n")
     return ["run", "--model", f"folder:{images}", "--task", str(task), "--labeller", "phantom", "--scorers",
             str(tmp_path / "clip.yaml"), "--near-copies", "--out", "out"]  # fmt: skip
 
@@ -65,9 +62,7 @@ COUNTS = {
 }  # fmt: skip
 
 
-def test_each_case_is_named_with_its_count_everywhere_also_when_quiet(
-    cli: Callable[..., Result], arguments: list[str]
-) -> None:
+def test_each_case_is_named_with_its_count_everywhere_also_when_quiet(cli: Cli, arguments: list[str]) -> None:
     for times in (1, 2):  # the second finds all images, labels and scores in the store
         result = cli(*arguments, "-q")
         assert result.code == 2, times  # a file cannot be read
@@ -82,7 +77,7 @@ def test_each_case_is_named_with_its_count_everywhere_also_when_quiet(
             assert f"{code}: " in result.out, code
 
 
-def test_strict_ends_with_2_after_everything_is_written(cli: Callable[..., Result], arguments: list[str]) -> None:
+def test_strict_ends_with_2_after_everything_is_written(cli: Cli, arguments: list[str]) -> None:
     for name in ("prompt_2/torn.png",):
         Path(arguments[2].removeprefix("folder:"), name).unlink()
     assert cli(*arguments).code == 0
@@ -95,7 +90,7 @@ def test_strict_ends_with_2_after_everything_is_written(cli: Callable[..., Resul
     assert Path("out/metrics.csv").read_bytes() == Path("plain/metrics.csv").read_bytes()
 
 
-def test_a_run_without_such_cases_passes_strict(cli: Callable[..., Result]) -> None:
+def test_a_run_without_such_cases_passes_strict(cli: Cli) -> None:
     result = cli("run", "--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "2",
                  "--images-per-prompt", "9", "--strict", "--out", "out")  # fmt: skip
     assert result.code == 0, result.err

@@ -22,9 +22,8 @@ from fairbench.progress import Silent
 from fairbench.runs import evidence, pipeline, spec
 from fairbench.runs import folder as run_folder
 from fairbench.storage.store import Store
-from tests.conftest import Result
+from tests.builders.cli import Cli
 
-Cli = Callable[..., Result]
 Change = Callable[[pa.Table], pa.Table]
 
 

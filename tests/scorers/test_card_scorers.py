@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,16 @@ import pytest
 from fairbench.errors import CardError
 from fairbench.linting import cards
 from fairbench.runs import spec
-from tests.conftest import ROOT, Result
-from tests.tiny.openclip import save_tiny_openclip
+from tests.builders.cli import Cli, Result
+from tests.builders.folders import ROOT
 
 CARD = "name: mine\ntitle: Mine\nadapter: phantom-exact\nlabeller: phantom\ndefault_task: occupations-mini\n"
 OWN = CARD + "scorers:\n  clip-score:\n    path: parts/clip\n"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    save_tiny_openclip(tmp_path / "cards/parts/clip")
+def folder(tiny_openclip: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_openclip, tmp_path / "cards/parts/clip")
     (tmp_path / "cards/mine.yaml").write_text(OWN)
     (tmp_path / "cards/bare.yaml").write_text(CARD)
     (tmp_path / "score.yaml").write_text("type: clip-score\npath: cards/parts/clip\n")
@@ -82,7 +83,7 @@ def test_the_cards_scorers_are_the_default(
     assert [s.name for s in made_plan.scorers] == scored
 
 
-def test_a_run_scores_by_default_and_can_be_told_not_to(cli: object, folder: Path) -> None:
+def test_a_run_scores_by_default_and_can_be_told_not_to(cli: Cli, folder: Path) -> None:
     args = ("run", "--model", folder / "cards/mine.yaml", "-n", "1", "--limit-prompts", "1", "--no-sheets", "--json")
     for more, expected in (((), ["clip_score"]), (("--scorers", "none"), []), (("--scorers", ""), [])):
         found: Result = cli(*args, *more)  # type: ignore[operator]
@@ -90,7 +91,7 @@ def test_a_run_scores_by_default_and_can_be_told_not_to(cli: object, folder: Pat
         assert [m["metric"] for m in json.loads(found.out)["metrics"] if m["attribute"] == "quality"] == expected
 
 
-def test_a_run_scores_with_the_cards_model(cli: object, folder: Path) -> None:
+def test_a_run_scores_with_the_cards_model(cli: Cli, folder: Path) -> None:
     args = ("run", "--model", folder / "cards/mine.yaml", "-n", "1", "--limit-prompts", "1", "--no-sheets", "--json")
     found: Result = cli(*args, "--scorers", "clip-score")  # type: ignore[operator]
     assert found.code == 0, found.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,39 @@ import pytest
 from fairbench.notices import collecting
 from fairbench.runs import score_notices, scores
 from fairbench.scorers.clip_score import ClipScore
-from fairbench.storage import schemas, store
+from fairbench.storage import schemas
 from fairbench.types import Prompt
-from tests.conftest import Result
-from tests.tiny.openclip import save_tiny_openclip
+from tests.builders.cli import Cli
+from tests.builders.runs import rewrite_shard
+from tests.builders.tasks import write_task
 
-Cli = Callable[..., Result]
-TASK = "name: mine\nversion: 1\ntitle: Mine\nsubjects: s.csv\nsource: ours\nlicence: none\n{more}" \
-       "templates: [{{id: a, text: '{text}'}}]\n"  # fmt: skip
+RUN = (
+    "run",
+    "--model",
+    "phantom-exact",
+    "--task",
+    "mine",
+    "-n",
+    "8",
+    "--scorers",
+    "score.yaml",
+    "--no-sheets",
+    "--json",
+)
 
 
-def run(cli: Cli, text: str = "a {subject}", more: str = "", subjects: str = "nurse\npilot\n") -> dict[str, Any]:
-    Path("mine").mkdir(exist_ok=True)
-    Path("mine/task.yaml").write_text(TASK.format(text=text, more=more))
-    Path("mine/s.csv").write_text("subject\n" + subjects)
-    if not Path("clip").exists():
-        save_tiny_openclip(Path("clip"))
-    if not Path("score.yaml").exists():
-        Path("score.yaml").write_text("type: clip-score\npath: clip\n")
-    found = cli("run", "--model", "phantom-exact", "--task", "mine", "-n", "8", "--scorers", "score.yaml",
-                "--no-sheets", "--json", "--out", "out")  # fmt: skip
-    assert found.code == 0, found.err
-    json.loads(found.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+@pytest.fixture(autouse=True)
+def _scorer(tmp_path: Path, tiny_openclip: Path) -> None:
+    (tmp_path / "clip").symlink_to(tiny_openclip)
+    (tmp_path / "score.yaml").write_text("type: clip-score\npath: clip\n")
+
+
+def run(
+    cli: Cli, text: str = "a {subject}", subjects: Sequence[str] = ("nurse", "pilot"), language: str | None = None
+) -> dict[str, Any]:
+    write_task(Path("mine"), subjects, text, **{"language": language} if language else {})
+    done = cli(*RUN, "--json", "--out", "out").succeeded()
+    json.loads(done.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     return dict(json.loads(Path("out/run.json").read_text()))
 
 
@@ -48,7 +59,7 @@ def test_a_cut_prompt_is_counted_on_every_run(cli: Cli) -> None:
     """The tiny tokenizer gives one token per letter: 75 of them fit beside start and end."""
     fits = "a" * 75
     for _ in range(2):  # the second time all scores are stored
-        record = run(cli, "{subject}", subjects=f"{fits}\n{fits}b\n{'c' * 80}\n")
+        record = run(cli, "{subject}", subjects=[fits, f"{fits}b", "c" * 80])
         (found,) = notices(record, "prompt-cut")
         assert (found["count"], found["strict"]) == (2, True)
         assert fits not in found["examples"]
@@ -56,23 +67,23 @@ def test_a_cut_prompt_is_counted_on_every_run(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "more", "languages", "words"),
+    ("text", "language", "languages", "words"),
     [
-        ("a {subject}", "", None, None),
-        ("ein {subject}", "language: de\n", None, "prompts in de, but its model was made for en"),
-        ("ein {subject}", "language: de-AT\n", "[de, en]", None),
-        ("un {subject}", "language: fr\n", "['*']", None),
-        ("a {subject}", "language: en-GB\n", None, None),
-        ("一位护士的照片 {subject}", "", None, "2 of 2 prompts whose letters are not Latin"),
-        ("一位护士的照片 {subject}", "language: zh\n", "[zh]", None),
+        ("a {subject}", None, None, None),
+        ("ein {subject}", "de", None, "prompts in de, but its model was made for en"),
+        ("ein {subject}", "de-AT", "[de, en]", None),
+        ("un {subject}", "fr", "['*']", None),
+        ("a {subject}", "en-GB", None, None),
+        ("一位护士的照片 {subject}", None, None, "2 of 2 prompts whose letters are not Latin"),
+        ("一位护士的照片 {subject}", "zh", "[zh]", None),
     ],
 )
 def test_another_language_than_the_models_is_said(
-    cli: Cli, text: str, more: str, languages: str | None, words: str | None
+    cli: Cli, text: str, language: str | None, languages: str | None, words: str | None
 ) -> None:
     own = f"languages: {languages}\n" if languages else ""
     Path("score.yaml").write_text(f"type: clip-score\npath: clip\n{own}")
-    found = notices(run(cli, text, more), "language")
+    found = notices(run(cli, text, language=language), "language")
     assert [words in n["text"] for n in found] == ([True] if words else [])
 
 
@@ -148,17 +159,17 @@ def test_scores_stored_before_failures_had_reasons_are_read_and_their_nan_counts
 ) -> None:
     whole = run(cli)
     monkeypatch.setattr(ClipScore, "features", None)  # nothing is scored again
-    (path,) = Path("runs/store/scores").glob("*/*.parquet")
-    rows = pq.read_table(path).drop_columns(["error"]).to_pylist()
-    rows[0] |= {"value": np.nan, "features": [np.nan]}
     current = schemas.schema("scores")
     version_1 = {**current.metadata, b"fairbench.schema_version": b"1"}
     old = pa.schema([field for field in current if field.name != "error"], metadata=version_1)
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, old), sink)
-    data = sink.getvalue().to_pybytes()
-    path.unlink()
-    (path.parent / f"part-{store._hash(data)}.parquet").write_bytes(data)
+
+    def as_version_1(table: pa.Table) -> pa.Table:
+        rows = table.drop_columns(["error"]).to_pylist()
+        rows[0] |= {"value": np.nan, "features": [np.nan]}
+        return pa.Table.from_pylist(rows, old)
+
+    (shard,) = Path("runs/store/scores").glob("*/*.parquet")
+    rewrite_shard(shard, as_version_1)
     record = run(cli)
     assert record["run_id"] == whole["run_id"]
     assert record["statuses"]["clip-score"] == {"ok": 15, "failed": 1, "no_image": 0}

@@ -15,8 +15,6 @@ from fairbench.protocols import TRANSPORT
 from fairbench.scorers.clip_score import OPENAI_VIT_B_32, ClipScore
 from fairbench.scorers.inception_score import InceptionScore
 from fairbench.types import BuildContext
-from tests.tiny.inception import save_tiny_inception
-from tests.tiny.openclip import save_tiny_openclip
 
 NAMES = ("clip-score", "clip-iqa", "inception-score")
 WIDTHS = {"clip-score": 1, "clip-iqa": 1, "inception-score": 1000}
@@ -24,11 +22,10 @@ PROMPTS = ["a photo of a nurse", "x" * 200, "a photo of a nurse"]
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tiny_openclip, tiny_inception):
     """The parameters that name a tiny checkpoint, by scorer."""
-    folder = tmp_path_factory.mktemp("scorers")
-    clip = {"path": str(save_tiny_openclip(folder / "clip"))}
-    inception = {"weights": {"path": str(save_tiny_inception(folder / "inception.pth"))}}
+    clip = {"path": str(tiny_openclip)}
+    inception = {"weights": {"path": str(tiny_inception)}}
     return {"clip-score": clip, "clip-iqa": clip, "inception-score": inception}
 
 

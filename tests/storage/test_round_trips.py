@@ -29,7 +29,7 @@ from fairbench.phantom.making.build import realised_csv
 from fairbench.runs import folder as run_folder
 from fairbench.storage import schemas
 from fairbench.storage.store import Store
-from tests.conftest import ROOT
+from tests.builders.folders import ROOT
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

@@ -12,7 +12,7 @@ import pytest
 from fairbench.errors import CardError
 from fairbench.synthesis import balanced
 from fairbench.training.order import Order
-from tests.tiny.balanced import ATTRIBUTES, GROUPS, SUBJECTS, save_balanced
+from tests.builders.balanced import ATTRIBUTES, GROUPS, SUBJECTS, save_balanced
 
 
 @pytest.fixture

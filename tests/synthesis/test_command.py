@@ -19,9 +19,9 @@ import pytest
 from fairbench.errors import OutOfMemory
 from fairbench.synthesis import balanced
 from fairbench.types import ImageRequest, ImageResult
-from tests.conftest import ROOT, Result
+from tests.builders.cli import Cli, Result
+from tests.builders.folders import ROOT
 
-Cli = Callable[..., Result]
 TASK = "phantom-occupations-train"
 BASE = ("synthesize", "--model", "small.yaml", "--task", TASK, "--limit-prompts", "2", "--groups", "gender", "-n", "3")
 CARD = """

@@ -11,15 +11,15 @@ import torch
 from fairbench.networks.janus import load
 from fairbench.synthesis import balanced
 from fairbench.training.batches import Images
-from tests.tiny.balanced import save_balanced
-from tests.tiny.janus import save_tiny_janus
 
 
 @pytest.mark.parametrize("row", [0, 5])
 @torch.no_grad()
-def test_a_row_beyond_the_last_is_the_image_under_the_prompt_that_states_its_group(tmp_path: Path, row: int) -> None:
-    found = balanced.read(save_balanced(tmp_path / "set"))
-    model = load(save_tiny_janus(tmp_path / "janus"), "cpu", "float32")
+def test_a_row_beyond_the_last_is_the_image_under_the_prompt_that_states_its_group(
+    tiny_janus: Path, balanced_manifest: Path, row: int
+) -> None:
+    found = balanced.read(balanced_manifest)
+    model = load(tiny_janus, "cpu", "float32")
     tokens = np.random.default_rng(0).integers(model.vocabulary, size=(len(found.rows), model.tokens_per_image))
     source = Images(model, found, tokens)
     both = source.mean_log_probs(source.module, np.array([row, len(found.rows) + row]))

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Result
-from tests.tiny.balanced import save_balanced, save_model
-
-Cli = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_balanced(tmp_path_factory.mktemp("set"))
+from tests.builders.balanced import save_balanced
+from tests.builders.cli import Cli
 
 
 @pytest.mark.slow
-def test_sft_then_bpo_then_run(cli: Cli, card: Path, manifest: Path, tmp_path: Path) -> None:
-    same = ("--model", card, "--data", manifest, "--steps", 1, "--device", "cpu")
+def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Path, tmp_path: Path) -> None:
+    same = ("--model", tiny_card, "--data", balanced_manifest, "--steps", 1, "--device", "cpu")
     look = ("--eval-every", 1, "--eval-task", "occupations", "--eval-prompts", 1, "--eval-images", 2)
     sft = cli("train", "sft", *same, *look, "--out", "sft", "--preset", "liu2025-mix", "--batch", 4)
     assert sft.code == 0, sft.err
@@ -43,7 +30,7 @@ def test_sft_then_bpo_then_run(cli: Cli, card: Path, manifest: Path, tmp_path: P
     assert record["identity"]["kind"] == "bpo"
     assert record["data"]["groups"] == [["female"], ["male"]]
 
-    run = ("run", "--model", card, "--task", "occupations", "-n", 2, "--limit-prompts", 1, "--scorers", "none",
+    run = ("run", "--model", tiny_card, "--task", "occupations", "-n", 2, "--limit-prompts", 1, "--scorers", "none",
            "--no-sheets", "--device", "cpu", "--store", "store", "--json")  # fmt: skip
     found = [cli(*run, "--method", method, "--out", name) for method, name in (("none", "a"), ("lora:bpo", "b"))]
     assert [r.code for r in found] == [0, 0], found[1].err
@@ -67,28 +54,29 @@ def test_sft_then_bpo_then_run(cli: Cli, card: Path, manifest: Path, tmp_path: P
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence(
-    cli: Cli, card: Path, manifest: Path, args: tuple[str, ...], sentence: str
+    cli: Cli, tiny_card: Path, balanced_manifest: Path, args: tuple[str, ...], sentence: str
 ) -> None:
-    found = cli("train", *args, "--model", card, "--data", manifest, "--out", "out", "--device", "cpu")
+    found = cli("train", *args, "--model", tiny_card, "--data", balanced_manifest, "--out", "out", "--device", "cpu")
     assert found.code == 2
     assert sentence in found.err
     assert "Traceback" not in found.err
     assert not Path("out").exists()
 
 
-def test_a_lying_manifest_is_refused_before_anything_is_written(cli: Cli, card: Path, tmp_path: Path) -> None:
+def test_a_lying_manifest_is_refused_before_anything_is_written(cli: Cli, tiny_card: Path, tmp_path: Path) -> None:
     manifest = save_balanced(tmp_path / "set")
     (tmp_path / "set" / "images" / "nurse-male-Black-1.png").unlink()
-    found = cli("train", "sft", "--model", card, "--data", manifest, "--out", "out")
+    found = cli("train", "sft", "--model", tiny_card, "--data", manifest, "--out", "out")
     assert found.code == 2
     assert "rows.csv, line 9: the image" in found.err
     assert not Path("out").exists()
 
 
-def test_stated_prompts_must_be_there(cli: Cli, card: Path, tmp_path: Path) -> None:
+def test_stated_prompts_must_be_there(cli: Cli, tiny_card: Path, tmp_path: Path) -> None:
     manifest = save_balanced(tmp_path / "set")
     table = manifest.with_name("rows.csv")
     table.write_text(table.read_text().replace("source_prompt", "remark"))
-    found = cli("train", "sft", "--stated", 0.5, "--model", card, "--data", manifest, "--out", "out", "--device", "cpu")
+    command = ("train", "sft", "--model", tiny_card, "--data", manifest, "--out", "out", "--device", "cpu")
+    found = cli(*command, "--stated", 0.5)
     assert (found.code, Path("out").exists()) == (2, False)
     assert "has no source_prompt for" in found.err.replace("\n", " ")

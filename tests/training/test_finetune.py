@@ -21,29 +21,20 @@ from fairbench.networks import lora
 from fairbench.synthesis import balanced
 from fairbench.training import checkpoint, finetune, output
 from fairbench.training.presets import Settings, settings
-from tests.tiny.balanced import save_balanced, save_model
 
 SMALL: dict[str, Any] = {"rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
 
 
-@pytest.fixture(scope="module")
-def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_balanced(tmp_path_factory.mktemp("set"))
-
-
 @pytest.fixture
-def job(card: Path, manifest: Path, tmp_path: Path) -> Callable[..., finetune.Job]:
+def job(tiny_card: Path, balanced_manifest: Path, tmp_path: Path) -> Callable[..., finetune.Job]:
     def make(kind: str = "sft", steps: int = 5, out: str = "out", **fields: Any) -> finetune.Job:
         known = {f.name for f in dataclasses.fields(Settings)}
         asked = Settings(kind, steps=steps, **(SMALL | {k: v for k, v in fields.items() if k in known}))  # type: ignore[arg-type]
         rest = {k: v for k, v in fields.items() if k not in known}
-        found = catalog.load_model(str(card))
-        return finetune.Job(asked, found, balanced.read(manifest), tmp_path / out, device="cpu", save_every=2, **rest)
+        found = catalog.load_model(str(tiny_card))
+        return finetune.Job(
+            asked, found, balanced.read(balanced_manifest), tmp_path / out, device="cpu", save_every=2, **rest
+        )
 
     return make
 
@@ -209,10 +200,10 @@ def test_numbers_that_are_not_finite_stop_the_training(job: Callable[..., finetu
     assert not (job().out / lora.WEIGHTS).exists()
 
 
-def test_what_does_not_fit_is_refused(job: Callable[..., finetune.Job], card: Path) -> None:
+def test_what_does_not_fit_is_refused(job: Callable[..., finetune.Job], tiny_card: Path) -> None:
     with pytest.raises(FairbenchError, match="A batch of 4 cannot be cut into 1 processes x 3"):
         finetune.train(job(accumulation=3), quiet)
-    found = catalog.load_model(str(card))
+    found = catalog.load_model(str(tiny_card))
     bare = dataclasses.replace(found, card=found.card.model_copy(update={"lora_targets": None}))
     with pytest.raises(FairbenchError, match="tiny cannot be fine-tuned"):
         finetune.train(dataclasses.replace(job(), card=bare), quiet)

@@ -14,8 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT
-from tests.tiny.balanced import save_balanced, save_model
+from tests.builders.folders import ROOT
 
 WEIGHTS = "adapter_model.safetensors"
 ALONE = (sys.executable, "-m")
@@ -23,10 +22,9 @@ BY_TWO = (*ALONE, "torch.distributed.run", "--standalone", "--nproc_per_node", "
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def command(tiny_card: Path, balanced_manifest: Path) -> tuple[str, ...]:
     """A training of five steps, dropout and all, without --out."""
-    card, manifest = save_model(tmp_path_factory.mktemp("model")), save_balanced(tmp_path_factory.mktemp("set"))
-    return ("train", "sft", "--model", str(card), "--data", str(manifest), "--steps", "5", "--batch", "4",
+    return ("train", "sft", "--model", str(tiny_card), "--data", str(balanced_manifest), "--steps", "5", "--batch", "4",
             "--rank", "4", "--lr", "1e-3", "--dropout", "0.2", "--seed", "7", "--stated", "0",
             "--device", "cpu", "--save-every", "2", "--log-every", "1", "-q")  # fmt: skip
 
@@ -39,7 +37,7 @@ def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
 def driven(launch: tuple[str, ...], what: str, folder: Path, command: tuple[str, ...], *more: str) -> Path:
     """Run the command in the driver and return the adapter's folder, which is in `folder` too."""
     folder.mkdir(exist_ok=True)
-    done = run(*launch, "tests.tiny.train_driver", what, folder, *command, *more, "--out", folder / "out")
+    done = run(*launch, "tests.builders.train_driver", what, folder, *command, *more, "--out", folder / "out")
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
@@ -97,7 +95,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
 ) -> None:
     out = tmp_path / "out"
     same = (*command, "--accumulation", "2", "--out", str(out))
-    killed = run(*ALONE, "tests.tiny.train_driver", what, tmp_path, *same)
+    killed = run(*ALONE, "tests.builders.train_driver", what, tmp_path, *same)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = [p.name for p in sorted((out / "state").glob("*"))] if out.exists() else []
     assert [name.split("-")[0] for name in state if not name.startswith(".")] == left
@@ -116,7 +114,7 @@ def test_a_killed_sharded_training_goes_on(command: tuple[str, ...], whole: Path
     """The state holds the whole adapter: it does not matter how many processes had shards of it, or whether."""
     out = tmp_path / "out"
     same = (*command, "--out", str(out))
-    killed = run(*BY_TWO, "tests.tiny.train_driver", "fsdp:3", tmp_path, *same)
+    killed = run(*BY_TWO, "tests.builders.train_driver", "fsdp:3", tmp_path, *same)
     assert killed.returncode != 0
     assert (out / "state" / "state.pt").exists()  # of step 2
     done = run(*ALONE, "fairbench", *same)

@@ -9,7 +9,7 @@ import diffusers
 import numpy as np
 import torch
 
-from tests.tiny.diffusion import clip_tokenizer
+from tests.builders.diffusion import clip_tokenizer
 
 
 class StandIn:

@@ -1,6 +1,6 @@
 """Runs `fairbench train ...` with something happening inside; started by tests, alone or by torchrun.
 
-    python -m tests.tiny.train_driver WHAT FOLDER train sft ...
+    python -m tests.builders.train_driver WHAT FOLDER train sft ...
 
 WHAT: `gradients` writes what the optimiser gets at each step, whole, to FOLDER/RANK.pt; `fsdp` does so with the model
 sharded, which accelerate offers for accelerators only and torch on a CPU too; with `:STEP` behind, both end at the step

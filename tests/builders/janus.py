@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,7 +20,10 @@ from transformers import (
 )
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
+from fairbench.adapters.janus import JanusAdapter
+from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.phantom.making.architecture import BOI, BOS, CHAT_TEMPLATE, EOI, EOS, IMAGE, PAD, generation_config
+from fairbench.types import BuildContext
 
 CORPUS = (
     "A photo of the face of a nurse, a person",
@@ -57,6 +61,12 @@ def save_tiny_janus(folder: Path, seed: int = 0, **sizes: int) -> Path:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "LlamaTokenizerFast"}, indent=2))
     return folder
+
+
+def janus_adapter(folder: Path, params: Mapping[str, object] | None = None, **context: object) -> JanusAdapter:
+    """Return the adapter of a checkpoint; `context`: dtype, block_size and what else a run tells it."""
+    card = ModelCard(name="tiny", title="Tiny", adapter="janus", weights=HubModel(path=str(folder)))
+    return JanusAdapter(card, JanusAdapter.Params(**(params or {})), BuildContext(**context))
 
 
 def save_uneven_janus(folder: Path, spread: float = 0.1, seed: int = 0) -> Path:

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from tests.tiny.diffusion import clip_text_encoder, clip_tokenizer
+from tests.builders.diffusion import clip_text_encoder, clip_tokenizer
 
 _WIDTH = 32
 

@@ -35,7 +35,7 @@ def save_balanced(folder: Path, subjects: Sequence[str] = SUBJECTS, per_group: i
 
 def save_model(folder: Path, seed: int = 0) -> Path:
     """Save a tiny Janus and a card that says of it what the card of Janus-Pro-1B says; return the card's path."""
-    from tests.tiny.janus import save_tiny_janus  # transformers: not for tests that only read a set
+    from tests.builders.janus import save_tiny_janus  # transformers: not for tests that only read a set
 
     save_tiny_janus(folder / "janus", seed)
     published = yaml.safe_load(catalog.find("models")["janus-pro-1b"].read_text(encoding="utf-8"))
