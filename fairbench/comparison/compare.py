@@ -1,4 +1,4 @@
-"""compare: finished runs over the same prompts, read from their evidence alone; no weights, no images."""
+"""Compares finished runs over the same prompts, from their evidence alone; no weights, no images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fairbench.measure.counts import cross_name
 class Comparison:
     """Runs against the first of them. primary: the attributes of the primary family. n_prompts: common to all runs.
 
-    pairing: letter of a run to how it is paired with the baseline. rankings and selection: of three runs or more.
+    pairing: letter of a run -> how it is paired with the baseline. rankings and selection: of three runs or more.
     """
 
     sides: list[Side]
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def variants(self) -> int:
-        """How many runs were compared with the baseline."""
+        """The number of runs that were compared with the baseline."""
         return len(self.sides) - 1
 
 
@@ -57,38 +57,45 @@ def compare(
     if select and len(folders) < 3:
         raise FairbenchError("--select chooses among variants: name a baseline and two runs or more.")
     sides = read(folders)
-    other = next((side for side in sides[1:] if not same_labeller(sides[0], side)), None)
-    if other is None:
-        return _runs(sides, alpha, select=len(sides) > 2 if select is None else select)
-    if len(sides) > 2 or not same_images(sides[0], other):
+    baseline = sides[0]
+    differing = next((side for side in sides[1:] if not same_labeller(baseline, side)), None)
+    if differing is None:
+        return _of_runs(sides, alpha, select=len(sides) > 2 if select is None else select)
+    if len(sides) > 2 or not same_images(baseline, differing):
+        names = ", ".join(str(side.run.record["labeller"]["name"]) for side in (baseline, differing))
         raise FairbenchError(
-            f"Runs {sides[0].letter} and {other.letter} were labelled by different labellers "
-            f"({_labeller(sides[0])}, {_labeller(other)}), whose numbers do not compare: label both with one labeller, "
-            "or compare two labellers on the same images, two runs at a time."
+            f"Runs {baseline.letter} and {differing.letter} were labelled by different labellers ({names}), whose "
+            "numbers do not compare: label both with one labeller, or compare two labellers on the same images, two "
+            "runs at a time."
         )
-    return labellers.compare(sides[0], other, alpha)
+    return labellers.compare(baseline, differing, alpha)
 
 
-def _runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
-    baseline, rest = sides[0], sides[1:]
+def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
+    baseline, variants = sides[0], sides[1:]
     margins = comparison_margins.of_task(str(baseline.run.record["task"]["name"]))
-    found = [effects(baseline, side, margins, alpha) for side in rest]
-    notes = list(dict.fromkeys(note for one in found for note in one.notes))
-    chosen = ranks.select(sides, alpha) if select else None
-    if select and chosen is None:
+    effects_of_variants = [effects(baseline, side, margins, alpha) for side in variants]
+    rows = judged([row for e in effects_of_variants for row in e.rows], alpha)
+    notes = list(dict.fromkeys(note for e in effects_of_variants for note in e.notes))
+    selection = ranks.select(sides, alpha) if select else None
+    if select and selection is None:
         notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
-    verdicts = judged([row for one in found for row in one.rows], alpha)
-    notes += _out_of_reach(verdicts, alpha)
     return Comparison(
-        sides, alpha, margins, [cross_name(names) for names in primary_attributes(baseline)], len(baseline.place),
-        {side.letter: pairing(baseline, side) for side in rest},
-        verdicts,
-        ranks.rankings(sides, alpha) if len(sides) > 2 else [], chosen, notes,
-    )  # fmt: skip
+        sides=sides,
+        alpha=alpha,
+        margins=margins,
+        primary=[cross_name(names) for names in primary_attributes(baseline)],
+        n_prompts=len(baseline.positions),
+        pairing={side.letter: pairing(baseline, side) for side in variants},
+        rows=rows,
+        rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else [],
+        selection=selection,
+        notes=notes + _too_few_prompts(rows, alpha),
+    )
 
 
-def _out_of_reach(rows: Sequence[Row], alpha: float) -> list[str]:
-    """Say it where the prompts are too few for any primary effect to be shown, whatever the images.
+def _too_few_prompts(rows: Sequence[Row], alpha: float) -> list[str]:
+    """Return a sentence where the prompts are too few for any primary effect to be shown, whatever the images.
 
     A sign-flip test of P prompts has 2^P equally likely outcomes, of which the two most extreme are as extreme as can
     be; Holm multiplies the smallest p-value by the number of tests.
@@ -97,16 +104,12 @@ def _out_of_reach(rows: Sequence[Row], alpha: float) -> list[str]:
     if not tested:
         return []
     prompts, tests = max(r.n_prompts for r in tested), len(tested)
-    least = 2.0 ** (1 - prompts)
-    if tests * least <= alpha:
+    smallest_p = 2.0 ** (1 - prompts)
+    if tests * smallest_p <= alpha:
         return []
-    adjusted = f", and adjusted for {tests} tests not below {number(min(tests * least, 1))}" if tests > 1 else ""
+    adjusted = f", and adjusted for {tests} tests not below {number(min(tests * smallest_p, 1))}" if tests > 1 else ""
     needed = math.ceil(math.log2(2 * tests / alpha))
     return [
         f"{prompts} prompt{'s' if prompts > 1 else ''} cannot show a difference at level {alpha:g}: p of the sign-flip "
-        f"test cannot fall below {number(least)} there{adjusted}; {needed} prompts are the fewest that can."
+        f"test cannot fall below {number(smallest_p)} there{adjusted}; {needed} prompts are the fewest that can."
     ]
-
-
-def _labeller(side: Side) -> str:
-    return str(side.run.record["labeller"]["name"])

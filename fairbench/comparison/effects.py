@@ -12,7 +12,7 @@ import numpy as np
 from fairbench import registry
 from fairbench.cards.cards import RESERVED
 from fairbench.comparison.margins import Margins
-from fairbench.comparison.sides import Side, primary_attributes, rows, shared_attributes
+from fairbench.comparison.sides import Side, of_prompts, primary_attributes, shared_attributes
 from fairbench.comparison.verdicts import Claim, Row
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
@@ -34,7 +34,7 @@ from fairbench.stats.paired import (
 from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
 
-LEAST_FACES: Final = 10
+MIN_FACES_PER_PROMPT: Final = 10
 """Faces that a prompt must have in both runs: with fewer, RD says next to nothing of the prompt."""
 FACES, QUALITY = RESERVED
 QUOTA = "the method fixes how many images show which group, so that images are no independent draws"
@@ -44,10 +44,11 @@ _REDRAWS: Final = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """One quantity of two runs. images: the s.e. of the mean difference from drawing images.
+class Quantity:
+    """One quantity of two runs, prompt by prompt. a, b: its means over the prompts used.
 
-    shared: what both runs' calibration adds to any standard error. The rest as in `Row`.
+    images_se: the s.e. of the mean difference from drawing images. calibration_se: what the calibration that both runs
+    share adds to any standard error. The rest as in `Row`.
     """
 
     attribute: str
@@ -55,17 +56,17 @@ class Measured:
     pairs: Pairs
     a: float
     b: float
-    images: float
+    images_se: float
     better: Better | None = None
     primary: bool = False
     claim: Claim | None = None
     margin: float = math.nan
-    shared: float = 0.0
+    calibration_se: float = 0.0
 
     def effects(self) -> tuple[Effect, Effect]:
         """Return the effect for these prompts and for prompts like these."""
-        found = effect_fixed(self.pairs, self.images), effect_random(self.pairs)
-        fixed, random = (replace(e, se=math.hypot(e.se, self.shared)) for e in found)
+        designs = effect_fixed(self.pairs, self.images_se), effect_random(self.pairs)
+        fixed, random = (replace(e, se=math.hypot(e.se, self.calibration_se)) for e in designs)
         return fixed, random
 
 
@@ -79,84 +80,101 @@ class Effects:
 
 def effects(a: Side, b: Side, margins: Margins, alpha: float) -> Effects:
     """Return every effect B - A, in both designs, with unadjusted p-values."""
-    why_not = _not_corrected(a, b)
-    notes = [] if why_not is None else [f"{b.letter} against {a.letter}: corrected sq is not compared: {why_not}."]
-    notes += [f"{s}: not compared, {why}." for s, why in _odd_scores(a, b)]
-    measured = [*_of_labels(a, b, margins, corrected=why_not is None), *_faces(a, b, margins),
-                *_followed(a, b, margins), *_scores(a, b, margins)]  # fmt: skip
-    found = [row for number, m in enumerate(measured) for row in _rows(a, b, m, alpha, number)]
-    return Effects(found, notes)
+    not_corrected = _why_not_corrected(a, b)
+    not_compared = dict(_scores_that_differ(a, b))
+    notes = [f"{scorer}: not compared, {reason}." for scorer, reason in not_compared.items()]
+    if not_corrected is not None:
+        notes.insert(0, f"{b.letter} against {a.letter}: corrected sq is not compared: {not_corrected}.")
+    quantities = [
+        *_of_labels(a, b, margins, corrected=not_corrected is None),
+        *_without_face(a, b, margins),
+        *_following(a, b, margins),
+        *_scores(a, b, margins, [s for s in a.run.scores if s not in not_compared]),
+    ]
+    return Effects([row for i, q in enumerate(quantities) for row in _rows(a, b, q, alpha, i)], notes)
 
 
-def _rows(a: Side, b: Side, m: Measured, alpha: float, number: int) -> Iterator[Row]:
-    """Yield a quantity's rows. Its random numbers depend on `number` alone: A and B swapped flip signs, no more."""
-    fixed, random = m.effects()
-    flipped = sign_flip_test(m.pairs, np.random.default_rng([_SEED, number])).p_value
-    quota = a.quota or b.quota
-    for effect, p, withheld in ((fixed, fixed.p_value(), quota), (random, flipped, False)):
-        low, high = (math.nan, math.nan) if withheld else effect.interval(1 - alpha)
-        yield Row(
-            a.letter, b.letter, m.attribute, m.estimand, effect.scope, m.a, m.b, effect.estimate, low, high,
-            math.nan if withheld else p, effect.n_pairs, effect.n_left_out, m.primary, m.better, m.claim, m.margin,
-            math.nan if withheld else _margin_p(effect, m), reason=QUOTA if withheld else None,
-        )  # fmt: skip
+def _rows(a: Side, b: Side, quantity: Quantity, alpha: float, index: int) -> Iterator[Row]:
+    """Yield a quantity's rows. Random numbers depend on `index` alone: A and B swapped flip signs, no more."""
+    fixed, random = quantity.effects()
+    sign_flips = sign_flip_test(quantity.pairs, np.random.default_rng([_SEED, index])).p_value
+    for effect, p_value in ((fixed, fixed.p_value()), (random, sign_flips)):
+        row = Row(
+            baseline=a.letter,
+            run=b.letter,
+            attribute=quantity.attribute,
+            estimand=quantity.estimand,
+            scope=effect.scope,
+            a=quantity.a,
+            b=quantity.b,
+            effect=effect.estimate,
+            n_prompts=effect.n_pairs,
+            left_out=effect.n_left_out,
+            primary=quantity.primary,
+            better=quantity.better,
+            claim=quantity.claim,
+            margin=quantity.margin,
+        )
+        if effect is fixed and (a.quota or b.quota):
+            yield replace(row, reason=QUOTA)
+        else:
+            low, high = effect.interval(1 - alpha)
+            yield replace(row, low=low, high=high, p=p_value, p_equivalence=_margin_p(effect, quantity))
 
 
-def _margin_p(effect: Effect, m: Measured) -> float:
-    if m.claim == "equivalent":
-        return effect.equivalence_p(m.margin)
-    if m.claim == "preserved" and m.better is not None:
-        return effect.non_inferiority_p(m.margin, m.better)
+def _margin_p(effect: Effect, quantity: Quantity) -> float:
+    if quantity.claim == "equivalent":
+        return effect.equivalence_p(quantity.margin)
+    if quantity.claim == "preserved" and quantity.better is not None:
+        return effect.non_inferiority_p(quantity.margin, quantity.better)
     return math.nan
 
 
-def _plain(attribute: str, estimand: str, a: PromptValues, b: PromptValues, **rest: Any) -> Measured:
-    """Put two runs' prompt values and variances together."""
+def _quantity(attribute: str, estimand: str, a: PromptValues, b: PromptValues, **rest: Any) -> Quantity:
+    """Return the quantity whose values and variances two runs have for each prompt."""
     pairs = pair(a.value, b.value)
-    images = independent_se(pairs, a.variance, b.variance)
-    return Measured(attribute, estimand, pairs, _mean(a.value, pairs), _mean(b.value, pairs), images, **rest)
+    images_se = independent_se(pairs, a.variance, b.variance)
+    return Quantity(attribute, estimand, pairs, _mean(a.value, pairs), _mean(b.value, pairs), images_se, **rest)
 
 
 def _mean(values: FloatArray, pairs: Pairs) -> float:
     return float(values[pairs.kept].mean()) if pairs.kept.any() else math.nan
 
 
-def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Measured]:
-    """Yield what the labels say: RD at the smaller face count, `sq` raw and corrected, and the signed gaps."""
-    primary = primary_attributes(a)
+def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Quantity]:
+    """Yield what the labels give: RD at the smaller face count, `sq` raw and corrected, and the signed gaps."""
+    primary_names = primary_attributes(a)
     for names in shared_attributes(a, b):
-        name, space = cross_name(names), a.run.counts.labeller
-        classes = space.classes(names)
-        k, both = len(classes), (a.data(names), b.data(names))
-        yield _plain(name, "rd@n0", *diversity(both), better="lower", primary=names in primary, claim="equivalent",
-                     margin=margins.rd(name, k))  # fmt: skip
-        yield _plain(name, "sq", *(intervals.sq_of_prompts(d) for d in both), better="lower")
+        name, classes = cross_name(names), a.run.counts.labeller.classes(names)
+        k, data = len(classes), (a.data(names), b.data(names))
+        rd = _quantity(name, "rd@n0", *diversity(data), better="lower", claim="equivalent", margin=margins.rd(name, k))
+        yield replace(rd, primary=names in primary_names)
+        yield _quantity(name, "sq", *map(intervals.sq_of_prompts, data), better="lower")
         if corrected and (groups := a.run.correction.groups(names)) is not None:
             yield _corrected(a, b, name, groups)
         for i, label in enumerate(classes[:1] if k == 2 else classes):  # of two classes, one gap is minus the other
-            yield _plain(name, f"gap[{label}]", *(_gap(d, i, k) for d in both))
+            yield _quantity(name, f"gap[{label}]", *(_gap(d, i, k) for d in data))
 
 
-def diversity(both: Sequence[Data]) -> list[PromptValues]:
+def diversity(data: Sequence[Data]) -> list[PromptValues]:
     """Return, for each run, RD at the smallest face count that any of the runs has in the prompt.
 
-    NaN below `LEAST_FACES` faces. Every run gets the same random numbers for its variances.
+    NaN below `MIN_FACES_PER_PROMPT` faces. Every run gets the same random numbers for its variances.
     """
-    n0, enough = common_faces(both)
-    found = []
-    for data in both:
-        whole = [np.full(n0.shape, np.nan) for _ in range(2)]
-        some = intervals.rd_at_of_prompts(rows(data, enough), n0[enough], np.random.default_rng(_SEED), _REDRAWS)
-        for array, values in zip(whole, some, strict=True):
-            array[enough] = values
-        found.append(PromptValues(*whole))
-    return found
+    n0, enough = common_faces(data)
+    values_of_runs = []
+    for data_of_run in data:
+        value, variance = np.full(n0.shape, np.nan), np.full(n0.shape, np.nan)
+        some, rng = of_prompts(data_of_run, enough), np.random.default_rng(_SEED)
+        value[enough], variance[enough] = intervals.rd_at_of_prompts(some, n0[enough], rng, _REDRAWS)
+        values_of_runs.append(PromptValues(value, variance))
+    return values_of_runs
 
 
 def common_faces(data: Sequence[Data]) -> tuple[IntArray, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Return the smallest number of faces (P,) that any run has in each prompt, and where it is enough for RD."""
     n0 = np.min([as_units(d).counts.sum(axis=1) for d in data], axis=0)
-    return n0, n0 >= LEAST_FACES
+    return n0, n0 >= MIN_FACES_PER_PROMPT
 
 
 def _gap(data: Data, i: int, k: int) -> PromptValues:
@@ -165,18 +183,19 @@ def _gap(data: Data, i: int, k: int) -> PromptValues:
     return PromptValues((k * share.value - 1) / (k - 1), share.variance * (k / (k - 1)) ** 2)
 
 
-def _corrected(a: Side, b: Side, name: str, groups: Sequence[int]) -> Measured:
-    known = a.run.calibration
-    assert known is not None
-    found = correction_difference.sq_difference(
-        a.observed(known.attributes), b.observed(known.attributes), known.counts, np.random.default_rng(_SEED), groups
+def _corrected(a: Side, b: Side, name: str, groups: Sequence[int]) -> Quantity:
+    calibration, rng = a.run.calibration, np.random.default_rng(_SEED)
+    assert calibration is not None
+    observed_a, observed_b = (side.observed(calibration.attributes) for side in (a, b))
+    difference = correction_difference.sq_difference(observed_a, observed_b, calibration.counts, rng, groups)
+    pairs = difference.pairs
+    means = _mean(difference.a, pairs), _mean(difference.b, pairs)
+    return Quantity(
+        name, "sq corrected", pairs, *means, difference.images, better="lower", calibration_se=difference.shared
     )
-    pairs = found.pairs
-    means = _mean(found.a, pairs), _mean(found.b, pairs)
-    return Measured(name, "sq corrected", pairs, *means, found.images, better="lower", shared=found.shared)
 
 
-def _not_corrected(a: Side, b: Side) -> str | None:
+def _why_not_corrected(a: Side, b: Side) -> str | None:
     """Return why corrected values of two runs do not compare."""
     for side in (a, b):
         if side.run.correction.reason is not None:
@@ -186,49 +205,47 @@ def _not_corrected(a: Side, b: Side) -> str | None:
     return None
 
 
-def _faces(a: Side, b: Side, margins: Margins) -> Iterator[Measured]:
+def _without_face(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     """Yield the share of images without a face: what is not seen is not measured."""
-    values = []
+    shares = []
     for side in (a, b):
         counts = side.run.counts
-        seen = np.stack([counts.images - counts.with_face, counts.with_face], axis=1)[side.place]
-        values.append(intervals.share_of_prompts(seen, 0))
-    yield _quality(FACES, "no-face-rate", *values, better="lower", margin=margins.quality("no-face-rate"))
+        by_outcome = np.stack([counts.images - counts.with_face, counts.with_face], axis=1)
+        shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
+    yield _with_margin(FACES, "no-face-rate", shares, "lower", margins)
 
 
-def _followed(a: Side, b: Side, margins: Margins) -> Iterator[Measured]:
+def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     """Yield the share of faces that show what their prompt states, where prompts state something."""
-    found = [followed(s.run.counts, s.run.prompts) for s in (a, b)]
-    values = [
-        intervals.share_of_prompts(np.stack([f.right, f.of - f.right], axis=1)[s.place], 0)
-        for f, s in zip(found, (a, b), strict=True) if f is not None
-    ]  # fmt: skip
-    if len(values) == 2:
-        margin = margins.quality("attribute-following")
-        yield _quality(FACES, "attribute-following", *values, better="higher", margin=margin)
+    shares = []
+    for side in (a, b):
+        following = followed(side.run.counts, side.run.prompts)
+        if following is None:
+            return
+        by_outcome = np.stack([following.right, following.of - following.right], axis=1)
+        shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
+    yield _with_margin(FACES, "attribute-following", shares, "higher", margins)
 
 
-def _scores(a: Side, b: Side, margins: Margins) -> Iterator[Measured]:
-    """Yield the scores of both runs that one backbone gave."""
-    odd = [name for name, _ in _odd_scores(a, b)]
-    for scorer in a.run.scores:
-        if scorer in odd:
-            continue
+def _scores(a: Side, b: Side, margins: Margins, scorers: Sequence[str]) -> Iterator[Quantity]:
+    for scorer in scorers:
         spec = registry.resolve("scorers", scorer).spec
-        values = (PromptValues(*(v[s.place] for v in evidence.score_values(s.run, scorer))) for s in (a, b))
+        values = [PromptValues(*(v[s.positions] for v in evidence.score_values(s.run, scorer))) for s in (a, b)]
         better = None if spec.direction == "none" else spec.direction
-        yield _quality(QUALITY, spec.values[0], *values, better=better, margin=margins.quality(spec.values[0]))
+        yield _with_margin(QUALITY, spec.values[0], values, better, margins)
 
 
-def _quality(
-    attribute: str, name: str, a: PromptValues, b: PromptValues, *, better: Better | None, margin: float | None
-) -> Measured:
+def _with_margin(
+    attribute: str, name: str, values: Sequence[PromptValues], better: Better | None, margins: Margins
+) -> Quantity:
+    """Return a quantity that is to be preserved within its margin, where it has one."""
+    quantity, margin = _quantity(attribute, name, *values, better=better), margins.quality(name)
     if margin is None or better is None:
-        return _plain(attribute, name, a, b, better=better)
-    return _plain(attribute, name, a, b, better=better, claim="preserved", margin=margin)
+        return quantity
+    return replace(quantity, claim="preserved", margin=margin)
 
 
-def _odd_scores(a: Side, b: Side) -> Iterator[tuple[str, str]]:
+def _scores_that_differ(a: Side, b: Side) -> Iterator[tuple[str, str]]:
     """Yield the scorers whose values do not compare, and why."""
     for scorer in dict.fromkeys([*a.run.scores, *b.run.scores]):
         missing = next((s.letter for s in (a, b) if scorer not in s.run.scores), None)
@@ -242,7 +259,7 @@ def _odd_scores(a: Side, b: Side) -> Iterator[tuple[str, str]]:
 
 
 def _unusable(scorer: str) -> str | None:
-    """Return why a scorer's values cannot be read: its plug-in, which says what they are, is broken or gone."""
+    """Return why a scorer's values cannot be read: its plug-in, which describes them, is broken or absent."""
     try:
         registry.resolve("scorers", scorer)
     except FairbenchError as err:

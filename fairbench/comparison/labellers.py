@@ -1,4 +1,4 @@
-"""Two labellers on the same images: how often they agree, where they don't, and what that does to RD and ranks."""
+"""Two labellers on the same images: how often they agree, where they do not, and what that does to RD and ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import spearmanr
 
-from fairbench.comparison.effects import LEAST_FACES, common_faces
-from fairbench.comparison.sides import Side, rows, shared_attributes
+from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, common_faces
+from fairbench.comparison.sides import Side, of_prompts, shared_attributes
 from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace, Reading
 from fairbench.measure import gather
 from fairbench.measure.counts import attributes, cross_name
@@ -28,7 +28,7 @@ from fairbench.storage.ids import IdIndex, IntArray
 from fairbench.storage.store import Store
 
 BY_FACE, BY_IMAGE = "face (one detector)", "image (primary face)"
-_MOST: Final = 5
+_MAX_DISAGREEMENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class AttributeAgreement:
 
     top: the most frequent disagreements. rd_a, rd_b: mean RD at the smaller face count, over n_prompts prompts; change
     (B - A) with its interval for prompts like these. rank_correlation: Spearman's, of the prompts' RD; NaN where one
-    labeller gives all prompts one RD.
+    labeller gives all prompts one RD. reason: why some of these numbers are absent.
     """
 
     attribute: str
@@ -54,28 +54,29 @@ class AttributeAgreement:
     n_prompts: int
     left_out: int
     reason: str | None = None
-    """Why some of these numbers are absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabellerComparison:
-    """matched: faces that both labelled; alone: letter to how many faces only that run counted or could be matched.
+    """matched: faces that both labelled. unmatched: letter -> how many faces only that run counted or could be matched.
 
-    skipped: attributes that the labellers do not share.
+    not_shared: attributes that only one of the labellers declares.
     """
 
     sides: list[Side]
     alpha: float
     matched_by: str
     matched: int
-    alone: dict[str, int]
+    unmatched: dict[str, int]
     attributes: list[AttributeAgreement]
-    skipped: list[str]
+    not_shared: list[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Labelled:
-    """The counted faces (N,) of a run; their images are places among the sorted image ids."""
+    """The counted faces (N,) of a run. ids: the ids that they are matched by, if by face; reading.image (N,) are
+    indices into the run's sorted image ids.
+    """
 
     space: LabelSpace
     ids: pa.Array
@@ -87,30 +88,39 @@ class _Labelled:
         labels: those of this labeller in any order.
         """
         sizes = [len(labels[name]) for name in names]
-        own = product(*(self.space.declared.labels[name] for name in names))
-        class_of = [
-            np.ravel_multi_index([labels[n].index(w) for n, w in zip(names, words, strict=True)], sizes)
-            for words in own
+        own_cells = product(*(self.space.declared.labels[name] for name in names))
+        class_of_own = [
+            np.ravel_multi_index([labels[n].index(label) for n, label in zip(names, cell, strict=True)], sizes)
+            for cell in own_cells
         ]
-        return np.array([*class_of, NOT_LABELLED])[self.space.classes_of(names, self.reading.codes)]
+        return np.array([*class_of_own, NOT_LABELLED])[self.space.classes_of(names, self.reading.codes)]
 
 
 def compare(a: Side, b: Side, alpha: float) -> LabellerComparison:
     """Compare the labellers of two runs of the same images. Raises StoreError where the evidence is damaged."""
     same_detector = a.run.record["keys"]["faces"] == b.run.record["keys"]["faces"]
-    one, two = (_labelled(side, primary=not same_detector) for side in (a, b))
-    at_a = IdIndex(one.ids).find(two.ids) if same_detector else _by_image(one, two)
-    both = at_a >= 0
-    names = shared_attributes(a, b)
-    found = [_agreement(a, b, n, one, two, at_a[both], np.flatnonzero(both), alpha) for n in names]
-    every = {cross_name(n): None for s in (a, b) for n in attributes(s.run.counts.labeller) if n not in names}
-    matched = int(both.sum())
-    alone = {a.letter: len(one.reading.image) - matched, b.letter: len(two.reading.image) - matched}
-    return LabellerComparison([a, b], alpha, BY_FACE if same_detector else BY_IMAGE, matched, alone, found, list(every))
+    faces_a, faces_b = (_labelled(side, primary=not same_detector) for side in (a, b))
+    # For each face of B, the index of the same face (or image) of A; -1 where A has none.
+    index_in_a = IdIndex(faces_a.ids).find(faces_b.ids) if same_detector else _by_image(faces_a, faces_b)
+    in_both = index_in_a >= 0
+    shared = shared_attributes(a, b)
+    agreements = []
+    for names in shared:
+        labels = {name: tuple(faces_a.space.declared.labels[name]) for name in names}
+        classes_a = faces_a.classes(names, labels)[index_in_a[in_both]]
+        classes_b = faces_b.classes(names, labels)[in_both]
+        cells = tuple(" ".join(cell) for cell in product(*labels.values()))
+        agreements.append(_agreement(a, b, names, cells, classes_a, classes_b, alpha))
+    declared = (names for side in (a, b) for names in attributes(side.run.counts.labeller))
+    not_shared = list(dict.fromkeys(cross_name(names) for names in declared if names not in shared))
+    matched = int(in_both.sum())
+    unmatched = {a.letter: len(faces_a.reading.image) - matched, b.letter: len(faces_b.reading.image) - matched}
+    matched_by = BY_FACE if same_detector else BY_IMAGE
+    return LabellerComparison([a, b], alpha, matched_by, matched, unmatched, agreements, not_shared)
 
 
 def _labelled(side: Side, *, primary: bool) -> _Labelled:
-    """Read the counted faces and their labels from a run's evidence. primary: only each image's largest face."""
+    """Return the counted faces and their labels from a run's evidence. primary: only each image's largest face."""
     run, space = side.run, side.run.counts.labeller
     policy = space.card.face_policy.model_copy(update={"select": "largest"}) if primary else None
     images = pa.array(sorted(row.request.image_id for row in run.rows), schemas.ID)
@@ -120,47 +130,63 @@ def _labelled(side: Side, *, primary: bool) -> _Labelled:
     return _Labelled(space, ids, reading)
 
 
-def _by_image(one: _Labelled, two: _Labelled) -> IntArray:
-    """Return, for each face of the second, the place of the first's face in the same image; -1: it has none."""
-    place = np.full(1 + max(one.reading.image.max(initial=0), two.reading.image.max(initial=0)), -1)
-    place[one.reading.image] = np.arange(len(one.reading.image))
-    return np.asarray(place[two.reading.image])
+def _by_image(faces_a: _Labelled, faces_b: _Labelled) -> IntArray:
+    """Return, for each face of B, the index of A's face in the same image; -1 where that has none."""
+    n_images = 1 + max(faces_a.reading.image.max(initial=0), faces_b.reading.image.max(initial=0))
+    face_in_image = np.full(n_images, -1)
+    face_in_image[faces_a.reading.image] = np.arange(len(faces_a.reading.image))
+    return np.asarray(face_in_image[faces_b.reading.image])
 
 
-def _agreement(a: Side, b: Side, names: tuple[str, ...], one: _Labelled, two: _Labelled, at_a: IntArray,
-               at_b: IntArray, alpha: float) -> AttributeAgreement:  # fmt: skip
-    declared = {name: tuple(one.space.declared.labels[name]) for name in names}
-    labels = tuple(" ".join(c) for c in product(*declared.values()))
-    first, second = one.classes(names, declared)[at_a], two.classes(names, declared)[at_b]
-    known, k = (first >= 0) & (second >= 0), len(labels)
-    table = np.bincount(first[known] * k + second[known], minlength=k * k).reshape(k, k)
+def _agreement(
+    a: Side,
+    b: Side,
+    names: tuple[str, ...],
+    cells: tuple[str, ...],
+    classes_a: IntArray,
+    classes_b: IntArray,
+    alpha: float,
+) -> AttributeAgreement:
+    """Return how two labellers agree on the matched faces, whose classes are indices into `cells`."""
+    both, k = (classes_a >= 0) & (classes_b >= 0), len(cells)
+    table = np.bincount(classes_a[both] * k + classes_b[both], minlength=k * k).reshape(k, k)
     data = [side.data(names) for side in (a, b)]
     n0, enough = common_faces(data)
     # Rounded, so that prompts that tie do tie in the ranks.
-    rd_a, rd_b = (estimands.rd_at(as_units(rows(d, enough)).counts, n0[enough]).round(DECIMALS) for d in data)
+    rd_a, rd_b = (estimands.rd_at(as_units(of_prompts(d, enough)).counts, n0[enough]).round(DECIMALS) for d in data)
     effect = effect_random(pair(rd_a, rd_b))
     low, high = effect.interval(1 - alpha)
-    varied = len(rd_a) > 2 and np.ptp(rd_a) > 0 and np.ptp(rd_b) > 0
+    varied = len(rd_a) > 2 and bool(np.ptp(rd_a) > 0 and np.ptp(rd_b) > 0)
     agreed = agreement(table)
     return AttributeAgreement(
-        cross_name(names), labels, table, agreed, disagreements(table, labels)[:_MOST],
-        float(rd_a.mean()) if rd_a.size else math.nan, float(rd_b.mean()) if rd_b.size else math.nan,
-        effect.estimate, low, high, float(spearmanr(rd_a, rd_b).statistic) if varied else math.nan,
-        len(rd_a), int((~enough).sum()), _why_absent(agreed, len(rd_a), varied=bool(varied)),
-    )  # fmt: skip
+        attribute=cross_name(names),
+        labels=cells,
+        table=table,
+        agreement=agreed,
+        top=disagreements(table, cells)[:_MAX_DISAGREEMENTS],
+        rd_a=float(rd_a.mean()) if rd_a.size else math.nan,
+        rd_b=float(rd_b.mean()) if rd_b.size else math.nan,
+        change=effect.estimate,
+        low=low,
+        high=high,
+        rank_correlation=float(spearmanr(rd_a, rd_b).statistic) if varied else math.nan,
+        n_prompts=len(rd_a),
+        left_out=int((~enough).sum()),
+        reason=_why_absent(agreed, len(rd_a), varied=varied),
+    )
 
 
 def _why_absent(agreed: Agreement, prompts: int, *, varied: bool) -> str | None:
-    """Say which numbers of an attribute cannot be computed, and why. prompts: those with enough faces in both runs."""
+    """Return which numbers of an attribute are absent, and why. prompts: how many have enough faces in both runs."""
     reasons = []
     if not agreed.n:
         reasons.append("no agreement, as no face has a label of both")
     elif math.isnan(agreed.kappa):
         reasons.append("no kappa, as both give all faces one and the same label")
     if not prompts:
-        reasons.append(f"no rd, as no prompt has {LEAST_FACES} labelled faces in both runs")
+        reasons.append(f"no rd, as no prompt has {MIN_FACES_PER_PROMPT} labelled faces in both runs")
     elif prompts == 1:
-        reasons.append(f"no interval, as only one prompt has {LEAST_FACES} labelled faces in both runs")
+        reasons.append(f"no interval, as only one prompt has {MIN_FACES_PER_PROMPT} labelled faces in both runs")
     if prompts and not varied:
         few = "three prompts are needed" if prompts < 3 else "all prompts have one rd"
         reasons.append(f"no correlation of ranks, as {few}")

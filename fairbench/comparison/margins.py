@@ -1,4 +1,4 @@
-"""Margins: the differences that count as none. They live in the task card, so that they are declared beforehand."""
+"""Margins: the largest differences that count as none. They stand in the task card, so they are declared beforehand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARE_OF_RANGE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """values: rd.ATTRIBUTE, and the name of a score or rate, to its margin. source: the words for where they are from.
+    """values: rd.ATTRIBUTE, or the name of a score or share -> its margin. source: where they are from, in words.
 
     Raises CardError for a margin that is not positive.
     """
@@ -25,22 +25,22 @@ class Margins:
     source: str
 
     def __post_init__(self) -> None:
-        wrong = next((name for name, value in self.values.items() if not value > 0), None)
-        if wrong is not None:
-            raise CardError(f"{self.source}, field margins.{wrong}: {self.values[wrong]} is no margin; it is above 0.")
+        for name, value in self.values.items():
+            if not value > 0:
+                raise CardError(f"{self.source}, field margins.{name}: {value} is no margin; it is above 0.")
 
     def rd(self, attribute: str, classes: int) -> float:
         """Return the margin of the RD of an attribute or cross of K classes."""
         return self.values.get(f"rd.{attribute}", SHARE_OF_RANGE * 2 / classes)
 
     def quality(self, name: str) -> float | None:
-        """Return the margin of a score or rate; None: nobody said what loss would be harmless."""
+        """Return the margin of a score or share; None where nobody declared what loss would be harmless."""
         return self.values.get(name)
 
 
 def of_task(name: str) -> Margins:
-    """Return the margins of a task; those of the standard task where no card of that name is found."""
-    known = catalog.find("tasks")
-    source = name if name in known else DEFAULT_TASK
-    words = f"task {source}" if source == name else f"task {source}, as no card of task {name} was found"
-    return Margins(dict(catalog.load_task(source).card.margins), words)
+    """Return the margins of a task; those of the standard task where no card has that name."""
+    has_card = name in catalog.find("tasks")
+    task = name if has_card else DEFAULT_TASK
+    source = f"task {task}" if has_card else f"task {task}, as no card of task {name} was found"
+    return Margins(dict(catalog.load_task(task).card.margins), source)

@@ -1,4 +1,4 @@
-"""Three runs or more: ranks with their uncertainty, and a winner that is judged on other prompts than it won on."""
+"""Three runs or more: ranks with their uncertainty, and a winner that is judged on prompts that did not choose it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairbench.comparison.effects import common_faces
-from fairbench.comparison.sides import Side, primary_attributes, rows
+from fairbench.comparison.sides import Side, of_prompts, primary_attributes
 from fairbench.measure.counts import cross_name
 from fairbench.stats import estimands, intervals
 from fairbench.stats.paired import effect_random, pair, sign_flip_test
@@ -41,9 +41,10 @@ class Half:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The variant with the lowest mean `sq` on half of the prompts. judged: the same effect on the other half.
+    """The variant with the lowest mean `sq` on half of the prompts.
 
-    chosen flatters the winner, as luck helped it to win; judged does not. n_left_out: prompts with too few faces.
+    chosen: its effect on that half, which flatters the winner, as luck helped it to win. judged: the same effect on the
+    other half, which does not. n_left_out: prompts with too few faces.
     """
 
     attribute: str
@@ -54,24 +55,24 @@ class Selection:
 
 
 def rankings(sides: Sequence[Side], alpha: float) -> list[Ranking]:
-    """Rank the runs on every primary attribute; the intervals hold for all runs of one attribute at once."""
-    found = []
+    """Return the runs' ranks on every primary attribute; intervals hold for all runs of one attribute at once."""
+    rankings_of_attributes = []
     for names in primary_attributes(sides[0]):
         data = [side.data(names) for side in sides]
         n0, enough = common_faces(data)
         values = np.full((len(sides), len(n0)), np.nan)
-        for i, one in enumerate(data):
-            values[i, enough] = estimands.rd_at(as_units(rows(one, enough)).counts, n0[enough])
-        found.append(Ranking(cross_name(names), rank_intervals(values, "lower", 1 - alpha)))
-    return found
+        for i, data_of_run in enumerate(data):
+            values[i, enough] = estimands.rd_at(as_units(of_prompts(data_of_run, enough)).counts, n0[enough])
+        rankings_of_attributes.append(Ranking(cross_name(names), rank_intervals(values, "lower", 1 - alpha)))
+    return rankings_of_attributes
 
 
 def select(sides: Sequence[Side], alpha: float) -> Selection | None:
-    """Choose the best variant on one half of the prompts and judge it on the other; None: too few prompts to halve."""
+    """Return the best variant on one half of the prompts, judged on the other; None: too few prompts to halve."""
     names = primary_attributes(sides[0])[-1]
     values = np.stack([intervals.sq_of_prompts(side.data(names)).value for side in sides])
     complete = np.flatnonzero(~np.isnan(values).any(axis=0))
-    ids = [sides[0].run.prompts[i].neutral_id for i in sides[0].place[complete]]
+    ids = [sides[0].run.prompts[i].neutral_id for i in sides[0].positions[complete]]
     # By hash, so that neither the order of a task nor whoever compares decides which prompts choose.
     order = complete[np.argsort([hashlib.sha256(b"select" + i).digest() for i in ids])] if ids else complete
     choosing, judging = np.array_split(order, 2)

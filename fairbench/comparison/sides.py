@@ -25,12 +25,12 @@ SAME_BASE = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """A run in a comparison. letter: A is the baseline. place: (P,), where each common prompt stands in the run."""
+    """A run in a comparison. letter: A is the baseline. positions (P,): where each common prompt stands in the run."""
 
     letter: str
     name: str
     run: FinishedRun
-    place: IntArray
+    positions: IntArray
 
     @property
     def quota(self) -> bool:
@@ -38,51 +38,53 @@ class Side:
         return self.run.record.get("quota") is True
 
     @property
-    def alone(self) -> int:
+    def n_left_out(self) -> int:
         """How many prompts of the run another run lacks."""
-        return len(self.run.prompts) - len(self.place)
+        return len(self.run.prompts) - len(self.positions)
 
     def data(self, names: Sequence[str]) -> Data:
         """Return `Counts.data` of the common prompts."""
-        return rows(self.run.counts.data(names), self.place)
+        return of_prompts(self.run.counts.data(names), self.positions)
 
     def observed(self, names: Sequence[str]) -> Data:
         """Return `Counts.observed` of the common prompts."""
-        return rows(self.run.counts.observed(names), self.place)
+        return of_prompts(self.run.counts.observed(names), self.positions)
 
 
-def rows(data: Data, which: IntArray | np.ndarray[Any, np.dtype[np.bool_]]) -> Data:
-    """Return what `data` holds of some prompts (places, or a mask)."""
+def of_prompts(data: Data, which: IntArray | np.ndarray[Any, np.dtype[np.bool_]]) -> Data:
+    """Return the part of `data` that belongs to some prompts (positions, or a mask)."""
     return Units(data.kinds, data.times[which]) if isinstance(data, Units) else data[which]
 
 
 def read(folders: Sequence[Path]) -> list[Side]:
-    """Read runs and find their common prompts, in an order that no run decides (their ids').
+    """Read runs and return them over their common prompts, ordered by the prompts' ids, so that no run decides.
 
     Raises FairbenchError: fewer than two folders, a folder that holds no finished run, no prompt that all runs have.
     """
     if len(folders) < 2:
         raise FairbenchError("compare needs two runs or more: name another run folder.")
     runs = [evidence.read(folder) for folder in folders]
-    places = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
-    common = sorted(set.intersection(*(set(place) for place in places)))
+    position_of = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
+    common = sorted(set.intersection(*map(set, position_of)))
     if not common:
         tasks = " and ".join(dict.fromkeys(str(run.record["task"]["name"]) for run in runs))
         raise FairbenchError(f"The runs have no prompt in common (task {tasks}): compare runs of one task.")
     letters = [chr(ord("A") + i) if i < 26 else f"R{i + 1}" for i in range(len(runs))]
     return [
-        Side(letter, name, run, np.array([place[n] for n in common], dtype=np.int64))
-        for letter, name, run, place in zip(letters, evidence.names(runs), runs, places, strict=True)
+        Side(letter, name, run, np.array([positions[n] for n in common], dtype=np.int64))
+        for letter, name, run, positions in zip(letters, evidence.names(runs), runs, position_of, strict=True)
     ]
 
 
 def shared_attributes(a: Side, b: Side) -> list[tuple[str, ...]]:
     """Return the attributes and crosses that both labellers declare with the same labels, in any order."""
-    first, second = (
-        {names: [set(s.run.counts.labeller.declared.labels[n]) for n in names]
-         for names in attributes(s.run.counts.labeller)} for s in (a, b)
-    )  # fmt: skip
-    return [names for names, labels in first.items() if second.get(names) == labels]
+    labels_of_b = _labels(b)
+    return [names for names, labels in _labels(a).items() if labels_of_b.get(names) == labels]
+
+
+def _labels(side: Side) -> dict[tuple[str, ...], list[set[str]]]:
+    labeller = side.run.counts.labeller
+    return {names: [set(labeller.declared.labels[n]) for n in names] for names in attributes(labeller)}
 
 
 def primary_attributes(side: Side) -> list[tuple[str, ...]]:
@@ -99,22 +101,22 @@ def primary_attributes(side: Side) -> list[tuple[str, ...]]:
 
 def same_labeller(a: Side, b: Side) -> bool:
     """Whether two runs were labelled alike: weights and plug-ins' versions count, titles and calibrations do not."""
-    one, two = (side.run.record["labeller_id"] for side in (a, b))
-    return bool(one == two)
+    return bool(a.run.record["labeller_id"] == b.run.record["labeller_id"])
 
 
 def same_images(a: Side, b: Side) -> bool:
-    """Whether two runs looked at exactly the same images."""
-    one, two = ({r.request.image_id for r in s.run.rows} for s in (a, b))
-    return one == two
+    """Whether two runs have exactly the same images."""
+    images_of_a, images_of_b = ({r.request.image_id for r in side.run.rows} for side in (a, b))
+    return images_of_a == images_of_b
 
 
 def pairing(a: Side, b: Side) -> str:
-    """Say how two runs are paired. Common noise is claimed only for one base model, drawn with one seed."""
-    one, two = a.run.record, b.run.record
-    same = one["keys"]["images"] == two["keys"]["images"]
-    if not same and (one["model"].get("lora") or two["model"].get("lora")):
+    """Return how two runs are paired, in words. Only one base model drawn with one seed is said to share noise."""
+    record_a, record_b = a.run.record, b.run.record
+    model_a, model_b = record_a["model"], record_b["model"]
+    same = record_a["keys"]["images"] == record_b["keys"]["images"]
+    if not same and (model_a.get("lora") or model_b.get("lora")):
         # The image key covers base and adapter at once; states of one base differ in nothing else.
         base = ("adapter", "weights", "sampling")
-        same = all(one["model"][field] == two["model"][field] for field in base) and one["dtype"] == two["dtype"]
-    return SAME_BASE if same and one["declared"]["seed"] == two["declared"]["seed"] else BY_PROMPT
+        same = all(model_a[field] == model_b[field] for field in base) and record_a["dtype"] == record_b["dtype"]
+    return SAME_BASE if same and record_a["declared"]["seed"] == record_b["declared"]["seed"] else BY_PROMPT

@@ -1,4 +1,4 @@
-"""What a comparison prints: the few effects that count, what is shown of them, and where the others are."""
+"""What a comparison prints: of runs, the few effects that count; of two labellers, how they agree."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from rich.console import Console
 
 from fairbench.cards.cards import RESERVED
 from fairbench.comparison.compare import Comparison
-from fairbench.comparison.effects import LEAST_FACES, QUOTA
+from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
 from fairbench.comparison.labellers import LabellerComparison
-from fairbench.comparison.labellers_terminal import show_labellers
 from fairbench.comparison.ranks import Half
 from fairbench.comparison.sides import Side
 from fairbench.comparison.verdicts import Row
-from fairbench.display.labels import expanded
+from fairbench.display.labels import expanded, spaced
 from fairbench.display.note import LABEL_NOTE
-from fairbench.display.numbers import number, p_value, span
+from fairbench.display.numbers import number, p_value, percent, span, with_interval
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
 
@@ -28,131 +27,175 @@ CAPTION = (
     "exploratory. Verdicts are for prompts like these; equivalent and preserved are claims of their own, tested "
     "against the margins of {margins}. Everything is in compare.csv."
 )
+LABELLERS_CAPTION = (
+    "agree: share of faces with the same label. kappa: Cohen's, agreement beyond chance, 1 is full. p: Stuart-Maxwell "
+    "test that both give every label equally often; where it is small, the choice of labeller shifts the shares. rd: "
+    "mean over prompts, with the {level:g} % interval of its change for prompts like these. ranks: Spearman's "
+    "correlation of the prompts' RD. Neither labeller is the truth."
+)
 _SCORES = ("rd@n0", "sq", "sq corrected")
-_OTHERS = 6
+_MAX_GAPS, _MAX_DISAGREEMENTS = 6, 3
 
 
-def show(found: Comparison | LabellerComparison, folder: Path, console: Console) -> None:
+def show(result: Comparison | LabellerComparison, folder: Path, console: Console) -> None:
     """Print the tables and where the files are."""
-    _runs(found.sides, console)
-    if isinstance(found, Comparison):
-        _show_runs(found, console)
+    _sides(result.sides).show(console)
+    console.print()
+    if isinstance(result, Comparison):
+        _show_runs(result, console)
     else:
-        show_labellers(found, console)
+        _show_labellers(result, console)
     say(console, LABEL_NOTE, "dim")
     say(console, f"written to {folder}", wrap=False)
 
 
-def _runs(sides: list[Side], console: Console) -> None:
+def _sides(sides: list[Side]) -> Table:
     columns = [Column(""), Column("run", wraps=True), Column("labeller", wraps=True), *numbers("images", "faces")]
     table = Table([*columns, Column("id")])
     for side in sides:
-        counts, record = side.run.counts, side.run.record
-        mark = " (quota)" if side.quota else ""
-        table.add(side.letter, side.name + mark, record["labeller"]["name"], str(counts.images.sum()),
-                  str(counts.with_face.sum()), side.run.run_id[:8])  # fmt: skip
-    table.show(console)
-    console.print()
-
-
-def _show_runs(found: Comparison, console: Console) -> None:
-    baseline = found.sides[0]
-    alone = sum(side.alone for side in found.sides)
-    left_out = f"; {alone} that not all runs have are left out" if alone else ""
-    say(console, f"{found.n_prompts} common prompts{left_out}. Variants compared: {found.variants}; "
-                 "any that were tried and are not here are not accounted for.")  # fmt: skip
-    for side in found.sides[1:]:
-        say(console, f"{side.letter} against {baseline.letter}: {found.pairing[side.letter]}.")
-        _effects(found, side).show(console)
-        _others(found, side, console)
-    tests = len(found.primary) * found.variants
-    primary = ", ".join(a.replace("_x_", " x ") for a in found.primary)
-    level = 100 * (1 - found.alpha)
-    say(console, CAPTION.format(level=level, tests=tests, margins=found.margins.source, primary=primary), "dim")
-    if found.rankings:
-        _ranks(found).show(console)
-    _selection(found, console)
-    for note in _notes(found):
-        say(console, f"note: {note}", "yellow")
-
-
-def _effects(found: Comparison, side: Side) -> Table:
-    """Return the table of one run: the primary attributes, then quality. Single gaps are in the CSV."""
-    baseline, mine = found.sides[0].letter, [r for r in found.rows if r.run == side.letter]
-    effect = f"{side.letter} - {baseline}"
-    columns = [Column("attribute"), Column("estimate"),
-               *numbers(baseline, side.letter, effect, "these\nprompts", "prompts\nlike these", "p")]  # fmt: skip
-    table = Table([*columns, Column("verdict", wraps=True)], grouped=True)
-    names = [*((a, s) for a in found.primary for s in _SCORES), *((r.attribute, r.estimand) for r in mine
-             if r.attribute in RESERVED)]  # fmt: skip
-    by_scope = {(r.attribute, r.estimand, r.scope): r for r in mine}
-    before = ""
-    for attribute, estimand in dict.fromkeys(names):
-        random = by_scope.get((attribute, estimand, "prompts like these"))
-        if random is None:
-            continue
-        fixed = by_scope[attribute, estimand, "these prompts"]
-        if before and attribute != before and before not in RESERVED:
-            table.section()
-        name = "" if attribute == before or attribute in RESERVED else attribute.replace("_x_", " x ")
-        before = attribute
-        table.add(name, estimand, number(random.a), number(random.b), number(random.effect),
-                  span(fixed.low, fixed.high), span(random.low, random.high), p_value(random.p_adjusted),
-                  random.verdict)  # fmt: skip
+        name = f"{side.name} (quota)" if side.quota else side.name
+        labeller, counts = side.run.record["labeller"]["name"], side.run.counts
+        totals = str(counts.images.sum()), str(counts.with_face.sum())
+        table.add(side.letter, name, labeller, *totals, side.run.run_id[:8])
     return table
 
 
-def _others(found: Comparison, side: Side, console: Console) -> None:
-    """Name the exploratory effects, beyond the table, that stand out."""
-    rest = [r for r in found.rows if r.run == side.letter and r.estimand.startswith("gap[")
-            and r.scope == "prompts like these"]  # fmt: skip
-    shown = sorted((r for r in rest if r.p_adjusted <= found.alpha), key=lambda r: r.p_adjusted)
-    words = "; ".join(f"{r.estimand[4:-1]} {number(r.effect, sign=True)}" for r in shown[:_OTHERS])
-    more = f" and {len(shown) - _OTHERS} more" if len(shown) > _OTHERS else ""
-    named = f": {words}{more}" if shown else ""
-    labels = expanded(r.estimand[4:-1] for r in shown[:_OTHERS])
-    say(console, f"Direction, exploratory: {len(shown)} of {len(rest)} signed gaps differ{named}. {labels}".rstrip())
+def _show_runs(result: Comparison, console: Console) -> None:
+    baseline, *variants = result.sides
+    left_out = sum(side.n_left_out for side in result.sides)
+    prompts = f"{result.n_prompts} common prompts"
+    prompts += f"; {left_out} that not all runs have are left out" if left_out else ""
+    unseen = "any that were tried and are not here are not accounted for."
+    say(console, f"{prompts}. Variants compared: {result.variants}; {unseen}")
+    for side in variants:
+        rows = [r for r in result.rows if r.run == side.letter]
+        say(console, f"{side.letter} against {baseline.letter}: {result.pairing[side.letter]}.")
+        _effects(rows, result.primary, baseline.letter, side.letter).show(console)
+        say(console, _directions(rows, result.alpha))
+    caption = CAPTION.format(
+        level=100 * (1 - result.alpha),
+        tests=len(result.primary) * result.variants,
+        margins=result.margins.source,
+        primary=", ".join(map(spaced, result.primary)),
+    )
+    say(console, caption, "dim")
+    if result.rankings:
+        _ranks(result).show(console)
+    if result.selection is not None:
+        say(console, _winner(result))
+    for note in _notes(result):
+        say(console, f"note: {note}", "yellow")
 
 
-def _ranks(found: Comparison) -> Table:
+def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) -> Table:
+    """Return the table of one run: the primary attributes, then quality. Single gaps are in the CSV."""
+    heads = numbers(baseline, letter, f"{letter} - {baseline}", "these\nprompts", "prompts\nlike these", "p")
+    columns = [Column("attribute"), Column("estimate"), *heads, Column("verdict", wraps=True)]
+    table = Table(columns, grouped=True)
+    row_of = {(r.attribute, r.estimand, r.scope): r for r in rows}
+    quantities = [(attribute, score) for attribute in primary for score in _SCORES]
+    quantities += [(r.attribute, r.estimand) for r in rows if r.attribute in RESERVED]
+    previous = ""
+    for attribute, estimand in dict.fromkeys(quantities):
+        random = row_of.get((attribute, estimand, "prompts like these"))
+        if random is None:
+            continue
+        fixed = row_of[attribute, estimand, "these prompts"]
+        if previous and attribute != previous and previous not in RESERVED:
+            table.section()
+        name = "" if attribute == previous or attribute in RESERVED else spaced(attribute)
+        previous = attribute
+        values = number(random.a), number(random.b), number(random.effect)
+        intervals = span(fixed.low, fixed.high), span(random.low, random.high)
+        table.add(name, estimand, *values, *intervals, p_value(random.p_adjusted), random.verdict)
+    return table
+
+
+def _directions(rows: list[Row], alpha: float) -> str:
+    """Return a sentence on the signed gaps, which the table leaves out, that differ."""
+    gaps = [r for r in rows if r.estimand.startswith("gap[") and r.scope == "prompts like these"]
+    differing = sorted((r for r in gaps if r.p_adjusted <= alpha), key=lambda r: r.p_adjusted)
+    largest = [(r.estimand[4:-1], number(r.effect, sign=True)) for r in differing[:_MAX_GAPS]]
+    gaps_shown = "; ".join(f"{label} {effect}" for label, effect in largest)
+    more = f" and {len(differing) - _MAX_GAPS} more" if len(differing) > _MAX_GAPS else ""
+    listed = f": {gaps_shown}{more}" if differing else ""
+    sentence = f"Direction, exploratory: {len(differing)} of {len(gaps)} signed gaps differ{listed}."
+    return f"{sentence} {expanded(label for label, _ in largest)}".rstrip()
+
+
+def _ranks(result: Comparison) -> Table:
     title = "ranks by rd@n0, 1: least biased (in brackets: what the data allow)"
-    heads = numbers(*(ranking.attribute.replace("_x_", " x ") for ranking in found.rankings))
+    heads = numbers(*(spaced(ranking.attribute) for ranking in result.rankings))
     table = Table([Column("run", wraps=True), *heads], title)
-    for i, side in enumerate(found.sides):
-        each = (r.ranks for r in found.rankings)
-        cells = [f"{number(r.mean[i])}  {r.rank[i]} ({r.low[i]}-{r.high[i]})" for r in each]
+    for i, side in enumerate(result.sides):
+        ranks = [ranking.ranks for ranking in result.rankings]
+        cells = [f"{number(r.mean[i])}  {r.rank[i]} ({r.low[i]}-{r.high[i]})" for r in ranks]
         table.add(f"{side.letter} {side.name}", *cells)
     return table
 
 
-def _selection(found: Comparison, console: Console) -> None:
-    chosen = found.selection
-    if chosen is None:
-        return
-    name = next(side.name for side in found.sides if side.letter == chosen.winner)
-    what = chosen.attribute.replace("_x_", " x ")
-    say(
-        console,
-        f"Winner by mean sq of {what}: {chosen.winner} ({name}), chosen on {chosen.chosen.n_prompts} prompts: "
-        f"{_half(chosen.chosen)} against {found.sides[0].letter}, which flatters it; judged on the other "
-        f"{chosen.judged.n_prompts}: {_half(chosen.judged)}.",
-    )  # fmt: skip
+def _winner(result: Comparison) -> str:
+    selection = result.selection
+    assert selection is not None
+    name = next(side.name for side in result.sides if side.letter == selection.winner)
+    return (
+        f"Winner by mean sq of {spaced(selection.attribute)}: {selection.winner} ({name}), chosen on "
+        f"{selection.chosen.n_prompts} prompts: {_half(selection.chosen)} against {result.sides[0].letter}, which "
+        f"flatters it; judged on the other {selection.judged.n_prompts}: {_half(selection.judged)}."
+    )
 
 
 def _half(half: Half) -> str:
-    inside = span(half.low, half.high)
-    return f"{number(half.effect, sign=True)} {f'[{inside}], ' if inside else ''}p {p_value(half.p)}"
+    limits = span(half.low, half.high)
+    interval = f"[{limits}], " if limits else ""
+    return f"{number(half.effect, sign=True)} {interval}p {p_value(half.p)}"
 
 
-def _notes(found: Comparison) -> list[str]:
-    short = max((r.left_out for r in found.rows if r.estimand == "rd@n0"), default=0)
-    notes = [f"{s.letter}: {QUOTA}; its intervals for these prompts are withheld." for s in found.sides if s.quota]
-    if short:
-        notes.append(f"rd@n0 leaves out up to {short} prompts in which a run has fewer than {LEAST_FACES} faces.")
-    if any(math.isnan(r.p_adjusted) and r.reason is None for r in _primary(found)):
+def _notes(result: Comparison) -> list[str]:
+    left_out = max((r.left_out for r in result.rows if r.estimand == "rd@n0"), default=0)
+    notes = [f"{s.letter}: {QUOTA}; its intervals for these prompts are withheld." for s in result.sides if s.quota]
+    if left_out:
+        notes.append(
+            f"rd@n0 leaves out up to {left_out} prompts in which a run has fewer than {MIN_FACES_PER_PROMPT} faces."
+        )
+    if any(r.family == "primary" and math.isnan(r.p_adjusted) and r.reason is None for r in result.rows):
         notes.append("a primary effect could not be tested: no prompt has enough faces in both runs.")
-    return notes + found.notes
+    return notes + result.notes
 
 
-def _primary(found: Comparison) -> list[Row]:
-    return [r for r in found.rows if r.family == "primary"]
+def _show_labellers(result: LabellerComparison, console: Console) -> None:
+    """Print agreement, the most frequent disagreements, and what they do to RD and to the prompts' order."""
+    a, b = (side.letter for side in result.sides)
+    unmatched = ", ".join(f"{n} only in {letter}" for letter, n in result.unmatched.items())
+    matched = f"{result.matched} faces matched by {result.matched_by}"
+    say(console, f"Two labellers on the same images: {matched}; {unmatched}.")
+    _agreements(result, a, b).show(console)
+    say(console, f"Where they disagree ({a} > {b}):")
+    names_of = dict[str, list[str]]()
+    for attribute in result.attributes:
+        top = attribute.top[:_MAX_DISAGREEMENTS]
+        pairs = "; ".join(f"{pair.first} > {pair.second} {percent(pair.share)}" for pair in top)
+        say(console, f"  {spaced(attribute.attribute)}: {pairs or 'nowhere'}")
+        if attribute.reason:
+            names_of.setdefault(attribute.reason, []).append(spaced(attribute.attribute))
+    abbreviations = expanded(label for attribute in result.attributes for label in attribute.labels)
+    if abbreviations:
+        say(console, abbreviations, "dim")
+    for reason, names in names_of.items():
+        say(console, f"note: {', '.join(names)}: {reason}", "yellow")
+    if result.not_shared:
+        not_shared = ", ".join(result.not_shared)
+        say(console, f"note: not compared, as the labellers do not share them: {not_shared}", "yellow")
+
+
+def _agreements(result: LabellerComparison, a: str, b: str) -> Table:
+    heads = ("faces", "agree", "kappa", "p", f"rd {a}", f"rd {b}", f"{b} - {a}", "ranks")
+    caption = LABELLERS_CAPTION.format(level=100 * (1 - result.alpha))
+    table = Table([Column("attribute"), *numbers(*heads)], note=caption)
+    for row in result.attributes:
+        agreed = row.agreement
+        agreement = str(agreed.n), number(agreed.raw), number(agreed.kappa), p_value(agreed.p_value)
+        change = with_interval(row.change, row.low, row.high)
+        rd = number(row.rd_a), number(row.rd_b), change
+        table.add(spaced(row.attribute), *agreement, *rd, number(row.rank_correlation))
+    return table

@@ -1,4 +1,4 @@
-"""What may be claimed of each effect: p-values adjusted over their family, then words."""
+"""What may be claimed of each effect: p-values adjusted over their family, then the verdict in words."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Row:
 
     run, baseline: letters. a, b: the means of baseline and run over the prompts used. p: sign-flip test for prompts
     like these, normal for these prompts. primary: RD of a primary attribute. claim: what the margin is for; its
-    p-values are small where the claim holds. left_out: common prompts with too few faces in either run.
+    p-values are small where the claim holds. left_out: common prompts with too few faces in either run. reason: why
+    interval and p-values are withheld.
     """
 
     baseline: str
@@ -36,11 +37,11 @@ class Row:
     a: float
     b: float
     effect: float
-    low: float
-    high: float
-    p: float
     n_prompts: int
     left_out: int
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
     primary: bool = False
     better: Better | None = None
     claim: Claim | None = None
@@ -58,7 +59,7 @@ class Row:
 
 
 def judged(rows: list[Row], alpha: float) -> list[Row]:
-    """Adjust p-values and add verdicts.
+    """Return the rows with adjusted p-values and verdicts.
 
     Differences: Holm over the primary family (all runs), Benjamini-Hochberg over everything else. Claims by a margin:
     Holm over the claims of one kind and one design, those of primary attributes apart.
@@ -73,12 +74,12 @@ def judged(rows: list[Row], alpha: float) -> list[Row]:
 
 def _adjusted(rows: list[Row], members: list[int], field: str, adjust: Callable[[FloatArray], FloatArray]) -> list[Row]:
     """Return the rows with `field`_adjusted set for the members of one family."""
-    result = list(rows)
+    adjusted = list(rows)
     if members:
-        found = adjust(np.array([getattr(rows[i], field) for i in members]))
-        for i, value in zip(members, found.tolist(), strict=True):
-            result[i] = replace(rows[i], **{f"{field}_adjusted": value})
-    return result
+        p_values = adjust(np.array([getattr(rows[i], field) for i in members]))
+        for i, p_value in zip(members, p_values.tolist(), strict=True):
+            adjusted[i] = replace(rows[i], **{f"{field}_adjusted": p_value})
+    return adjusted
 
 
 def verdict(row: Row, alpha: float) -> str:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from fairbench.cards.cards import CROSS
+
 SHORT: Final[Mapping[str, str]] = {"WMELH": "White, Middle Eastern, Latino or Hispanic"}
 """Labels that are abbreviations in the literature -> what they stand for."""
+
+
+def spaced(attribute: str) -> str:
+    """Return an attribute or cross as tables write it: gender_x_race4 as gender x race4."""
+    return attribute.replace(CROSS, " x ")
 
 
 def expanded(labels: Iterable[str]) -> str:

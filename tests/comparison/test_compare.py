@@ -263,7 +263,7 @@ def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
     shown[3:5, 9:] = -1
     other = replace(BALANCED, shown=shown, model="other", first_subject=6).write(tmp_path / "other")
     found = of_runs(compare([folders["balanced"], other]))
-    assert (found.n_prompts, [side.alone for side in found.sides]) == (PROMPTS - 6, [6, 6])
+    assert (found.n_prompts, [side.n_left_out for side in found.sides]) == (PROMPTS - 6, [6, 6])
     one = row(found, "race4", "rd@n0")
     assert (one.n_prompts, one.left_out) == (PROMPTS - 8, 2)
     assert row(found, "race4", "sq").left_out == 0
@@ -342,7 +342,7 @@ def test_two_labellers_of_the_same_images(folders: dict[str, Path]) -> None:
     women, n = int((BIASED.shown < 4).sum()), PROMPTS * IMAGES
     changed = -(-women // 5)
     gender = next(a for a in found.attributes if a.attribute == "gender")
-    assert (found.matched_by, found.matched, found.alone) == (BY_FACE, n, {"A": 0, "B": 0})
+    assert (found.matched_by, found.matched, found.unmatched) == (BY_FACE, n, {"A": 0, "B": 0})
     np.testing.assert_array_equal(gender.table, [[women - changed, changed], [0, n - women]])
     assert gender.agreement.raw == pytest.approx(1 - changed / n)
     assert gender.agreement.p_value < 1e-3, "one leans towards men"
@@ -361,7 +361,7 @@ def test_labellers_with_other_detectors_are_matched_by_image(folders: dict[str, 
     found = compare([folders["biased"], missing])
     assert isinstance(found, LabellerComparison)
     assert (found.matched_by, found.matched) == (BY_IMAGE, PROMPTS * IMAGES - 7)
-    assert found.alone == {"A": 7, "B": 0}
+    assert found.unmatched == {"A": 7, "B": 0}
     assert all(a.agreement.raw == 1 for a in found.attributes)
 
 

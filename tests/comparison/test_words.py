@@ -66,19 +66,19 @@ def test_claims_are_adjusted_for_how_many_there_are() -> None:
 
 @pytest.mark.parametrize(("prompts", "p", "words"), [(4, ".125", "6 prompts"), (2, ".500", "6 prompts")])
 def test_too_few_prompts_to_show_anything_are_said(prompts: int, p: str, words: str) -> None:
-    (note,) = compare._out_of_reach([a_row(primary=True, n_prompts=prompts)], 0.05)
+    (note,) = compare._too_few_prompts([a_row(primary=True, n_prompts=prompts)], 0.05)
     assert f"cannot fall below {p}" in note and words in note
     best = sign_flip_test(pair(np.zeros(prompts), np.arange(1.0, prompts + 1)), np.random.default_rng(0))
     assert number(best.p_value) == p
 
 
 def test_what_prompts_can_show_depends_on_the_tests() -> None:
-    assert compare._out_of_reach([a_row(primary=True, n_prompts=6)], 0.05) == []
-    (note,) = compare._out_of_reach([a_row(primary=True, n_prompts=6)] * 3, 0.05)
+    assert compare._too_few_prompts([a_row(primary=True, n_prompts=6)], 0.05) == []
+    (note,) = compare._too_few_prompts([a_row(primary=True, n_prompts=6)] * 3, 0.05)
     assert "for 3 tests not below .094" in note and "7 prompts are the fewest" in note
-    assert compare._out_of_reach([a_row(primary=True, n_prompts=7)] * 3, 0.05) == []
-    assert compare._out_of_reach([a_row(primary=True, n_prompts=0, p=float("nan"))], 0.05) == []
-    assert compare._out_of_reach([a_row(n_prompts=2)], 0.05) == []  # exploratory: shown as what it is
+    assert compare._too_few_prompts([a_row(primary=True, n_prompts=7)] * 3, 0.05) == []
+    assert compare._too_few_prompts([a_row(primary=True, n_prompts=0, p=float("nan"))], 0.05) == []
+    assert compare._too_few_prompts([a_row(n_prompts=2)], 0.05) == []  # exploratory: shown as what it is
 
 
 def test_absent_numbers_of_two_labellers_have_a_reason() -> None:
