@@ -33,9 +33,9 @@ from shen import shen_loop
 from fairbench import keys
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
+from fairbench.display.progress import Silent
 from fairbench.labelling.classifiers import preprocess
 from fairbench.labelling.labeller import Labeller
-from fairbench.progress import Silent
 from fairbench.runs.labels import CHIP_BATCH, LabelStage
 from fairbench.storage import pixels, reading, schemas
 from fairbench.storage.store import Store

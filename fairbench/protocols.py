@@ -94,6 +94,15 @@ class UnderstandingModel(Protocol):
 
 
 @runtime_checkable
+class ReportsProgress(Protocol):
+    """What an adapter may offer, so that a slow model is seen to move within a block."""
+
+    on_progress: Callable[[float], None]
+    """Set by the caller of `generate` or `tokens`; before that it does nothing. The adapter calls it now and then with
+    the share of the current call that is done, from 0 to 1."""
+
+
+@runtime_checkable
 class EffectiveSettings(Protocol):
     """What an adapter of images may offer: the settings that it in fact works with, for run.json."""
 

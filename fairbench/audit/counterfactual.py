@@ -16,7 +16,7 @@ from fairbench.audit.draws import Shown
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.understanding import LIMIT
-from fairbench.progress import Progress, stage
+from fairbench.display.progress import Progress, Stage
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import RgbImage
 
@@ -42,7 +42,7 @@ def flips(model: UnderstandingModel, shown: Shown, attribute: Attribute, block: 
     """Ask both questions of every image of `shown` and compare the answers of disjoint pairs."""
     images = shown.images[attribute.name]
     found = []
-    with stage(progress, f"pairs, {attribute.name}", len(QUESTIONS) * len(images), "answers") as bar:
+    with progress.stage(f"pairs, {attribute.name}", len(QUESTIONS) * len(images), "answers") as bar:
         for about, question in QUESTIONS.items():
             said = _answers(model, question, images, block, bar)
             answers = np.array(said, dtype=object).reshape(-1, len(attribute.labels), shown.each)
@@ -80,7 +80,7 @@ def _rate(both: Sequence[tuple[object, object]]) -> Estimate:
 
 
 def _answers(
-    model: UnderstandingModel, question: str, images: Sequence[RgbImage | None], block: int, bar: Progress
+    model: UnderstandingModel, question: str, images: Sequence[RgbImage | None], block: int, bar: Stage
 ) -> list[str | None]:
     there = [i for i, image in enumerate(images) if image is not None]
     said: list[str | None] = [None] * len(images)

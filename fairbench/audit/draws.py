@@ -15,9 +15,9 @@ from fairbench.audit import groups
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import Codes, labelled
+from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
-from fairbench.progress import Progress, stage
 from fairbench.protocols import TokenModel
 from fairbench.runs.spec import Plan
 from fairbench.types import ImageRequest, RgbImage
@@ -84,7 +84,7 @@ def stated(
 
 def _tokens(model: TokenModel, asked: Sequence[ImageRequest], block: int, what: str, progress: Progress) -> Tokens:
     found = []
-    with stage(progress, what, len(asked)) as bar:
+    with progress.stage(what, len(asked)) as bar:
         for start in range(0, len(asked), block):
             found.append(model.tokens(asked[start : start + block]))
             bar.advance(len(found[-1]))
@@ -118,7 +118,7 @@ def show(
         tokens = draws.tokens[attribute.name][:, :, :each]
         asked = np.broadcast_to(np.arange(len(attribute.labels))[None, :, None], tokens.shape[:3]).ravel()
         rows = tokens.reshape(-1, tokens.shape[-1])
-        with stage(progress, f"decoding, {attribute.name}", 2 * len(rows)) as bar:
+        with progress.stage(f"decoding, {attribute.name}", 2 * len(rows)) as bar:
             images[attribute.name] = [_decoded(model, row, bar) for row in rows]
             there = [i for i, image in enumerate(images[attribute.name]) if image is not None]
             shown = [image for image in images[attribute.name] if image is not None]
@@ -127,7 +127,7 @@ def show(
     return Shown(each, images, following)
 
 
-def _decoded(model: TokenModel, row: Tokens, bar: Progress) -> RgbImage | None:
+def _decoded(model: TokenModel, row: Tokens, bar: Stage) -> RgbImage | None:
     bar.advance(1)
     if row[0] == FAILED:
         return None

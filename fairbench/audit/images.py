@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from fairbench.audit.estimates import Skipped
 from fairbench.audit.groups import Attribute
 from fairbench.calibration import manifest as calibration_manifest
+from fairbench.display.progress import Progress, Stage
 from fairbench.errors import CardError
 from fairbench.labelling.confusion import NO_PERSON
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
-from fairbench.progress import Progress
 from fairbench.storage import pixels
 from fairbench.types import RgbImage
 
@@ -113,7 +113,7 @@ def rendered(wanted: Sequence[Attribute], count: int, seed: int) -> ProbeImages 
 
 
 def labelled(
-    labeller: Labeller, images: Sequence[RgbImage], wanted: Sequence[Attribute], bar: Progress
+    labeller: Labeller, images: Sequence[RgbImage], wanted: Sequence[Attribute], bar: Stage
 ) -> dict[str, Codes]:
     """Read images as a run does, one face per image: attribute -> its label, NOBODY where none counts.
 

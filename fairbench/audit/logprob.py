@@ -20,8 +20,8 @@ from scipy.special import softmax
 from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.estimates import Estimate, mean
 from fairbench.audit.groups import Attribute
+from fairbench.display.progress import Progress
 from fairbench.metrics.rd import relative_diversity as rd
-from fairbench.progress import Progress, stage
 from fairbench.protocols import TokenModel
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.types import Prompt
@@ -69,7 +69,7 @@ def log_probs(
     plain = [text for text in neutral_texts for _ in range(classes * count)]
     fine = np.flatnonzero(rows[:, 0] != FAILED)
     found = np.full((2, len(rows)), np.nan)
-    with stage(progress, f"log-probs, {attribute}", 2 * len(fine)) as bar:
+    with progress.stage(f"log-probs, {attribute}", 2 * len(fine)) as bar:
         for side, texts in enumerate((plain, own)):
             for start in range(0, len(fine), block):
                 part = fine[start : start + block]

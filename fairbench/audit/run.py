@@ -21,9 +21,9 @@ from fairbench.audit.probe import AttributeProbe
 from fairbench.audit.tokens import Divergences
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import CONDITIONS, Answers
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, MissingExtra
 from fairbench.measure.counts import Counts
-from fairbench.progress import Progress, stage
 from fairbench.protocols import UnderstandingModel
 from fairbench.runs import pipeline
 from fairbench.runs.spec import Plan
@@ -120,7 +120,7 @@ def _encoder(plan: Plan, probed: ProbeImages, wanted: Sequence[Attribute], progr
         probe.need_sklearn()
     except MissingExtra as err:
         return Skipped(str(err).rstrip("."))
-    with stage(progress, "vision encoder", len(probed.images)) as bar:
+    with progress.stage("vision encoder", len(probed.images)) as bar:
         parts = []
         for start in range(0, len(probed.images), plan.ctx.block_size):
             parts.append(plan.adapter.embed(probed.images[start : start + plan.ctx.block_size]))
@@ -140,7 +140,7 @@ def _tokenizer(
     shown = [a for a in wanted if a.name in probed.codes]
     adapter, block = plan.adapter, plan.ctx.block_size
     before, after = [], []
-    with stage(progress, "image tokenizer", 3 * len(probed.images)) as bar:
+    with progress.stage("image tokenizer", 3 * len(probed.images)) as bar:
         try:
             for start in range(0, len(probed.images), block):
                 part = probed.images[start : start + block]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.audit.estimates import Estimate, mean, share
-from fairbench.progress import Progress, stage
+from fairbench.display.progress import Progress
 from fairbench.protocols import UnderstandingModel
 from fairbench.stats.estimands import Floats
 from fairbench.types import RgbImage
@@ -83,7 +83,7 @@ def ask(
     of = [keys.digest("question", [text, condition]) for text in asked]
     seeds = [keys.sample_seed(q, i % samples, seed) for i, q in enumerate(of)]
     said: list[str] = []
-    with stage(progress, f"questions, {condition}", len(asked), "answers") as bar:
+    with progress.stage(f"questions, {condition}", len(asked), "answers") as bar:
         for start in range(0, len(asked), block):
             part = slice(start, start + block)
             texts = asked[part]

@@ -18,11 +18,11 @@ from fairbench import keys
 from fairbench.calibration.manifest import PATH, LabelledImage, LabelledImages
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
+from fairbench.display.progress import Progress
 from fairbench.errors import CardError
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration, Cell
 from fairbench.labelling.labeller import Labeller
 from fairbench.measure.counts import count
-from fairbench.progress import Progress
 from fairbench.runs.labels import LabelStage
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store

@@ -16,10 +16,10 @@ from typing import Final
 
 from fairbench import registry
 from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
+from fairbench.display.progress import Progress
 from fairbench.errors import CardError, ImageError
 from fairbench.labelling.confusion import NO_PERSON, Cell
 from fairbench.labelling.labeller import LabelSpace
-from fairbench.progress import Progress, stage
 from fairbench.storage import paths, pixels
 
 PATH: Final = "path"
@@ -167,7 +167,7 @@ def _decoded(path: Path, images: Sequence[LabelledImage], progress: Progress) ->
     work. An image is its content: a copy under another name is the same image.
     """
     line_of: dict[str, int] = {}
-    with stage(progress, "manifest", len(images)) as bar:
+    with progress.stage("manifest", len(images)) as bar:
         for image in images:
             where = f"{path}, line {image.line}, field"
             try:

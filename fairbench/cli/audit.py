@@ -68,7 +68,8 @@ def audit(
     from rich.console import Console
 
     from fairbench.audit import files, run, terminal
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.runs import spec
     from fairbench.storage import folders
     from fairbench.storage.store import Store

@@ -48,7 +48,8 @@ def calibrate(
     from fairbench.calibration import manifest, terminal
     from fairbench.calibration.count import calibrate as count_errors
     from fairbench.cards import catalog
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.labelling import confusion
     from fairbench.labelling.labeller import LabelSpace
     from fairbench.runs import spec

@@ -29,7 +29,7 @@ def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha =
     """
     from rich.console import Console
 
-    from fairbench.cli.progress import set_up_logging
+    from fairbench.cli.logs import set_up_logging
     from fairbench.comparison import files, terminal
     from fairbench.comparison.compare import compare as compare_runs
 

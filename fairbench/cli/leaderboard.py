@@ -36,7 +36,7 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
     """
     from rich.console import Console
 
-    from fairbench.cli.progress import set_up_logging
+    from fairbench.cli.logs import set_up_logging
     from fairbench.leaderboard.evidence import open_run, record
     from fairbench.leaderboard.row import EVIDENCE, add_run
 
@@ -75,7 +75,7 @@ def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_js
     """
     from rich.console import Console
 
-    from fairbench.cli.progress import set_up_logging
+    from fairbench.cli.logs import set_up_logging
     from fairbench.leaderboard import terminal
     from fairbench.leaderboard.verify import verify as check
 

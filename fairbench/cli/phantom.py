@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from fairbench.cli.options import AsJson, Quiet
 from fairbench.display.plain import echo, echo_json
 
 if TYPE_CHECKING:
+    from fairbench.display.progress import Progress
     from fairbench.display.tables import Table
     from fairbench.phantom.figures import Bar
 
@@ -20,8 +21,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-UNITS = {"images": "images", "decoded renders": "images", "drawn": "prompts"}
-"""Stage -> what its progress counts, where that is not steps."""
 Out = Annotated[Path, typer.Option("--out", help="Folder to build in; a stopped build goes on there.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another seed makes another phantom of the same table.")]
 Images = Annotated[
@@ -41,8 +40,7 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
     from fairbench.phantom.making.report import need_matplotlib, write
 
     need_matplotlib()  # not after an hour of training
-    with _progress(quiet) as report:
-        bars = Builder(out, seed, report, Size(realised=images, renders=images)).run()
+    bars = Builder(out, seed, _progress(quiet), Size(realised=images, renders=images)).run()
     echo(f"report: {write(out, bars)}")
     echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")
     _conclude(bars, as_json=False)
@@ -55,8 +53,7 @@ def check(folder: Folder = None, seed: Seed = 1, as_json: AsJson = False, quiet:
     from fairbench.phantom.check import check as measure
 
     place = folder or catalog.find("models")["phantom"].parent
-    with _progress(quiet) as report:
-        bars = measure(place, seed, report)
+    bars = measure(place, seed, _progress(quiet))
     _conclude(bars, as_json)
 
 
@@ -74,9 +71,7 @@ def images(
     """
     from fairbench.phantom.export import export
 
-    with _progress(quiet) as report:
-        path = export(out, per_group, seed, decoded=decoded, tick=lambda done, total: report("images", done, total))
-    echo(str(path))
+    echo(str(export(out, per_group, seed, decoded=decoded, progress=_progress(quiet))))
 
 
 def _conclude(bars: list[Bar], as_json: bool) -> None:
@@ -106,11 +101,12 @@ def _table(bars: list[Bar]) -> Table:
     return table
 
 
-def _progress(quiet: bool) -> Any:
+def _progress(quiet: bool) -> Progress:
     from rich.console import Console
 
-    from fairbench.cli.progress import Stages, reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
 
     console = Console(stderr=True)
     set_up_logging(console)
-    return Stages(reporter(console, quiet), UNITS)
+    return reporter(console, quiet)

@@ -82,7 +82,8 @@ def run(
     """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was."""
     from rich.console import Console
 
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.runs import spec
     from fairbench.storage.store import Store
 
@@ -162,7 +163,7 @@ def _run(
 ) -> tuple[Path, Outcome]:
     from rich.console import Console
 
-    from fairbench.cli.progress import reporter
+    from fairbench.display.progress import reporter
     from fairbench.leaderboard import board as leaderboard_board
     from fairbench.leaderboard import evidence, row
     from fairbench.runs import folder as run_folder

@@ -97,7 +97,8 @@ def synthesize(
     """
     from rich.console import Console
 
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.runs.spec import RunSettings
     from fairbench.storage.store import Store
 

@@ -100,7 +100,8 @@ def train(
     from rich.console import Console
 
     from fairbench.cards import catalog
-    from fairbench.cli.progress import Stages, reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.synthesis import balanced
     from fairbench.training import presets
 
@@ -122,8 +123,7 @@ def train(
     from fairbench.training import finetune
 
     job = finetune.Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
-    with Stages(reporter(console, quiet or not first)) as report:
-        folder = finetune.train(job, report)
+    folder = finetune.train(job, reporter(console, quiet or not first))
     if first:
         echo(f"adapter: {folder}")
         echo(f"use it: fairbench run --model {model} --method lora:{folder}")

@@ -25,17 +25,15 @@ def validate(
     """
     from rich.console import Console
 
-    from fairbench.cli.progress import reporter, set_up_logging
+    from fairbench.cli.logs import set_up_logging
+    from fairbench.display.progress import reporter
     from fairbench.storage import folders
     from fairbench.validation import document, runner
 
     folders.check(out, folders.VALIDATION)
     errors = Console(stderr=True)
     set_up_logging(errors)
-    progress, cells = reporter(errors, quiet), runner.cells_of(quick)
-    progress.start("simulate", len(cells), "cells")
-    results = runner.run(cells, out, jobs, progress.advance)
-    progress.finish()
+    results = runner.run(runner.cells_of(quick), out, jobs, reporter(errors, quiet))
     command = "fairbench validate --quick" if quick else "fairbench validate"
     document.write(results, command, out)
     if as_json:

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from fairbench import keys
 from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, StoreError, WeightsError, storage_errors
 from fairbench.networks import weights
 from fairbench.networks.sampling import gumbel, left_padded
-from fairbench.progress import Progress, stage
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import BuildContext
 
@@ -158,7 +158,7 @@ class CachedText:
         answer_of = read(path)
         missing = [question for question in dict.fromkeys(questions) if question not in answer_of]
         if missing:
-            with stage(self._progress, "rewrites", len(missing), "answers") as bar:
+            with self._progress.stage("rewrites", len(missing), "answers") as bar:
                 for block in _blocks(missing, self._ctx.block_size):
                     answers = self._write(block)
                     append(path, answers)

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog, csvfile, truth_table, yamlfile
+from fairbench.display.progress import Progress
 from fairbench.errors import CardError
 from fairbench.labelling import confusion
 from fairbench.networks import janus
 from fairbench.phantom import drawing, figures, planted, reading, text
 from fairbench.phantom import statistics as st
-from fairbench.phantom.making.build import CALIBRATION, REALISED, Report
+from fairbench.phantom.making.build import CALIBRATION, REALISED
 
 SLACK = 3.0
 """Every bar is granted this many standard errors: a phantom as good as the bar fails one time in a thousand."""
@@ -34,7 +35,7 @@ class Size:
     others: int = 600
 
 
-def check(folder: Path, seed: int, report: Report, size: Size = Size()) -> list[figures.Bar]:
+def check(folder: Path, seed: int, progress: Progress, size: Size = Size()) -> list[figures.Bar]:
     """Return all bars of the phantom in `folder`, which has the layout of `models/`. Raises CardError, WeightsError."""
     # Everything is read first: a damaged file is not found out after minutes of drawing.
     guidance = card_guidance(folder / "phantom.yaml")
@@ -42,10 +43,10 @@ def check(folder: Path, seed: int, report: Report, size: Size = Size()) -> list[
     rates = calibrated_rates(folder / CALIBRATION)
     model = janus.load(folder / "phantom" / "janus", "cpu", "float32")
     reader = reading.reader(folder / "labellers" / "weights")
-    passage = figures.passage(model, reader, size.renders, seed, lambda *done: report("decoded renders", *done))
+    passage = figures.passage(model, reader, size.renders, seed, progress)
     cells = drawing.read_back(
         model, reader, figures.captions(text.NEUTRAL), size.images, seed, guidance,
-        tick=lambda *done: report("drawn", *done),
+        progress=progress,
     )  # fmt: skip
     counts = drawing.counted(cells)
     bars = [
@@ -54,10 +55,11 @@ def check(folder: Path, seed: int, report: Report, size: Size = Size()) -> list[
         figures.stated_bar(model, reader, size.others, seed, guidance, SLACK),
         figures.independent_bar(model, reader, size.others, seed, guidance, SLACK),
     ]  # fmt: skip
-    report("questions", 0, 1)
-    bars += figures.understanding_bars(model, size.others, seed, SLACK)
-    bars.append(figures.clip_bar(folder / "phantom" / "clip", model, size.others, seed, SLACK))
-    report("questions", 1, 1)
+    with progress.stage("questions", 2, "steps") as stage:
+        bars += figures.understanding_bars(model, size.others, seed, SLACK)
+        stage.advance()
+        bars.append(figures.clip_bar(folder / "phantom" / "clip", model, size.others, seed, SLACK))
+        stage.advance()
     return [*bars, figures.bytes_bar(folder)]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench.display.progress import SILENT, Progress
 from fairbench.errors import FairbenchError
 from fairbench.networks.janus import JanusModel, rgb
 from fairbench.phantom.planted import CELLS
@@ -18,8 +19,6 @@ from fairbench.storage import atomic
 
 BLOCK, FEW = 256, 8
 """Images drawn at a time, and encoded or decoded: more of these do not fit into a processor's cache."""
-
-Tick = Callable[[int, int], None]
 
 
 def images(model: JanusModel, captions: Sequence[str], seeds: Sequence[int], guidance: float) -> NDArray[np.uint8]:
@@ -60,7 +59,7 @@ def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def read_back(
     model: JanusModel, reader: Reader, captions: Sequence[str], each: int, seed: int, guidance: float,
-    keep: Path | None = None, tick: Tick | None = None,
+    keep: Path | None = None, progress: Progress = SILENT, name: str = "drawn",
 ) -> Cells:  # fmt: skip
     """Return the cell of `each` images a caption, shape (captions, each); NOBODY where no face was found.
 
@@ -68,22 +67,22 @@ def read_back(
     that a stopped count goes on. Raises FairbenchError for a caption without a single face: it has no shares.
     """
     done = _remembered(keep, captions, each, seed, guidance)
-    for row in range(len(done), len(captions)):
-        rng = np.random.default_rng([seed, row])
-        seeds = [int(s) for s in rng.integers(2**63, size=each)]
-        parts = [seeds[start : start + BLOCK] for start in range(0, each, BLOCK)]
-        cells = [reader.read(images(model, [captions[row]] * len(part), part, guidance)) for part in parts]
-        done.append(np.concatenate(cells).tolist())
-        if max(done[-1]) < 0:
-            raise FairbenchError(
-                f"No face was found in any of {each} images of {captions[row]!r} at guidance {guidance:g}: this "
-                "phantom cannot be measured, build one with another seed in another folder."
-            )
-        if keep:
-            record = {"of": _identity(captions, each, seed, guidance), "cells": done}
-            atomic.write_text(keep, json.dumps(record) + "\n")
-        if tick:
-            tick(row + 1, len(captions))
+    with progress.stage(name, len(captions) - len(done), "prompts") as stage:
+        for row in range(len(done), len(captions)):
+            rng = np.random.default_rng([seed, row])
+            seeds = [int(s) for s in rng.integers(2**63, size=each)]
+            parts = [seeds[start : start + BLOCK] for start in range(0, each, BLOCK)]
+            cells = [reader.read(images(model, [captions[row]] * len(part), part, guidance)) for part in parts]
+            done.append(np.concatenate(cells).tolist())
+            if max(done[-1]) < 0:
+                raise FairbenchError(
+                    f"No face was found in any of {each} images of {captions[row]!r} at guidance {guidance:g}: this "
+                    "phantom cannot be measured, build one with another seed in another folder."
+                )
+            if keep:
+                record = {"of": _identity(captions, each, seed, guidance), "cells": done}
+                atomic.write_text(keep, json.dumps(record) + "\n")
+            stage.advance()
     return np.array(done, dtype=np.int64).reshape(len(captions), each)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fairbench.cards import catalog
+from fairbench.display.progress import SILENT, Progress
 from fairbench.phantom import drawing
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import BATCH, renders
@@ -20,9 +20,7 @@ MANIFEST = "manifest.csv"
 _STREAM = 0x1AB  # apart from what was trained on and measured with
 
 
-def export(
-    folder: Path, per_group: int, seed: int, *, decoded: bool, tick: Callable[[int, int], None] | None = None
-) -> Path:
+def export(folder: Path, per_group: int, seed: int, *, decoded: bool, progress: Progress = SILENT) -> Path:
     """Write per_group mannequins of each of the 8 cells as PNG files and return the manifest's path, written last.
 
     decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image stands
@@ -30,32 +28,30 @@ def export(
     """
     folders.check(folder, folders.LABELLED_IMAGES)
     with folders.replacing(folder, folders.LABELLED_IMAGES) as new:
-        _export(new, per_group, seed, _image_tokenizer() if decoded else None, tick)
+        _export(new, per_group, seed, _image_tokenizer() if decoded else None, progress)
     return folder / MANIFEST
 
 
-def _export(folder: Path, per_group: int, seed: int, vq: Any | None, tick: Callable[[int, int], None] | None) -> None:
+def _export(folder: Path, per_group: int, seed: int, vq: Any | None, progress: Progress) -> None:
     rng = np.random.default_rng([seed, _STREAM])
     rows: list[tuple[str, str, str]] = []
     seen: set[bytes] = set()
     left = np.full(len(CELLS), per_group)
-    if tick:
-        tick(0, per_group * len(CELLS))
-    while left.any():
-        images, cells = renders(BATCH, rng)
-        if vq is not None:
-            images = drawing.decoded(vq, drawing.encoded(vq, images))
-        for image, cell in zip(images, cells, strict=True):
-            data = pixels.encode(image)
-            if not left[cell] or data in seen:
-                continue
-            seen.add(data)
-            left[cell] -= 1
-            name = f"{len(rows):06d}.png"
-            atomic.write_bytes(folder / "images" / name, data)
-            rows.append((f"images/{name}", *CELLS[cell]))
-        if tick:
-            tick(len(rows), per_group * len(CELLS))
+    with progress.stage("images", per_group * len(CELLS)) as stage:
+        while left.any():
+            images, cells = renders(BATCH, rng)
+            if vq is not None:
+                images = drawing.decoded(vq, drawing.encoded(vq, images))
+            for image, cell in zip(images, cells, strict=True):
+                data = pixels.encode(image)
+                if not left[cell] or data in seen:
+                    continue
+                seen.add(data)
+                left[cell] -= 1
+                name = f"{len(rows):06d}.png"
+                atomic.write_bytes(folder / "images" / name, data)
+                rows.append((f"images/{name}", *CELLS[cell]))
+                stage.advance()
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("path", "gender", "race4"), *rows])
     atomic.write_text(folder / MANIFEST, text.getvalue())

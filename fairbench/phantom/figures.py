@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench.display.progress import Progress
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_answers import answer
 from fairbench.phantom import drawing, text
@@ -60,7 +61,7 @@ class Passage:
 
 
 def passage(
-    model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None = None, keep: Path | None = None
+    model: JanusModel, reader: Reader, each: int, seed: int, progress: Progress, keep: Path | None = None
 ) -> Passage:
     """Render `each` images a cell, encode, decode, and read both sides. keep: a file where the result is remembered."""
     if keep and keep.exists():
@@ -68,24 +69,22 @@ def passage(
         if stored["of"] == [each, seed]:
             confusion = np.array(stored["confusion"])
             return Passage(confusion, np.array(stored["agreed"]), confusion.sum(axis=1))
-    found = _passage(model, reader, each, seed, tick)
+    found = _passage(model, reader, each, seed, progress)
     if keep:
         record = {"of": [each, seed], "confusion": found.confusion.tolist(), "agreed": found.agreed.tolist()}
         atomic.write_text(keep, json.dumps(record) + "\n")
     return found
 
 
-def _passage(model: JanusModel, reader: Reader, each: int, seed: int, tick: drawing.Tick | None) -> Passage:
+def _passage(model: JanusModel, reader: Reader, each: int, seed: int, progress: Progress) -> Passage:
     confusion, agreed = np.zeros((len(CELLS), len(CELLS) + 1), dtype=np.int64), np.zeros(len(CELLS), dtype=np.int64)
     vq, total = model.net.model.vqmodel, each * len(CELLS)
-    if tick:
-        tick(0, total)
-    for images, cells in batches(total, np.random.default_rng([seed, 3])):
-        after = reader.read(drawing.decoded(vq, drawing.encoded(vq, images)))
-        np.add.at(confusion, (cells, after), 1)  # NOBODY is -1, the last column
-        np.add.at(agreed, cells, after == reader.read(images))
-        if tick:
-            tick(int(confusion.sum()), total)
+    with progress.stage("decoded renders", total) as stage:
+        for images, cells in batches(total, np.random.default_rng([seed, 3])):
+            after = reader.read(drawing.decoded(vq, drawing.encoded(vq, images)))
+            np.add.at(confusion, (cells, after), 1)  # NOBODY is -1, the last column
+            np.add.at(agreed, cells, after == reader.read(images))
+            stage.advance(len(cells))
     return Passage(confusion, agreed, confusion.sum(axis=1))
 
 

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from fairbench import contracts, registry, threads
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, OutOfMemory
 from fairbench.notices import notice
-from fairbench.progress import Progress, stage
 from fairbench.protocols import ImageModel
 from fairbench.storage import pixels, schemas
 from fairbench.storage.store import Store
@@ -49,7 +49,7 @@ def generate(
     todo = [r for r in requests if r.image_id not in have]
     if todo:
         before()
-    with stage(progress, "images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
+    with progress.stage("images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
         for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)

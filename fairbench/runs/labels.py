@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from fairbench.cards.cards import FacePolicy
+from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, ImageError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.faces import StoredFace
 from fairbench.labelling.labeller import Labeller
 from fairbench.notices import notice
-from fairbench.progress import Progress, stage
 from fairbench.storage import schemas
 from fairbench.storage.reading import READ_AHEAD, ImageReader, ImageRow
 from fairbench.storage.store import Store
@@ -57,7 +57,7 @@ class LabelStage:
         if any(r.status == "ok" for r in todo):
             self.labeller.load()
         reader = ImageReader(self.store)
-        with stage(progress, "faces and labels", len(todo)) as bar:
+        with progress.stage("faces and labels", len(todo)) as bar:
             for start in range(0, len(todo), PARCEL):
                 self._parcel(todo[start : start + PARCEL], known, reader, bar)
         if self._failed:
@@ -84,7 +84,7 @@ class LabelStage:
         return found
 
     def _parcel(
-        self, rows: Sequence[ImageRow], known: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Progress
+        self, rows: Sequence[ImageRow], known: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Stage
     ) -> None:
         parcel = _Parcel()
         readable = [r for r in rows if r.status == "ok"]

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.measure import correction, estimates
 from fairbench.measure import scores as measured_scores
@@ -24,7 +25,6 @@ from fairbench.measure.estimates import Estimate
 from fairbench.measure.series import Series
 from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
-from fairbench.progress import Progress
 from fairbench.protocols import Scorer
 from fairbench.runs import images, noted, score_notices, scores, spec
 from fairbench.runs.labels import LabelStage

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from fairbench import contracts, registry
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, ImageError, PluginError
 from fairbench.notices import notice
-from fairbench.progress import Progress, stage
 from fairbench.protocols import Scorer, ScorerSpec
 from fairbench.storage import schemas
 from fairbench.storage.reading import ImageReader, ImageRow
@@ -102,7 +102,7 @@ def score(
     reader = ImageReader(store)
     title = registry.title("scorers", name)
     first = not have
-    with stage(progress, name, len(todo)) as bar:
+    with progress.stage(name, len(todo)) as bar:
         for start in range(0, len(todo), PARCEL):
             parcel = todo[start : start + PARCEL]
             scored = [_Scored(r, "no_image") for r in parcel if r.status != "ok"]

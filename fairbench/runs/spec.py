@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from fairbench import contracts, keys, registry
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import LabellerCard, ModelCard, PluginRef
+from fairbench.display.progress import Progress, Silent
 from fairbench.errors import CardError, FairbenchError, PluginError
 from fairbench.labelling import confusion
 from fairbench.labelling.confusion import Calibration
@@ -25,7 +26,6 @@ from fairbench.measure.series import References
 from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
-from fairbench.progress import Progress, Silent
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
 from fairbench.runs import scores
 from fairbench.runs.prompts import expand

@@ -18,9 +18,9 @@ from typing import Any
 import fairbench
 from fairbench import keys, registry
 from fairbench.cards import catalog
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, StoreError
 from fairbench.methods.common import with_group
-from fairbench.progress import Progress
 from fairbench.protocols import PromptSource
 from fairbench.runs import images, spec
 from fairbench.runs.labels import LabelStage

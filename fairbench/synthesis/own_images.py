@@ -17,10 +17,10 @@ from fairbench import keys
 from fairbench.adapters.folder import FolderAdapter, FolderParams
 from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
 from fairbench.cards.texts import nfc
+from fairbench.display.progress import Progress
 from fairbench.errors import CardError, ImageError
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import identity
-from fairbench.progress import Progress
 from fairbench.runs.labels import LabelStage
 from fairbench.storage import paths, pixels, provenance
 from fairbench.storage.reading import ImageRow

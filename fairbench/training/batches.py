@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fairbench.display.progress import Progress
 from fairbench.networks import janus_tokens
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs
 from fairbench.networks.sampling import left_padded
 from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
-from fairbench.training.schedule import Report
 from fairbench.types import RgbImage
 
 QUESTION, CAPTION = "Describe this image.", "a photo of the face of a {subject}"
@@ -80,16 +80,16 @@ class Answers:
         return [*words, tokenizer.eos_token_id]
 
 
-def image_tokens(model: JanusModel, data: Balanced, path: Path, report: Report) -> NDArray[np.int64]:
+def image_tokens(model: JanusModel, data: Balanced, path: Path, progress: Progress) -> NDArray[np.int64]:
     """Return the image tokens (rows, N) that the model's own tokenizer gives, from `path` if they are there."""
     if path.exists():
         return np.asarray(np.load(path, allow_pickle=False))
     parts = []
-    report(0, len(data.rows))
-    for start in range(0, len(data.rows), _READ):
-        part = data.rows[start : start + _READ]
-        parts.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
-        report(start + len(part), len(data.rows))
+    with progress.stage("image tokens", len(data.rows)) as stage:
+        for start in range(0, len(data.rows), _READ):
+            part = data.rows[start : start + _READ]
+            parts.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
+            stage.advance(len(part))
     file = io.BytesIO()
     np.save(file, np.concatenate(parts), allow_pickle=False)
     atomic.write_bytes(path, file.getvalue())

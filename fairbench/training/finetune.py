@@ -29,6 +29,7 @@ from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
+from fairbench.display.progress import Progress, Stage
 from fairbench.errors import CardError, FairbenchError, storage_errors
 from fairbench.networks import janus, lora, weights
 from fairbench.networks.janus import JanusModel
@@ -40,8 +41,6 @@ from fairbench.training.presets import Settings
 from fairbench.training.records import Records
 from fairbench.training.schedule import Plan
 
-StageReport = Callable[[str, int, int], None]
-"""Called with a stage, what of it is done, and all of it; in every process."""
 Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
 STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
 _STATE_FILES = re.compile(r"state\.pt|training\.json|tokens-[0-9a-f]{16}\.npy")
@@ -104,7 +103,7 @@ class Job:
         return None if params.prompt_format is None else str(params.prompt_format)
 
 
-def train(job: Job, report: StageReport) -> Path:
+def train(job: Job, progress: Progress) -> Path:
     """Train, from the state in `job.out` if there is one, and return the adapter's folder.
 
     Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
@@ -125,25 +124,26 @@ def train(job: Job, report: StageReport) -> Path:
     state = _resume(job, adapter, identity)
     if accelerator.is_main_process:
         atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # the folder is ours
-    source = _source(job, model, accelerator, report)
+    source = _source(job, model, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = int(state["step"]) if state else 0
     records = Records(job.out, start) if accelerator.is_main_process else None
     _set_training(model)
     began = time.perf_counter()
-    for step in range(start, job.plan.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = job.plan.rate_at(step)
-        figures = _step(job, accelerator, source, module, optimiser, step)
-        last = step + 1 == job.plan.steps
-        if records and (step % job.log_every == 0 or last):
-            seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
-            records.add(step, {**figures, "rate": job.plan.rate_at(step), "seconds_a_step": seconds})
-        if job.eval_every and ((step + 1) % job.eval_every == 0 or last):
-            _evaluate(job, accelerator, model, records, step)
-        if (step + 1) % job.save_every == 0 or last:  # after the evaluation: a kill in between would lose it
-            _save(job, accelerator, adapter, module, optimiser, step + 1, identity)
-        report("training", step + 1, job.plan.steps)
+    with progress.stage("training", job.plan.steps - start, "steps") as stage:
+        for step in range(start, job.plan.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = job.plan.rate_at(step)
+            figures = _step(job, accelerator, source, module, optimiser, step, stage)
+            last = step + 1 == job.plan.steps
+            if records and (step % job.log_every == 0 or last):
+                seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
+                records.add(step, {**figures, "rate": job.plan.rate_at(step), "seconds_a_step": seconds})
+            if job.eval_every and ((step + 1) % job.eval_every == 0 or last):
+                _evaluate(job, accelerator, model, records, step)
+            if (step + 1) % job.save_every == 0 or last:  # after the evaluation: a kill in between would lose it
+                _save(job, accelerator, adapter, module, optimiser, step + 1, identity)
+            stage.advance()
     tensors = _gathered(adapter)
     if accelerator.is_main_process:
         assert records is not None
@@ -223,13 +223,13 @@ def _load(job: Job, accelerator: Accelerator) -> tuple[JanusModel, Any]:
     return model, adapter
 
 
-def _source(job: Job, model: JanusModel, accelerator: Accelerator, report: StageReport) -> batches.Source:
+def _source(job: Job, model: JanusModel, accelerator: Accelerator, progress: Progress) -> batches.Source:
     if job.settings.kind == "i2t":
         return batches.Answers(model, job.data)
     # Encoded by one process, once: the others wait, then read what it wrote.
     path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base)}.npy"
     with accelerator.main_process_first():
-        tokens = batches.image_tokens(model, job.data, path, functools.partial(report, "image tokens"))
+        tokens = batches.image_tokens(model, job.data, path, progress)
     return batches.Images(model, job.data, tokens)
 
 
@@ -254,7 +254,7 @@ def _set_training(model: JanusModel) -> None:
 
 
 def _step(
-    job: Job, accelerator: Accelerator, source: batches.Source, module: Any, optimiser: Any, step: int
+    job: Job, accelerator: Accelerator, source: batches.Source, module: Any, optimiser: Any, step: int, stage: Stage
 ) -> dict[str, float]:
     """Take one step and return its figures, averaged over all parts of the batch."""
     s = job.settings
@@ -274,6 +274,7 @@ def _step(
             accelerator.backward(loss / s.accumulation)
         gap = mean.max(dim=1).values - mean.min(dim=1).values
         total += torch.stack([loss, mean.mean(), gap.mean()]).detach() / s.accumulation
+        stage.within((turn + 1) / s.accumulation)
     norm = accelerator.clip_grad_norm_(module.parameters(), job.plan.clip)
     loss_value, log_prob, gap_value = (float(v) for v in accelerator.reduce(total, "mean"))
     # A scaler of float16 leaves out steps whose gradient overflows; any other such gradient would spoil the weights.

@@ -1,13 +1,9 @@
-"""How long and how fast a training goes, and whom it tells."""
+"""How long and how fast a training goes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-
-Report = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
 from fairbench.validation.cells import Cell, Result, Study
 from fairbench.validation.compared import EQUIVALENT, FALSE, POWER_STUDY
@@ -33,8 +34,8 @@ def cells_of(quick: bool, studies: Sequence[Study] = STUDIES) -> list[Cell]:
     return [cell for study in studies for cell in study.cells(quick)]
 
 
-def run(cells: Sequence[Cell], folder: Path, jobs: int, done: Callable[[int], None]) -> list[Result]:
-    """Return the results of all cells, in their order; `done` is called with the number that are new.
+def run(cells: Sequence[Cell], folder: Path, jobs: int, progress: Progress) -> list[Result]:
+    """Return the results of all cells, in their order.
 
     Results that lie in the folder already, from the same settings and the same version, are not simulated again.
     Raises StoreError where the folder cannot be written.
@@ -42,11 +43,11 @@ def run(cells: Sequence[Cell], folder: Path, jobs: int, done: Callable[[int], No
     path = folder / CELLS
     found = {result.cell.key: result for result in _stored(path)}
     todo = [cell for cell in cells if cell.key not in found]
-    done(len(cells) - len(todo))
-    for result in _simulated(todo, jobs):
-        _append(path, result)
-        found[result.cell.key] = result
-        done(1)
+    with progress.stage("simulate", len(todo), "cells") as stage:
+        for result in _simulated(todo, jobs):
+            _append(path, result)
+            found[result.cell.key] = result
+            stage.advance()
     return [found[cell.key] for cell in cells]
 
 

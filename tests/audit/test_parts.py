@@ -13,9 +13,9 @@ from fairbench.audit import counterfactual, groups, images, probe, transparency,
 from fairbench.audit.estimates import Skipped, mean, share
 from fairbench.audit.groups import Attribute
 from fairbench.cards import catalog
+from fairbench.display.progress import Silent
 from fairbench.errors import CardError
 from fairbench.labelling.labeller import Labeller
-from fairbench.progress import Silent
 
 GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"), ("White", "Black", "Indian", "Asian"))

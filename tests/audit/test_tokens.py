@@ -9,8 +9,8 @@ from scipy.spatial.distance import jensenshannon
 from fairbench.audit import logprob, tokens
 from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.groups import Attribute
+from fairbench.display.progress import Silent
 from fairbench.metrics.rd import relative_diversity
-from fairbench.progress import Silent
 from fairbench.types import Prompt
 
 GENDER = Attribute("gender", ("female", "male"), ("female", "male"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fairbench.progress import Silent
+from fairbench.display.progress import Silent
 from fairbench.runs import folder as run_folder
 from fairbench.runs import pipeline, spec
 from fairbench.storage import store as stores

@@ -16,10 +16,10 @@ from fairbench.calibration.count import calibrate
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
+from fairbench.display.progress import Silent
 from fairbench.errors import CardError
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
 from fairbench.labelling.labeller import Labeller
-from fairbench.progress import Silent
 from fairbench.protocols import Params
 from fairbench.storage import pixels
 from fairbench.storage.store import Store

@@ -14,9 +14,9 @@ from PIL import Image
 from fairbench.adapters import folder_files
 from fairbench.calibration import manifest
 from fairbench.cards import catalog, truth_table
+from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
-from fairbench.progress import Silent
 from fairbench.runs import prompts
 from fairbench.synthesis import own_images
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from fairbench.cards import catalog
-from fairbench.cli.progress import set_up_logging
+from fairbench.cli.logs import set_up_logging
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
 

@@ -22,13 +22,13 @@ from fairbench.calibration.count import calibrate
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
 from fairbench.comparison import labellers
+from fairbench.display.progress import Silent
 from fairbench.labelling.labeller import Labeller
 from fairbench.measure import gather
 from fairbench.measure.counts import Counts, count
 from fairbench.notices import collecting
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Reader
-from fairbench.progress import Silent
 from fairbench.protocols import Params
 from fairbench.runs import evidence
 from fairbench.runs.labels import LabelStage

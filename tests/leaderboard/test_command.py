@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench import keys
+from fairbench.display.progress import Silent
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
-from fairbench.progress import Silent
 from fairbench.runs import folder as run_folder
 from fairbench.runs import pipeline, spec
 from fairbench.storage.store import Store

@@ -11,6 +11,7 @@ import pytest
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog
 from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.display.progress import SILENT
 from fairbench.errors import WeightsError
 from fairbench.networks import textmodel, weights
 from fairbench.protocols import EffectiveSettings
@@ -88,7 +89,7 @@ class TestFoldersThatAreNoModel:
         )  # fmt: skip
         job = finetune.Job(Settings("sft", steps=1), catalog.Loaded(card, None), balanced, tmp_path / "out")
         with pytest.raises(WeightsError, match=r"no readable config\.json"):
-            finetune.train(job, lambda *_: None)
+            finetune.train(job, SILENT)
 
     def test_a_text_model_is_refused(self, no_model: Path) -> None:
         model = textmodel.CausalAnswers(HubModel(path=str(no_model)), BuildContext())

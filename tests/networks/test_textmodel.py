@@ -16,11 +16,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError, StoreError, WeightsError
 from fairbench.networks import textmodel, weights
 from fairbench.networks.sampling import gumbel
 from fairbench.networks.textmodel import CachedText, CausalAnswers, OwnAnswers, of_card
-from fairbench.progress import Silent
 from fairbench.types import BuildContext, RgbImage
 
 WORDS = ("<pad>", "<end>", "<unk>", "a", "nurse", "doctor", "female", "male", "person", "the", "photo", "of")

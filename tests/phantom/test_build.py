@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from fairbench.cards import catalog, truth_table
-from fairbench.cli.progress import Stages
+from fairbench.display.progress import SILENT
 from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.networks import janus
@@ -26,6 +26,7 @@ from fairbench.phantom import check, drawing, figures, planted, reading, text  #
 from fairbench.phantom.making import build, report, train_clip, train_labeller, train_model, train_tokenizer
 from tests.builders.cli import Cli
 from tests.builders.phantom import SHIPPED, SIZE, toy_sizes
+from tests.builders.progress import Recorder
 
 SEED = 3
 JANUS = {
@@ -46,7 +47,7 @@ def toy() -> Iterator[None]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build without interruption, with its report."""
     out = tmp_path_factory.mktemp("whole") / "build"
-    report.write(out, build.Builder(out, SEED, lambda *_: None, SIZE).run())
+    report.write(out, build.Builder(out, SEED, SILENT, SIZE).run())
     return out
 
 
@@ -221,12 +222,12 @@ def test_a_build_of_another_seed_is_refused(built: Path, cli: Cli) -> None:
 
 
 def test_another_seed_trains_on_other_renders(built: Path, tmp_path: Path) -> None:
-    def after_the_first_state(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("image tokenizer", 2):
+    def after_the_first_state(name: str, done: int, total: int) -> None:
+        if (name, done) == ("image tokenizer", 2):
             raise Stop
 
     with pytest.raises(Stop):
-        build.Builder(tmp_path, SEED + 1, after_the_first_state, SIZE).run()
+        build.Builder(tmp_path, SEED + 1, Recorder(after_the_first_state), SIZE).run()
     name = "work/tokenizer/autoencoder/history.jsonl"
     ours, whole = ([json.loads(line) for line in (folder / name).open()] for folder in (tmp_path, built))
     assert [row["step"] for row in ours] == [0, 1]
@@ -344,39 +345,13 @@ def test_a_count_of_other_images_is_not_taken_for_this_one(built: Path, tmp_path
     model, reader = janus.load(built / "phantom" / "janus", "cpu", "float32"), reading.reader(
         built / "labellers" / "weights"
     )  # fmt: skip
-    keep, ticks = tmp_path / "kept.json", []
-    again = functools.partial(drawing.read_back, model, reader, keep=keep, tick=lambda *done: ticks.append(done))
+    keep, progress = tmp_path / "kept.json", Recorder()
+    again = functools.partial(drawing.read_back, model, reader, keep=keep, progress=progress)
     first = again(["a nurse", "a sailor"], 3, 0, 1.0)
     assert np.array_equal(again(["a nurse", "a sailor"], 3, 0, 1.0), first)
-    assert ticks == [(1, 2), (2, 2)]
+    assert progress.events == [("drawn", 0, 2), ("drawn", 1, 2), ("drawn", 2, 2), ("drawn", 0, 0)]
     for other in ((["a nurse", "a maid"], 3, 0, 1.0), (["a nurse"], 4, 0, 1.0), (["a nurse"], 4, 1, 1.0)):
-        ticks.clear()
+        progress.events.clear()
         assert again(*other).shape == (len(other[0]), other[1])
-        assert len(ticks) == len(other[0])
+        assert progress.events[-1] == ("drawn", len(other[0]), len(other[0]))
     assert drawing.counted(np.array([[0, 0, reading.NOBODY, 7]])).tolist() == [[2, 0, 0, 0, 0, 0, 0, 1]]
-
-
-# --- progress ---
-
-
-def test_progress_counts_what_is_done_now_and_never_back() -> None:
-    told: list[tuple[object, ...]] = []
-
-    class Recorder:
-        def start(self, *what: object) -> None:
-            told.append(("start", *what))
-
-        def advance(self, count: int) -> None:
-            told.append(("advance", count))
-
-        def finish(self) -> None:
-            told.append(("finish",))
-
-    with Stages(Recorder()) as tell:
-        for stage, done, total in [("t", 3, 4), ("t", 4, 4), ("t", 1, 5), ("t", 5, 5), ("m", 0, 1), ("m", 1, 1)]:
-            tell(stage, done, total)
-    assert told == [
-        ("start", "t", 2, "steps"), ("advance", 1), ("advance", 1), ("finish",),
-        ("start", "t", 5, "steps"), ("advance", 1), ("advance", 4), ("finish",),
-        ("start", "m", 1, "steps"), ("advance", 0), ("advance", 1), ("finish",),
-    ]  # fmt: skip

@@ -18,6 +18,7 @@ from fairbench.phantom.renderer import RACES, render
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.training.schedule import Plan
 from fairbench.types import BuildContext
+from tests.builders.progress import Recorder
 
 PLAN = Plan(steps=6, rate=3e-3, save_every=2, log_every=1)
 EVERY = np.arange(len(CELLS))
@@ -105,15 +106,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(folder, tmp_path):
     class Stop(Exception):
         pass
 
-    def stop(done: int, _: int) -> None:
+    def stop(name: str, done: int, total: int) -> None:
         if done == 3:  # one step after the last state
             raise Stop
 
     with pytest.raises(Stop):
-        train_clip.train(tmp_path / "state", 0, stop, PLAN)
-    steps: list[int] = []
-    _, history = train_clip.train(tmp_path / "state", 0, lambda done, _: steps.append(done), PLAN)
-    assert steps == [3, 4, 5, 6]
+        train_clip.train(tmp_path / "state", 0, Recorder(stop), PLAN)
+    resumed = Recorder()
+    _, history = train_clip.train(tmp_path / "state", 0, resumed, PLAN)
+    assert resumed.events == [("clip", done, 4) for done in range(5)]
     assert [row["step"] for row in history] == list(range(6))
     assert content(trained(tmp_path)) == content(folder)
 

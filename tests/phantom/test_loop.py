@@ -22,6 +22,7 @@ from fairbench.errors import FairbenchError, StoreError
 from fairbench.phantom.making.loop import HISTORY, STATE, fit
 from fairbench.storage import atomic
 from fairbench.training.schedule import Plan
+from tests.builders.progress import Recorder
 
 PLAN = Plan(steps=12, rate=0.05, warm_up=0.2, floor=0.1, save_every=5, log_every=2)
 
@@ -58,13 +59,18 @@ class Killed(BaseException):
 
 
 def kill_at(step: int) -> Callable[..., None]:
-    """Return a hook, of the objective or a report, that stops the training at a step."""
+    """Return an objective's hook that stops the training in a step."""
 
     def hook(now: int, *_: int) -> None:
         if now == step:
             raise Killed
 
     return hook
+
+
+def killed_after(step: int) -> Recorder:
+    """Return progress that stops the training when so many steps are done."""
+    return Recorder(lambda name, done, total: kill_at(step)(done))
 
 
 def outcome(folder: Path, plan: Plan = PLAN, seed: int = 3) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
@@ -94,7 +100,7 @@ class TestResuming:
         with pytest.raises(Killed):
             fit(Toy(kill_at(step)), PLAN, tmp_path / "within", 3)
         with pytest.raises(Killed):
-            fit(Toy(), PLAN, tmp_path / "after", 3, kill_at(step + 1))
+            fit(Toy(), PLAN, tmp_path / "after", 3, killed_after(step + 1))
         torch.manual_seed(step)  # what another process drew before is none of the training's business
         assert_same(outcome(tmp_path / "within"), whole[1])
         assert_same(outcome(tmp_path / "after"), whole[1])
@@ -133,12 +139,12 @@ class TestResuming:
         def full(fd: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        def fills(done: int, total: int) -> None:
+        def fills(name: str, done: int, total: int) -> None:
             if done == 6:
                 patch.setattr(os, "fsync", full)
 
         with monkeypatch.context() as patch, pytest.raises(StoreError, match="no space is left"):
-            fit(Toy(), PLAN, tmp_path, 3, fills)
+            fit(Toy(), PLAN, tmp_path, 3, Recorder(fills))
         assert sorted(p.name for p in tmp_path.iterdir()) == [HISTORY, STATE]
         assert torch.load(tmp_path / STATE)["step"] == 5
         assert_same(outcome(tmp_path), whole[1])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fairbench import keys
+from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError, OutOfMemory
-from fairbench.progress import Silent
 from fairbench.runs import images
 from fairbench.storage import reading
 from fairbench.storage.store import Store

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fairbench import keys
+from fairbench.display.progress import Silent
 from fairbench.notices import Notices, collecting
-from fairbench.progress import Silent
 from fairbench.runs import images, noted
 from fairbench.storage import reading
 from fairbench.storage.store import Store

@@ -16,11 +16,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from fairbench.cards import catalog
+from fairbench.display.progress import SILENT
 from fairbench.errors import FairbenchError
 from fairbench.networks import lora
 from fairbench.synthesis import balanced
 from fairbench.training import checkpoint, finetune, output
 from fairbench.training.presets import Settings, settings
+from tests.builders.progress import Recorder
 
 SMALL: dict[str, Any] = {"rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
 
@@ -39,19 +41,16 @@ def job(tiny_card: Path, balanced_manifest: Path, tmp_path: Path) -> Callable[..
     return make
 
 
-def quiet(*_: object) -> None: ...
-
-
 class Killed(BaseException):
     """Not an Exception, as the signal of a user is not."""
 
 
-def kill_at(step: int) -> Callable[[str, int, int], None]:
-    def report(stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == step:
+def kill_at(step: int, steps: int = 5) -> Recorder:
+    def hook(name: str, done: int, total: int) -> None:
+        if name == "training" and steps - total + done == step:  # a resumed training has fewer steps to go
             raise Killed
 
-    return report
+    return Recorder(hook)
 
 
 def adapter(folder: Path) -> bytes:
@@ -66,13 +65,13 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def test_a_killed_training_resumes_bit_for_bit(
     job: Callable[..., finetune.Job], kind: str, kills: tuple[int, ...]
 ) -> None:
-    whole = finetune.train(job(kind, out="whole", log_every=1), quiet)
+    whole = finetune.train(job(kind, out="whole", log_every=1), SILENT)
     parts = job(kind, out="parts", log_every=1)
     for step in kills:
         with pytest.raises(Killed):
             finetune.train(parts, kill_at(step))
         assert not (parts.out / lora.WEIGHTS).exists()
-    finetune.train(parts, quiet)
+    finetune.train(parts, SILENT)
     assert adapter(parts.out) == adapter(whole)
     assert [r["loss"] for r in rows(parts.out)] == [r["loss"] for r in rows(whole)]
     assert [r["step"] for r in rows(parts.out)] == list(range(5))
@@ -80,7 +79,7 @@ def test_a_killed_training_resumes_bit_for_bit(
 
 
 def test_only_the_adapter_is_trained(job: Callable[..., finetune.Job]) -> None:
-    folder = finetune.train(job(steps=2), quiet)
+    folder = finetune.train(job(steps=2), SILENT)
     tensors = load_file(folder / lora.WEIGHTS)
     parts = {name.split(".language_model.")[1].split(".")[3] for name in tensors}
     assert parts == {f"{p}_proj" for p in ("q", "k", "v", "o", "gate", "up", "down")}
@@ -96,15 +95,15 @@ def test_only_the_adapter_is_trained(job: Callable[..., finetune.Job]) -> None:
 @pytest.mark.parametrize("kind", ["sft", "bpo", "i2t"])
 def test_training_lowers_its_loss(job: Callable[..., finetune.Job], kind: str) -> None:
     task = job(kind, steps=16, rate=2e-2, dropout=0.0, batch=4, log_every=1)
-    found = rows(finetune.train(task, quiet))
+    found = rows(finetune.train(task, SILENT))
     first, last = found[0]["loss"], sum(r["loss"] for r in found[-4:]) / 4
     assert last < (0.5 if kind == "bpo" else 0.9) * first
 
 
 def test_bpo_goes_on_from_sft(job: Callable[..., finetune.Job]) -> None:
-    sft = finetune.train(job(steps=2, out="sft"), quiet)
+    sft = finetune.train(job(steps=2, out="sft"), SILENT)
     start = job("bpo", steps=1, out="bpo", parent=sft, rate=1e-30, rank=8)
-    found = finetune.train(start, quiet)
+    found = finetune.train(start, SILENT)
     before, after = load_file(sft / lora.WEIGHTS), load_file(found / lora.WEIGHTS)
     assert all(torch.allclose(before[name], after[name], rtol=0, atol=1e-12) for name in before)
     record = json.loads((found / "provenance.json").read_text())
@@ -112,8 +111,13 @@ def test_bpo_goes_on_from_sft(job: Callable[..., finetune.Job]) -> None:
 
 
 def test_parts_of_a_batch_are_the_batch(job: Callable[..., finetune.Job]) -> None:
-    one = finetune.train(job(steps=1, out="one", dropout=0.0, log_every=1), quiet)
-    four = finetune.train(job(steps=1, out="four", dropout=0.0, accumulation=4, checkpointing=True, log_every=1), quiet)
+    one = finetune.train(job(steps=1, out="one", dropout=0.0, log_every=1), SILENT)
+    parts = job(steps=1, out="four", dropout=0.0, accumulation=4, checkpointing=True, log_every=1)
+    progress = Recorder()
+    four = finetune.train(parts, progress)
+    assert [event for event in progress.events if event[0] == "training"] == [
+        ("training", done, 1) for done in (0, 0.25, 0.5, 0.75, 1, 1)
+    ]
     for name in ("loss", "grad_norm"):
         assert rows(one)[0][name] == pytest.approx(rows(four)[0][name], rel=1e-5)
 
@@ -127,7 +131,7 @@ def _fresh_accelerator() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_fresh_accelerator")
 def test_bf16(job: Callable[..., finetune.Job]) -> None:
-    found = finetune.train(job("bpo", steps=2, mixed_precision="bf16", log_every=1), quiet)
+    found = finetune.train(job("bpo", steps=2, mixed_precision="bf16", log_every=1), SILENT)
     assert all(math.isfinite(r["loss"]) and r["loss"] > 0 for r in rows(found))
     assert {value.dtype for value in load_file(found / lora.WEIGHTS).values()} == {torch.float32}
 
@@ -135,11 +139,11 @@ def test_bf16(job: Callable[..., finetune.Job]) -> None:
 @pytest.mark.usefixtures("_fresh_accelerator")
 def test_fp16_needs_an_accelerator(job: Callable[..., finetune.Job]) -> None:
     with pytest.raises(FairbenchError, match="--mixed-precision fp16 needs a GPU"):
-        finetune.train(job(mixed_precision="fp16"), quiet)
+        finetune.train(job(mixed_precision="fp16"), SILENT)
 
 
 def test_evaluation_follows_the_training_and_changes_nothing(job: Callable[..., finetune.Job]) -> None:
-    plain = finetune.train(job(steps=4, out="plain"), quiet)
+    plain = finetune.train(job(steps=4, out="plain"), SILENT)
     seen: list[bool] = []
 
     def evaluate(model: Any) -> dict[str, float]:
@@ -147,32 +151,32 @@ def test_evaluation_follows_the_training_and_changes_nothing(job: Callable[..., 
         torch.manual_seed(0)
         return {"eval/rd-gender": 0.5}
 
-    watched = finetune.train(job(steps=4, out="watched", eval_every=2, evaluate=evaluate), quiet)
+    watched = finetune.train(job(steps=4, out="watched", eval_every=2, evaluate=evaluate), SILENT)
     assert seen == [False, False]
     assert [r["step"] for r in rows(watched) if "eval/rd-gender" in r] == [1, 3]
     assert adapter(watched) == adapter(plain)
 
 
 def test_a_finished_training_is_left_alone(job: Callable[..., finetune.Job]) -> None:
-    folder = finetune.train(job(steps=2), quiet)
+    folder = finetune.train(job(steps=2), SILENT)
     before = adapter(folder)
     assert finetune.train(job(steps=2), kill_at(1)) == folder
     assert adapter(folder) == before
     with pytest.raises(FairbenchError, match=r"another training \(rate 0.001 there, 0.1 here\)"):
-        finetune.train(job(steps=2, rate=0.1), quiet)
+        finetune.train(job(steps=2, rate=0.1), SILENT)
 
 
 def test_the_state_of_another_training_is_refused(job: Callable[..., finetune.Job]) -> None:
     with pytest.raises(Killed):
         finetune.train(job(), kill_at(3))
     with pytest.raises(FairbenchError, match=r"state\.pt belongs to another training \(dropout 0.2 there, 0.0 here\)"):
-        finetune.train(job(dropout=0.0), quiet)
+        finetune.train(job(dropout=0.0), SILENT)
     path = job().out / "state" / "state.pt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(FairbenchError, match=r"state\.pt cannot be resumed"):
-        finetune.train(job(), quiet)
+        finetune.train(job(), SILENT)
 
 
 def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
@@ -191,35 +195,35 @@ def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
     asked = output.identity(job().settings, 5, job().data, now, None, 1)
     assert checkpoint.differences(identity, asked) == "image reading version 1 there, 2 here"
     with pytest.raises(FairbenchError, match="another training \\(image reading version 1 there, 2 here"):
-        finetune.train(job(), quiet)
+        finetune.train(job(), SILENT)
 
 
 def test_numbers_that_are_not_finite_stop_the_training(job: Callable[..., finetune.Job]) -> None:
     with pytest.raises(FairbenchError, match="gives no finite number: lower the rate"):
-        finetune.train(job(rate=1e30), quiet)
+        finetune.train(job(rate=1e30), SILENT)
     assert not (job().out / lora.WEIGHTS).exists()
 
 
 def test_what_does_not_fit_is_refused(job: Callable[..., finetune.Job], tiny_card: Path) -> None:
     with pytest.raises(FairbenchError, match="A batch of 4 cannot be cut into 1 processes x 3"):
-        finetune.train(job(accumulation=3), quiet)
+        finetune.train(job(accumulation=3), SILENT)
     found = catalog.load_model(str(tiny_card))
     bare = dataclasses.replace(found, card=found.card.model_copy(update={"lora_targets": None}))
     with pytest.raises(FairbenchError, match="tiny cannot be fine-tuned"):
-        finetune.train(dataclasses.replace(job(), card=bare), quiet)
+        finetune.train(dataclasses.replace(job(), card=bare), SILENT)
     none = dataclasses.replace(found, card=found.card.model_copy(update={"lora_targets": "no_such_module"}))
     with pytest.raises(FairbenchError, match="'no_such_module' matches no module"):
-        finetune.train(dataclasses.replace(job(), card=none), quiet)
+        finetune.train(dataclasses.replace(job(), card=none), SILENT)
 
 
 def test_a_parent_of_another_model_is_refused(job: Callable[..., finetune.Job], tmp_path: Path) -> None:
-    sft = finetune.train(job(steps=1, out="sft"), quiet)
+    sft = finetune.train(job(steps=1, out="sft"), SILENT)
     other = shutil.copytree(sft, tmp_path / "other")
     record = json.loads((other / "provenance.json").read_text())
     record["base"]["weights"] = {"repo": "somebody/else", "revision": "0" * 40}
     (other / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(FairbenchError, match="was trained on other weights"):
-        finetune.train(job("bpo", out="bpo", parent=other), quiet)
+        finetune.train(job("bpo", out="bpo", parent=other), SILENT)
 
 
 # --- presets ---

@@ -12,6 +12,8 @@ from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 from typer.testing import CliRunner
 
+from fairbench.display.progress import SILENT
+from tests.builders.progress import Recorder
 from fairbench.cli.app import app
 from fairbench.metrics.rd import relative_diversity
 from fairbench.validation import compared, corrected, document, images, raw, runner, stress, worlds
@@ -211,27 +213,27 @@ def test_images_are_drawn_and_read_and_their_truth_is_found():
 
 
 def test_what_is_finished_is_not_simulated_again_and_a_torn_line_is(tmp_path, monkeypatch):
-    new = []
-    first = runner.run(TINY, tmp_path, 1, new.append)
-    assert new == [0, 1, 1, 1]
+    new = Recorder()
+    first = runner.run(TINY, tmp_path, 1, new)
+    assert new.events == [("simulate", done, 3) for done in range(4)]
     with (tmp_path / runner.CELLS).open("ab") as file:
         file.truncate(file.tell() - 30)
-    again = []
-    assert runner.run(TINY, tmp_path, 1, again.append)[:2] == first[:2]
-    assert again == [2, 1]
+    again = Recorder()
+    assert runner.run(TINY, tmp_path, 1, again)[:2] == first[:2]
+    assert again.events == [("simulate", 0, 1), ("simulate", 1, 1)]
     earlier = runner.CELLS + ".earlier"  # a record without a field that this version stores
     (tmp_path / runner.CELLS).rename(tmp_path / earlier)
     lines = (tmp_path / earlier).read_text().replace('"of": 40, ', "")
     (tmp_path / runner.CELLS).write_text(lines)
-    runner.run(TINY, tmp_path, 1, again.append)
-    assert again == [2, 1, 2, 1]
+    runner.run(TINY, tmp_path, 1, again)
+    assert again.events[2:] == [("simulate", 0, 1), ("simulate", 1, 1)]
     monkeypatch.setattr(runner, "simulate", lambda cell: pytest.fail("simulated again"))
-    assert [r.measures for r in runner.run(TINY, tmp_path, 1, again.append)] == [r.measures for r in first]
+    assert [r.measures for r in runner.run(TINY, tmp_path, 1, SILENT)] == [r.measures for r in first]
 
 
 def test_processes_and_order_change_no_figure(tmp_path):
-    one = runner.run(TINY, tmp_path / "1", 1, lambda _: None)
-    two = runner.run(TINY[::-1], tmp_path / "2", 2, lambda _: None)[::-1]
+    one = runner.run(TINY, tmp_path / "1", 1, SILENT)
+    two = runner.run(TINY[::-1], tmp_path / "2", 2, SILENT)[::-1]
     assert [r.measures for r in one] == [r.measures for r in two]
 
 

@@ -12,7 +12,6 @@ import io
 import json
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.cards import catalog
+from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion as calib
 from fairbench.labelling.labeller import Labeller
@@ -33,7 +33,6 @@ from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import shares
 from fairbench.storage import atomic, folders
 
-Report = Callable[[str, int, int], None]
 """Called with a stage's name, what is done of it, and how much there is."""
 
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
@@ -58,11 +57,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Builder:
-    """One build. out: its folder. report: told of progress. Stages may be called again; what is there stays."""
+    """One build. out: its folder. Stages may be called again; what is there stays."""
 
     out: Path
     seed: int
-    report: Report
+    progress: Progress
     size: Size = Size()
 
     @property
@@ -101,17 +100,15 @@ class Builder:
             raise FairbenchError(f"{self.out} holds a build with seed {other}: name that seed, or another folder.")
         atomic.write_text(path, json.dumps(self.seed))
 
-    def _tick(self, stage: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.report(stage, done, total)
-
     def labeller(self) -> None:
         """Train detector and classifier on renders."""
         names = (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE)
-        if not all((self.weights / name).exists() for name in names):
-            self.report("labeller", 0, 1)
+        if all((self.weights / name).exists() for name in names):
+            return
+        with self.progress.stage("labeller", 1, "steps") as stage:
             for name, data in train_labeller.train(self.seed).items():
                 atomic.write_bytes(self.weights / name, data)
-        self.report("labeller", 1, 1)
+            stage.advance()
 
     def janus(self) -> None:
         """Train the image tokenizer and then the model around it; save the checkpoint in half precision."""
@@ -119,8 +116,8 @@ class Builder:
 
         if (self.checkpoint / "model.safetensors").exists():
             return
-        vq, _ = train_tokenizer.train(self.work / "tokenizer", self.seed, self._tick("image tokenizer"))
-        model, _ = train_model.train(vq, self.work / "model", self.seed, report=self._tick("language model"))
+        vq, _ = train_tokenizer.train(self.work / "tokenizer", self.seed, self.progress)
+        model, _ = train_model.train(vq, self.work / "model", self.seed, progress=self.progress)
         save(model, self.checkpoint)
 
     def clip(self) -> None:
@@ -130,7 +127,7 @@ class Builder:
         folder = self.out / "phantom" / "clip"
         if (folder / "open_clip_model.safetensors").exists():
             return
-        model, _ = train_clip.train(self.work / "clip", self.seed, self._tick("clip"))
+        model, _ = train_clip.train(self.work / "clip", self.seed, self.progress)
         train_clip.save(model, folder)
 
     def guidance(self, model: JanusModel, reader: reading.Reader) -> float:
@@ -148,7 +145,7 @@ class Builder:
     ) -> NDArray[np.int64]:
         keep = self.work / "drawn" / f"{name.replace(' ', '-')}.json"
         cells = drawing.read_back(
-            model, reader, figures.captions(template), each, self.seed, guidance, keep, self._tick(name)
+            model, reader, figures.captions(template), each, self.seed, guidance, keep, self.progress, name
         )
         return drawing.counted(cells)
 
@@ -168,7 +165,7 @@ class Builder:
         """Measure all that `fairbench phantom check` measures, at large n; write calibration and realised truth."""
         size, seed = self.size, self.seed
         kept = self.work / "drawn" / "decoded-renders.json"
-        passage = figures.passage(model, reader, size.renders, seed, self._tick("decoded renders"), kept)
+        passage = figures.passage(model, reader, size.renders, seed, self.progress, kept)
         near = figures.independent_bar(model, reader, size.stated, seed, guidance, 0)
         self._calibrate(passage, near)
         realised = self._counts(model, reader, text.NEUTRAL, size.realised, guidance, "realised truth")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fairbench.display.progress import SILENT, Progress
 from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
 from fairbench.training import checkpoint
-from fairbench.training.schedule import Plan, Report
+from fairbench.training.schedule import Plan
 
 if TYPE_CHECKING:
     import torch
@@ -37,10 +38,13 @@ class Objective(Protocol):
         ...
 
 
-def fit(objective: Any, plan: Plan, folder: Path, seed: int, report: Report | None = None) -> list[dict[str, float]]:
+def fit(
+    objective: Any, plan: Plan, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
+) -> list[dict[str, float]]:
     """Train in place until `plan.steps`, from the state in `folder` if there is one; return the logged figures.
 
-    objective: an `Objective` that is a torch module; parameters that require gradients are trained. torch's own
+    objective: an `Objective` that is a torch module; parameters that require gradients are trained. name: the stage's,
+    under which the steps are shown. torch's own
     generator is seeded anew at each step. Raises FairbenchError for a state that is damaged or belongs to another plan,
     seed or module, and for a loss or a gradient that is not a finite number.
     """
@@ -49,28 +53,29 @@ def fit(objective: Any, plan: Plan, folder: Path, seed: int, report: Report | No
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
     start, history = _resume(objective, optimiser, plan, folder, seed)
-    for step in range(start, plan.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = plan.rate_at(step)
-        rng = np.random.default_rng([seed, step])
-        torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))  # for dropout; a child leaves `rng` where it is
-        loss, figures = objective(step, rng)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
-        # Before the step: weights that are not finite would be saved, and no later start could mend them.
-        if not (loss.isfinite() and norm.isfinite()):
-            what = "gradient" if loss.isfinite() else "loss"
-            raise FairbenchError(f"The {what} at step {step} in {folder} is not a finite number: lower the rate.")
-        optimiser.step()
-        with torch.no_grad():
-            objective.after_step(step, rng)
-        if step % plan.log_every == 0 or step + 1 == plan.steps:
-            history.append({"step": step, "loss": float(loss.detach()), **{k: float(v) for k, v in figures.items()}})
-        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-            _save(objective, optimiser, plan, folder, seed, step + 1, history)
-        if report:
-            report(step + 1, plan.steps)
+    with progress.stage(name, plan.steps - start, "steps") as stage:
+        for step in range(start, plan.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = plan.rate_at(step)
+            rng = np.random.default_rng([seed, step])
+            torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))  # for dropout; a child leaves `rng` where it is
+            loss, figures = objective(step, rng)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
+            # Before the step: weights that are not finite would be saved, and no later start could mend them.
+            if not (loss.isfinite() and norm.isfinite()):
+                what = "gradient" if loss.isfinite() else "loss"
+                raise FairbenchError(f"The {what} at step {step} in {folder} is not a finite number: lower the rate.")
+            optimiser.step()
+            with torch.no_grad():
+                objective.after_step(step, rng)
+            if step % plan.log_every == 0 or step + 1 == plan.steps:
+                scalars = {name: float(value) for name, value in figures.items()}
+                history.append({"step": step, "loss": float(loss.detach()), **scalars})
+            if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+                _save(objective, optimiser, plan, folder, seed, step + 1, history)
+            stage.advance()
     return history
 
 

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast
 
+from fairbench.display.progress import SILENT, Progress
 from fairbench.phantom import text
 from fairbench.phantom.making import corpus
 from fairbench.phantom.making.loop import fit
@@ -32,7 +33,7 @@ from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.scorers.clip_score import ClipScorer
 from fairbench.storage import atomic
-from fairbench.training.schedule import Plan, Report
+from fairbench.training.schedule import Plan
 from fairbench.types import RgbImage
 
 BATCH = 64
@@ -131,7 +132,7 @@ class Agreement(nn.Module):
 
 
 def train(
-    folder: Path, seed: int, report: Report | None = None, plan: Plan = PLAN
+    folder: Path, seed: int, progress: Progress = SILENT, plan: Plan = PLAN
 ) -> tuple[Any, list[dict[str, float]]]:
     """Return the trained open_clip model in evaluation mode, and the logged figures.
 
@@ -139,7 +140,7 @@ def train(
     """
     torch.manual_seed(seed)
     model = open_clip.CLIP(**config()["model_cfg"])
-    history = fit(Agreement(model), plan, folder, seed, report)
+    history = fit(Agreement(model), plan, folder, seed, progress, "clip")
     return model.eval().requires_grad_(False), history
 
 

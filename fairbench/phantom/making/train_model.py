@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import JanusForConditionalGeneration
 
+from fairbench.display.progress import SILENT, Progress
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_logprobs import TokenLogProbs
 from fairbench.networks.sampling import left_padded
@@ -23,7 +24,7 @@ from fairbench.phantom.making.loop import fit
 from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
-from fairbench.training.schedule import Plan, Report
+from fairbench.training.schedule import Plan
 
 PLAN = Plan(steps=2200, rate=2e-3, betas=(0.9, 0.98))
 CAPTIONS, EXCHANGES = 96, 24
@@ -134,11 +135,11 @@ def new_model(vq: Any, seed: int) -> JanusModel:
 
 
 def train(
-    vq: Any, folder: Path, seed: int, plan: Plan = PLAN, report: Report | None = None
+    vq: Any, folder: Path, seed: int, plan: Plan = PLAN, progress: Progress = SILENT
 ) -> tuple[JanusModel, list[dict[str, float]]]:
     """Return the trained model in evaluation mode, and its history."""
     model = new_model(vq, seed)
     objective = TextAndImages(model, make_pool(vq, seed), plan.steps)
-    history = fit(objective, plan, folder, seed, report)
+    history = fit(objective, plan, folder, seed, progress, "language model")
     model.net.eval().requires_grad_(False)
     return model, history

@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
+from fairbench.display.progress import SILENT, Progress
 from fairbench.phantom.making.architecture import CODES, vq_config
 from fairbench.phantom.making.loop import fit
 from fairbench.phantom.reading import renders
-from fairbench.training.schedule import Plan, Report
+from fairbench.training.schedule import Plan
 
 BATCH = 32
 WARM_UP = Plan(steps=300, rate=2e-3, floor=0.5)
@@ -87,14 +88,15 @@ def start_codebook(vq: Any, seed: int, images: int = 2048) -> None:
         vq.quantize.embedding.weight.copy_(functional.normalize(torch.from_numpy(centres).float(), dim=1))
 
 
-def train(folder: Path, seed: int, report: Report | None = None) -> tuple[Any, dict[str, list[Any]]]:
+def train(folder: Path, seed: int, progress: Progress = SILENT) -> tuple[Any, dict[str, list[Any]]]:
     """Return the trained tokenizer in evaluation mode, and the history of both phases."""
     torch.manual_seed(seed)
     vq = JanusVQVAE(vq_config()).to(memory_format=torch.channels_last)
     vq.quantize.requires_grad_(False)
-    first = fit(Reconstruction(vq, quantised=False), WARM_UP, folder / "autoencoder", seed, report)
+    name = "image tokenizer"
+    first = fit(Reconstruction(vq, quantised=False), WARM_UP, folder / "autoencoder", seed, progress, name)
     vq.quantize.requires_grad_(True)
     if not (folder / "quantised" / "state.pt").exists():
         start_codebook(vq, seed)
-    second = fit(Reconstruction(vq, quantised=True), QUANTISED, folder / "quantised", seed + 1, report)
+    second = fit(Reconstruction(vq, quantised=True), QUANTISED, folder / "quantised", seed + 1, progress, name)
     return vq.eval().requires_grad_(False), {"autoencoder": first, "quantised": second}

@@ -1,0 +1,28 @@
+"""Logging of a command: notices and warnings on stderr, so that stdout stays the result."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from fairbench.display.plain import PlainFormatter
+
+
+def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = False) -> None:
+    """Show our notices (with -v: everything) on stderr, whatever -q says; other packages' warnings only with -v.
+
+    silent: for a command whose one error says the same, or for all but one of several processes.
+    """
+    level = logging.DEBUG if verbose else logging.ERROR if silent else logging.WARNING
+    handler = RichHandler(console=console, show_time=verbose, show_path=verbose, markup=False)
+    handler.setFormatter(PlainFormatter("%(message)s"))
+    ours = logging.getLogger("fairbench")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(level)
+    logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    if not verbose:  # they print every retry and every withheld image; notices say what that comes to
+        for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+            os.environ.setdefault(name, "error")

@@ -1,0 +1,176 @@
+"""Progress: what stages show on a terminal and off it, nested and within a block."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fairbench.display import progress
+from fairbench.display.progress import SILENT, Bars, Lines, Meter, reporter, watching
+from tests.builders.progress import Recorder
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", clock)
+    return clock
+
+
+def console(*, terminal: bool = False) -> tuple[Console, Callable[[], str]]:
+    file = io.StringIO()
+    return Console(file=file, width=80, force_terminal=terminal, color_system=None), file.getvalue
+
+
+def test_off_a_terminal_there_are_plain_lines(clock: Clock) -> None:
+    screen, text = console()
+    with reporter(screen, quiet=False).stage("images", 8) as stage:
+        for seconds, units in ((5, 0.5), (11, 1.5), (15, 2.0)):
+            clock.now = seconds
+            stage.within(units)
+        clock.now = 22
+        stage.advance(4)
+        clock.now = 44
+        stage.advance(4)
+    assert text() == (
+        "images: 1.5/8 images, 0.1/s, 48 s left\nimages: 4/8 images, 0.2/s, 22 s left\nimages: 8 images, 0.2/s\n"
+    )
+
+
+def test_long_stages_print_a_line_a_minute(clock: Clock) -> None:
+    screen, text = console()
+    with Lines(screen).stage("images", 4000) as stage:
+        for second in range(0, 3600, 2):
+            clock.now = second
+            stage.advance()
+    lines = text().splitlines()
+    assert 60 <= len(lines) <= 90
+    assert lines[-1] == "images: 1800 images, 0.5/s"
+
+
+def test_nested_stages_name_each_other(clock: Clock) -> None:
+    screen, text = console()
+    lines = Lines(screen)
+    with lines.stage("training", 2, "steps") as outer:
+        with lines.stage("evaluation", 4) as inner:
+            clock.now = 20
+            inner.advance(2)
+            inner.advance(2)
+        clock.now = 40
+        outer.advance(2)
+    assert text().splitlines() == [
+        "training > evaluation: 2/4 images, 0.1/s, 20 s left",
+        "training > evaluation: 4 images, 0.2/s",
+        "training: 2 steps, 20 s each",
+    ]
+
+
+def test_a_stage_that_fails_is_closed(clock: Clock) -> None:
+    for terminal in (False, True):
+        screen, text = console(terminal=terminal)
+        shown = reporter(screen, quiet=False)
+        with pytest.raises(ValueError, match="broken"), shown.stage("images", 4) as stage:
+            clock.now += 1
+            stage.advance(3)
+            raise ValueError("broken")
+        with shown.stage("faces", 0):
+            pass
+        assert "3 images, 3.0/s\n" in text() and "all in the store\n" in text()
+
+
+def rows(text: str) -> list[str]:
+    """Return what a terminal was sent, row by row, without the codes that move and clear."""
+    return [row.rstrip() for row in re.split(r"[\r\n]+", re.sub(r"\x1b\[\??\d*[a-zA-Z]", "", text)) if row.strip()]
+
+
+def test_bars_show_both_stages_and_what_is_in_flight(clock: Clock) -> None:
+    screen, text = console(terminal=True)
+    bars = Bars(screen)
+    with bars.stage("training", 200, "steps") as outer, bars.stage("images", 16) as inner:
+        clock.now = 10
+        inner.within(8)
+        outer.advance(20)
+        bars._live.refresh()
+        training, images = rows(text())[-2:]
+    assert re.fullmatch(r"training {10}━━━╸? +20/200 steps  2\.0/s  0:01:30", training)
+    assert re.fullmatch(r"  images {10}━{13,}╸? +0/16 images  0\.8/s  0:00:10", images), "half of the bar"
+    assert max(map(len, rows(text()))) <= 80
+    assert [row for row in rows(text()) if re.search(r"\d (images|steps),", row)] == [
+        "  images          0 images, 0.8/s",
+        "training          20 steps, 2.0/s",
+    ], "one line per stage stays"
+
+
+@pytest.mark.parametrize("name", ["faces and labels", "unguided tokens, gender x race4 by age group"])
+def test_a_bar_fits_into_eighty_columns(clock: Clock, name: str) -> None:
+    screen, text = console(terminal=True)
+    bars = Bars(screen)
+    with bars.stage(name, 100_000) as stage:
+        clock.now = 100
+        stage.advance(12_345)
+        bars._live.refresh()
+        row = rows(text())[-1]
+    assert re.fullmatch(rf"{name[:28]:<17} ━+╸? +12345/100000 images  123\.5/s  0:11:50", row)
+    assert 70 <= len(row) <= 80
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    screen, text = console(terminal=True)
+    with reporter(screen, quiet=True).stage("images", 4) as stage:
+        stage.within(1)
+        stage.advance(4)
+    assert text() == "" == "".join(capsys.readouterr())
+
+
+def test_nothing_goes_to_stdout_and_no_escape_codes_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporter(Console(stderr=True), quiet=False).stage("images", 4) as stage:
+        stage.advance(4)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("images: 4 images, ") and "\x1b" not in err
+
+
+def test_a_meter_never_passes_its_total(clock: Clock) -> None:
+    meter = Meter("images", 4, "images")
+    assert (meter.rate, meter.seconds_left) == ("-/s", None)
+    clock.now = 100
+    meter.advance(3)
+    meter.within(7)
+    assert (meter.reached, meter.done, meter.seconds_left) == (4, 3, 0)
+    meter.within(-1)
+    assert (meter.reached, meter.rate) == (3, "33 s each")
+
+
+class TestWatching:
+    def test_a_model_moves_the_stage_by_its_share(self) -> None:
+        class Model:
+            def on_progress(self, share: float) -> None: ...
+
+        model, recorder = Model(), Recorder()
+        before = model.on_progress
+        with recorder.stage("images", 8) as stage:
+            stage.advance(4)
+            with watching(model, stage, 4):
+                model.on_progress(0.5)
+        assert recorder.events == [("images", 0, 8), ("images", 4, 8), ("images", 6, 8)]
+        assert model.on_progress == before
+
+    def test_a_model_that_reports_nothing_is_left_alone(self) -> None:
+        model: Any = object()
+        with SILENT.stage("images", 8) as stage, watching(model, stage, 4):
+            assert not hasattr(model, "on_progress")
