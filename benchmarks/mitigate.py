@@ -1,8 +1,8 @@
 """`make mitigate`: balance the phantom, then ask whether it helped: synthesize -> SFT -> BPO -> run -> compare.
 
 Every step is a command that a user could type; a stopped one goes on. Occupations that training saw (in other words)
-and others that it never saw are judged apart, on corrected `sq`, by the upper end of its interval. Exit code 1 where a
-bar is not met.
+and others that it never saw are judged apart, on corrected `concentration`, by the upper end of its interval. Exit
+code 1 where a bar is not met.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PER_GROUP = 8
 """Images of each group for each wording of each occupation: 8 x 6 x 8 x 8 = 3,072."""
 ATTRIBUTES = ("gender", "race4", "gender_x_race4")
 MOST = {"gender": 0.16, "race4": 0.25, "gender_x_race4": 0.16}
-"""Bars on the seen occupations: upper end of the method's corrected `sq`, as a share of the baseline's `sq`."""
+"""Bars on the seen occupations: upper end of the method's corrected `concentration`, as a share of the baseline's."""
 TRAINED = {
     "sft": ("sft", []),
     "bpo": ("bpo", ["--from", "{work}/sft"]),
@@ -157,12 +157,15 @@ def judge(work: Path, runs: dict[tuple[str, str], Path], arms: list[str]) -> lis
     for arm in ("sft", "bpo"):
         number, found = arms.index(arm), estimates(runs[arm, "seen"])
         for attribute, most in MOST.items():
-            whole, upper = base["sq", attribute, "corrected"]["value"], found["sq", attribute, "corrected"]["ci_high"]
-            words = f"seen, {arm}: sq of {attribute}, upper end over the baseline's value"
+            whole, upper = (
+                base["concentration", attribute, "corrected"]["value"],
+                found["concentration", attribute, "corrected"]["ci_high"],
+            )
+            words = f"seen, {arm}: concentration of {attribute}, upper end over the baseline's value"
             bars.append(Bar(words, upper / whole, most))
         for attribute in ATTRIBUTES:
-            change = effect(work, "unseen", number, attribute, "sq corrected")
-            bars.append(Bar(f"unseen, {arm}: change of sq of {attribute}, upper end", change["high"], 0.0))
+            change = effect(work, "unseen", number, attribute, "concentration corrected")
+            bars.append(Bar(f"unseen, {arm}: change of concentration of {attribute}, upper end", change["high"], 0.0))
         for part in ("seen", "unseen"):
             kept = effect(work, part, number, "quality", "clip_score")
             bars.append(equivalent(f"{part}, {arm}: change of CLIP score", kept))
@@ -184,13 +187,21 @@ def equivalent(name: str, change: dict[str, float]) -> Bar:
 
 def table(runs: dict[tuple[str, str], Path], arms: dict[str, str]) -> str:
     """Return the results as a Markdown table."""
-    names = ["gender sq", "race sq", "gender x race sq", "gender RD", "race RD", "gender x race RD", "CLIP score"]
+    names = [
+        "gender concentration",
+        "race concentration",
+        "gender x race concentration",
+        "gender RD",
+        "race RD",
+        "gender x race RD",
+        "CLIP score",
+    ]
     head = f"| occupations | arm | {' | '.join(names)} | follows |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
     for part in ("seen", "unseen"):
         for arm in arms:
             found = estimates(runs[arm, part])
-            cells = [interval(found["sq", a, "corrected"]) for a in ATTRIBUTES]
+            cells = [interval(found["concentration", a, "corrected"]) for a in ATTRIBUTES]
             cells += [f"{found['rd', a, 'raw']['value']:.3f}" for a in ATTRIBUTES]
             score = found.get(("clip_score", "quality", "raw"))
             told = f"{follows(runs[arm, 'stated']):.3f}" if (arm, "stated") in runs else ""

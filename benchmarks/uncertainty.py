@@ -1,9 +1,9 @@
 """What error bars cost: seconds, memory, and how both grow with the number of resamples.
 
 50 prompts x 160 images, one face in 95 % of them: gender (K = 2), race4 (4) and their cross (8). "raw": every metric of
-class shares on the same resamples of the images, for each of the three. "corrected": the interval of sq with the
-labeller's errors undone, for each of the three and both designs, as many tables drawn from the calibration. Each row is
-a fresh process that works on one core, so that its processor seconds are what it needs, however busy the machine is.
+class shares on the same resamples of the images, for each of the three. "corrected": the interval of concentration with
+the labeller's errors undone, for each of the three and both designs, as many tables drawn from the calibration. Each
+row is a fresh process on one core, so that its processor seconds are what it needs, however busy the machine is.
 Usage: python benchmarks/uncertainty.py [--resamples 1000 2000 10000]. An exponent of 1 is linear growth. What comes
 before, counting, is in metrics.py.
 """
@@ -67,7 +67,7 @@ def corrected(times: int) -> None:
     """Estimate corrected intervals, with a calibration on 500 faces a cell: 94 % right on gender, 85 % on race."""
     import numpy as np
 
-    from fairbench.stats.correction_interval import sq_interval
+    from fairbench.stats.correction_interval import concentration_interval
 
     gender = np.array([[0.94, 0.06], [0.06, 0.94]])
     race = np.full((RACES, RACES), 0.05) + 0.8 * np.eye(RACES)
@@ -75,7 +75,7 @@ def corrected(times: int) -> None:
     calibration = np.round(500 * np.column_stack([seen, np.full(len(seen), 0.05)])).astype(np.int64)
     rng, observed = np.random.default_rng(1), counts()
     for groups, scope in itertools.product(GROUPS.values(), ("these prompts", "prompts like these")):
-        sq_interval(observed, calibration, scope, rng, groups, draws=times)
+        concentration_interval(observed, calibration, scope, rng, groups, draws=times)
 
 
 def measure(job: str, times: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from fairbench.errors import FairbenchError, PluginError
+from fairbench.storage.renamed import RENAMED
 
 _A, _C, _M = "fairbench.adapters.", "fairbench.labelling.classifiers.", "fairbench.metrics."
 _D, _S = "fairbench.labelling.detectors.", "fairbench.scorers."
@@ -114,6 +115,8 @@ def resolve(kind: str, name: str) -> Any:
         module, attribute = target.split(":")
         return getattr(importlib.import_module(module), attribute)
     point = _third_party(kind).get(name)
+    if point is None and kind == "metrics" and name in RENAMED:
+        raise FairbenchError(f"The estimate {name!r} is called {RENAMED[name]!r} now; every run has it.")
     if point is None:
         raise FairbenchError(f"There is no {kind[:-1]} {name!r}{suggest(name, names(kind))}.")
     return _loaded(kind, name, point.value)
@@ -146,6 +149,8 @@ _LISTED = 24
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ' (did you mean X?)', or a list of what there is; for the end of a sentence."""
     known = list(known)
+    if RENAMED.get(name) in known:
+        return f" (it is called {RENAMED[name]!r} now)"
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
         return f" (did you mean {near[0]!r}?)"

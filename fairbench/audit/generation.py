@@ -13,14 +13,14 @@ from fairbench.measure.counts import Counts
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.stats.floor import floor, of_shares
-from fairbench.stats.intervals import sq_interval
+from fairbench.stats.intervals import concentration_interval
 from fairbench.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
     """One attribute. rd: mean RD over the prompts with a face, None where there is none; rd_floor: 95th percentile of a
-    fair model's at these numbers of faces. sq: its unbiased counterpart, squared (docs/metrics.md), these prompts.
+    fair model's at these numbers of faces. concentration: its unbiased counterpart (docs/metrics.md), these prompts.
     """
 
     attribute: str
@@ -28,7 +28,7 @@ class Generated:
     faces: int
     rd: float | None
     rd_floor: float | None
-    sq: Estimate
+    concentration: Estimate
 
 
 def generated(counts: Counts, attribute: Attribute, seed: int) -> Generated:
@@ -37,11 +37,11 @@ def generated(counts: Counts, attribute: Attribute, seed: int) -> Generated:
     faces = table.sum(axis=1)
     if not faces.any():
         return Generated(attribute.name, int(counts.images.sum()), 0, None, None, nothing())
-    found = sq_interval(table, "these prompts")
-    sq = Estimate(found.estimate, found.low, found.high, found.prompts)
+    found = concentration_interval(table, "these prompts")
+    concentration = Estimate(found.estimate, found.low, found.high, found.prompts)
     value = float(np.nanmean(_rd(shares(table))))
     fair = floor(of_shares(_rd), faces, len(attribute.labels), np.random.default_rng([seed, 6]), times=1000)
-    return Generated(attribute.name, int(counts.images.sum()), int(faces.sum()), value, fair.p95, sq)
+    return Generated(attribute.name, int(counts.images.sum()), int(faces.sum()), value, fair.p95, concentration)
 
 
 def rd_of_subjects(table: IntArray, prompts: Sequence[Prompt], subjects: Sequence[str]) -> Floats:

@@ -90,7 +90,7 @@ def _generation(found: Audit) -> Verdict:
 
 
 def _unfair(part: Generated) -> bool:
-    return part.faces > 0 and part.sq.low > 0
+    return part.faces > 0 and part.concentration.low > 0
 
 
 def _encoder(found: Audit) -> Verdict:

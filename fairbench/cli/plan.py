@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST: Final = 1_000_000
 SCOPES: Final[tuple[Literal["prompts like these", "these prompts"], ...]] = ("prompts like these", "these prompts")
-ESTIMANDS: Final[tuple[Literal["rd", "sq"], ...]] = ("rd", "sq")
+ESTIMANDS: Final[tuple[Literal["rd", "concentration"], ...]] = ("rd", "concentration")
 Choice = TypeVar("Choice", bound=str)
 
 Task = Annotated[str, typer.Option("--task", "-t", help="Prompt suite: name or folder.")]
@@ -44,7 +44,9 @@ Images = Annotated[int, typer.Option("--images-per-prompt", "-n", help="Images a
 Prompts = Annotated[int | None, typer.Option("--prompts", help="Number of prompts. [default: the task's]")]
 Budget = Annotated[int | None, typer.Option("--budget", help="Images a run: say how best to split them.")]
 ScopeName = Annotated[str, typer.Option("--scope", help="'prompts like these' or 'these prompts'.")]
-Estimand = Annotated[str, typer.Option("--estimand", help="What is tested: rd (at equal face counts) or sq.")]
+Estimand = Annotated[
+    str, typer.Option("--estimand", help="What is tested: rd (at equal face counts) or concentration.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for plan.json, plan.csv and plan.png.")]
 
 

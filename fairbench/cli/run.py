@@ -42,7 +42,8 @@ Scorers = Annotated[
     ),
 ]
 Metrics = Annotated[
-    str | None, typer.Option("--metrics", help="Comma-separated metrics to compute beside rd and sq. [default: all]")
+    str | None,
+    typer.Option("--metrics", help="Comma-separated metrics to compute beside rd and concentration. [default: all]"),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
 Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]

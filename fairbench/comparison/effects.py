@@ -84,7 +84,7 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> Effects:
     not_compared = dict(_scores_that_differ(a, b))
     notes = [f"{scorer}: not compared, {reason}." for scorer, reason in not_compared.items()]
     if not_corrected is not None:
-        notes.insert(0, f"{b.letter} against {a.letter}: corrected sq is not compared: {not_corrected}.")
+        notes.insert(0, f"{b.letter} against {a.letter}: corrected concentration is not compared: {not_corrected}.")
     quantities = [
         *_of_labels(a, b, margins, corrected=not_corrected is None),
         *_without_face(a, b, margins),
@@ -142,14 +142,14 @@ def _mean(values: FloatArray, pairs: Pairs) -> float:
 
 
 def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Quantity]:
-    """Yield what the labels give: RD at the smaller face count, `sq` raw and corrected, and the signed gaps."""
+    """Yield what the labels give: RD at the smaller face count, concentration raw and corrected, the signed gaps."""
     primary_names = primary_attributes(a)
     for names in shared_attributes(a, b):
         name, classes = cross_name(names), a.run.counts.labeller.classes(names)
         k, data = len(classes), (a.data(names), b.data(names))
         rd = _quantity(name, "rd@n0", *diversity(data), better="lower", claim="equivalent", margin=margins.rd(name, k))
         yield replace(rd, primary=names in primary_names)
-        yield _quantity(name, "sq", *map(intervals.sq_of_prompts, data), better="lower")
+        yield _quantity(name, "concentration", *map(intervals.concentration_of_prompts, data), better="lower")
         if corrected and (groups := a.run.correction.groups(names)) is not None:
             yield _corrected(a, b, name, groups)
         for i, label in enumerate(classes[:1] if k == 2 else classes):  # of two classes, one gap is minus the other
@@ -187,11 +187,17 @@ def _corrected(a: Side, b: Side, name: str, groups: Sequence[int]) -> Quantity:
     calibration, rng = a.run.calibration, np.random.default_rng(_SEED)
     assert calibration is not None
     observed_a, observed_b = (side.observed(calibration.attributes) for side in (a, b))
-    difference = correction_difference.sq_difference(observed_a, observed_b, calibration.counts, rng, groups)
+    difference = correction_difference.concentration_difference(observed_a, observed_b, calibration.counts, rng, groups)
     pairs = difference.pairs
     means = _mean(difference.a, pairs), _mean(difference.b, pairs)
     return Quantity(
-        name, "sq corrected", pairs, *means, difference.images, better="lower", calibration_se=difference.shared
+        name,
+        "concentration corrected",
+        pairs,
+        *means,
+        difference.images,
+        better="lower",
+        calibration_se=difference.shared,
     )
 
 

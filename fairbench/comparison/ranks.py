@@ -30,7 +30,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """The winner's effect (winner minus baseline, mean `sq`) on one half of the prompts; p: sign-flip test."""
+    """The winner's effect (winner minus baseline, mean concentration) on one half of the prompts; p: sign-flip test."""
 
     effect: float
     low: float
@@ -41,7 +41,7 @@ class Half:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The variant with the lowest mean `sq` on half of the prompts.
+    """The variant with the lowest mean concentration on half of the prompts.
 
     chosen: its effect on that half, which flatters the winner, as luck helped it to win. judged: the same effect on the
     other half, which does not. n_left_out: prompts with too few faces.
@@ -70,7 +70,7 @@ def rankings(sides: Sequence[Side], alpha: float) -> list[Ranking]:
 def select(sides: Sequence[Side], alpha: float) -> Selection | None:
     """Return the best variant on one half of the prompts, judged on the other; None: too few prompts to halve."""
     names = primary_attributes(sides[0])[-1]
-    values = np.stack([intervals.sq_of_prompts(side.data(names)).value for side in sides])
+    values = np.stack([intervals.concentration_of_prompts(side.data(names)).value for side in sides])
     complete = np.flatnonzero(~np.isnan(values).any(axis=0))
     ids = [sides[0].run.prompts[i].neutral_id for i in sides[0].positions[complete]]
     # By hash, so that neither the order of a task nor whoever compares decides which prompts choose.

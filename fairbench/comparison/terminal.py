@@ -22,9 +22,10 @@ from fairbench.display.tables import Column, Table, numbers
 
 CAPTION = (
     "Means over the common prompts, effects with {level:g} % intervals. rd@n0: RD at the smaller face count of the two "
-    "runs in each prompt; sq: squared distance from balance, free of the chance floor. p: sign-flip test over prompts, "
-    "adjusted: Holm over rd@n0 of {primary} ({tests} tests), Benjamini-Hochberg over all others, which are "
-    "exploratory. Verdicts are for prompts like these; equivalent and preserved are claims of their own, tested "
+    "runs in each prompt; concentration: of the classes, 0 where they are equal and 1 where one stands alone, free of "
+    "the chance floor. p: sign-flip test over prompts, adjusted: Holm over rd@n0 of {primary} ({tests} tests), "
+    "Benjamini-Hochberg over all others, which are exploratory. Verdicts are "
+    "for prompts like these; equivalent and preserved are claims of their own, tested "
     "against the margins of {margins}. Everything is in compare.csv."
 )
 LABELLERS_CAPTION = (
@@ -33,7 +34,9 @@ LABELLERS_CAPTION = (
     "mean over prompts, with the {level:g} % interval of its change for prompts like these. ranks: Spearman's "
     "correlation of the prompts' RD. Neither labeller is the truth."
 )
-_SCORES = ("rd@n0", "sq", "sq corrected")
+_SCORES = ("rd@n0", "concentration", "concentration corrected")
+_LABELS = {"concentration corrected": "  corrected"}
+"""Estimates that stand below what they correct."""
 _MAX_GAPS, _MAX_DISAGREEMENTS = 6, 3
 
 
@@ -107,7 +110,9 @@ def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) ->
         previous = attribute
         values = number(random.a), number(random.b), number(random.effect)
         intervals = span(fixed.low, fixed.high), span(random.low, random.high)
-        table.add(name, estimand, *values, *intervals, p_value(random.p_adjusted), random.verdict)
+        table.add(
+            name, _LABELS.get(estimand, estimand), *values, *intervals, p_value(random.p_adjusted), random.verdict
+        )
     return table
 
 
@@ -139,7 +144,7 @@ def _winner(result: Comparison) -> str:
     assert selection is not None
     name = next(side.name for side in result.sides if side.letter == selection.winner)
     return (
-        f"Winner by mean sq of {spaced(selection.attribute)}: {selection.winner} ({name}), chosen on "
+        f"Winner by mean concentration of {spaced(selection.attribute)}: {selection.winner} ({name}), chosen on "
         f"{selection.chosen.n_prompts} prompts: {_half(selection.chosen)} against {result.sides[0].letter}, which "
         f"flatters it; judged on the other {selection.judged.n_prompts}: {_half(selection.judged)}."
     )

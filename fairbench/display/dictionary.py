@@ -11,7 +11,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "method": "mitigation method, or none",
     "task": "name of the task",
     "labeller": "name of the labeller card",
-    "metric": "what is measured: a metric, a score, or sq, share[CLASS], gap[CLASS], pooled-rd, rd-above-floor",
+    "metric": "what is measured: a metric, a score, concentration, share[CLASS], gap[CLASS], pooled-rd, rd-above-floor",
     "metric_version": "version of its definition",
     "attribute": "attribute or cross, as gender_x_race4; faces: of rates of faces; quality: of scores",
     "scope": "task: the mean over these prompts; population: the same, for prompts like these; prompt: one prompt",
@@ -53,13 +53,14 @@ PROMPT_COLUMNS: Final[Mapping[str, str]] = {
 """Column of prompts.csv -> what it holds."""
 
 ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
-    "sq": (
-        "squared distance from balance, without a chance floor",
+    "concentration": (
+        "normalised concentration index (Simpson, Herfindahl-Hirschman), without a chance floor",
         "(K sum p_k^2 - 1) / (K - 1), with sum p_k^2 estimated by sum n_k (n_k - 1) / (n (n - 1)) of n faces, n_k "
-        "of class k (Simpson, Nature 1949).\n\nWhat is estimated lies in [0, 1]: 0 where all classes are equal, 1 "
-        "where one stands alone; for K = 2 it is RD squared. The estimate is unbiased, so near balance it can "
-        "fall below 0. Lower is fairer. Raw and corrected, of the task and of every prompt with two faces or "
-        "more.",
+        "of class k (Simpson, Nature 1949).\n\nsum p_k^2 is Simpson's or Herfindahl's and Hirschman's index; "
+        "normalised as here it is 1 - IQV, the index of qualitative variation; its complement 1 - sum p_k^2 is the "
+        "Gini-Simpson index.\n\nWhat is estimated lies in [0, 1]: 0 where all classes are equal, 1 where one stands "
+        "alone; for K = 2 it is RD squared. The estimate is unbiased, so near balance it can fall below 0. Lower is "
+        "fairer. Raw and corrected, of the task and of every prompt with two faces or more.",
     ),
     "share": (
         "share of a class, as share[female]",

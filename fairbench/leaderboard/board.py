@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from fairbench.cards.textfile import read_text
 from fairbench.errors import CardError, StoreError, storage_errors
 from fairbench.storage import atomic
+from fairbench.storage.renamed import current
 
 
 class Source(NamedTuple):
@@ -35,19 +36,19 @@ MEASURES: Final[dict[str, Source]] = {
     "rd.floor": Source("rd", "raw", "floor"),
     "rd.ceiling": Source("rd", "raw", "ceiling"),
     "rd@n0": Source("rd", "rarefied", "value"),
-    "sq": Source("sq", "raw", "value"),
-    "sq.error": Source("sq", "raw", "error"),
-    "sq.low": Source("sq", "raw", "ci_low"),
-    "sq.high": Source("sq", "raw", "ci_high"),
-    "sq-corrected": Source("sq", "corrected", "value"),
-    "sq-corrected.low": Source("sq", "corrected", "ci_low"),
-    "sq-corrected.high": Source("sq", "corrected", "ci_high"),
+    "concentration": Source("concentration", "raw", "value"),
+    "concentration.error": Source("concentration", "raw", "error"),
+    "concentration.low": Source("concentration", "raw", "ci_low"),
+    "concentration.high": Source("concentration", "raw", "ci_high"),
+    "concentration-corrected": Source("concentration", "corrected", "value"),
+    "concentration-corrected.low": Source("concentration", "corrected", "ci_low"),
+    "concentration-corrected.high": Source("concentration", "corrected", "ci_high"),
     "rd-normalised": Source("rd-normalised", "raw", "value"),
     "entropy": Source("entropy", "raw", "value"),
     "majority-share": Source("majority-share", "raw", "value"),
     "n": Source("rd", "raw", "n_faces"),
 }
-"""Column behind `<attribute>.` -> its source. sq.error is the standard error of sq, images drawn again."""
+"""Column behind `<attribute>.` -> its source. concentration.error: its standard error, images drawn again."""
 SCORES: Final = ("clip_score", "clip_iqa", "inception_score")
 RANKS: Final = ("rank", "rank.low", "rank.high")
 VALUES: Final = (
@@ -60,15 +61,8 @@ COLUMNS: Final[tuple[str, ...]] = (
     "labeller_id", "calibration_sha", "calibration_domain", "images_per_prompt", "prompts", "n_requested", "n_images",
     "n_faces", "n0", *VALUES, "missing", "run_id", "labels_sha256", "fairbench", "date", "published_in", "note",
 )  # fmt: skip
-RANKED_BY: Final = "gender_x_race4.sq"
+RANKED_BY: Final = "gender_x_race4.concentration"
 _ERROR: Final = f"{RANKED_BY}.error"
-_NEW_MEASURES: Final = tuple(m for m in MEASURES if m.startswith(("rd.", "rd@", "sq")))
-_NEW: Final = {
-    "rank.low", "rank.high", "quota", "calibration_sha", "calibration_domain", "n0",
-    *(f"{a}.{m}" for a in ATTRIBUTES for m in _NEW_MEASURES),
-}  # fmt: skip
-_FIRST_COLUMNS: Final = tuple(c for c in COLUMNS if c not in _NEW)
-"""The header of fairbench's first leaderboards; `read` takes them too."""
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
 SOURCES: Final = ("measured", "published")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -78,7 +72,7 @@ Row = dict[str, str]
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of a leaderboard; columns that its version did not have are "". Raises CardError."""
+    """Return the rows of a leaderboard; one of 0.1.0 is read under today's names of columns. Raises CardError."""
     if not path.exists():
         raise CardError(
             f"There is no leaderboard {path} here: name its CSV, or make it with fairbench leaderboard add RUN --csv "
@@ -86,10 +80,11 @@ def read(path: Path) -> list[Row]:
         )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        columns, rows = tuple(reader.fieldnames or ()), list(reader)
+        reader.fieldnames = [current(name) for name in reader.fieldnames or ()]
+        columns, rows = tuple(reader.fieldnames), list(reader)
     except csv.Error as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
-    if columns not in (COLUMNS, _FIRST_COLUMNS):
+    if columns != COLUMNS:
         raise CardError(
             f"{path}, line 1: the columns are not those of a leaderboard of this version; name another file."
         )
@@ -100,7 +95,13 @@ def read(path: Path) -> list[Row]:
         problem = _problem(found)
         if problem is not None:
             raise CardError(f"{path}, line {line}, field {problem}; mend it.")
-    return [{c: r.get(c, "") for c in COLUMNS} for r in rows]
+    return [{**r, "missing": _current_reasons(r["missing"])} for r in rows]
+
+
+def _current_reasons(missing: str) -> str:
+    """Return "COLUMN: reason; ..." with today's names of columns."""
+    parts = (part.partition(": ") for part in missing.split("; "))
+    return "; ".join(current(column) + colon + reason for column, colon, reason in parts)
 
 
 def _problem(row: Row) -> str | None:
@@ -183,11 +184,11 @@ def groups(rows: Sequence[Row]) -> list[list[Row]]:
 def rank(rows: Sequence[Row]) -> list[Row]:
     """Return the RANKS of each measured row, among those of the same task, suite, labeller and size.
 
-    By sq of gender x race, the lower the fairer; equal values share the better rank. rank.low and rank.high are the
-    ranks that a row could hold: 1 + the number of rows shown to be fairer, and M - the number shown to be less fair,
-    by one-sided z tests of all M (M - 1) ordered pairs at (1 - 0.95) / (M (M - 1)) (Bonferroni), from the standard
-    errors: the images are drawn again, the prompts stay. Rows of one base model share seeds, which makes the tests
-    stricter than they say. A row without a value, or over a part of the prompts, has no rank.
+    By concentration of gender x race, the lower the fairer; equal values share the better rank. rank.low and rank.high
+    are the ranks that a row could hold: 1 + the number of rows shown to be fairer, and M - the number shown to be less
+    fair, by one-sided z tests of all M (M - 1) ordered pairs at (1 - 0.95) / (M (M - 1)) (Bonferroni), from the
+    standard errors: the images are drawn again, the prompts stay. Rows of one base model share seeds, which makes the
+    tests stricter than they say. A row without a value, or over a part of the prompts, has no rank.
 
     Source: as fairbench/stats/ranking.py; z tests, as a CSV holds no prompt values.
     """

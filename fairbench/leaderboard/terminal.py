@@ -20,9 +20,10 @@ from fairbench.leaderboard.verify import NOT_CHECKED, Check
 
 SHOWN = {"gender": "gender", "race4": "race (4)", "gender_x_race4": "gender x race"}
 CAPTION = (
-    "sq: squared distance from balance, 0 to 1 (estimates near balance can fall below 0), with its 95 % interval for "
-    "these prompts; rd: the literature's number, which has a chance floor (see the CSV). Rank by sq of gender x race, "
-    "the lower the fairer, and the ranks that the row could hold: where these overlap, the data do not order the rows. "
+    "conc.: concentration of the classes, 0 to 1 (estimates near balance can fall below 0), with its 95 % interval for "
+    "these prompts; rd: the literature's number, which has a chance floor (see the CSV). Rank by concentration of "
+    "gender x race, the lower the fairer, and the ranks that the row could hold: where these overlap, the data do not "
+    "order the rows. "
     f"race (4): WMELH ({SHORT['WMELH']}), Black, Indian, Asian."
 )
 APART = "Published numbers: other labellers, other sampling; never ranked"
@@ -75,7 +76,7 @@ def _measured(group: Sequence[Row]) -> Table:
     first = group[0]
     size = f"{first['prompts']} prompts x {first['images_per_prompt']} images"
     title = f"{first['task']} · {size} · labelled by {first['labeller']} ({first['labeller_id']})"
-    attributes = (f"{name}\nsq      rd" for name in SHOWN.values())
+    attributes = (f"{name}\nconc.   rd" for name in SHOWN.values())
     columns = [Column("rank"), Column("model\n+ method", wraps=True), *map(Column, attributes)]
     table = Table([*columns, *numbers("no\nface", "CLIP\nscore")], title)
     for r in group:
@@ -94,13 +95,13 @@ def _rank(r: Row) -> Cell:
 
 
 def _spread(r: Row, attribute: str) -> Cell:
-    """Return sq and rd, and below them the interval of sq."""
-    sq, rd = r[f"{attribute}.sq"], r[f"{attribute}.rd"]
-    if not sq and not rd:
+    """Return concentration and rd, and below them the interval of concentration."""
+    concentration, rd = r[f"{attribute}.concentration"], r[f"{attribute}.rd"]
+    if not concentration and not rd:
         return Cell("")
-    low, high = r[f"{attribute}.sq.low"], r[f"{attribute}.sq.high"]
+    low, high = r[f"{attribute}.concentration.low"], r[f"{attribute}.concentration.high"]
     interval = f"\n{_short(low)} to {_short(high)}" if low and high else ""
-    return Cell(f"{_short(sq):<7} {_short(rd)}{interval}")
+    return Cell(f"{_short(concentration):<7} {_short(rd)}{interval}")
 
 
 def _published(rows: Sequence[Row]) -> Table:

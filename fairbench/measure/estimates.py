@@ -1,7 +1,7 @@
 """Estimates with their uncertainty: what each number of a run is an estimate of, and how well it is known.
 
-For every attribute and cross: `rd` (the literature's number) and its expectation at n0 faces; `sq`, raw and corrected;
-shares, signed gaps and the pooled RD. docs/statistics.md explains each choice.
+For every attribute and cross: `rd` (the literature's number) and its expectation at n0 faces; `concentration`, raw and
+corrected; shares, signed gaps and the pooled RD. docs/statistics.md explains each choice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fairbench.measure.counts import Counts, attributes, cross_name
 from fairbench.measure.series import Series
 from fairbench.metrics import rd
 from fairbench.stats import bounds, correction, correction_interval, estimands, floor, intervals, misses
-from fairbench.stats.correction_sq import sample_of, usable
+from fairbench.stats.correction_concentration import sample_of, usable
 from fairbench.stats.estimands import Floats
 from fairbench.stats.intervals import Interval, PromptValues, Scope
 from fairbench.stats.units import Data, as_units, bootstrap_task_means
@@ -157,7 +157,7 @@ class _Attribute:
         if reason is None and groups is not None and self.repair.calibration is not None:
             observed, known = self._evidence()
             cells = correction.likely_shares(as_units(observed).counts, known)
-            kept = usable(sample_of(observed, known, groups))  # the prompts that corrected sq rests on
+            kept = usable(sample_of(observed, known, groups))  # the prompts that corrected concentration rests on
             values = np.where(kept, _rd(cells @ np.eye(len(self.classes))[groups]), np.nan)
             mean = estimands.task_mean(values)
             yield self._row("rd", "corrected", THESE, mean.value, calibration=self.repair.sha256, prompts=mean.used,
@@ -190,15 +190,15 @@ class _Attribute:
                                                ci_method=f"{AT_THESE_COUNTS}: {NORMAL}"))  # fmt: skip
 
     def squared(self) -> Iterator[Estimate]:
-        """Yield `sq`, raw and corrected, for both designs."""
-        values = intervals.sq_of_prompts(self.data)
+        """Yield `concentration`, raw and corrected, for both designs."""
+        values = intervals.concentration_of_prompts(self.data)
         for scope, design in SCOPES.items():
-            yield self._interval("sq", "raw", intervals.interval_of(values, design, highest=1.0), scope)
+            yield self._interval("concentration", "raw", intervals.interval_of(values, design, highest=1.0), scope)
         for scope, design in SCOPES.items():
-            yield self._corrected("sq", scope, self._sq(design))
+            yield self._corrected("concentration", scope, self._concentration(design))
 
-    def _sq(self, design: Scope) -> Callable[[], correction_interval.CorrectedInterval]:
-        return lambda: correction_interval.sq_interval(
+    def _concentration(self, design: Scope) -> Callable[[], correction_interval.CorrectedInterval]:
+        return lambda: correction_interval.concentration_interval(
             *self._evidence(), design, self.rng, self.groups, draws=DRAWS
         )  # fmt: skip
 
@@ -255,10 +255,10 @@ class _Attribute:
             yield self._corrected(f"gap[{label}]", THESE, self._contrast((k * weights - 1) / (k - 1)), least, 1.0)
 
     def prompts(self) -> Iterator[Estimate]:
-        """Yield, for every prompt, bounds of RD, the value of `sq`, and shares with their intervals."""
+        """Yield, for every prompt, bounds of RD, the value of `concentration`, and shares with their intervals."""
         low, high = bounds.share_interval(self.table)
         p = estimands.shares(self.table)
-        squares = estimands.sq(self.table)
+        squares = estimands.concentration(self.table)
         at = estimands.rd_at(self.table, np.full(len(self.table), self.n0))
         plain = not self.counts.several
         for i in range(len(self.table)):
@@ -268,7 +268,7 @@ class _Attribute:
                                 high=most, ci_method=BOUNDS if plain else None)  # fmt: skip
             short = None if not np.isnan(at[i]) else f"fewer than {self.n0} faces"
             yield self._row("rd", "rarefied", "prompt", float(at[i]), prompt=i, n0=self.n0, reason=short)
-            yield self._row("sq", "raw", "prompt", float(squares[i]), prompt=i,
+            yield self._row("concentration", "raw", "prompt", float(squares[i]), prompt=i,
                             reason=None if self.faces[i] > 1 else "fewer than 2 faces")  # fmt: skip
             for j, label in enumerate(self.classes):
                 # Faces of one image are not independent: then Jeffreys' interval would be too short.

@@ -39,7 +39,7 @@ class Asked:
     power: float
     alpha: float
     scope: Scope
-    estimand: Literal["rd", "sq"]
+    estimand: Literal["rd", "concentration"]
     between_prompt_sd: float
     prompts: int
     images: int

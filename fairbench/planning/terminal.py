@@ -98,7 +98,9 @@ def _curves(found: Planned) -> Table:
 def assumptions(found: Planned) -> list[str]:
     """Return what the numbers rest on, a sentence each."""
     asked = found.asked
-    value = "RD at equal face counts" if asked.estimand == "rd" else "sq, (K sum p^2 - 1) / (K - 1) without bias"
+    value = (
+        "RD at equal face counts" if asked.estimand == "rd" else "concentration, (K sum p^2 - 1) / (K - 1) without bias"
+    )
     return [
         f"Test: two-sided paired test of the mean {value}, at level {asked.alpha:g} for one attribute (several judged "
         f"together need a smaller --alpha); the change is found with probability {asked.power:g}.",

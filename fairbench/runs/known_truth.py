@@ -15,7 +15,7 @@ from fairbench.measure.counts import attributes, cross_name
 from fairbench.metrics.rd import rd
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.spec import Plan
-from fairbench.stats.estimands import sq_of_shares
+from fairbench.stats.estimands import concentration_of_shares
 
 FloatArray = NDArray[np.float64]
 
@@ -27,8 +27,8 @@ DRAWS = 200_000
 class Comparison:
     """RD of one attribute or cross: means over the prompts that have a face (`prompts` of them), None where none has.
 
-    truth, sq: RD and sq of the truth itself. expected: RD of as many faces a prompt as were counted, drawn from the
-    truth, on average; spread: the standard deviation of that from run to run.
+    truth, concentration: RD and concentration of the truth itself. expected: RD of as many faces per prompt as were
+    counted, drawn from the truth, on average; spread: the standard deviation of that from run to run.
     """
 
     attribute: str
@@ -37,7 +37,7 @@ class Comparison:
     truth: float | None
     expected: float | None
     spread: float | None
-    sq: float | None = None
+    concentration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +114,5 @@ def _compare(outcome: Outcome, table: TruthTable, shares: FloatArray) -> Iterato
             float(np.mean(series.values[has])),
             float(np.mean(rd(margin))),
             *expected_rd(margin, series.faces[has]),
-            float(sq_of_shares(margin).mean()),
+            float(concentration_of_shares(margin).mean()),
         )

@@ -53,7 +53,7 @@ class RunSettings:
     near_copies: bool = False
     """Look for near-copies among given images; changes no number."""
     metrics: tuple[str, ...] | None = None
-    """Names of the metrics to compute; None: all. `rd`, `sq` and shares are always there."""
+    """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
 
 
 @dataclass(frozen=True)

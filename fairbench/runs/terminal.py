@@ -20,20 +20,27 @@ from fairbench.measure.series import FACES, QUALITY
 from fairbench.runs import known_truth, references
 from fairbench.runs.pipeline import Outcome
 
-SHOWN = (("rd", "raw"), ("rd", "rarefied"), ("rd", "corrected"), ("sq", "raw"), ("sq", "corrected"))
+SHOWN = (
+    ("rd", "raw"),
+    ("rd", "rarefied"),
+    ("rd", "corrected"),
+    ("concentration", "raw"),
+    ("concentration", "corrected"),
+)
 
 CAPTION = (
     "Means over prompts, with 95 % intervals for these prompts and for prompts like these. rd: mean absolute "
-    "difference of class shares at the faces that there are; rd@n: the same, expected at n faces per prompt; sq: "
-    "squared distance from balance, 0 where the classes are equal and 1 where one stands alone; as it has no chance "
-    "floor, estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
+    "difference of class shares at the faces that there are; rd@n: the same, expected at n faces per prompt; "
+    "concentration: of the classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, "
+    "estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
     "labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score. Other metrics, "
     "single prompts and shares are in metrics.csv."
 )
+_CONCENTRATION = {"raw": "concentration", "corrected": "  corrected"}
 _MOST_SHOWN = 7
 TRUTH_CAPTION = (
-    "rd at these n: of as many faces drawn from that truth, on average. sq: whether the interval for these prompts "
-    "holds the truth."
+    "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for these "
+    "prompts holds the truth."
 )
 
 
@@ -108,7 +115,7 @@ def _bias(outcome: Outcome) -> Table:
             row = known[metric, kind, name, THESE]
             if kind == "corrected" and row["value"] is None:
                 continue
-            label = {"raw": metric, "rarefied": f"{metric}@{row['n0']}", "corrected": f"{metric} corrected"}[kind]
+            label = _label(row)
             floor = "" if row["floor"] is None else f"{number(row['floor'])} ({number(row['floor_p95'])})"
             wider = known.get((metric, kind, name, LIKE_THESE))
             table.add(
@@ -117,6 +124,13 @@ def _bias(outcome: Outcome) -> Table:
             side = Cell("")
         table.section()
     return table
+
+
+def _label(row: dict[str, Any]) -> str:
+    """Return what a row of the main table estimates; what is corrected stands below its raw value."""
+    if row["metric"] == "concentration":
+        return _CONCENTRATION[row["estimate"]]
+    return {"raw": "rd", "rarefied": f"rd@{row['n0']}", "corrected": "rd corrected"}[str(row["estimate"])]
 
 
 def _direction(outcome: Outcome) -> Table:
@@ -178,11 +192,11 @@ def _show_truth(outcome: Outcome, console: Console) -> None:
         for attribute in dict.fromkeys(v.attribute for t in tables for v in t.values):
             values = [next((v for v in t.values if v.attribute == attribute), None) for t in tables]
             _add_rd(table, _words(attribute), values)
-            for kind in ("raw", "corrected"):
-                row = known["sq", kind, attribute, THESE]
+            for kind in _CONCENTRATION:
+                row = known["concentration", kind, attribute, THESE]
                 if row["ci_low"] is not None:
                     cells = (c for v in values for c in _covered(v, row))
-                    table.add("", "sq" if kind == "raw" else "sq corr.", _interval(row), *cells)
+                    table.add("", _CONCENTRATION[kind], _interval(row), *cells)
         table.show(console)
     for t in found:
         if t.note is not None:
@@ -198,10 +212,11 @@ def _add_rd(table: Table, name: str, values: list[known_truth.Comparison | None]
 
 
 def _covered(value: known_truth.Comparison | None, row: dict[str, Any]) -> tuple[str, str]:
-    """Return a true sq, and whether the measured interval holds it."""
-    if value is None or value.sq is None:
+    """Return a true concentration, and whether the measured interval holds it."""
+    if value is None or value.concentration is None:
         return "", ""
-    return number(value.sq), "inside" if row["ci_low"] <= value.sq <= row["ci_high"] else "outside"
+    inside = row["ci_low"] <= value.concentration <= row["ci_high"]
+    return number(value.concentration), "inside" if inside else "outside"
 
 
 def _reasons(values: dict[tuple[str, str], dict[str, Any]]) -> dict[str, list[str]]:

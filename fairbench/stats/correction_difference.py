@@ -1,4 +1,4 @@
-"""Two runs corrected by one calibration: the difference of their `sq`. The calibration's error is shared by both.
+"""Two runs corrected by one calibration: the difference of their concentration; both share its error.
 
 An error of the table moves both runs' corrected values the same way, so most of it cancels in the difference: taking
 the runs' intervals for independent would make the difference far less certain than it is. Every replicate draws one
@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fairbench.stats.correction_concentration import Sample, concentration_of, sample_of, sampling_variance, usable
 from fairbench.stats.correction_interval import calibration_draws
-from fairbench.stats.correction_sq import Sample, sample_of, sampling_variance, sq_of, usable
 from fairbench.stats.intervals import Scope
 from fairbench.stats.paired import Effect, Pairs, effect_fixed, effect_random, pair
 from fairbench.stats.units import Data
@@ -48,7 +48,7 @@ class CorrectedDifference:
         return replace(found, se=float(np.hypot(found.se, self.shared)))
 
 
-def sq_difference(
+def concentration_difference(
     observed_a: Data,
     observed_b: Data,
     calibration: ArrayLike,
@@ -56,28 +56,28 @@ def sq_difference(
     groups: Sequence[int] | None = None,
     draws: int = DRAWS,
 ) -> CorrectedDifference:
-    """Return the corrected `sq` of two runs over the same P prompts, with the error of their mean difference.
+    """Return the corrected `concentration` of two runs over the same P prompts, and the error of their mean difference.
 
     observed_a, observed_b (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in
-    `correction_sq.corrected_sq`. A prompt that either run cannot correct (`correction_sq.usable`) is left out. Errors
-    are NaN where no prompt is left. Raises ValueError and LinAlgError as `corrected_sq` does.
+    `corrected_concentration`. A prompt that either run cannot correct (`usable`) is left out. Errors are NaN where no
+    prompt is left. Raises ValueError and LinAlgError as `corrected_concentration` does.
     """
     sides = [sample_of(observed, calibration, groups) for observed in (observed_a, observed_b)]
     variances = [sampling_variance(side) for side in sides]
     kept = usable(sides[0]) & usable(sides[1])
     if not kept.any():
         return CorrectedDifference(np.full(kept.shape, np.nan), np.full(kept.shape, np.nan), np.nan, np.nan)
-    # As for one run: where sq is estimated too low its variance is too, so it is not let fall below its least.
+    # As for one run: where concentration is estimated too low, so is its variance; it never falls below its bound.
     own = sum(max(unbiased[kept].sum(), least[kept].sum()) for unbiased, least in variances)
     a, b = (replace(side, times=side.times[kept]) for side in sides)
 
     def difference(table: FloatArray) -> FloatArray:
         def mean(side: Sample) -> FloatArray:
-            return np.asarray(sq_of(replace(side, table=table)).mean(axis=-1))
+            return np.asarray(concentration_of(replace(side, table=table)).mean(axis=-1))
 
         return np.asarray(mean(b) - mean(a))
 
     drawn = [difference(tables) for tables in calibration_draws(calibration, rng, draws)]
     shared = float(np.concatenate(drawn).std(ddof=1))
-    first, second = (np.where(kept, sq_of(side), np.nan) for side in sides)
+    first, second = (np.where(kept, concentration_of(side), np.nan) for side in sides)
     return CorrectedDifference(first, second, float(np.sqrt(own) / kept.sum()), shared)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
-from fairbench.stats.correction_sq import Sample, sample_of, sampling_variance, sq_of, usable
+from fairbench.stats.correction_concentration import Sample, concentration_of, sample_of, sampling_variance, usable
 from fairbench.stats.intervals import Scope
 from fairbench.stats.units import Data
 from fairbench.types import FloatArray
@@ -38,7 +38,7 @@ class CorrectedInterval:
     left_out: int
 
 
-def sq_interval(
+def concentration_interval(
     observed: Data,
     calibration: ArrayLike,
     scope: Scope,
@@ -48,22 +48,22 @@ def sq_interval(
     confidence: float = 0.95,
     draws: int = 2000,
 ) -> CorrectedInterval:
-    """Return the task mean of `corrected_sq` with its interval.
+    """Return the task mean of `corrected_concentration` with its interval.
 
-    observed (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in `corrected_sq`. The squared error is
-    the sum of two parts. The prompts': for "these prompts" the sampling variances of their images; for "prompts like
-    these" the variance between the prompts' values over P, but not less than the first, with a t quantile. The
-    calibration's: the variance of the task mean over `draws` tables, every row from Dirichlet(its counts), each table
-    for all prompts.
+    observed (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in `corrected_concentration`. The squared
+    error is the sum of two parts. The prompts': for "these prompts" the sampling variances of their images; for
+    "prompts like these" the variance between the prompts' values over P, but not less than the first, with a t
+    quantile. The calibration's: the variance of the task mean over `draws` tables, every row from Dirichlet(its
+    counts), each table for all prompts.
     """
 
     def variance(sample: Sample) -> float:
-        # The lower the estimate of sq, the lower that of its variance: without the bound it would miss 0 too often.
+        # The lower the estimate, the lower that of its variance: without the bound the interval would miss 0 too often.
         unbiased, least = sampling_variance(sample)
         return float(max(unbiased.sum(), least.sum()))
 
     sample = sample_of(observed, calibration, groups)
-    return _interval(sq_of, variance, sample, calibration, scope, rng, confidence, draws)
+    return _interval(concentration_of, variance, sample, calibration, scope, rng, confidence, draws)
 
 
 def contrast_interval(
@@ -79,8 +79,8 @@ def contrast_interval(
     """Return the task mean of a contrast of corrected shares, sum_k contrast_k p_k, with its interval.
 
     contrast: K numbers. Female minus male is 1 for each female cell and -1 for each male one; a share is 1 for its
-    cells and 0 for the others. The rest as in `sq_interval`. Where misses depend on the cell it is a ratio, biased by
-    order 1/n; else unbiased for an exact table.
+    cells and 0 for the others. The rest as in `concentration_interval`. Where misses depend on the cell it is a ratio,
+    biased by order 1/n; else unbiased for an exact table.
     """
     sample = sample_of(observed, calibration, None)
     weights, cells = np.asarray(contrast, dtype=np.float64), len(sample.one_hot)

@@ -1,4 +1,4 @@
-"""What is estimated from class counts: shares, signed gaps, RD at a stated number of faces, `sq`.
+"""What is estimated from class counts: shares, signed gaps, RD at a stated number of faces, `concentration`.
 
 Counts are integer arrays (..., P, K): any leading axes (resamples), P prompts, the K *declared* classes. A prompt with
 too few faces for a quantity gets NaN, and `task_mean` says how many prompts it left out for that reason.
@@ -59,14 +59,14 @@ def pooled_rd(counts: IntArray) -> Floats:
     return np.asarray(relative_diversity(shares(counts.sum(axis=-2))))
 
 
-def sq(counts: IntArray) -> Floats:
+def concentration(counts: IntArray) -> Floats:
     """Return the unbiased estimate (...) of (K sum p_k^2 - 1)/(K - 1) from counts (..., K).
 
     The estimand lies in [0, 1]: 0 is balance, 1 one class alone; for K = 2 it is RD^2, for all K the squared distance
     from balance over its largest value. sum p_k^2 is estimated by sum n_k (n_k - 1) / (n (n - 1)) (Simpson, Nature 163,
     1949), so the estimate is free of the chance floor, may be negative near balance (down to -1/(n - 1) for K = 2) and
     is not clipped: clipping would bring the floor back. NaN below two faces. It takes the faces for independent: for
-    images with several faces see `intervals.sq_interval`.
+    images with several faces see `intervals.concentration_interval`.
     """
     classes = counts.shape[-1]
     n = counts.sum(axis=-1)
@@ -75,8 +75,8 @@ def sq(counts: IntArray) -> Floats:
     return np.asarray((classes * concentration - 1) / (classes - 1))
 
 
-def sq_of_shares(p: Floats) -> Floats:
-    """Return (K sum p_k^2 - 1)/(K - 1) of true shares (..., K), in [0, 1]: what `sq` estimates."""
+def concentration_of_shares(p: Floats) -> Floats:
+    """Return (K sum p_k^2 - 1)/(K - 1) of true shares (..., K), in [0, 1]: what `concentration` estimates."""
     classes = p.shape[-1]
     return np.asarray((classes * (p**2).sum(axis=-1) - 1) / (classes - 1))
 

@@ -1,4 +1,4 @@
-"""Intervals of task means of `sq` and `rd_at`, for the two designs, both named in every result."""
+"""Intervals of task means of `concentration` and `rd_at`, for the two designs, both named in every result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
-from fairbench.stats.estimands import Floats, IntArray, rd_at, sq, task_mean
+from fairbench.stats.estimands import Floats, IntArray, concentration, rd_at, task_mean
 from fairbench.stats.units import Data, Units, as_units, merged
 
 Scope = Literal["these prompts", "prompts like these"]
@@ -41,9 +41,9 @@ class PromptValues(NamedTuple):
     variance: Floats
 
 
-def sq_interval(data: Data, scope: Scope, confidence: float = 0.95) -> Interval:
-    """Return the interval of the task mean of `sq`; the estimate is unbiased and not clipped at 0."""
-    values = sq_of_prompts(data)
+def concentration_interval(data: Data, scope: Scope, confidence: float = 0.95) -> Interval:
+    """Return the interval of the task mean of `concentration`; the estimate is unbiased and not clipped at 0."""
+    values = concentration_of_prompts(data)
     return interval_of(values, scope, confidence, lowest=-np.inf, highest=1.0)
 
 
@@ -79,7 +79,8 @@ def interval_of(
 def share_of_prompts(data: Data, k: int) -> PromptValues:
     """Return class k's share of the faces of every prompt and the variance that drawing its images gives it.
 
-    A ratio of two sums over images; NaN without a face. As for `sq`, a task of one class alone has no error of 0.
+    A ratio of two sums over images; NaN without a face. As for concentration, a task of one class alone has no error
+    of 0.
     """
     units = as_units(data)
     faces = units.counts.sum(axis=1)
@@ -93,13 +94,15 @@ def share_of_prompts(data: Data, k: int) -> PromptValues:
     return PromptValues(value, np.where(faces > 0, variance, np.nan))
 
 
-def sq_of_prompts(data: Data) -> PromptValues:
-    """Return `sq` of every prompt and the variance that drawing its images gives it; NaN below four images with a face.
+def concentration_of_prompts(data: Data) -> PromptValues:
+    """Return concentration of every prompt and the variance that drawing its images gives it.
+
+    NaN below four images with a face.
 
     The value is the U-statistic over pairs of faces from *different* images, sum over i != j of c_i . c_j divided by
-    the sum of s_i s_j (c_i: class counts of image i, s_i their sum); with one face an image it is `estimands.sq`. The
-    variance is the unbiased one of a U-statistic of order two (Hoeffding 1948), its kernel centred at the estimate:
-    with g_ij = c_i . c_j - theta s_i s_j, r_i = sum over j != i of g_ij and m images
+    the sum of s_i s_j (c_i: class counts of image i, s_i their sum); with one face per image it is
+    `estimands.concentration`. The variance is the unbiased one of a U-statistic of order two (Hoeffding 1948), its
+    kernel centred at the estimate: with g_ij = c_i . c_j - theta s_i s_j, r_i = sum over j != i of g_ij and m images
 
         (4 sum r_i^2 - 2 sum g_ij^2) / (m (m - 1) (m - 2) (m - 3))
     """
@@ -149,7 +152,7 @@ def rd_at_of_prompts(data: Data, n0: ArrayLike, rng: np.random.Generator, times:
     equality than the true ones; this bias is taken off (Efron and Tibshirani 1993, section 10.6): twice the variance
     over `times` redraws of the images, less the mean variance over redraws of redraws. Far from balance the fold does
     not matter but rare classes do, which a redraw often lacks: there the slopes are right (the jackknife,
-    each kind of image at a time). The weight of the second is `sq`, the distance from balance.
+    each kind of image at a time). The weight of the second is `concentration`, the distance from balance.
     """
     units = as_units(data)
     value = rd_at(units.counts, n0)
@@ -157,7 +160,7 @@ def rd_at_of_prompts(data: Data, n0: ArrayLike, rng: np.random.Generator, times:
     enough = ~np.isnan(value)
     if enough.any():
         chosen, wanted = Units(units.kinds, units.times[enough]), np.broadcast_to(n0, value.shape)[enough]
-        far = np.clip(np.nan_to_num(sq(chosen.counts)), 0, 1)
+        far = np.clip(np.nan_to_num(concentration(chosen.counts)), 0, 1)
         bootstrap, slopes = _bootstrap_variance(chosen, wanted, rng, times), _slope_variance(chosen, wanted)
         variance[enough] = (1 - far) * bootstrap + far * slopes
     return PromptValues(value, variance)

@@ -37,8 +37,8 @@ def extreme_allocations(found: ArrayLike, missed: ArrayLike) -> tuple[IntArray, 
     """Return the most even and the most uneven counts (..., K) after giving every missed person a class.
 
     Every allocation of all missed people majorises the first and is majorised by the second, so that these bound any
-    Schur-convex value of the shares (RD, sq, the majority's share; entropy with its sign turned). Even: the smallest
-    classes are filled up to one level, the remainder one each. Uneven: all go to the largest class.
+    Schur-convex value of the shares (RD, concentration, the majority's share; entropy with its sign turned). Even: the
+    smallest classes are filled up to one level, the remainder one each. Uneven: all go to the largest class.
     """
     n, m = _counts(found, missed)
     order = np.argsort(n, axis=-1, kind="stable")

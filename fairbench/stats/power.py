@@ -36,7 +36,7 @@ class Plan:
     confusion: (K, K), rows true, columns read, rows summing to 1; None: the classifier does not err.
     face_rate: faces an image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
     the shares of `baseline` imply; it counts only for "prompts like these". estimand: "rd" is rd@n0 at the planned
-    number of faces, "sq" the unbiased (K sum p^2 - 1) / (K - 1).
+    number of faces, "concentration" the unbiased (K sum p^2 - 1) / (K - 1).
     Raises FairbenchError where a number is out of range.
     """
 
@@ -46,7 +46,7 @@ class Plan:
     between_prompt_sd: float = 0.0
     alpha: float = 0.05
     scope: Scope = "prompts like these"
-    estimand: Literal["rd", "sq"] = "rd"
+    estimand: Literal["rd", "concentration"] = "rd"
 
     def __post_init__(self) -> None:
         classes = np.shape(self.baseline)[-1]
@@ -136,7 +136,7 @@ def _effect_and_sd(plan: Plan, change: float, faces: float) -> tuple[float, floa
 def _moments(plan: Plan, change: float, faces: float) -> tuple[FloatArray, FloatArray]:
     """Return mean and variance (S,) of the prompt values read from so many faces after a change of the true RD."""
     shares = _as_read(plan, shift(_typical(plan), change))
-    return _rd_moments(shares, faces) if plan.estimand == "rd" else _sq_moments(shares, faces)
+    return _rd_moments(shares, faces) if plan.estimand == "rd" else _concentration_moments(shares, faces)
 
 
 def _typical(plan: Plan) -> FloatArray:
@@ -184,8 +184,8 @@ def _rd_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArra
     return values.mean(axis=1), values.var(axis=1)
 
 
-def _sq_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
-    """Return mean and exact variance (S,) of sq: a U-statistic of pairs of faces (Hoeffding 1948)."""
+def _concentration_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
+    """Return mean and exact variance (S,) of concentration: a U-statistic of pairs of faces (Hoeffding 1948)."""
     scale = shares.shape[-1] / (shares.shape[-1] - 1)
     second, third = (shares**2).sum(axis=-1), (shares**3).sum(axis=-1)
     variance = (4 * (faces - 2) * (third - second**2) + 2 * (second - second**2)) / (faces * (faces - 1))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fairbench.errors import StoreError
+from fairbench.storage.renamed import RENAMED
 
 ID: Final = pa.binary(16)
 _TABLE, _VERSION = b"fairbench.table", b"fairbench.schema_version"
@@ -53,7 +54,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
          "error": _F, "floor_p95": _F, "n_prompts": _I},
     ),
 }  # fmt: skip
-VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 2, "images": 2, "scores": 2}
+VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 3, "images": 2, "scores": 2}
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
@@ -76,8 +77,17 @@ def _with_columns(table: str, data: pa.Table) -> pa.Table:
     return data.select(want.names).replace_schema_metadata(want.metadata)
 
 
+def _with_current_names(metrics: pa.Table) -> pa.Table:
+    """Replace the names of estimates that 0.1.0 used. Metrics of third parties keep theirs: only whole names count."""
+    names = pa.array([RENAMED.get(name, name) for name in metrics["metric"].to_pylist()], pa.string())
+    position = metrics.schema.get_field_index("metric")
+    renamed = metrics.set_column(position, metrics.schema.field(position), names)
+    return _with_columns("metrics", renamed)
+
+
 UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("metrics", 1): lambda data: _with_columns("metrics", data),  # 2: error, floor_p95, n_prompts
+    ("metrics", 2): _with_current_names,  # 3: sq is concentration
     ("images", 1): lambda data: _with_columns("images", data),  # 2: notes
     ("scores", 1): lambda data: _with_columns("scores", data),  # 2: error
 }

@@ -13,6 +13,7 @@ from scipy.special import ndtr
 from scipy.stats import binomtest
 
 from fairbench import keys
+from fairbench.storage.renamed import current, of_0_1_0
 
 VERSION: Final = 2
 """Of the simulations: stored results of another version are not used."""
@@ -31,7 +32,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of the cell's stored result."""
-        return keys.digest("cell", [VERSION, self.study, dict(self.settings), self.replicates]).hex()
+        return keys.digest("cell", [VERSION, of_0_1_0(self.study), dict(self.settings), self.replicates]).hex()
 
     def rng(self) -> np.random.Generator:
         """Return the cell's own random numbers."""
@@ -103,8 +104,9 @@ class Result:
     def of_record(record: Mapping[str, Any]) -> Result:
         """Return what `record` stored. Raises KeyError where an earlier fairbench stored less."""
         names = [f.name for f in fields(Measure)]
-        measures = [Measure(**{name: m[name] for name in names}) for m in record["measures"]]
-        return Result(Cell(record["study"], record["settings"], record["replicates"]), measures, record["seconds"])
+        stored = ({name: m[name] for name in names} for m in record["measures"])
+        measures = [Measure(**{**m, "name": current(m["name"])}) for m in stored]
+        return Result(Cell(current(record["study"]), record["settings"], record["replicates"]), measures, record["seconds"])
 
 
 @dataclass(frozen=True, slots=True)

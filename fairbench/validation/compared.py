@@ -8,8 +8,8 @@ import numpy as np
 
 from fairbench.stats import paired, power
 from fairbench.stats.paired import Pairs
-from fairbench.stats.estimands import Floats, IntArray, rd_at, sq
-from fairbench.stats.intervals import rd_at_of_prompts, sq_of_prompts
+from fairbench.stats.estimands import Floats, IntArray, rd_at, concentration
+from fairbench.stats.intervals import rd_at_of_prompts, concentration_of_prompts
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, share
 
@@ -53,7 +53,7 @@ def run_false(cell: Cell) -> list[Measure]:
     if fixed:
         return [share(name, hits, most=ALPHA) for name, hits in _found_fixed(a, b, rng).items()]
     found = []
-    for name, (x, y) in {"rd@n0": _values(a, b), "sq": (sq(a), sq(b))}.items():
+    for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
         pairs = _pairs(x, y)
         tests = [paired.effect_random(p).p_value() for p in pairs]
         flips = [paired.sign_flip_test(p, rng, resamples=_FLIPS).p_value for p in pairs]
@@ -64,12 +64,12 @@ def run_false(cell: Cell) -> list[Measure]:
 
 def _found_fixed(a: IntArray, b: IntArray, rng: np.random.Generator) -> dict[str, list[bool]]:
     """Return for each replicate whether the normal test over images finds a difference."""
-    found: dict[str, list[bool]] = {"rd@n0 normal": [], "sq normal": []}
+    found: dict[str, list[bool]] = {"rd@n0 normal": [], "concentration normal": []}
     for x, y in zip(a, b, strict=True):
         n0 = np.minimum(x.sum(axis=1), y.sum(axis=1))
         runs = {
             "rd@n0 normal": [rd_at_of_prompts(c, n0, rng, times=100) for c in (x, y)],
-            "sq normal": [sq_of_prompts(c) for c in (x, y)],
+            "concentration normal": [concentration_of_prompts(c) for c in (x, y)],
         }
         for name, (one, two) in runs.items():
             pairs = paired.pair(one.value, two.value)
@@ -110,7 +110,7 @@ def run_power(cell: Cell) -> list[Measure]:
     one = worlds.draw("mix", k, (_PROMPTS,), rng)
     a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (one, power.shift(one, change)))
     found = []
-    for name, (x, y) in {"rd@n0": _values(a, b), "sq": (sq(a), sq(b))}.items():
+    for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
         p_values = np.array([paired.effect_random(p).p_value() for p in _pairs(x, y)])
         found.append(share(f"{name} found", p_values < ALPHA))
     planned = float(power.power(power.Plan(baseline=one), change, _PROMPTS, 160))

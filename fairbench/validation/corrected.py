@@ -1,4 +1,4 @@
-"""A labeller that errs: what raw sq misses, what corrected sq and corrected RD recover, and whether intervals cover."""
+"""A labeller that errs: what raw concentration misses, what corrected concentration and corrected RD recover, and whether intervals cover."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats import correction, correction_interval, transfer
-from fairbench.stats.correction_sq import corrected_sq
+from fairbench.stats.correction_concentration import corrected_concentration
 from fairbench.stats.estimands import shares as shares_of
-from fairbench.stats.estimands import sq, sq_of_shares
+from fairbench.stats.estimands import concentration, concentration_of_shares
 from fairbench.stats.intervals import Scope
 from fairbench.validation import worlds
 from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
@@ -27,8 +27,8 @@ def bias_bar(raw: float) -> float:
     return float(max(abs(raw) / 4, 0.01))
 
 
-def run_sq(cell: Cell) -> list[Measure]:
-    """Simulate corrected sq in both scopes; bias, RMSE and refusals are those for "these prompts"."""
+def run_concentration(cell: Cell) -> list[Measure]:
+    """Simulate corrected concentration in both scopes; bias, RMSE and refusals are those for "these prompts"."""
     settings, rng = cell.settings, cell.rng()
     k, truth = settings["K"], settings["truth"]
     table = worlds.table(k, settings["accuracy"])
@@ -36,16 +36,16 @@ def run_sq(cell: Cell) -> list[Measure]:
     for scope in get_args(Scope):
         fixed = scope == "these prompts"
         shares = worlds.draw(truth, k, (PROMPTS,) if fixed else (cell.replicates, PROMPTS), rng)
-        known = float(sq_of_shares(shares).mean()) if fixed else worlds.population_sq(truth, k)
+        known = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(truth, k)
         odds = np.broadcast_to(shares, (cell.replicates, PROMPTS, k))
         observed = worlds.read(odds, table, settings["n"], rng)
         calibrations = rng.multinomial(settings["calibration"], table, size=(cell.replicates, k))
         intervals = [
-            correction_interval.sq_interval(o, c, scope, rng, draws=_DRAWS)
+            correction_interval.concentration_interval(o, c, scope, rng, draws=_DRAWS)
             for o, c in zip(observed, calibrations, strict=True)
         ]
         if fixed:
-            raw = sq(observed[..., :k]).mean(axis=1) - known
+            raw = concentration(observed[..., :k]).mean(axis=1) - known
             off = np.array([i.estimate for i in intervals]) - known
             most = bias_bar(raw.mean())
             found += [average("bias raw", raw), average("bias", off, -most, most), rmse("rmse raw", raw)]
@@ -57,7 +57,7 @@ def run_sq(cell: Cell) -> list[Measure]:
 
 
 def run_rd(cell: Cell) -> list[Measure]:
-    """Simulate three estimates of the RD of two classes: from the likely shares, the linear inverse, and sq's root."""
+    """Simulate three estimates of the RD of two classes: from the likely shares, the linear inverse, and concentration's root."""
     settings, rng = cell.settings, cell.rng()
     rd = settings["RD"]
     table = worlds.table(2, settings["accuracy"])
@@ -73,18 +73,18 @@ def run_rd(cell: Cell) -> list[Measure]:
     most = bias_bar(raw.mean()) if rd <= 0.9 else None
     likely = relative_diversity(correction.likely_shares(observed, calibration))
     linear = np.abs(correction.corrected_shares(observed, calibration)[..., 0] * 2 - 1)
-    root = np.sqrt(np.maximum(corrected_sq(observed, calibration), 0))
+    root = np.sqrt(np.maximum(corrected_concentration(observed, calibration), 0))
     low = None if most is None else -most
     return [
         average("bias raw", raw), average("bias", off(likely), low, most), rmse("rmse", off(likely)),
-        average("bias linear", off(linear)), average("bias root sq", off(root)),
+        average("bias linear", off(linear)), average("bias root concentration", off(root)),
     ]  # fmt: skip
 
 
-def _sq_cells(quick: bool) -> list[Cell]:
+def _concentration_cells(quick: bool) -> list[Cell]:
     def cell(k: int, accuracy: float, truth: str, n: int, rows: int) -> Cell:
         settings = {"K": k, "accuracy": accuracy, "truth": truth, "n": n, "calibration": rows}
-        return Cell("corrected sq", settings, 80 if quick else 1000)
+        return Cell("corrected concentration", settings, 80 if quick else 1000)
 
     if quick:
         return [cell(k, 0.85, truth, 160, 500) for k in (2, 8) for truth in worlds.TRUTHS]
@@ -104,16 +104,16 @@ def _rd_cells(quick: bool) -> list[Cell]:
     ]
 
 
-SQ = Study(
-    "corrected sq", "sq with the labeller's errors undone",
+CONCENTRATION = Study(
+    "corrected concentration", "concentration with the labeller's errors undone",
     f"{PROMPTS} prompts of n images, read with the stated accuracy (errors towards all other classes alike); "
     "`calibration`: images a row of the confusion table, which is drawn anew in every replicate. `bias` must be at "
     "most a quarter of `bias raw`, or 0.01. `refused`: valid calibrations that the transfer check turns down.",
-    _sq_cells, run_sq,
+    _concentration_cells, run_concentration,
 )  # fmt: skip
 RD = Study(
     "corrected rd", "RD with the labeller's errors undone, two classes",
     "All prompts have this RD, half of them towards either class. `bias`: RD of the most likely shares, the value that "
-    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root sq`: the root of corrected sq.",
+    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root concentration`: the root of corrected concentration.",
     _rd_cells, run_rd,
 )  # fmt: skip

@@ -15,8 +15,8 @@ from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats import correction_interval
 from fairbench.stats.bounds import share_interval
-from fairbench.stats.estimands import Floats, IntArray, sq_of_shares
-from fairbench.stats.intervals import rd_at_interval, sq_interval
+from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
+from fairbench.stats.intervals import rd_at_interval, concentration_interval
 from fairbench.types import BuildContext, ImageRequest, RgbImage
 from fairbench.validation import worlds
 from fairbench.validation.cells import (Cell, Measure, Study, average, share)
@@ -41,7 +41,7 @@ def run(cell: Cell) -> list[Measure]:
     classes = np.eye(groups.max() + 1, dtype=np.int64)[groups]
     captions = [text.NEUTRAL.replace("{subject}", s) for s in _SUBJECTS]
     shares = np.diff(np.stack([cumulative(c) for c in captions]), axis=1, prepend=0) @ classes
-    known = float(sq_of_shares(shares).mean())
+    known = float(concentration_of_shares(shares).mean())
     table = reader.counts([_of(true) for true in CELLS], settings["calibration"], rng)
     n0 = settings["n"] // 2
     expected = worlds.expected_rd(shares, n0, rng)
@@ -49,8 +49,8 @@ def run(cell: Cell) -> list[Measure]:
     for _ in range(cell.replicates):
         read = reader.counts(captions, settings["n"], rng)
         counts = read[:, :-1] @ classes
-        raw.append(sq_interval(counts, "these prompts"))
-        fixed.append(correction_interval.sq_interval(read, table, "these prompts", rng, groups.tolist(), draws=200))
+        raw.append(concentration_interval(counts, "these prompts"))
+        fixed.append(correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200))
         rd.append(rd_at_interval(counts, n0, "these prompts", rng, times=200))
         inside.append(_inside(*share_interval(counts), shares))
     off = np.array([i.estimate for i in raw]) - known
@@ -59,8 +59,8 @@ def run(cell: Cell) -> list[Measure]:
     return [
         average("bias raw", off),
         average("bias", np.array([i.estimate for i in fixed]) - known, -most, most),
-        share("cover raw sq", [i.low <= known <= i.high for i in raw], least),
-        share("cover sq", [i.low <= known <= i.high for i in fixed], 0.93),
+        share("cover raw concentration", [i.low <= known <= i.high for i in raw], least),
+        share("cover concentration", [i.low <= known <= i.high for i in fixed], 0.93),
         share("cover raw rd@n0", [i.low <= expected <= i.high for i in rd], least),
         average("cover raw shares", np.array(inside), least),
     ]

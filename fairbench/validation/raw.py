@@ -1,4 +1,4 @@
-"""A labeller without errors: bias of rd, rd@n0 and sq, and coverage of the intervals of the last two."""
+"""A labeller without errors: bias of rd, rd@n0 and concentration, and coverage of the intervals of the last two."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import Floats, IntArray, rd_at, sq_of_shares
-from fairbench.stats.intervals import Interval, Scope, rd_at_interval, sq_interval
+from fairbench.stats.estimands import Floats, IntArray, rd_at, concentration_of_shares
+from fairbench.stats.intervals import Interval, Scope, rd_at_interval, concentration_interval
 from fairbench.validation import worlds
 from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
 
@@ -47,15 +47,15 @@ def _counts(settings: Mapping[str, Any], scope: Scope, prompts: int, times: int,
     return rng.multinomial(settings["n"], shares, size=(times, prompts)), shares
 
 
-def run_sq(cell: Cell) -> list[Measure]:
-    """Simulate sq in both scopes; bias and RMSE are those for "these prompts"."""
+def run_concentration(cell: Cell) -> list[Measure]:
+    """Simulate concentration in both scopes; bias and RMSE are those for "these prompts"."""
     settings, rng = cell.settings, cell.rng()
     found: list[Measure] = []
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, PROMPTS, cell.replicates, rng)
         fixed = scope == "these prompts"
-        truth = float(sq_of_shares(shares).mean()) if fixed else worlds.population_sq(settings["truth"], settings["K"])
-        intervals = [sq_interval(c, scope) for c in counts]
+        truth = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(settings["truth"], settings["K"])
+        intervals = [concentration_interval(c, scope) for c in counts]
         if fixed:
             off = np.array([i.estimate for i in intervals]) - truth
             found += [average("bias", off), rmse("rmse", off)]
@@ -88,10 +88,10 @@ def _rd_intervals(counts: IntArray, n0: int, scope: Scope, rng: np.random.Genera
     return [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
 
 
-def _sq_cells(quick: bool) -> list[Cell]:
+def _concentration_cells(quick: bool) -> list[Cell]:
     sizes = (10, 50, 160) if quick else (10, 20, 50, 160, 1000)
     return [
-        Cell("sq", {"K": k, "n": n, "truth": truth}, 300 if quick else 2000)
+        Cell("concentration", {"K": k, "n": n, "truth": truth}, 300 if quick else 2000)
         for k in worlds.CLASSES for n in sizes for truth in worlds.TRUTHS
     ]  # fmt: skip
 
@@ -108,11 +108,11 @@ def _rd_cells(quick: bool) -> list[Cell]:
     return [Cell("rd", {"K": k, "n": n, "n0": n0, "truth": t}, 1000) for k, n, n0, t in grid]
 
 
-SQ = Study(
-    "sq", "sq, labels without errors",
+CONCENTRATION = Study(
+    "concentration", "concentration, labels without errors",
     f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `these`: the prompts are given "
     "and only their images are drawn; `like`: the prompts, too, are drawn anew, and the truth is their population's.",
-    _sq_cells, run_sq,
+    _concentration_cells, run_concentration,
 )  # fmt: skip
 RD = Study(
     "rd", "rd and rd@n0, labels without errors",

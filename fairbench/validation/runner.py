@@ -16,13 +16,13 @@ from fairbench.errors import storage_errors
 from fairbench.validation.cells import Cell, Result, Study
 from fairbench.validation.compared import EQUIVALENT, FALSE, POWER_STUDY
 from fairbench.validation.corrected import RD as CORRECTED_RD
-from fairbench.validation.corrected import SQ as CORRECTED_SQ
+from fairbench.validation.corrected import CONCENTRATION as CORRECTED_CONCENTRATION
 from fairbench.validation.images import IMAGES
-from fairbench.validation.raw import RD, SQ
+from fairbench.validation.raw import RD, CONCENTRATION
 from fairbench.validation.stress import STRESS
 
 STUDIES: Final[tuple[Study, ...]] = (
-    SQ, RD, CORRECTED_SQ, CORRECTED_RD, FALSE, EQUIVALENT, POWER_STUDY, STRESS, IMAGES,
+    CONCENTRATION, RD, CORRECTED_CONCENTRATION, CORRECTED_RD, FALSE, EQUIVALENT, POWER_STUDY, STRESS, IMAGES,
 )  # fmt: skip
 CELLS: Final = "validation.cells.jsonl"
 """Finished cells, one JSON record a line."""

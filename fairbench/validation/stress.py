@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from fairbench.stats import correction_interval, transfer
-from fairbench.stats.estimands import Floats, IntArray, sq, sq_of_shares
+from fairbench.stats.estimands import Floats, IntArray, concentration, concentration_of_shares
 from fairbench.stats.independence import independent_errors
 from fairbench.stats.power import symmetric_confusion
 from fairbench.validation import worlds
@@ -34,19 +34,19 @@ _RIGHT: Final = (CONTROL, KNOWN, TOGETHER)
 
 
 def run(cell: Cell) -> list[Measure]:
-    """Simulate one stress: bias of raw and corrected sq, coverage for "these prompts", and how often it is flagged."""
+    """Simulate one stress: bias of raw and corrected concentration, coverage for "these prompts", and how often it is flagged."""
     stress, k, rng = cell.settings["stress"], cell.settings["K"], cell.rng()
     shares = worlds.draw(cell.settings["truth"], k, (PROMPTS,), rng)
-    known = float(sq_of_shares(shares).mean())
+    known = float(concentration_of_shares(shares).mean())
     here, there = _tables(stress, k, rng)
     observed = worlds.read(np.broadcast_to(shares, (cell.replicates, PROMPTS, k)), here, _IMAGES, rng)
     counted = rng.multinomial(_ROWS, there, size=(cell.replicates, k))
     used = [_as_used(stress, c, rng) for c in counted]
     found = [
-        correction_interval.sq_interval(o, u, "these prompts", rng, draws=_DRAWS)
+        correction_interval.concentration_interval(o, u, "these prompts", rng, draws=_DRAWS)
         for o, u in zip(observed, used, strict=True)
     ]
-    raw = sq(observed[..., :k]).mean(axis=1) - known
+    raw = concentration(observed[..., :k]).mean(axis=1) - known
     off = np.array([i.estimate for i in found]) - known
     inside = [i.low <= known <= i.high for i in found]
     pairs = list(zip(observed, counted, used, strict=True))[:_TESTED]
@@ -120,7 +120,7 @@ def _cells(quick: bool) -> list[Cell]:
 
 
 STRESS = Study(
-    "stress", "Corrected sq where an assumption does not hold",
+    "stress", "Corrected concentration where an assumption does not hold",
     f"{PROMPTS} prompts of {_IMAGES} images, accuracy {_ACCURACY}, {_ROWS} calibration images a row. Harder or easier: "
     f"accuracy off by {_SHIFT}; between prompts: within {_SHIFT} of the calibration's; misses: {_MISSED[0]:.0%} of the "
     f"first class to {_MISSED[1]:.0%} of the last; joint errors: gender and race are often wrong together. `flagged`: "

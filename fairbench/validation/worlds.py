@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import Floats, IntArray, sq_of_shares
+from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
 from fairbench.stats.power import symmetric_confusion
 
 TRUTHS: Final = ("fair", "mild", "mix", "one-sided")
@@ -36,10 +36,10 @@ def draw(truth: str, classes: int, size: tuple[int, ...], rng: np.random.Generat
     return np.asarray((1 - way) / classes + way * alone)
 
 
-def population_sq(truth: str, classes: int) -> float:
-    """Return the mean of sq over the population: for a Dirichlet, sum p^2 is (a + 1) / (K a + 1) on average."""
+def population_concentration(truth: str, classes: int) -> float:
+    """Return the mean of concentration over the population: for a Dirichlet, sum p^2 is (a + 1) / (K a + 1) on average."""
     if truth != "mix":
-        return float(sq_of_shares(draw(truth, classes, (), np.random.default_rng(0))))
+        return float(concentration_of_shares(draw(truth, classes, (), np.random.default_rng(0))))
     a = _MIX[classes]
     return float((classes * (a + 1) / (classes * a + 1) - 1) / (classes - 1))
 

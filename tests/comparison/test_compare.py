@@ -190,9 +190,9 @@ def test_a_known_difference_is_found_in_both_designs(forward: Comparison) -> Non
         assert one.effect == pytest.approx(-true, abs=0.04)
         assert one.low < one.effect < one.high < 0
         assert one.verdict == "B lower (less biased)"
-    squared = row(forward, "gender", "sq")
+    squared = row(forward, "gender", "concentration")
     assert squared.effect == pytest.approx(-((SIDED[4:].sum() - SIDED[:4].sum()) ** 2), abs=0.04)
-    assert row(forward, "gender", "sq corrected").effect == pytest.approx(squared.effect, abs=0.03)
+    assert row(forward, "gender", "concentration corrected").effect == pytest.approx(squared.effect, abs=0.03)
     assert row(forward, "gender", "gap[female]").verdict == "B higher"
 
 
@@ -266,7 +266,7 @@ def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
     assert (found.n_prompts, [side.n_left_out for side in found.sides]) == (PROMPTS - 6, [6, 6])
     one = row(found, "race4", "rd@n0")
     assert (one.n_prompts, one.left_out) == (PROMPTS - 8, 2)
-    assert row(found, "race4", "sq").left_out == 0
+    assert row(found, "race4", "concentration").left_out == 0
 
 
 def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -293,9 +293,9 @@ def test_pairing_by_seed_is_claimed_within_one_base_model_only(folders: dict[str
 def test_scores_and_corrections_that_do_not_compare_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     other = replace(BALANCED, model="other", backbone="another clip", calibrated=False).write(tmp_path / "other")
     found = of_runs(compare([folders["biased"], other]))
-    assert not [r for r in found.rows if r.estimand in {"clip_score", "sq corrected"}]
+    assert not [r for r in found.rows if r.estimand in {"clip_score", "concentration corrected"}]
     assert "clip-score: not compared, as A used a clip and B another clip." in found.notes
-    assert any("corrected sq is not compared: B: no calibration" in note for note in found.notes)
+    assert any("corrected concentration is not compared: B: no calibration" in note for note in found.notes)
 
 
 # --- several runs ---

@@ -76,13 +76,13 @@ def test_no_number_is_cut_at_any_width(rows: list[tuple[object, ...]], width: in
 
 def test_a_table_too_wide_puts_groups_on_lines_of_their_own_and_then_rows_into_paragraphs() -> None:
     table = Table([Column("attribute"), Column("estimate"), *numbers("value", "these\nprompts", "fair")], grouped=True)
-    table.add("gender x race4", "sq corrected", "-.111", "-.120 1.000", "10.85")
+    table.add("gender x race4", "rd corrected", "-.111", "-.120 1.000", "10.85")
     table.add("", "rd", "none", "", ".031")
     wide, middle, narrow = (printed(table, w) for w in (80, 44, 24))
-    assert "gender x race4  sq corrected" in wide
-    assert "gender x race4\n" in re.sub(r" +\n", "\n", middle) and "  sq corrected  -.111  -.120 1.000  10.85" in middle
+    assert "gender x race4  rd corrected" in wide
+    assert "gender x race4\n" in re.sub(r" +\n", "\n", middle) and "  rd corrected  -.111  -.120 1.000  10.85" in middle
     assert [part.rstrip() for part in narrow.splitlines()] == [
-        "gender x race4", "sq corrected", "  value: -.111", "  these prompts: -.120", "1.000",
+        "gender x race4", "rd corrected", "  value: -.111", "  these prompts: -.120", "1.000",
         "  fair: 10.85", "gender x race4   rd", "  value: none", "  fair: .031",
     ]  # fmt: skip
 

@@ -137,7 +137,7 @@ def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch
             record = json.loads(Path("report/compare.json").read_text())
             there = numbers_of(result.out)
             for effect in record.get("effects", []):
-                if effect["attribute"] in record["primary"] and effect["estimand"] in ("rd@n0", "sq"):
+                if effect["attribute"] in record["primary"] and effect["estimand"] in ("rd@n0", "concentration"):
                     if effect["scope"] == "prompts like these":
                         assert number(effect["effect"]) in there and number(effect["a"]) in there
                     assert all(limit in there for limit in span(effect["low"], effect["high"]).split())
@@ -195,7 +195,11 @@ def test_leaderboard(shown: Shown, width: int) -> None:
         ("gender_x_race4", (0.5, 0.4, 10.853)),
     ):
         row |= dict(
-            zip((f"{attribute}.sq", f"{attribute}.sq.low", f"{attribute}.sq.high"), map(str, values), strict=True)
+            zip(
+                (f"{attribute}.concentration", f"{attribute}.concentration.low", f"{attribute}.concentration.high"),
+                map(str, values),
+                strict=True,
+            )
         )
         row[f"{attribute}.rd"] = "0.9876"
     published = list(csv.DictReader((ROOT / "leaderboards" / "occupations-v1.csv").open()))
@@ -209,7 +213,7 @@ def test_leaderboard(shown: Shown, width: int) -> None:
             "m",
             "none",
             "differs",
-            (Difference("gender_x_race4.sq.corrected.low", "0.81234567890123456", "-0.1"),),
+            (Difference("gender_x_race4.concentration.corrected.low", "0.81234567890123456", "-0.1"),),
         )
     ]
     text = printed(lambda console: leaderboard_terminal.show_verification(checks, console), width)

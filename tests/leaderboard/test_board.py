@@ -53,23 +53,6 @@ def test_ranks_that_the_data_do_not_order() -> None:
     assert ranks([measured("a", 0.1, 0.01), measured("b", 0.133, 0.01), measured("c", 9, 0.01)])["b"][1] == "1"
 
 
-def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "b.csv"
-    shares = "{0}.rd,{0}.rd-normalised,{0}.entropy,{0}.majority-share,{0}.n"
-    old = ",".join([
-        "rank,source,model,revision,method,task,task_version,suite,labeller,labeller_id,images_per_prompt,prompts",
-        "n_requested,n_images,n_faces", *(shares.format(a) for a in ("gender", "race4", "race7", "gender_x_race4")),
-        "no-face-rate,no-face-rate.n,clip_score,clip_score.n,clip_iqa,clip_iqa.n,inception_score,inception_score.n",
-        "missing,run_id,labels_sha256,fairbench,date,published_in,note",
-    ])  # fmt: skip
-    values = {"source": "measured", "run_id": "a", "gender_x_race4.rd": "0.2", "rank": "1"}
-    path.write_text(old + "\n" + ",".join(values.get(c, "") for c in old.split(",")) + "\n")
-    (found,) = board.read(path)
-    assert found == {**dict.fromkeys(COLUMNS, ""), **values}
-    board.add(path, row("b"))
-    assert {r["run_id"]: r["rank"] for r in board.read(path)} == {"a": "", "b": "1"}  # ranked by sq now
-
-
 def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
     board.add(path, row("a"))

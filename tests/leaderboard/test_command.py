@@ -93,7 +93,11 @@ def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_pa
     assert (ours["prompts"], ours["n_requested"], ours["n_images"], ours["n0"]) == ("2", "12", "12", "3")
     assert (ours["rank"], ours["rank.low"], ours["rank.high"]) == ("1", "1", "1")
     assert 0 <= float(ours["gender.rd"]) <= 1 == float(ours["gender.rd.ceiling"])
-    assert float(ours["gender.sq.low"]) <= float(ours["gender.sq"]) <= float(ours["gender.sq.high"])
+    assert (
+        float(ours["gender.concentration.low"])
+        <= float(ours["gender.concentration"])
+        <= float(ours["gender.concentration.high"])
+    )
     assert len(ours["labels_sha256"]) == len(ours["calibration_sha"]) == 64
     assert ours["race7.rd"] == ""
 
@@ -122,7 +126,7 @@ def test_add_show_verify(cli: Cli, made: Path, tmp_path: Path) -> None:
     assert all(word in shown.out for word in ("phantom-exact", "gender x race", "never anyone's identity"))
     summary = json.loads(cli("leaderboard", "show", board, "--json").out)
     assert summary["measured"][0][0]["rank"] == 1
-    assert isinstance(summary["measured"][0][0]["gender.sq"], float)
+    assert isinstance(summary["measured"][0][0]["gender.concentration"], float)
     assert summary["published"] == []
 
 
@@ -134,7 +138,7 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
           "differences": [], "reason": None, "not_checked": []}],
     )  # fmt: skip
     wrong = {"rank": "7", "model": "another", "revision": "abc", "calibration_domain": "photographs", "n_faces": "11",
-             "gender.sq": "0.123", "gender_x_race4.rd.floor": "", "clip_score": "31.4", "missing": "nothing",
+             "gender.concentration": "0.123", "gender_x_race4.rd.floor": "", "clip_score": "31.4", "missing": "nothing",
              "labels_sha256": "0" * 64}  # fmt: skip
     text = io.StringIO()
     writer = csv.DictWriter(text, leaderboard_board.COLUMNS)
@@ -148,9 +152,9 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
 
 def test_rounding_is_no_difference(cli: Cli, board: Path) -> None:
     (before,) = leaderboard_board.read(board)
-    value = float(before["gender.sq.error"])
-    spoil(board, "gender.sq.error", f"{value * (1 + 5e-6):.7g}")
-    assert leaderboard_board.read(board)[0]["gender.sq.error"] != before["gender.sq.error"]
+    value = float(before["gender.concentration.error"])
+    spoil(board, "gender.concentration.error", f"{value * (1 + 5e-6):.7g}")
+    assert leaderboard_board.read(board)[0]["gender.concentration.error"] != before["gender.concentration.error"]
     assert verdicts(cli, board)[0] == 0
 
 

@@ -91,7 +91,7 @@ def test_values_agree_with_other_routes_to_them(joint: NDArray[np.int64], plain:
     assert one(plain, "rd", "gender").value == pytest.approx(np.abs(2 * female / 40 - 1).mean())
     # Unbiased RD^2 for two classes: of all pairs of different faces, those that agree minus those that do not.
     pairs = [(f * (f - 1) + (40 - f) * (39 - f) - 2 * f * (40 - f)) / (40 * 39) for f in female]
-    assert one(plain, "sq", "gender").value == pytest.approx(np.mean(pairs))
+    assert one(plain, "concentration", "gender").value == pytest.approx(np.mean(pairs))
     assert one(plain, "share[female]", "gender").value == pytest.approx((female / 40).mean())
     assert one(plain, "gap[female]", "gender").value == pytest.approx((2 * female / 40 - 1).mean())
     assert one(plain, "pooled-rd", "gender").value == pytest.approx(abs(2 * female.sum() / 480 - 1))
@@ -194,13 +194,13 @@ def test_floor_and_ceiling_go_through_the_labeller(joint: NDArray[np.int64], pla
 def test_a_perfect_labeller_changes_no_value(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
     found = table_of(counted(joint), calibrated(np.eye(8)))
     for attribute in ("gender", "race4", "gender_x_race4"):
-        for metric in ("sq", "rd"):
+        for metric in ("concentration", "rd"):
             raw, corrected = one(found, metric, attribute), one(found, metric, attribute, "corrected")
             assert corrected.value == pytest.approx(raw.value, abs=1e-5)
     raw, corrected = one(found, "gap[female]", "gender"), one(found, "gap[female]", "gender", "corrected")
     assert corrected.value == pytest.approx(raw.value)
     assert (corrected.low, corrected.high) == pytest.approx((raw.low, raw.high), abs=0.02)
-    assert [e.reason for e in plain if e.estimate == "corrected" and e.metric == "sq"] == [
+    assert [e.reason for e in plain if e.estimate == "corrected" and e.metric == "concentration"] == [
         "no calibration: the labeller's card names none"
     ] * 6
 
@@ -214,7 +214,7 @@ def test_a_known_confusion_is_undone() -> None:
     for attribute, shares in (("gender", truth.reshape(-1, 2, 4).sum(axis=2)), ("gender_x_race4", truth)):
         k = shares.shape[1]
         true = float(((k * (shares**2).sum(axis=1) - 1) / (k - 1)).mean())
-        raw, fixed = one(found, "sq", attribute), one(found, "sq", attribute, "corrected")
+        raw, fixed = one(found, "concentration", attribute), one(found, "concentration", attribute, "corrected")
         assert fixed.low < true < fixed.high
         assert not raw.low < true < raw.high
 
@@ -224,7 +224,7 @@ def test_a_calibration_that_cannot_hold_is_refused() -> None:
     joint = np.zeros((6, 2, 4), dtype=np.int64)
     joint[:, 0, 0] = 160
     found = table_of(counted(joint), calibrated(0.8 * np.eye(8) + 0.2 / 8))
-    row = one(found, "sq", "gender", "corrected")
+    row = one(found, "concentration", "gender", "corrected")
     assert np.isnan(row.value)
     assert row.reason is not None and row.reason.startswith("calibration does not transfer")
 
@@ -241,7 +241,7 @@ def test_missed_faces_without_a_calibration_get_their_worst_case(joint: NDArray[
 def test_the_order_of_prompts_and_labels_changes_nothing(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
     for other in (counted(joint[::-1]), counted(joint[:, ::-1], where=space(("male", "female")))):
         turned = table_of(other)
-        for metric in ("rd", "sq", "share[female]", "entropy", "pooled-rd"):
+        for metric in ("rd", "concentration", "share[female]", "entropy", "pooled-rd"):
             a, b = one(plain, metric, "gender"), one(turned, metric, "gender")
             assert b.value == pytest.approx(a.value)
             if not np.isnan(a.low):  # intervals that redraw images agree up to Monte Carlo error
@@ -255,12 +255,12 @@ def test_prompts_with_too_few_faces_are_counted_not_hidden() -> None:
     found = table_of(counted(joint, faceless=5), n0=10)
     row = one(found, "rd", "gender", "rarefied")
     assert (row.prompts, row.reason) == (3, "over 3 of 5 prompts (2 have too few faces)")
-    assert one(found, "sq", "gender").prompts == 3
+    assert one(found, "concentration", "gender").prompts == 3
 
 
 def test_no_face_at_all_gives_no_number() -> None:
     found = table_of(counted(np.zeros((3, 2, 4), dtype=np.int64), faceless=7))
-    values = [e.value for e in found if e.metric in ("rd", "sq", "pooled-rd") and e.prompt is None]
+    values = [e.value for e in found if e.metric in ("rd", "concentration", "pooled-rd") and e.prompt is None]
     assert values
     assert all(np.isnan(values))
 
@@ -304,13 +304,13 @@ def test_another_labellers_table_sets_no_floor(joint: NDArray[np.int64]) -> None
 
 def test_a_prompt_that_shows_hardly_anybody_is_left_out_of_corrected_values() -> None:
     """With a row "no person", shares divide by the people shown: 3 faces in 160 images say nothing about them."""
-    from fairbench.stats.correction_interval import sq_interval
+    from fairbench.stats.correction_interval import concentration_interval
 
     known = np.array([[900, 50, 50], [60, 890, 50], [10, 10, 980]])
     usual = np.array([[90, 66, 4], [60, 92, 8]])
-    alone = sq_interval(usual, known, "these prompts", np.random.default_rng(0))
+    alone = concentration_interval(usual, known, "these prompts", np.random.default_rng(0))
     for odd in ([0, 0, 160], [1, 0, 159], [2, 1, 157], [3, 2, 155]):
-        found = sq_interval(np.vstack([usual, odd]), known, "these prompts", np.random.default_rng(0))
+        found = concentration_interval(np.vstack([usual, odd]), known, "these prompts", np.random.default_rng(0))
         assert (found.prompts, found.left_out) == (2, 1)
         assert found.estimate == pytest.approx(alone.estimate)
 
@@ -321,7 +321,7 @@ def test_corrected_rows_say_which_prompts_they_leave_out() -> None:
     joint[0, 1, 2] = joint[1, 0, 3] = 10
     joint[2, 0, 0], joint[3, 1, 1] = 1, 3
     found = table_of(counted(joint), calibrated(np.eye(8)))
-    for metric in ("sq", "rd", "share[female]"):
+    for metric in ("concentration", "rd", "share[female]"):
         row = one(found, metric, "gender", "corrected")
         assert (row.prompts, row.reason) == (2, "over 2 of 4 prompts (2 have too few faces)")
 

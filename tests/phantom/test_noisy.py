@@ -106,9 +106,9 @@ def test_corrected_intervals_cover_the_realised_truth_and_raw_ones_do_not(cli: C
     assert found.code == 0, found.err
     result = json.loads(found.out)
     (realised,) = [t for t in result["truth"] if t["name"] == "realised"]
-    rows = {(r["attribute"], r["estimate"], r["scope"]): r for r in result["metrics"] if r["metric"] == "sq"}
+    rows = {(r["attribute"], r["estimate"], r["scope"]): r for r in result["metrics"] if r["metric"] == "concentration"}
     assert {v["attribute"] for v in realised["values"]} == {"gender", "race4", "gender_x_race4"}
     for value in realised["values"]:
         raw, corrected = (rows[value["attribute"], kind, "task"] for kind in ("raw", "corrected"))
-        assert corrected["ci_low"] < value["sq"] < corrected["ci_high"]
-        assert raw["ci_high"] < value["sq"]
+        assert corrected["ci_low"] < value["concentration"] < corrected["ci_high"]
+        assert raw["ci_high"] < value["concentration"]

@@ -143,7 +143,7 @@ def test_a_larger_change_needs_fewer_and_errors_need_more(cli: Cli, tiny: Path) 
 
 
 def test_the_curve_falls_and_agrees_with_the_rows(cli: Cli) -> None:
-    found = planned(cli, "phantom", "--detect", 0.05, "--scope", "these prompts", "--estimand", "sq")
+    found = planned(cli, "phantom", "--detect", 0.05, "--scope", "these prompts", "--estimand", "concentration")
     assert [row["attribute"] for row in found["attributes"]] == ["gender", "race4", "gender_x_race4"]
     for row, curve in zip(found["attributes"], found["curves"], strict=True):
         values = curve["smallest_change"]

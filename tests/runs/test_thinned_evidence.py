@@ -153,9 +153,9 @@ def test_a_row_cannot_leave_the_check(cli: Cli, run: Path) -> None:
     for change, code, verdict in (
         ({}, 0, "agrees"),
         ({"source": "published"}, 1, "differs"),
-        ({"source": "published", "published_in": "a paper", "gender.sq": "0.001"}, 1, "differs"),
-        ({"source": "published", "run_id": "", "gender.sq": "0.001"}, 0, "unverifiable"),
-        ({"run_id": "0" * 32, "gender.sq": "0.001"}, 0, "unverifiable"),
+        ({"source": "published", "published_in": "a paper", "gender.concentration": "0.001"}, 1, "differs"),
+        ({"source": "published", "run_id": "", "gender.concentration": "0.001"}, 0, "unverifiable"),
+        ({"run_id": "0" * 32, "gender.concentration": "0.001"}, 0, "unverifiable"),
     ):
         board.write_text(leaderboard_board.render([{**row, **change}]))
         found = cli("leaderboard", "verify", board, "--json")

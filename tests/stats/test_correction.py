@@ -1,4 +1,4 @@
-"""Corrected shares and sq: exact where the table is, unbiased and covered where it is estimated."""
+"""Corrected shares and concentration: exact where the table is, unbiased and covered where it is estimated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from fairbench.stats.correction import corrected_shares, likely_shares
-from fairbench.stats.correction_sq import corrected_sq, sample_of, sampling_variance, sq_of
-from fairbench.stats.estimands import sq
+from fairbench.stats.correction_concentration import (
+    concentration_of,
+    corrected_concentration,
+    sample_of,
+    sampling_variance,
+)
+from fairbench.stats.estimands import concentration
 
 GENDER = [0, 0, 1, 1]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -34,7 +39,7 @@ def lopsided(rng, k):
     return with_misses(np.c_[table, np.zeros(k)], rng.uniform(0.6, 1, k))
 
 
-def true_sq(shares):
+def true_concentration(shares):
     k = shares.shape[-1]
     return (k * (shares**2).sum(axis=-1) - 1) / (k - 1)
 
@@ -101,21 +106,21 @@ def test_likelihood_equals_the_inverse_inside_the_simplex_and_an_optimiser_outsi
         assert found.min() >= 0
 
 
-def test_sq_under_a_perfect_labeller_is_the_raw_one():
+def test_concentration_under_a_perfect_labeller_is_the_raw_one():
     observed = np.array([[50, 40, 30, 40, 0], [160, 0, 0, 0, 0], [1, 1, 0, 0, 9]])
     calibration = np.c_[500 * np.eye(4, dtype=int), np.zeros(4, dtype=int)]
-    assert corrected_sq(observed, calibration) == pytest.approx(sq(observed[:, :4]))
+    assert corrected_concentration(observed, calibration) == pytest.approx(concentration(observed[:, :4]))
     gender = np.stack([observed[:, :2].sum(axis=1), observed[:, 2:4].sum(axis=1)], axis=1)
-    assert corrected_sq(observed, calibration, GENDER) == pytest.approx(sq(gender))
+    assert corrected_concentration(observed, calibration, GENDER) == pytest.approx(concentration(gender))
 
 
-def test_sq_for_an_exact_table_is_the_mean_over_pairs_of_faces():
+def test_concentration_for_an_exact_table_is_the_mean_over_pairs_of_faces():
     calibration = 10**12 * symmetric(3, 0.8)
     counts = np.array([4, 2, 3])
     rows = np.linalg.inv(symmetric(3, 0.8)[:, :3])[np.repeat(np.arange(3), counts)]
     alike = rows @ rows.T
     mean = (alike.sum() - np.trace(alike)) / (9 * 8)
-    assert corrected_sq(np.array([[*counts, 0]]), calibration) == pytest.approx([(3 * mean - 1) / 2])
+    assert corrected_concentration(np.array([[*counts, 0]]), calibration) == pytest.approx([(3 * mean - 1) / 2])
 
 
 @settings(max_examples=30, deadline=None)
@@ -131,33 +136,35 @@ def test_the_order_of_cells_and_prompts_changes_nothing_else(seed):
     assert corrected_shares(moved, table) == pytest.approx(shares[prompts][:, cells])
     likely = likely_shares(observed, calibration)[prompts][:, cells]
     assert likely_shares(moved, table) == pytest.approx(likely, abs=2e-3)
-    assert corrected_sq(moved, table) == pytest.approx(corrected_sq(observed, calibration)[prompts])
+    assert corrected_concentration(moved, table) == pytest.approx(
+        corrected_concentration(observed, calibration)[prompts]
+    )
     groups = np.array(GENDER)
-    same = corrected_sq(observed, calibration, GENDER)[prompts]
-    assert corrected_sq(moved, table, groups[cells].tolist()) == pytest.approx(same)
-    assert corrected_sq(moved, table, (1 - groups[cells]).tolist()) == pytest.approx(same)
+    same = corrected_concentration(observed, calibration, GENDER)[prompts]
+    assert corrected_concentration(moved, table, groups[cells].tolist()) == pytest.approx(same)
+    assert corrected_concentration(moved, table, (1 - groups[cells]).tolist()) == pytest.approx(same)
 
 
 @pytest.mark.parametrize("accuracy", [0.75, 0.9, 1.0])
 @pytest.mark.parametrize("k", [2, 4, 8])
 @pytest.mark.parametrize("kind", ["fair", "interior", "one-sided"])
-def test_corrected_sq_is_unbiased_where_raw_is_not(k, accuracy, kind):
+def test_corrected_concentration_is_unbiased_where_raw_is_not(k, accuracy, kind):
     rng = np.random.default_rng(k)
     shares = {
         "fair": np.full((50, k), 1 / k),
         "interior": np.random.default_rng(5).dirichlet(np.full(k, 0.5), 50),
         "one-sided": np.eye(k)[np.arange(50) % k],
     }[kind]
-    table, truth = symmetric(k, accuracy), true_sq(shares).mean()
+    table, truth = symmetric(k, accuracy), true_concentration(shares).mean()
     observed = rng.multinomial(160, shares @ table, size=(200, 50))
-    found = corrected_sq(observed, rng.multinomial(500, table, size=(200, k))).mean(axis=1)
-    raw = abs(sq(observed[..., :k]).mean() - truth)
+    found = corrected_concentration(observed, rng.multinomial(500, table, size=(200, k))).mean(axis=1)
+    raw = abs(concentration(observed[..., :k]).mean() - truth)
     # Two Monte Carlo errors on top of the bar: at 75 % the shared calibration moves one task mean by up to 0.12.
     assert abs(found.mean() - truth) <= max(raw / 4, 0.01) + 2 * found.std() / np.sqrt(200)
     assert abs(found.mean() - truth) <= 0.02
 
 
-def test_margins_misses_and_faces_of_nobody_leave_sq_unbiased():
+def test_margins_misses_and_faces_of_nobody_leave_concentration_unbiased():
     """The joint is corrected, then summed: gender errors that depend on race do no harm."""
     rng = np.random.default_rng(3)
     table = np.r_[lopsided(rng, 4), [[0.02, 0.02, 0.0, 0.01, 0.95]]]
@@ -165,10 +172,10 @@ def test_margins_misses_and_faces_of_nobody_leave_sq_unbiased():
     images = np.c_[0.8 * shares, np.full(50, 0.2)]
     observed = rng.multinomial(160, images @ table, size=(300, 50))
     calibration = rng.multinomial(1000, table, size=(300, 5))
-    found = corrected_sq(observed, calibration, GENDER).mean(axis=1)
-    assert found.mean() == pytest.approx(true_sq(of_gender(shares)).mean(), abs=0.006)
-    joint = corrected_sq(observed, calibration).mean(axis=1)
-    assert joint.mean() == pytest.approx(true_sq(shares).mean(), abs=0.006)
+    found = corrected_concentration(observed, calibration, GENDER).mean(axis=1)
+    assert found.mean() == pytest.approx(true_concentration(of_gender(shares)).mean(), abs=0.006)
+    joint = corrected_concentration(observed, calibration).mean(axis=1)
+    assert joint.mean() == pytest.approx(true_concentration(shares).mean(), abs=0.006)
 
 
 @pytest.mark.parametrize("n", [4, 40])
@@ -179,14 +186,14 @@ def test_the_sampling_variance_is_that_of_many_runs(n, concentration):
     shares = rng.dirichlet(np.full(3, concentration))
     sample = sample_of(rng.multinomial(2 * n if n > 4 else n, shares @ table, size=20_000), 10**12 * table, None)
     estimate, least = np.nanmean(sampling_variance(sample), axis=-1)
-    actual = np.nanvar(sq_of(sample))
+    actual = np.nanvar(concentration_of(sample))
     assert estimate == pytest.approx(actual, rel=0.1)
     assert least <= 1.02 * actual
 
 
 def test_too_few_faces_have_no_value():
     calibration = 100 * symmetric(2, 0.9)
-    assert np.isnan(corrected_sq(np.array([[1, 0, 50]]), calibration)).all()
+    assert np.isnan(corrected_concentration(np.array([[1, 0, 50]]), calibration)).all()
     assert np.isnan(corrected_shares([[0, 0, 50]], calibration)).all()
 
 
@@ -197,4 +204,4 @@ def test_what_does_not_fit_is_refused():
         corrected_shares([[1, 2, 0]], [[5, 1, 0], [1, 0, 0]])
     for groups in ([0, 1], [0, 0, 0, 0], [0, 2, 2, 0], [0, -1, 1, 1]):
         with pytest.raises(ValueError, match="groups: give each"):
-            corrected_sq(np.array([[1, 2, 3, 4, 0]]), 100 * symmetric(4, 0.9), groups)
+            corrected_concentration(np.array([[1, 2, 3, 4, 0]]), 100 * symmetric(4, 0.9), groups)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import hypergeom, multinomial, multivariate_hypergeom
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import pooled_rd, rd_at, shares, signed_gap, sq, task_mean
+from fairbench.stats.estimands import concentration, pooled_rd, rd_at, shares, signed_gap, task_mean
 
 COUNTS = st.integers(2, 5).flatmap(
     lambda k: arrays(np.int64, st.tuples(st.integers(1, 4), st.just(k)), elements=st.integers(0, 30))
@@ -81,7 +81,7 @@ def test_order_of_classes_and_prompts_changes_nothing(counts: np.ndarray, random
     classes, prompts = list(range(counts.shape[1])), list(range(len(counts)))
     random.shuffle(classes)  # type: ignore[attr-defined]
     random.shuffle(prompts)  # type: ignore[attr-defined]
-    for statistic in (sq, lambda c: rd_at(c, 5)):
+    for statistic in (concentration, lambda c: rd_at(c, 5)):
         np.testing.assert_allclose(statistic(counts[prompts][:, classes]), statistic(counts)[prompts], atol=1e-12)
     np.testing.assert_allclose(pooled_rd(counts[prompts][:, classes]), pooled_rd(counts), atol=1e-12)
     leading = np.stack([counts, counts[prompts]])
@@ -98,14 +98,14 @@ def test_fewer_faces_look_less_balanced_never_more(counts: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("p", "n"), [([0.5, 0.5], 2), ([0.9, 0.1], 8), ([0.6, 0.3, 0.1], 5), ([0.25] * 4, 4)])
-def test_sq_is_unbiased(p: list[float], n: int) -> None:
+def test_concentration_is_unbiased(p: list[float], n: int) -> None:
     k = len(p)
     truth = (k * sum(x * x for x in p) - 1) / (k - 1)
-    assert expected(sq, n, p) == pytest.approx(truth, abs=1e-12)
+    assert expected(concentration, n, p) == pytest.approx(truth, abs=1e-12)
 
 
-def test_sq_is_not_clipped_and_needs_two_faces() -> None:
-    found = sq(np.array([[80, 80], [160, 0], [1, 0], [0, 0]]))
+def test_concentration_is_not_clipped_and_needs_two_faces() -> None:
+    found = concentration(np.array([[80, 80], [160, 0], [1, 0], [0, 0]]))
     assert found[0] == pytest.approx(-1 / 159)
     assert found[1] == 1
     assert np.isnan(found[2:]).all()

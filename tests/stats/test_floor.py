@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import rd_at, sq
+from fairbench.stats.estimands import concentration, rd_at
 from fairbench.stats.floor import ceiling, floor, of_shares
 
 NOISY = np.array([[94, 6], [10, 90]])
@@ -38,13 +38,13 @@ def test_a_classifier_that_leans_sets_a_floor_that_no_number_of_faces_lowers() -
     leaning = np.array([[0.9, 0.1], [0.3, 0.7]])
     found = floor(of_shares(relative_diversity), np.array([200_000]), 2, np.random.default_rng(2), leaning, times=200)
     assert found.mean == pytest.approx(0.2, abs=0.002)
-    even = floor(sq, np.array([50] * 8), 2, np.random.default_rng(3), leaning)
+    even = floor(concentration, np.array([50] * 8), 2, np.random.default_rng(3), leaning)
     assert abs(even.mean - 0.04) < 4 * even.mean_error
 
 
-def test_sq_has_no_floor_and_rd_at_the_floor_of_its_n0() -> None:
+def test_concentration_has_no_floor_and_rd_at_the_floor_of_its_n0() -> None:
     faces = np.array([60] * 8)
-    none = floor(sq, faces, 4, np.random.default_rng(4))
+    none = floor(concentration, faces, 4, np.random.default_rng(4))
     assert abs(none.mean) < 4 * none.mean_error
     at = floor(lambda c: rd_at(c, 40), faces, 4, np.random.default_rng(5), times=500)
     direct = floor(of_shares(relative_diversity), np.full(8, 40), 4, np.random.default_rng(6), times=2000)

@@ -10,8 +10,8 @@ from scipy.stats import beta, binom, t
 
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.bounds import rd_bounds, share_interval
-from fairbench.stats.estimands import rd_at, sq
-from fairbench.stats.intervals import rd_at_interval, rd_at_of_prompts, sq_interval, sq_of_prompts
+from fairbench.stats.estimands import concentration, rd_at
+from fairbench.stats.intervals import concentration_interval, concentration_of_prompts, rd_at_interval, rd_at_of_prompts
 from fairbench.stats.units import Units, bootstrap_task_means, resamples, units_of_images
 
 SKEWED = [0.6, 0.2, 0.15, 0.05]
@@ -52,10 +52,12 @@ def test_task_means_of_all_metrics_come_from_the_same_resamples() -> None:
     assert found["rd"].shape == (4000,)
 
 
-# --- sq ---
+# --- concentration ---
 
 
-def test_the_variance_of_sq_is_the_one_over_images_taken_four_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variance_of_concentration_is_the_one_over_images_taken_four_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The unbiased variance by its definition: U^2 less the mean product of the kernel over disjoint pairs."""
     monkeypatch.setattr("fairbench.stats.intervals._PSEUDO", 0.0)
     images = np.array([[3, 0, 0], [1, 1, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0], [0, 1, 0]])
@@ -66,41 +68,41 @@ def test_the_variance_of_sq_is_the_one_over_images_taken_four_at_a_time(monkeypa
     g = same - theta * every
     disjoint = [g[a, b] * g[c, d] for a, b, c, d in itertools.permutations(range(m), 4)]
     scale = np.mean([every[i] for i in pairs])
-    found = sq_of_prompts(units_of_images(np.zeros(m, dtype=int), images, 1))
+    found = concentration_of_prompts(units_of_images(np.zeros(m, dtype=int), images, 1))
     assert found.value[0] == pytest.approx((3 * theta - 1) / 2)
     assert found.variance[0] == pytest.approx(-np.mean(disjoint) / scale**2 * (3 / 2) ** 2)
 
 
 def test_plain_counts_are_images_with_one_face() -> None:
     counts = np.array([[30, 5, 2], [3, 0, 0], [4, 4, 0]])
-    value, variance = sq_of_prompts(counts)
+    value, variance = concentration_of_prompts(counts)
     assert np.isnan(value).tolist() == [False, True, False]  # three images are too few
-    np.testing.assert_allclose(value[[0, 2]], sq(counts)[[0, 2]])
+    np.testing.assert_allclose(value[[0, 2]], concentration(counts)[[0, 2]])
     prompt, k = np.repeat([0, 1, 2], counts.sum(axis=1)), np.concatenate([np.repeat([0, 1, 2], c) for c in counts])
-    of_images = sq_of_prompts(units_of_images(prompt, np.eye(3, dtype=int)[k], 3))
+    of_images = concentration_of_prompts(units_of_images(prompt, np.eye(3, dtype=int)[k], 3))
     np.testing.assert_allclose(of_images, (value, variance))
 
 
 @pytest.mark.parametrize(("p", "prompts"), [([0.8, 0.2], 8), (SKEWED, 8), ([0.7, 0.15] + [0.025] * 6, 50)])
-def test_sq_is_covered(p: list[float], prompts: int) -> None:
+def test_concentration_is_covered(p: list[float], prompts: int) -> None:
     truth = (len(p) * sum(x * x for x in p) - 1) / (len(p) - 1)
     rng = np.random.default_rng(2)
-    found = [sq_interval(rng.multinomial(50, p, size=prompts), "these prompts") for _ in range(400)]
+    found = [concentration_interval(rng.multinomial(50, p, size=prompts), "these prompts") for _ in range(400)]
     assert 0.92 < np.mean([i.low <= truth <= i.high for i in found]) < 0.98
 
 
-def test_sq_of_images_with_several_faces_is_covered_and_that_of_their_faces_is_not() -> None:
+def test_concentration_of_images_with_several_faces_is_covered_and_that_of_their_faces_is_not() -> None:
     truth, rng = (4 * sum(x * x for x in SKEWED) - 1) / 3, np.random.default_rng(3)
     units = [units_of_images(*crowds(SKEWED, 40, 8, rng), 8) for _ in range(300)]
-    inside = np.array([[i.low <= truth <= i.high for i in (sq_interval(d, "these prompts") for d in (u, u.counts))]
-                       for u in units])  # fmt: skip
+    pairs = [[concentration_interval(d, "these prompts") for d in (u, u.counts)] for u in units]
+    inside = np.array([[i.low <= truth <= i.high for i in pair] for pair in pairs])
     assert 0.92 < inside[:, 0].mean() < 0.99
     assert inside[:, 1].mean() < 0.8
 
 
 def test_images_of_one_class_have_an_interval_with_a_width() -> None:
     for found in (
-        sq_interval(np.array([[50, 0]] * 8), "these prompts"),
+        concentration_interval(np.array([[50, 0]] * 8), "these prompts"),
         rd_at_interval(np.array([[50, 0]] * 8), 40, "these prompts", np.random.default_rng(4)),
     ):
         assert found.estimate == found.high == pytest.approx(1)
@@ -154,18 +156,18 @@ def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
     rng = np.random.default_rng(8)
     counts = np.stack([rng.multinomial(60, p) for p in rng.dirichlet([1, 1, 1, 1], size=6)])
     for found, values in (
-        (sq_interval(counts, "prompts like these", 0.9), sq(counts)),
+        (concentration_interval(counts, "prompts like these", 0.9), concentration(counts)),
         (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9), 0.9), rd_at(counts, 50)),
     ):
         low, high = t.interval(0.9, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert np.isnan(sq_interval(counts[:1], "prompts like these").low)
+    assert np.isnan(concentration_interval(counts[:1], "prompts like these").low)
 
 
 def test_prompts_that_agree_leave_the_error_of_their_images() -> None:
     """Equal values of prompts have no spread; the interval must not have zero width for that."""
     for counts in (np.array([[40, 0]] * 8), np.array([[21, 19]] * 8)):
-        fixed, like = (sq_interval(counts, scope) for scope in ("these prompts", "prompts like these"))
+        fixed, like = (concentration_interval(counts, scope) for scope in ("these prompts", "prompts like these"))
         assert like.error == fixed.error > 0
         assert like.low < fixed.low
 

@@ -42,7 +42,7 @@ def test_shares_have_the_rd_that_was_asked_for(classes: int) -> None:
         assert after.sum(axis=-1) == pytest.approx(1)
 
 
-def sq(counts: NDArray[np.int64]) -> Array:
+def concentration(counts: NDArray[np.int64]) -> Array:
     n, k = counts.sum(axis=-1), counts.shape[-1]
     return (k * (counts * (counts - 1)).sum(axis=-1) / (n * (n - 1)) - 1) / (k - 1)
 
@@ -62,7 +62,7 @@ CASES = {
         50,
     ),
     "twenty faces": (Plan(shares_at_rd(0.12, 8)), -0.03, 20, 20),
-    "sq": (Plan(shares_at_rd(0.25, 4), estimand="sq"), -0.04, 12, 100),
+    "concentration": (Plan(shares_at_rd(0.25, 4), estimand="concentration"), -0.04, 12, 100),
 }
 
 
@@ -71,7 +71,7 @@ def test_power_is_what_simulation_of_the_test_gives(case: str) -> None:
     plan, change, prompts, images = CASES[case]
     random, faces = np.random.default_rng(2), round(images * plan.face_rate)
     table = np.eye(plan.baseline.shape[-1]) if plan.confusion is None else plan.confusion
-    value = rd if plan.estimand == "rd" else sq
+    value = rd if plan.estimand == "rd" else concentration
     a = value(random.multinomial(faces, plan.baseline @ table, (REPLICATES, prompts)))
     b = value(random.multinomial(faces, shift(plan.baseline[None], change)[0] @ table, (REPLICATES, prompts)))
     found = np.mean([effect_random(pair(x, y)).p_value() <= 0.05 for x, y in zip(a, b, strict=True)])

@@ -20,8 +20,8 @@ from fairbench.validation import compared, corrected, document, images, raw, run
 from fairbench.validation.cells import Cell, Measure, Result, average, rmse, share
 
 TINY = [
-    Cell("sq", {"K": 2, "n": 50, "truth": "mild"}, 40),
-    Cell("sq", {"K": 2, "n": 50, "truth": "one-sided"}, 5),
+    Cell("concentration", {"K": 2, "n": 50, "truth": "mild"}, 40),
+    Cell("concentration", {"K": 2, "n": 50, "truth": "one-sided"}, 5),
     Cell("corrected rd", {"RD": 0.4, "accuracy": 0.85, "n": 160, "calibration": 500}, 40),
 ]
 
@@ -49,7 +49,7 @@ def rng(seed=0):
 def test_the_mixes_have_the_rd_of_published_models(classes, rd):
     shares = worlds.draw("mix", classes, (20_000,), rng())
     assert relative_diversity(shares).mean() == pytest.approx(rd, abs=0.006)
-    assert worlds.population_sq("mix", classes) == pytest.approx(worlds.sq_of_shares(shares).mean(), abs=0.01)
+    assert worlds.population_concentration("mix", classes) == pytest.approx(worlds.concentration_of_shares(shares).mean(), abs=0.01)
 
 
 def test_truths_are_what_they_are_called():
@@ -58,7 +58,7 @@ def test_truths_are_what_they_are_called():
     assert relative_diversity(mild) == pytest.approx(0.3 * 0.5)
     assert relative_diversity(alone) == pytest.approx(0.5)
     assert len(np.unique(alone.argmax(axis=1))) > 1
-    assert worlds.population_sq("mild", 4) == pytest.approx(0.09)
+    assert worlds.population_concentration("mild", 4) == pytest.approx(0.09)
 
 
 def test_the_expected_rd_of_two_classes_is_that_of_the_binomial():
@@ -123,31 +123,31 @@ def test_coverage_is_barred_as_the_document_says(truth, n, bar):
 
 def test_intervals_of_a_good_estimate_pass_and_those_of_a_wrong_one_do_not(monkeypatch):
     settings = {"K": 4, "n": 50, "truth": "mild"}
-    good = measures(raw.SQ, settings, 150)
+    good = measures(raw.CONCENTRATION, settings, 150)
     assert good["bias"].value == pytest.approx(0, abs=4 * good["bias"].error)
     assert good["cover these"].holds
     assert good["cover like"].holds
-    real = raw.sq_interval
-    monkeypatch.setattr(raw, "sq_interval", lambda c, scope: real(c, scope, confidence=0.8))
-    assert not measures(raw.SQ, settings, 150)["cover these"].holds
+    real = raw.concentration_interval
+    monkeypatch.setattr(raw, "concentration_interval", lambda c, scope: real(c, scope, confidence=0.8))
+    assert not measures(raw.CONCENTRATION, settings, 150)["cover these"].holds
 
 
-@pytest.mark.parametrize(("study", "where"), [("sq", raw), ("corrected sq", corrected)])
+@pytest.mark.parametrize(("study", "where"), [("concentration", raw), ("corrected concentration", corrected)])
 def test_intervals_half_as_wide_fail_every_quick_cell_of_an_interior_truth(monkeypatch, study, where):
     module = where if where is raw else corrected.correction_interval
-    real = module.sq_interval
+    real = module.concentration_interval
 
     def half(*args, **options):
         found = real(*args, **options)
         low, high = ((found.estimate + limit) / 2 for limit in (found.low, found.high))
         return dataclasses.replace(found, low=low, high=high)
 
-    monkeypatch.setattr(module, "sq_interval", half)
+    monkeypatch.setattr(module, "concentration_interval", half)
     cells = [c for c in runner.cells_of(quick=True) if c.study == study and c.settings["n"] == 160]
     cells = [c for c in cells if c.settings["truth"] == "mix" and c.settings["K"] in (2, 4, 8)]
     assert len(cells) >= 2
     for cell in cells:
-        found = {m.name: m for m in where.SQ.run(cell)}
+        found = {m.name: m for m in where.CONCENTRATION.run(cell)}
         assert not found["cover these"].holds
         assert not found["cover like"].holds
 
@@ -162,7 +162,7 @@ def test_rd_has_a_floor_and_rd_at_n0_is_unbiased(monkeypatch):
 
 def test_correction_undoes_the_bias_of_raw_values():
     settings = {"K": 4, "accuracy": 0.85, "truth": "mix", "n": 160, "calibration": 500}
-    found = measures(corrected.SQ, settings, 30)
+    found = measures(corrected.CONCENTRATION, settings, 30)
     assert found["bias raw"].value < -0.1
     assert found["bias"].holds
     assert found["refused"].holds
@@ -183,7 +183,7 @@ def test_two_fair_models_are_told_apart_at_the_nominal_rate_and_called_equivalen
 
 def test_the_rates_over_images_alone_and_of_a_real_difference():
     fixed = measures(compared.FALSE, {"K": 4, "truth": "mix", "faces": "unequal", "scope": "these"}, 3)
-    assert set(fixed) == {"rd@n0 normal", "sq normal"}
+    assert set(fixed) == {"rd@n0 normal", "concentration normal"}
     apart = {"K": 2, "margin": 0.05, "models": "a margin apart", "faces": "equal"}
     assert measures(compared.EQUIVALENT, apart, 300)["called equivalent"].value < 0.11
     power = measures(compared.POWER_STUDY, {"K": 2, "change": 0.02}, 200)
@@ -205,7 +205,7 @@ def test_stresses_are_flagged_where_the_data_show_them():
 
 def test_images_are_drawn_and_read_and_their_truth_is_found():
     found = measures(images.IMAGES, {"labeller": "phantom", "attribute": "gender", "n": 5, "calibration": 2}, 2)
-    assert set(found) >= {"bias raw", "bias", "cover raw sq", "cover sq"}
+    assert set(found) >= {"bias raw", "bias", "cover raw concentration", "cover concentration"}
     assert abs(found["bias raw"].value) < 0.4
 
 
@@ -242,7 +242,7 @@ def test_the_document_names_every_shortfall(tmp_path):
     bad = Result(cell, [Measure("cover these", 0.8, 0.004, 0.93, 0.97), Measure("bias", -0.00123, 0.0004)], 1.0)
     document.write([bad], "fairbench validate", tmp_path)
     text = (tmp_path / "validation.md").read_text()
-    assert "- sq (K 2, n 50, truth mild): cover these 0.800(4), must be 0.93 to 0.97" in text
+    assert "- concentration (K 2, n 50, truth mild): cover these 0.800(4), must be 0.93 to 0.97" in text
     assert "| 2 | 50 | mild | 0.800(4) **NO** | -0.0012(4) |" in text
     assert "0 of 1 bars are met." in text
     stored = json.loads((tmp_path / "validation.json").read_text())
@@ -257,7 +257,7 @@ def test_the_command_ends_with_1_where_a_bar_is_not_met(tmp_path, monkeypatch, l
     command = ["validate", "--quick", "--jobs", "1", "--out", str(tmp_path)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == code
-    assert ("not met: sq (K 2" in shown.output) == bool(code)
+    assert ("not met: concentration (K 2" in shown.output) == bool(code)
     machine = CliRunner().invoke(app, [*command, "--json", "--quiet"])
     assert json.loads(machine.stdout)["bars"] == 1
 

@@ -1,4 +1,4 @@
-"""`sq` with the labeller's errors undone: neither the sampling noise nor the calibration's inflates it.
+"""`concentration` with the labeller's errors undone: neither the sampling noise nor the calibration's inflates it.
 
 With z the class sums of y = B^-T n (see `correction`), s the sum of z and p = z / s, the plug-in value of sum p^2 is
 h(z) = |z|^2 / s^2. Noise in z makes h too large on average, by the second-order Taylor term: half the trace of the
@@ -49,15 +49,15 @@ class Sample:
     one_hot: FloatArray
 
 
-def corrected_sq(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None = None) -> FloatArray:
-    """Return sq = (k sum p^2 - 1) / (k - 1) of every prompt with the labeller's errors undone, shape (..., P).
+def corrected_concentration(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None = None) -> FloatArray:
+    """Return concentration, (k sum p^2 - 1) / (k - 1), of every prompt with the labeller's errors undone, (..., P).
 
     observed, calibration: as in `correction.corrected_shares`; Units of kinds (T, K + 1) where images can show several
     faces. groups: for a margin, the class 0 .. k - 1 to which each of the K cells belongs (gender of gender x race4:
     0 0 0 0 1 1 1 1); the joint shares are corrected, then summed. 0 is balance, 1 one-sided; not clipped, so that means
     over prompts are unbiased. NaN below two images with a face (two images, where the calibration has "no person").
     """
-    return sq_of(sample_of(observed, calibration, groups))
+    return concentration_of(sample_of(observed, calibration, groups))
 
 
 def sample_of(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None) -> Sample:
@@ -98,8 +98,8 @@ def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
     return np.asarray(np.eye(classes)[np.asarray(groups)])
 
 
-def sq_of(sample: Sample) -> FloatArray:
-    """Return the corrected sq (..., P); NaN below two images."""
+def concentration_of(sample: Sample) -> FloatArray:
+    """Return the corrected concentration (..., P); NaN below two images."""
     table, one_hot, k = sample.table, sample.one_hot, sample.one_hot.shape[1]
     inverse = np.linalg.inv(table)
     lin = inverse[..., : len(one_hot)] @ one_hot
@@ -129,9 +129,9 @@ def sq_of(sample: Sample) -> FloatArray:
 
 
 def sampling_variance(sample: Sample) -> tuple[FloatArray, FloatArray]:
-    """Return an estimate of the variance that drawing images gives `sq_of`, and the least it can be, both (..., P).
+    """Return an estimate of the variance that drawing images gives `concentration_of`, and its lower bound, (..., P).
 
-    sq is linearised to the mean over pairs of images of phi = (l_i'l_i' - |p|^2 t_i t_i') (m/s)^2, t_i the sum of l_i.
+    It is linearised to the mean over pairs of images of phi = (l_i'l_i' - |p|^2 t_i t_i') (m/s)^2, t_i the sum of l_i.
     The variance of such a U-statistic is estimated without bias by its square minus the mean of phi_12 phi_34 over four
     different images; near balance a bootstrap would give up to three times as much. Single prompts' estimates are noisy
     and may be negative: add the prompts up. The least is 2 mean(phi^2) / (m (m - 1)), what is left where no single

@@ -1,0 +1,76 @@
+"""What fairbench 0.1.0 wrote is read, upgraded and verified: a leaderboard with its evidence, and a run folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from fairbench.errors import FairbenchError
+from fairbench.leaderboard import board
+from fairbench.registry import resolve, suggest
+from fairbench.storage import schemas
+from fairbench.storage.renamed import current, of_0_1_0
+from tests.conftest import ROOT, Result
+
+SAMPLES = ROOT / "tests" / "data" / "fairbench-0.1.0"
+Cli = Callable[..., Result]
+
+
+def test_names_of_0_1_0() -> None:
+    pairs = {
+        "sq": "concentration",
+        "sq corrected": "concentration corrected",
+        "gender_x_race4.sq-corrected.low": "gender_x_race4.concentration-corrected.low",
+        "gender.rd@n0": "gender.rd@n0",
+        "squared": "squared",
+    }
+    for before, today in pairs.items():
+        assert (current(before), current(today), of_0_1_0(today)) == (today, today, before)
+
+
+def test_a_leaderboard_of_0_1_0_is_verified_and_written_with_the_names_of_today(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "board.csv"
+    shutil.copytree(SAMPLES, tmp_path, dirs_exist_ok=True)
+    assert "gender.sq-corrected.low" in path.read_text()
+    verdict = cli("leaderboard", "verify", path, "--strict")
+    assert verdict.code == 0, verdict.out + verdict.err
+    (before,) = board.read(path)
+    assert "gender.concentration-corrected: nothing varies" in before["missing"]
+    assert cli("leaderboard", "add", tmp_path / "run", "--csv", path).code == 0
+    header, line = path.read_text().splitlines()
+    assert header == ",".join(board.COLUMNS)
+    assert ".sq" not in header + line
+    (after,) = board.read(path)
+    assert {**after, "date": ""} == {**before, "date": ""}
+    assert cli("leaderboard", "verify", path, "--strict").code == 0
+
+
+def test_metrics_of_0_1_0_are_upgraded(tmp_path: Path) -> None:
+    path = SAMPLES / "run" / "metrics.parquet"
+    stored = pq.read_table(path)
+    assert not schemas.is_current("metrics", stored.schema, str(path))
+    table = schemas.check("metrics", schemas.upgrade("metrics", stored, str(path)))
+    names = stored["metric"].to_pylist()
+    assert table["metric"].to_pylist() == ["concentration" if name == "sq" else name for name in names]
+    assert table.drop_columns("metric").to_pylist() == stored.drop_columns("metric").to_pylist()
+
+
+def test_a_run_of_0_1_0_compares_with_its_evidence(cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES / "run", tmp_path / "again")
+    compared = cli("compare", SAMPLES / "run", tmp_path / "again", "--out", "out", "--json")
+    assert compared.code == 0, compared.err
+    effects = [e for e in json.loads(compared.out)["effects"] if e["estimand"] == "concentration"]
+    assert effects and all(e["effect"] == 0 for e in effects)
+
+
+def test_the_old_name_is_an_error_that_names_the_new_one(cli: Cli) -> None:
+    assert "The estimate 'sq' is called 'concentration' now" in cli("show", "metric", "sq").err
+    with pytest.raises(FairbenchError, match="'sq' is called 'concentration' now; every run has it"):
+        resolve("metrics", "sq")
+    assert suggest("sq", ["rd", "concentration"]) == " (it is called 'concentration' now)"
+    assert "concentration" not in suggest("sq", ["square"])
