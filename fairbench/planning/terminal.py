@@ -1,151 +1,132 @@
-"""What a plan prints: the numbers of images and prompts, a curve, and in plain sentences what they rest on."""
+"""What a power analysis prints: the images and prompts needed, a curve, and in sentences what they rest on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from fairbench.display.labels import spaced
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, whole
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
-from fairbench.planning.curve import IMAGES, Curve
-from fairbench.planning.rows import FEWEST_FACES, TYPICAL, Asked, Known, Pilot, Row
+from fairbench.planning.analysis import Analysis
+from fairbench.planning.curve import IMAGES
+from fairbench.planning.design import Design
+from fairbench.planning.inputs import Baseline, PilotRun
+from fairbench.planning.rows import MIN_FACES_PER_PROMPT, TYPICAL_SHARE_OF_MAXIMUM
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A finished plan. baseline: run A's RD, a run that stands for it, or None for the default."""
-
-    task: str
-    known: Known
-    asked: Asked
-    baseline: float | Pilot | None
-    rows: Sequence[Row]
-    curves: Sequence[Curve]
-
-    @property
-    def title(self) -> str:
-        """What the plan is for, in one line."""
-        return f"{self.task}, {_count(self.asked.prompts, 'prompt')} · labelled by {self.known.space.card.name}"
+def title(analysis: Analysis) -> str:
+    """Return what the analysis is of, in one line."""
+    labeller = analysis.errors.space.card.name
+    return f"{analysis.task}, {_count(analysis.design.prompts, 'prompt')} · labelled by {labeller}"
 
 
-def summary(found: Planned) -> dict[str, Any]:
-    """Return the plan for machines."""
-    return {
-        "task": found.task,
-        "labeller": found.known.space.card.name,
-        "note": LABEL_NOTE,
-        **asdict(found.asked),
-        "attributes": [row.record() for row in found.rows],
-        "curves": [
-            {
-                "attribute": curve.attribute,
-                "images_per_prompt": list(IMAGES),
-                "smallest_change": {str(prompts): curve.at(prompts) for prompts in curve.prompts},
-            }
-            for curve in found.curves
-        ],
-        "assumptions": assumptions(found),
-    }
+def summary(analysis: Analysis) -> dict[str, Any]:
+    """Return the analysis for machines."""
+    return {**analysis.record(), "assumptions": assumptions(analysis)}
 
 
-def show(found: Planned, console: Console) -> None:
-    """Print the plan."""
-    _needs(found).show(console)
-    for row in found.rows:
+def show(analysis: Analysis, console: Console) -> None:
+    """Print the analysis."""
+    _needs(analysis).show(console)
+    for row in analysis.rows:
         if row.note:
-            say(console, f"note: {_name(row.attribute)}: {row.note}.", "yellow")
+            say(console, f"note: {spaced(row.attribute)}: {row.note}.", "yellow")
     console.print()
-    _curves(found).show(console)
+    _curves(analysis).show(console)
     say(console, "\nWhat this rests on", "bold")
-    for sentence in assumptions(found):
+    for sentence in assumptions(analysis):
         say(console, f"- {sentence}")
     say(console, LABEL_NOTE, "dim")
 
 
-def _needs(found: Planned) -> Table:
-    asked = found.asked
-    title = f"To find a change of RD by {asked.detect:g} with probability {asked.power:g}\n{found.title}"
-    heads = [
-        "K", "run A's\nRD", f"images per\nprompt at\n{_count(asked.prompts, 'prompt')}",
-        f"prompts at\n{_count(asked.images, 'image')}", f"smallest\nchange by\n{asked.prompts} x {asked.images}",
-    ]  # fmt: skip
-    if asked.budget is not None:
-        heads.append(f"best use of\n{asked.budget:,} images")
-    table = Table([Column("attribute"), *numbers(*heads)], title)
-    for row in found.rows:
-        needs = [whole(row.needed_images), whole(row.needed_prompts)] if row.possible else ["-", "-"]
-        cells = [number(row.baseline_rd), *needs, number(row.smallest)]
-        if asked.budget is not None:
+def _needs(analysis: Analysis) -> Table:
+    design = analysis.design
+    goal = f"To find a change of RD by {design.detect:g} with probability {design.power:g}"
+    images_head = f"images per\nprompt at\n{_count(design.prompts, 'prompt')}"
+    prompts_head = f"prompts at\n{_count(design.images, 'image')}"
+    change_head = f"smallest\nchange by\n{design.prompts} x {design.images}"
+    heads = ["K", "run A's\nRD", images_head, prompts_head, change_head]
+    if design.budget is not None:
+        heads.append(f"best use of\n{design.budget:,} images")
+    table = Table([Column("attribute"), *numbers(*heads)], f"{goal}\n{title(analysis)}")
+    for row in analysis.rows:
+        needs = [whole(row.images_needed), whole(row.prompts_needed)] if row.possible else ["-", "-"]
+        cells = [number(row.baseline_rd), *needs, number(row.smallest_change)]
+        if design.budget is not None:
             cells.append("none" if row.split is None else f"{row.split[0]} x {row.split[1]}: {number(row.split[2])}")
-        table.add(_name(row.attribute), str(row.classes), *cells)
+        table.add(spaced(row.attribute), str(row.classes), *cells)
     return table
 
 
-def _curves(found: Planned) -> Table:
-    title = f"Smallest change of RD found with {_count(found.asked.prompts, 'prompt')}, by images per prompt"
-    table = Table([Column("attribute"), *numbers(*map(str, IMAGES))], title)
-    for curve in found.curves:
-        table.add(_name(curve.attribute), *map(number, curve.at(found.asked.prompts)))
+def _curves(analysis: Analysis) -> Table:
+    prompts = analysis.design.prompts
+    heading = f"Smallest change of RD found with {_count(prompts, 'prompt')}, by images per prompt"
+    table = Table([Column("attribute"), *numbers(*map(str, IMAGES))], heading)
+    for curve in analysis.curves:
+        table.add(spaced(curve.attribute), *map(number, curve.at(prompts)))
     return table
 
 
-def assumptions(found: Planned) -> list[str]:
-    """Return what the numbers rest on, a sentence each."""
-    asked = found.asked
-    value = (
-        "RD at equal face counts" if asked.estimand == "rd" else "concentration, (K sum p^2 - 1) / (K - 1) without bias"
-    )
+def assumptions(analysis: Analysis) -> list[str]:
+    """Return what the numbers rest on, in sentences."""
+    design = analysis.design
+    concentration = "concentration, (K sum p^2 - 1) / (K - 1) without bias"
+    value = "RD at equal face counts" if design.estimand == "rd" else concentration
     return [
-        f"Test: two-sided paired test of the mean {value}, at level {asked.alpha:g} for one attribute (several judged "
-        f"together need a smaller --alpha); the change is found with probability {asked.power:g}.",
-        _scope(asked),
-        f"Run A: {_run_a(found.baseline)}. Run B: closer to balance, every prompt by the same share of its way.",
-        *_classifier(found),
-        f"Faces: {_faces(found)}.",
-        "Counts are for one run: a comparison of two needs twice as many images. The reckoning agrees with simulated "
-        f"tests from about {FEWEST_FACES} faces a prompt on: it asks for no fewer, and the curve is rough below.",
+        f"Test: two-sided paired test of the mean {value}, at level {design.alpha:g} for one attribute (several judged "
+        f"together need a smaller --alpha); the change is found with probability {design.power:g}.",
+        _scope(design),
+        f"Run A: {_run_a(analysis.baseline)}. Run B: closer to balance, every prompt by the same share of its way.",
+        *_classifier(analysis),
+        f"Faces: {_faces(analysis)}.",
+        "Counts are for one run: a comparison of two needs twice as many images. The calculation agrees with "
+        f"simulated tests from about {MIN_FACES_PER_PROMPT} faces per prompt on: it asks for no fewer, and the curve "
+        "is rough below.",
     ]
 
 
-def _scope(asked: Asked) -> str:
-    if asked.scope == "these prompts":
+def _scope(design: Design) -> str:
+    if design.scope == "these prompts":
         return "Scope: these prompts. Only the images are a sample, and nothing is said of other prompts."
     return (
         f"Scope: prompts like these. The prompts are a sample too; the true change varies over them with SD "
-        f"{asked.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's shares imply."
+        f"{design.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's shares imply."
     )
 
 
-def _run_a(baseline: float | Pilot | None) -> str:
-    if isinstance(baseline, Pilot):
+def _run_a(baseline: Baseline) -> str:
+    if isinstance(baseline, PilotRun):
         return f"the shares in {baseline.path}, chance included: RD of few faces comes out too large"
     shape = "one group above the others, which are equal, in every prompt"
     if baseline is None:
-        return f"RD is {TYPICAL:g} of its maximum 2/K (--baseline takes a number or a run); {shape}"
+        return f"RD is {TYPICAL_SHARE_OF_MAXIMUM:g} of its maximum 2/K (--baseline takes a number or a run); {shape}"
     return f"RD is {baseline:g}; {shape}"
 
 
-def _classifier(found: Planned) -> list[str]:
-    """Return whose errors were reckoned with, and for which attributes none are known."""
-    known = {r.attribute: r.plan.confusion for r in found.rows if r.plan is not None}
-    right = [f"{_name(a)} {number(float(np.diag(table).mean()))}" for a, table in known.items() if table is not None]
-    free = [_name(a) for a, table in known.items() if table is None]
+def _classifier(analysis: Analysis) -> list[str]:
+    """Return whose errors the calculation uses, and for which attributes it has none."""
+    calibration = analysis.errors.calibration
+    calibrated, free = [], []
+    for row in analysis.rows:
+        if row.plan is not None and row.plan.confusion is not None:
+            calibrated.append(f"{spaced(row.attribute)} {number(float(np.diag(row.plan.confusion).mean()))}")
+        elif row.plan is not None:
+            free.append(spaced(row.attribute))
     sentences = []
-    if right and found.known.calibration is not None:
+    if calibrated and calibration is not None:
         sentences.append(
-            f"Classifier: errs as in its calibration on {found.known.calibration.domain} (read right, mean over "
-            f"groups: {', '.join(right)})."
+            f"Classifier: errs as in its calibration on {calibration.domain} (read right, mean over groups: "
+            f"{', '.join(calibrated)})."
         )
     if free:
-        why = "the labeller's card names no calibration"
-        if found.known.calibration is not None:
-            why = "its calibration does not cover that"
+        why = (
+            "the labeller's card names no calibration" if calibration is None else "its calibration does not cover that"
+        )
         sentences.append(
             f"Classifier: assumed free of errors for {', '.join(free)}, as {why}; real errors shrink the change that "
             "is read, and more images are needed."
@@ -153,15 +134,11 @@ def _classifier(found: Planned) -> list[str]:
     return sentences
 
 
-def _faces(found: Planned) -> str:
-    rates = {row.plan.face_rate for row in found.rows if row.plan is not None}
-    shown = " to ".join(f"{100 * rate:.1f}" for rate in sorted({min(rates), max(rates)}))
-    return f"one that can be labelled is found in {shown} % of images, whatever the group shown"
+def _faces(analysis: Analysis) -> str:
+    face_rates = {row.plan.face_rate for row in analysis.rows if row.plan is not None}
+    shares = " to ".join(f"{100 * share:.1f}" for share in sorted({min(face_rates), max(face_rates)}))
+    return f"one that can be labelled is found in {shares} % of images, whatever the group shown"
 
 
-def _name(attribute: str) -> str:
-    return attribute.replace("_x_", " x ")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

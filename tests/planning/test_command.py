@@ -20,7 +20,7 @@ from fairbench.display.numbers import number
 from fairbench.labelling.confusion import NO_FACE, Calibration
 from fairbench.metrics.rd import relative_diversity
 from fairbench.planning.curve import IMAGES
-from fairbench.planning.rows import Known
+from fairbench.planning.inputs import LabellerErrors
 from fairbench.stats.paired import effect_random, pair
 from fairbench.stats.power import Plan, detectable, power, shares_at_rd
 from tests.builders.cli import Cli
@@ -117,17 +117,17 @@ def test_the_planned_images_find_the_change_as_often_as_asked(cli: Cli, tiny: Pa
 
 
 def test_confusion_is_the_calibrations_summed_to_the_attribute(tiny: Path) -> None:
-    known = Known(catalog.load_labeller(str(tiny)))
+    errors = LabellerErrors(catalog.load_labeller(str(tiny)))
     # Of found faces, each true cell of a gender weighs a third: (80, 90, 45 of 50) and (90, 90, 40 of 80) read right.
     expected = [[(0.8 + 0.9 + 0.9) / 3, (0.2 + 0.1 + 0.1) / 3], [(0.1 + 0.1 + 0) / 3, (0.9 + 0.9 + 1) / 3]]
-    np.testing.assert_allclose(known.confusion(["gender"]), expected)
-    merged = known.confusion(["kind2"])  # from kind, which is calibrated
+    np.testing.assert_allclose(errors.confusion(["gender"]), expected)
+    merged = errors.confusion(["kind2"])  # from kind, which is calibrated
     np.testing.assert_allclose(merged, [[(0.9 + 1 + 1 + 0.9) / 4, (0.1 + 0.1) / 4], [0.25, 0.75]])
-    cross = known.confusion(["gender", "kind2"])
+    cross = errors.confusion(["gender", "kind2"])
     assert cross is not None
     np.testing.assert_allclose(cross[1], [0, 0.9, 0, 0.1])
-    assert known.space.classes(["gender", "kind2"]) == ["f ab", "f c", "m ab", "m c"]
-    assert known.face_rate() == pytest.approx((1 + 1 + 0.5 + 1 + 1 + 0.8) / 6)
+    assert errors.space.classes(["gender", "kind2"]) == ["f ab", "f c", "m ab", "m c"]
+    assert errors.face_rate() == pytest.approx((1 + 1 + 0.5 + 1 + 1 + 0.8) / 6)
 
 
 def test_a_larger_change_needs_fewer_and_errors_need_more(cli: Cli, tiny: Path) -> None:
@@ -192,7 +192,7 @@ def test_no_number_of_images_is_enough_where_prompts_differ(cli: Cli) -> None:
     assert fixed["images_per_prompt_needed"] > 0
     few = gender(planned(cli, "phantom", *GENDER, "--detect", 0.1, "--between-prompt-sd", 0, "-n", 1))
     assert few["prompts_needed"] is None
-    assert "fewer than two faces a prompt" in few["note"]
+    assert "fewer than two faces per prompt" in few["note"]
 
 
 def test_a_budget_is_split_over_the_prompts_there_are(cli: Cli) -> None:
@@ -227,7 +227,7 @@ def test_a_run_stands_for_run_a(cli: Cli, pilot: Path) -> None:
 
 
 def test_a_runs_errors_are_taken_out_before_they_are_added(cli: Cli, tiny: Path, tmp_path: Path) -> None:
-    table = Known(catalog.load_labeller(str(tiny))).confusion(["gender"])
+    table = LabellerErrors(catalog.load_labeller(str(tiny))).confusion(["gender"])
     assert table is not None
     read = np.array([0.2, 0.8]) @ table
     (tmp_path / "prompts.csv").write_text(

@@ -1,0 +1,67 @@
+"""The power analysis of a comparison: every attribute's plan, and what other designs would find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fairbench.cards import catalog
+from fairbench.display.note import LABEL_NOTE
+from fairbench.errors import FairbenchError
+from fairbench.planning import curve, rows
+from fairbench.planning.curve import IMAGES, Curve
+from fairbench.planning.design import Design, check_share
+from fairbench.planning.inputs import Baseline, LabellerErrors
+from fairbench.planning.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A finished power analysis."""
+
+    task: str
+    errors: LabellerErrors
+    design: Design
+    baseline: Baseline
+    rows: Sequence[Row]
+    curves: Sequence[Curve]
+
+    def record(self) -> dict[str, Any]:
+        """Return the analysis as plain data."""
+        return {
+            "task": self.task,
+            "labeller": self.errors.space.card.name,
+            "note": LABEL_NOTE,
+            **asdict(self.design),
+            "attributes": [row.record() for row in self.rows],
+            "curves": [
+                {
+                    "attribute": c.attribute,
+                    "images_per_prompt": list(IMAGES),
+                    "smallest_change": {str(prompts): c.at(prompts) for prompts in c.prompts},
+                }
+                for c in self.curves
+            ],
+        }
+
+
+def analyse(
+    task: str, labeller: str, attributes: str, design: Design, baseline: Baseline, face_rate: float | None
+) -> Analysis:
+    """Return the power analysis of a comparison of two runs.
+
+    task, labeller: names or files of cards. attributes: comma-separated, or "all". face_rate: faces per image, in
+    (0, 1]; None: as in `rows.row`. Raises FairbenchError where no attribute can change as much as the design says.
+    """
+    if face_rate is not None:
+        check_share("--face-rate", face_rate)
+    errors = LabellerErrors(catalog.load_labeller(labeller))
+    table = [rows.row(names, errors, baseline, face_rate, design) for names in errors.attributes(attributes)]
+    if not any(row.possible for row in table):
+        reasons = "; ".join(f"{row.attribute}: {row.note}" for row in table)
+        raise FairbenchError(
+            f"--detect {design.detect:g} cannot be planned for, ask for less or fix --baseline ({reasons})."
+        )
+    curves = [curve.of(row.attribute, row.plan, design.prompts, design.power) for row in table if row.plan is not None]
+    return Analysis(catalog.load_task(task).card.name, errors, design, baseline, table, curves)
