@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -17,9 +17,7 @@ from fairbench.display.tables import Column, Table, numbers
 from fairbench.labelling.confusion import NO_PERSON, Calibration
 from fairbench.stats import transfer
 from fairbench.stats.bounds import share_interval
-from fairbench.stats.independence import independent_errors
 
-ALPHA: Final = 0.05
 CAPTION = (
     "no face: of the persons, those whose image gives no label. Read right: of the other persons, those of whom every "
     "attribute is read right. Accuracy: the same for one attribute, as this manifest mixes the cells. In brackets: "
@@ -38,7 +36,6 @@ def summary(found: Calibration, file: Path, card: Path | None) -> dict[str, Any]
         "persons": int(found.counts[:people].sum()),
         "cells": [_cell(found, i) for i in range(len(found.rows))],
         "attributes": [_attribute(found, name) for name in found.attributes],
-        "independence": _independence(found),
         "correction": _correction(found),
         "card": None if card is None else str(card),
         "card_line": f"calibration: {_relative(file, card)}",
@@ -68,24 +65,6 @@ def _share(part: int, whole: int) -> dict[str, Any]:
     return {"count": part, "of": whole, "share": part / whole if whole else None, **limits}
 
 
-def _independence(found: Calibration) -> dict[str, Any]:
-    """Return p-value and largest gap of the test that errors of the attributes are independent, or why there is none.
-
-    By simulation with the calibration's seed.
-    """
-    people = len(found.cells)
-    faces = found.counts[:people, :-1]
-    unread = [" ".join(cell) for cell, n in zip(found.cells, faces.sum(axis=1), strict=True) if not n]
-    nothing = {"p_value": None, "largest_gap": None}
-    if len(found.attributes) < 2:
-        return {**nothing, "reason": "one attribute has no other whose errors its own could depend on"}
-    if unread:
-        return {**nothing, "reason": f"no face was read of {' or '.join(unread)}"}
-    sizes = [len(labels) for labels in found.labels.values()]
-    test = independent_errors(faces, sizes, np.random.default_rng(found.seed))
-    return {"p_value": test.p_value, "largest_gap": test.largest_gap, "reason": None}
-
-
 def _correction(found: Calibration) -> dict[str, Any]:
     """Return whether a run could be corrected by this table, by a run's own check before it looks at its counts."""
     verdict = transfer.check(np.zeros((1, found.counts.shape[1]), dtype=np.int64), found.counts)
@@ -103,8 +82,6 @@ def show(found: Calibration, file: Path, card: Path | None, console: Console) ->
     _cells(result).show(console)
     console.print()
     _attributes(result).show(console)
-    names = " and ".join(found.attributes)
-    say(console, f"independence: {_independence_words(result['independence'], names)}")
     say(console, f"correction: {_correction_words(result['correction'])}")
     say(console, found.notes)
     say(console, LABEL_NOTE, "dim")
@@ -137,25 +114,15 @@ def _words(share: dict[str, Any]) -> str:
     return with_interval(share["share"], share["low"], share["high"])
 
 
-def _independence_words(test: dict[str, Any], names: str) -> str:
-    if test["reason"]:
-        return f"not tested, as {test['reason']}."
-    what = f"p {number(test['p_value'])}, largest gap between the joint rates and the product of margins "
-    gap = number(test["largest_gap"])
-    if test["p_value"] < ALPHA:
-        return f"errors of {names} come together ({what}{gap}); the joint table holds that."
-    return f"errors of {names} look independent ({what}{gap}); the joint table is kept anyway."
-
-
 def _correction_words(verdict: dict[str, Any]) -> str:
     if verdict["reason"]:
         return f"not possible with this table: {verdict['reason']}."
-    condition = f"condition number {number(verdict['condition'], 2)} (at most {transfer.MOST_CONDITION:g} is allowed)"
+    condition = f"condition number {number(verdict['condition'], 2)} (at most {transfer.MAX_CONDITION:g} is allowed)"
     if verdict["certainty"] is None:
         return f"possible: {condition}, no two rows of the table overlap."
     return (
         f"possible: {condition}, smallest singular value {number(verdict['certainty'], 1)} standard errors from 0 "
-        f"(at least {transfer.LEAST_CERTAINTY:g} are needed)."
+        f"(at least {transfer.MIN_CERTAINTY:g} are needed)."
     )
 
 

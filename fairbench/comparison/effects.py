@@ -29,7 +29,7 @@ from fairbench.stats.paired import (
     effect_random,
     independent_se,
     pair,
-    sign_flip_test,
+    sign_flip_p,
 )
 from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
@@ -97,7 +97,7 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> Effects:
 def _rows(a: Side, b: Side, quantity: Quantity, alpha: float, index: int) -> Iterator[Row]:
     """Yield a quantity's rows. Random numbers depend on `index` alone: A and B swapped flip signs, no more."""
     fixed, random = quantity.effects()
-    sign_flips = sign_flip_test(quantity.pairs, np.random.default_rng([_SEED, index])).p_value
+    sign_flips = sign_flip_p(quantity.pairs, np.random.default_rng([_SEED, index]))
     for effect, p_value in ((fixed, fixed.p_value()), (random, sign_flips)):
         row = Row(
             baseline=a.letter,
@@ -138,7 +138,7 @@ def _quantity(attribute: str, estimand: str, a: PromptValues, b: PromptValues, *
 
 
 def _mean(values: FloatArray, pairs: Pairs) -> float:
-    return float(values[pairs.kept].mean()) if pairs.kept.any() else math.nan
+    return float(values[pairs.in_both].mean()) if pairs.in_both.any() else math.nan
 
 
 def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Quantity]:

@@ -12,7 +12,7 @@ from fairbench.comparison.effects import common_faces
 from fairbench.comparison.sides import Side, of_prompts, primary_attributes
 from fairbench.measure.counts import cross_name
 from fairbench.stats import estimands, intervals
-from fairbench.stats.paired import effect_random, pair, sign_flip_test
+from fairbench.stats.paired import effect_random, pair, sign_flip_p
 from fairbench.stats.ranking import Ranks, rank_intervals
 from fairbench.stats.units import as_units
 from fairbench.types import FloatArray
@@ -63,7 +63,7 @@ def rankings(sides: Sequence[Side], alpha: float) -> list[Ranking]:
         values = np.full((len(sides), len(n0)), np.nan)
         for i, data_of_run in enumerate(data):
             values[i, enough] = estimands.rd_at(as_units(of_prompts(data_of_run, enough)).counts, n0[enough])
-        rankings_of_attributes.append(Ranking(cross_name(names), rank_intervals(values, "lower", 1 - alpha)))
+        rankings_of_attributes.append(Ranking(cross_name(names), rank_intervals(values, 1 - alpha)))
     return rankings_of_attributes
 
 
@@ -86,5 +86,5 @@ def select(sides: Sequence[Side], alpha: float) -> Selection | None:
 def _half(baseline: FloatArray, winner: FloatArray, alpha: float) -> Half:
     pairs = pair(baseline, winner)
     effect = effect_random(pairs)
-    p = sign_flip_test(pairs, np.random.default_rng(_SEED)).p_value
+    p = sign_flip_p(pairs, np.random.default_rng(_SEED))
     return Half(effect.estimate, *effect.interval(1 - alpha), p, effect.n_pairs)

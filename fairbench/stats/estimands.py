@@ -1,4 +1,4 @@
-"""What is estimated from class counts: shares, signed gaps, RD at a stated number of faces, `concentration`.
+"""What is estimated from class counts: shares, RD at a stated number of faces, `concentration`.
 
 Counts are integer arrays (..., P, K): any leading axes (resamples), P prompts, the K *declared* classes. A prompt with
 too few faces for a quantity gets NaN, and `task_mean` says how many prompts it left out for that reason.
@@ -39,16 +39,6 @@ def shares(counts: IntArray) -> Floats:
     """Return class shares (..., K) in [0, 1] of counts (..., K); NaN where there is no face."""
     n = counts.sum(axis=-1, keepdims=True)
     return np.where(n > 0, counts / np.maximum(n, 1), np.nan)
-
-
-def signed_gap(counts: IntArray, k: int) -> Floats:
-    """Return class k's share minus the mean share of the others, (K p_k - 1)/(K - 1), of counts (..., K).
-
-    Range [-1/(K - 1), 1]: 0 is a fair share for every K, 1 is class k alone. For K = 2 it is the difference of the two
-    shares (k = female: female minus male) and its size is RD. Unbiased; NaN where there is no face.
-    """
-    classes = counts.shape[-1]
-    return np.asarray((classes * shares(counts)[..., k] - 1) / (classes - 1))
 
 
 def pooled_rd(counts: IntArray) -> Floats:

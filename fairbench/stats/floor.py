@@ -10,21 +10,16 @@ from numpy.typing import ArrayLike
 
 from fairbench.stats.estimands import Floats, IntArray, shares
 
-_CELLS = 200_000
+_CHUNK_CELLS = 200_000
+"""Counts of one chunk of simulated runs: small enough for a core's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The task mean of a fair model: expected value and 95th percentile, over `prompts` prompts that have a face.
-
-    `left_out` prompts have none. mean_error: the Monte Carlo standard error of `mean`.
-    """
+    """The task mean of a fair model over the prompts that have a face: its expected value and 95th percentile."""
 
     mean: float
     p95: float
-    mean_error: float
-    prompts: int
-    left_out: int
 
 
 def of_shares(metric: Callable[[Floats], Floats]) -> Callable[[IntArray], Floats]:
@@ -46,23 +41,22 @@ def floor(
     R true cells that a fair model shows equally often (the K classes, or the joint cells of which they are margins),
     columns the class that the classifier reads, as probabilities; a row that sums to less than 1 misses faces. None is
     a classifier without errors. A fair model is read with the mean row, so a classifier that leans makes it look unfair
-    at any number of faces. Faces are taken for independent: images with several faces that resemble each other have a
-    higher floor. Raises ValueError for a table without K columns, or with a negative cell or an empty row.
+    at any number of faces. Faces are taken to be independent: images with several faces that resemble each other have a
+    higher floor. Both values are NaN where no prompt has a face. Raises ValueError for a table without K columns, or
+    with a negative cell or an empty row.
     """
-    read = _rows(table, classes).mean(axis=0)
-    read = read / read.sum()
-    seen = faces[faces > 0]
-    left_out = len(faces) - len(seen)
-    if not len(seen):
-        return Floor(float("nan"), float("nan"), float("nan"), 0, left_out)
-    chunk = max(1, _CELLS // (len(seen) * classes))
-    parts = []
+    read_shares = _rows(table, classes).mean(axis=0)
+    read_shares = read_shares / read_shares.sum()
+    sizes = faces[faces > 0]
+    if not len(sizes):
+        return Floor(float("nan"), float("nan"))
+    chunk = max(1, _CHUNK_CELLS // (len(sizes) * classes))
+    means = []
     for start in range(0, times, chunk):
-        counts = rng.multinomial(seen, read, size=(min(chunk, times - start), len(seen)))
-        parts.append(statistic(counts).mean(axis=-1))
-    means = np.concatenate(parts)
-    error = means.std(ddof=1) / np.sqrt(times)
-    return Floor(float(means.mean()), float(np.quantile(means, 0.95)), float(error), len(seen), left_out)
+        counts = rng.multinomial(sizes, read_shares, size=(min(chunk, times - start), len(sizes)))
+        means.append(statistic(counts).mean(axis=-1))
+    simulated = np.concatenate(means)
+    return Floor(float(simulated.mean()), float(np.quantile(simulated, 0.95)))
 
 
 def ceiling(metric: Callable[[Floats], Floats], classes: int, table: ArrayLike | None = None) -> float:

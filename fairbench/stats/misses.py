@@ -6,57 +6,46 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import IntArray
+from fairbench.stats.estimands import IntArray, shares
 from fairbench.types import FloatArray
 
 
-def share_bounds(found: ArrayLike, missed: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Return the least and the largest share of each class among the people shown, both (..., K).
+def rd_bounds(read: ArrayLike, missed: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest RD that read and missed people together can have, both (...).
 
-    found: counts of read faces (..., K); missed (...): images in which no face was found. A class holds least where it
-    holds no missed person, most where it holds all of them. The bounds also cover images that show nobody, as fewer
-    missed people move a share less. NaN where there is neither. Sampling error and misreadings come on top.
+    read: counts of read faces (..., K); missed (...): images in which no face was found. RD is Schur-convex, so the
+    most even and the most uneven allocation attain it. The bounds also cover images that show nobody, as fewer missed
+    people move a share less. NaN where there is neither. Sampling error and misreadings come on top.
     """
-    n, m = _counts(found, missed)
-    whole = n.sum(axis=-1, keepdims=True) + m[..., None]
-    whole = np.where(whole > 0, whole, np.nan)
-    return np.asarray(n / whole), np.asarray((n + m[..., None]) / whole)
+    even, uneven = (relative_diversity(shares(counts)) for counts in extreme_allocations(read, missed))
+    return even, uneven
 
 
-def rd_bounds(found: ArrayLike, missed: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Return the least and the largest RD that found and missed people together can have, both (...).
-
-    Arguments as in `share_bounds`. RD is Schur-convex, so the most even and the most uneven allocation attain it.
-    """
-    even, uneven = (counts / np.where(counts.any(-1, keepdims=True), counts.sum(-1, keepdims=True), np.nan)
-                    for counts in extreme_allocations(found, missed))  # fmt: skip
-    return relative_diversity(even), relative_diversity(uneven)
-
-
-def extreme_allocations(found: ArrayLike, missed: ArrayLike) -> tuple[IntArray, IntArray]:
+def extreme_allocations(read: ArrayLike, missed: ArrayLike) -> tuple[IntArray, IntArray]:
     """Return the most even and the most uneven counts (..., K) after giving every missed person a class.
 
     Every allocation of all missed people majorises the first and is majorised by the second, so that these bound any
     Schur-convex value of the shares (RD, concentration, the majority's share; entropy with its sign turned). Even: the
     smallest classes are filled up to one level, the remainder one each. Uneven: all go to the largest class.
     """
-    n, m = _counts(found, missed)
+    n, m = _counts(read, missed)
     order = np.argsort(n, axis=-1, kind="stable")
     ascending = np.take_along_axis(n, order, axis=-1)
     below = np.cumsum(ascending, axis=-1)
-    place = np.arange(n.shape[-1])
+    index = np.arange(n.shape[-1])
     # To fill the t smallest classes up to the t-th takes t n_t - (n_1 + .. + n_t) people: so many classes are reached.
-    reached = ((place + 1) * ascending - below <= m[..., None]).sum(axis=-1, keepdims=True)
+    reached = ((index + 1) * ascending - below <= m[..., None]).sum(axis=-1, keepdims=True)
     level, rest = np.divmod(np.take_along_axis(below, reached - 1, axis=-1) + m[..., None], reached)
-    filled = np.where(place < reached, level + (place < rest), ascending)
+    filled = np.where(index < reached, level + (index < rest), ascending)
     even, uneven = np.empty_like(n), n.copy()
     np.put_along_axis(even, order, filled, axis=-1)
     np.put_along_axis(uneven, order[..., -1:], ascending[..., -1:] + m[..., None], axis=-1)
     return even, uneven
 
 
-def _counts(found: ArrayLike, missed: ArrayLike) -> tuple[IntArray, IntArray]:
-    n, m = np.asarray(found, dtype=np.int64), np.asarray(missed, dtype=np.int64)
+def _counts(read: ArrayLike, missed: ArrayLike) -> tuple[IntArray, IntArray]:
+    """Return both as whole numbers. Raises ValueError where they are negative or of other shapes."""
+    n, m = np.asarray(read, dtype=np.int64), np.asarray(missed, dtype=np.int64)
     if n.shape[:-1] != m.shape or (n < 0).any() or (m < 0).any():
-        raise ValueError(f"found (..., K) and missed (...) must be counts that fit, got {n.shape} and {m.shape}")
+        raise ValueError(f"read (..., K) and missed (...) must be counts that fit, got {n.shape} and {m.shape}")
     return n, m

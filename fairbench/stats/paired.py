@@ -32,30 +32,30 @@ ROUNDING: Final = 1e-12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """The prompts that both runs measured. difference: B - A, shape (n,); kept: which of the P prompts, shape (P,)."""
+    """The prompts that both runs measured. difference: B - A, (n,); in_both: which of the P prompts they are, (P,)."""
 
     difference: FloatArray
-    kept: NDArray[np.bool_]
+    in_both: NDArray[np.bool_]
 
     @property
     def n_left_out(self) -> int:
         """Return how many prompts have no value in at least one run."""
-        return int(self.kept.size - self.kept.sum())
+        return int(self.in_both.size - self.in_both.sum())
 
 
 def pair(a: ArrayLike, b: ArrayLike) -> Pairs:
     """Pair prompt values of run A and run B, both of shape (P,) in the same prompt order; NaN is "not measured".
 
-    A prompt that either run lacks leaves the pair: a mean over different prompts is not a difference of models. RD
-    values must be comparable before they come here (rd@n0 at the smaller face count of the two runs).
+    A prompt that either run lacks is left out: a mean over different prompts is not a difference of models. RD values
+    must be comparable before they come here (rd@n0 at the smaller face count of the two runs).
     Raises ValueError where the shapes differ.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"prompt values are two arrays of one shape (P,), got {a.shape} and {b.shape}")
     difference = b - a
-    kept = ~np.isnan(difference)
-    return Pairs(np.where(np.abs(difference) > ROUNDING, difference, 0.0)[kept], kept)
+    in_both = ~np.isnan(difference)
+    return Pairs(np.where(np.abs(difference) > ROUNDING, difference, 0.0)[in_both], in_both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def effect_random(pairs: Pairs) -> Effect:
 
 
 def effect_fixed(pairs: Pairs, se: float) -> Effect:
-    """Return the mean difference for these prompts; `se`: its standard error over the images of the kept prompts.
+    """Return the mean difference for these prompts; `se`: its standard error over the images of the paired prompts.
 
     See `independent_se`. Where both runs are corrected by one calibration table, their errors are shared: take the
     standard deviation of the mean difference over common calibration draws instead.
@@ -165,43 +165,29 @@ def independent_se(pairs: Pairs, variance_a: ArrayLike, variance_b: ArrayLike) -
     correlate positively as a rule, and then this is too large, hence cautious.
     """
     variance = np.asarray(variance_a, dtype=np.float64) + np.asarray(variance_b, dtype=np.float64)
-    kept = np.broadcast_to(variance, pairs.kept.shape)[pairs.kept]
-    return math.sqrt(float(kept.sum())) / kept.size if kept.size else math.nan
+    paired = np.broadcast_to(variance, pairs.in_both.shape)[pairs.in_both]
+    return math.sqrt(float(paired.sum())) / paired.size if paired.size else math.nan
 
 
-@dataclass(frozen=True, slots=True)
-class SignFlip:
-    """exact: all sign assignments were enumerated, else `flips` random ones were drawn."""
-
-    p_value: float
-    exact: bool
-    flips: int
-
-
-def sign_flip_test(
-    pairs: Pairs, rng: np.random.Generator, alternative: Alternative = "two-sided", resamples: int = 9_999
-) -> SignFlip:
-    """Test "the runs are alike": would the mean difference be as large had A and B been swapped prompt by prompt?
+def sign_flip_p(pairs: Pairs, rng: np.random.Generator, resamples: int = 9_999) -> float:
+    """Return the two-sided p-value of "the runs are alike": how often is the mean difference as large in size if A and
+    B are swapped at random, prompt by prompt?
 
     Exact for differences that are symmetric about 0, as those of two equal models with equal face counts are, and
     valid for many prompts otherwise. All 2^n assignments for at most 16 nonzero differences; else `resamples` random
     ones with the +1 rule, so that p is never 0 (Phipson and Smyth 2010). Differences of 0 cannot be flipped and do
     not matter; where all are 0, p is 1: no evidence of a difference, which is not evidence of none. No pairs: NaN.
+
+    `scipy.stats.permutation_test` gives the same exact p-values, but takes 0.5 s for 16 prompts where this takes 1 ms.
     """
     if not pairs.difference.size:
-        return SignFlip(math.nan, True, 0)
+        return math.nan
     d = pairs.difference[pairs.difference != 0]
     exact = d.size <= MAX_ENUMERATED
     sums = _every_sum(d) if exact else _random_sums(d, rng, resamples)
-    observed = d.sum()
-    if alternative == "two-sided":
-        sums, observed = np.abs(sums), abs(observed)
-    elif alternative == "less":
-        sums, observed = -sums, -observed
     # Values of counts tie often, and equal sums differ by rounding: a tie counts as extreme.
-    extreme = int(np.count_nonzero(sums >= observed - ROUNDING * max(1, d.size)))
-    p_value = extreme / sums.size if exact else (1 + extreme) / (1 + resamples)
-    return SignFlip(p_value, exact, sums.size)
+    extreme = int(np.count_nonzero(np.abs(sums) >= abs(d.sum()) - ROUNDING * max(1, d.size)))
+    return extreme / sums.size if exact else (1 + extreme) / (1 + resamples)
 
 
 def _every_sum(d: FloatArray) -> FloatArray:

@@ -219,17 +219,13 @@ def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
     return high
 
 
-def detectable(
-    plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float = 0.8, towards_balance: bool = True
-) -> FloatArray:
-    """Return the smallest size of a true change of RD that a design finds with power >= target.
+def detectable(plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float = 0.8) -> FloatArray:
+    """Return the smallest size of a true change of RD towards balance that a design finds with power >= target.
 
     Interpolated: within about 1 %, or 0.002 where run A is wholly one-sided. prompts, images: broadcast against each
-    other; arrays give a curve. NaN where even the largest change (to 0, or with towards_balance=False to 2/K) would be
-    missed too often.
+    other; arrays give a curve. NaN where even the change to RD 0 would be missed too often.
     """
-    mean = float(relative_diversity(_typical(plan)).mean())
-    room = -mean if towards_balance else 2 / np.shape(plan.baseline)[-1] - mean
+    room = -float(relative_diversity(_typical(plan)).mean())
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
     if abs(room) < 1e-9:
@@ -270,12 +266,10 @@ def _bisect(enough: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, 
     return high
 
 
-def budget_curve(
-    plan: Plan, budget: int, prompts: ArrayLike, target: float = 0.8, towards_balance: bool = True
-) -> tuple[FloatArray, FloatArray]:
-    """Return images a prompt (m,) and the detectable change (m,), NaN for none, when `budget` images a run are spent
-    on prompts (m,) in turn: more prompts of fewer images each, or fewer of more.
+def budget_curve(plan: Plan, budget: int, prompts: ArrayLike, target: float = 0.8) -> tuple[FloatArray, FloatArray]:
+    """Return images per prompt (m,) and the detectable change (m,), NaN for none, when `budget` images per run are
+    spent on prompts (m,) in turn: more prompts of fewer images, or fewer of more.
     """
     split = np.asarray(prompts, dtype=np.int64)
     images = (budget // split).astype(np.float64)
-    return images, detectable(plan, split, images, target, towards_balance)
+    return images, detectable(plan, split, images, target)

@@ -56,7 +56,7 @@ def run_false(cell: Cell) -> list[Measure]:
     for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
         pairs = _pairs(x, y)
         tests = [paired.effect_random(p).p_value() for p in pairs]
-        flips = [paired.sign_flip_test(p, rng, resamples=_FLIPS).p_value for p in pairs]
+        flips = [paired.sign_flip_p(p, rng, resamples=_FLIPS) for p in pairs]
         found += [share(f"{name} t", np.array(tests) < ALPHA, most=ALPHA)]
         found += [share(f"{name} sign-flip", np.array(flips) <= ALPHA, most=ALPHA)]
     return found

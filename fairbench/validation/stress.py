@@ -8,7 +8,6 @@ import numpy as np
 
 from fairbench.stats import correction_interval, transfer
 from fairbench.stats.estimands import Floats, IntArray, concentration, concentration_of_shares
-from fairbench.stats.independence import independent_errors
 from fairbench.stats.power import symmetric_confusion
 from fairbench.validation import worlds
 from fairbench.validation.cells import (Cell, Measure, Study, average, share)
@@ -41,7 +40,7 @@ def run(cell: Cell) -> list[Measure]:
     here, there = _tables(stress, k, rng)
     observed = worlds.read(np.broadcast_to(shares, (cell.replicates, PROMPTS, k)), here, _IMAGES, rng)
     counted = rng.multinomial(_ROWS, there, size=(cell.replicates, k))
-    used = [_as_used(stress, c, rng) for c in counted]
+    used = [_as_used(stress, c) for c in counted]
     found = [
         correction_interval.concentration_interval(o, u, "these prompts", rng, draws=_DRAWS)
         for o, u in zip(observed, used, strict=True)
@@ -49,8 +48,8 @@ def run(cell: Cell) -> list[Measure]:
     raw = concentration(observed[..., :k]).mean(axis=1) - known
     off = np.array([i.estimate for i in found]) - known
     inside = [i.low <= known <= i.high for i in found]
-    pairs = list(zip(observed, counted, used, strict=True))[:_TESTED]
-    flagged = [_flagged(stress, *pair, rng) for pair in pairs]
+    pairs = list(zip(observed, used, strict=True))[:_TESTED]
+    flagged = [transfer.check(*pair).reason is not None for pair in pairs]
     right = stress in _RIGHT
     most = bias_bar(raw.mean()) if right else None
     return [
@@ -89,22 +88,17 @@ def _joint() -> Floats:
     return np.asarray(np.c_[easy + hard * (both(0.65, 0.55) - easy), np.zeros(len(hard))], dtype=np.float64)
 
 
-def _as_used(stress: str, counted: IntArray, rng: np.random.Generator) -> IntArray:
+def _as_used(stress: str, counted: IntArray) -> IntArray:
     """Return the calibration as the correction gets it: without its misses, or as the product of its margins."""
     k = len(counted)
     if stress == IGNORED:
         return np.asarray(counted * np.r_[np.ones(k, dtype=np.int64), 0])
     if stress == PRODUCT:
-        product = independent_errors(counted[:, :k], _JOINT, rng, draws=1).product
+        cells = counted[:, :k].reshape(*_JOINT, *_JOINT)
+        margins = [cells.sum(axis=axes) for axes in ((1, 3), (0, 2))]  # of gender, of race: true label by read label
+        product = np.kron(*(margin / margin.sum(axis=1, keepdims=True) for margin in margins))
         return np.asarray(np.c_[np.round(_ROWS * product).astype(np.int64), np.zeros(k, dtype=np.int64)])
     return counted
-
-
-def _flagged(stress: str, observed: IntArray, counted: IntArray, used: IntArray, rng: np.random.Generator) -> bool:
-    """Say whether the check that can see this stress, the test of joint errors or of transfer, gives it away."""
-    if stress == PRODUCT:
-        return independent_errors(counted[:, : len(counted)], _JOINT, rng, draws=199).p_value < 0.01
-    return transfer.check(observed, used).reason is not None
 
 
 def _cells(quick: bool) -> list[Cell]:
@@ -124,7 +118,7 @@ STRESS = Study(
     f"{PROMPTS} prompts of {_IMAGES} images, accuracy {_ACCURACY}, {_ROWS} calibration images a row. Harder or easier: "
     f"accuracy off by {_SHIFT}; between prompts: within {_SHIFT} of the calibration's; misses: {_MISSED[0]:.0%} of the "
     f"first class to {_MISSED[1]:.0%} of the last; joint errors: gender and race are often wrong together. `flagged`: "
-    "the check of transfer (of independence, for the product table) turns the calibration down. What counts cannot "
-    "show is not flagged: the bias is then what the assumption costs.",
+    "the check of transfer turns the calibration down. What counts cannot show is not flagged: the bias is then what "
+    "the assumption costs. fairbench itself always uses the joint table.",
     _cells, run,
 )  # fmt: skip

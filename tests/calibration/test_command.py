@@ -73,7 +73,7 @@ def test_clean_and_noisy_labellers_of_mannequins(cli: Cli, mannequins: Path) -> 
     assert clean.code == 0, clean.err
     assert "faces and labels" in clean.err
     assert "phantom on renders · 480 persons" in clean.out and LABEL_NOTE in clean.out
-    assert "look independent" in clean.out and "correction: possible" in clean.out
+    assert "correction: possible" in clean.out
     found = confusion.read(Path("clean.json"))
     assert np.trace(found.counts[:8, :8]) >= 8 * PER_CELL - 2, "clean renders are read right"
     np.testing.assert_array_equal(found.counts[8], [0] * 8 + [NOBODY])
@@ -86,7 +86,7 @@ def test_clean_and_noisy_labellers_of_mannequins(cli: Cli, mannequins: Path) -> 
     joint = declared().reshape(8, 2, 4)
     product = (joint.sum(axis=2)[:, :, None] * joint.sum(axis=1)[:, None, :]).reshape(8, 8)
     assert p_value(found.counts[:8, :8], product) < 1e-3, "a product of margins would have been told apart"
-    assert told["independence"]["p_value"] <= 0.01 and told["correction"]["possible"]
+    assert told["correction"]["possible"]
     assert told["correction"]["condition"] == pytest.approx(np.linalg.cond(declared()), rel=0.25)
     assert found.command.startswith("fairbench calibrate --labeller phantom-noisy --images ")
     assert len(list(Path("store/faces").iterdir())) == 1, "both labellers have one detector"

@@ -14,7 +14,7 @@ from fairbench.comparison.verdicts import Row, judged
 from fairbench.display.numbers import number
 from fairbench.errors import CardError
 from fairbench.stats.agreement import agreement
-from fairbench.stats.paired import pair, sign_flip_test
+from fairbench.stats.paired import pair, sign_flip_p
 
 
 def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> None:
@@ -68,8 +68,8 @@ def test_claims_are_adjusted_for_how_many_there_are() -> None:
 def test_too_few_prompts_to_show_anything_are_said(prompts: int, p: str, words: str) -> None:
     (note,) = compare._too_few_prompts([a_row(primary=True, n_prompts=prompts)], 0.05)
     assert f"cannot fall below {p}" in note and words in note
-    best = sign_flip_test(pair(np.zeros(prompts), np.arange(1.0, prompts + 1)), np.random.default_rng(0))
-    assert number(best.p_value) == p
+    best = sign_flip_p(pair(np.zeros(prompts), np.arange(1.0, prompts + 1)), np.random.default_rng(0))
+    assert number(best) == p
 
 
 def test_what_prompts_can_show_depends_on_the_tests() -> None:

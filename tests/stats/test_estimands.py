@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import hypergeom, multinomial, multivariate_hypergeom
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import concentration, pooled_rd, rd_at, shares, signed_gap, task_mean
+from fairbench.stats.estimands import concentration, pooled_rd, rd_at, shares, task_mean
 
 COUNTS = st.integers(2, 5).flatmap(
     lambda k: arrays(np.int64, st.tuples(st.integers(1, 4), st.just(k)), elements=st.integers(0, 30))
@@ -109,14 +109,6 @@ def test_concentration_is_not_clipped_and_needs_two_faces() -> None:
     assert found[0] == pytest.approx(-1 / 159)
     assert found[1] == 1
     assert np.isnan(found[2:]).all()
-
-
-def test_signed_gap_is_zero_at_balance_for_every_k() -> None:
-    assert signed_gap(np.array([30, 10]), 0) == pytest.approx(0.5)
-    for k in (2, 4, 8):
-        assert signed_gap(np.full(k, 5), k - 1) == pytest.approx(0)
-        assert signed_gap(np.eye(k, dtype=int)[0] * 7, 0) == pytest.approx(1)
-        assert signed_gap(np.eye(k, dtype=int)[0] * 7, 1) == pytest.approx(-1 / (k - 1))
 
 
 def test_pooled_rd_lets_opposite_prompts_cancel() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.misses import extreme_allocations, rd_bounds, share_bounds
+from fairbench.stats.misses import extreme_allocations, rd_bounds
 
 FOUND = st.lists(st.integers(0, 9), min_size=2, max_size=4)
 
@@ -30,7 +30,6 @@ def test_bounds_are_those_of_all_allocations(found, missed):
     if sum(found) + missed:
         values = every / (sum(found) + missed)
         assert np.allclose(rd_bounds(found, missed), [f(relative_diversity(values)) for f in (np.min, np.max)])
-        assert np.allclose(share_bounds(found, missed), [values.min(axis=0), values.max(axis=0)])
 
 
 def test_prompts_are_bounded_each_by_itself():
@@ -39,7 +38,6 @@ def test_prompts_are_bounded_each_by_itself():
     assert low[:2] == pytest.approx([relative_diversity(np.array([10, 3, 3, 2]) / 18), 0])
     assert high[:2] == pytest.approx([relative_diversity(np.array([16, 2, 0, 0]) / 18), 0])
     assert np.isnan([low[2], high[2]]).all()
-    assert np.isnan(share_bounds(found, missed)[0][2]).all()
 
 
 def test_counts_that_do_not_fit_are_refused():

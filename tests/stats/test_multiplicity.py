@@ -56,14 +56,10 @@ def test_adjusting_never_helps_keeps_the_order_and_holm_is_the_stricter(p: list[
     assert (holm(p) >= benjamini_hochberg(p) * (1 - 1e-12)).all()
 
 
-def test_rows_are_families_and_an_empty_family_is_nothing() -> None:
-    p = np.array([[0.01, 0.5, np.nan], [0.2, 0.02, 0.03], [np.nan, np.nan, np.nan]])
+def test_an_empty_family_and_one_without_tests_are_nothing() -> None:
     for method in METHODS.values():
-        adjusted = method(p)
-        for row, one in zip(p, adjusted, strict=True):
-            assert np.array_equal(method(row), one, equal_nan=True)
-        assert np.isnan(adjusted[2]).all()
         assert method([]).size == 0
+        assert np.isnan(method([np.nan, np.nan])).all()
 
 
 def test_values_that_are_no_probabilities_are_refused() -> None:
@@ -79,9 +75,9 @@ def test_what_each_controls() -> None:
     z = random.normal(size=(4_000, 8)) * np.sqrt(0.5) + random.normal(size=(4_000, 1)) * np.sqrt(0.5)
     z[:, 5:] += 3.0
     p = stats.norm.sf(z)
-    false_holm = (holm(p) <= 0.05)[:, :5]
+    by_holm, by_bh = (np.apply_along_axis(method, 1, p) <= 0.05 for method in (holm, benjamini_hochberg))
+    false_holm = by_holm[:, :5]
     assert false_holm.any(axis=1).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4_000)
-    found = benjamini_hochberg(p) <= 0.05
-    share_false = found[:, :5].sum(axis=1) / np.maximum(found.sum(axis=1), 1)
+    share_false = by_bh[:, :5].sum(axis=1) / np.maximum(by_bh.sum(axis=1), 1)
     assert share_false.mean() <= 0.05
-    assert found[:, 5:].mean() > (holm(p) <= 0.05)[:, 5:].mean() + 0.05
+    assert by_bh[:, 5:].mean() > by_holm[:, 5:].mean() + 0.05

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fairbench.stats.ranking import Ranks, bootstrap_ranks, rank_intervals, shown_better
+from fairbench.stats.ranking import Ranks, rank_intervals, shown_better
 
 FIELDS = ("mean", "rank", "low", "high")
 
@@ -30,7 +30,6 @@ def test_two_runs_are_ordered_by_one_sided_paired_t_tests() -> None:
     p = stats.ttest_rel(values[0], values[1], alternative="less").pvalue
     for level in (0.5, 0.8, 0.95, 0.999):
         assert shown_better(values, level=level)[0, 1] == (p <= (1 - level) / 2)
-    assert np.array_equal(shown_better(values, "lower", 0.8), shown_better(-values, "higher", 0.8))
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,7 +60,7 @@ def test_a_run_that_gets_better_everywhere_never_loses_a_place(seed: int, gain: 
 def test_intervals_hold_the_rank_and_widen_with_the_level(seed: int) -> None:
     values = runs(seed)
     narrow, wide = rank_intervals(values, level=0.5), rank_intervals(values, level=0.99)
-    for r in (narrow, wide, bootstrap_ranks(values, rng(), resamples=50)):
+    for r in (narrow, wide):
         assert (r.low <= r.rank).all()
         assert (r.rank <= r.high).all()
         assert r.low.min() == 1
@@ -95,10 +94,10 @@ def test_prompts_that_a_run_lacks_are_left_out_for_all() -> None:
 
 def test_without_prompts_or_rivals_nothing_is_claimed() -> None:
     empty = np.full((3, 2), np.nan)
-    for ranks in (rank_intervals(empty), bootstrap_ranks(empty, rng())):
-        assert np.isnan(ranks.mean).all()
-        assert ranks.low.tolist() == [1, 1, 1]
-        assert ranks.high.tolist() == [3, 3, 3]
+    ranks = rank_intervals(empty)
+    assert np.isnan(ranks.mean).all()
+    assert ranks.rank.tolist() == ranks.low.tolist() == [1, 1, 1]
+    assert ranks.high.tolist() == [3, 3, 3]
     assert rank_intervals([[0.1, 0.2]]).high.tolist() == [1]
     assert rank_intervals([[0.1], [0.9]]).high.tolist() == [2, 2]
     with pytest.raises(ValueError, match="runs x prompts"):
@@ -125,14 +124,3 @@ def test_all_intervals_hold_the_true_ranks_together(means: list[float], truth: l
     covered = np.mean([holds(r, truth) for r in ranked])
     assert covered >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / replicates)
     assert np.mean([r.low[4] for r in ranked]) == pytest.approx(truth[4][0], abs=0.1)
-
-
-def test_the_bootstrap_finds_clear_ranks_but_is_too_sure_of_ties() -> None:
-    random = rng(9)
-    clear = np.array([0.1, 0.5, 0.9])[:, None] + random.normal(0, 0.05, (3, 20))
-    ranks = bootstrap_ranks(clear, rng())
-    assert ranks.low.tolist() == ranks.high.tolist() == [1, 2, 3]
-    assert bootstrap_ranks(-clear, rng(), "higher").rank.tolist() == [1, 2, 3]
-    tied = random.normal(0.3, 0.05, (200, 5, 20))
-    assert np.mean([holds(bootstrap_ranks(v, random, resamples=200), [(1, 5)] * 5) for v in tied]) < 0.8
-    assert np.mean([holds(rank_intervals(v), [(1, 5)] * 5) for v in tied]) > 0.9
