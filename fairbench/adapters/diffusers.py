@@ -8,7 +8,7 @@ import inspect
 import json
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, Literal
 
@@ -25,6 +25,7 @@ from fairbench.adapters.diffusers_loading import (
     scheduler,
 )
 from fairbench.adapters.diffusers_prompting import rewriting_arguments, set_system_prompt, system_arguments
+from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.adapters.diffusers_texts import Listener, listen
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
@@ -132,6 +133,7 @@ class DiffusersAdapter:
         self._warned: set[str] = set()
         self._system_prompts: dict[str, None] = {}
         self._size: tuple[int, int] | None = None
+        self.on_progress: Callable[[float], None] = lambda share: None
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result a request, in order.
@@ -145,13 +147,17 @@ class DiffusersAdapter:
         for start in range(0, len(requests), rows):
             block = requests[start : start + rows]
             began = time.perf_counter()
-            output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
+            with reported_steps(self._pipe, functools.partial(self._moved, start, len(block), len(requests))):
+                output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
             seconds = (time.perf_counter() - began) / len(block)
             images = output.images if hasattr(output, "images") else output.video
             withheld = getattr(output, "nsfw_content_detected", None) or [False] * rows
             self._size = (images[0].shape[1], images[0].shape[0])
             results += [_result(images[i], withheld[i], seconds, notes[i]) for i in range(len(block))]
         return results
+
+    def _moved(self, before: int, block: int, total: int, share: float) -> None:
+        self.on_progress((before + share * block) / total)
 
     def effective_settings(self) -> dict[str, Any]:
         """Return what images are made with, defaults included, as plain data for run.json.

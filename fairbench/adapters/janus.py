@@ -66,6 +66,7 @@ class JanusAdapter:
         if card.weights.path is not None and (folder := self._folder) is not None:
             janus.check_format(folder)  # before all files of a folder that is no model are hashed for the key
         self._loaded: JanusModel | None = None
+        self.on_progress: Callable[[float], None] = lambda share: None
 
     @property
     def model(self) -> JanusModel:
@@ -169,12 +170,23 @@ class JanusAdapter:
         model = self.model
         prompts = [model.prompt_ids(request.text) for request in requests]
         drawn = np.empty((len(requests), model.tokens_per_image), dtype=np.int64)
+        finished = 0
         for batch, rows in self._batches([len(prompt) for prompt in prompts]):
-            drawn[batch] = model.sample(
-                [prompts[i] for i in rows], [requests[i].seed for i in rows],
-                self.params.guidance, self.params.temperature, read_once=not self.ctx.reduced_precision,
-            )[: len(batch)]  # fmt: skip
+            tokens = model.sample(
+                [prompts[i] for i in rows],
+                [requests[i].seed for i in rows],
+                self.params.guidance,
+                self.params.temperature,
+                read_once=not self.ctx.reduced_precision,
+                on_step=partial(self._moved, finished, len(batch), drawn.shape),
+            )
+            drawn[batch] = tokens[: len(batch)]
+            finished += len(batch)
         return drawn
+
+    def _moved(self, finished: int, batch: int, shape: tuple[int, int], step: int) -> None:
+        images, tokens_per_image = shape
+        self.on_progress((finished + batch * step / tokens_per_image) / images)
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
         """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
@@ -211,7 +223,14 @@ class JanusAdapter:
         from fairbench.networks import janus_answers
 
         return janus_answers.answer(
-            self.model, questions, images, seeds, temperature=temperature, top_p=top_p, limit=limit
+            self.model,
+            questions,
+            images,
+            seeds,
+            temperature=temperature,
+            top_p=top_p,
+            limit=limit,
+            on_step=lambda step: self.on_progress(step / limit),
         )
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:

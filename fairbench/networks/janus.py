@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,46 +64,45 @@ class JanusModel:
         return str(self.processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
 
     def sample(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float = 5.0, temperature: float = 1.0,
-        *, read_once: bool = False,
-    ) -> NDArray[np.int64]:  # fmt: skip
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        guidance: float = 5.0,
+        temperature: float = 1.0,
+        *,
+        read_once: bool = False,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> NDArray[np.int64]:
         """Draw the image tokens of `prompts` (token ids, unequal lengths): shape (images, tokens_per_image).
 
         An image whose logits are not finite at some step gets a row of -1. At guidance 1 the batch is not doubled.
         read_once: equal prompts are one row until the first token is drawn; the shape of what is computed then depends
-        on how many differ, which matters in reduced precision.
+        on how many differ, which matters in reduced precision. on_step: called with the number of tokens drawn so far.
         """
         import torch
 
         with torch.inference_mode():
-            return self._sample(prompts, seeds, guidance, temperature, read_once)
-
-    def _sample(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], guidance: float, temperature: float,
-        read_once: bool,
-    ) -> NDArray[np.int64]:  # fmt: skip
-        import torch
-
-        images, total = len(prompts), self.tokens_per_image
-        hidden, decoder = self._read(prompts, doubled=guidance != 1, once=read_once)
-        tokens = torch.empty((images, total), dtype=torch.long, device=hidden.device)
-        finite = torch.ones(images, dtype=torch.bool, device=hidden.device)
-        step = 0
-        for chunk in gumbel(seeds, total, self.vocabulary):
-            for noise in torch.from_numpy(chunk).to(hidden.device):
-                # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
-                logits = self.net.model.generation_head(hidden).float()
-                if guidance != 1:
-                    stated, blank = logits[:images], logits[images:]
-                    logits = torch.add(blank, stated - blank, alpha=guidance)
-                best, drawn = logits.add(noise, alpha=temperature).max(dim=-1)
-                finite &= best.isfinite()
-                tokens[:, step] = drawn
-                step += 1
-                if step < total:
-                    embeds = self.net.prepare_embeddings_for_image_generation(drawn[:, None])
-                    hidden = decoder(embeds.repeat(len(hidden) // images, 1, 1))
-        return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
+            images, total = len(prompts), self.tokens_per_image
+            hidden, decoder = self._read(prompts, doubled=guidance != 1, once=read_once)
+            tokens = torch.empty((images, total), dtype=torch.long, device=hidden.device)
+            finite = torch.ones(images, dtype=torch.bool, device=hidden.device)
+            step = 0
+            for chunk in gumbel(seeds, total, self.vocabulary):
+                for noise in torch.from_numpy(chunk).to(hidden.device):
+                    # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
+                    logits = self.net.model.generation_head(hidden).float()
+                    if guidance != 1:
+                        stated, blank = logits[:images], logits[images:]
+                        logits = torch.add(blank, stated - blank, alpha=guidance)
+                    best, drawn = logits.add(noise, alpha=temperature).max(dim=-1)
+                    finite &= best.isfinite()
+                    tokens[:, step] = drawn
+                    step += 1
+                    on_step(step)
+                    if step < total:
+                        embeds = self.net.prepare_embeddings_for_image_generation(drawn[:, None])
+                        hidden = decoder(embeds.repeat(len(hidden) // images, 1, 1))
+            return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
 
     def _read(self, prompts: Sequence[Sequence[int]], doubled: bool, once: bool) -> tuple[Any, StepDecoder]:
         """Return the hidden states after the prompts (rows, hidden), and the decoder that goes on from there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,46 +22,40 @@ def answer(
     temperature: float = 1.0,
     top_p: float = 1.0,
     limit: int = 32,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> list[str]:
     """Return one answer per question, of at most `limit` tokens.
 
     images: what each question is about; None asks in text alone. seeds: one per question, then words are sampled at
     `temperature` from the fewest that hold `top_p` of the probability; None takes the most probable word at each step.
-    All rows are one batch: cut long lists. Raises FloatingPointError where the logits are not finite numbers.
+    All rows are one batch: cut long lists. on_step: called with the number of words drawn so far. Raises
+    FloatingPointError where the logits are not finite numbers.
     """
     import torch
 
     if not questions:
         return []
-    with torch.inference_mode():
-        return _answer(model, questions, images, seeds, temperature, top_p, limit)
-
-
-def _answer(
-    model: JanusModel, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None,
-    temperature: float, top_p: float, limit: int,
-) -> list[str]:  # fmt: skip
-    import torch
-
     net, tokenizer = model.net, model.processor.tokenizer
-    embeds, keep = _prefill(model, questions, images)
-    decoder = StepDecoder(net.model.language_model, keep, limit)
-    noise = _noise(seeds, limit, net.config.text_config.vocab_size)
     words: list[list[int]] = [[] for _ in questions]
     going = torch.ones(len(questions), dtype=torch.bool)
-    for _ in range(limit):
-        logits = net.lm_head(decoder(embeds)).float().cpu()
-        if not logits.isfinite().all():
-            raise FloatingPointError("the model's logits are not finite numbers")
-        if noise is not None:
-            logits = _nucleus(logits / temperature, top_p) + torch.from_numpy(next(noise))
-        drawn = logits.argmax(dim=-1)
-        going &= drawn != tokenizer.eos_token_id
-        if not going.any():
-            break
-        for row in torch.nonzero(going).flatten().tolist():
-            words[row].append(int(drawn[row]))
-        embeds = net.get_input_embeddings()(drawn[:, None].to(net.device))
+    noise = _noise(seeds, limit, net.config.text_config.vocab_size)
+    with torch.inference_mode():
+        embeds, keep = _prefill(model, questions, images)
+        decoder = StepDecoder(net.model.language_model, keep, limit)
+        for step in range(1, limit + 1):
+            logits = net.lm_head(decoder(embeds)).float().cpu()
+            if not logits.isfinite().all():
+                raise FloatingPointError("the model's logits are not finite numbers")
+            if noise is not None:
+                logits = _nucleus(logits / temperature, top_p) + torch.from_numpy(next(noise))
+            drawn = logits.argmax(dim=-1)
+            on_step(step)
+            going &= drawn != tokenizer.eos_token_id
+            if not going.any():
+                break
+            for row in torch.nonzero(going).flatten().tolist():
+                words[row].append(int(drawn[row]))
+            embeds = net.get_input_embeddings()(drawn[:, None].to(net.device))
     return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in words]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from fairbench import keys
 from fairbench.cards.cards import HubModel, ModelCard
-from fairbench.display.progress import Progress
+from fairbench.display.progress import Progress, watching
 from fairbench.errors import FairbenchError, StoreError, WeightsError, storage_errors
 from fairbench.networks import weights
 from fairbench.networks.sampling import gumbel, left_padded
@@ -35,6 +35,8 @@ class Writer(Protocol):
     """What writes the answers that are not in the cache. Cheap to make: it loads its weights when it first writes."""
 
     name: str
+    reporter: object
+    """What reports its progress while it writes, if it does: see `protocols.ReportsProgress`."""
 
     def identity(self) -> str:
         """Return what stands for everything that can change an answer, apart from prompt and seed (hex digits)."""
@@ -50,6 +52,7 @@ class OwnAnswers:
 
     def __init__(self, name: str, model: UnderstandingModel, image_key: str) -> None:
         self.name, self._model, self._image_key = name, model, image_key
+        self.reporter: object = model
 
     def identity(self) -> str:
         """Return a hash of the image key, which covers weights, adapter, dtype and, where it matters, block size."""
@@ -65,6 +68,8 @@ class CausalAnswers:
 
     def __init__(self, model: HubModel, ctx: BuildContext) -> None:
         self.name, self._ref, self._ctx = str(model.repo or model.path), model, ctx
+        self.on_progress: Callable[[float], None] = lambda share: None
+        self.reporter: object = self
 
     def identity(self) -> str:
         """Return a hash of the weights and dtype, and in reduced precision of the block size."""
@@ -120,9 +125,11 @@ class CausalAnswers:
         net, tokenizer = self._loaded
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ids, keep = left_padded([self._ids(tokenizer, p) for p in prompts], pad)
-        noise = (step for chunk in gumbel(seeds, LIMIT, net.get_output_embeddings().weight.shape[0]) for step in chunk)
+        chunks = gumbel(seeds, LIMIT, net.get_output_embeddings().weight.shape[0])
+        noise = (step for chunk in chunks for step in chunk)
 
-        def noisy(_: Any, scores: Any) -> Any:
+        def noisy(ids_so_far: Any, scores: Any) -> Any:
+            self.on_progress((ids_so_far.shape[1] - ids.shape[1]) / LIMIT)
             if not scores.isfinite().all():
                 raise FloatingPointError("its logits are not finite numbers")
             return scores.float() + torch.from_numpy(next(noise)).to(scores.device)
@@ -160,7 +167,8 @@ class CachedText:
         if missing:
             with self._progress.stage("rewrites", len(missing), "answers") as bar:
                 for block in _blocks(missing, self._ctx.block_size):
-                    answers = self._write(block)
+                    with watching(self._writer.reporter, bar, len(block)):
+                        answers = self._write(block)
                     append(path, answers)
                     answer_of.update(answers)
                     bar.advance(len(answers))

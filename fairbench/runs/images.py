@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from fairbench import contracts, registry, threads
-from fairbench.display.progress import Progress
+from fairbench.display.progress import Progress, Stage, watching
 from fairbench.errors import FairbenchError, OutOfMemory
 from fairbench.notices import notice
 from fairbench.protocols import ImageModel
@@ -50,7 +50,7 @@ def generate(
     if todo:
         before()
     with progress.stage("images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
-        for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block):
+        for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)
             store.write("images", key, _table(block, results, method, pool))
@@ -61,12 +61,15 @@ def generate(
 Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
 
 
-def _blocks(model: ImageModel, title: str, todo: Sequence[ImageRequest], size: int, fixed: bool) -> Iterator[Block]:
+def _blocks(
+    model: ImageModel, title: str, todo: Sequence[ImageRequest], size: int, fixed: bool, bar: Stage
+) -> Iterator[Block]:
     start, retried = 0, False
     while start < len(todo):
         block = todo[start : start + size]
         try:
-            results = _checked(model, title, block)
+            with watching(model, bar, len(block)):
+                results = _checked(model, title, block)
         except OutOfMemory as err:
             if not retried:  # fragmentation may be all that was wrong
                 retried = True

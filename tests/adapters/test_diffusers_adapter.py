@@ -17,10 +17,13 @@ import torch
 from pydantic import ValidationError
 
 from fairbench.adapters.diffusers import DiffusersAdapter, download_patterns
+from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.cards.cards import HubModel, ModelCard
+from fairbench.display.progress import watching
 from fairbench.errors import CardError, OutOfMemory, WeightsError
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 from tests.builders.diffusion import SIZE, save_tiny_sd
+from tests.builders.progress import Recorder
 
 STEPS = 2
 PROMPTS = ("a nurse", "A photo of the face of a chef, a person", "the pilot", "a judge at work")
@@ -297,3 +300,24 @@ def test_pixels_are_rounded_not_cut() -> None:
     pixels = _result(np.full((1, 1, 3), 0.9999, dtype=np.float32), False, 0.0, {}).pixels
     assert pixels is not None
     assert pixels.tolist() == [[[255, 255, 255]]]
+
+
+def test_denoising_steps_move_the_progress_within_a_block(tiny_sd: Path) -> None:
+    recorder, model = Recorder(), build(tiny_sd, steps=4)
+    with recorder.stage("images", 2) as stage, watching(model, stage, 2):
+        watched = model.generate(REQUESTS[:2])
+    moves = [done for _, done, _ in recorder.events[1:]]
+    assert moves == sorted(moves)
+    assert moves[0] < 0.5 and 1.0 in moves and moves[-1] == 2.0 and len(moves) >= 8
+    assert same(pixels(watched), pixels(build(tiny_sd, steps=4).generate(REQUESTS[:2])))
+
+
+def test_steps_of_a_bar_that_is_iterated_over_count_too() -> None:
+    shares: list[float] = []
+    pipe = SimpleNamespace()
+    with reported_steps(pipe, shares.append):
+        bar = pipe.progress_bar(torch.arange(4))
+        bar.set_description("denoising")
+        assert [int(step) for step in bar] == [0, 1, 2, 3]
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+    assert not hasattr(pipe, "progress_bar")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Hook = Callable[[str, int, int], None]
-"""Called at every advance with the stage's name, the units done in it, and its total."""
+"""Called at the start and at every advance of a stage with its name, the units done in it, and its total."""
 
 
 class Recorder:
@@ -19,6 +19,7 @@ class Recorder:
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "images") -> Iterator[RecordedStage]:
         self.events.append((name, 0, total))
+        self.hook(name, 0, total)
         yield RecordedStage(self, name, total)
 
 

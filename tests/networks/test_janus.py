@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from fairbench import registry
 from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards.cards import ModelCard
+from fairbench.display.progress import watching
 from fairbench.errors import CardError, OutOfMemory, WeightsError
-from fairbench.networks.janus import TEXT_MULTIPLE, load
+from fairbench.networks.janus import TEXT_MULTIPLE, load, padded_length
 from fairbench.networks.sampling import gumbel
 from fairbench.types import BuildContext, ImageRequest
 from tests.builders.folders import ROOT
 from tests.builders.janus import janus_adapter
+from tests.builders.progress import Recorder
 
 LONG = "A very long description of a scene with many words in it, " * 3
 TEXTS = ["A nurse", "A photo of the face of a computer programmer, a person", LONG, "A chef"]
@@ -36,6 +39,29 @@ def requests(count: int) -> list[ImageRequest]:
 @pytest.fixture(scope="module")
 def tiny(tiny_janus: Path) -> JanusAdapter:
     return janus_adapter(tiny_janus)
+
+
+class TestProgress:
+    def test_image_tokens_move_it_within_a_block(self, tiny: JanusAdapter) -> None:
+        recorder = Recorder()
+        with recorder.stage("images", 4) as stage, watching(tiny, stage, 4):
+            watched = tiny.tokens(requests(4))
+        moves = [done for _, done, _ in recorder.events[1:]]
+        # Batches are drawn one after the other: every token of a batch moves the block by the batch's share of it.
+        lengths = Counter(padded_length(len(tiny.model.prompt_ids(text))) for text in TEXTS)
+        sizes = [count for _, count in sorted(lengths.items())]
+        steps = np.concatenate([np.full(tiny.model.tokens_per_image, size) for size in sizes])
+        assert len(sizes) > 1
+        assert moves == pytest.approx(np.cumsum(steps / tiny.model.tokens_per_image))
+        assert np.array_equal(watched, tiny.tokens(requests(4)))
+
+    def test_answers_move_it(self, tiny: JanusAdapter) -> None:
+        recorder, asked = Recorder(), (["Who is it?", "What is it?"], [None, None], [1, 2])
+        with recorder.stage("answers", 2) as stage, watching(tiny, stage, 2):
+            answers = tiny.answer(*asked, limit=8)
+        moves = [done for _, done, _ in recorder.events[1:]]
+        assert moves and moves == [2 * step / 8 for step in range(1, len(moves) + 1)]
+        assert answers == tiny.answer(*asked, limit=8)
 
 
 class TestNoise:

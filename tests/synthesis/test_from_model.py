@@ -17,6 +17,7 @@ from scipy.stats import beta
 from fairbench import keys
 from fairbench.cards import catalog
 from fairbench.cards.cards import FacePolicy
+from fairbench.display.progress import SILENT
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.labeller import Labeller, LabelSpace
@@ -83,7 +84,7 @@ def test_smaller_blocks_make_other_images_of_the_set_that_was_asked_for(
             target.verdicts.append("confirmed")
 
     monkeypatch.setattr(from_model, "_do_round", answer)
-    found = from_model.fill(asked, Store(tmp_path), lambda *_: None)
+    found = from_model.fill(asked, Store(tmp_path), SILENT)
     assert sizes == [256, 128]
     assert found.plan.image_key != asked.plan.image_key
     assert found.set_id == asked.set_id
