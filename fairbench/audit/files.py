@@ -12,8 +12,8 @@ import fairbench
 from fairbench.audit import caveats, plots, verdict
 from fairbench.audit.run import Audit
 from fairbench.display.json_values import plain
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import MissingExtra
-from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import atomic, folders, provenance
 
 log = logging.getLogger(__name__)

@@ -37,12 +37,12 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
     from rich.console import Console
 
     from fairbench.cli.logs import set_up_logging
-    from fairbench.leaderboard.evidence import open_run, record
+    from fairbench.leaderboard.evidence import open_run
     from fairbench.leaderboard.row import EVIDENCE, add_run
 
     set_up_logging(Console(stderr=True), silent=True)  # damage is one sentence, not a warning and one
     found = open_run(run)
-    task = record(found).task
+    task = found.record.task
     path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
     add_run(path, found, evidence=evidence)
     where = path.parent / EVIDENCE / found.run_id

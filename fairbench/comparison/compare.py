@@ -62,7 +62,7 @@ def compare(
     if differing is None:
         return _of_runs(sides, alpha, select=len(sides) > 2 if select is None else select)
     if len(sides) > 2 or not same_images(baseline, differing):
-        names = ", ".join(str(side.run.record["labeller"]["name"]) for side in (baseline, differing))
+        names = ", ".join(side.run.record.labeller.name for side in (baseline, differing))
         raise FairbenchError(
             f"Runs {baseline.letter} and {differing.letter} were labelled by different labellers ({names}), whose "
             "numbers do not compare: label both with one labeller, or compare two labellers on the same images, two "
@@ -73,7 +73,7 @@ def compare(
 
 def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
     baseline, variants = sides[0], sides[1:]
-    margins = comparison_margins.of_task(str(baseline.run.record["task"]["name"]))
+    margins = comparison_margins.of_task(baseline.run.record.task.name)
     effects_of_variants = [effects(baseline, side, margins, alpha) for side in variants]
     rows = judged([row for e in effects_of_variants for row in e.rows], alpha)
     notes = list(dict.fromkeys(note for e in effects_of_variants for note in e.notes))

@@ -255,7 +255,7 @@ def _scores_that_differ(a: Side, b: Side) -> Iterator[tuple[str, str]]:
     """Yield the scorers whose values do not compare, and why."""
     for scorer in dict.fromkeys([*a.run.scores, *b.run.scores]):
         missing = next((s.letter for s in (a, b) if scorer not in s.run.scores), None)
-        backbones = [s.run.record["scorers"].get(scorer, {}).get("backbone") for s in (a, b)]
+        backbones = [getattr(s.run.record.scorers.get(scorer), "backbone", None) for s in (a, b)]
         if (fault := _unusable(scorer)) is not None:
             yield scorer, f"as {fault.rstrip('.')}"
         elif missing is not None:

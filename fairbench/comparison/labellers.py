@@ -98,7 +98,7 @@ class _Labelled:
 
 def compare(a: Side, b: Side, alpha: float) -> LabellerComparison:
     """Compare the labellers of two runs of the same images. Raises StoreError where the evidence is damaged."""
-    same_detector = a.run.record["keys"]["faces"] == b.run.record["keys"]["faces"]
+    same_detector = a.run.record.keys.faces == b.run.record.keys.faces
     faces_a, faces_b = (_labelled(side, primary=not same_detector) for side in (a, b))
     # For each face of B, the index of the same face (or image) of A; -1 where A has none.
     index_in_a = IdIndex(faces_a.ids).find(faces_b.ids) if same_detector else _by_image(faces_a, faces_b)
@@ -124,9 +124,9 @@ def _labelled(side: Side, *, primary: bool) -> _Labelled:
     run, space = side.run, side.run.counts.labeller
     policy = space.card.face_policy.model_copy(update={"select": "largest"}) if primary else None
     images = pa.array(sorted(row.request.image_id for row in run.rows), schemas.ID)
-    keys = run.record["keys"]
+    keys = run.record.keys
     store = Store(run.folder / evidence.FOLDER, look_only=True)
-    reading, ids = gather.read(store, space, keys["faces"], keys["labels"], images, policy)
+    reading, ids = gather.read(store, space, keys.faces, keys.labels, images, policy)
     return _Labelled(space, ids, reading)
 
 

@@ -118,7 +118,7 @@ def _tables(pyplot: Any, result: LabellerComparison) -> Any:
     figure, axes = pyplot.subplots(
         1, len(widths), figsize=size, squeeze=False, layout="constrained", width_ratios=widths
     )
-    side_a, side_b = (f"{side.letter}: {line(side.run.record['labeller']['name'])}" for side in result.sides)
+    side_a, side_b = (f"{side.letter}: {line(side.run.record.labeller.name)}" for side in result.sides)
     for axis, attribute in zip(axes[0], attributes, strict=False):
         heat(axis, attribute.table, attribute.labels, attribute.labels, "{:.0f}".format)
         title = f"{spaced(attribute.attribute)} (kappa {number(attribute.agreement.kappa, 2)})"

@@ -35,7 +35,7 @@ class Side:
     @property
     def quota(self) -> bool:
         """Whether the method fixes how many images show which group, so that counts are no multinomial sample."""
-        return self.run.record.get("quota") is True
+        return self.run.record.quota
 
     @property
     def n_left_out(self) -> int:
@@ -67,7 +67,7 @@ def read(folders: Sequence[Path]) -> list[Side]:
     position_of = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
     common = sorted(set.intersection(*map(set, position_of)))
     if not common:
-        tasks = " and ".join(dict.fromkeys(str(run.record["task"]["name"]) for run in runs))
+        tasks = " and ".join(dict.fromkeys(run.record.task.name for run in runs))
         raise FairbenchError(f"The runs have no prompt in common (task {tasks}): compare runs of one task.")
     letters = [chr(ord("A") + i) if i < 26 else f"R{i + 1}" for i in range(len(runs))]
     return [
@@ -101,7 +101,7 @@ def primary_attributes(side: Side) -> list[tuple[str, ...]]:
 
 def same_labeller(a: Side, b: Side) -> bool:
     """Whether two runs were labelled alike: weights and plug-ins' versions count, titles and calibrations do not."""
-    return bool(a.run.record["labeller_id"] == b.run.record["labeller_id"])
+    return a.run.record.labeller_id == b.run.record.labeller_id
 
 
 def same_images(a: Side, b: Side) -> bool:
@@ -113,10 +113,9 @@ def same_images(a: Side, b: Side) -> bool:
 def pairing(a: Side, b: Side) -> str:
     """Return how two runs are paired, in words. Only one base model drawn with one seed is said to share noise."""
     record_a, record_b = a.run.record, b.run.record
-    model_a, model_b = record_a["model"], record_b["model"]
-    same = record_a["keys"]["images"] == record_b["keys"]["images"]
-    if not same and (model_a.get("lora") or model_b.get("lora")):
+    same = record_a.keys.images == record_b.keys.images
+    if not same and (record_a.model.lora or record_b.model.lora):
         # The image key covers base and adapter at once; states of one base differ in nothing else.
-        base = ("adapter", "weights", "sampling")
-        same = all(model_a[field] == model_b[field] for field in base) and record_a["dtype"] == record_b["dtype"]
-    return SAME_BASE if same and record_a["declared"]["seed"] == record_b["declared"]["seed"] else BY_PROMPT
+        base_a, base_b = ((r.model.adapter, r.model.weights, r.model.sampling, r.dtype) for r in (record_a, record_b))
+        same = base_a == base_b
+    return SAME_BASE if same and record_a.declared.seed == record_b.declared.seed else BY_PROMPT

@@ -57,7 +57,7 @@ def _sides(sides: list[Side]) -> Table:
     table = Table([*columns, Column("id")])
     for side in sides:
         name = f"{side.name} (quota)" if side.quota else side.name
-        labeller, counts = side.run.record["labeller"]["name"], side.run.counts
+        labeller, counts = side.run.record.labeller.name, side.run.counts
         totals = str(counts.images.sum()), str(counts.with_face.sum())
         table.add(side.letter, name, labeller, *totals, side.run.run_id[:8])
     return table

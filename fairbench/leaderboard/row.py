@@ -19,11 +19,12 @@ from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board
 from fairbench.leaderboard import evidence as published
 from fairbench.leaderboard.board import ATTRIBUTES, COLUMNS, MEASURES, SCORES, Row, Source
-from fairbench.leaderboard.evidence import OTHER_LABELLER, Record
+from fairbench.leaderboard.evidence import OTHER_LABELLER
 from fairbench.measure import table
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.measure.table import RunNames
 from fairbench.runs.evidence import FOLDER, FinishedRun
+from fairbench.runs.record import RunRecord
 from fairbench.storage import schemas
 from fairbench.storage.store import Store
 
@@ -53,8 +54,8 @@ def row(run: FinishedRun) -> Row:
     Scores of one number an image are the mean over images; one of several numbers an image (an inception score)
     cannot be computed from the evidence: it is taken from RUN/metrics.parquet where that is there, and is else empty.
     """
-    known, counts = published.record(run), run.counts
-    names = RunNames(run.run_id, known.model.name, known.method, known.task.name, str(known.labeller["name"]))
+    known, counts = run.record, run.counts
+    names = RunNames(run.run_id, known.model.name, known.method, known.task.name, known.labeller.name)
     found = table.build(names, run.prompts, counts, run.series, run.estimates(prompts=False))
     rows = {(r["attribute"], r["metric"], r["estimate"]): r for r in _task_rows(found)}
     sizes = sorted(set(counts.requested.tolist()))
@@ -93,7 +94,7 @@ def _task_rows(metrics: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _revision(known: Record) -> str:
+def _revision(known: RunRecord) -> str:
     """Return the commit of the weights, `local` for a folder, `unpinned` where the card names none."""
     weights = known.model.weights
     if weights is None:
@@ -101,7 +102,7 @@ def _revision(known: Record) -> str:
     return "local" if weights.path else weights.revision or "unpinned"
 
 
-def _missing(run: FinishedRun, known: Record, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
+def _missing(run: FinishedRun, known: RunRecord, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
     """Return "COLUMN: reason" for every value that is absent, or that leaves prompts out."""
     found = []
     for column, (attribute, source) in _SOURCES.items():
@@ -119,7 +120,7 @@ def _scorer(column: str) -> str:
     return column.replace("_", "-")
 
 
-def _scores(run: FinishedRun, known: Record) -> dict[str, Any]:
+def _scores(run: FinishedRun, known: RunRecord) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for column in SCORES:
         single = run.scores.get(_scorer(column))
@@ -130,7 +131,7 @@ def _scores(run: FinishedRun, known: Record) -> dict[str, Any]:
     return values
 
 
-def beyond_evidence(run: FinishedRun, known: Record) -> list[str]:
+def beyond_evidence(run: FinishedRun, known: RunRecord) -> list[str]:
     """Return the scores that were measured, but that the evidence does not hold: several numbers an image."""
     asked = {s: known.scorers.get(_scorer(s)) for s in SCORES}
     return [s for s, scorer in asked.items() if scorer and scorer.backbone and not len(run.scores.get(_scorer(s), ()))]
@@ -155,7 +156,7 @@ def labels_sha256(run: FinishedRun) -> str:
     """Return the sha256 of a run's label rows in one canonical order: face id, attribute, label, probability."""
     columns = ["face_id", "attribute", "label", "prob"]
     store = Store(run.folder / FOLDER, look_only=True)
-    parts = [t.to_pandas() for _, t in store.scan("labels", run.record["keys"]["labels"], columns)]
+    parts = [t.to_pandas() for _, t in store.scan("labels", run.record.keys.labels, columns)]
     digest = hashlib.sha256()
     if parts:
         rows = pd.concat(parts).drop_duplicates(["face_id", "attribute"]).sort_values(["face_id", "attribute"])

@@ -98,7 +98,7 @@ def _again(stated: Row, place: Path) -> _Again:
         run = evidence.open_run(folder)
         if run.run_id != run_id:
             return _Again(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
-        beyond = tuple(beyond_evidence(run, evidence.record(run)))
+        beyond = tuple(beyond_evidence(run, run.record))
         if run.unbound:
             reason = (
                 f"{' and '.join(run.unbound)}: the plug-ins that are installed here cannot confirm what run.json says"

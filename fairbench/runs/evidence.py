@@ -6,19 +6,15 @@ here, and leaderboards are verified here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
-from fairbench.cards.cards import LabellerCard
 from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.confusion import Calibration
@@ -29,9 +25,10 @@ from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, count
 from fairbench.measure.estimates import Estimate, estimate
 from fairbench.measure.series import Series
-from fairbench.runs import evidence_checks
+from fairbench.runs import evidence_checks, record
 from fairbench.runs.evidence_checks import Evidence
 from fairbench.runs.pipeline import Outcome
+from fairbench.runs.record import RunRecord
 from fairbench.storage import folders, schemas
 from fairbench.storage.ids import IdIndex
 from fairbench.storage.reading import ImageRow
@@ -130,7 +127,7 @@ class FinishedRun:
     """A run read back from its folder; what it holds is computed from the evidence, not read from its tables."""
 
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
     prompts: list[Prompt]
     rows: list[ImageRow]
     counts: Counts
@@ -145,13 +142,13 @@ class FinishedRun:
     @property
     def name(self) -> str:
         """Model and method, as tables show them."""
-        method = self.record["method"]
-        return str(self.record["model"]["name"]) + ("" if method == "none" else f" + {method}")
+        method = self.record.method
+        return self.record.model.name + ("" if method == "none" else f" + {method}")
 
     @property
     def run_id(self) -> str:
         """Return the id of the run."""
-        return str(self.record["run_id"])
+        return self.record.run_id
 
     def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
         """Return the estimates anew; see `estimates.estimate`."""
@@ -161,54 +158,36 @@ class FinishedRun:
 def read(folder: Path) -> FinishedRun:
     """Read a run folder. Raises FairbenchError that names the file where it is none, or is damaged."""
     folders.finish(folder)
-    record = _record(folder / "run.json")
+    path = folder / record.FILE
+    run = record.read(path)
     prompts = _prompts(folder / "prompts.parquet")
-    place = folder / FOLDER
-    if not place.is_dir():
-        raise FairbenchError(f"{place} is not there: the run is older than this version; do it again, from its store.")
-    store = Store(place, look_only=True)
-    try:
-        keys, card = record["keys"], LabellerCard.model_validate(record["labeller"])
-        references, scorers, _ = record["declared"]["references"], record["scorers"], record["labeller_id"]
-        rows = _images(store, keys["images"])
-    except KeyError as err:
-        raise FairbenchError(f"{folder / 'run.json'}: field {err.args[0]} is missing: do the run again.") from err
-    except (TypeError, ValidationError) as err:
+    if not (folder / FOLDER).is_dir():
         raise FairbenchError(
-            f"{folder / 'run.json'} is not complete ({type(err).__name__}: {err}): do the run again."
-        ) from err
-    known = {p.neutral_id for p in prompts}
-    if not rows or any(r.request.neutral_id not in known for r in rows):
-        raise FairbenchError(f"{place / 'images'} does not hold the images of the run's prompts: do the run again.")
-    space = LabelSpace(card)
+            f"{folder / FOLDER} is not there: the run is older than this version; do it again, from its store."
+        )
+    store = Store(folder / FOLDER, look_only=True)
+    rows = _images(store, run.keys.images)
+    neutral_ids = [p.neutral_id for p in prompts]
+    if not rows or not {r.request.neutral_id for r in rows} <= set(neutral_ids):
+        raise FairbenchError(
+            f"{folder / FOLDER / 'images'} does not hold the images of the run's prompts: do the run again."
+        )
+    space = LabelSpace(run.labeller)
     try:
-        evidence_checks.check(folder, Evidence(store, record, space, prompts, rows))
-        unbound = evidence_checks.unbound(record, space)
+        evidence_checks.check(folder, Evidence(store, run, space, prompts, rows))
+        unbound = evidence_checks.unbound(run, space)
     except (AttributeError, KeyError, TypeError, ValueError) as err:  # anybody may have written it
         raise FairbenchError(
-            f"{folder / 'run.json'} is not as a run writes it ({type(err).__name__}: {err}): do the run again."
+            f"{path} is not as a run writes it ({type(err).__name__}: {err}): do the run again."
         ) from err
-    counts = count(store, space, keys["faces"], keys["labels"], rows, [p.neutral_id for p in prompts])
-    path = place / CALIBRATION
-    found = confusion.read(path) if path.exists() else None
-    shares = {a: {s: tuple(v) for s, v in table.items()} for a, table in references.items()}
-    return FinishedRun(
-        folder, record, prompts, rows, counts, list(measure_series.evaluate(counts, prompts, shares)), found,
-        correction.prepare(found, record.get("no_calibration"), counts),
-        {name: table for name, s in scorers.items() if (table := _scores(store, s["key"])) is not None}, unbound,
-    )  # fmt: skip
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise FairbenchError(f"{path} cannot be read ({err.strerror}): name the folder of a finished run.") from err
-    except ValueError as err:
-        raise FairbenchError(f"{path} is not JSON ({err}): do the run again.") from err
-    if not isinstance(record, dict) or not isinstance(record.get("run_id"), str):
-        raise FairbenchError(f"{path}, field run_id: it is not there; name the folder of a finished run.")
-    return record
+    counts = count(store, space, run.keys.faces, run.keys.labels, rows, neutral_ids)
+    series = list(measure_series.evaluate(counts, prompts, run.declared.references))
+    calibration_file = folder / FOLDER / CALIBRATION
+    calibration = confusion.read(calibration_file) if calibration_file.exists() else None
+    corrected = correction.prepare(calibration, run.no_calibration, counts)
+    scores = {name: _scores(store, scorer.key) for name, scorer in run.scorers.items() if scorer.key}
+    with_scores = {name: table for name, table in scores.items() if table is not None}
+    return FinishedRun(folder, run, prompts, rows, counts, series, calibration, corrected, with_scores, unbound)
 
 
 def _prompts(path: Path) -> list[Prompt]:
@@ -230,8 +209,9 @@ def _images(store: Store, key: str) -> list[ImageRow]:
     return list(found.values())
 
 
-def _scores(store: Store, key: str | None) -> pa.Table | None:
-    tables = [t for _, t in store.scan("scores", key, ["image_id", "neutral_id", "status", "value"])] if key else []
+def _scores(store: Store, key: str) -> pa.Table | None:
+    """Return the finite scores of a key; None where the evidence holds none."""
+    tables = [t for _, t in store.scan("scores", key, ["image_id", "neutral_id", "status", "value"])]
     if not tables:
         return None
     whole = pa.concat_tables(tables)

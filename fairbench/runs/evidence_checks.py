@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ from fairbench.errors import FairbenchError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.labeller import Labeller, LabelSpace, faces_key_of, labeller_id_of, labels_key_of
 from fairbench.networks import identity
+from fairbench.runs.record import RunRecord
 from fairbench.storage import schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
@@ -44,24 +45,18 @@ class Incomplete(Exception):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evidence as it was read. record: run.json, of which the keys and what was declared are there."""
+    """Evidence as it was read."""
 
     store: Store
-    record: Mapping[str, Any]
+    record: RunRecord
     space: LabelSpace
     prompts: Sequence[Prompt]
     rows: Sequence[ImageRow]
 
     @property
-    def declared(self) -> Mapping[str, Any]:
-        """The settings that the run's id is the hash of."""
-        declared: Mapping[str, Any] = self.record["declared"]
-        return declared
-
-    @property
     def unread(self) -> frozenset[bytes]:
         """Images that could not be read when their faces or labels were wanted; these have none."""
-        return frozenset(bytes.fromhex(i) for i in self.record.get("unread") or ())
+        return frozenset(map(bytes.fromhex, self.record.unread))
 
 
 def check(folder: Path, evidence: Evidence) -> None:
@@ -76,27 +71,25 @@ def check(folder: Path, evidence: Evidence) -> None:
 
 
 def _check_declared(evidence: Evidence) -> None:
-    declared, record = evidence.declared, evidence.record
-    if keys.run_id(declared) != record["run_id"]:
+    record, declared = evidence.record, evidence.record.declared
+    if keys.run_id(declared.model_dump()) != record.run_id:
         raise Incomplete("run.json, field run_id, is not the hash of what it declares")
-    for key, declared_as in {"images": "image_key", "faces": None, "labels": "labels_key"}.items():
-        value = record["keys"][key]
-        if not re.fullmatch(r"[0-9a-f]{32}", str(value)):  # it names a folder
-            raise Incomplete(f"run.json, field keys.{key}, is no key")
-        if declared_as is not None and declared.get(declared_as) != value:
-            raise Incomplete(f"run.json, field keys.{key}, is not the declared one")
+    if declared.image_key != record.keys.images:
+        raise Incomplete("run.json, field keys.images, is not the declared one")
+    if declared.labels_key != record.keys.labels:
+        raise Incomplete("run.json, field keys.labels, is not the declared one")
     card = evidence.space.card
-    facts = {"face_policy": identity.of_params(card.face_policy, None), "crosses": card.crosses}
-    for name, fact in facts.items():
-        if declared.get(name) != fact:
-            raise Incomplete(f"run.json, field declared.{name}, is not that of the labeller's card")
-    if declared["task"]["prompts"] != keys.digest("prompts", [p.text for p in evidence.prompts]).hex():
+    if declared.face_policy != identity.of_params(card.face_policy, None):
+        raise Incomplete("run.json, field declared.face_policy, is not that of the labeller's card")
+    if declared.crosses != card.crosses:
+        raise Incomplete("run.json, field declared.crosses, is not that of the labeller's card")
+    if declared.task.prompts != keys.digest("prompts", [p.text for p in evidence.prompts]).hex():
         raise Incomplete("prompts.parquet does not hold the declared prompts")
 
 
 def _check_images(evidence: Evidence) -> None:
-    rows, image_key = evidence.rows, str(evidence.record["keys"]["images"])
-    if evidence.declared["images"] != keys.digest("requests", sorted(r.request.image_id for r in rows)).hex():
+    rows, image_key = evidence.rows, evidence.record.keys.images
+    if evidence.record.declared.images != keys.digest("requests", sorted(r.request.image_id for r in rows)).hex():
         raise Incomplete(f"its {len(rows)} images are not those that were asked for")
     files: dict[tuple[bytes, str], set[bytes]] = {}
     for row in rows:
@@ -113,7 +106,7 @@ def _check_images(evidence: Evidence) -> None:
 
 def _check_faces(evidence: Evidence) -> pa.Table:
     """Return the counted faces: image_id and face_id."""
-    faces_key = str(evidence.record["keys"]["faces"])
+    faces_key = evidence.record.keys.faces
     table = _all(evidence.store, "faces", faces_key, _FACE_COLUMNS)
     statuses: dict[bytes, list[str]] = {}
     indices: dict[bytes, list[int]] = {}
@@ -142,7 +135,7 @@ def _check_faces(evidence: Evidence) -> pa.Table:
 
 
 def _check_labels(evidence: Evidence, faces: pa.Table) -> None:
-    table = _all(evidence.store, "labels", str(evidence.record["keys"]["labels"]), ("face_id", "attribute"))
+    table = _all(evidence.store, "labels", evidence.record.keys.labels, ("face_id", "attribute"))
     for attribute in evidence.space.declared.labels:
         labelled = set(table.filter(pc.equal(table["attribute"], attribute))["face_id"].to_pylist())
         for image, face in zip(faces["image_id"].to_pylist(), faces["face_id"].to_pylist(), strict=True):
@@ -151,13 +144,13 @@ def _check_labels(evidence: Evidence, faces: pa.Table) -> None:
 
 
 def _check_scores(evidence: Evidence) -> None:
-    left_out = evidence.record.get("scores_without_evidence")
+    left_out = evidence.record.scores_without_evidence
     neutral_of = {r.request.image_id: r.request.neutral_id for r in evidence.rows}
     named = {p.neutral_id for p in evidence.prompts if p.template_id == NO_TEXT}
-    for name, scorer in evidence.record["scorers"].items():
-        if scorer["key"] is None or scorer["backbone"] is None or (left_out is not None and name in left_out):
+    for name, scorer in evidence.record.scorers.items():
+        if scorer.key is None or scorer.backbone is None or (left_out is not None and name in left_out):
             continue
-        table = _all(evidence.store, "scores", scorer["key"], ("image_id", "neutral_id", "status"))
+        table = _all(evidence.store, "scores", scorer.key, ("image_id", "neutral_id", "status"))
         scored = dict(zip(table["image_id"].to_pylist(), table["neutral_id"].to_pylist(), strict=True))
         if left_out is None and name not in _ONE_NUMBER and "ok" not in table["status"].to_pylist():
             continue
@@ -171,7 +164,7 @@ def _check_scores(evidence: Evidence) -> None:
 
 def _check_tally(evidence: Evidence, table: str, counted: Counter[str]) -> None:
     """Compare with the counts that a run wrote down, where it did: of faces, a null row is one image."""
-    stated = (evidence.record.get("statuses") or {}).get(table)
+    stated = (evidence.record.statuses or {}).get(table)
     if stated is not None and {k: v for k, v in stated.items() if v} != dict(counted):
         raise Incomplete(f"its {table} are {dict(counted)}, and run.json counted {stated}")
 
@@ -185,7 +178,7 @@ def _all(store: Store, stage: str, key: str, columns: Sequence[str]) -> pa.Table
 # --- what a record says of itself ---
 
 
-def unbound(record: Mapping[str, Any], space: LabelSpace) -> tuple[str, ...]:
+def unbound(record: RunRecord, space: LabelSpace) -> tuple[str, ...]:
     """Return the fields of run.json that could not be checked against anything: `labeller_id`, `quota`.
 
     The labeller's id and keys are hashes of its parts, which are recorded; records of fairbench 0.1.0 have the card
@@ -195,35 +188,37 @@ def unbound(record: Mapping[str, Any], space: LabelSpace) -> tuple[str, ...]:
     return (*_unbound_labeller(record, space), *_unbound_quota(record))
 
 
-def _unbound_labeller(record: Mapping[str, Any], space: LabelSpace) -> Iterator[str]:
-    stored, parts = record["keys"], record.get("labeller_parts")
-    if parts is None:
+def _unbound_labeller(record: RunRecord, space: LabelSpace) -> Iterator[str]:
+    stored = record.keys
+    if record.labeller_parts is not None:
+        parts = record.labeller_parts.model_dump()
+    else:
         try:
             parts = Labeller(Loaded(space.card, None)).parts
         except FairbenchError:  # a plug-in or weights that are not here
             yield LABELLER_ID
             return
-        if labels_key_of(parts, faces_key_of(parts, stored["images"])) != stored["labels"]:
+        if labels_key_of(parts, faces_key_of(parts, stored.images)) != stored.labels:
             yield LABELLER_ID  # a plug-in has another version since, or the card was changed: no telling which
             return
     attributes = {name: identity.of_params(spec, None) for name, spec in space.card.attributes.items()}
-    faces_key = faces_key_of(parts, stored["images"])
+    faces_key = faces_key_of(parts, stored.images)
     facts = {
         "labeller_parts": keys.canonical(parts["attributes"]) == keys.canonical(attributes),
-        "keys.faces": faces_key == stored["faces"],
-        "keys.labels": labels_key_of(parts, faces_key) == stored["labels"],
-        LABELLER_ID: labeller_id_of(parts, space.card) == record[LABELLER_ID],
+        "keys.faces": faces_key == stored.faces,
+        "keys.labels": labels_key_of(parts, faces_key) == stored.labels,
+        LABELLER_ID: labeller_id_of(parts, space.card) == record.labeller_id,
     }
     wrong = next((name for name, holds in facts.items() if not holds), None)
     if wrong is not None:
         raise FairbenchError(f"run.json, field {wrong}: it is not that of the labeller; do the run again.")
 
 
-def _unbound_quota(record: Mapping[str, Any]) -> Iterator[str]:
-    name, _, argument = str(record["method"]).partition(":")
+def _unbound_quota(record: RunRecord) -> Iterator[str]:
+    name, _, argument = record.method.partition(":")
     try:
         method = registry.resolve("methods", name)
-        same_version = int(method.version) == record["declared"]["method"]["version"]
+        same_version = int(method.version) == record.declared.method.version
     except (FairbenchError, AttributeError, LookupError, TypeError, ValueError):
         same_version = False
     if not same_version:
@@ -233,5 +228,5 @@ def _unbound_quota(record: Mapping[str, Any]) -> Iterator[str]:
         quota = bool(getattr(method(argument or None), "quota", False))
     except (FairbenchError, OSError, TypeError, ValueError):  # it names a file of another machine
         quota = bool(getattr(method, "quota", False))
-    if quota != record[QUOTA]:
+    if quota != record.quota:
         raise FairbenchError(f"run.json, field quota: {name} says {str(quota).lower()}; do the run again.")

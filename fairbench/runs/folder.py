@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import itertools
 import json
@@ -12,7 +11,7 @@ import secrets
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +19,19 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 import fairbench
-from fairbench.display.json_values import plain
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.notices import notice
-from fairbench.runs import evidence, known_truth, prompts, references, sheet
+from fairbench.runs import evidence, known_truth, prompts, record, references, sheet
 from fairbench.runs.pipeline import Outcome
-from fairbench.runs.spec import Plan
+from fairbench.runs.record import RunRecord
+from fairbench.runs.spec import Plan, RunSettings
 from fairbench.storage import atomic, folders, provenance
 from fairbench.storage.store import Store
 
-__all__ = ["LABEL_NOTE", "default_name", "manifest", "prepare", "refuse_guess", "write"]
+MAX_FAILURES: Final = 50
+"""Images without pixels that run.json lists."""
 
 
 def default_name(plan: Plan) -> str:
@@ -54,31 +54,30 @@ def refuse_guess(folder: Path, plan: Plan) -> None:
 
     Raises FairbenchError that says what the folder holds, and what to type.
     """
-    there = _record(folder)
-    if there is None or there["run_id"] == plan.run_id:
+    run_id = _run_id(folder)
+    if run_id is None or run_id == plan.run_id:
         return
+    settings = record.read(folder / record.FILE).settings
     raise FairbenchError(
-        f"--out {folder} holds run {there['run_id'][:8]}, and no other option says what to run: to do that run again, "
-        f"type {_command(there)} --out {shlex.quote(str(folder))}; for another run, name its --model or --task."
+        f"--out {folder} holds run {run_id[:8]}, and no other option says what to run: to do that run again, "
+        f"type {_command(settings)} --out {shlex.quote(str(folder))}; for another run, name its --model or --task."
     )
 
 
-def _command(record: dict[str, Any]) -> str:
-    """Return the command line of a run, from its record."""
-    settings = record.get("settings")
-    given: dict[str, Any] = settings if isinstance(settings, dict) else {}
+def _command(settings: RunSettings | None) -> str:
+    """Return the command line of a run, as far as its settings are known."""
     words = ["fairbench", "run"]
     for name in ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed"):
-        value = given.get(name)
-        if isinstance(value, list):
-            value = ",".join(map(str, value)) or "none"
+        value = getattr(settings, name, None)
+        if isinstance(value, tuple):
+            value = ",".join(value) or "none"
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
-def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict[str, Any]:
-    """Write everything and return what run.json holds. Raises FairbenchError, StoreError.
+def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunRecord:
+    """Write everything and return the content of run.json. Raises FairbenchError, StoreError.
 
     The folder then holds this run alone, or, where that fails, what it held before. Another run's files that it held
     are kept beside it.
@@ -94,10 +93,10 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> dict
         atomic.write_text(new / "notices.csv", _notice_table(outcome))
         if sheets:
             sheet.write(outcome, store, new / "sheets")
-        left_out = evidence.write(outcome, store, new)
-        record = {**manifest(outcome, store), "scores_without_evidence": left_out}
-        atomic.write_text(new / "run.json", record_text(record))
-    return record
+        without_evidence = evidence.write(outcome, store, new)
+        written = _record(outcome, store, without_evidence)
+        atomic.write_text(new / record.FILE, written.json_text())
+    return written
 
 
 class _Aside:
@@ -127,10 +126,10 @@ class _Aside:
     def _free(self, folder: Path) -> Path | None:
         """Return the name under which another run's files would be kept; None where the folder holds no other run."""
         real = Path(os.path.realpath(folder))
-        there = _record(real)
-        if there is None or there["run_id"] == self._run_id:
+        run_id = _run_id(real)
+        if run_id is None or run_id == self._run_id:
             return None
-        names = (f"{real.name}-{there['run_id'][:8]}{'' if i == 1 else f'-{i}'}" for i in itertools.count(1))
+        names = (f"{real.name}-{run_id[:8]}{'' if i == 1 else f'-{i}'}" for i in itertools.count(1))
         return next(real.with_name(name) for name in names if not os.path.lexists(real.with_name(name)))
 
     @staticmethod
@@ -138,12 +137,9 @@ class _Aside:
         notice("moved-aside", f"{folder} held the results of another run: they are now in {target}")
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    """Return the record of the run that a folder holds; None where it holds none."""
-    if not folders.RUN.holds(folder):
-        return None
-    record: dict[str, Any] = json.loads((folder / "run.json").read_bytes())
-    return {**record, "run_id": str(record["run_id"])}
+def _run_id(folder: Path) -> str | None:
+    """Return the id of the run that a folder holds, whatever else its run.json says; None where it holds none."""
+    return str(json.loads((folder / record.FILE).read_bytes())["run_id"]) if folders.RUN.holds(folder) else None
 
 
 def _link(path: Path, target: Path) -> None:
@@ -168,72 +164,57 @@ def _csv(table: pa.Table) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def record_text(record: dict[str, Any]) -> str:
-    """Return a run's record as JSON; what is no finite number is null, bytes are hex."""
-    return json.dumps(plain(record), indent=2, default=_plain, allow_nan=False) + "\n"
-
-
-def manifest(outcome: Outcome, store: Store) -> dict[str, Any]:
+def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunRecord:
     """Return the record of a run: what was declared, what was counted, and where it was computed."""
-    plan = outcome.plan
-    return {
-        "run_id": plan.run_id,
-        "note": LABEL_NOTE,
-        "fairbench": fairbench.__version__,
-        "declared": plan.declared,
-        "keys": {"images": plan.image_key, "faces": plan.faces_key, "labels": plan.labels_key},
-        "model": plan.card.model_dump(),
-        "method": plan.method,
-        "quota": plan.quota,
-        "task": {"name": plan.task, "version": plan.task_version, "prompts": [p.text for p in plan.prompts]},
-        "labeller": plan.labeller.card.model_dump(by_alias=True),
-        "labeller_id": plan.labeller.id,
-        "labeller_parts": plan.labeller.parts,
-        "scorers": {s.name: {"key": s.key, "backbone": outcome.backbones.get(s.name)} for s in plan.scorers},
-        "settings": {f: getattr(plan.settings, f) for f in type(plan.settings).__slots__},
-        "device": plan.ctx.device,
-        "dtype": plan.ctx.dtype,
-        "block_size": plan.ctx.block_size,
-        "no_calibration": plan.no_calibration,
-        "correction": _correction(outcome),
-        "truth": [dataclasses.asdict(t) for t in known_truth.known(outcome)],
-        "statuses": outcome.statuses,
-        "made_in_this_process": outcome.made,
-        "failures": _failures(outcome),
-        "unread": {image_id.hex(): reason for image_id, reason in outcome.unread.items()},
-        "damaged_shards": [str(p) for p in store.damaged],
-        "seconds": outcome.timings,
-        "notices": [n.record() for n in outcome.notices],
-        "metric_versions": {s.metric: s.version for s in outcome.series},
-        "effective_settings": _effective(plan.adapter),
-        "environment": provenance.environment(plan.ctx.device),
-    }
-
-
-def _effective(adapter: Any) -> dict[str, Any] | None:
-    """Return the settings that an adapter in fact worked with, defaults and file hashes included, where it tells."""
-    tell = getattr(adapter, "effective_settings", None)
-    settings: dict[str, Any] | None = None if tell is None else tell()
-    return settings
-
-
-def _correction(outcome: Outcome) -> dict[str, Any]:
-    """Return whether the labeller's errors were corrected: with which calibration and assumptions, or why not."""
-    found = outcome.correction
-    assert found is not None
-    known = found.calibration
-    return {
-        "reason": found.reason,
-        "assumptions": found.assumptions,
-        "calibration_sha": found.sha256,
-        "domain": None if known is None else known.domain,
-        "images": None if known is None else int(known.counts.sum()),
-    }
-
-
-def _failures(outcome: Outcome, most: int = 50) -> list[dict[str, str]]:
-    failed = [r for r in outcome.rows if r.status != "ok"]
-    return [{"image_id": r.request.image_id.hex(), "status": r.status, "error": r.error or ""} for r in failed[:most]]
+    plan, correction = outcome.plan, outcome.correction
+    assert correction is not None
+    calibration = correction.calibration
+    not_ok = [r for r in outcome.rows if r.status != "ok"]
+    effective_settings = getattr(plan.adapter, "effective_settings", None)
+    return RunRecord(
+        run_id=plan.run_id,
+        note=LABEL_NOTE,
+        fairbench=fairbench.__version__,
+        declared=record.Declared(**plan.declared),
+        keys=record.Keys(images=plan.image_key, faces=plan.faces_key, labels=plan.labels_key),
+        model=record.RecordedModel.model_construct(**dict(plan.card)),
+        method=plan.method,
+        quota=plan.quota,
+        task=record.RecordedTask(name=plan.task, version=plan.task_version, prompts=[p.text for p in plan.prompts]),
+        labeller=plan.labeller.card,
+        labeller_id=plan.labeller.id,
+        labeller_parts=record.LabellerParts(**plan.labeller.parts),
+        scorers={
+            s.name: record.RecordedScorer(key=s.key, backbone=outcome.backbones.get(s.name)) for s in plan.scorers
+        },
+        settings=plan.settings,
+        device=plan.ctx.device,
+        dtype=plan.ctx.dtype,
+        block_size=plan.ctx.block_size,
+        no_calibration=plan.no_calibration,
+        correction=record.RecordedCorrection(
+            reason=correction.reason,
+            assumptions=correction.assumptions,
+            calibration_sha=correction.sha256,
+            domain=None if calibration is None else calibration.domain,
+            images=None if calibration is None else int(calibration.counts.sum()),
+        ),
+        truth=known_truth.known(outcome),
+        statuses=outcome.statuses,
+        made_in_this_process=outcome.made,
+        failures=[
+            record.Failure(image_id=r.request.image_id.hex(), status=r.status, error=r.error or "")
+            for r in not_ok[:MAX_FAILURES]
+        ],
+        unread={image_id.hex(): reason for image_id, reason in outcome.unread.items()},
+        damaged_shards=[str(path) for path in store.damaged],
+        seconds=outcome.timings,
+        notices=[record.RecordedNotice(**n.record()) for n in outcome.notices],
+        metric_versions={s.metric: s.version for s in outcome.series},
+        effective_settings=None if effective_settings is None else effective_settings(),
+        environment=provenance.environment(plan.ctx.device),
+        scores_without_evidence=without_evidence,
+    )
 
 
 def _prompt_table(outcome: Outcome) -> str:
@@ -274,11 +255,3 @@ def _notice_table(outcome: Outcome) -> str:
         writer.writerow([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"],
                          "yes" if row["strict"] else "no"])  # fmt: skip
     return out.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in run.json")

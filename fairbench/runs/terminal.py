@@ -19,6 +19,7 @@ from fairbench.measure.estimates import LIKE_THESE, THESE
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.runs import known_truth, references
 from fairbench.runs.pipeline import Outcome
+from fairbench.runs.record import RunRecord
 
 SHOWN = (
     ("rd", "raw"),
@@ -51,20 +52,21 @@ def task_values(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(outcome: Outcome, record: dict[str, Any], folder: Path) -> dict[str, Any]:
+def summary(outcome: Outcome, record: RunRecord, folder: Path) -> dict[str, Any]:
     """Return the result for machines: every task-level value with its counts and reason."""
     keep = ("metric", "attribute", "estimate", "scope", "n0", "value", "ci_low", "ci_high", "ci_method", "error",
             "floor", "floor_p95", "ceiling", "calibration_sha", "reason", "n_prompts", "n_requested", "n_images",
             "n_faces", "n_excluded")  # fmt: skip
+    plain = record.model_dump(include={"statuses", "notices", "correction", "truth"})
     return {
-        "run_id": record["run_id"],
+        "run_id": record.run_id,
         "folder": str(folder),
         "note": LABEL_NOTE,
-        "statuses": record["statuses"],
-        "notices": record["notices"],
+        "statuses": plain["statuses"],
+        "notices": plain["notices"],
         "metrics": [{k: row[k] for k in keep} for row in _task_rows(outcome)],
-        "correction": record["correction"],
-        "truth": record["truth"],
+        "correction": plain["correction"],
+        "truth": plain["truth"],
     }
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from fairbench import keys
 from fairbench.cards.cards import ModelCard
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.methods import lora as method
 from fairbench.networks import lora
 from fairbench.networks.janus_tokens import READING_VERSION
-from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import atomic, provenance
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training import checkpoint

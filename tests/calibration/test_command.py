@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from fairbench.cards import catalog
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import CardError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import Labeller
 from fairbench.linting import cards
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
-from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import pixels
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT, SHARED

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from fairbench.calibration import terminal
+from fairbench.display.note import LABEL_NOTE
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
-from fairbench.runs.folder import LABEL_NOTE
 
 CELLS = (("f", "A"), ("f", "B"), ("m", "A"), ("m", "B"))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fairbench.cli.app import main
-from fairbench.runs.folder import LABEL_NOTE
+from fairbench.display.note import LABEL_NOTE
 from tests.builders.cli import Cli
 from tests.comparison.test_compare import BALANCED, BIASED, FAIR, Made, cells
 

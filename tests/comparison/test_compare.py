@@ -82,10 +82,12 @@ class Made:
             known.write(folder / evidence.FOLDER / evidence.CALIBRATION)
         record = self._record(loaded.card, names)
         record["declared"] |= {
-            "prompts of": self.model, "image_key": names["images"], "labels_key": names["labels"],
+            "model": self.model, "image_key": names["images"], "labels_key": names["labels"],
             "method": {"name": record["method"], "version": 1}, "crosses": loaded.card.crosses,
             "face_policy": identity.of_params(loaded.card.face_policy, None), "made": self.shown.tolist(),
-            "task": {"prompts": keys.digest("prompts", texts).hex()},
+            "task": {**record["task"], "prompts": keys.digest("prompts", texts).hex()},
+            "scorers": {name: scorer["key"] for name, scorer in record["scorers"].items()},
+            "calibration": None, "metrics": {}, "metrics_stage": 2,
             "images": keys.digest("requests", sorted(tables["images"]["image_id"])).hex(),
         }  # fmt: skip
         record["run_id"] = keys.run_id(record["declared"])
@@ -99,11 +101,11 @@ class Made:
     def _record(self, card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
         parts = self._parts(card)
         record = {
-            "method": "none", "quota": False, "dtype": "float32", "labeller_parts": parts,
+            "note": "", "fairbench": "0", "method": "none", "quota": False, "dtype": "float32", "labeller_parts": parts,
             "model": {"name": self.model, "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": None},
             "declared": {"references": {}, "seed": 0}, "keys": names, "labeller": card.model_dump(by_alias=True),
             "labeller_id": labeller.labeller_id_of(parts, card),
-            "task": {"name": self.task}, "no_calibration": None,
+            "task": {"name": self.task, "version": 1}, "no_calibration": None,
             "scorers": {"clip-score": {"key": names["scores"], "backbone": self.backbone if self.score else None}},
         }  # fmt: skip
         return {**record, **(self.more or {})}

@@ -193,8 +193,8 @@ def test_damaged_evidence_is_a_verdict(cli: Cli, board: Path) -> None:
         (lambda r: r["labeller"]["face_policy"].update(min_prob=0.9), "field declared.face_policy"),
         (lambda r: r.pop("labeller_id"), "field labeller_id"),
         (lambda r: r["keys"].update(labels="../../../etc"), "field keys.labels"),
-        (lambda r: r["declared"].update(references=3), "field run_id"),
-        (lambda r: r["declared"].clear(), "field references"),
+        (lambda r: r["declared"].update(references=3), "field declared.references"),
+        (lambda r: r["declared"].clear(), "field declared.model"),
         (lambda r: r.update(labeller_id="0" * 12), "field labeller_id"),
         (lambda r: r.update(quota=True), "field quota: none says false"),
         (lambda r: r["labeller_parts"]["detectors"].clear(), "field keys.faces"),
@@ -314,7 +314,7 @@ def test_a_killed_add_leaves_no_row(
         def killed(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(leaderboard_evidence.Record, "public", killed)  # all but run.json is written by then
+        patch.setattr(leaderboard_evidence, "public_record", killed)  # all but run.json is written by then
         with pytest.raises(KeyboardInterrupt):
             leaderboard_row.add_run(board, leaderboard_evidence.open_run(made / "run"))
         with pytest.raises(KeyboardInterrupt):

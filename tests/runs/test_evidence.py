@@ -29,10 +29,10 @@ def folder(cli: Cli) -> Path:
 def test_every_number_comes_back_from_the_evidence(folder: Path) -> None:
     run = evidence.read(folder)
     record = run.record
-    names = RunNames(run.run_id, "phantom-exact", "none", record["task"]["name"], "phantom-noisy")
+    names = RunNames(run.run_id, "phantom-exact", "none", record.task.name, "phantom-noisy")
     again = table.build(names, run.prompts, run.counts, run.series, run.estimates())
     assert again.equals(pq.read_table(folder / "metrics.parquet"))
-    assert run.correction.assumptions == record["correction"]["assumptions"]
+    assert record.correction is not None and run.correction.assumptions == record.correction.assumptions
 
 
 def test_the_evidence_holds_no_pixels_and_is_written_once(cli: Cli, folder: Path) -> None:
@@ -76,5 +76,5 @@ def test_a_run_record_that_lacks_its_keys_is_refused(folder: Path) -> None:
     record = json.loads((folder / "run.json").read_text())
     del record["keys"]
     (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(FairbenchError, match=r"run\.json: field keys is missing"):
+    with pytest.raises(FairbenchError, match=r"run\.json, field keys: this field is required; do the run again"):
         evidence.read(folder)

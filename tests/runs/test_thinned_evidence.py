@@ -210,7 +210,7 @@ def test_a_record_with_more_fields_is_read(run: Path) -> None:
     notice = {"code": "unread-file", "count": 1, "text": "/home/me/pictures/a.png cannot be read",
               "examples": ["/home/me/pictures/a.png"], "fix": "fix it", "strict": True, "later": 1}  # fmt: skip
     path.write_text(json.dumps({**record, "later": {"a": 1}, "notices": [notice], "unread": {}}))
-    public = leaderboard_evidence.record(leaderboard_evidence.open_run(run)).public()
+    public = leaderboard_evidence.public_record(leaderboard_evidence.open_run(run).record)
     assert "/home" not in json.dumps(public)
     assert public["notices"][0]["examples"] == ["a.png"]
     assert public["notices"][0]["count"] == 1

@@ -27,6 +27,7 @@ from fairbench.leaderboard import board
 from fairbench.phantom import planted
 from fairbench.phantom.making.build import realised_csv
 from fairbench.runs import folder as run_folder
+from fairbench.runs import record as record_of_run
 from fairbench.storage import schemas
 from fairbench.storage.store import Store
 from tests.builders.folders import ROOT
@@ -167,9 +168,9 @@ def refuse(name: str) -> None:
 @SMALL
 @given(st.dictionaries(TEXT, PLAIN, max_size=4))
 def test_records_of_runs(record: dict[str, Any]) -> None:
-    read = json.loads(run_folder.record_text(record), parse_constant=refuse)
+    read = json.loads(record_of_run.text_of(record), parse_constant=refuse)
     assert finite(read) and read.keys() == record.keys()
-    assert run_folder.record_text(read) == run_folder.record_text(record)
+    assert record_of_run.text_of(read) == record_of_run.text_of(record)
 
 
 def test_what_a_command_prints_as_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
