@@ -12,7 +12,7 @@ from fairbench import keys
 from fairbench.errors import FairbenchError
 from fairbench.runs import record
 from tests.builders.cli import Cli
-from tests.conftest import ROOT
+from tests.builders.folders import ROOT
 
 
 @pytest.fixture
