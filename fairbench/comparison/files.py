@@ -21,8 +21,8 @@ from fairbench.comparison.ranks import Ranking
 from fairbench.comparison.sides import Side
 from fairbench.comparison.verdicts import Row
 from fairbench.display.json_values import plain as to_plain
+from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import MissingExtra
-from fairbench.runs.folder import LABEL_NOTE
 from fairbench.storage import atomic, folders
 
 log = logging.getLogger(__name__)
