@@ -16,19 +16,18 @@ from fairbench.display.progress import Progress
 from fairbench.errors import CardError
 from fairbench.labelling import confusion
 from fairbench.networks import janus
-from fairbench.phantom import drawing, figures, planted, reading, text
+from fairbench.phantom import drawing, figures, layout, planted, reading, text
 from fairbench.phantom import statistics as st
-from fairbench.phantom.making.build import CALIBRATION, REALISED
 
 SLACK = 3.0
 """Every bar is granted this many standard errors: a phantom as good as the bar fails one time in a thousand."""
-NEAR = 0.001
-"""Most that the unbiased squared distance to the realised truth may be: a total variation of at most 0.045."""
+MAX_SQUARED_DISTANCE = 0.001
+"""Upper limit of the unbiased squared distance to the realised truth: a total variation of at most 0.045."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: images a prompt, renders a cell, and the number of other questions and images."""
+    """How much is measured: images per prompt, renders per cell, and the number of other questions and images."""
 
     images: int = 250
     renders: int = 600
@@ -37,45 +36,43 @@ class Size:
 
 def check(folder: Path, seed: int, progress: Progress, size: Size = Size()) -> list[figures.Bar]:
     """Return all bars of the phantom in `folder`, which has the layout of `models/`. Raises CardError, WeightsError."""
-    # Everything is read first: a damaged file is not found out after minutes of drawing.
-    guidance = card_guidance(folder / "phantom.yaml")
-    truth, n = realised(folder / REALISED)
-    rates = calibrated_rates(folder / CALIBRATION)
-    model = janus.load(folder / "phantom" / "janus", "cpu", "float32")
-    reader = reading.reader(folder / "labellers" / "weights")
-    passage = figures.passage(model, reader, size.renders, seed, progress)
-    cells = drawing.read_back(
-        model, reader, figures.captions(text.NEUTRAL), size.images, seed, guidance,
-        progress=progress,
-    )  # fmt: skip
-    counts = drawing.counted(cells)
-    bars = [
-        *figures.tokenizer_bars(passage, SLACK), calibration_bar(rates, passage), realised_bar(counts, truth, n),
-        *figures.bias_bars(counts, seed, SLACK),
-        figures.stated_bar(model, reader, size.others, seed, guidance, SLACK),
-        figures.independent_bar(model, reader, size.others, seed, guidance, SLACK),
-    ]  # fmt: skip
+    # Everything is read first, so that a damaged file is reported before minutes of drawing.
+    guidance = card_guidance(folder / layout.CARD)
+    truth, n = realised(folder / layout.REALISED)
+    rates = calibrated_rates(folder / layout.CALIBRATION)
+    model = janus.load(folder / layout.CHECKPOINT, "cpu", "float32")
+    reader = reading.reader(folder / layout.LABELLER_WEIGHTS)
+    round_trip = figures.round_trip(model, reader, size.renders, seed, progress)
+    captions = figures.captions(text.NEUTRAL)
+    cells = drawing.read_back(model, reader, captions, size.images, seed, guidance, progress=progress)
+    counts = drawing.count_cells(cells)
+    bars = figures.tokenizer_bars(round_trip, SLACK)
+    bars += [calibration_bar(rates, round_trip), realised_bar(counts, truth, n)]
+    bars += figures.bias_bars(counts, seed, SLACK)
+    bars.append(figures.stated_bar(model, reader, size.others, seed, guidance, SLACK))
+    bars.append(figures.independent_bar(model, reader, size.others, seed, guidance, SLACK))
     with progress.stage("questions", 2, "steps") as stage:
         bars += figures.understanding_bars(model, size.others, seed, SLACK)
         stage.advance()
-        bars.append(figures.clip_bar(folder / "phantom" / "clip", model, size.others, seed, SLACK))
+        bars.append(figures.clip_bar(folder / layout.CLIP, model, size.others, seed, SLACK))
         stage.advance()
     return [*bars, figures.bytes_bar(folder)]
 
 
 def realised_bar(counts: NDArray[np.int64], truth: NDArray[np.float64], n: NDArray[np.int64]) -> figures.Bar:
-    """What is drawn now against the realised truth (32, 8), which rests on n (32,) faces."""
-    away = st.squared_distance(counts, truth, n)
-    return figures.Bar("squared distance to the realised truth", away.value, "at most", NEAR, away.error, SLACK)
+    """Return the bar for the counts drawn now, (32, 8), against the realised truth (32, 8) from n (32,) faces."""
+    distance = st.squared_distance(counts, truth, n)
+    name = "squared distance to the realised truth"
+    return figures.Bar(name, distance.value, "at most", MAX_SQUARED_DISTANCE, distance.error, SLACK)
 
 
-def calibration_bar(rates: NDArray[np.float64], passage: figures.Passage) -> figures.Bar:
-    """The calibration against the renders read now: the largest difference of a cell's rate of right readings (8,)."""
-    share = np.diag(passage.confusion) / passage.n
-    worst = int(np.abs(share - rates).argmax())
-    error = st.share(int(passage.confusion[worst, worst]), int(passage.n[worst])).error
-    away = float(abs(share[worst] - rates[worst]))
-    return figures.Bar("calibration: largest change of a rate", away, "at most", 0.005, error, SLACK)
+def calibration_bar(rates: NDArray[np.float64], round_trip: figures.RoundTrip) -> figures.Bar:
+    """Return the bar for the calibration: the largest change of a cell's rate of right readings (8,), against now."""
+    shares = np.diag(round_trip.confusion) / round_trip.n
+    worst = int(np.abs(shares - rates).argmax())
+    error = st.share(int(round_trip.confusion[worst, worst]), int(round_trip.n[worst])).error
+    change = float(abs(shares[worst] - rates[worst]))
+    return figures.Bar("calibration: largest change of a rate", change, "at most", 0.005, error, SLACK)
 
 
 def card_guidance(path: Path) -> float:
@@ -89,10 +86,10 @@ def card_guidance(path: Path) -> float:
 
 def calibrated_rates(path: Path) -> NDArray[np.float64]:
     """Return how often each of CELLS was read right when the labeller was calibrated, (8,). Raises CardError."""
-    found = confusion.read(path)
-    if found.cells != planted.CELLS:
+    calibration = confusion.read(path)
+    if calibration.cells != planted.CELLS:
         raise CardError(f"{path} has other cells than the planted table: build the phantom again.")
-    return np.diag(found.rates()[: len(found.cells)])
+    return np.diag(calibration.rates()[: len(calibration.cells)])
 
 
 def realised(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -23,14 +23,14 @@ _BATCH = 256
 
 
 class PhantomDetectorParams(Params):
-    """What a card may set. threshold: least probability of a head for a face to be reported."""
+    """What a card may set. threshold: the lowest probability of a head at which a face is reported."""
 
     weights: FileWeights
     threshold: float = Field(0.5, ge=0.0, le=1.0)
 
 
 class PhantomDetector:
-    """At most one face an image. Its box holds headwear, head and shoulders: all that the classifier has to see."""
+    """At most one face per image. Its box holds headwear, head and shoulders: all that the classifier has to see."""
 
     version: ClassVar[int] = 1
     Params: ClassVar[type[BaseModel]] = PhantomDetectorParams
@@ -43,13 +43,13 @@ class PhantomDetector:
         return session(locate(self._params.weights, self._ctx.base_dir), self._ctx.device)
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[Face]]:
-        """Return no or one face an image, in the image's own pixels. Raises WeightsError on first use."""
-        found: list[list[Face]] = []
+        """Return no face or one per image, in the image's own pixels. Raises WeightsError on first use."""
+        faces: list[list[Face]] = []
         for start in range(0, len(images), _BATCH):
-            part = images[start : start + _BATCH]
-            presence, boxes = self._session.run(["presence", "box"], {"image": as_input(part)})
-            found += [self._faces(*row) for row in zip(part, presence, boxes, strict=True)]
-        return found
+            batch = images[start : start + _BATCH]
+            presence, boxes = self._session.run(["presence", "box"], {"image": as_input(batch)})
+            faces += [self._faces(*row) for row in zip(batch, presence, boxes, strict=True)]
+        return faces
 
     def _faces(self, image: RgbImage, presence: np.float32, box: NDArray[np.float32]) -> list[Face]:
         if presence < self._params.threshold:
@@ -61,8 +61,8 @@ class PhantomDetector:
 
 def as_input(images: Sequence[RgbImage]) -> NDArray[np.float32]:
     """Return the images as the network takes them: float32 (n, 3, SIDE, SIDE), RGB, 0..1."""
-    small = [_resized(image) for image in images]
-    return np.stack(small).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    resized = [_resized(image) for image in images]
+    return np.stack(resized).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
 def _resized(image: RgbImage) -> RgbImage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,17 @@ from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Cells, Reader
 from fairbench.storage import atomic
 
-BLOCK, FEW = 256, 8
-"""Images drawn at a time, and encoded or decoded: more of these do not fit into a processor's cache."""
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 256
+"""Images drawn at a time."""
+CODED_AT_ONCE = 8
+"""Images encoded or decoded at a time: more of these do not fit into a processor's cache."""
 
 
 def images(model: JanusModel, captions: Sequence[str], seeds: Sequence[int], guidance: float) -> NDArray[np.uint8]:
-    """Return one image a caption, uint8 (n, side, side, 3): as the adapter draws them, but decoded in batches.
+    """Return one image per caption, uint8 (n, side, side, 3): as the adapter draws them, but decoded in batches.
 
     Raises FairbenchError where the model's logits are not finite numbers.
     """
@@ -32,17 +37,24 @@ def images(model: JanusModel, captions: Sequence[str], seeds: Sequence[int], gui
     return decoded(model.net.model.vqmodel, tokens)
 
 
+def as_pixels(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Return float (n, 3, side, side) in [-1, 1], channels last in memory (faster on a CPU)."""
+    import torch
+
+    values = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return values.contiguous(memory_format=torch.channels_last)
+
+
 def encoded(vq: Any, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the image tokens (n, N) of images (n, side, side, 3)."""
     import torch
 
     from fairbench.networks.janus_tokens import codes_of
-    from fairbench.phantom.making.train_tokenizer import as_pixels
 
     vq = vq.to(memory_format=torch.channels_last)  # the layout that is fastest on a CPU
     with torch.inference_mode():
-        parts = [codes_of(vq, as_pixels(images[i : i + FEW])) for i in range(0, len(images), FEW)]
-        return np.asarray(torch.cat(parts).numpy())
+        batches = [as_pixels(images[i : i + CODED_AT_ONCE]) for i in range(0, len(images), CODED_AT_ONCE)]
+        return np.asarray(torch.cat([codes_of(vq, batch) for batch in batches]).numpy())
 
 
 def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -51,53 +63,55 @@ def decoded(vq: Any, tokens: NDArray[np.int64]) -> NDArray[np.uint8]:
 
     vq = vq.to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        codes = torch.from_numpy(tokens)
-        return np.concatenate(
-            [rgb(vq.decode(codes[i : i + FEW]).permute(0, 2, 3, 1).numpy()) for i in range(0, len(codes), FEW)]
-        )
+        batches = torch.split(torch.from_numpy(tokens), CODED_AT_ONCE)
+        return np.concatenate([rgb(vq.decode(batch).permute(0, 2, 3, 1).numpy()) for batch in batches])
 
 
 def read_back(
-    model: JanusModel, reader: Reader, captions: Sequence[str], each: int, seed: int, guidance: float,
-    keep: Path | None = None, progress: Progress = SILENT, name: str = "drawn",
-) -> Cells:  # fmt: skip
-    """Return the cell of `each` images a caption, shape (captions, each); NOBODY where no face was found.
+    model: JanusModel,
+    reader: Reader,
+    captions: Sequence[str],
+    images_per_caption: int,
+    seed: int,
+    guidance: float,
+    record_path: Path | None = None,
+    progress: Progress = SILENT,
+    stage_name: str = "drawn",
+) -> Cells:
+    """Return the cell of every image, shape (captions, images_per_caption); NOBODY where no face was found.
 
-    Noise depends on seed, caption index and image index alone. keep: a file where finished captions are remembered, so
-    that a stopped count goes on. Raises FairbenchError for a caption without a single face: it has no shares.
+    Noise depends on seed, caption index and image index alone. record_path: a file where finished captions are
+    remembered, so that a stopped count goes on. Raises FairbenchError for a caption without a single face, which has
+    no shares.
     """
-    done = _remembered(keep, captions, each, seed, guidance)
-    with progress.stage(name, len(captions) - len(done), "prompts") as stage:
-        for row in range(len(done), len(captions)):
-            rng = np.random.default_rng([seed, row])
-            seeds = [int(s) for s in rng.integers(2**63, size=each)]
-            parts = [seeds[start : start + BLOCK] for start in range(0, each, BLOCK)]
-            cells = [reader.read(images(model, [captions[row]] * len(part), part, guidance)) for part in parts]
-            done.append(np.concatenate(cells).tolist())
-            if max(done[-1]) < 0:
+    identity = {"captions": list(captions), "each": images_per_caption, "seed": seed, "guidance": guidance}
+    rows = _recorded(record_path, identity)
+    with progress.stage(stage_name, len(captions) - len(rows), "prompts") as stage:
+        for index in range(len(rows), len(captions)):
+            rng = np.random.default_rng([seed, index])
+            seeds = rng.integers(2**63, size=images_per_caption).tolist()
+            blocks = [seeds[start : start + BLOCK] for start in range(0, images_per_caption, BLOCK)]
+            cells = [reader.read(images(model, [captions[index]] * len(block), block, guidance)) for block in blocks]
+            rows.append(np.concatenate(cells).tolist())
+            if max(rows[-1]) < 0:
                 raise FairbenchError(
-                    f"No face was found in any of {each} images of {captions[row]!r} at guidance {guidance:g}: this "
-                    "phantom cannot be measured, build one with another seed in another folder."
+                    f"No face was found in any of {images_per_caption} images of {captions[index]!r} at guidance "
+                    f"{guidance:g}: this phantom cannot be measured, build one with another seed in another folder."
                 )
-            if keep:
-                record = {"of": _identity(captions, each, seed, guidance), "cells": done}
-                atomic.write_text(keep, json.dumps(record) + "\n")
+            if record_path:
+                atomic.write_text(record_path, json.dumps({"of": identity, "cells": rows}) + "\n")
             stage.advance()
-    return np.array(done, dtype=np.int64).reshape(len(captions), each)
+    return np.array(rows, dtype=np.int64).reshape(len(captions), images_per_caption)
 
 
-def _identity(captions: Sequence[str], each: int, seed: int, guidance: float) -> dict[str, Any]:
-    return {"captions": list(captions), "each": each, "seed": seed, "guidance": guidance}
-
-
-def _remembered(keep: Path | None, captions: Sequence[str], each: int, seed: int, guidance: float) -> list[list[int]]:
-    if keep is None or not keep.exists():
+def _recorded(path: Path | None, identity: dict[str, Any]) -> list[list[int]]:
+    """Return the rows of cells that the file holds, if it was written for the same captions, seed and guidance."""
+    if path is None or not path.exists():
         return []
-    stored: dict[str, Any] = json.loads(keep.read_text(encoding="utf-8"))
-    same = stored["of"] == _identity(captions, each, seed, guidance)
-    return list(stored["cells"]) if same else []
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return list(record["cells"]) if record["of"] == identity else []
 
 
-def counted(cells: Cells) -> NDArray[np.int64]:
-    """Return how often each of CELLS was read, (captions, 8) from (captions, each); no face is left out."""
+def count_cells(cells: Cells) -> NDArray[np.int64]:
+    """Return how often each of CELLS was read, (captions, 8), from (captions, images), leaving out NOBODY."""
     return np.stack([np.bincount(row[row >= 0], minlength=len(CELLS)) for row in cells])

@@ -38,19 +38,19 @@ class PhantomExactAdapter:
         self._params = params
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
-        """Return one image a request. A headless image is an image like any other: its status is `ok`."""
-        return [self._one(request) for request in requests]
+        """Return one image per request. A headless image is an image like any other: its status is `ok`."""
+        return [self._render(request) for request in requests]
 
     def truth(self, request: ImageRequest) -> tuple[str, str, bool]:
         """Return the gender, the race and whether there is a head, as `generate` draws them for this request."""
         return self._draw(request, np.random.default_rng(request.seed))
 
     def _draw(self, request: ImageRequest, rng: np.random.Generator) -> tuple[str, str, bool]:
-        headed, place = rng.random(2)
-        gender, race = CELLS[int(np.searchsorted(cumulative(request.text), place, side="right"))]
-        return gender, race, bool(headed >= self._params.no_head_rate)
+        head_draw, cell_draw = rng.random(2)
+        gender, race = CELLS[int(np.searchsorted(cumulative(request.text), cell_draw, side="right"))]
+        return gender, race, bool(head_draw >= self._params.no_head_rate)
 
-    def _one(self, request: ImageRequest) -> ImageResult:
+    def _render(self, request: ImageRequest) -> ImageResult:
         start = time.perf_counter()
         rng = np.random.default_rng(request.seed)
         gender, race, head = self._draw(request, rng)

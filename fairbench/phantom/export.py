@@ -11,46 +11,47 @@ import numpy as np
 
 from fairbench.cards import catalog
 from fairbench.display.progress import SILENT, Progress
-from fairbench.phantom import drawing
+from fairbench.networks import janus
+from fairbench.phantom import drawing, layout
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import BATCH, renders
 from fairbench.storage import atomic, folders, pixels
 
 MANIFEST = "manifest.csv"
-_STREAM = 0x1AB  # apart from what was trained on and measured with
+_STREAM = 0x1AB  # other random numbers than those of training and measurement
 
 
 def export(folder: Path, per_group: int, seed: int, *, decoded: bool, progress: Progress = SILENT) -> Path:
     """Write per_group mannequins of each of the 8 cells as PNG files and return the manifest's path, written last.
 
-    decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image stands
-    there twice: a tokenizer of few tokens gives some of them back more than once.
+    decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image is
+    written twice, although a tokenizer of few tokens gives some of them back more than once.
     """
     folders.check(folder, folders.LABELLED_IMAGES)
-    with folders.replacing(folder, folders.LABELLED_IMAGES) as new:
-        _export(new, per_group, seed, _image_tokenizer() if decoded else None, progress)
+    with folders.replacing(folder, folders.LABELLED_IMAGES) as new_folder:
+        _export(new_folder, per_group, seed, _image_tokenizer() if decoded else None, progress)
     return folder / MANIFEST
 
 
 def _export(folder: Path, per_group: int, seed: int, vq: Any | None, progress: Progress) -> None:
     rng = np.random.default_rng([seed, _STREAM])
     rows: list[tuple[str, str, str]] = []
-    seen: set[bytes] = set()
-    left = np.full(len(CELLS), per_group)
+    written: set[bytes] = set()
+    missing = np.full(len(CELLS), per_group)
     with progress.stage("images", per_group * len(CELLS)) as stage:
-        while left.any():
+        while missing.any():
             images, cells = renders(BATCH, rng)
             if vq is not None:
                 images = drawing.decoded(vq, drawing.encoded(vq, images))
             for image, cell in zip(images, cells, strict=True):
                 data = pixels.encode(image)
-                if not left[cell] or data in seen:
+                if not missing[cell] or data in written:
                     continue
-                seen.add(data)
-                left[cell] -= 1
-                name = f"{len(rows):06d}.png"
-                atomic.write_bytes(folder / "images" / name, data)
-                rows.append((f"images/{name}", *CELLS[cell]))
+                written.add(data)
+                missing[cell] -= 1
+                name = f"images/{len(rows):06d}.png"
+                atomic.write_bytes(folder / name, data)
+                rows.append((name, *CELLS[cell]))
                 stage.advance()
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("path", "gender", "race4"), *rows])
@@ -58,7 +59,5 @@ def _export(folder: Path, per_group: int, seed: int, vq: Any | None, progress: P
 
 
 def _image_tokenizer() -> Any:
-    from fairbench.networks import janus
-
-    folder = catalog.find("models")["phantom"].parent / "phantom" / "janus"
+    folder = catalog.find("models")["phantom"].parent / layout.CHECKPOINT
     return janus.load(folder, "cpu", "float32").net.model.vqmodel

@@ -17,11 +17,19 @@ TABLE_PATH = Path(__file__).with_name("planted.csv")
 CELLS = tuple((gender, race) for gender in GENDERS for race in RACES)
 COLUMNS = truth_table.columns((GENDERS, RACES))
 
-WORDS: Mapping[str, str] = {
-    "female": "female", "woman": "female", "male": "male", "man": "male",
-    "wmelh": "WMELH", "white": "WMELH", "black": "Black", "indian": "Indian", "asian": "Asian",
-}  # fmt: skip
+SPOKEN: Mapping[str, tuple[str, ...]] = {label: (label,) for label in (*GENDERS, *RACES)} | {
+    "female": ("female", "woman"),
+    "male": ("male", "man"),
+    "WMELH": ("White", "WMELH"),
+}
+"""The words of a prompt that stand for a label, the usual one first."""
+WORDS: Mapping[str, str] = {word.lower(): label for label, words in SPOKEN.items() for word in words}
 """Words of a prompt (lower case) that name an attribute, and the label that each stands for."""
+
+
+def listed(names: str) -> tuple[str, ...]:
+    """Return the names of a list in which they are separated by commas; line ends and indentation do not count."""
+    return tuple(name.strip() for name in names.split(","))
 
 
 @functools.cache
@@ -46,11 +54,12 @@ def cumulative(text: str) -> NDArray[np.float64]:
     The subject's planted joint, conditioned on the attributes that the text names (`WORDS`, as whole words); where it
     names several labels of one attribute, the image has one of these.
     """
-    named = {WORDS[word] for word in truth_table.spaced(text).split() if word in WORDS}
-    joint = table()[subject_of(text)] * np.outer(_allowed(GENDERS, named), _allowed(RACES, named))
+    labels = {WORDS[word] for word in truth_table.spaced(text).split() if word in WORDS}
+    joint = table()[subject_of(text)] * np.outer(_allowed(GENDERS, labels), _allowed(RACES, labels))
     total = np.cumsum(joint)
     return np.asarray(total / total[-1])
 
 
 def _allowed(labels: tuple[str, ...], named: set[str]) -> NDArray[np.bool_]:
+    """Return which labels of an attribute the images may have: those that are named, or all where none is."""
     return np.array([label in named or not named.intersection(labels) for label in labels])

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fairbench.cards import catalog
+from fairbench.cards.cards import PluginRef
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
-from fairbench.phantom import measure
+from fairbench.phantom.layout import CLASSIFIER_FILE, DETECTOR_FILE
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import draw, sample_scene
 
@@ -35,9 +37,25 @@ class Reader:
 
 def reader(folder: Path) -> Reader:
     """Load the labeller's two files from a folder. Raises WeightsError."""
-    labeller = measure.labeller(folder)
+    labeller = labeller_of(folder)
     labeller.load()
     return Reader(labeller)
+
+
+def labeller_of(folder: Path) -> Labeller:
+    """Return the labeller of a folder's two files, with the settings of the shipped labeller card `phantom`."""
+    card = catalog.load_labeller("phantom").card
+    route, classifier = card.routes[0], card.classifiers[0]
+    detector = _with_weights(route.detector, folder / DETECTOR_FILE)
+    parts = {
+        "routes": [route.model_copy(update={"detector": detector})],
+        "classifiers": [_with_weights(classifier, folder / CLASSIFIER_FILE)],
+    }
+    return Labeller(catalog.Loaded(card.model_copy(update=parts), None))
+
+
+def _with_weights(part: PluginRef, path: Path) -> PluginRef:
+    return part.model_copy(update={"weights": {"path": str(path.resolve())}})
 
 
 def renders(n: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Cells]:
@@ -58,17 +76,19 @@ class NearestRender:
     Distances are Euclidean over images halved in size, which forgives a pixel of displacement.
     """
 
-    def __init__(self, rng: np.random.Generator, renders_a_cell: int = 400) -> None:
-        images, self._cells = renders(renders_a_cell * len(CELLS), rng)
-        self._bank = _halved(images)
-        self._norms = (self._bank**2).sum(axis=1)
+    def __init__(self, rng: np.random.Generator, renders_per_cell: int = 400) -> None:
+        images, self._cells = renders(renders_per_cell * len(CELLS), rng)
+        self._renders = _halved(images)
+        self._squared_norms = (self._renders**2).sum(axis=1)
 
     def read(self, images: NDArray[np.uint8]) -> Cells:
         """Return the cell of the nearest render of each image."""
-        rows = _halved(images)
-        return np.asarray(self._cells[(self._norms - 2 * rows @ self._bank.T).argmin(axis=1)])
+        # |render - image|^2 without the image's own norm, which is the same for all renders.
+        distances = self._squared_norms - 2 * _halved(images) @ self._renders.T
+        return np.asarray(self._cells[distances.argmin(axis=1)])
 
 
 def _halved(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    small = [np.asarray(Image.fromarray(image).reduce(2), dtype=np.float32).ravel() for image in images]
-    return np.stack(small) / np.float32(255)
+    """Return the images at half their size as rows of numbers, (n, pixels x 3), 0..1."""
+    rows = [np.asarray(Image.fromarray(image).reduce(2), dtype=np.float32).ravel() for image in images]
+    return np.stack(rows) / np.float32(255)

@@ -22,11 +22,19 @@ Colour = tuple[float, float, float]
 Box = tuple[float, float, float, float]
 
 CLOTHES: dict[str, Colour] = {
-    "WMELH": (236, 180, 30), "Black": (40, 160, 90), "Indian": (40, 85, 210), "Asian": (205, 40, 75),
-}  # fmt: skip
+    "WMELH": (236, 180, 30),
+    "Black": (40, 160, 90),
+    "Indian": (40, 85, 210),
+    "Asian": (205, 40, 75),
+}
 BACKGROUNDS: tuple[Colour, ...] = (
-    (226, 226, 226), (198, 200, 204), (224, 214, 198), (202, 214, 224), (206, 220, 206), (222, 206, 214),
-)  # fmt: skip
+    (226, 226, 226),
+    (198, 200, 204),
+    (224, 214, 198),
+    (202, 214, 224),
+    (206, 220, 206),
+    (222, 206, 214),
+)
 _INK: Colour = (38, 38, 40)
 _SUPERSAMPLING = 4
 

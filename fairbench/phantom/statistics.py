@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
-from fairbench.phantom.equivalence import interval
+from fairbench.metrics.rd import rd
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats.estimands import shares
 from fairbench.types import FloatArray
@@ -43,18 +43,18 @@ def total_variation(counts: Counts, truth: FloatArray, rng: np.random.Generator)
     Half the sum of |difference| exceeds the truth's by sampling alone: its mean where there is no difference, half the
     sum of sqrt(2 p (1 - p) / (pi n)), is subtracted in quadrature, prompt by prompt. Error: multinomial bootstrap.
     """
-    value = _quadrature(counts, truth, 1)
     n, p = counts.sum(axis=1), shares(counts)
-    again = [_quadrature(rng.multinomial(n, p), truth, 2) for _ in range(_RESAMPLES)]
-    return Estimate(value, float(np.std(again)))
+    # A bootstrap draws from counts that hold sampling noise already: it is in the resamples twice.
+    resampled = [_noise_free_variation(rng.multinomial(n, p), truth, 2) for _ in range(_RESAMPLES)]
+    return Estimate(_noise_free_variation(counts, truth, 1), float(np.std(resampled)))
 
 
-def _quadrature(counts: Counts, truth: FloatArray, times: int) -> float:
-    """times: how often sampling noise is in the counts; twice in a bootstrap's."""
+def _noise_free_variation(counts: Counts, truth: FloatArray, noise_parts: int) -> float:
+    """Return the mean total variation. noise_parts: how often sampling noise is in the counts."""
     n = counts.sum(axis=1, keepdims=True)
-    away = 0.5 * np.abs(counts / n - truth).sum(axis=1)
+    variation = 0.5 * np.abs(counts / n - truth).sum(axis=1)
     noise = 0.5 * np.sqrt(2 * truth * (1 - truth) / (np.pi * n)).sum(axis=1)
-    return float(np.sqrt(np.clip(away**2 - times * noise**2, 0, None)).mean())
+    return float(np.sqrt(np.clip(variation**2 - noise_parts * noise**2, 0, None)).mean())
 
 
 def squared_distance(counts: Counts, truth: FloatArray, truth_n: NDArray[np.int64]) -> Estimate:
@@ -64,15 +64,13 @@ def squared_distance(counts: Counts, truth: FloatArray, truth_n: NDArray[np.int6
     """
     n = counts.sum(axis=1, keepdims=True)
     p = counts / n
-    away = (p - truth) ** 2 - p * (1 - p) / (n - 1) - truth * (1 - truth) / (truth_n[:, None] - 1)
-    by_prompt = away.sum(axis=1)
-    return Estimate(float(by_prompt.mean()), float(by_prompt.std(ddof=1) / np.sqrt(len(by_prompt))))
+    distance = (p - truth) ** 2 - p * (1 - p) / (n - 1) - truth * (1 - truth) / (truth_n[:, None] - 1)
+    per_prompt = distance.sum(axis=1)
+    return Estimate(float(per_prompt.mean()), float(per_prompt.std(ddof=1) / np.sqrt(len(per_prompt))))
 
 
 def task_rd(p: FloatArray) -> dict[str, float]:
     """Return the mean over prompts of the RD of gender, race and both, from joint shares p (P, 8)."""
-    from fairbench.metrics.rd import rd
-
     joint = p.reshape(-1, len(GENDERS), len(RACES))
     return {
         "gender": float(np.mean(rd(joint.sum(axis=2)))),
@@ -84,8 +82,8 @@ def task_rd(p: FloatArray) -> dict[str, float]:
 def rd_errors(counts: Counts, rng: np.random.Generator) -> dict[str, float]:
     """Return the standard errors of `task_rd(shares(counts))`, by a multinomial bootstrap."""
     n, p = counts.sum(axis=1), shares(counts)
-    again = [task_rd(shares(rng.multinomial(n, p))) for _ in range(_RESAMPLES // 4)]
-    return {name: float(np.std([values[name] for values in again])) for name in again[0]}
+    resampled = [task_rd(shares(rng.multinomial(n, p))) for _ in range(_RESAMPLES // 4)]
+    return {name: float(np.std([values[name] for values in resampled])) for name in resampled[0]}
 
 
 def largest_gap(hits: Counts, n: Counts, alpha: float = 0.05) -> float:
@@ -94,5 +92,13 @@ def largest_gap(hits: Counts, n: Counts, alpha: float = 0.05) -> float:
     Clopper-Pearson bounds with alpha / (2 G) in either tail hold for all G groups at once; then no two true shares can
     be further apart than the highest upper and the lowest lower bound.
     """
-    low, high = interval(hits, n, alpha / (2 * len(n)))
+    low, high = clopper_pearson(hits, n, alpha / (2 * len(n)))
     return float(high.max() - low.min())
+
+
+def clopper_pearson(x: Counts, n: Counts, tail: float) -> tuple[FloatArray, FloatArray]:
+    """Return the exact bounds of a share, x of n, each with at most `tail` of probability beyond it."""
+    # Where x is 0 or n, one of beta's parameters is 0 and the bound is 0 or 1 by definition.
+    low = np.where(x == 0, 0.0, beta.ppf(tail, np.maximum(x, 1), n - x + 1))
+    high = np.where(x == n, 1.0, beta.ppf(1 - tail, x + 1, np.maximum(n - x, 1)))
+    return low, high

@@ -106,7 +106,9 @@ class Result:
         names = [f.name for f in fields(Measure)]
         stored = ({name: m[name] for name in names} for m in record["measures"])
         measures = [Measure(**{**m, "name": current(m["name"])}) for m in stored]
-        return Result(Cell(current(record["study"]), record["settings"], record["replicates"]), measures, record["seconds"])
+        return Result(
+            Cell(current(record["study"]), record["settings"], record["replicates"]), measures, record["seconds"]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from fairbench.stats import paired, power
+from fairbench.stats.estimands import Floats, IntArray, concentration, rd_at
+from fairbench.stats.intervals import concentration_of_prompts, rd_at_of_prompts
 from fairbench.stats.paired import Pairs
-from fairbench.stats.estimands import Floats, IntArray, rd_at, concentration
-from fairbench.stats.intervals import rd_at_of_prompts, concentration_of_prompts
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, share
 

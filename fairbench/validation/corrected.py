@@ -1,4 +1,4 @@
-"""A labeller that errs: what raw concentration misses, what corrected concentration and corrected RD recover, and whether intervals cover."""
+"""A labeller that errs: what raw values miss, what corrected concentration and RD recover, and how intervals cover."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats import correction, correction_interval, transfer
 from fairbench.stats.correction_concentration import corrected_concentration
-from fairbench.stats.estimands import shares as shares_of
 from fairbench.stats.estimands import concentration, concentration_of_shares
+from fairbench.stats.estimands import shares as shares_of
 from fairbench.stats.intervals import Scope
 from fairbench.validation import worlds
-from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
+from fairbench.validation.cells import Cell, Measure, Study, average, rmse, share
 from fairbench.validation.raw import PROMPTS, interval_measures
 
 _DRAWS: Final = 100
@@ -57,7 +57,7 @@ def run_concentration(cell: Cell) -> list[Measure]:
 
 
 def run_rd(cell: Cell) -> list[Measure]:
-    """Simulate three estimates of the RD of two classes: from the likely shares, the linear inverse, and concentration's root."""
+    """Simulate three estimates of RD for two classes: likely shares, linear inverse, and the root of concentration."""
     settings, rng = cell.settings, cell.rng()
     rd = settings["RD"]
     table = worlds.table(2, settings["accuracy"])
@@ -114,6 +114,7 @@ CONCENTRATION = Study(
 RD = Study(
     "corrected rd", "RD with the labeller's errors undone, two classes",
     "All prompts have this RD, half of them towards either class. `bias`: RD of the most likely shares, the value that "
-    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root concentration`: the root of corrected concentration.",
+    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root "
+    "concentration`: the root of corrected concentration.",
     _rd_cells, run_rd,
 )  # fmt: skip

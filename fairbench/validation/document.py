@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fairbench import __version__
-from fairbench.storage import atomic
 from fairbench.display import tables
 from fairbench.display.plain import say
-from fairbench.validation.cells import (SLACK, VERSION, Cell, Measure, Result, Study)
+from fairbench.storage import atomic
+from fairbench.validation.cells import SLACK, VERSION, Cell, Measure, Result, Study
 from fairbench.validation.runner import STUDIES
 
 NOTATION = (

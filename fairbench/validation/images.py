@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.cards import catalog
-from fairbench.phantom.exact import PhantomExactAdapter, PhantomExactParams
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 from fairbench.phantom import text
+from fairbench.phantom.exact import PhantomExactAdapter, PhantomExactParams
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats import correction_interval
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
-from fairbench.stats.intervals import rd_at_interval, concentration_interval
+from fairbench.stats.intervals import concentration_interval, rd_at_interval
 from fairbench.types import BuildContext, ImageRequest, RgbImage
 from fairbench.validation import worlds
-from fairbench.validation.cells import (Cell, Measure, Study, average, share)
+from fairbench.validation.cells import Cell, Measure, Study, average, share
 from fairbench.validation.corrected import bias_bar
 
 _SUBJECTS: Final = text.EVALUATED[:8]
@@ -50,7 +50,9 @@ def run(cell: Cell) -> list[Measure]:
         read = reader.counts(captions, settings["n"], rng)
         counts = read[:, :-1] @ classes
         raw.append(concentration_interval(counts, "these prompts"))
-        fixed.append(correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200))
+        fixed.append(
+            correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200)
+        )
         rd.append(rd_at_interval(counts, n0, "these prompts", rng, times=200))
         inside.append(_inside(*share_interval(counts), shares))
     off = np.array([i.estimate for i in raw]) - known

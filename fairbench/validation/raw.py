@@ -8,10 +8,10 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from fairbench.metrics.rd import relative_diversity
-from fairbench.stats.estimands import Floats, IntArray, rd_at, concentration_of_shares
-from fairbench.stats.intervals import Interval, Scope, rd_at_interval, concentration_interval
+from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares, rd_at
+from fairbench.stats.intervals import Interval, Scope, concentration_interval, rd_at_interval
 from fairbench.validation import worlds
-from fairbench.validation.cells import (Cell, Measure, Study, average, rmse, share)
+from fairbench.validation.cells import Cell, Measure, Study, average, rmse, share
 
 SHORT: Final[dict[Scope, str]] = {"these prompts": "these", "prompts like these": "like"}
 PROMPTS: Final = 20
@@ -54,7 +54,11 @@ def run_concentration(cell: Cell) -> list[Measure]:
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, PROMPTS, cell.replicates, rng)
         fixed = scope == "these prompts"
-        truth = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(settings["truth"], settings["K"])
+        truth = (
+            float(concentration_of_shares(shares).mean())
+            if fixed
+            else worlds.population_concentration(settings["truth"], settings["K"])
+        )
         intervals = [concentration_interval(c, scope) for c in counts]
         if fixed:
             off = np.array([i.estimate for i in intervals]) - truth

@@ -15,10 +15,10 @@ from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
 from fairbench.validation.cells import Cell, Result, Study
 from fairbench.validation.compared import EQUIVALENT, FALSE, POWER_STUDY
-from fairbench.validation.corrected import RD as CORRECTED_RD
 from fairbench.validation.corrected import CONCENTRATION as CORRECTED_CONCENTRATION
+from fairbench.validation.corrected import RD as CORRECTED_RD
 from fairbench.validation.images import IMAGES
-from fairbench.validation.raw import RD, CONCENTRATION
+from fairbench.validation.raw import CONCENTRATION, RD
 from fairbench.validation.stress import STRESS
 
 STUDIES: Final[tuple[Study, ...]] = (

@@ -10,7 +10,7 @@ from fairbench.stats import correction_interval, transfer
 from fairbench.stats.estimands import Floats, IntArray, concentration, concentration_of_shares
 from fairbench.stats.power import symmetric_confusion
 from fairbench.validation import worlds
-from fairbench.validation.cells import (Cell, Measure, Study, average, share)
+from fairbench.validation.cells import Cell, Measure, Study, average, share
 from fairbench.validation.corrected import bias_bar
 from fairbench.validation.raw import PROMPTS
 
@@ -33,7 +33,7 @@ _RIGHT: Final = (CONTROL, KNOWN, TOGETHER)
 
 
 def run(cell: Cell) -> list[Measure]:
-    """Simulate one stress: bias of raw and corrected concentration, coverage for "these prompts", and how often it is flagged."""
+    """Simulate one stress: bias of concentration, raw and corrected, its coverage, and how often this is flagged."""
     stress, k, rng = cell.settings["stress"], cell.settings["K"], cell.rng()
     shares = worlds.draw(cell.settings["truth"], k, (PROMPTS,), rng)
     known = float(concentration_of_shares(shares).mean())

@@ -37,7 +37,7 @@ def draw(truth: str, classes: int, size: tuple[int, ...], rng: np.random.Generat
 
 
 def population_concentration(truth: str, classes: int) -> float:
-    """Return the mean of concentration over the population: for a Dirichlet, sum p^2 is (a + 1) / (K a + 1) on average."""
+    """Return the population's mean concentration: for a Dirichlet, sum p^2 is (a + 1) / (K a + 1) on average."""
     if truth != "mix":
         return float(concentration_of_shares(draw(truth, classes, (), np.random.default_rng(0))))
     a = _MIX[classes]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fairbench.cards import catalog
-from fairbench.phantom import check, figures, reading, text  # fmt: skip
+from fairbench.phantom import check, figures, layout, reading, text
 from fairbench.phantom.making import (
     architecture,
     build,
@@ -34,9 +34,9 @@ def finds_all(seed: int) -> dict[str, bytes]:
         for parameter in finder.parameters():
             parameter.zero_()
         finder.trunk[-1].bias[0] = 10.0
-    name = train_labeller.CLASSIFIER_FILE
+    name = layout.CLASSIFIER_FILE
     return {
-        train_labeller.DETECTOR_FILE: nets.to_onnx(finder, 64, "image", ["presence", "box"]),
+        layout.DETECTOR_FILE: nets.to_onnx(finder, 64, "image", ["presence", "box"]),
         name: (SHIPPED / "labellers" / "weights" / name).read_bytes(),
     }
 
@@ -67,7 +67,7 @@ def toy_sizes() -> Iterator[None]:
         (build, "GUIDANCES", (1.0, 2.0, 3.0)),
         (build, "Size", lambda **_: SIZE),
         (check, "check", functools.partial(check.check, size=check.Size(images=4, renders=4, others=8))),
-        (figures, "NearestRender", functools.partial(reading.NearestRender, renders_a_cell=4)),
+        (figures, "NearestRender", functools.partial(reading.NearestRender, renders_per_cell=4)),
     ]
     with pytest.MonkeyPatch.context() as patch:
         for owner, name, value in small:

@@ -22,7 +22,7 @@ from fairbench.display.progress import SILENT
 from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.networks import janus
-from fairbench.phantom import check, drawing, figures, planted, reading, text  # fmt: skip
+from fairbench.phantom import check, drawing, figures, layout, planted, reading, text
 from fairbench.phantom.making import build, report, train_clip, train_labeller, train_model, train_tokenizer
 from tests.builders.cli import Cli
 from tests.builders.phantom import SHIPPED, SIZE, toy_sizes
@@ -71,7 +71,7 @@ def test_the_folder_has_the_layout_of_models(built: Path) -> None:
     names = set(files(built, "work/", "report/"))
     weights = {"phantom_detector.onnx", "phantom_classifier.onnx", "phantom_calibration.json"}
     assert names == {
-        *build.CARDS, build.REALISED, *(f"phantom/janus/{n}" for n in JANUS), *(f"phantom/clip/{n}" for n in CLIP),
+        *build.CARDS, layout.REALISED, *(f"phantom/janus/{n}" for n in JANUS), *(f"phantom/clip/{n}" for n in CLIP),
         *(f"labellers/weights/{n}" for n in weights),
     }  # fmt: skip
     assert all((SHIPPED / card).is_file() for card in build.CARDS)
@@ -93,13 +93,13 @@ def test_the_cards_parse_and_name_this_builds_files(built: Path, cli: Cli) -> No
     assert set(shares) == {"1.0", "2.0", "3.0"}
     choosable = {float(g): row["total_variation"] for g, row in shares.items() if float(g) <= build.CHOOSABLE}
     assert card.sampling["guidance"] == min(choosable, key=lambda g: choosable[g])
-    detector = (SHIPPED / "labellers" / "weights" / train_labeller.DETECTOR_FILE).read_bytes()
+    detector = (SHIPPED / "labellers" / "weights" / layout.DETECTOR_FILE).read_bytes()
     for name in build.CARDS[1:]:
         ours, shipped = ((folder / name).read_text().splitlines() for folder in (built, SHIPPED))
         changed = [line for line, other in zip(ours, shipped, strict=True) if line != other]
         own = ["sha256", "calibration"] if "noisy" in name else ["sha256"]  # detectors differ, and so their errors
         assert [line.split(":")[0].strip() for line in changed] == own, name
-    assert (built / "labellers" / "weights" / train_labeller.DETECTOR_FILE).read_bytes() != detector
+    assert (built / "labellers" / "weights" / layout.DETECTOR_FILE).read_bytes() != detector
 
 
 def test_the_checkpoint_is_float16_and_loads(built: Path) -> None:
@@ -115,21 +115,21 @@ def test_the_checkpoint_is_float16_and_loads(built: Path) -> None:
 
 
 def test_the_calibration_counts_every_render(built: Path) -> None:
-    found = confusion.read(built / build.CALIBRATION)
+    found = confusion.read(built / layout.CALIBRATION)
     assert found.cells == planted.CELLS
     assert found.counts.sum(axis=1).tolist() == [SIZE.renders] * 8
     assert found.seed == SEED
     assert 0 <= found.independent_check["agreement_with_nearest_render"] <= 1
-    assert np.array_equal(np.diag(found.rates()), check.calibrated_rates(built / build.CALIBRATION))
+    assert np.array_equal(np.diag(found.rates()), check.calibrated_rates(built / layout.CALIBRATION))
 
 
 def test_the_realised_truth_is_what_was_counted(built: Path) -> None:
-    shares = truth_table.read(built / build.REALISED, planted.COLUMNS)
+    shares = truth_table.read(built / layout.REALISED, planted.COLUMNS)
     assert tuple(shares) == text.EVALUATED
     counted = json.loads((built / "work" / "drawn" / "realised-truth.json").read_text())["cells"]
     for row, cells in zip(shares.values(), counted, strict=True):
         assert np.bincount(cells, minlength=8) / SIZE.realised == pytest.approx(row, abs=1e-6)
-    with (built / build.REALISED).open(newline="") as file:
+    with (built / layout.REALISED).open(newline="") as file:
         assert {row["n"] for row in csv.DictReader(file)} == {str(SIZE.realised)}
 
 
@@ -359,7 +359,7 @@ def test_a_count_of_other_images_is_not_taken_for_this_one(built: Path, tmp_path
         built / "labellers" / "weights"
     )  # fmt: skip
     keep, progress = tmp_path / "kept.json", Recorder()
-    again = functools.partial(drawing.read_back, model, reader, keep=keep, progress=progress)
+    again = functools.partial(drawing.read_back, model, reader, record_path=keep, progress=progress)
     first = again(["a nurse", "a sailor"], 3, 0, 1.0)
     assert np.array_equal(again(["a nurse", "a sailor"], 3, 0, 1.0), first)
     assert progress.events == [("drawn", 0, 2), ("drawn", 1, 2), ("drawn", 2, 2), ("drawn", 0, 0)]
@@ -367,4 +367,4 @@ def test_a_count_of_other_images_is_not_taken_for_this_one(built: Path, tmp_path
         progress.events.clear()
         assert again(*other).shape == (len(other[0]), other[1])
         assert progress.events[-1] == ("drawn", len(other[0]), len(other[0]))
-    assert drawing.counted(np.array([[0, 0, reading.NOBODY, 7]])).tolist() == [[2, 0, 0, 0, 0, 0, 0, 1]]
+    assert drawing.count_cells(np.array([[0, 0, reading.NOBODY, 7]])).tolist() == [[2, 0, 0, 0, 0, 0, 0, 1]]

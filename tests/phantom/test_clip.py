@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fairbench.networks import openclip
-from fairbench.phantom import text
+from fairbench.phantom import clip, text
+from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making import corpus, train_clip
-from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import RACES, render
 from fairbench.scorers.clip_score import ClipScore
@@ -50,18 +50,18 @@ def loaded(folder: Path) -> openclip.OpenClip:
 
 def test_a_caption_fits_the_cells_that_its_text_asks_for():
     rng = np.random.default_rng(0)
-    captions = [train_clip.caption(rng, (*text.TEMPLATES, *text.HELD_OUT)) for _ in range(300)]
-    found = train_clip.fits(captions, *np.divmod(EVERY, len(RACES)))
+    captions = [clip.caption(rng, (*text.TEMPLATES, *text.HELD_OUT)) for _ in range(300)]
+    found = clip.fits(captions, *np.divmod(EVERY, len(RACES)))
     asked = [np.diff(cumulative(c.text), prepend=0.0) > 0 for c in captions]  # the planted table's own reading
     assert np.array_equal(found, asked)
     assert {int(row.sum()) for row in found} == {1, 2, 4, 8}  # both attributes, race, gender, none
-    assert any(train_clip.UNKNOWN in c.text for c in captions)
+    assert any(clip.UNKNOWN in c.text for c in captions)
 
 
 def test_only_captions_that_state_something_can_be_wrong():
     rng = np.random.default_rng(0)
-    captions = [train_clip.caption(rng, neutral=False) for _ in range(100)]
-    assert not train_clip.fits(captions, *np.divmod(EVERY, len(RACES))).all(axis=1).any()
+    captions = [clip.caption(rng, neutral=False) for _ in range(100)]
+    assert not clip.fits(captions, *np.divmod(EVERY, len(RACES))).all(axis=1).any()
 
 
 def test_words_are_tokens_whatever_their_case_and_punctuation():
@@ -69,7 +69,7 @@ def test_words_are_tokens_whatever_their_case_and_punctuation():
     one, other = "A photo of a Female Asian nurse, a person", "a photo of a female asian nurse a person!"
     assert words(one).input_ids == words(other).input_ids
     assert words.unk_token_id not in words(text.NEUTRAL.replace("{subject}", "machine offbearer")).input_ids
-    heard, meant = words("a zookeeper at work"), words(f"a {train_clip.UNKNOWN} at work")
+    heard, meant = words("a zookeeper at work"), words(f"a {clip.UNKNOWN} at work")
     assert heard.input_ids == meant.input_ids
     longest = max((words(line).input_ids for line in text.corpus() if "{" not in line), key=len)
     assert len(longest) <= train_clip.CONTEXT
@@ -162,13 +162,13 @@ class Oracle:
 def test_the_area_of_made_up_scores(sign, area):
     cells = np.tile(EVERY, 4)
     images = [np.zeros((2, 2, 3), np.uint8)] * len(cells)
-    assert train_clip.roc_auc(Oracle(cells, sign), images, cells, np.random.default_rng(0)) == area  # type: ignore[arg-type]
+    assert clip.roc_auc(Oracle(cells, sign), images, cells, np.random.default_rng(0)) == area  # type: ignore[arg-type]
 
 
 def test_the_area_of_a_saved_model(folder):
     scorer = ClipScore(ClipScore.Params(path=str(folder)), BuildContext())
     drawn = corpus.make(16, np.random.default_rng(0), corpus.blurred, headless=0.0, empty=0.0)
     cells = drawn.gender * len(RACES) + drawn.race
-    areas = {train_clip.roc_auc(scorer, list(drawn.images), cells, np.random.default_rng(seed)) for seed in (1, 1, 2)}
+    areas = {clip.roc_auc(scorer, list(drawn.images), cells, np.random.default_rng(seed)) for seed in (1, 1, 2)}
     assert len(areas) == 2  # the captions depend on the generator alone
     assert all(0 <= area <= 1 for area in areas)

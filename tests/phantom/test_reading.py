@@ -32,7 +32,7 @@ def reader() -> reading.Reader:
 
 @pytest.fixture(scope="module")
 def nearest() -> reading.NearestRender:
-    return reading.NearestRender(np.random.default_rng(1), renders_a_cell=60)
+    return reading.NearestRender(np.random.default_rng(1), renders_per_cell=60)
 
 
 def blurred(images: np.ndarray, radius: float) -> np.ndarray:
@@ -120,7 +120,7 @@ def test_the_nearest_render_is_the_right_one(nearest: reading.NearestRender) -> 
 
 
 def test_it_finds_its_own_renders_exactly() -> None:
-    own = reading.NearestRender(np.random.default_rng(7), renders_a_cell=5)
+    own = reading.NearestRender(np.random.default_rng(7), renders_per_cell=5)
     images, cells = reading.renders(40, np.random.default_rng(7))
     assert own.read(images).tolist() == cells.tolist()
     shuffled = np.random.default_rng(0).permutation(40)
@@ -138,7 +138,7 @@ def test_it_shares_nothing_with_the_labeller(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(AssertionError, match="a part of the labeller"):
         reading.reader(folder()).read(images)
-    found = reading.NearestRender(np.random.default_rng(8), renders_a_cell=40).read(images)
+    found = reading.NearestRender(np.random.default_rng(8), renders_per_cell=40).read(images)
     assert np.mean(found == cells) >= 0.9
 
 

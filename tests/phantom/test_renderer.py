@@ -14,10 +14,11 @@ from fairbench.cards import catalog
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import WeightsError
 from fairbench.keys import prompt_id, sample_seed
+from fairbench.labelling.labeller import Labeller
+from fairbench.phantom import layout, reading
 from fairbench.phantom.detector import PhantomDetector
 from fairbench.phantom.exact import PhantomExactAdapter, PhantomExactParams
 from fairbench.phantom.making import corpus, make_planted, nets, train_labeller
-from fairbench.phantom.measure import SCHEMA, load, measure
 from fairbench.phantom.planted import CELLS, OTHER, TABLE_PATH, cumulative, subject_of, table
 from fairbench.phantom.renderer import BACKGROUNDS, GENDERS, RACES, bust_box, draw, render, sample_scene
 from fairbench.types import BuildContext, ImageRequest
@@ -246,18 +247,22 @@ def test_output_changes_only_with_a_new_version():
 @pytest.fixture(scope="module")
 def labeller():
     loaded = catalog.load_labeller("phantom")
-    assert {name: tuple(spec.labels) for name, spec in loaded.card.attributes.items()} == SCHEMA.labels
-    ctx = BuildContext(base_dir=loaded.base_dir)
-    route, head = loaded.card.routes[0].detector, loaded.card.classifiers[0]
-    finder, reader = registry.resolve("detectors", route.type), registry.resolve("classifiers", head.type)
-    return (
-        finder(registry.parse_params(finder, route.params), ctx),
-        reader(registry.parse_params(reader, head.params), ctx, SCHEMA),
-    )
+    assert {name: tuple(spec.labels) for name, spec in loaded.card.attributes.items()} == {
+        "gender": GENDERS,
+        "race4": RACES,
+    }
+    return Labeller(loaded)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    loaded = catalog.load_labeller("phantom")
+    params = registry.parse_params(PhantomDetector, loaded.card.routes[0].detector.params)
+    return PhantomDetector(params, BuildContext(base_dir=loaded.base_dir))
 
 
 def test_the_shipped_labeller_reads_fresh_renders(labeller):
-    got = measure(*labeller, corpus.make(1000, np.random.default_rng(77), corpus.clean))
+    got = train_labeller.accuracy(labeller, corpus.make(1000, np.random.default_rng(77), corpus.clean))
     assert got["missed"] < 0.005
     assert got["false alarms"] < 0.005
     assert got["gender"] >= 0.995
@@ -266,15 +271,14 @@ def test_the_shipped_labeller_reads_fresh_renders(labeller):
 
 
 def test_the_shipped_labeller_reads_blurred_renders(labeller):
-    got = measure(*labeller, corpus.make(1000, np.random.default_rng(78), corpus.blurred))
+    got = train_labeller.accuracy(labeller, corpus.make(1000, np.random.default_rng(78), corpus.blurred))
     assert got["missed"] < 0.02
     assert got["false alarms"] < 0.02
     assert got["gender"] >= 0.98
     assert got["race4"] >= 0.98
 
 
-def test_boxes_are_in_the_pixels_of_images_of_any_size(labeller):
-    detector, _ = labeller
+def test_boxes_are_in_the_pixels_of_images_of_any_size(detector):
     scenes = [sample_scene(np.random.default_rng(seed)) for seed in range(4)]
     images = [draw("male", "Indian", scene, size=size) for scene, size in zip(scenes, (64, 32, 100, 256), strict=True)]
     images[3] = images[3][::2]  # 128 high, 256 wide
@@ -285,16 +289,14 @@ def test_boxes_are_in_the_pixels_of_images_of_any_size(labeller):
     assert detector.detect([]) == []
 
 
-def test_detection_does_not_depend_on_the_batch(labeller):
-    detector, _ = labeller
+def test_detection_does_not_depend_on_the_batch(detector):
     images = list(corpus.make(300, np.random.default_rng(3), corpus.degraded).images)  # more than one batch
     alone = [detector.detect([image])[0] for image in images[250:260]]
     for one, other in zip(alone, detector.detect(images)[250:260], strict=True):
         assert [f.bbox_xyxy for f in one] == [pytest.approx(f.bbox_xyxy, abs=1e-3) for f in other]
 
 
-def test_a_threshold_of_one_finds_next_to_nothing(labeller):
-    detector, _ = labeller
+def test_a_threshold_of_one_finds_next_to_nothing(detector):
     strict = PhantomDetector(detector._params.model_copy(update={"threshold": 1.0}), detector._ctx)
     noise = list(corpus.make(50, np.random.default_rng(4), corpus.degraded, headless=0.5, empty=0.5).images)
     assert not any(strict.detect(noise))
@@ -308,7 +310,7 @@ def test_absent_weights_are_named():
 
 def test_the_shipped_files_are_small():
     folder = catalog.load_labeller("phantom").base_dir / "weights"
-    sizes = [(folder / name).stat().st_size for name in (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE)]
+    sizes = [(folder / name).stat().st_size for name in (layout.DETECTOR_FILE, layout.CLASSIFIER_FILE)]
     assert sum(sizes) <= 2**20
 
 
@@ -328,8 +330,8 @@ def test_training_learns_and_is_reproducible(tmp_path, monkeypatch, capsys):
     for name, data in train_labeller.train(3).items():
         assert (tmp_path / name).read_bytes() == data
         assert hashlib.sha256(data).hexdigest() in printed
-    plugins = load(tmp_path / train_labeller.DETECTOR_FILE, tmp_path / train_labeller.CLASSIFIER_FILE)
-    assert measure(*plugins, corpus.make(300, np.random.default_rng(9), corpus.clean))["race4"] > 0.6
+    labeller = reading.labeller_of(tmp_path)
+    assert train_labeller.accuracy(labeller, corpus.make(300, np.random.default_rng(9), corpus.clean))["race4"] > 0.6
 
 
 def test_the_networks_give_what_the_card_declares():

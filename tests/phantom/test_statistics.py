@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from fairbench.phantom import check, figures
 from fairbench.phantom import statistics as st
-from fairbench.phantom.figures import Bar, Passage, planted_shares
+from fairbench.phantom.figures import Bar, RoundTrip, planted_shares
 from fairbench.phantom.statistics import Counts, Estimate, FloatArray
 from fairbench.stats.estimands import shares
 
@@ -153,6 +153,14 @@ def test_the_bound_of_the_largest_gap_holds(rates: list[float], each: int) -> No
     assert bounds.mean() < exact + 6 * np.sqrt(0.25 / each)  # and it says something
 
 
+@pytest.mark.parametrize(("x", "n"), [(0, 1), (1, 1), (0, 40), (40, 40), (7, 40), (388, 776), (1, 2000)])
+@pytest.mark.parametrize("tail", [0.05, 0.00625])
+def test_the_exact_bounds_are_clopper_and_pearsons(x: int, n: int, tail: float) -> None:
+    low, high = st.clopper_pearson(np.array([x]), np.array([n]), tail)
+    oracle = binomtest(x, n).proportion_ci(1 - 2 * tail, method="exact")
+    assert (low[0], high[0]) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
 def test_the_bound_of_the_largest_gap_is_simultaneous_and_shrinks() -> None:
     hits, n = np.array([198, 200, 199]), np.array([200, 200, 200])
     alpha = 0.05 / 3  # two tails of three groups share 0.05
@@ -257,11 +265,11 @@ def test_a_build_is_held_to_the_bound_and_not_to_the_value() -> None:
     assert estimate.upper > estimate.value + 1.6 * estimate.error > 0
 
 
-def passage(right: list[int]) -> Passage:
+def passage(right: list[int]) -> RoundTrip:
     """Renders of which so many in 1000 of each cell are read right, the others as nobody."""
     confusion = np.pad(np.diag(right), ((0, 0), (0, 1)))
     confusion[:, -1] = 1000 - np.array(right)
-    return Passage(confusion, np.array(right), np.full(8, 1000))
+    return RoundTrip(confusion, np.array(right), np.full(8, 1000))
 
 
 def test_the_worst_group_counts_and_the_calibration_must_be_met() -> None:

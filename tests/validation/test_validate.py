@@ -12,12 +12,12 @@ from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 from typer.testing import CliRunner
 
-from fairbench.display.progress import SILENT
-from tests.builders.progress import Recorder
 from fairbench.cli.app import app
+from fairbench.display.progress import SILENT
 from fairbench.metrics.rd import relative_diversity
 from fairbench.validation import compared, corrected, document, images, raw, runner, stress, worlds
 from fairbench.validation.cells import Cell, Measure, Result, average, rmse, share
+from tests.builders.progress import Recorder
 
 TINY = [
     Cell("concentration", {"K": 2, "n": 50, "truth": "mild"}, 40),
@@ -49,7 +49,9 @@ def rng(seed=0):
 def test_the_mixes_have_the_rd_of_published_models(classes, rd):
     shares = worlds.draw("mix", classes, (20_000,), rng())
     assert relative_diversity(shares).mean() == pytest.approx(rd, abs=0.006)
-    assert worlds.population_concentration("mix", classes) == pytest.approx(worlds.concentration_of_shares(shares).mean(), abs=0.01)
+    assert worlds.population_concentration("mix", classes) == pytest.approx(
+        worlds.concentration_of_shares(shares).mean(), abs=0.01
+    )
 
 
 def test_truths_are_what_they_are_called():

@@ -1,8 +1,8 @@
 """Make the phantom from nothing: labeller, image tokenizer, language model, CLIP, and every figure about them.
 
-A folder with the layout of `models/` comes out: phantom.yaml and phantom/ (Janus checkpoint, CLIP, realised truth),
-labellers/ (cards, weights, calibration). Beside them, work/ holds what a stopped build goes on from, and report/ what
-it found. Every stage writes its result whole, and is skipped where that is there.
+The result is a folder with the layout of `models/` (see layout.py): cards, Janus checkpoint, CLIP, realised truth, and
+the labeller's weights and calibration. Beside them, work/ holds what a stopped build goes on from, and report/ its
+figures. Every stage writes its result whole, and is skipped where that is there.
 """
 
 from __future__ import annotations
@@ -21,31 +21,28 @@ from numpy.typing import NDArray
 from fairbench.cards import catalog
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
-from fairbench.labelling import confusion as calib
+from fairbench.labelling import confusion
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import janus as networks_janus
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.weights import sha256
-from fairbench.phantom import drawing, figures, planted, reading, text
+from fairbench.phantom import drawing, figures, layout, planted, reading, text
 from fairbench.phantom import statistics as st
 from fairbench.phantom.making import architecture, train_labeller
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import shares
 from fairbench.storage import atomic, folders
 
-"""Called with a stage's name, what is done of it, and how much there is."""
-
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 CHOOSABLE = 2.0
 """The default guidance is the one, up to this, whose images are nearest to the planted truth."""
-CARDS = ("phantom.yaml", "labellers/phantom.yaml", "labellers/phantom-noisy.yaml")
-REALISED, CALIBRATION = "phantom/realised.csv", "labellers/weights/phantom_calibration.json"
+CARDS = (layout.CARD, layout.LABELLER_CARD, "labellers/phantom-noisy.yaml")
 NOISY_CALIBRATION = "weights/phantom_noisy_calibration.json"
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: images a prompt (realised truth, held-out templates, each guidance), renders a cell."""
+    """How much is measured: images per prompt (realised truth, held-out templates, each guidance), renders per cell."""
 
     realised: int = 5000
     held_out: int = 400
@@ -57,7 +54,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Builder:
-    """One build. out: its folder. Stages may be called again; what is there stays."""
+    """One build. out: its folder. A stage that is finished is not done again."""
 
     out: Path
     seed: int
@@ -72,12 +69,12 @@ class Builder:
     @property
     def weights(self) -> Path:
         """The labeller's files."""
-        return self.out / "labellers" / "weights"
+        return self.out / layout.LABELLER_WEIGHTS
 
     @property
     def checkpoint(self) -> Path:
         """The Janus checkpoint, in transformers format."""
-        return self.out / "phantom" / "janus"
+        return self.out / layout.CHECKPOINT
 
     def run(self) -> list[figures.Bar]:
         """Make and measure everything; return all bars. Raises FairbenchError for a folder of another seed."""
@@ -102,8 +99,7 @@ class Builder:
 
     def labeller(self) -> None:
         """Train detector and classifier on renders."""
-        names = (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE)
-        if all((self.weights / name).exists() for name in names):
+        if all((self.weights / name).exists() for name in (layout.DETECTOR_FILE, layout.CLASSIFIER_FILE)):
             return
         with self.progress.stage("labeller", 1, "steps") as stage:
             for name, data in train_labeller.train(self.seed).items():
@@ -124,7 +120,7 @@ class Builder:
         """Train the scorer of text and image."""
         from fairbench.phantom.making import train_clip
 
-        folder = self.out / "phantom" / "clip"
+        folder = self.out / layout.CLIP
         if (folder / "open_clip_model.safetensors").exists():
             return
         model, _ = train_clip.train(self.work / "clip", self.seed, self.progress)
@@ -132,72 +128,77 @@ class Builder:
 
     def guidance(self, model: JanusModel, reader: reading.Reader) -> float:
         """Draw at every guidance; return the choosable one with the least total variation from the planted truth."""
-        found = {}
+        rows = {}
         for guidance in GUIDANCES:
             counts = self._counts(model, reader, text.NEUTRAL, self.size.guidance, guidance, f"guidance {guidance:g}")
-            tv = st.total_variation(counts, figures.planted_shares(), np.random.default_rng(self.seed))
-            found[guidance] = {**st.task_rd(shares(counts)), "total_variation": tv.value}
-        atomic.write_text(self.out / "report" / "guidance.json", json.dumps(found, indent=2) + "\n")
-        return min((g for g in GUIDANCES if g <= CHOOSABLE), key=lambda g: found[g]["total_variation"])
+            distance = st.total_variation(counts, figures.planted_shares(), np.random.default_rng(self.seed))
+            rows[guidance] = {**st.task_rd(shares(counts)), "total_variation": distance.value}
+        atomic.write_text(self.out / "report" / "guidance.json", json.dumps(rows, indent=2) + "\n")
+        return min((g for g in GUIDANCES if g <= CHOOSABLE), key=lambda g: rows[g]["total_variation"])
 
     def _counts(
-        self, model: JanusModel, reader: reading.Reader, template: str, each: int, guidance: float, name: str
+        self, model: JanusModel, reader: reading.Reader, template: str, images: int, guidance: float, stage: str
     ) -> NDArray[np.int64]:
-        keep = self.work / "drawn" / f"{name.replace(' ', '-')}.json"
+        """Return how often each cell was drawn, (subjects, 8), in so many images per subject."""
+        record_path = self.work / "drawn" / f"{stage.replace(' ', '-')}.json"
+        captions = figures.captions(template)
         cells = drawing.read_back(
-            model, reader, figures.captions(template), each, self.seed, guidance, keep, self.progress, name
+            model, reader, captions, images, self.seed, guidance, record_path, self.progress, stage
         )
-        return drawing.counted(cells)
+        return drawing.count_cells(cells)
 
     def cards(self, guidance: float) -> None:
         """Write the package's cards with this build's guidance and hashes."""
         source = catalog.find("models")["phantom"].parent
         for name in CARDS:
             card = (source / name).read_text(encoding="utf-8")
-            shipped, ours = source / "labellers" / "weights", self.weights
-            for file in (train_labeller.DETECTOR_FILE, train_labeller.CLASSIFIER_FILE):
-                card = card.replace(sha256(shipped / file), sha256(ours / file))
+            for file in (layout.DETECTOR_FILE, layout.CLASSIFIER_FILE):
+                card = card.replace(sha256(source / layout.LABELLER_WEIGHTS / file), sha256(self.weights / file))
             # The shipped calibration of phantom-noisy is of another detector; `fairbench calibrate` makes this one's.
             card = card.replace(f"calibration: {NOISY_CALIBRATION}\n", "calibration: null\n")
-            atomic.write_text(self.out / name, _with_guidance(card, guidance) if name == CARDS[0] else card)
+            atomic.write_text(self.out / name, _with_guidance(card, guidance) if name == layout.CARD else card)
 
     def measure(self, model: JanusModel, reader: reading.Reader, guidance: float) -> list[figures.Bar]:
         """Measure all that `fairbench phantom check` measures, at large n; write calibration and realised truth."""
         size, seed = self.size, self.seed
-        kept = self.work / "drawn" / "decoded-renders.json"
-        passage = figures.passage(model, reader, size.renders, seed, self.progress, kept)
-        near = figures.independent_bar(model, reader, size.stated, seed, guidance, 0)
-        self._calibrate(passage, near)
-        realised = self._counts(model, reader, text.NEUTRAL, size.realised, guidance, "realised truth")
-        self._realise(realised)
-        each = size.held_out // len(text.HELD_OUT)
-        parts = [
-            self._counts(model, reader, template, each, guidance, f"held-out template {i}")
+        record_path = self.work / "drawn" / "decoded-renders.json"
+        trip = figures.round_trip(model, reader, size.renders, seed, self.progress, record_path)
+        independent = figures.independent_bar(model, reader, size.stated, seed, guidance, 0)
+        self._calibrate(trip, independent)
+        counts = self._counts(model, reader, text.NEUTRAL, size.realised, guidance, "realised truth")
+        atomic.write_text(self.out / layout.REALISED, realised_csv(counts))
+        images = size.held_out // len(text.HELD_OUT)
+        held_out = [
+            self._counts(model, reader, template, images, guidance, f"held-out template {i}")
             for i, template in enumerate(text.HELD_OUT, start=1)
         ]
-        held_out = np.asarray(np.sum(parts, axis=0))
-        return [
-            *figures.tokenizer_bars(passage, 0), near, *figures.bias_bars(realised, seed, 0),
-            figures.paraphrase_bar(held_out, seed), figures.stated_bar(model, reader, size.stated, seed, guidance, 0),
-            *figures.understanding_bars(model, size.answers, seed, 0),
-            figures.clip_bar(self.out / "phantom" / "clip", model, size.answers, seed, 0), figures.bytes_bar(self.out),
-        ]  # fmt: skip
+        bars = [*figures.tokenizer_bars(trip, 0), independent, *figures.bias_bars(counts, seed, 0)]
+        bars.append(figures.paraphrase_bar(np.sum(held_out, axis=0), seed))
+        bars.append(figures.stated_bar(model, reader, size.stated, seed, guidance, 0))
+        bars += figures.understanding_bars(model, size.answers, seed, 0)
+        bars.append(figures.clip_bar(self.out / layout.CLIP, model, size.answers, seed, 0))
+        return [*bars, figures.bytes_bar(self.out)]
 
-    def _calibrate(self, passage: figures.Passage, near: figures.Bar) -> None:
-        cells = [tuple(cell) for cell in planted.CELLS]
-        labeller = Labeller(catalog.load_labeller(str(self.out / CARDS[1])))
-        calib.Calibration(
-            labeller="phantom", labeller_id=labeller.id,
+    def _calibrate(self, trip: figures.RoundTrip, independent: figures.Bar) -> None:
+        """Write the calibration of the labeller `phantom`."""
+        labeller = Labeller(catalog.load_labeller(str(self.out / layout.LABELLER_CARD)))
+        calibration = confusion.Calibration(
+            labeller="phantom",
+            labeller_id=labeller.id,
             domain="renders encoded and decoded by the image tokenizer of model phantom",
-            attributes=("gender", "race4"), rows=tuple(cells), columns=(*cells, calib.NO_FACE),
-            counts=passage.confusion, seed=self.seed,
+            attributes=("gender", "race4"),
+            rows=planted.CELLS,
+            columns=(*planted.CELLS, confusion.NO_FACE),
+            counts=trip.confusion,
+            seed=self.seed,
             command=f"fairbench phantom build --out DIR --seed {self.seed} --images {self.size.realised}",
             notes="Every render shows a mannequin with a head: there is no row for images of nobody.",
-            independent_check={"generated_images": self.size.stated, "agreement_with_nearest_render": near.value},
-        ).write(self.out / CALIBRATION)  # fmt: skip
-
-    def _realise(self, counts: NDArray[np.int64]) -> None:
-        atomic.write_text(self.out / REALISED, realised_csv(counts))
+            independent_check={
+                "generated_images": self.size.stated,
+                "agreement_with_nearest_render": independent.value,
+            },
+        )
+        calibration.write(self.out / layout.CALIBRATION)
 
 
 def realised_csv(counts: NDArray[np.int64]) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from fairbench.errors import MissingExtra
 from fairbench.networks import janus
 from fairbench.networks.janus import JanusModel
-from fairbench.phantom import drawing, figures, text
+from fairbench.phantom import drawing, figures, layout, text
 from fairbench.phantom import statistics as st
 from fairbench.phantom.check import card_guidance
 from fairbench.phantom.figures import Bar
@@ -49,9 +49,9 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
     folder = out / "report"
     _curves(out / "work", folder / "curves.png")
     _guidance(folder / "guidance.json", folder / "guidance.png")
-    model = janus.load(out / "phantom" / "janus", "cpu", "float32")
+    model = janus.load(out / layout.CHECKPOINT, "cpu", "float32")
     _save(_tokenizer_sheet(model), folder / "tokenizer.png")
-    _save(_drawn_sheet(model, card_guidance(out / "phantom.yaml")), folder / "drawn.png")
+    _save(_drawn_sheet(model, card_guidance(out / layout.CARD)), folder / "drawn.png")
     _save(_guidance_sheet(model), folder / "guidances.png")
     lines = ["# Build report", "", "| figure | value | standard error | must be | met |", "|---|---|---|---|---|"]
     for bar in bars:

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save as as_safetensors
-from scipy.stats import mannwhitneyu
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from torch.nn import functional
@@ -27,49 +24,17 @@ from transformers import PreTrainedTokenizerFast
 
 from fairbench.display.progress import SILENT, Progress
 from fairbench.phantom import text
+from fairbench.phantom.clip import UNKNOWN, caption, fits
+from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making import corpus
 from fairbench.phantom.making.loop import fit
-from fairbench.phantom.making.train_tokenizer import as_pixels
-from fairbench.phantom.renderer import GENDERS, RACES
-from fairbench.scorers.clip_score import ClipScorer
 from fairbench.storage import atomic
 from fairbench.training.schedule import Plan
-from fairbench.types import RgbImage
 
 BATCH = 64
 PLAN = Plan(steps=600, rate=1.5e-3, warm_up=0.1)
-PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+PAD, START, END = "<pad>", "<start>", "<end>"
 CONTEXT = 32
-UNHEARD = (UNKNOWN, f"{UNKNOWN} {UNKNOWN}")
-"""Subjects of words outside the vocabulary."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """A text, and what it states: indices into GENDERS and RACES, -1 for what it leaves open."""
-
-    text: str
-    gender: int
-    race: int
-
-
-def caption(rng: np.random.Generator, templates: tuple[str, ...] = text.TEMPLATES, neutral: bool = True) -> Caption:
-    """Draw a caption that names gender, race, both or (where `neutral`) neither, all equally often."""
-    stated = int(rng.integers(0 if neutral else 1, 4))
-    gender = int(rng.integers(len(GENDERS))) if stated & 1 else -1
-    race = int(rng.integers(len(RACES))) if stated & 2 else -1
-    subject = text.pick(UNHEARD if rng.random() < 0.15 else (*text.TAUGHT, *text.UNNAMED), rng)
-    words = text.named(subject, GENDERS[gender] if stated & 1 else None, RACES[race] if stated & 2 else None, rng)
-    return Caption(text.pick(templates, rng).replace("{subject}", words), gender, race)
-
-
-def fits(captions: Sequence[Caption], gender: NDArray[np.int64], race: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return bool (captions, images): whether an image shows all that a caption states.
-
-    gender, race: of each image, indices into GENDERS and RACES, shape (images,).
-    """
-    stated = np.array([(c.gender, c.race) for c in captions])[:, :, None]
-    return np.asarray(((stated < 0) | (stated == np.stack([gender, race]))).all(axis=1))
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -150,25 +115,3 @@ def save(model: Any, folder: Path) -> None:
     tokenizer().save_pretrained(folder)
     atomic.write_text(folder / "open_clip_config.json", json.dumps(config(), indent=2) + "\n")
     atomic.write_bytes(folder / "open_clip_model.safetensors", as_safetensors(state, {"format": "pt"}))
-
-
-def roc_auc(
-    scorer: ClipScorer, images: Sequence[RgbImage], cells: NDArray[np.int64], rng: np.random.Generator
-) -> float:
-    """Return how often a fitting pair scores above one that does not fit: 1 always, 0.5 by chance (0 to 1).
-
-    scorer: of one value an image, as `clip-score`. cells: of each image, an index into `planted.CELLS`. Every image
-    gets one caption that fits and one that states at least one other label; both in wordings that training never saw.
-    """
-    right = [_statement(cell, True, rng) for cell in cells]
-    wrong = [_statement(cell, False, rng) for cell in cells]
-    above, below = (np.ravel(scorer.features(images, texts)) for texts in (right, wrong))
-    return float(mannwhitneyu(above, below).statistic / (len(above) * len(below)))
-
-
-def _statement(cell: int, fitting: bool, rng: np.random.Generator) -> str:
-    gender, race = (np.array([part]) for part in divmod(cell, len(RACES)))
-    while True:  # on average 7 in 24 captions fit
-        drawn = caption(rng, text.HELD_OUT, neutral=False)
-        if fits([drawn], gender, race).item() == fitting:
-            return drawn.text

@@ -19,9 +19,9 @@ from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_logprobs import TokenLogProbs
 from fairbench.networks.sampling import left_padded
 from fairbench.phantom import drawing, text
+from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making import architecture
 from fairbench.phantom.making.loop import fit
-from fairbench.phantom.making.train_tokenizer import as_pixels
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
 from fairbench.training.schedule import Plan

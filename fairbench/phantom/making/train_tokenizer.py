@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from torch import nn
 from torch.nn import functional
 from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from fairbench.display.progress import SILENT, Progress
+from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making.architecture import CODES, vq_config
 from fairbench.phantom.making.loop import fit
 from fairbench.phantom.reading import renders
@@ -24,12 +24,6 @@ BATCH = 32
 WARM_UP = Plan(steps=300, rate=2e-3, floor=0.5)
 QUANTISED = Plan(steps=500, rate=1e-3)
 _REVIVE_EVERY = 50
-
-
-def as_pixels(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Return float (n, 3, side, side) in [-1, 1], channels last in memory (faster on a CPU)."""
-    values = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return values.contiguous(memory_format=torch.channels_last)
 
 
 class Reconstruction(nn.Module):
