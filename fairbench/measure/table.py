@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairbench.measure.counts import Counts
-from fairbench.measure.estimates import NOTHING_VARIES, THESE, Estimate
+from fairbench.measure.estimates import NOTHING_VARIES, Estimate
+from fairbench.measure.quantities import THESE
 from fairbench.measure.series import QUALITY, Series
 from fairbench.storage import schemas
 from fairbench.types import Prompt

@@ -15,7 +15,7 @@ from fairbench.display.numbers import number, percent, span
 from fairbench.display.plain import say
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.measure.counts import attributes, cross_name
-from fairbench.measure.estimates import LIKE_THESE, THESE
+from fairbench.measure.quantities import LIKE_THESE, THESE
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.runs import known_truth, references
 from fairbench.runs.pipeline import Outcome

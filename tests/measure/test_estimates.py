@@ -18,7 +18,7 @@ from fairbench.cards.cards import LabellerCard
 from fairbench.errors import PluginError
 from fairbench.labelling.confusion import NO_FACE, Calibration
 from fairbench.labelling.labeller import LabelSpace
-from fairbench.measure import correction, estimates
+from fairbench.measure import correction, estimates, quantities
 from fairbench.measure import series as measure_series
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts
@@ -176,7 +176,7 @@ def test_rd_of_one_prompt_has_its_bounds_in_the_tasks_row_too(female: int) -> No
 
 def test_rd_of_two_prompts_is_no_rd_of_one() -> None:
     joint = np.full((2, 2, 4), 5, dtype=np.int64)
-    assert one(table_of(counted(joint)), "rd", "gender").ci_method == estimates.AT_THESE_COUNTS
+    assert one(table_of(counted(joint)), "rd", "gender").ci_method == quantities.AT_THESE_COUNTS
 
 
 def test_floor_and_ceiling_go_through_the_labeller(joint: NDArray[np.int64], plain: list[Estimate]) -> None:

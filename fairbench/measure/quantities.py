@@ -1,0 +1,229 @@
+"""What is estimated of one attribute or cross, in the order of the metrics table.
+
+`rd` (the literature's number) and its expectation at n0 faces; the other metrics of shares; `concentration`, raw and
+corrected; shares and signed gaps. docs/statistics.md explains each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench.measure.correction import Correction, by_class
+from fairbench.measure.counts import Counts, cross_name
+from fairbench.measure.series import Series
+from fairbench.metrics import rd
+from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses
+from fairbench.stats.correction import likely_shares
+from fairbench.stats.correction_concentration import sample_of, usable
+from fairbench.stats.correction_interval import CorrectedInterval
+from fairbench.stats.estimands import Floats
+from fairbench.stats.intervals import PromptValues, Scope
+from fairbench.stats.units import Data, as_units, bootstrap_task_means
+from fairbench.types import FloatArray
+
+THESE: Final = "task"
+LIKE_THESE: Final = "population"
+SCOPES: Final[Mapping[str, Scope]] = {THESE: "these prompts", LIKE_THESE: "prompts like these"}
+"""`scope` in the metrics table -> the design of the interval. Both have one estimate, of two different things."""
+OVER_PROMPTS: Final = "t over prompts"
+AT_THESE_COUNTS: Final = "of the expected value at these face counts"
+_DRAWS: Final = 2000
+_BOUNDS_DRAWS: Final = 400
+_ANY: Final = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A task mean whose standard error is known, but not what each prompt adds to it."""
+
+    mean: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One quantity in one scope. values: by prompt, as a corrected mean, as a mean with its error, or one alone.
+
+    limits: the range of what is estimated; intervals are cut at it. columns: further columns of its row.
+    """
+
+    metric: str
+    estimate: str
+    scope: str
+    values: PromptValues | CorrectedInterval | Spread | float
+    limits: tuple[float, float] = _ANY
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Attribute:
+    """An attribute or cross of a run: P prompts, K classes. n0: faces per prompt at which RD is taken.
+
+    data: the images by the classes of their faces; table: faces (P, K). groups: the class of each calibrated cell, None
+    where the calibration does not cover the attribute. Its random numbers depend on `seed`, and on the order of use.
+    """
+
+    def __init__(self, counts: Counts, names: Sequence[str], correction: Correction, n0: int, seed: list[int]) -> None:
+        self.name, self.names, self.n0 = cross_name(names), tuple(names), n0
+        self.counts, self.correction = counts, correction
+        self.data: Data = counts.data(names)
+        self.table = as_units(self.data).counts
+        self.faces = self.table.sum(axis=1)
+        self.classes = counts.labeller.classes(names)
+        self.groups = correction.groups(names)
+        self.seed, self.rng = seed, np.random.default_rng(seed)
+
+    def rd_bounds(self, prompt: int) -> tuple[float, float]:
+        """Return the bounds of a prompt's RD: always the same, whoever asks and in whatever order."""
+        rng = np.random.default_rng([*self.seed, 1 + prompt])  # a last 0 would not count
+        return bounds.rd_bounds(self.table[prompt], rng, draws=_BOUNDS_DRAWS)
+
+    def not_corrected(self) -> str | None:
+        """Return why nothing of this attribute is corrected, None where it is."""
+        if self.correction.reason is None and self.groups is None:
+            return f"the calibration does not cover {self.name}"
+        return self.correction.reason
+
+    def calibrated(self) -> tuple[Data, NDArray[np.int64]]:
+        """Return what a correction rests on: observed counts with a column "no face", and the calibration's counts."""
+        assert self.correction.calibration is not None
+        return self.counts.observed(self.correction.calibration.attributes), self.correction.calibration.counts
+
+
+def relative_diversity(shares: FloatArray) -> Floats:
+    """Return RD of shares (..., K), NaN where they are."""
+    return np.asarray(rd.relative_diversity(shares), dtype=np.float64)
+
+
+def quantities(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
+    """Yield all that is estimated of an attribute. series: its metrics of shares, `rd` aside."""
+    yield from _diversity(attribute)
+    yield from _corrected_diversity(attribute)
+    yield from _other_metrics(attribute, series)
+    yield from _concentration(attribute)
+    yield from _shares_and_gaps(attribute)
+
+
+def _diversity(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield RD at each prompt's own face count and at n0 faces, RD above the floor, and RD of all faces together."""
+    k, rng = len(attribute.classes), attribute.rng
+    own = intervals.rd_at_of_prompts(attribute.data, np.maximum(attribute.faces, 1), rng)
+    table = attribute.correction.table(attribute.names)
+    by_classes = None if table is None or attribute.groups is None else by_class(table, attribute.groups)
+    fair = floor.floor(floor.of_shares(relative_diversity), attribute.faces, k, rng, by_classes)
+    columns = {
+        "floor": fair.mean,
+        "floor_p95": fair.p95,
+        "ceiling": floor.ceiling(relative_diversity, k, table),
+        "calibration": attribute.correction.sha256 if table is not None else None,
+    }
+    methods = {THESE: AT_THESE_COUNTS, LIKE_THESE: f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"}
+    for scope, method in methods.items():
+        yield Quantity("rd", "raw", scope, own, (0.0, 2 / k), {**columns, "ci_method": method})
+    at_n0 = intervals.rd_at_of_prompts(attribute.data, attribute.n0, rng)
+    for scope in SCOPES:
+        yield Quantity("rd", "rarefied", scope, at_n0, (0.0, 2 / k), {"n0": attribute.n0})
+    above, room = estimands.task_mean(own.value).value - fair.mean, 2 / k - fair.mean
+    yield Quantity("rd-above-floor", "raw", THESE, above / room if room > 0 else np.nan)
+    yield Quantity("pooled-rd", "raw", THESE, float(estimands.pooled_rd(attribute.table)))
+
+
+def _corrected_diversity(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield RD of the likely shares; where nothing is corrected, also the bounds of RD if missed faces had counted."""
+    columns: dict[str, Any] = {"calibration": attribute.correction.sha256}
+    reason = attribute.not_corrected()
+    if reason is None:
+        observed, calibration = attribute.calibrated()
+        cells = likely_shares(as_units(observed).counts, calibration)
+        # Over the same prompts as corrected concentration.
+        enough = usable(sample_of(observed, calibration, attribute.groups))
+        shares = cells @ np.eye(len(attribute.classes))[attribute.groups]
+        mean = estimands.task_mean(np.where(enough, relative_diversity(shares), np.nan))
+        columns |= {"prompts": mean.used, "reason": left_out(mean.used, mean.left_out)}
+        yield Quantity("rd", "corrected", THESE, mean.value, columns=columns)
+        return
+    yield Quantity("rd", "corrected", THESE, np.nan, columns={**columns, "reason": reason})
+    missed = attribute.counts.images - attribute.counts.with_face
+    if missed.any():
+        extremes = misses.rd_bounds(attribute.table, np.maximum(missed, 0))
+        low, high = (estimands.task_mean(of_prompts.astype(np.float64)).value for of_prompts in extremes)
+        columns = {"low": low, "high": high, "ci_method": "every missed face, whatever its group"}
+        yield Quantity("rd", "worst-case-misses", THESE, np.nan, columns=columns)
+
+
+def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
+    """Yield the spread of the other metrics of shares: intervals of what they are on average at these counts.
+
+    Not of the metric of the true shares: most have a chance floor, as RD has.
+    """
+    statistics = {s.metric: s.statistic for s in series if s.statistic is not None}
+    redrawn = bootstrap_task_means(statistics, attribute.data, _DRAWS, attribute.rng)
+    for s in series:
+        means = redrawn[s.metric][~np.isnan(redrawn[s.metric])]
+        error = float(means.std(ddof=1)) if means.size > 1 else np.nan
+        if not np.isnan(error):
+            yield Quantity(s.metric, "raw", THESE, Spread(estimands.task_mean(s.values).value, error), s.limits)
+
+
+def _concentration(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield concentration, raw and corrected; unbiased, so neither estimates nor lower limits are cut at 0."""
+    values = intervals.concentration_of_prompts(attribute.data)
+    for scope in SCOPES:
+        yield Quantity("concentration", "raw", scope, values, (-np.inf, 1.0))
+    for scope, design in SCOPES.items():
+        if attribute.not_corrected() is not None:
+            yield _uncorrected(attribute, "concentration", scope)
+            continue
+        interval = correction_interval.concentration_interval(
+            *attribute.calibrated(), design, attribute.rng, attribute.groups, draws=_DRAWS
+        )
+        yield Quantity("concentration", "corrected", scope, interval, columns=_calibration(attribute))
+
+
+def _shares_and_gaps(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield each class's mean share, and its signed gap to the mean of the others, raw and corrected."""
+    k = len(attribute.classes)
+    share_limits, gap_limits = (0.0, 1.0), (-1 / (k - 1), 1.0)
+    for index, label in enumerate(attribute.classes):
+        share, gap = f"share[{label}]", f"gap[{label}]"
+        shares = intervals.share_of_prompts(attribute.data, index)
+        gaps = PromptValues((k * shares.value - 1) / (k - 1), shares.variance * (k / (k - 1)) ** 2)
+        for scope in SCOPES:
+            yield Quantity(share, "raw", scope, shares, share_limits)
+            yield Quantity(gap, "raw", scope, gaps, gap_limits)
+        weights = np.eye(k)[index]
+        yield _contrast(attribute, share, weights, share_limits)
+        yield _contrast(attribute, gap, (k * weights - 1) / (k - 1), gap_limits)
+
+
+def _contrast(attribute: Attribute, metric: str, weights: FloatArray, limits: tuple[float, float]) -> Quantity:
+    """Return a weighted sum of the corrected shares of the classes."""
+    if attribute.not_corrected() is not None:
+        return _uncorrected(attribute, metric, THESE)
+    of_cells = weights[np.asarray(attribute.groups)].tolist()
+    interval = correction_interval.contrast_interval(
+        *attribute.calibrated(), SCOPES[THESE], attribute.rng, of_cells, draws=_DRAWS // 4
+    )
+    return Quantity(metric, "corrected", THESE, interval, limits, _calibration(attribute))
+
+
+def _uncorrected(attribute: Attribute, metric: str, scope: str) -> Quantity:
+    columns = {**_calibration(attribute), "reason": attribute.not_corrected()}
+    return Quantity(metric, "corrected", scope, np.nan, columns=columns)
+
+
+def _calibration(attribute: Attribute) -> dict[str, Any]:
+    return {"calibration": attribute.correction.sha256}
+
+
+def left_out(used: int, without: int) -> str | None:
+    """Return what to say of a mean over `used` prompts where `without` others have too few faces."""
+    if not without:
+        return None
+    if not used:
+        return "no prompt has enough faces"
+    return f"over {used} of {used + without} prompts ({without} have too few faces)"
