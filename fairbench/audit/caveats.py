@@ -10,34 +10,33 @@ from fairbench.audit.run import Audit
 from fairbench.audit.verdict import follows, holds, name_of
 
 
-def caveats(found: Audit) -> list[str]:
+def caveats(audit: Audit) -> list[str]:
     """Return what cannot be concluded from this audit, a sentence or two each."""
-    return [*_always(), *_language(found), *_probed(found), *_labels()]
-
-
-def _always() -> Iterator[str]:
-    yield (
+    return [
         "Shares of blame are not identified: components act on one another, and each is probed by itself. The evidence "
-        "is consistent with a component, or rules it out; it does not say what part of the bias is its own."
-    )
+        "is consistent with a component, or rules it out; it does not say what part of the bias is its own.",
+        *_language(audit),
+        *_probes(audit),
+        "The labeller's own errors, on these images, are part of every number that rests on labels.",
+    ]
 
 
-def _language(found: Audit) -> Iterator[str]:
-    if not any(g.faces for g in found.generation):
+def _language(audit: Audit) -> Iterator[str]:
+    if not any(g.faces for g in audit.generation):
         yield "No face was found in what was drawn, so nothing can be said of its bias, or against it."
-    for name, share in found.language.following.items():
-        if not follows(found.language, name):
+    for name, share in audit.language.following.items():
+        if not follows(audit.language, name):
             yield (
                 f"Prompts that name a {name_of(name)} group show it in {share.value:.0%} of images: what their tokens, "
                 f"or answers about their images, say of {name_of(name)} is not to be relied on."
             )
-    for bias in found.language.log_probs:
+    for bias in audit.language.log_probs:
         if not holds(bias) and not math.isnan(bias.closure):
             yield (
                 f"The unscaled log-probability shares of {name_of(bias.attribute)} sum to {bias.closure:.2f}, not 1: "
                 "groups overlap, or their prompts draw other images than the neutral one; do not rely on their RD."
             )
-    if any(holds(bias) for bias in found.language.log_probs):
+    if any(holds(bias) for bias in audit.language.log_probs):
         yield (
             "Intervals of RD by log-probabilities hold the error of drawing images alone. An image that fits two "
             "groups makes the shares more equal than they are, and a group's prompt that draws other images than the "
@@ -46,22 +45,18 @@ def _language(found: Audit) -> Iterator[str]:
         )
 
 
-def _probed(found: Audit) -> Iterator[str]:
-    for label, part in (("vision encoder", found.encoder), ("image tokenizer", found.tokenizer)):
+def _probes(audit: Audit) -> Iterator[str]:
+    for label, part in (("vision encoder", audit.encoder), ("image tokenizer", audit.tokenizer)):
         if isinstance(part, Skipped):
             yield f"Nothing can be said of the {label}: {part.reason}."
-    if isinstance(found.encoder, Skipped):
+    if isinstance(audit.encoder, Skipped):
         return
-    for reason in found.encoder.skipped:
+    for reason in audit.encoder.skipped:
         yield f"The vision encoder is not probed for {reason}."
-    for read in found.encoder.probes:
-        if not read.balanced:
+    for probe in audit.encoder.probes:
+        if not probe.balanced:
             yield (
-                f"The probe images are not balanced in {name_of(read.attribute)} ({read.chance:.0%} show one class): "
+                f"The probe images are not balanced in {name_of(probe.attribute)} ({probe.chance:.0%} show one class): "
                 "accuracy is to be read against that share, macro F1 and recall are not."
             )
     yield "That an attribute can be read from embeddings does not say that it is used."
-
-
-def _labels() -> Iterator[str]:
-    yield "The labeller's own errors, on these images, are part of every number that rests on labels."

@@ -1,4 +1,4 @@
-"""Image tokens drawn under neutral and attribute-specified prompts: what the language model is judged by."""
+"""Image tokens drawn under neutral and attribute-specified prompts, the evidence about the language model."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from fairbench import registry
 from fairbench.audit import groups
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
-from fairbench.audit.images import Codes, labelled
-from fairbench.display.progress import Progress, Stage
+from fairbench.audit.images import label_codes
+from fairbench.display.progress import Progress, Stage, blocks
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
+from fairbench.methods.common import with_group
 from fairbench.protocols import TokenModel
 from fairbench.runs.spec import Plan
 from fairbench.types import ImageRequest, RgbImage
 
 Tokens = NDArray[np.int64]
 FAILED = -1
-"""What an image whose logits were not finite consists of."""
+"""Every token of an image whose logits were not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """P prompts, n samples a group, N tokens an image.
+    """Images as tokens: P prompts, K groups, n samples per group, N tokens per image.
 
     texts: attribute -> for each prompt the K attribute-specified texts. tokens: attribute -> (P, K, n, N).
     """
@@ -38,93 +39,100 @@ class Draws:
     tokens: dict[str, Tokens]
 
 
-def unguided(plan: Plan) -> TokenModel:
-    """Return the plan's model at guidance 1 and temperature 1: the distribution that its log-probabilities speak of.
+def need_tokens(spec: Plan) -> None:
+    """Raise FairbenchError where the adapter has no image tokens."""
+    if not isinstance(spec.adapter, TokenModel):
+        raise FairbenchError(
+            f"The adapter {spec.card.adapter!r} of the model {spec.card.name} offers no image tokens (protocol "
+            "TokenModel), which an audit looks into: audit a unified multimodal model, such as phantom or janus-pro-1b."
+        )
+
+
+def unguided(spec: Plan) -> TokenModel:
+    """Return the model at guidance 1 and temperature 1: the distribution to which its log-probabilities belong.
 
     An adapter that keeps its settings as `params` is copied, so that the weights are loaded once.
     """
-    plugin = registry.resolve("adapters", plan.card.adapter)
-    own = {name: 1.0 for name in ("guidance", "temperature") if name in registry.params_of(plugin).model_fields}
-    params = registry.parse_params(plugin, plan.card.sampling | own)
-    if params == registry.parse_params(plugin, plan.card.sampling):
-        model: TokenModel = plan.adapter
-    elif getattr(plan.adapter, "params", None) is not None:
-        changed: Any = copy.copy(plan.adapter)
-        changed.params = params
-        model = changed
-    else:
-        model = plugin(plan.card.model_copy(update={"sampling": plan.card.sampling | own}), params, plan.ctx)
-    return model
+    plugin = registry.resolve("adapters", spec.card.adapter)
+    neutral = {name: 1.0 for name in ("guidance", "temperature") if name in registry.params_of(plugin).model_fields}
+    sampling = spec.card.sampling | neutral
+    params = registry.parse_params(plugin, sampling)
+    model: Any = spec.adapter
+    if params == registry.parse_params(plugin, spec.card.sampling):
+        return model  # type: ignore[no-any-return]
+    if getattr(model, "params", None) is None:
+        return plugin(spec.card.model_copy(update={"sampling": sampling}), params, spec.ctx)  # type: ignore[no-any-return]
+    model = copy.copy(model)
+    model.params = params
+    return model  # type: ignore[no-any-return]
 
 
-def neutral(plan: Plan, progress: Progress) -> Tokens:
-    """Return the tokens (P, images a prompt, N) of the run's own images."""
-    tokens = _tokens(plan.adapter, plan.requests, plan.ctx.block_size, "neutral tokens", progress)
-    return tokens.reshape(len(plan.prompts), -1, tokens.shape[-1])
+def neutral_tokens(spec: Plan, progress: Progress) -> Tokens:
+    """Return the tokens (P, images per prompt, N) of the run's own images."""
+    tokens = _tokens(spec.adapter, spec.requests, spec.ctx.block_size, "neutral tokens", progress)
+    return tokens.reshape(len(spec.prompts), -1, tokens.shape[-1])
 
 
-def stated(
-    plan: Plan, model: TokenModel, wanted: Sequence[Attribute], count: int, progress: Progress, what: str
+def group_draws(
+    spec: Plan, model: TokenModel, attributes: Sequence[Attribute], count: int, progress: Progress, stage: str
 ) -> Draws:
-    """Draw `count` images a prompt and group of every attribute."""
-    templates = groups.templates(plan)
-    first = len(plan.requests) // len(plan.prompts)  # noise that no neutral image has
+    """Draw `count` images per prompt and group of every attribute."""
+    first = len(spec.requests) // len(spec.prompts)  # noise that no neutral image has
     texts, tokens = {}, {}
-    for attribute in wanted:
-        rows = [[groups.named(templates[p.template_id], p.subject, w) for w in attribute.words] for p in plan.prompts]
-        asked: list[ImageRequest] = []
-        for prompt, named in zip(plan.prompts, rows, strict=True):
-            for text in named:
-                asked += groups.requests(plan, prompt, text, first, count)
-        drawn = _tokens(model, asked, plan.ctx.block_size, f"{what}, {attribute.name}", progress)
+    for attribute in attributes:
+        rows = [[with_group(prompt, [label]) for label in attribute.labels] for prompt in spec.prompts]
+        requests: list[ImageRequest] = []
+        for prompt, row in zip(spec.prompts, rows, strict=True):
+            for text in row:
+                requests += groups.requests(spec, prompt, text, first, count)
+        drawn = _tokens(model, requests, spec.ctx.block_size, f"{stage}, {attribute.name}", progress)
         texts[attribute.name] = rows
-        tokens[attribute.name] = drawn.reshape(len(rows), len(attribute.words), count, -1)
+        tokens[attribute.name] = drawn.reshape(len(rows), len(attribute.labels), count, -1)
     return Draws(texts, tokens)
 
 
-def _tokens(model: TokenModel, asked: Sequence[ImageRequest], block: int, what: str, progress: Progress) -> Tokens:
-    found = []
-    with progress.stage(what, len(asked)) as bar:
-        for start in range(0, len(asked), block):
-            found.append(model.tokens(asked[start : start + block]))
-            bar.advance(len(found[-1]))
-    return np.concatenate(found)
+def _tokens(
+    model: TokenModel, requests: Sequence[ImageRequest], block_size: int, name: str, progress: Progress
+) -> Tokens:
+    with progress.stage(name, len(requests)) as bar:
+        return np.concatenate([model.tokens(block) for block in blocks(requests, block_size, bar)])
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GroupImages:
     """Images of attribute-specified prompts.
 
-    images: attribute -> for each prompt and group `each` images, flat, in that order; None where decoding failed.
-    following: attribute -> share of them that a labeller reads as the group that the prompt names.
+    images: attribute -> `samples` images per prompt and group, flat, in that order; None where decoding failed.
+    following: attribute -> share of these images, those without a face included, with the label that the prompt names.
     """
 
-    each: int
+    samples: int
     images: dict[str, list[RgbImage | None]]
     following: dict[str, Estimate]
 
 
-def show(
-    model: TokenModel, draws: Draws, each: int, wanted: Sequence[Attribute], labeller: Labeller, progress: Progress
-) -> Shown:
-    """Decode the first `each` samples of every prompt and group, and count how many show their group.
-
-    `following`: attribute -> share of these images, those without a face included, that are read as the group asked
-    for.
-    """
+def decoded(
+    model: TokenModel,
+    draws: Draws,
+    samples: int,
+    attributes: Sequence[Attribute],
+    labeller: Labeller,
+    progress: Progress,
+) -> GroupImages:
+    """Decode the first `samples` images of every prompt and group, and count how many show their group."""
     images: dict[str, list[RgbImage | None]] = {}
     following = {}
-    for attribute in wanted:
-        tokens = draws.tokens[attribute.name][:, :, :each]
-        asked = np.broadcast_to(np.arange(len(attribute.labels))[None, :, None], tokens.shape[:3]).ravel()
+    for attribute in attributes:
+        tokens = draws.tokens[attribute.name][:, :, :samples]
+        group_codes = np.broadcast_to(np.arange(len(attribute.labels))[None, :, None], tokens.shape[:3]).ravel()
         rows = tokens.reshape(-1, tokens.shape[-1])
         with progress.stage(f"decoding, {attribute.name}", 2 * len(rows)) as bar:
             images[attribute.name] = [_decoded(model, row, bar) for row in rows]
-            there = [i for i, image in enumerate(images[attribute.name]) if image is not None]
-            shown = [image for image in images[attribute.name] if image is not None]
-            read: Codes = labelled(labeller, shown, [attribute], bar)[attribute.name]
-        following[attribute.name] = share(int((read == asked[there]).sum()), len(rows))
-    return Shown(each, images, following)
+            usable = [image for image in images[attribute.name] if image is not None]
+            codes = label_codes(labeller, usable, [attribute], bar)[attribute.name]
+        has_image = np.array([image is not None for image in images[attribute.name]])
+        following[attribute.name] = share(int((codes == group_codes[has_image]).sum()), len(rows))
+    return GroupImages(samples, images, following)
 
 
 def _decoded(model: TokenModel, row: Tokens, bar: Stage) -> RgbImage | None:
@@ -135,13 +143,3 @@ def _decoded(model: TokenModel, row: Tokens, bar: Stage) -> RgbImage | None:
         return model.decode(row[None])[0]
     except FloatingPointError:
         return None
-
-
-def checked(plan: Plan) -> Plan:
-    """Return the plan. Raises FairbenchError where its adapter has no image tokens."""
-    if not isinstance(plan.adapter, TokenModel):
-        raise FairbenchError(
-            f"The adapter {plan.card.adapter!r} of the model {plan.card.name} offers no image tokens (protocol "
-            "TokenModel), which an audit looks into: audit a unified multimodal model, such as phantom or janus-pro-1b."
-        )
-    return plan

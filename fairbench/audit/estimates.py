@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value and its interval (95 % unless said otherwise), from n units; NaN where there is nothing to go by."""
+    """A value and its interval (95 % unless stated otherwise), from n units; NaN where there are no data."""
 
     value: float
     low: float
@@ -30,8 +30,8 @@ class Skipped:
     reason: str
 
 
-def nothing(n: int = 0) -> Estimate:
-    """Return what stands where there is nothing to estimate from."""
+def no_estimate(n: int = 0) -> Estimate:
+    """Return the estimate of something for which there are no data."""
     return Estimate(float("nan"), float("nan"), float("nan"), n)
 
 
@@ -42,10 +42,10 @@ def share(hits: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
 
 
 def mean(values: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Estimate:
-    """Return the mean of one value a prompt (NaN: left out) with Student's interval: prompts like these.
+    """Return the mean of one value per prompt (NaN: left out) with Student's interval for prompts like these.
 
-    Cut to [lowest, highest], where the mean must lie. The limits are NaN below two values.
+    The interval is cut to [lowest, highest], where the mean must lie; its limits are NaN below two values.
     """
-    alone = PromptValues(values, np.zeros(len(values)))
-    found = interval_of(alone, "prompts like these", CONFIDENCE, lowest, highest)
-    return Estimate(found.estimate, found.low, found.high, found.prompts)
+    without_variance = PromptValues(values, np.zeros(len(values)))
+    interval = interval_of(without_variance, "prompts like these", CONFIDENCE, lowest, highest)
+    return Estimate(interval.estimate, interval.low, interval.high, interval.prompts)

@@ -19,37 +19,35 @@ from fairbench.storage import atomic, folders, provenance
 log = logging.getLogger(__name__)
 
 
-def write(found: Audit, folder: Path) -> dict[str, Any]:
-    """Write pictures and audit.json; return what the last holds. Raises FairbenchError, StoreError."""
-    whole = manifest(found)
+def write(audit: Audit, folder: Path) -> dict[str, Any]:
+    """Write pictures and audit.json; return what audit.json holds. Raises FairbenchError, StoreError."""
+    contents = manifest(audit)
     with folders.replacing(folder, folders.AUDIT) as new:
         try:
-            plots.write(found, new)
+            plots.write(audit, new)
         except MissingExtra as err:
             log.warning("%s", err)
-        atomic.write_text(new / "audit.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
-    return whole
+        atomic.write_text(new / "audit.json", json.dumps(contents, indent=2, allow_nan=False) + "\n")
+    return contents
 
 
-def manifest(found: Audit) -> dict[str, Any]:
-    """Return verdicts, results, and what was declared."""
-    plan = found.plan
+def manifest(audit: Audit) -> dict[str, Any]:
+    """Return verdicts, results, and all declared settings."""
+    spec = audit.plan
     return {
         "note": LABEL_NOTE,
         "fairbench": fairbench.__version__,
-        "model": plan.card.name,
-        "task": plan.task,
-        "labeller": plan.labeller.card.name,
-        "images_per_prompt": len(plan.requests) // len(plan.prompts),
-        "seed": plan.settings.seed,
-        "run_id": plan.run_id,
-        "image_key": plan.image_key,
-        "verdicts": [
-            {"component": v.component, "finding": v.finding, "words": v.words} for v in verdict.verdicts(found)
-        ],
-        "summary": verdict.summary(found),
-        "cannot_be_concluded": caveats.caveats(found),
-        **{f.name: plain(getattr(found, f.name)) for f in dataclasses.fields(found) if f.name != "plan"},
-        "notices": [n.record() for n in plan.notices],
-        "environment": provenance.environment(plan.ctx.device),
+        "model": spec.card.name,
+        "task": spec.task,
+        "labeller": spec.labeller.card.name,
+        "images_per_prompt": len(spec.requests) // len(spec.prompts),
+        "seed": spec.settings.seed,
+        "run_id": spec.run_id,
+        "image_key": spec.image_key,
+        "verdicts": plain(verdict.verdicts(audit)),
+        "summary": verdict.summary(audit),
+        "cannot_be_concluded": caveats.caveats(audit),
+        **{f.name: plain(getattr(audit, f.name)) for f in dataclasses.fields(audit) if f.name != "plan"},
+        "notices": [n.record() for n in spec.notices],
+        "environment": provenance.environment(spec.ctx.device),
     }

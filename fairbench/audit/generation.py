@@ -1,4 +1,4 @@
-"""Generation: the bias of the run's own images, which the other parts are held against."""
+"""Generation: the bias of the run's own images, with which the other parts are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairbench.audit.estimates import Estimate, nothing
+from fairbench.audit.estimates import Estimate, no_estimate
 from fairbench.audit.groups import Attribute
 from fairbench.measure.counts import Counts
 from fairbench.metrics.rd import relative_diversity
@@ -32,27 +32,26 @@ class Generated:
 
 
 def generated(counts: Counts, attribute: Attribute, seed: int) -> Generated:
-    """Summarise what the labeller read in the run's images."""
-    table = counts.of((attribute.name,))
+    """Summarise the labels of the run's images."""
+    table, images = counts.of((attribute.name,)), int(counts.images.sum())
     faces = table.sum(axis=1)
     if not faces.any():
-        return Generated(attribute.name, int(counts.images.sum()), 0, None, None, nothing())
-    found = concentration_interval(table, "these prompts")
-    concentration = Estimate(found.estimate, found.low, found.high, found.prompts)
-    value = float(np.nanmean(_rd(shares(table))))
+        return Generated(attribute.name, images, 0, None, None, no_estimate())
+    interval = concentration_interval(table, "these prompts")
+    concentration = Estimate(interval.estimate, interval.low, interval.high, interval.prompts)
+    rd = float(np.nanmean(_rd(shares(table))))
     fair = floor(of_shares(_rd), faces, len(attribute.labels), np.random.default_rng([seed, 6]), times=1000)
-    return Generated(attribute.name, int(counts.images.sum()), int(faces.sum()), value, fair.p95, concentration)
+    return Generated(attribute.name, images, int(faces.sum()), rd, fair.p95, concentration)
 
 
 def rd_of_subjects(table: IntArray, prompts: Sequence[Prompt], subjects: Sequence[str]) -> Floats:
     """Return the mean RD of each subject's prompts, (subjects,), of counts (P, K); NaN where none has a face."""
-    values = _rd(shares(table))
-    sums, known = np.zeros(len(subjects)), np.zeros(len(subjects))
-    for prompt, value in zip(prompts, values, strict=True):
-        if not np.isnan(value):
-            sums[subjects.index(prompt.subject)] += value
-            known[subjects.index(prompt.subject)] += 1
-    return np.where(known > 0, sums / np.maximum(known, 1), np.nan)
+    rd = _rd(shares(table))
+    has_face = ~np.isnan(rd)
+    subject_codes = np.array([subjects.index(prompt.subject) for prompt in prompts])[has_face]
+    sums = np.bincount(subject_codes, rd[has_face], minlength=len(subjects))
+    prompt_counts = np.bincount(subject_codes, minlength=len(subjects))
+    return np.where(prompt_counts > 0, sums / np.maximum(prompt_counts, 1), np.nan)
 
 
 def _rd(p: Floats) -> Floats:

@@ -1,10 +1,10 @@
-"""Language model: how it would share out the groups, from its own log-probabilities: no labeller, no pixels.
+"""Language model: the shares it would give to the groups, from its own log-probabilities: no labeller, no pixels.
 
 If the neutral prompt is a mixture of the groups, p(x | neutral) = sum over g of P(g) p(x | g), and no image fits two
 groups, then for x drawn under the prompt of g, log p(x | neutral) - log p(x | g) = log P(g). Its mean over such x,
 *summed* over tokens, estimates log P(g | neutral), at guidance 1, temperature 1 and without truncation. Where the
 prompt of g draws other images than the neutral one does of g, the mean is lower, by the Kullback-Leibler divergence
-between the two. What all groups lose alike cancels when the shares are scaled to sum to 1.
+between the two. A loss that all groups share cancels when the shares are scaled to sum to 1.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from scipy.special import softmax
 from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.estimates import Estimate, mean
 from fairbench.audit.groups import Attribute
-from fairbench.display.progress import Progress
-from fairbench.metrics.rd import relative_diversity as rd
+from fairbench.display.progress import Progress, blocks
+from fairbench.metrics.rd import relative_diversity
 from fairbench.protocols import TokenModel
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.types import Prompt
 
 OVERLAP = 1.5
-"""The unscaled shares of groups that do not overlap sum to 1; of groups that the prompts do not tell apart, to K."""
+"""How far from 1 the unscaled shares may sum: 1 where groups do not overlap, K where their prompts do not differ."""
 _RESAMPLES = 500
+_Z_95 = 1.96
 
 
 @dataclass(frozen=True, slots=True)
 class LogProbBias:
     """One attribute. rd: mean over prompts of the RD of the estimated shares, these prompts; its interval is from
-    redrawing images, so what the premise gets wrong is not in it. floor: what the error of the shares alone makes of
+    redrawing images, so a premise that does not hold is not in it. floor: what the error of the shares alone makes of
     equal ones. closure: the median over prompts of the sum of the unscaled shares, 1 where the premise holds;
     closure_quartiles: how far prompts differ in it. shares: prompt -> label -> share.
 
@@ -56,7 +57,7 @@ class LogProbBias:
 
 
 def log_probs(
-    model: TokenModel, neutral_texts: Sequence[str], draws: Draws, attribute: str, block: int, progress: Progress
+    model: TokenModel, neutral_texts: Sequence[str], draws: Draws, attribute: str, block_size: int, progress: Progress
 ) -> tuple[Floats, Floats]:
     """Return log p(x | neutral prompt) and log p(x | its own prompt), summed over tokens, both (P, K, n).
 
@@ -64,84 +65,88 @@ def log_probs(
     """
     tokens = draws.tokens[attribute]
     prompts, classes, count, length = tokens.shape
-    rows = tokens.reshape(-1, length)
+    images = tokens.reshape(-1, length)
     own = [text for texts in draws.texts[attribute] for text in texts for _ in range(count)]
-    plain = [text for text in neutral_texts for _ in range(classes * count)]
-    fine = np.flatnonzero(rows[:, 0] != FAILED)
-    found = np.full((2, len(rows)), np.nan)
-    with progress.stage(f"log-probs, {attribute}", 2 * len(fine)) as bar:
-        for side, texts in enumerate((plain, own)):
-            for start in range(0, len(fine), block):
-                part = fine[start : start + block]
-                found[side, part] = model.log_probs([texts[i] for i in part], rows[part]).sum(axis=1, dtype=np.float64)
-                bar.advance(len(part))
-    both = found.reshape(2, prompts, classes, count)
-    return both[0], both[1]
+    neutral = [text for text in neutral_texts for _ in range(classes * count)]
+    usable = np.flatnonzero(images[:, 0] != FAILED)
+    sums = np.full((2, len(images)), np.nan)
+    with progress.stage(f"log-probs, {attribute}", 2 * len(usable)) as bar:
+        for side, texts in enumerate((neutral, own)):
+            for block in blocks(usable, block_size, bar):
+                token_log_probs = model.log_probs([texts[i] for i in block], images[block])
+                sums[side, block] = token_log_probs.sum(axis=1, dtype=np.float64)
+    under_neutral, under_own = sums.reshape(2, prompts, classes, count)
+    return under_neutral, under_own
 
 
 def bias(
-    plain: Floats,
-    own: Floats,
+    under_neutral: Floats,
+    under_own: Floats,
     length: int,
     attribute: Attribute,
     prompts: Sequence[Prompt],
     counts: IntArray,
     seed: int,
 ) -> LogProbBias:
-    """Estimate shares from summed log-probabilities (P, K, n). length: tokens an image. counts: labelled faces (P, K).
+    """Estimate shares from summed log-probabilities (P, K, n). length: tokens per image. counts: labelled faces (P, K).
 
-    Prompts with a group of which no image could be used are left out.
+    Prompts with a group without a usable image are left out.
     """
-    ratio = plain - own
-    usable = (~np.isnan(ratio)).sum(axis=2).min(axis=1) > 0
-    kept = ratio[usable]
-    log_shares = np.nanmean(kept, axis=2)
+    log_ratios = under_neutral - under_own
+    usable = (~np.isnan(log_ratios)).sum(axis=2).min(axis=1) > 0
+    ratios = log_ratios[usable]
+    log_shares = np.nanmean(ratios, axis=2)
     estimated = softmax(log_shares, axis=1)
-    value, error, floor = _rd(kept, log_shares, np.random.default_rng([seed, 4]))
+    rd, error, floor = _rd(ratios, log_shares, np.random.default_rng([seed, 4]))
+    largest_rd = 2 / len(attribute.labels)
     labelled = shares(counts[usable])
-    faces = ~np.isnan(labelled).any(axis=1)
-    per_token = np.nanmean(plain[usable], axis=2) / length
-    low, median, high = (
-        np.quantile(np.exp(log_shares).sum(axis=1), [0.25, 0.5, 0.75]) if usable.any() else [math.nan] * 3
-    )
-    names = [p.text for p, use in zip(prompts, usable, strict=True) if use]
+    has_face = ~np.isnan(labelled).any(axis=1)
+    per_token = np.nanmean(under_neutral[usable], axis=2) / length
+    sums = np.exp(log_shares).sum(axis=1) if usable.any() else np.array([math.nan])
+    low, median, high = (float(q) for q in np.quantile(sums, [0.25, 0.5, 0.75]))
+    texts = [prompt.text for prompt, is_usable in zip(prompts, usable, strict=True) if is_usable]
     return LogProbBias(
         attribute.name,
-        int((~np.isnan(kept)).sum()),
-        Estimate(
-            value, max(value - 1.96 * error, 0.0), min(value + 1.96 * error, 2 / ratio.shape[1]), int(usable.sum())
-        ),
-        floor,
-        float(median),
-        (float(low), float(high)),
-        _mean_or_none(rd(labelled[faces])),
-        _mean_or_none(np.abs(estimated - labelled)[faces].sum(axis=1) / 2),
-        {label: mean(per_token[:, k]) for k, label in enumerate(attribute.labels)},
-        {n: dict(zip(attribute.labels, row.tolist(), strict=True)) for n, row in zip(names, estimated, strict=True)},
-    )  # fmt: skip
+        images=int((~np.isnan(ratios)).sum()),
+        rd=Estimate(rd, max(rd - _Z_95 * error, 0.0), min(rd + _Z_95 * error, largest_rd), int(usable.sum())),
+        floor=floor,
+        closure=median,
+        closure_quartiles=(low, high),
+        labelled_rd=_mean_or_none(relative_diversity(labelled[has_face])),
+        distance=_mean_or_none(np.abs(estimated - labelled)[has_face].sum(axis=1) / 2),
+        per_token={label: mean(per_token[:, k]) for k, label in enumerate(attribute.labels)},
+        shares={
+            text: dict(zip(attribute.labels, row.tolist(), strict=True))
+            for text, row in zip(texts, estimated, strict=True)
+        },
+    )
 
 
-def _rd(ratio: Floats, log_shares: Floats, rng: np.random.Generator) -> tuple[float, float, float]:
+def _rd(ratios: Floats, log_shares: Floats, rng: np.random.Generator) -> tuple[float, float, float]:
     """Return the task mean of RD, its standard error, and the RD that the error alone makes of equal shares."""
-    if not len(ratio):
+    if not len(ratios):
         return math.nan, math.nan, math.nan
-    value = float(rd(softmax(log_shares, axis=1)).mean())
-    again, nothing = np.empty(_RESAMPLES), np.empty(_RESAMPLES)
+    samples = ratios.shape[2]
+    redrawn_rd, equal_rd = np.empty(_RESAMPLES), np.empty(_RESAMPLES)
     # A redrawn mean of n has (n - 1)/n of the variance that it stands for.
-    wider = math.sqrt(ratio.shape[2] / max(ratio.shape[2] - 1, 1))
+    widening = math.sqrt(samples / max(samples - 1, 1))
     for i in range(_RESAMPLES):
-        chosen = rng.integers(ratio.shape[2], size=ratio.shape)
-        away = (_means(np.take_along_axis(ratio, chosen, axis=2), log_shares) - log_shares) * wider
-        again[i] = rd(softmax(log_shares + away, axis=1)).mean()
-        nothing[i] = rd(softmax(away, axis=1)).mean()
-    return value, float(again.std(ddof=1)), float(np.quantile(nothing, 0.95))
+        indices = rng.integers(samples, size=ratios.shape)
+        error = (_means(np.take_along_axis(ratios, indices, axis=2), log_shares) - log_shares) * widening
+        redrawn_rd[i] = _mean_rd(log_shares + error)
+        equal_rd[i] = _mean_rd(error)  # the same error around equal shares
+    return _mean_rd(log_shares), float(redrawn_rd.std(ddof=1)), float(np.quantile(equal_rd, 0.95))
 
 
-def _means(drawn: Floats, otherwise: Floats) -> Floats:
-    """Mean over the last axis, NaN left out; `otherwise` where a redraw hit only images that failed."""
-    known = ~np.isnan(drawn)
-    n = known.sum(axis=-1)
-    total = np.where(known, drawn, 0.0).sum(axis=-1)
+def _mean_rd(log_shares: Floats) -> float:
+    return float(relative_diversity(softmax(log_shares, axis=1)).mean())
+
+
+def _means(redrawn: Floats, otherwise: Floats) -> Floats:
+    """Return the means over the last axis, NaN left out; `otherwise` where a redraw holds only images that failed."""
+    usable = ~np.isnan(redrawn)
+    n = usable.sum(axis=-1)
+    total = np.where(usable, redrawn, 0.0).sum(axis=-1)
     return np.where(n > 0, total / np.maximum(n, 1), otherwise)
 
 

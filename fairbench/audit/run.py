@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fairbench.audit import counterfactual, draws, groups, images, logprob, probe, tokens, transparency, understanding
+from fairbench.audit import counterfactual, draws, groups, logprob, probe, tokens, transparency, understanding
 from fairbench.audit.counterfactual import Flips
-from fairbench.audit.draws import Shown
+from fairbench.audit.draws import GroupImages
 from fairbench.audit.estimates import Estimate, Skipped
 from fairbench.audit.generation import Generated, generated, rd_of_subjects
 from fairbench.audit.groups import Attribute
-from fairbench.audit.images import ProbeImages
+from fairbench.audit.images import Codes, ProbeImages, label_codes, probe_images
 from fairbench.audit.logprob import LogProbBias
 from fairbench.audit.probe import AttributeProbe
 from fairbench.audit.tokens import Divergences
@@ -30,15 +30,14 @@ from fairbench.runs.spec import Plan
 from fairbench.storage.store import Store
 from fairbench.types import RgbImage
 
-LEAST = 4
-"""Images a prompt, at least."""
-EACH = 2
-"""Images of every prompt and group that are decoded and looked at."""
+MIN_IMAGES_PER_PROMPT = 4
+MAX_DECODED_PER_GROUP = 2
+"""Images of every prompt and group that are decoded and labelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """Vision encoder: a probe an attribute."""
+    """Vision encoder: a probe per attribute."""
 
     probes: list[AttributeProbe]
     skipped: list[str]
@@ -57,7 +56,7 @@ class LanguageModel:
 class Understanding:
     """alignment: condition -> generation RD of gender minus understanding RD, None where no face has a gender.
 
-    attribute: the one that is asked for, male or female, by the labeller's name for it; None where it has none.
+    attribute: the labeller's name for the attribute that the questions ask for, male or female; None where it has none.
     """
 
     answers: list[Answers]
@@ -68,7 +67,7 @@ class Understanding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Everything that an audit found. probe_images: where they come from and how many there are."""
+    """All results of an audit. probe_images: where they come from and how many there are."""
 
     plan: Plan
     probe_images: str
@@ -79,138 +78,137 @@ class Audit:
     understanding: Understanding | Skipped
 
 
-def audit(plan: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
-    """Audit the plan's model. samples: answers a question. Raises FairbenchError for what the user can mend."""
+def audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
+    """Audit a run's model. samples: answers per question. Raises FairbenchError for what the user can fix."""
+    draws.need_tokens(spec)
+    if len(spec.requests) // len(spec.prompts) < MIN_IMAGES_PER_PROMPT:
+        raise FairbenchError(
+            "An audit compares halves of a prompt's images: give --images-per-prompt, at least "
+            f"{MIN_IMAGES_PER_PROMPT}."
+        )
     try:
-        return _audit(draws.checked(plan), manifest, samples, store, progress)
+        return _audit(spec, manifest, samples, store, progress)
     except RuntimeError as err:
         if type(err).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         raise FairbenchError(
-            f"{plan.ctx.device} ran out of memory: run it again with a --batch-size below {plan.ctx.block_size}."
+            f"{spec.ctx.device} ran out of memory: run it again with a --batch-size below {spec.ctx.block_size}."
         ) from err
 
 
-def _audit(plan: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
-    if len(plan.requests) // len(plan.prompts) < LEAST:
-        raise FairbenchError(
-            f"An audit compares halves of a prompt's images: give --images-per-prompt, at least {LEAST}."
-        )
-    wanted = groups.attributes(plan.labeller.card)
-    seed = plan.settings.seed
-    probed = images.find(manifest, plan.labeller, wanted, seed, progress)
-    outcome = pipeline.run(plan, store, progress)
+def _audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
+    attributes = groups.attributes(spec.labeller.card)
+    probes = probe_images(manifest, spec.labeller, attributes, spec.settings.seed, progress)
+    outcome = pipeline.run(spec, store, progress)
     if outcome.counts is None:
         raise FairbenchError("An audit needs a whole run, not a shard of it.")
-    plan, counts = outcome.plan, outcome.counts
-    language, shown = _language(plan, wanted, counts, progress)
+    spec, counts = outcome.plan, outcome.counts
+    language, pictures = _language(spec, attributes, counts, progress)
     return Audit(
-        plan,
-        probed.reason if isinstance(probed, Skipped) else f"{len(probed.images)} images, {probed.source}",
-        [generated(counts, a, seed) for a in wanted],
-        probed if isinstance(probed, Skipped) else _encoder(plan, probed, wanted, progress),
-        probed if isinstance(probed, Skipped) else _tokenizer(plan, probed, wanted, progress),
+        spec,
+        probes.reason if isinstance(probes, Skipped) else f"{len(probes.images)} images, {probes.source}",
+        [generated(counts, a, spec.settings.seed) for a in attributes],
+        probes if isinstance(probes, Skipped) else _encoder(spec, probes, attributes, progress),
+        probes if isinstance(probes, Skipped) else _tokenizer(spec, probes, attributes, progress),
         language,
-        _understanding(plan, wanted, counts, shown, samples, progress),
+        _understanding(spec, attributes, counts, pictures, samples, progress),
     )
 
 
-def _encoder(plan: Plan, probed: ProbeImages, wanted: Sequence[Attribute], progress: Progress) -> Encoder | Skipped:
+def _encoder(spec: Plan, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress) -> Encoder | Skipped:
     try:
         probe.need_sklearn()
     except MissingExtra as err:
         return Skipped(str(err).rstrip("."))
-    with progress.stage("vision encoder", len(probed.images)) as bar:
-        parts = []
-        for start in range(0, len(probed.images), plan.ctx.block_size):
-            parts.append(plan.adapter.embed(probed.images[start : start + plan.ctx.block_size]))
-            bar.advance(len(parts[-1]))
-        embeddings = np.concatenate(parts)
-    found = [
-        probe.probe(embeddings, probed.codes[a.name], a, plan.settings.seed) for a in wanted if a.name in probed.codes
-    ]
+    parts = []
+    with progress.stage("vision encoder", len(probes.images)) as bar:
+        for block in probes.blocks(spec.ctx.block_size):
+            parts.append(spec.adapter.embed(block))
+            bar.advance(len(block))
+    embeddings, seed = np.concatenate(parts), spec.settings.seed
+    results = [probe.probe(embeddings, probes.codes[a.name], a, seed) for a in attributes if a.name in probes.codes]
     return Encoder(
-        [f for f in found if isinstance(f, AttributeProbe)], [f.reason for f in found if isinstance(f, Skipped)]
+        [result for result in results if isinstance(result, AttributeProbe)],
+        [result.reason for result in results if isinstance(result, Skipped)],
     )
 
 
 def _tokenizer(
-    plan: Plan, probed: ProbeImages, wanted: Sequence[Attribute], progress: Progress
+    spec: Plan, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
 ) -> list[Passage] | Skipped:
-    shown = [a for a in wanted if a.name in probed.codes]
-    adapter, block = plan.adapter, plan.ctx.block_size
-    before, after = [], []
-    with progress.stage("image tokenizer", 3 * len(probed.images)) as bar:
+    attributes = [a for a in attributes if a.name in probes.codes]
+    before: dict[str, list[Codes]] = {a.name: [] for a in attributes}
+    after: dict[str, list[Codes]] = {a.name: [] for a in attributes}
+    with progress.stage("image tokenizer", 3 * len(probes.images)) as bar:
         try:
-            for start in range(0, len(probed.images), block):
-                part = probed.images[start : start + block]
-                decoded = [image for row in adapter.encode(part) for image in adapter.decode(row[None])]
-                bar.advance(len(part))
-                before.append(images.labelled(plan.labeller, part, shown, bar))
-                after.append(images.labelled(plan.labeller, decoded, shown, bar))
+            for block in probes.blocks(spec.ctx.block_size):
+                decoded = [image for row in spec.adapter.encode(block) for image in spec.adapter.decode(row[None])]
+                bar.advance(len(block))
+                for images, parts in ((block, before), (decoded, after)):
+                    for name, codes in label_codes(spec.labeller, images, attributes, bar).items():
+                        parts[name].append(codes)
         except FloatingPointError as err:
             return Skipped(str(err))
-    families = sum(len(a.labels) for a in shown)
-    codes = probed.codes
-
-    def whole(parts: list[dict[str, images.Codes]], name: str) -> images.Codes:
-        return np.concatenate([part[name] for part in parts])
-
+    families = sum(len(a.labels) for a in attributes)
     return [
-        transparency.passage(a, codes[a.name], whole(before, a.name), whole(after, a.name), families) for a in shown
+        transparency.passage(
+            a, probes.codes[a.name], np.concatenate(before[a.name]), np.concatenate(after[a.name]), families
+        )
+        for a in attributes
     ]
 
 
 def _language(
-    plan: Plan, wanted: Sequence[Attribute], counts: Counts, progress: Progress
-) -> tuple[LanguageModel, Shown]:
-    """Return what the image tokens say, and images of attribute-specified prompts as the model draws them in a run."""
-    seed, labeller = plan.settings.seed, plan.labeller
-    a_side = len(plan.requests) // len(plan.prompts) // 2
-    neutral = draws.neutral(plan, progress)
-    drawn = draws.stated(plan, plan.adapter, wanted, a_side, progress, "group tokens")
-    shown = draws.show(plan.adapter, drawn, min(EACH, a_side), wanted, labeller, progress)
-    found = [
-        d for a in wanted for d in tokens.divergences(neutral, drawn.tokens[a.name], counts.of((a.name,)), a, seed)
-    ]
-    plain, own, following = draws.unguided(plan), drawn, shown.following
-    if plain is not plan.adapter:  # a guided draw is no draw from the distribution that log-probabilities speak of
-        own = draws.stated(plan, plain, wanted, a_side, progress, "unguided tokens")
-        following = draws.show(plain, own, min(EACH, a_side), wanted, labeller, progress).following
-    texts = [p.text for p in plan.prompts]
+    spec: Plan, attributes: Sequence[Attribute], counts: Counts, progress: Progress
+) -> tuple[LanguageModel, GroupImages]:
+    """Return the results on the image tokens, and images of attribute-specified prompts drawn as in a run."""
+    seed, labeller = spec.settings.seed, spec.labeller
+    per_group = len(spec.requests) // len(spec.prompts) // 2
+    decoded_per_group = min(MAX_DECODED_PER_GROUP, per_group)
+    neutral = draws.neutral_tokens(spec, progress)
+    drawn = draws.group_draws(spec, spec.adapter, attributes, per_group, progress, "group tokens")
+    pictures = draws.decoded(spec.adapter, drawn, decoded_per_group, attributes, labeller, progress)
+    divergences: list[Divergences] = []
+    for a in attributes:
+        divergences += tokens.divergences(neutral, drawn.tokens[a.name], counts.of((a.name,)), a, seed)
+    # Log-probabilities belong to the unguided distribution, from which a guided draw is no draw.
+    model, following = draws.unguided(spec), pictures.following
+    if model is not spec.adapter:
+        drawn = draws.group_draws(spec, model, attributes, per_group, progress, "unguided tokens")
+        following = draws.decoded(model, drawn, decoded_per_group, attributes, labeller, progress).following
+    texts = [p.text for p in spec.prompts]
     biases = []
-    for a in wanted:
-        under, beside = logprob.log_probs(plain, texts, own, a.name, plan.ctx.block_size, progress)
-        length = own.tokens[a.name].shape[-1]
-        biases.append(logprob.bias(under, beside, length, a, plan.prompts, counts.of((a.name,)), seed))
-    return LanguageModel(following, found, biases), shown
+    for a in attributes:
+        log_probs = logprob.log_probs(model, texts, drawn, a.name, spec.ctx.block_size, progress)
+        length = drawn.tokens[a.name].shape[-1]
+        biases.append(logprob.bias(*log_probs, length, a, spec.prompts, counts.of((a.name,)), seed))
+    return LanguageModel(following, divergences, biases), pictures
 
 
 def _understanding(
-    plan: Plan, wanted: Sequence[Attribute], counts: Counts, shown: Shown, samples: int, progress: Progress
+    spec: Plan, attributes: Sequence[Attribute], counts: Counts, pictures: GroupImages, samples: int, progress: Progress
 ) -> Understanding | Skipped:
-    model: Any = plan.adapter
+    model: Any = spec.adapter
     if not isinstance(model, UnderstandingModel):
-        return Skipped(f"the adapter {plan.card.adapter!r} answers no questions (protocol UnderstandingModel)")
-    subjects, block, seed = groups.subjects(plan.prompts), plan.ctx.block_size, plan.settings.seed
-    gender = next((a for a in wanted if set(a.labels) == {"male", "female"}), None)
-    drawn = None if gender is None else rd_of_subjects(counts.of((gender.name,)), plan.prompts, subjects)
+        return Skipped(f"the adapter {spec.card.adapter!r} answers no questions (protocol UnderstandingModel)")
+    subjects, block_size, seed = groups.subjects(spec.prompts), spec.ctx.block_size, spec.settings.seed
+    gender = next((a.name for a in attributes if set(a.labels) == {"male", "female"}), None)
+    rds = None if gender is None else rd_of_subjects(counts.of((gender,)), spec.prompts, subjects)
+    if rds is not None and np.isnan(rds).all():
+        rds = None
     answers, alignment = [], {}
     try:
-        for condition, image in zip(CONDITIONS, (_blank(shown), None), strict=True):
-            table = understanding.ask(model, subjects, image, samples, seed, block, progress)
+        for condition, image in zip(CONDITIONS, (_white_image(pictures), None), strict=True):
+            table = understanding.ask(model, subjects, image, samples, seed, block_size, progress)
             answers.append(understanding.summary(condition, subjects, table, seed))
-            known = drawn is not None and not np.isnan(drawn).all()
-            alignment[condition] = (
-                understanding.alignment_gap(drawn, understanding.gaps(table)) if drawn is not None and known else None
-            )
-        flips = [f for a in wanted for f in counterfactual.flips(model, shown, a, block, progress)]
+            alignment[condition] = rds if rds is None else understanding.alignment_gap(rds, understanding.gaps(table))
+        flips = [f for a in attributes for f in counterfactual.flips(model, pictures, a, block_size, progress)]
     except FloatingPointError as err:
         return Skipped(str(err))
-    return Understanding(answers, alignment, flips, None if gender is None else gender.name)
+    return Understanding(answers, alignment, flips, gender)
 
 
-def _blank(shown: Shown) -> RgbImage:
+def _white_image(pictures: GroupImages) -> RgbImage:
     """Return a white image of the size that the model draws."""
-    like = next((i for rows in shown.images.values() for i in rows if i is not None), None)
-    return np.full((384, 384, 3) if like is None else like.shape, 255, dtype=np.uint8)
+    drawn = next((i for images in pictures.images.values() for i in images if i is not None), None)
+    return np.full((384, 384, 3) if drawn is None else drawn.shape, 255, dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from fairbench.audit.run import Audit, LanguageModel
 from fairbench.audit.tokens import KINDS
 from fairbench.audit.transparency import Passage
 from fairbench.audit.understanding import KINDS as KINDS_OF_ANSWERS
-from fairbench.audit.understanding import LEAST_COMMITTED, Answers
+from fairbench.audit.understanding import MIN_COMMITTED, Answers
 from fairbench.display.labels import expanded
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, with_interval
@@ -23,40 +23,46 @@ from fairbench.display.tables import Cell, Column, Table
 COLOURS = {"biased": "red", "neutral": "green", "reads": "green", "answers unknown": "green", "no bias found": "green"}
 
 
-def show(found: Audit, folder: Path, console: Console) -> None:
+def show(audit: Audit, folder: Path, console: Console) -> None:
     """Print the report."""
-    plan = found.plan
-    names = f"{plan.card.name} · {plan.task} ({len(plan.prompts)} prompts) · labelled by {plan.labeller.card.name}"
+    spec = audit.plan
+    names = f"{spec.card.name} · {spec.task} ({len(spec.prompts)} prompts) · labelled by {spec.labeller.card.name}"
     say(console, f"Audit of {names}", "bold")
-    say(console, f"\nIn short: {verdict.summary(found)}\n")
+    say(console, f"\nIn short: {verdict.summary(audit)}\n")
     table = Table([Column("component", wraps=True), Column("finding", wraps=True), Column("evidence", wraps=True)])
-    for v in verdict.verdicts(found):
+    for v in verdict.verdicts(audit):
         table.add(v.component, Cell(line(v.finding), COLOURS.get(v.finding, "yellow")), v.words)
-    _print(table, console)
-    _encoder(found, console)
-    _tokenizer(found, console)
-    _tokens(found.language, console)
-    _log_probs(found.language, console)
-    _understanding(found, console)
+    tables = [
+        table,
+        *_encoder(audit),
+        *_tokenizer(audit),
+        _divergences(audit.language),
+        _hits(audit.language),
+        _log_probs(audit.language),
+        *_understanding(audit),
+    ]
+    for table in tables:
+        table.show(console)
+        console.print()
     say(console, "What cannot be concluded", "bold")
-    for sentence in caveats.caveats(found):
+    for sentence in caveats.caveats(audit):
         say(console, f"- {sentence}", "yellow")
-    words = expanded(label for part in found.language.divergences for label in (g.label for g in part.groups))
-    say(console, f"{LABEL_NOTE} {words}".rstrip(), "dim")
+    abbreviations = expanded(group.label for part in audit.language.divergences for group in part.groups)
+    say(console, f"{LABEL_NOTE} {abbreviations}".rstrip(), "dim")
     say(console, f"report in {folder}", wrap=False)
 
 
-def _encoder(found: Audit, console: Console) -> None:
-    if isinstance(found.encoder, Skipped) or not found.encoder.probes:
+def _encoder(audit: Audit) -> Iterator[Table]:
+    if isinstance(audit.encoder, Skipped) or not audit.encoder.probes:
         return
     note = (
-        f"Linear probe of {found.probe_images}; predictions of images that training did not see. chance: the largest "
+        f"Linear probe of {audit.probe_images}; predictions of images that training did not see. chance: the largest "
         "class; labels shuffled: what the probe finds where there is nothing to find."
     )
-    for p in found.encoder.probes:
+    for p in audit.encoder.probes:
         note += "" if p.balanced else f" {p.attribute} is not balanced: read its accuracy against chance."
     table = _table("Vision encoder", ("attribute", "classes"), ("chance", "accuracy", "macro F1"), note)
-    for p in found.encoder.probes:
+    for p in audit.encoder.probes:
         table.add(p.attribute, f"all {len(p.recall)}", _two(p.chance), _of(p.accuracy), _of(p.macro_f1))
         table.add("", "labels shuffled", "", _of(p.shuffled), "")
         if len(p.pairs) > 1:
@@ -64,52 +70,45 @@ def _encoder(found: Audit, console: Console) -> None:
         worst = min(p.pairs, key=lambda pair: pair.accuracy.value)
         if worst.accuracy.value < p.pairwise.value:
             table.add("", f"{worst.first}, {worst.second}", "", _of(worst.accuracy), _of(worst.macro_f1))
-    _print(table, console)
+    yield table
 
 
-def _tokenizer(found: Audit, console: Console) -> None:
-    if isinstance(found.tokenizer, Skipped):
+def _tokenizer(audit: Audit) -> Iterator[Table]:
+    if isinstance(audit.tokenizer, Skipped):
         return
-    table = _table(
+    alike = _table(
         "Image tokenizer: images encoded, decoded and labelled again",
         ("attribute", "group"),
         ("faces", "alike", "face lost", "others read so"),
         "Shares of the faces found before. alike: read as before; others read so: other groups' faces that become this "
         "group. Limits of both hold for all groups at once.",
     )
-    for part in found.tokenizer:
-        for i, g in enumerate(part.groups):
-            table.add(
-                "" if i else part.attribute, g.label, str(g.faces), _of(g.agreement, 2), _of(g.lost, 2),
-                _of(g.arrivals, 2),
-            )  # fmt: skip
-    _print(table, console)
-    table = _table(
+    right = _table(
         "Image tokenizer: against the labels that the images were given",
         ("attribute", "given"),
         ("images", "right\nbefore", "right\nafter", Column("most often\nwrong, after", wraps=True)),
         "What is wrong before is the labeller's error. All counts are in audit.json (against_given).",
     )
-    for part in found.tokenizer:
+    for part in audit.tokenizer:
         for i, g in enumerate(part.groups):
-            table.add(
-                "" if i else part.attribute, g.label, str(g.images), number(g.right_before.value),
-                number(g.right_after.value), _mistaken(part, i),
-            )  # fmt: skip
-    _print(table, console)
+            names = ("" if i else part.attribute, g.label)
+            alike.add(*names, str(g.faces), _of(g.agreement, 2), _of(g.lost, 2), _of(g.arrivals, 2))
+            rights = (number(g.right_before.value), number(g.right_after.value))
+            right.add(*names, str(g.images), *rights, _most_often_wrong(part, i))
+    yield from (alike, right)
 
 
-def _mistaken(part: Passage, group: int) -> str:
-    """Return what a group's images are most often read as instead, after the tokenizer."""
+def _most_often_wrong(part: Passage, group: int) -> str:
+    """Return the wrong label that a group's images most often have after the tokenizer, and how often."""
     wrong = dict(zip([*part.labels, "no face"], part.against_given[group], strict=True))
     del wrong[part.labels[group]]
     name = max(wrong, key=lambda label: wrong[label])
     return f"{name}, {wrong[name]}" if wrong[name] else "none"
 
 
-def _tokens(part: LanguageModel, console: Console) -> None:
-    kinds = {kind: [d for d in part.divergences if d.kind == kind] for kind in KINDS}
-    nulls = ", ".join(f"{_two(d.null.value)} ({d.kind})" for ds in kinds.values() for d in ds[:1])
+def _divergences(part: LanguageModel) -> Table:
+    by_kind = {kind: [d for d in part.divergences if d.kind == kind] for kind in KINDS}
+    nulls = ", ".join(f"{_two(divergences[0].null.value)} ({kind})" for kind, divergences in by_kind.items())
     table = _table(
         "Language model: tokens under the neutral prompt and under each group's",
         ("attribute", "group"),
@@ -118,13 +117,20 @@ def _tokens(part: LanguageModel, console: Console) -> None:
         f"neutral sets, which is {nulls}; by position: the same of tokens place by place. log p per token: mean "
         "log-probability that the neutral prompt gives to the group's images, what BPO balances.",
     )
-    for whole, placed, bias in zip(*kinds.values(), part.log_probs, strict=True):
-        for i, (one, other) in enumerate(zip(whole.groups, placed.groups, strict=True)):
+    for histogram, by_position, bias in zip(*by_kind.values(), part.log_probs, strict=True):
+        for i, (pooled, placed) in enumerate(zip(histogram.groups, by_position.groups, strict=True)):
             table.add(
-                "" if i else whole.attribute, one.label, _two(one.jsd.value), _of(one.excess, 2),
-                _of(other.excess, 2), _two(bias.per_token[one.label].value),
-            )  # fmt: skip
-    _print(table, console)
+                "" if i else histogram.attribute,
+                pooled.label,
+                _two(pooled.jsd.value),
+                _of(pooled.excess, 2),
+                _of(placed.excess, 2),
+                _two(bias.per_token[pooled.label].value),
+            )
+    return table
+
+
+def _hits(part: LanguageModel) -> Table:
     table = _table(
         "Language model: is the group with the closest tokens the one drawn most?",
         ("attribute", "tokens"),
@@ -133,10 +139,10 @@ def _tokens(part: LanguageModel, console: Console) -> None:
     )
     for d in part.divergences:
         table.add(d.attribute, d.kind, _of(d.hits, 2), _two(d.chance), str(d.hits.n), str(d.ambiguous))
-    _print(table, console)
+    return table
 
 
-def _log_probs(part: LanguageModel, console: Console) -> None:
+def _log_probs(part: LanguageModel) -> Table:
     table = _table(
         "Language model: bias by its own log-probabilities, no labeller",
         ("attribute",),
@@ -148,18 +154,17 @@ def _log_probs(part: LanguageModel, console: Console) -> None:
     )
     for b in part.log_probs:
         low, high = b.closure_quartiles
-        table.add(
-            b.attribute, _of(b.rd), number(b.floor), number(b.labelled_rd),
-            f"{_two(b.closure)} ({_two(low)}-{_two(high)})", number(part.following[b.attribute].value),
-        )  # fmt: skip
-    _print(table, console)
+        closure = f"{_two(b.closure)} ({_two(low)}-{_two(high)})"
+        followed = number(part.following[b.attribute].value)
+        table.add(b.attribute, _of(b.rd), number(b.floor), number(b.labelled_rd), closure, followed)
+    return table
 
 
-def _understanding(found: Audit, console: Console) -> None:
-    part = found.understanding
+def _understanding(audit: Audit) -> Iterator[Table]:
+    part = audit.understanding
     if isinstance(part, Skipped):
         return
-    first, floor = part.answers[0], verdict.alignment_floor(found)
+    first, floor = part.answers[0], verdict.alignment_floor(audit)
     fair = f" A fair generator makes up to {_two(floor)} of it by chance." if floor is not None else ""
     chance = " and ".join(number(a.gap_floor) for a in part.answers)
     table = _table(
@@ -167,7 +172,7 @@ def _understanding(found: Audit, console: Console) -> None:
         ("share of all answers",),
         [a.condition for a in part.answers],
         f"|M - F|: mean over occupations; a fair model that commits as often has {chance}. RD of the committed: over "
-        f"male and female alone, of occupations with {LEAST_COMMITTED} such answers. gap: generation RD less "
+        f"male and female alone, of occupations with {MIN_COMMITTED} such answers. gap: generation RD less "
         f"|M - F|, the partial alignment.{fair}",
     )
     for kind in KINDS_OF_ANSWERS:
@@ -175,7 +180,7 @@ def _understanding(found: Audit, console: Console) -> None:
     table.add("|M - F|", *(_of(a.gap) for a in part.answers))
     table.add("RD of the committed", *(_committed(a) for a in part.answers))
     table.add("gap", *("none" if e is None else _of(e) for e in part.alignment.values()))
-    _print(table, console)
+    yield table
     table = _table(
         "Understanding: pairs of images of one occupation; in how many does the answer differ?",
         ("attribute", "about"),
@@ -185,7 +190,7 @@ def _understanding(found: Audit, console: Console) -> None:
     for i, f in enumerate(part.flips):
         name = "" if i and part.flips[i - 1].attribute == f.attribute else f.attribute
         table.add(name, f.about, _of(f.between), _of(f.within), f.most_common[:24])
-    _print(table, console)
+    yield table
 
 
 def _committed(answers: Answers) -> str:
@@ -194,15 +199,10 @@ def _committed(answers: Answers) -> str:
     return f"{number(answers.committed_rd)}, {answers.committed_subjects} occupations"
 
 
-def _table(title: str, words: Sequence[str], rest: Sequence[str | Column], note: str) -> Table:
-    """Return a table of numbers behind columns of words, of which the first of two names groups."""
-    columns = [head if isinstance(head, Column) else Column(head, number=True) for head in rest]
-    return Table([*map(Column, words), *columns], title, note, grouped=len(words) > 1)
-
-
-def _print(table: Table, console: Console) -> None:
-    table.show(console)
-    console.print()
+def _table(title: str, names: Sequence[str], values: Sequence[str | Column], note: str) -> Table:
+    """Return a table whose first columns name a row. Of two such columns, the first names groups of rows."""
+    columns = [head if isinstance(head, Column) else Column(head, number=True) for head in values]
+    return Table([*map(Column, names), *columns], title, note, grouped=len(names) > 1)
 
 
 def _two(value: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from fairbench.display.plain import say
 from fairbench.protocols import ReportsProgress
@@ -17,6 +17,8 @@ from fairbench.protocols import ReportsProgress
 if TYPE_CHECKING:
     from rich.console import Console
 
+Items = TypeVar("Items")
+"""A sequence or an array."""
 FIRST_INTERVAL: Final = 10.0
 LAST_INTERVAL: Final = 60.0
 """Seconds between two plain lines, at first and in stages that take long."""
@@ -56,6 +58,15 @@ def watching(model: object, stage: Stage, units: int) -> Iterator[None]:
         yield
     finally:
         model.on_progress = before
+
+
+def blocks(items: Items, size: int, stage: Stage) -> Iterator[Items]:
+    """Yield `size` items at a time, and report each block as done when the next one is asked for."""
+    sliceable: Any = items
+    for start in range(0, len(sliceable), size):
+        block = sliceable[start : start + size]
+        yield block
+        stage.advance(len(block))
 
 
 class Silent:

@@ -15,10 +15,10 @@ from fairbench.audit.groups import Attribute
 from fairbench.cards import catalog
 from fairbench.display.progress import Silent
 from fairbench.errors import CardError
-from fairbench.labelling.labeller import Labeller
+from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 
-GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
-RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"), ("White", "Black", "Indian", "Asian"))
+GENDER = Attribute("gender", ("female", "male"))
+RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"))
 
 
 # --- estimates ---
@@ -71,7 +71,7 @@ def test_macro_f1_is_scikit_learns() -> None:
 def test_no_error_is_no_certainty() -> None:
     y = np.arange(90) % 3
     couples = [(0, 1), (0, 2), (1, 2)]
-    guesses = np.array([np.where(np.isin(y, couple), y, images.NOBODY) for couple in couples])
+    guesses = np.array([np.where(np.isin(y, couple), y, NOT_LABELLED) for couple in couples])
     pairs, accuracy, f1 = probe.pairwise(y, guesses, couples, "abc", seed=0)
     for found, n in ((accuracy, 90), (f1, 90), (probe.macro_f1(y, y, 3, 0), 90), (pairs[0].macro_f1, 60)):
         assert (found.value, found.high, found.n) == (1, 1, n)
@@ -85,7 +85,7 @@ def test_pairs_have_the_f1_of_scikit_learn_and_intervals_that_cover() -> None:
     rng, hits, values = np.random.default_rng(2), 0, []
     for trial in range(60):
         y = np.arange(240) % 3
-        guesses = np.full((3, 240), images.NOBODY)
+        guesses = np.full((3, 240), NOT_LABELLED)
         for guess, couple in zip(guesses, couples, strict=True):
             rows = np.isin(y, couple)
             wrong = sum(couple) - y[rows]
@@ -111,7 +111,7 @@ def test_an_unbalanced_set_is_told() -> None:
 
 
 def test_a_probe_needs_images_of_every_class() -> None:
-    found = probe.probe(np.zeros((9, 2)), np.array([0] * 5 + [1] * 3 + [images.NOBODY]), GENDER, 0)
+    found = probe.probe(np.zeros((9, 2)), np.array([0] * 5 + [1] * 3 + [NOT_LABELLED]), GENDER, 0)
     assert isinstance(found, Skipped)
     assert "3 probe images show 'male'" in found.reason
 
@@ -122,8 +122,8 @@ def test_a_probe_needs_images_of_every_class() -> None:
 def test_a_tokenizer_that_loses_a_group_is_found() -> None:
     given = np.repeat([0, 1], 200)
     before, after = given.copy(), given.copy()
-    before[0] = images.NOBODY  # no face before: says nothing of the tokenizer
-    after[200:230], after[230:240] = 0, images.NOBODY
+    before[0] = NOT_LABELLED  # no face before: says nothing of the tokenizer
+    after[200:230], after[230:240] = 0, NOT_LABELLED
     found = transparency.passage(GENDER, given, before, after, families=6)
     assert found.worse == "male"
     assert found.confusion == [[199, 0, 0], [30, 160, 10]]
@@ -177,8 +177,8 @@ def test_a_manifest_is_read(tmp_path: Path) -> None:
     path = manifest(tmp_path, "gender", ["male", "no person", "female"])
     found = images.read(path, labeller, [GENDER, RACE], Silent())
     assert {name: codes.tolist() for name, codes in found.codes.items()} == {"gender": [1, 0]}
-    assert [image[0, 0, 0] for image in found.images] == [0, 2]
-    assert [image[0, 0, 0] for image in found.images[1:9]] == [2]
+    assert [[image[0, 0, 0] for image in block] for block in found.blocks(9)] == [[0, 2]]
+    assert [[image[0, 0, 0] for image in block] for block in found.blocks(1)] == [[0], [2]]
 
 
 def test_a_person_counts_once(tmp_path: Path) -> None:
@@ -208,18 +208,18 @@ def test_a_manifest_of_other_attributes_is_one_sentence(tmp_path: Path) -> None:
 def test_renders_stand_in_where_the_labeller_reads_mannequins() -> None:
     labeller = Labeller(catalog.load_labeller("phantom"))
     wanted = groups.attributes(labeller.card)
-    assert [(a.name, a.words[0]) for a in wanted] == [("gender", "female"), ("race4", "White")]
+    assert [a.name for a in wanted] == ["gender", "race4"]
     found = images.rendered(wanted, 64, seed=0)
     assert isinstance(found, images.ProbeImages)
     assert {name: np.bincount(codes).tolist() for name, codes in found.codes.items()} == {
         "gender": [32, 32], "race4": [16] * 4,
     }  # fmt: skip
-    read = images.labelled(labeller, found.images, wanted, Silent())
+    read = images.label_codes(labeller, found.images, wanted, Silent())
     assert all((read[name] == codes).mean() > 0.95 for name, codes in found.codes.items())
-    blank = images.labelled(labeller, [np.full((64, 64, 3), 200, np.uint8)], wanted, Silent())
-    assert blank["gender"].tolist() == [images.NOBODY]
+    blank = images.label_codes(labeller, [np.full((64, 64, 3), 200, np.uint8)], wanted, Silent())
+    assert blank["gender"].tolist() == [NOT_LABELLED]
     other = Labeller(catalog.load_labeller("fairface"))
-    assert images.find(None, other, wanted, 0, Silent()) == Skipped("no labelled probe images: give --probe-images")
+    assert images.probe_images(None, other, wanted, 0, Silent()) == Skipped("no labelled probe images: give --probe-images")
 
 
 # --- understanding ---

@@ -13,8 +13,8 @@ from fairbench.display.progress import Silent
 from fairbench.metrics.rd import relative_diversity
 from fairbench.types import Prompt
 
-GENDER = Attribute("gender", ("female", "male"), ("female", "male"))
-RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"), ("White", "Black", "Indian", "Asian"))
+GENDER = Attribute("gender", ("female", "male"))
+RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"))
 
 
 def test_jsd_is_the_square_of_scipys_distance() -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from fairbench import keys, registry
 from fairbench.audit.groups import Attribute
-from fairbench.audit.images import labelled
+from fairbench.audit.images import label_codes
 from fairbench.calibration import manifest
 from fairbench.calibration.count import calibrate
 from fairbench.cards.cards import LabellerCard
@@ -200,8 +200,8 @@ def test_all_readers_read_the_same_faces_alike(
     assert [Counter(faces) for faces in read] == [Counter(faces) for faces in every]
 
     # audit: one face per image
-    wanted = [Attribute(n, labels, labels) for n, labels in (("gender", GENDERS), ("race4", RACES))]
-    codes = labelled(labeller, IMAGES, wanted, Silent())
+    wanted = [Attribute(n, labels) for n, labels in (("gender", GENDERS), ("race4", RACES))]
+    codes = label_codes(labeller, IMAGES, wanted, Silent())
     audited = [(named["gender"][g], named["race4"][r]) for g, r in zip(codes["gender"], codes["race4"], strict=True)]
     assert audited == [faces[0] if faces else (None, None) for faces in one]
 
