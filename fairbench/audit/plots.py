@@ -54,7 +54,7 @@ def _language(pyplot: Any, audit: Audit) -> Any:
     labelled = [b.labelled_rd if b.labelled_rd is not None else np.nan for b in biases]
     right.bar(centres + 0.2, labelled, 0.38, color=NULL_COLOUR, label="labels of what is drawn")
     rd_floors = {g.attribute: g.rd_floor for g in audit.generation}
-    floors = [*zip(centres - 0.2, [b.floor for b in biases], strict=True)]
+    floors: list[tuple[float, float | None]] = [*zip(centres - 0.2, [b.floor for b in biases], strict=True)]
     floors += zip(centres + 0.2, [rd_floors[b.attribute] for b in biases], strict=True)
     for centre, floor in floors:
         if floor is not None:

@@ -219,7 +219,9 @@ def test_renders_stand_in_where_the_labeller_reads_mannequins() -> None:
     blank = images.label_codes(labeller, [np.full((64, 64, 3), 200, np.uint8)], wanted, Silent())
     assert blank["gender"].tolist() == [NOT_LABELLED]
     other = Labeller(catalog.load_labeller("fairface"))
-    assert images.probe_images(None, other, wanted, 0, Silent()) == Skipped("no labelled probe images: give --probe-images")
+    assert images.probe_images(None, other, wanted, 0, Silent()) == Skipped(
+        "no labelled probe images: give --probe-images"
+    )
 
 
 # --- understanding ---
