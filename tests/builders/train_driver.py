@@ -1,4 +1,4 @@
-"""Runs `fairbench train ...` with something happening inside; started by tests, alone or by torchrun.
+"""Runs `fairbench train ...` with something happening inside; started by tests, forked or by torchrun.
 
     python -m tests.builders.train_driver WHAT FOLDER train sft ...
 
@@ -11,15 +11,17 @@ images are being encoded.
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.builders.processes import command
 
-def main() -> None:
-    what, folder, *args = sys.argv[1:]
+
+def drive(what: str, folder: Path, args: Sequence[str]) -> None:
+    """Run `fairbench ARGS`; what happens inside, see above."""
     kind, *more = what.split(":")
     seen: list[dict[str, Any]] = []
     if kind == "kill":
@@ -28,15 +30,14 @@ def main() -> None:
         _record(seen, int(more[0]) if more else None)
     if kind == "fsdp":
         _shard()
-    sys.argv = ["fairbench", *args]
     try:
-        runpy.run_module("fairbench", run_name="__main__")
+        command(args)
     except SystemExit as end:
         if end.code:
             raise
     import torch
 
-    torch.save(seen, Path(folder) / f"{os.environ.get('RANK', '0')}.pt")
+    torch.save(seen, folder / f"{os.environ.get('RANK', '0')}.pt")
 
 
 def _die() -> None:
@@ -118,4 +119,4 @@ class _Writer:
 
 
 if __name__ == "__main__":
-    main()
+    drive(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.builders import train_driver
 from tests.builders.folders import ROOT
+from tests.builders.processes import start
 
 WEIGHTS = "adapter_model.safetensors"
-ALONE = (sys.executable, "-m")
-BY_TWO = (*ALONE, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +32,34 @@ def command(tiny_card: Path, balanced_manifest: Path) -> tuple[str, ...]:
             "--device", "cpu", "--save-every", "2", "--log-every", "1", "-q")  # fmt: skip
 
 
-def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([str(a) for a in args], cwd=ROOT, env=env, capture_output=True, text=True)
+def exit_codes(what: str, folder: Path, *args: object, processes: int) -> tuple[list[int], str]:
+    """Run a training in the driver, by processes that find each other as those of torchrun do; also their stderr."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "OMP_NUM_THREADS": "1"}
+    ranks: list[dict[str, str]] = [{}]
+    if processes > 1:
+        worlds = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        ranks = [env | worlds | {"RANK": str(i), "LOCAL_RANK": str(i)} for i in range(processes)]
+    program = functools.partial(train_driver.drive, what, folder)
+    started = [start(folder, *args, program=program, env=rank) for rank in ranks]
+    return [process.wait() for process in started], "".join(process.err for process in started)
 
 
-def driven(launch: tuple[str, ...], what: str, folder: Path, command: tuple[str, ...], *more: str) -> Path:
-    """Run the command in the driver and return the adapter's folder, which is in `folder` too."""
+def trained(what: str, folder: Path, command: tuple[str, ...], *more: str, processes: int = 1) -> Path:
+    """Run the training in the driver and return the adapter's folder, which is in `folder` too."""
     folder.mkdir(exist_ok=True)
-    done = run(*launch, "tests.builders.train_driver", what, folder, *command, *more, "--out", folder / "out")
+    codes, errors = exit_codes(what, folder, *command, *more, "--out", folder / "out", processes=processes)
+    assert set(codes) == {0}, errors
+    return folder / "out"
+
+
+def trained_by_torchrun(what: str, folder: Path, command: tuple[str, ...]) -> Path:
+    """Run the training in the driver by two processes that torchrun starts."""
+    folder.mkdir()
+    args = (*TORCHRUN, "tests.builders.train_driver", what, folder, *command, "--out", folder / "out")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(a) for a in args], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "out"
 
@@ -49,7 +71,7 @@ def recorded(folder: Path, rank: int) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def whole(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One process that goes through a batch in two parts, never stopped."""
-    return driven(ALONE, "gradients", tmp_path_factory.mktemp("whole"), command, "--accumulation", "2")
+    return trained("gradients", tmp_path_factory.mktemp("whole"), command, "--accumulation", "2")
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -63,7 +85,8 @@ def test_two_processes_have_the_gradients_of_one(
     command: tuple[str, ...], whole: Path, tmp_path: Path, what: str, sharded: bool
 ) -> None:
     """DDP and FSDP2, on two CPU processes: every gradient of every step, as the optimiser gets it."""
-    out = driven(BY_TWO, what, tmp_path / "two", command)
+    folder = tmp_path / "two"
+    out = trained(what, folder, command, processes=2) if sharded else trained_by_torchrun(what, folder, command)
     one = recorded(whole.parent, 0)
     assert json.loads((out / "provenance.json").read_text())["processes"] == 2
     for rank in (0, 1):
@@ -95,15 +118,15 @@ def test_a_killed_training_goes_on_bit_for_bit(
 ) -> None:
     out = tmp_path / "out"
     same = (*command, "--accumulation", "2", "--out", str(out))
-    killed = run(*ALONE, "tests.builders.train_driver", what, tmp_path, *same)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    codes, errors = exit_codes(what, tmp_path, *same, processes=1)
+    assert codes == [-signal.SIGKILL], errors
     state = [p.name for p in sorted((out / "state").glob("*"))] if out.exists() else []
     assert [name.split("-")[0] for name in state if not name.startswith(".")] == left
     assert not (out / "provenance.json").exists()
     for path in out.rglob("*.tmp"):  # younger ones may have a writer on another machine, and stay
         os.utime(path, (0, 0))
-    done = run(*ALONE, "fairbench", *same)
-    assert done.returncode == 0, done.stderr
+    resumed = start(tmp_path, *same)
+    assert resumed.wait() == 0, resumed.err
     assert (out / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
     assert losses(out) == losses(whole)
     assert [p.name for p in out.rglob("*.tmp")] == []
@@ -114,14 +137,14 @@ def test_a_killed_sharded_training_goes_on(command: tuple[str, ...], whole: Path
     """The state holds the whole adapter: it does not matter how many processes had shards of it, or whether."""
     out = tmp_path / "out"
     same = (*command, "--out", str(out))
-    killed = run(*BY_TWO, "tests.builders.train_driver", "fsdp:3", tmp_path, *same)
-    assert killed.returncode != 0
+    codes, _ = exit_codes("fsdp:3", tmp_path, *same, processes=2)
+    assert 0 not in codes
     assert (out / "state" / "state.pt").exists()  # of step 2
-    done = run(*ALONE, "fairbench", *same)
-    assert done.returncode == 2
-    assert "processes x accumulation 2 there, 1 here" in " ".join(done.stderr.split())
-    done = run(*ALONE, "fairbench", *same, "--accumulation", "2")
-    assert done.returncode == 0, done.stderr
+    refused = start(tmp_path, *same)
+    assert refused.wait() == 2
+    assert "processes x accumulation 2 there, 1 here" in " ".join(refused.err.split())
+    resumed = start(tmp_path, *same, "--accumulation", "2")
+    assert resumed.wait() == 0, resumed.err
     theirs = load_file(out / WEIGHTS)
     for name, value in load_file(whole / WEIGHTS).items():
         assert (value - theirs[name]).abs().mean() < 1e-6, name
