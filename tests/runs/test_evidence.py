@@ -14,16 +14,24 @@ from fairbench.errors import FairbenchError
 from fairbench.measure import table
 from fairbench.measure.table import RunNames
 from fairbench.runs import evidence
-from tests.builders.cli import Cli
+from tests.builders.cli import Cli, run_quietly
 
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "-n", "16", "--no-sheets", "--quiet")
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a run was made: out, and its store."""
+    folder = tmp_path_factory.mktemp("evidence")
+    run_quietly(*RUN, "--labeller", "phantom-noisy", "--store", folder / "runs" / "store", "--out", folder / "out")
+    return folder
+
+
 @pytest.fixture
-def folder(cli: Cli) -> Path:
-    found = cli(*RUN, "--out", "out", "--labeller", "phantom-noisy")
-    assert found.code == 0, found.err
-    return Path("out")
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of that run, with its store, which a test may spoil."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out"
 
 
 def test_every_number_comes_back_from_the_evidence(folder: Path) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.builders.balanced import save_balanced
 from tests.builders.cli import Cli, Result
+from tests.builders.processes import start
 
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "1", "--quiet")
 SMALL = (*RUN, "-n", "2", "--no-sheets")
@@ -196,17 +195,12 @@ def test_out_alone_is_no_description_of_a_run(cli: Cli) -> None:
     assert json.loads(again.out)["run_id"] == json.loads(before["run.json"])["run_id"]
 
 
-def test_the_same_run_four_times_at_once(tmp_path: Path) -> None:
-    args = [sys.executable, "-m", "fairbench", *RUN, "-n", "4", "--out", "out", "--leaderboard", "b.csv"]
-    runs = [subprocess.Popen(args, cwd=tmp_path, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
-            for _ in range(4)]  # fmt: skip
-    errors = [run.communicate(timeout=300)[1] for run in runs]
-    assert [run.returncode for run in runs] == [0] * 4, errors
+def test_the_same_run_four_times_at_once(cli: Cli, tmp_path: Path) -> None:
+    args = (*RUN, "-n", "4", "--out", "out", "--leaderboard", "b.csv")
+    runs = [start(tmp_path, *args) for _ in range(4)]
+    assert [run.wait() for run in runs] == [0] * 4, [run.err for run in runs]
     shutil.rmtree(tmp_path / "runs")
-    check = subprocess.run(
-        [sys.executable, "-m", "fairbench", "leaderboard", "verify", "b.csv", "--strict"], cwd=tmp_path
-    )
-    assert check.returncode == 0
+    cli("leaderboard", "verify", "b.csv", "--strict").succeeded()
     assert len((tmp_path / "b.csv").read_text().splitlines()) == 2
     kept = [n for n in files(tmp_path / "out") if n.startswith("evidence/")]
     assert len(kept) == 5, kept  # the marker, images, faces, labels, and the calibration

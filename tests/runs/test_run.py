@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.builders.cli import Cli
+from tests.builders.cli import Cli, make_run
+from tests.builders.processes import KillAtWrite, start
 
 BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "--no-sheets")
 
@@ -26,13 +28,28 @@ def run(cli: Cli, store: str, out: str, *more: str, count: int = 8) -> dict[str,
     return {**json.loads(Path(out, "run.json").read_text()), "values": json.loads(found.out)["metrics"]}
 
 
-def metrics(out: str) -> list[dict[str, Any]]:
+def metrics(out: str | Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(Path(out, "metrics.parquet")).to_pylist()
     return rows
 
 
 def numbers(out: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "run_id"} for row in metrics(out)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, before, and its store."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_run(folder / "before", *BASE[1:-1], "-n", 8)
+    return folder
+
+
+@pytest.fixture
+def before(cli: Cli, finished: Path) -> dict[str, Any]:
+    """Copy that run and its store into the current folder, and return its run.json."""
+    shutil.copytree(finished, ".", dirs_exist_ok=True)
+    return dict(json.loads(Path("before/run.json").read_text()))
 
 
 def test_a_run_folder_holds_everything(cli: Cli) -> None:
@@ -82,15 +99,14 @@ def test_the_planted_bias_is_found(cli: Cli) -> None:
         assert measured[f"A photo of the face of a {subject}, a person"] == pytest.approx(truth, abs=0.2)
 
 
-def test_a_rerun_makes_nothing_and_changes_nothing(cli: Cli) -> None:
-    first = run(cli, "store", "a")
-    again = run(cli, "store", "b")
-    assert first["run_id"] == again["run_id"]
+def test_a_rerun_makes_nothing_and_changes_nothing(cli: Cli, before: dict[str, Any]) -> None:
+    again = run(cli, "store", "again")
+    assert before["run_id"] == again["run_id"]
     assert again["made_in_this_process"] == {"images": 0, "labels": 0}
-    assert metrics("a") == metrics("b")
+    assert metrics("before") == metrics("again")
 
 
-def test_extension_makes_only_what_is_new(cli: Cli) -> None:
+def test_extension_makes_only_what_is_new(cli: Cli, finished: Path) -> None:
     run(cli, "store", "four", count=4)
     more = run(cli, "store", "eight", count=8)
     assert more["made_in_this_process"] == {"images": 12, "labels": 12}
@@ -99,8 +115,7 @@ def test_extension_makes_only_what_is_new(cli: Cli) -> None:
     assert whole.code == 0, whole.err
     # Of the first five test occupations, senator and violinist are in the mini task as well.
     assert json.loads(Path("five/run.json").read_text())["made_in_this_process"]["images"] == 3 * 8
-    run(cli, "other", "fresh", count=8)
-    assert metrics("fresh") == metrics("eight")
+    assert metrics(finished / "before") == metrics("eight")
 
 
 def test_the_batch_size_changes_nothing(cli: Cli) -> None:
@@ -115,10 +130,9 @@ def test_the_batch_size_changes_nothing(cli: Cli) -> None:
     assert hashes[0] == hashes[1]
 
 
-def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path) -> None:
+def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path, before: dict[str, Any]) -> None:
     from fairbench.cards.catalog import find
 
-    run(cli, "store", "a")
     card = find("labellers")["phantom"]
     text = (
         card.read_text()
@@ -176,69 +190,51 @@ def test_an_interrupt_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_the_seed_changes_the_images_and_the_run(cli: Cli) -> None:
-    first = run(cli, "store", "a")
+def test_the_seed_changes_the_images_and_the_run(cli: Cli, before: dict[str, Any]) -> None:
     other = run(cli, "store", "b", "--seed", "1")
-    assert first["run_id"] != other["run_id"]
+    assert before["run_id"] != other["run_id"]
     assert other["made_in_this_process"]["images"] == 24
 
 
-def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli) -> None:
+def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli, finished: Path) -> None:
     for i in (0, 1):
         found = cli(*BASE, "-n", "8", "--store", "halves", "--batch-size", "5", "--shard", f"{i}/2")
         assert found.code == 0, found.err
         assert "run the plain command" in found.err
     joined = run(cli, "halves", "joined", "--batch-size", "5")
     assert joined["made_in_this_process"] == {"images": 0, "labels": 0}
-    run(cli, "whole", "single")
-    assert metrics("joined") == metrics("single")
+    assert metrics("joined") == metrics(finished / "before")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3, 5, 8])
-def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int) -> None:
+def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, finished: Path, after: int) -> None:
     """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again.
 
     Seen in other tools: resuming by "the folder exists", so that a half-written prompt counts as done.
     """
-    code = f"""
-import os, signal
-from fairbench.storage import atomic
-write, done = atomic.write_bytes, []
-def count(path, data):
-    write(path, data)
-    done.append(path)
-    if len(done) == {after}:
-        os.kill(os.getpid(), signal.SIGKILL)
-atomic.write_bytes = count
-from fairbench.cli.app import main
-main()
-"""
     args = [*BASE, "-n", "8", "--store", "store", "--out", "killed", "--batch-size", "6", "--json"]
-    died = subprocess.run([sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True)
-    assert died.returncode == -signal.SIGKILL
+    killed = start(tmp_path, *args, program=KillAtWrite(after))
+    assert killed.wait() == -signal.SIGKILL, killed.err
     assert not Path("killed/run.json").exists()
     resumed = run(cli, "store", "killed", "--batch-size", "6")
     assert resumed["made_in_this_process"]["images"] == 24 - 6 * min(4, max(0, after - 1))
-    straight = run(cli, "other", "straight", "--batch-size", "6")
-    assert resumed["run_id"] == straight["run_id"]
-    assert metrics("killed") == metrics("straight")
+    assert resumed["run_id"] == json.loads((finished / "before/run.json").read_text())["run_id"]
+    assert metrics("killed") == metrics(finished / "before")
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment(cli: Cli, tmp_path: Path) -> None:
-    args = [sys.executable, "-m", "fairbench", *BASE, "-n", "100", "--store", "store", "--out", "out"]
-    for wanted in (2, 60, 120):  # of 150 image shards
-        process = subprocess.Popen(
-            [*args, "--batch-size", "2"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while len(list(tmp_path.glob("store/images/*/part-*.parquet"))) < wanted and process.poll() is None:
+    images = 32
+    for shards in (2, 18, 36):  # of 48
+        started = start(tmp_path, *BASE, "-n", images, "--store", "store", "--out", "out", "--batch-size", "2")
+        while len(list(tmp_path.glob("store/images/*/part-*.parquet"))) < shards and started.process.is_alive():
             time.sleep(0.002)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+        started.process.kill()
+        assert started.wait() == -signal.SIGKILL, started.err
         assert not Path("out/run.json").exists()
-    run(cli, "store", "out", "--batch-size", "2", count=100)
-    run(cli, "other", "straight", count=100)
+    run(cli, "store", "out", "--batch-size", "2", count=images)
+    run(cli, "other", "straight", count=images)
     assert metrics("out") == metrics("straight")
 
 
@@ -263,8 +259,7 @@ def test_an_image_on_which_the_detector_fails_is_counted_as_failed(cli: Cli, mon
 
 @pytest.mark.parametrize("stage", ["images", "faces", "labels"])
 @pytest.mark.parametrize("how", ["truncated", "flipped"])
-def test_damage_is_named_and_mended(cli: Cli, stage: str, how: str) -> None:
-    run(cli, "store", "before")
+def test_damage_is_named_and_fixed(cli: Cli, before: dict[str, Any], stage: str, how: str) -> None:
     (path,) = Path("store", stage).glob("*/part-*.parquet")
     data = bytearray(path.read_bytes())
     if how == "flipped":

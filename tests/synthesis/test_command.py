@@ -7,8 +7,6 @@ import hashlib
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from fairbench.synthesis import balanced
 from fairbench.types import ImageRequest, ImageResult
 from tests.builders.cli import Cli, Result
 from tests.builders.folders import ROOT
+from tests.builders.processes import KillAtWrite, start
 
 TASK = "phantom-occupations-train"
 BASE = ("synthesize", "--model", "small.yaml", "--task", TASK, "--limit-prompts", "2", "--groups", "gender", "-n", "3")
@@ -131,22 +130,6 @@ def test_it_shares_no_image_with_an_evaluation(cli: Cli) -> None:
     assert not {seed for _, seed in own} & {seed for _, seed in evaluated}
 
 
-KILL = """
-import os, signal
-from pathlib import Path
-from fairbench.storage import atomic
-write, done = atomic.write_bytes, []
-def count(path, data):
-    write(path, data)
-    done.append(Path(path).name)
-    if len(done) == {after} or Path(path).name == "{name}":
-        os.kill(os.getpid(), signal.SIGKILL)
-atomic.write_bytes = count
-from fairbench.cli.app import main
-main()
-"""
-
-
 @pytest.mark.parametrize(
     ("after", "name"),
     [
@@ -158,9 +141,8 @@ main()
 )
 def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, after: int, name: str) -> None:
     args = [*BASE, "--max-tries", "9", "--store", "killed-store", "--out", "killed"]
-    code = KILL.format(after=after, name=name)
-    died = subprocess.run([sys.executable, "-c", code, *args], cwd=tmp_path, capture_output=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    killed = start(tmp_path, *args, program=KillAtWrite(after, name))
+    assert killed.wait() == -signal.SIGKILL, killed.err
     assert not Path("killed").exists()
     before = stored("killed-store")
     made(cli, "killed", "--store", "killed-store")
