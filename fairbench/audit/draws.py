@@ -20,7 +20,7 @@ from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
 from fairbench.methods.common import with_group
 from fairbench.protocols import TokenModel
-from fairbench.runs.spec import Plan
+from fairbench.runs.spec import RunSpec
 from fairbench.types import ImageRequest, RgbImage
 
 Tokens = NDArray[np.int64]
@@ -39,7 +39,7 @@ class Draws:
     tokens: dict[str, Tokens]
 
 
-def need_tokens(spec: Plan) -> None:
+def need_tokens(spec: RunSpec) -> None:
     """Raise FairbenchError where the adapter has no image tokens."""
     if not isinstance(spec.adapter, TokenModel):
         raise FairbenchError(
@@ -48,7 +48,7 @@ def need_tokens(spec: Plan) -> None:
         )
 
 
-def unguided(spec: Plan) -> TokenModel:
+def unguided(spec: RunSpec) -> TokenModel:
     """Return the model at guidance 1 and temperature 1: the distribution to which its log-probabilities belong.
 
     An adapter that keeps its settings as `params` is copied, so that the weights are loaded once.
@@ -67,14 +67,14 @@ def unguided(spec: Plan) -> TokenModel:
     return model  # type: ignore[no-any-return]
 
 
-def neutral_tokens(spec: Plan, progress: Progress) -> Tokens:
+def neutral_tokens(spec: RunSpec, progress: Progress) -> Tokens:
     """Return the tokens (P, images per prompt, N) of the run's own images."""
     tokens = _tokens(spec.adapter, spec.requests, spec.ctx.block_size, "neutral tokens", progress)
     return tokens.reshape(len(spec.prompts), -1, tokens.shape[-1])
 
 
 def group_draws(
-    spec: Plan, model: TokenModel, attributes: Sequence[Attribute], count: int, progress: Progress, stage: str
+    spec: RunSpec, model: TokenModel, attributes: Sequence[Attribute], count: int, progress: Progress, stage: str
 ) -> Draws:
     """Draw `count` images per prompt and group of every attribute."""
     first = len(spec.requests) // len(spec.prompts)  # noise that no neutral image has

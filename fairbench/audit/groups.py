@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fairbench import keys
 from fairbench.cards.cards import LabellerCard
-from fairbench.runs.spec import Plan
+from fairbench.runs.spec import RunSpec
 from fairbench.types import ImageRequest, Prompt
 
 
@@ -25,7 +25,7 @@ def attributes(card: LabellerCard) -> list[Attribute]:
     return [Attribute(name, tuple(card.attributes[name].labels)) for name in names]
 
 
-def requests(spec: Plan, prompt: Prompt, text: str, first: int, count: int) -> list[ImageRequest]:
+def requests(spec: RunSpec, prompt: Prompt, text: str, first: int, count: int) -> list[ImageRequest]:
     """Return `count` requests for `text`, with noise that no neutral image of the run has.
 
     The noise depends on prompt and sample alone, so sample i of one group differs from sample i of another only by the

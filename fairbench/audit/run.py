@@ -26,7 +26,7 @@ from fairbench.errors import FairbenchError, MissingExtra
 from fairbench.measure.counts import Counts
 from fairbench.protocols import UnderstandingModel
 from fairbench.runs import pipeline
-from fairbench.runs.spec import Plan
+from fairbench.runs.spec import RunSpec
 from fairbench.storage.store import Store
 from fairbench.types import RgbImage
 
@@ -69,7 +69,7 @@ class Understanding:
 class Audit:
     """All results of an audit. probe_images: where they come from and how many there are."""
 
-    plan: Plan
+    plan: RunSpec
     probe_images: str
     generation: list[Generated]
     encoder: Encoder | Skipped
@@ -78,7 +78,7 @@ class Audit:
     understanding: Understanding | Skipped
 
 
-def audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
+def audit(spec: RunSpec, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
     """Audit a run's model. samples: answers per question. Raises FairbenchError for what the user can fix."""
     draws.need_tokens(spec)
     if len(spec.requests) // len(spec.prompts) < MIN_IMAGES_PER_PROMPT:
@@ -96,13 +96,13 @@ def audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progres
         ) from err
 
 
-def _audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
+def _audit(spec: RunSpec, manifest: Path | None, samples: int, store: Store, progress: Progress) -> Audit:
     attributes = groups.attributes(spec.labeller.card)
     probes = probe_images(manifest, spec.labeller, attributes, spec.settings.seed, progress)
     outcome = pipeline.run(spec, store, progress)
     if outcome.counts is None:
         raise FairbenchError("An audit needs a whole run, not a shard of it.")
-    spec, counts = outcome.plan, outcome.counts
+    spec, counts = outcome.spec, outcome.counts
     language, pictures = _language(spec, attributes, counts, progress)
     return Audit(
         spec,
@@ -115,7 +115,9 @@ def _audit(spec: Plan, manifest: Path | None, samples: int, store: Store, progre
     )
 
 
-def _encoder(spec: Plan, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress) -> Encoder | Skipped:
+def _encoder(
+    spec: RunSpec, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
+) -> Encoder | Skipped:
     try:
         probe.need_sklearn()
     except MissingExtra as err:
@@ -134,7 +136,7 @@ def _encoder(spec: Plan, probes: ProbeImages, attributes: Sequence[Attribute], p
 
 
 def _tokenizer(
-    spec: Plan, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
+    spec: RunSpec, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
 ) -> list[Passage] | Skipped:
     attributes = [a for a in attributes if a.name in probes.codes]
     before: dict[str, list[Codes]] = {a.name: [] for a in attributes}
@@ -159,7 +161,7 @@ def _tokenizer(
 
 
 def _language(
-    spec: Plan, attributes: Sequence[Attribute], counts: Counts, progress: Progress
+    spec: RunSpec, attributes: Sequence[Attribute], counts: Counts, progress: Progress
 ) -> tuple[LanguageModel, GroupImages]:
     """Return the results on the image tokens, and images of attribute-specified prompts drawn as in a run."""
     seed, labeller = spec.settings.seed, spec.labeller
@@ -186,7 +188,12 @@ def _language(
 
 
 def _understanding(
-    spec: Plan, attributes: Sequence[Attribute], counts: Counts, pictures: GroupImages, samples: int, progress: Progress
+    spec: RunSpec,
+    attributes: Sequence[Attribute],
+    counts: Counts,
+    pictures: GroupImages,
+    samples: int,
+    progress: Progress,
 ) -> Understanding | Skipped:
     model: Any = spec.adapter
     if not isinstance(model, UnderstandingModel):

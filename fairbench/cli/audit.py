@@ -24,7 +24,7 @@ from fairbench.cli.options import (
 from fairbench.display.plain import echo_json
 
 if TYPE_CHECKING:
-    from fairbench.runs.spec import Plan
+    from fairbench.runs.spec import RunSpec
 
 Probe = Annotated[
     Path | None,
@@ -94,7 +94,7 @@ def audit(
         terminal.show(found, folder, Console())
 
 
-def _folder(out: Path | None, plan: Plan) -> Path:
+def _folder(out: Path | None, plan: RunSpec) -> Path:
     """Return the report's folder. A block that did not fit into memory changes the plan, and so the default one."""
     from fairbench.runs.folder import default_name
 

@@ -29,7 +29,7 @@ from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
     from fairbench.runs.pipeline import Outcome
-    from fairbench.runs.spec import Plan
+    from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
 
 MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
@@ -141,7 +141,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _preview(current: Plan, store: Store, as_json: bool) -> None:
+def _preview(current: RunSpec, store: Store, as_json: bool) -> None:
     from fairbench.runs.pipeline import preview
 
     found = preview(current, store)
@@ -160,7 +160,7 @@ def _preview(current: Plan, store: Store, as_json: bool) -> None:
 
 
 def _run(
-    current: Plan, store: Store, out: Path | None, board: Path | None, *, sheets: bool, as_json: bool, quiet: bool
+    current: RunSpec, store: Store, out: Path | None, board: Path | None, *, sheets: bool, as_json: bool, quiet: bool
 ) -> tuple[Path, Outcome]:
     from rich.console import Console
 
@@ -182,7 +182,7 @@ def _run(
         echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the plan
-        folder = Path("runs") / run_folder.default_name(outcome.plan)
+        folder = Path("runs") / run_folder.default_name(outcome.spec)
     record = run_folder.write(outcome, store, folder, sheets=sheets)
     if board is not None:
         row.add_run(board, evidence.open_run(folder))

@@ -45,16 +45,16 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
     Scores of more than one number per image (an Inception network's answers) are left out: they are as large as images.
     Raises StoreError.
     """
-    plan = outcome.plan
+    spec = outcome.spec
     ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
     kept = Store(folder / FOLDER)
-    stages = [("images", plan.image_key), ("faces", plan.faces_key), ("labels", plan.labels_key)]
-    stages += [("scores", s.key) for s in plan.scorers if s.key]
+    stages = [("images", spec.image_key), ("faces", spec.faces_key), ("labels", spec.labels_key)]
+    stages += [("scores", s.key) for s in spec.scorers if s.key]
     for stage, key in stages:
         _keep(kept, stage, key, _rows(store, stage, key, ids))
-    if plan.calibration is not None:
-        plan.calibration.write(folder / FOLDER / CALIBRATION)
-    return [s.name for s in plan.scorers if s.key and _is_wide(store, s.key)]
+    if spec.calibration is not None:
+        spec.calibration.write(folder / FOLDER / CALIBRATION)
+    return [s.name for s in spec.scorers if s.key and _is_wide(store, s.key)]
 
 
 def _keep(kept: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None:

@@ -26,7 +26,7 @@ from fairbench.notices import notice
 from fairbench.runs import evidence, known_truth, prompts, record, references, sheet
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
-from fairbench.runs.spec import Plan, RunSettings
+from fairbench.runs.spec import RunSettings, RunSpec
 from fairbench.storage import atomic, folders, provenance
 from fairbench.storage.store import Store
 
@@ -34,11 +34,11 @@ MAX_FAILURES: Final = 50
 """Images without pixels that run.json lists."""
 
 
-def default_name(plan: Plan) -> str:
+def default_name(spec: RunSpec) -> str:
     """Return a folder name that tells the run and cannot clash with another."""
-    parts = [plan.card.name, plan.method, plan.task, plan.labeller.card.name]
+    parts = [spec.card.name, spec.method, spec.task, spec.labeller.card.name]
     safe = ["".join(c if c.isalnum() or c in "._-" else "-" for c in p)[:60] for p in parts]
-    return "-".join([*safe, plan.run_id[:8]])
+    return "-".join([*safe, spec.run_id[:8]])
 
 
 def prepare(folder: Path, store: Path) -> None:
@@ -49,13 +49,13 @@ def prepare(folder: Path, store: Path) -> None:
     folders.check(folder, folders.RUN, store=store)
 
 
-def refuse_guess(folder: Path, plan: Plan) -> None:
+def refuse_guess(folder: Path, spec: RunSpec) -> None:
     """Refuse to replace a folder's run by one that nobody described: `--out` alone asks for the default model.
 
     Raises FairbenchError that says what the folder holds, and what to type.
     """
     run_id = _run_id(folder)
-    if run_id is None or run_id == plan.run_id:
+    if run_id is None or run_id == spec.run_id:
         return
     settings = record.read(folder / record.FILE).settings
     raise FairbenchError(
@@ -83,12 +83,12 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunR
     are kept beside it.
     """
     assert outcome.metrics is not None
-    run_id = outcome.plan.run_id
+    run_id = outcome.spec.run_id
     aside = _Aside(folder, run_id)
     with folders.replacing(folder, folders.RUN, lambda real: aside.keep(real, new, sheets=sheets)) as new:
         atomic.write_bytes(new / "metrics.parquet", _parquet(outcome.metrics))
         atomic.write_bytes(new / "metrics.csv", _csv(outcome.metrics))
-        atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.plan.prompts)))
+        atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.spec.prompts)))
         atomic.write_text(new / "prompts.csv", _prompt_table(outcome))
         atomic.write_text(new / "notices.csv", _notice_table(outcome))
         if sheets:
@@ -166,32 +166,32 @@ def _csv(table: pa.Table) -> bytes:
 
 def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunRecord:
     """Return the record of a run: what was declared, what was counted, and where it was computed."""
-    plan, correction = outcome.plan, outcome.correction
+    spec, correction = outcome.spec, outcome.correction
     assert correction is not None
     calibration = correction.calibration
     not_ok = [r for r in outcome.rows if r.status != "ok"]
-    effective_settings = getattr(plan.adapter, "effective_settings", None)
+    effective_settings = getattr(spec.adapter, "effective_settings", None)
     return RunRecord(
-        run_id=plan.run_id,
+        run_id=spec.run_id,
         note=LABEL_NOTE,
         fairbench=fairbench.__version__,
-        declared=record.Declared(**plan.declared),
-        keys=record.Keys(images=plan.image_key, faces=plan.faces_key, labels=plan.labels_key),
-        model=record.RecordedModel.model_construct(**dict(plan.card)),
-        method=plan.method,
-        quota=plan.quota,
-        task=record.RecordedTask(name=plan.task, version=plan.task_version, prompts=[p.text for p in plan.prompts]),
-        labeller=plan.labeller.card,
-        labeller_id=plan.labeller.id,
-        labeller_parts=record.LabellerParts(**plan.labeller.parts),
+        declared=record.Declared(**spec.declared),
+        keys=record.Keys(images=spec.image_key, faces=spec.faces_key, labels=spec.labels_key),
+        model=record.RecordedModel.model_construct(**dict(spec.card)),
+        method=spec.method,
+        quota=spec.quota,
+        task=record.RecordedTask(name=spec.task, version=spec.task_version, prompts=[p.text for p in spec.prompts]),
+        labeller=spec.labeller.card,
+        labeller_id=spec.labeller.id,
+        labeller_parts=record.LabellerParts(**spec.labeller.parts),
         scorers={
-            s.name: record.RecordedScorer(key=s.key, backbone=outcome.backbones.get(s.name)) for s in plan.scorers
+            s.name: record.RecordedScorer(key=s.key, backbone=outcome.backbones.get(s.name)) for s in spec.scorers
         },
-        settings=plan.settings,
-        device=plan.ctx.device,
-        dtype=plan.ctx.dtype,
-        block_size=plan.ctx.block_size,
-        no_calibration=plan.no_calibration,
+        settings=spec.settings,
+        device=spec.ctx.device,
+        dtype=spec.ctx.dtype,
+        block_size=spec.ctx.block_size,
+        no_calibration=spec.no_calibration,
         correction=record.RecordedCorrection(
             reason=correction.reason,
             assumptions=correction.assumptions,
@@ -212,24 +212,24 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         notices=[record.RecordedNotice(**n.record()) for n in outcome.notices],
         metric_versions={s.metric: s.version for s in outcome.series},
         effective_settings=None if effective_settings is None else effective_settings(),
-        environment=provenance.environment(plan.ctx.device),
+        environment=provenance.environment(spec.ctx.device),
         scores_without_evidence=without_evidence,
     )
 
 
 def _prompt_table(outcome: Outcome) -> str:
     """Return the per-prompt table as CSV: counts, the share of every label of every attribute, RD, and references."""
-    counts, plan = outcome.counts, outcome.plan
+    counts, spec = outcome.counts, outcome.spec
     assert counts is not None
     header = ["prompt", "subject", "category", "n_requested", "n_images", "n_with_face", "n_selected_faces"]
-    shares: list[list[str]] = [[] for _ in plan.prompts]
+    shares: list[list[str]] = [[] for _ in spec.prompts]
     values = {(s.metric, s.attribute): s.values for s in outcome.series}
-    for names in attributes(plan.labeller):
+    for names in attributes(spec.labeller):
         name = cross_name(names)
         table = counts.of(names)
-        cells = plan.labeller.classes(names)
+        cells = spec.labeller.classes(names)
         header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
-        reference = references.of_prompts(plan, name)
+        reference = references.of_prompts(spec, name)
         header += [] if reference is None else [f"{name}.reference {c}" for c in cells]
         for i, row in enumerate(table):
             n = int(row.sum())
@@ -239,7 +239,7 @@ def _prompt_table(outcome: Outcome) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    for i, p in enumerate(plan.prompts):
+    for i, p in enumerate(spec.prompts):
         numbers = [int(a[i]) for a in (counts.requested, counts.images, counts.with_face, counts.selected)]
         writer.writerow([p.text, p.subject, p.category, *numbers, *shares[i]])
     return out.getvalue()

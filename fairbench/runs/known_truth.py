@@ -14,7 +14,7 @@ from fairbench.errors import CardError
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.metrics.rd import rd
 from fairbench.runs.pipeline import Outcome
-from fairbench.runs.spec import Plan
+from fairbench.runs.spec import RunSpec
 from fairbench.stats.estimands import concentration_of_shares
 
 FloatArray = NDArray[np.float64]
@@ -53,9 +53,9 @@ class KnownTruth:
 def known(outcome: Outcome) -> list[KnownTruth]:
     """Compare a finished run with every truth that its card names; an empty list where it names none."""
     found = []
-    for table in outcome.plan.card.truth:
+    for table in outcome.spec.card.truth:
         try:
-            shares = _shares(outcome.plan, table)
+            shares = _shares(outcome.spec, table)
         except CardError as err:  # a table that cannot be used is no reason to lose what was measured
             found.append(KnownTruth(table.name, table.file, note=str(err).rstrip(".")))
         else:
@@ -74,30 +74,30 @@ def expected_rd(shares: FloatArray, n: NDArray[np.int64]) -> tuple[float, float]
     return float(values.mean()), float(values.std())
 
 
-def _shares(plan: Plan, table: TruthTable) -> FloatArray:
+def _shares(spec: RunSpec, table: TruthTable) -> FloatArray:
     """Return the truth of every prompt, shape (P, K of each attribute). Raises CardError where it does not apply."""
-    if plan.method != "none":
-        raise CardError(f"it describes the model without a method, and this run used {plan.method}")
-    if any(p.stated for p in plan.prompts):
+    if spec.method != "none":
+        raise CardError(f"it describes the model without a method, and this run used {spec.method}")
+    if any(p.stated for p in spec.prompts):
         raise CardError("it describes prompts that state no attribute, and this task's prompts do")
-    declared = plan.labeller.declared.labels
+    declared = spec.labeller.declared.labels
     absent = next((a for a in table.attributes if a not in declared), None)
     if absent is not None:
-        raise CardError(f"the labeller {plan.labeller.card.name} has no attribute {absent!r}")
+        raise CardError(f"the labeller {spec.labeller.card.name} has no attribute {absent!r}")
     labels = [declared[a] for a in table.attributes]
-    path = truth_table.locate(table.file, plan.ctx.base_dir)
+    path = truth_table.locate(table.file, spec.ctx.base_dir)
     rows = truth_table.read(path, truth_table.columns(labels))
-    names = {p.subject: truth_table.row_of(p.subject, rows) for p in plan.prompts}
+    names = {p.subject: truth_table.row_of(p.subject, rows) for p in spec.prompts}
     missing = next((subject for subject, name in names.items() if name is None), None)
     if missing is not None:
         raise CardError(f"{path} has no row for {missing!r} and no row {truth_table.OTHER!r}")
-    flat = [rows[names[p.subject] or truth_table.OTHER] for p in plan.prompts]
+    flat = [rows[names[p.subject] or truth_table.OTHER] for p in spec.prompts]
     return np.array(flat).reshape(len(flat), *map(len, labels))
 
 
 def _compare(outcome: Outcome, table: TruthTable, shares: FloatArray) -> Iterator[Comparison]:
     measured = {s.attribute: s for s in outcome.series if s.metric == rd.spec.name}
-    for names in attributes(outcome.plan.labeller):
+    for names in attributes(outcome.spec.labeller):
         if not set(names) <= set(table.attributes):
             continue
         series = measured[cross_name(names)]

@@ -1,4 +1,4 @@
-"""A run from end to end: plan -> images -> faces and labels -> scores -> metrics. Every stage resumes by itself."""
+"""A run from end to end: spec -> images -> faces and labels -> scores -> metrics. Every stage resumes by itself."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from fairbench.measure.series import Series
 from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
-from fairbench.runs import images, noted, score_notices, scores, spec
+from fairbench.runs import images, noted, score_notices, scores
+from fairbench.runs import spec as run_spec
 from fairbench.runs.labels import LabelStage
-from fairbench.runs.spec import Plan, RunSettings, ScorerPlan
+from fairbench.runs.spec import RunScorer, RunSettings, RunSpec
 from fairbench.storage import reading, schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
@@ -39,7 +40,7 @@ from fairbench.types import NO_TEXT
 class Outcome:
     """What a run found. `metrics`, `counts` and `series` are None for one shard of a run."""
 
-    plan: Plan
+    spec: RunSpec
     rows: list[ImageRow]
     statuses: dict[str, dict[str, int]]
     timings: dict[str, float]
@@ -52,7 +53,7 @@ class Outcome:
     correction: Correction | None = None
     unread: dict[bytes, str] = field(default_factory=dict)
     notices: Notices = field(default_factory=Notices)
-    """What the plan and every stage reported: all that a reader of the numbers has to know."""
+    """What the spec and every stage reported: all that a reader of the numbers has to know."""
 
     @property
     def unreadable(self) -> list[str]:
@@ -61,121 +62,121 @@ class Outcome:
         return given + list(self.unread.values())
 
 
-def run(current: Plan, store: Store, progress: Progress) -> Outcome:
+def run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
     """Do a run, or what is left of it. Raises FairbenchError for what the user can mend."""
     with collecting() as reported:
         while True:
             try:
-                outcome = _run(current, store, progress)
+                outcome = _run(spec, store, progress)
                 break
             except images.BlockTooLarge:
-                current = spec.make(with_smaller_blocks(current), progress)
-    for one in (*outcome.plan.notices, *reported):
+                spec = run_spec.make(with_smaller_blocks(spec), progress)
+    for one in (*outcome.spec.notices, *reported):
         outcome.notices.add(one)
     return outcome
 
 
-def with_smaller_blocks(current: Plan) -> RunSettings:
-    """Return a plan's settings with blocks of half the size, after one did not fit into memory; says so."""
-    size, dtype = current.ctx.block_size // 2, current.ctx.dtype
+def with_smaller_blocks(spec: RunSpec) -> RunSettings:
+    """Return a spec's settings with blocks of half the size, after one did not fit into memory; says so."""
+    size, dtype = spec.ctx.block_size // 2, spec.ctx.dtype
     notice("memory", f"out of memory: again with blocks of {size} (in {dtype}, the block is in the image key)")
-    return dataclasses.replace(current.settings, batch_size=size)
+    return dataclasses.replace(spec.settings, batch_size=size)
 
 
-def _run(current: Plan, store: Store, progress: Progress) -> Outcome:
+def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
     timings: dict[str, float] = {}
     made: dict[str, int] = {}
-    loaded = scores.Scorers(current.scorers, current.ctx)
+    loaded = scores.Scorers(spec.scorers, spec.ctx)
 
     def before() -> None:  # absent weights and broken plug-ins are better told before hours of work
-        current.labeller.load()
+        spec.labeller.load()
         loaded.load()
 
     with _timed(timings, "images"):
         made["images"] = images.generate(
             store,
-            current.image_key,
-            current.work,
-            current.adapter,
-            method=current.method,
-            adapter=current.card.adapter,
-            block_size=current.ctx.block_size,
-            fixed_block=current.fixed_block,
+            spec.image_key,
+            spec.work,
+            spec.adapter,
+            method=spec.method,
+            adapter=spec.card.adapter,
+            block_size=spec.ctx.block_size,
+            fixed_block=spec.fixed_block,
             progress=progress,
             before=before,
         )
-        rows = reading.index(store, current.image_key, current.work)
+        rows = reading.index(store, spec.image_key, spec.work)
     with _timed(timings, "labels"):
-        labels = LabelStage(store, current.labeller, current.faces_key, current.labels_key)
+        labels = LabelStage(store, spec.labeller, spec.faces_key, spec.labels_key)
         made["labels"] = labels.run(rows, progress)
     built: dict[str, tuple[Scorer | None, str | None]] = {}
     with _timed(timings, "scores"):
-        for scorer in current.scorers:
-            built[scorer.name] = _score(current, scorer, loaded, store, rows, progress)
-    outcome = Outcome(current, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
+        for scorer in spec.scorers:
+            built[scorer.name] = _score(spec, scorer, loaded, store, rows, progress)
+    outcome = Outcome(spec, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
     outcome.unread = labels.unread
     outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
-    if current.settings.shard is None:
+    if spec.settings.shard is None:
         with _timed(timings, "metrics"):
             _measure(outcome, store, built)
     return outcome
 
 
 def _score(
-    plan: Plan, scorer: ScorerPlan, loaded: scores.Scorers, store: Store, rows: list[ImageRow], progress: Progress
+    spec: RunSpec, scorer: RunScorer, loaded: scores.Scorers, store: Store, rows: list[ImageRow], progress: Progress
 ) -> tuple[Scorer | None, str | None]:
     """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
-    if scorer.key is not None and rows and not _scorable(plan, scorer, rows):
+    if scorer.key is not None and rows and not _scorable(spec, scorer, rows):
         return None, "the images have no prompts"
     built, reason = loaded.get(scorer)
     if built is None or scorer.key is None:
         return None, reason
-    texts = {p.neutral_id: p.text for p in plan.prompts}
+    texts = {p.neutral_id: p.text for p in spec.prompts}
     try:
-        score_notices.report_prompts(scorer.name, built, plan.prompts, plan.language)
-        scores.score(store, scorer.key, scorer.name, built, _scorable(plan, scorer, rows), texts, progress)
+        score_notices.report_prompts(scorer.name, built, spec.prompts, spec.language)
+        scores.score(store, scorer.key, scorer.name, built, _scorable(spec, scorer, rows), texts, progress)
     except PluginError as err:
         return loaded.leave_out(scorer, str(err))
     return built, None
 
 
-def _scorable(plan: Plan, scorer: ScorerPlan, rows: list[ImageRow]) -> list[ImageRow]:
+def _scorable(spec: RunSpec, scorer: RunScorer, rows: list[ImageRow]) -> list[ImageRow]:
     """Return the images that a scorer can judge: one that compares with the prompt needs a prompt that is a text."""
     if not scorer.plugin.spec.needs_prompt:
         return rows
-    named = {p.neutral_id for p in plan.prompts if p.template_id == NO_TEXT}
+    named = {p.neutral_id for p in spec.prompts if p.template_id == NO_TEXT}
     return [r for r in rows if r.request.neutral_id not in named]
 
 
 def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | None, str | None]]) -> None:
-    plan, rows = outcome.plan, outcome.rows
-    missing = len(plan.requests) - len(rows)
+    spec, rows = outcome.spec, outcome.rows
+    missing = len(spec.requests) - len(rows)
     if missing:
         raise FairbenchError(f"{missing} images disappeared from the store during the run: run the same command again.")
-    neutral_ids = [p.neutral_id for p in plan.prompts]
-    counts = count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, neutral_ids)
+    neutral_ids = [p.neutral_id for p in spec.prompts]
+    counts = count(store, spec.labeller, spec.faces_key, spec.labels_key, rows, neutral_ids)
     pa.default_memory_pool().release_unused()  # pyarrow keeps what it has freed, out of reach of numpy
     outcome.statuses["faces"] = _tally("faces", counts.statuses["faces"])
     outcome.statuses["labels"] = _tally("labels", counts.statuses["labels"])
-    series = list(measure_series.evaluate(counts, plan.prompts, plan.references, plan.settings.metrics))
-    for scorer in plan.scorers:
+    series = list(measure_series.evaluate(counts, spec.prompts, spec.references, spec.settings.metrics))
+    for scorer in spec.scorers:
         instance, reason = built[scorer.name]
         found = (
-            measured_scores.collect(store, scorer.key, _scorable(plan, scorer, rows))
+            measured_scores.collect(store, scorer.key, _scorable(spec, scorer, rows))
             if instance is not None and scorer.key
             else None
         )
         if found is not None:
             outcome.statuses[scorer.name] = _tally("scores", found.statuses)
             score_notices.report_failures(scorer.name, found)
-        series += measure_series.score_series(scorer.plugin, instance, found, reason, plan.prompts)
-    noted.report(store, plan.image_key, rows, plan.prompts, near_copies=plan.settings.near_copies)
-    noted.report_counts(counts, plan.prompts)
-    names = RunNames(plan.run_id, plan.card.name, plan.method, plan.task, plan.labeller.card.name)
+        series += measure_series.score_series(scorer.plugin, instance, found, reason, spec.prompts)
+    noted.report(store, spec.image_key, rows, spec.prompts, near_copies=spec.settings.near_copies)
+    noted.report_counts(counts, spec.prompts)
+    names = RunNames(spec.run_id, spec.card.name, spec.method, spec.task, spec.labeller.card.name)
     outcome.counts, outcome.series = counts, series
-    outcome.correction = correction.prepare(plan.calibration, plan.no_calibration, counts)
+    outcome.correction = correction.prepare(spec.calibration, spec.no_calibration, counts)
     outcome.estimates = estimates.estimate(counts, series, outcome.correction)
-    outcome.metrics = metrics_table.build(names, plan.prompts, counts, series, outcome.estimates)
+    outcome.metrics = metrics_table.build(names, spec.prompts, counts, series, outcome.estimates)
 
 
 def _tally(table: str, found: Counter[str]) -> dict[str, int]:
@@ -192,39 +193,39 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
         timings[stage] = round(time.perf_counter() - start, 3)
 
 
-def _guessed_bytes(current: Plan) -> float:
+def _guessed_bytes(spec: RunSpec) -> float:
     """Return the size of one PNG, before there is one to look at: 1.5 bytes a pixel of the size the card states."""
-    sampling = current.card.sampling
+    sampling = spec.card.sampling
     side = sampling.get("image_size", 512)
     return 1.5 * float(sampling.get("width") or side) * float(sampling.get("height") or side)
 
 
-def preview(current: Plan, store: Store) -> dict[str, Any]:
+def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
     """Return what a run would do: counts, what the store has already, bytes and seconds it may still take."""
     have: dict[bytes, int] = {}
     seconds: list[float] = []
-    for _, table in store.scan("images", current.image_key, ["image_id", "image", "seconds"]):
+    for _, table in store.scan("images", spec.image_key, ["image_id", "image", "seconds"]):
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(table["image"].combine_chunks(), "bytes")), 0).to_pylist()
         have.update(zip(table["image_id"].to_pylist(), sizes, strict=True))
         seconds += [s for s in table["seconds"].to_pylist() if s is not None]
-    wanted = [r.image_id for r in current.work]
+    wanted = [r.image_id for r in spec.work]
     todo = sum(i not in have for i in wanted)
     measured = sum(have.values()) / len(have) if have else None
-    kept = not (current.work and current.work[0].path)  # files of a folder stay where they are
+    kept = not (spec.work and spec.work[0].path)  # files of a folder stay where they are
     return {
-        "model": current.card.name,
-        "method": current.method,
-        "task": current.task,
-        "labeller": current.labeller.card.name,
-        "run_id": current.run_id,
-        "prompts": len(current.prompts),
+        "model": spec.card.name,
+        "method": spec.method,
+        "task": spec.task,
+        "labeller": spec.labeller.card.name,
+        "run_id": spec.run_id,
+        "prompts": len(spec.prompts),
         "images": len(wanted),
         "images_in_store": len(wanted) - todo,
         "images_to_make": todo,
-        "disk_bytes": int(todo * (measured or _guessed_bytes(current))) if kept else 0,
+        "disk_bytes": int(todo * (measured or _guessed_bytes(spec))) if kept else 0,
         "disk_is_guessed": kept and measured is None,
         "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
-        "first_prompt": current.requests[0].text if current.requests else None,
-        "image_key": current.image_key,
-        "notices": [n.record() for n in current.notices],
+        "first_prompt": spec.requests[0].text if spec.requests else None,
+        "image_key": spec.image_key,
+        "notices": [n.record() for n in spec.notices],
     }

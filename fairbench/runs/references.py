@@ -8,7 +8,7 @@ from fairbench.display.numbers import number
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.metrics.rd import relative_diversity
 from fairbench.runs.pipeline import Outcome
-from fairbench.runs.spec import Plan
+from fairbench.runs.spec import RunSpec
 from fairbench.stats import estimands
 from fairbench.types import FloatArray
 
@@ -19,26 +19,26 @@ NOTE = (
 )
 
 
-def of_prompts(plan: Plan, attribute: str) -> FloatArray | None:
+def of_prompts(spec: RunSpec, attribute: str) -> FloatArray | None:
     """Return the reference shares (P, K) of an attribute in the labeller's order, NaN for prompts that have none.
 
     None where the task has no reference for the attribute.
     """
-    known = plan.references.get(attribute)
+    known = spec.references.get(attribute)
     if known is None:
         return None
-    nothing = (np.nan,) * plan.labeller.declared.size(attribute)
-    return np.array([known.get(p.subject, nothing) for p in plan.prompts], dtype=np.float64)
+    nothing = (np.nan,) * spec.labeller.declared.size(attribute)
+    return np.array([known.get(p.subject, nothing) for p in spec.prompts], dtype=np.float64)
 
 
 def table(outcome: Outcome) -> Table | None:
     """Return each class's mean share beside its reference, and RD of both; None for a task without references."""
-    plan, counts = outcome.plan, outcome.counts
+    spec, counts = outcome.spec, outcome.counts
     assert counts is not None
     result = Table([Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference")],
                    "against the task's reference", NOTE, grouped=True)  # fmt: skip
-    for attribute, labels in plan.labeller.declared.labels.items():
-        reference = of_prompts(plan, attribute)
+    for attribute, labels in spec.labeller.declared.labels.items():
+        reference = of_prompts(spec, attribute)
         if reference is None:
             continue
         shown = estimands.shares(counts.of((attribute,)))

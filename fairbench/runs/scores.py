@@ -21,7 +21,7 @@ from fairbench.storage.store import Store
 from fairbench.types import BuildContext, RgbImage
 
 if TYPE_CHECKING:
-    from fairbench.runs.spec import ScorerPlan
+    from fairbench.runs.spec import RunScorer
 
 BATCH = 32
 PARCEL = 256
@@ -35,41 +35,41 @@ class Broken:
 
 
 class Scorers:
-    """The scorers of a plan, each built once. One that cannot be had, or is broken, is left out with its reason."""
+    """The scorers of a run, each built once. One that cannot be had, or is broken, is left out with its reason."""
 
-    def __init__(self, plans: Sequence[ScorerPlan], ctx: BuildContext) -> None:
-        self._plans, self._ctx = plans, ctx
+    def __init__(self, scorers: Sequence[RunScorer], ctx: BuildContext) -> None:
+        self._scorers, self._ctx = scorers, ctx
         self._built: dict[str, tuple[Scorer | None, str | None]] = {}
 
     def load(self) -> None:
         """Build all of them, so that what is absent or broken is said before any work."""
-        for plan in self._plans:
-            self.get(plan)
+        for scorer in self._scorers:
+            self.get(scorer)
 
-    def get(self, plan: ScorerPlan) -> tuple[Scorer | None, str | None]:
+    def get(self, scorer: RunScorer) -> tuple[Scorer | None, str | None]:
         """Return a scorer, or None and the reason why there is none."""
-        if plan.name not in self._built:
+        if scorer.name not in self._built:
             try:
-                self._built[plan.name] = self._build(plan), None
+                self._built[scorer.name] = self._build(scorer), None
             except FairbenchError as err:
-                self._built[plan.name] = self.leave_out(plan, str(err))
-        return self._built[plan.name]
+                return self.leave_out(scorer, str(err))
+        return self._built[scorer.name]
 
-    def leave_out(self, plan: ScorerPlan, reason: str) -> tuple[None, str]:
+    def leave_out(self, scorer: RunScorer, reason: str) -> tuple[None, str]:
         """Give up on a scorer, with a notice."""
-        notice("scorer-left-out", f"{plan.name} is not measured: {reason}")
-        self._built[plan.name] = None, reason
+        notice("scorer-left-out", f"{scorer.name} is not measured: {reason}")
+        self._built[scorer.name] = None, reason
         return None, reason
 
-    def _build(self, plan: ScorerPlan) -> Scorer:
-        if plan.key is None:
-            raise FairbenchError(plan.reason or "it has no key")
-        title = registry.title("scorers", plan.name)
+    def _build(self, scorer: RunScorer) -> Scorer:
+        if scorer.key is None:
+            raise FairbenchError(scorer.reason or "it has no key")
+        title = registry.title("scorers", scorer.name)
         with contracts.guard(title):
-            scorer: Scorer = plan.plugin(plan.params, dataclasses.replace(self._ctx, base_dir=plan.base_dir))
-        if registry.is_third_party(plan.name):
-            contracts.probe("scorers", title, scorer)
-        return scorer
+            built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(self._ctx, base_dir=scorer.base_dir))
+        if registry.is_third_party(scorer.name):
+            contracts.probe("scorers", title, built)
+        return built
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,10 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[Path]:
     lines = _lines(
         outcome, store, [b for rows in shown.values() for r in rows for b in boxes.get(r.request.image_id, [])]
     )
-    note = f"{NOTE}\n{expanded(x for labels in outcome.plan.labeller.declared.labels.values() for x in labels)}"
-    reader, captions = ImageReader(store), _Captions(boxes, lines, outcome.plan.labeller)
+    note = f"{NOTE}\n{expanded(x for labels in outcome.spec.labeller.declared.labels.values() for x in labels)}"
+    reader, captions = ImageReader(store), _Captions(boxes, lines, outcome.spec.labeller)
     paths = []
-    for number, prompt in enumerate(outcome.plan.prompts):
+    for number, prompt in enumerate(outcome.spec.prompts):
         rows = shown.get(prompt.neutral_id, [])
         title = f"{prompt.text}   ({len(rows)} of {len(by_prompt.get(prompt.neutral_id, []))} images)"
         path = folder / f"{number:04d}-{re.sub(r'[^a-z0-9]+', '-', prompt.subject.lower()).strip('-')[:60]}.png"
@@ -151,11 +151,11 @@ def _sheet(
 
 def _boxes(outcome: Outcome, store: Store) -> Boxes:
     """Return the counted faces of every image of the run that has one."""
-    plan = outcome.plan
+    spec = outcome.spec
     ours = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
     found: Boxes = {}
-    for _, table in store.scan("faces", plan.faces_key):
-        kept = table.filter(pc.and_(ours.contains(table["image_id"]), counted(table, plan.labeller.card.face_policy)))
+    for _, table in store.scan("faces", spec.faces_key):
+        kept = table.filter(pc.and_(ours.contains(table["image_id"]), counted(table, spec.labeller.card.face_policy)))
         fresh: Boxes = {}
         for row in kept.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
             fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"]))
@@ -167,7 +167,7 @@ def _lines(outcome: Outcome, store: Store, boxes: Sequence[Box]) -> Lines:
     """Return face id -> attribute -> label and probability, of the faces that are shown."""
     shown = IdIndex(pa.array([b.face_id for b in boxes], schemas.ID))
     found: Lines = {}
-    for _, table in store.scan("labels", outcome.plan.labels_key, ["face_id", "attribute", "label", "prob"]):
+    for _, table in store.scan("labels", outcome.spec.labels_key, ["face_id", "attribute", "label", "prob"]):
         for row in table.filter(shown.contains(table["face_id"])).to_pylist():
             text = "failed" if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
             found.setdefault(row["face_id"], {})[row["attribute"]] = text

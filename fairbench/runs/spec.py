@@ -57,7 +57,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class ScorerPlan:
+class RunScorer:
     """A scorer with its key; `reason` where it cannot be had (then there is no key)."""
 
     name: str
@@ -69,7 +69,7 @@ class ScorerPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """Everything that is needed to do a run. `declared` holds the settings that can change a number.
 
     quota: the method fixes how many samples ask for which group, so that face counts are no multinomial sample.
@@ -89,7 +89,7 @@ class Plan:
     image_key: str
     faces_key: str
     labels_key: str
-    scorers: list[ScorerPlan]
+    scorers: list[RunScorer]
     declared: dict[str, Any]
     notices: Notices = field(default_factory=Notices)
     calibration: Calibration | None = None
@@ -118,7 +118,7 @@ class Plan:
         return [r for i, r in enumerate(self.requests) if i // self.ctx.block_size % of == mine]
 
 
-def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
+def make(settings: RunSettings, progress: Progress | None = None) -> RunSpec:
     """Resolve all settings. Raises FairbenchError for whatever the user got wrong.
 
     Loads no weights, but for a method that asks a text model; `progress` is told of that.
@@ -127,7 +127,7 @@ def make(settings: RunSettings, progress: Progress | None = None) -> Plan:
         return dataclasses.replace(_make(settings, progress), notices=notices)
 
 
-def _make(settings: RunSettings, progress: Progress | None) -> Plan:
+def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     loaded = catalog.load_model(settings.model)
     method, method_name = _method(settings.method)
     card = _adapted(method, settings.method, loaded.card)
@@ -188,7 +188,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> Plan:
     }
     quota = bool(getattr(method, "quota", False))
     _notices(card, method_name, quota)
-    return Plan(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
+    return RunSpec(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
                 image_key, faces_key, labels_key, scorers, declared, calibration=calibrated, no_calibration=problem,
                 quota=quota, language=language)  # fmt: skip
 
@@ -308,8 +308,8 @@ def _requests(
     return found
 
 
-def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> ScorerPlan:
-    """Plan a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters."""
+def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> RunScorer:
+    """Return a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters."""
     place: yamlfile.Loc = ("scorers", target)
     name, given, path, base_dir = target, model.card.scorers.get(target, {}), model.path, model.base_dir
     if target.endswith((".yaml", ".yml")):
@@ -319,7 +319,7 @@ def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> Sc
     try:
         plugin = registry.resolve("scorers", name)
     except PluginError as err:  # nothing is known of its values: it is left out with its reason
-        return ScorerPlan(name, scores.Broken, None, None, base_dir, str(err))
+        return RunScorer(name, scores.Broken, None, None, base_dir, str(err))
     try:
         params = registry.parse_params(plugin, given)
     except ValidationError as err:
@@ -327,8 +327,8 @@ def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> Sc
     try:
         key = keys.stage_key("scores", identity.of_plugin(name, plugin, params, base_dir), image_key)
     except FairbenchError as err:
-        return ScorerPlan(name, plugin, params, None, base_dir, str(err))
-    return ScorerPlan(name, plugin, params, key, base_dir)
+        return RunScorer(name, plugin, params, None, base_dir, str(err))
+    return RunScorer(name, plugin, params, key, base_dir)
 
 
 def _notices(card: ModelCard, method: str, quota: bool) -> None:

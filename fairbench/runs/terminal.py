@@ -72,7 +72,7 @@ def summary(outcome: Outcome, record: RunRecord, folder: Path) -> dict[str, Any]
 
 def show(outcome: Outcome, folder: Path, console: Console) -> None:
     """Print the tables."""
-    plan = outcome.plan
+    spec = outcome.spec
     values = {(r["metric"], r["attribute"]): r for r in task_values(outcome) if r["estimate"] == "raw"}
     _bias(outcome).show(console)
     console.print()
@@ -97,20 +97,20 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
     for one in outcome.notices:
         say(console, f"{one.code}: {one.sentence}", "yellow")
     say(console, LABEL_NOTE, "dim")
-    say(console, f"run {plan.run_id} in {folder}", wrap=False)
+    say(console, f"run {spec.run_id} in {folder}", wrap=False)
 
 
 def _bias(outcome: Outcome) -> Table:
     """Return the main table: what is estimated of every attribute, with both intervals, floor and ceiling."""
-    plan = outcome.plan
+    spec = outcome.spec
     known = {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in _task_rows(outcome)}
-    title = f"{plan.card.name} · {plan.method} · {plan.task} · labelled by {plan.labeller.card.name}"
+    title = f"{spec.card.name} · {spec.method} · {spec.task} · labelled by {spec.labeller.card.name}"
     columns = [Column("attribute"), Column("estimate"),
                *numbers("value", "these\nprompts", "prompts\nlike these", "fair", "most")]  # fmt: skip
     table = Table(columns, title, CAPTION, grouped=True)
-    for names in attributes(plan.labeller):
+    for names in attributes(spec.labeller):
         name = cross_name(names)
-        size = math.prod(plan.labeller.declared.size(a) for a in names)
+        size = math.prod(spec.labeller.declared.size(a) for a in names)
         faces = known["rd", "raw", name, THESE]["n_faces"]
         side = Cell(f"{_words(name)}\n{size} classes\n{faces} faces")
         for metric, kind in SHOWN:
@@ -138,13 +138,13 @@ def _label(row: dict[str, Any]) -> str:
 def _direction(outcome: Outcome) -> Table:
     """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
     columns = [Column("attribute"), Column("gap"), *numbers("value", "these prompts", "prompts like these")]
-    note = expanded(label for each in outcome.plan.labeller.declared.labels.values() for label in each)
+    note = expanded(label for each in outcome.spec.labeller.declared.labels.values() for label in each)
     table = Table(columns, "direction", note, grouped=True)
     rows = [r for r in _task_rows(outcome) if r["metric"].startswith("gap[") and r["estimate"] == "raw"]
     wider = {(r["metric"], r["attribute"]): r for r in rows if r["scope"] == LIKE_THESE}
-    single = [a for a in outcome.plan.labeller.declared.labels if outcome.plan.labeller.declared.size(a) <= _MOST_SHOWN]
+    single = [a for a in outcome.spec.labeller.declared.labels if outcome.spec.labeller.declared.size(a) <= _MOST_SHOWN]
     for attribute in single:
-        labels = outcome.plan.labeller.declared.labels[attribute]
+        labels = outcome.spec.labeller.declared.labels[attribute]
         mine = [r for r in rows if r["attribute"] == attribute and r["scope"] == THESE]
         shown = mine[:1] if len(labels) == 2 else mine  # of two classes, one gap is minus the other
         for i, row in enumerate(shown):

@@ -25,7 +25,7 @@ from fairbench.protocols import PromptSource
 from fairbench.runs import images, spec
 from fairbench.runs.labels import LabelStage
 from fairbench.runs.pipeline import with_smaller_blocks
-from fairbench.runs.spec import Plan, RunSettings
+from fairbench.runs.spec import RunSettings, RunSpec
 from fairbench.storage import provenance, reading
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
@@ -87,7 +87,7 @@ class Synthesis:
     """A set, worked out before anything is made, and filled by `fill`."""
 
     settings: SetSettings
-    plan: Plan
+    plan: RunSpec
     attributes: dict[str, tuple[str, ...]]
     templates: tuple[str, ...] | None
     cells: list[Cell]

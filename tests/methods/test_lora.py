@@ -45,7 +45,7 @@ def adapter(tiny_card: Path, balanced: Balanced, tmp_path: Path) -> Path:
     return tmp_path / "tuned"
 
 
-def planned(card: Path, method: str) -> spec.Plan:
+def planned(card: Path, method: str) -> spec.RunSpec:
     settings = spec.RunSettings(str(card), "occupations", method, images_per_prompt=1, limit_prompts=1, device="cpu")
     return spec.make(settings)
 

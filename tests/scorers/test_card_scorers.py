@@ -27,7 +27,7 @@ def folder(tiny_openclip: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def made(folder: Path, card: str, scorer: str | Path) -> spec.Plan:
+def made(folder: Path, card: str, scorer: str | Path) -> spec.RunSpec:
     return spec.make(spec.RunSettings(model=str(folder / card), scorers=(str(scorer),), images_per_prompt=1))
 
 
