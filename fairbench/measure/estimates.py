@@ -25,8 +25,7 @@ from fairbench.measure.quantities import (
 )
 from fairbench.measure.series import Series
 from fairbench.stats import bounds, estimands, intervals
-from fairbench.stats.correction_interval import CorrectedInterval
-from fairbench.stats.intervals import PromptValues
+from fairbench.stats.intervals import Interval, PromptValues
 
 _SEED: Final = 1948
 _Z_95: Final = 1.959964
@@ -95,7 +94,7 @@ def _row(attribute: Attribute, quantity: Quantity) -> Estimate:
             value, low, high = interval.estimate, interval.low, interval.high
             fields |= {"error": interval.error, "prompts": interval.prompts}
             fields["reason"] = left_out(interval.prompts, interval.left_out)
-        case CorrectedInterval() as corrected:
+        case Interval() as corrected:
             # The value is not cut: that would bias it.
             value, half = corrected.estimate, corrected.high - corrected.estimate
             low, high = _around(value, half, *quantity.limits)

@@ -20,9 +20,8 @@ from fairbench.metrics import rd
 from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses
 from fairbench.stats.correction import likely_shares
 from fairbench.stats.correction_concentration import sample_of, usable
-from fairbench.stats.correction_interval import CorrectedInterval
 from fairbench.stats.estimands import Floats
-from fairbench.stats.intervals import PromptValues, Scope
+from fairbench.stats.intervals import Interval, PromptValues, Scope
 from fairbench.stats.units import Data, as_units, bootstrap_task_means
 from fairbench.types import FloatArray
 
@@ -55,7 +54,7 @@ class Quantity:
     metric: str
     estimate: str
     scope: str
-    values: PromptValues | CorrectedInterval | Spread | float
+    values: PromptValues | Interval | Spread | float
     limits: tuple[float, float] = _ANY
     columns: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from scipy.special import betaincinv
@@ -11,9 +12,15 @@ from scipy.stats import binom
 from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, shares
 
-_STEPS = 17
-"""Points of a search grid on one line of share vectors; a second grid lies inside the interval that the first finds."""
-_ROUNDING = 1e-9
+_ALPHA: Final = 1 - 0.95
+"""Level of each of the two one-sided tests that the bounds of RD invert. In floating point it lies a hair above .05, so
+that a sum of weights which rounding lifts above .05 is still no more than it."""
+_GRID: Final = 17
+"""Points of the search grid on a path; a second grid lies inside the interval that the first finds."""
+_ROUNDING: Final = 1e-9
+
+Tails = Callable[[Floats], tuple[Floats, Floats]]
+"""Positions 0..1 along a path -> P(RD at least as large as observed) and P(RD at most as large) there."""
 
 
 def share_interval(counts: IntArray, confidence: float = 0.95) -> tuple[Floats, Floats]:
@@ -31,33 +38,30 @@ def share_interval(counts: IntArray, confidence: float = 0.95) -> tuple[Floats, 
     return np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan)
 
 
-def rd_bounds(
-    counts: IntArray, rng: np.random.Generator, confidence: float = 0.95, draws: int = 2000
-) -> tuple[float, float]:
-    """Return a lower and an upper bound of the true RD of one prompt, each one-sided at `confidence`.
+def rd_bounds(counts: IntArray, rng: np.random.Generator, draws: int = 2000) -> tuple[float, float]:
+    """Return a lower and an upper bound of the true RD of one prompt, each one-sided at 95 % confidence.
 
-    counts: (K,), one face an image. The bounds invert the test that rejects a share vector under which so large (so
-    small) an RD of the shares is rarer than 1 - confidence. A vector has more freedom than its RD, so the test runs
-    along paths from balance, through the observed shares and beyond, and to vectors in which 1, K/2 or K - 1 classes
-    share everything; the bounds are the widest that any path gives. K = 2 has one path and is exact; for K > 2 the
+    counts: (K,), one face per image. The bounds invert the test that rejects a share vector under which so large (so
+    small) an RD of the shares is rarer than 5 %. A vector has more freedom than its RD, so the test runs along paths
+    from balance, through the observed shares and beyond, and to vectors in which 1, K/2 or K - 1 classes share
+    everything; the bounds are the widest that any path gives. K = 2 has one path and is exact; for K > 2 the
     probabilities are Monte Carlo over `draws`. For a fair model the lower bound is 0 as often as it should be, and for
-    images of one class the upper bound is 2/K, where percentile and BCa intervals miss either. (0, 2/K) where there is
+    images of one class the upper bound is 2/K, where percentile and BCa intervals miss both. (0, 2/K) where there is
     no face.
     """
     classes, n = len(counts), int(counts.sum())
     if n == 0:
         return 0.0, 2 / classes
-    seen = float(relative_diversity(shares(counts)))
+    observed = float(relative_diversity(shares(counts)))
     lows, highs = [], []
     for path in _paths(counts):
 
-        def tails(reach: Floats, path: Floats = path) -> tuple[Floats, Floats]:
-            """Return P(RD >= seen) and P(RD <= seen) under the shares so far (0..1) along the path."""
-            return _tails(_along(path, reach), n, seen, rng, draws)
+        def tails(positions: Floats, path: Floats = path) -> tuple[Floats, Floats]:
+            return _tails(_along(path, positions), n, observed, rng, draws)
 
-        first, last = relative_diversity(_along(path, np.array(_accepted(tails, 1 - confidence))))
-        lows.append(float(first))
-        highs.append(float(last))
+        low, high = relative_diversity(_along(path, np.array(_accepted(tails))))
+        lows.append(float(low))
+        highs.append(float(high))
     return min(lows), max(highs)
 
 
@@ -78,42 +82,45 @@ def _paths(counts: IntArray) -> list[Floats]:
     return paths
 
 
-def _along(path: Floats, reach: Floats) -> Floats:
-    """Return the share vectors (L, K) at so much (L,) of a path, 0 its start and 1 its end."""
-    position = reach * (len(path) - 1)
-    leg = np.minimum(position.astype(int), len(path) - 2)
-    rest = (position - leg)[:, None]
+def _along(path: Floats, positions: Floats) -> Floats:
+    """Return the share vectors (L, K) at positions (L,) along a path, 0 its start and 1 its end."""
+    legs_passed = positions * (len(path) - 1)
+    leg = np.minimum(legs_passed.astype(int), len(path) - 2)
+    rest = (legs_passed - leg)[:, None]
     p = np.clip((1 - rest) * path[leg] + rest * path[leg + 1], 0.0, 1.0)  # rounding alone can leave [0, 1]
     return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
-def _tails(p: Floats, n: int, seen: float, rng: np.random.Generator, draws: int) -> tuple[Floats, Floats]:
-    """Return P(RD >= seen) and P(RD <= seen) of n faces under shares p (L, K)."""
+def _tails(p: Floats, n: int, observed: float, rng: np.random.Generator, draws: int) -> tuple[Floats, Floats]:
+    """Return P(RD >= observed) and P(RD <= observed) of n faces under shares p (L, K)."""
     if p.shape[1] == 2:
         first = np.arange(n + 1)
         value, weight = np.abs(2 * first / n - 1), binom.pmf(first, n, p[:, :1])
     else:
         drawn = rng.multinomial(n, p[:, None], size=(len(p), draws))
         value, weight = relative_diversity(drawn / n), np.full((len(p), draws), 1 / draws)
-    as_large, as_small = value >= seen - _ROUNDING, value <= seen + _ROUNDING
+    as_large, as_small = value >= observed - _ROUNDING, value <= observed + _ROUNDING
     return (weight * as_large).sum(axis=1), (weight * as_small).sum(axis=1)
 
 
-def _accepted(tails: Callable[[Floats], tuple[Floats, Floats]], alpha: float) -> tuple[float, float]:
-    """Return the first point (1: none) and the last (0: none) of 0..1 that the one-sided tests do not reject.
+def _accepted(tails: Tails) -> tuple[float, float]:
+    """Return the first position (1: none) and the last (0: none) that the one-sided tests do not reject.
 
-    Both are rounded outwards, to 1/(_STEPS - 1)^2.
+    Both are rounded outwards, to 1/(_GRID - 1)^2.
     """
-    grid = np.linspace(0.0, 1.0, _STEPS)
-    large, small = (tail > alpha for tail in tails(grid))
+    grid = np.linspace(0.0, 1.0, _GRID)
+    large, small = (tail > _ALPHA for tail in tails(grid))
     first, last = 1.0, 0.0
     if large.any():
+        # The first accepted position lies between this point of the grid and the one before.
         start = int(large.argmax())
-        fine = np.linspace(grid[max(start - 1, 0)], grid[start], _STEPS)
-        first = float(fine[max(int((tails(fine)[0] > alpha).argmax()) - 1, 0)]) if start else 0.0
+        fine = np.linspace(grid[max(start - 1, 0)], grid[start], _GRID)
+        first = float(fine[max(int((tails(fine)[0] > _ALPHA).argmax()) - 1, 0)]) if start else 0.0
     if small.any():
-        stop = _STEPS - 1 - int(small[::-1].argmax())
-        fine = np.linspace(grid[stop], grid[min(stop + 1, _STEPS - 1)], _STEPS)
-        rejected = tails(fine)[1] <= alpha
-        last = float(fine[int(rejected.argmax())]) if rejected.any() else float(grid[min(stop + 1, _STEPS - 1)])
+        # The last one lies between this point and the one after.
+        stop = _GRID - 1 - int(small[::-1].argmax())
+        after = grid[min(stop + 1, _GRID - 1)]
+        fine = np.linspace(grid[stop], after, _GRID)
+        rejected = tails(fine)[1] <= _ALPHA
+        last = float(fine[int(rejected.argmax())]) if rejected.any() else float(after)
     return first, last

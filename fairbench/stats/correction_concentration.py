@@ -29,14 +29,15 @@ from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
 
 BoolArray = NDArray[np.bool_]
-_LEAST: Final = 4
+_MIN_IMAGES: Final = 4
 """Images with a face that a prompt must have to count, as in `intervals`: below, no variance can be estimated."""
-_CERTAIN: Final = 5.0
+_MIN_CERTAINTY: Final = 5.0
+"""Standard errors by which the estimated number of people must lie above 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """What a run and a calibration say, in the R columns that are used.
+    """A run's images and a calibration's table, in the R columns that are used.
 
     kinds (T, R): the different images. times (..., P, T): how often each prompt has them. table (..., R, R): B.
     totals (..., R): the calibration's images. one_hot (K, k): sums cells to classes.
@@ -61,13 +62,13 @@ def corrected_concentration(observed: Data, calibration: ArrayLike, groups: Sequ
 
 
 def sample_of(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None) -> Sample:
-    """Put both together. Raises ValueError where they do not fit, and as `class_matrix` does."""
+    """Return both together. Raises ValueError where they do not fit, and as `class_matrix` does."""
     units = as_units(observed)
     cells, rows = units.kinds.shape[1] - 1, np.shape(calibration)[-2]
     _, table, totals = prepared(units.counts, calibration)
     kinds = units.kinds[:, :rows]
-    seen = kinds.any(axis=1)  # an image without a face says nothing where that column is not used
-    return Sample(kinds[seen], units.times[..., seen], table, totals, class_matrix(cells, groups))
+    informative = kinds.any(axis=1)  # an image without a face says nothing where that column is not used
+    return Sample(kinds[informative], units.times[..., informative], table, totals, class_matrix(cells, groups))
 
 
 def usable(sample: Sample) -> BoolArray:
@@ -77,12 +78,13 @@ def usable(sample: Sample) -> BoolArray:
     shows a face, s is about 0 and the shares are anything: it must be five of its standard errors above 0.
     """
     cells = len(sample.one_hot)
-    of_image = (sample.kinds @ np.linalg.inv(sample.table)[:, :cells]).sum(axis=1)
+    people_of_kind = (sample.kinds @ np.linalg.inv(sample.table)[:, :cells]).sum(axis=1)
     images = np.maximum(sample.times.sum(axis=-1), 2)
-    s, squares = sample.times @ of_image, sample.times @ of_image**2
+    s, squares = sample.times @ people_of_kind, sample.times @ people_of_kind**2
+    # The error of a sum over images: their number times the variance between them.
     error = np.sqrt(np.maximum(squares - s**2 / images, 0) * images / (images - 1))
-    shown = sample.times @ sample.kinds[:, :cells].any(axis=1)
-    return np.asarray((shown >= _LEAST) & (s > _CERTAIN * error))
+    with_face = sample.times @ sample.kinds[:, :cells].any(axis=1)
+    return np.asarray((with_face >= _MIN_IMAGES) & (s > _MIN_CERTAINTY * error))
 
 
 def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
@@ -99,31 +101,35 @@ def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
 
 
 def concentration_of(sample: Sample) -> FloatArray:
-    """Return the corrected concentration (..., P); NaN below two images."""
+    """Return the corrected concentration (..., P); NaN below two images. The symbols are the module's."""
     table, one_hot, k = sample.table, sample.one_hot, sample.one_hot.shape[1]
     inverse = np.linalg.inv(table)
-    lin = inverse[..., : len(one_hot)] @ one_hot
-    own = np.zeros((table.shape[-1], k))
-    own[: len(one_hot)] = one_hot
+    lin = inverse[..., : len(one_hot)] @ one_hot  # L, (..., R, k)
+    unit = np.zeros((table.shape[-1], k))  # the rows e_r; 0 for "no person"
+    unit[: len(one_hot)] = one_hot
 
-    m, counts = _images(sample, least=2), sample.times @ sample.kinds
+    # The plug-in value: |p|^2 of the corrected shares.
+    m, counts = _images(sample, minimum=2), sample.times @ sample.kinds
     y, z = counts @ inverse, counts @ lin
     s = z.sum(axis=-1) + 0 * m  # NaN where m is
     p = z / s[..., None]
     p2 = (p * p).sum(axis=-1)
 
     def curvature(weights: FloatArray, v: FloatArray) -> FloatArray:
-        """Sum of weights (..., P, V) times kappa of the rows of v (..., V, k)."""
+        """Return the sum of weights (..., P, V) times kappa of the rows of v (..., V, k)."""
         ones_v = v.sum(axis=-1)[..., None, :]
         kappa = (v * v).sum(axis=-1)[..., None, :] + ones_v * (
             3 * p2[..., None] * ones_v - 4 * p @ np.swapaxes(v, -1, -2)
         )
         return np.asarray((weights * kappa).sum(axis=-1))
 
-    noise = y**2 / (sample.totals - 1)[..., None, :]
+    # What the draw of images adds: their l_i l_i'; the term zz'/m adds nothing, as kappa(z) = 0.
     curved = curvature(sample.times * (m / (m - 1))[..., None], sample.kinds @ lin)
-    curved += curvature(noise @ table, lin) - curvature(noise, own)
-    drift = y @ (((table * np.swapaxes(inverse, -1, -2)) @ lin - own) / (sample.totals - 1)[..., None])  # E[dz]
+    # What the calibration's draw adds: y_r^2 L' S_r L, whose S_r is diag B_r minus B_r B_r', and L'B_r is e_r.
+    noise = y**2 / (sample.totals - 1)[..., None, :]
+    curved += curvature(noise @ table, lin) - curvature(noise, unit)
+    # The calibration's draw also shifts z, by E[dz], along the gradient of h.
+    drift = y @ (((table * np.swapaxes(inverse, -1, -2)) @ lin - unit) / (sample.totals - 1)[..., None])
     sloped = 2 * s * ((p * drift).sum(axis=-1) - p2 * drift.sum(axis=-1))
     return np.asarray((k * (p2 - (curved + sloped) / s**2) - 1) / (k - 1))
 
@@ -134,31 +140,34 @@ def sampling_variance(sample: Sample) -> tuple[FloatArray, FloatArray]:
     It is linearised to the mean over pairs of images of phi = (l_i'l_i' - |p|^2 t_i t_i') (m/s)^2, t_i the sum of l_i.
     The variance of such a U-statistic is estimated without bias by its square minus the mean of phi_12 phi_34 over four
     different images; near balance a bootstrap would give up to three times as much. Single prompts' estimates are noisy
-    and may be negative: add the prompts up. The least is 2 mean(phi^2) / (m (m - 1)), what is left where no single
+    and may be negative: add the prompts up. The bound is 2 mean(phi^2) / (m (m - 1)), what is left where no single
     image tells anything. NaN below four images.
     """
-    k, m = sample.one_hot.shape[1], _images(sample, least=4)
+    k, m = sample.one_hot.shape[1], _images(sample, minimum=4)
     lin = np.linalg.inv(sample.table)[..., : len(sample.one_hot)] @ sample.one_hot
     z = sample.times @ sample.kinds @ lin
     s = z.sum(axis=-1) + 0 * m
     p2 = (z * z).sum(axis=-1) / s**2
-    of_image = sample.kinds @ lin
-    t = of_image.sum(axis=-1)
-    alike, level = of_image @ np.swapaxes(of_image, -1, -2), t[..., :, None] * t[..., None, :]
+    # phi of every pair of kinds (..., P, T, T).
+    of_kind = sample.kinds @ lin
+    t = of_kind.sum(axis=-1)
+    alike, level = of_kind @ np.swapaxes(of_kind, -1, -2), t[..., :, None] * t[..., None, :]
     phi = alike[..., None, :, :] - p2[..., None, None] * level[..., None, :, :]
     phi = phi * ((m / s) ** 2)[..., None, None]
 
+    # Sums over different images: of each kind's times all, less the image with itself.
     times, same = sample.times, np.diagonal(phi, axis1=-2, axis2=-1)
-    with_others = (phi @ times[..., None])[..., 0] - same  # sum of phi over the other images, for one of kind t
+    with_others = (phi @ times[..., None])[..., 0] - same  # for an image of each kind, over all other images
     pairs = (times * with_others).sum(axis=-1)
     triples = (times * with_others**2).sum(axis=-1)
     squares = (times * ((phi**2 @ times[..., None])[..., 0] - same**2)).sum(axis=-1)
+    # The mean of phi_12 phi_34 over four different images: all pairs of pairs, less those that share images.
     m2, scale = m * (m - 1), (k / (k - 1)) ** 2
     variance = (pairs / m2) ** 2 - (pairs**2 - 4 * triples + 2 * squares) / (m2 * (m - 2) * (m - 3))
     return np.asarray(scale * variance), np.asarray(scale * 2 * squares / m2**2)
 
 
-def _images(sample: Sample, least: int) -> FloatArray:
-    """Return the number of images (..., P), NaN below `least`."""
+def _images(sample: Sample, minimum: int) -> FloatArray:
+    """Return the number of images (..., P), NaN below `minimum`."""
     m = sample.times.sum(axis=-1).astype(np.float64)
-    return np.where(m >= least, m, np.nan)
+    return np.where(m >= minimum, m, np.nan)

@@ -1,7 +1,7 @@
 """Two runs corrected by one calibration: the difference of their concentration; both share its error.
 
 An error of the table moves both runs' corrected values the same way, so most of it cancels in the difference: taking
-the runs' intervals for independent would make the difference far less certain than it is. Every replicate draws one
+the runs' intervals to be independent would make the difference far less certain than it is. Every replicate draws one
 table and corrects all prompts of both runs with it.
 """
 
@@ -26,10 +26,10 @@ DRAWS: Final = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CorrectedDifference:
-    """Corrected values (P,) of both runs, NaN where left out, and what their mean difference is uncertain by.
+    """Corrected values (P,) of both runs, NaN where left out, and what makes their mean difference uncertain.
 
     images: the standard error from drawing images, for an exact table. shared: the standard deviation that the
-    calibration's counts give the mean difference; more images a prompt do not lower it.
+    calibration's counts give the mean difference; more images per prompt do not lower it.
     """
 
     a: FloatArray
@@ -44,8 +44,8 @@ class CorrectedDifference:
 
     def effect(self, scope: Scope) -> Effect:
         """Return the mean difference; error^2 = (the images' or the prompts' part)^2 + shared^2."""
-        found = effect_fixed(self.pairs, self.images) if scope == "these prompts" else effect_random(self.pairs)
-        return replace(found, se=float(np.hypot(found.se, self.shared)))
+        exact = effect_fixed(self.pairs, self.images) if scope == "these prompts" else effect_random(self.pairs)
+        return replace(exact, se=float(np.hypot(exact.se, self.shared)))
 
 
 def concentration_difference(
@@ -63,13 +63,14 @@ def concentration_difference(
     prompt is left. Raises ValueError and LinAlgError as `corrected_concentration` does.
     """
     sides = [sample_of(observed, calibration, groups) for observed in (observed_a, observed_b)]
-    variances = [sampling_variance(side) for side in sides]
-    kept = usable(sides[0]) & usable(sides[1])
-    if not kept.any():
-        return CorrectedDifference(np.full(kept.shape, np.nan), np.full(kept.shape, np.nan), np.nan, np.nan)
+    enough = usable(sides[0]) & usable(sides[1])
+    if not enough.any():
+        nothing = np.full(enough.shape, np.nan)
+        return CorrectedDifference(nothing, nothing, np.nan, np.nan)
     # As for one run: where concentration is estimated too low, so is its variance; it never falls below its bound.
-    own = sum(max(unbiased[kept].sum(), least[kept].sum()) for unbiased, least in variances)
-    a, b = (replace(side, times=side.times[kept]) for side in sides)
+    variances = [[part[enough].sum() for part in sampling_variance(side)] for side in sides]
+    images = float(np.sqrt(max(variances[0]) + max(variances[1])) / enough.sum())
+    a, b = (replace(side, times=side.times[enough]) for side in sides)
 
     def difference(table: FloatArray) -> FloatArray:
         def mean(side: Sample) -> FloatArray:
@@ -79,5 +80,5 @@ def concentration_difference(
 
     drawn = [difference(tables) for tables in calibration_draws(calibration, rng, draws)]
     shared = float(np.concatenate(drawn).std(ddof=1))
-    first, second = (np.where(kept, concentration_of(side), np.nan) for side in sides)
-    return CorrectedDifference(first, second, float(np.sqrt(own) / kept.sum()), shared)
+    value_a, value_b = (np.where(enough, concentration_of(side), np.nan) for side in sides)
+    return CorrectedDifference(value_a, value_b, images, shared)

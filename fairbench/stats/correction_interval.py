@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,31 +11,14 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
 from fairbench.stats.correction_concentration import Sample, concentration_of, sample_of, sampling_variance, usable
-from fairbench.stats.intervals import Scope
+from fairbench.stats.intervals import Interval, Scope
 from fairbench.stats.units import Data
 from fairbench.types import FloatArray
 
 _BLOCK: Final = 250
 """Tables at a time: the work stays below 30 MB at 50 prompts."""
-
-
-@dataclass(frozen=True, slots=True)
-class CorrectedInterval:
-    """A corrected task mean over `prompts` prompts, `left_out` others having too few faces, and its interval.
-
-    error: the standard error. shared: the part of it that the calibration has, which more images a prompt do not lower:
-    error^2 = (prompts' part)^2 + shared^2. NaN where too few prompts are left.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    error: float
-    shared: float
-    scope: Scope
-    confidence: float
-    prompts: int
-    left_out: int
+_TAIL: Final = (1 + 0.95) / 2
+"""Upper quantile of a 95 % interval."""
 
 
 def concentration_interval(
@@ -45,10 +28,9 @@ def concentration_interval(
     rng: np.random.Generator,
     groups: Sequence[int] | None = None,
     *,
-    confidence: float = 0.95,
     draws: int = 2000,
-) -> CorrectedInterval:
-    """Return the task mean of `corrected_concentration` with its interval.
+) -> Interval:
+    """Return the task mean of `corrected_concentration` with its 95 % interval.
 
     observed (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in `corrected_concentration`. The squared
     error is the sum of two parts. The prompts': for "these prompts" the sampling variances of their images; for
@@ -59,11 +41,11 @@ def concentration_interval(
 
     def variance(sample: Sample) -> float:
         # The lower the estimate, the lower that of its variance: without the bound the interval would miss 0 too often.
-        unbiased, least = sampling_variance(sample)
-        return float(max(unbiased.sum(), least.sum()))
+        unbiased, lower_bound = sampling_variance(sample)
+        return float(max(unbiased.sum(), lower_bound.sum()))
 
     sample = sample_of(observed, calibration, groups)
-    return _interval(concentration_of, variance, sample, calibration, scope, rng, confidence, draws)
+    return _interval(concentration_of, variance, sample, calibration, scope, rng, draws)
 
 
 def contrast_interval(
@@ -73,10 +55,9 @@ def contrast_interval(
     rng: np.random.Generator,
     contrast: Sequence[float],
     *,
-    confidence: float = 0.95,
     draws: int = 2000,
-) -> CorrectedInterval:
-    """Return the task mean of a contrast of corrected shares, sum_k contrast_k p_k, with its interval.
+) -> Interval:
+    """Return the task mean of a contrast of corrected shares, sum_k contrast_k p_k, with its 95 % interval.
 
     contrast: K numbers. Female minus male is 1 for each female cell and -1 for each male one; a share is 1 for its
     cells and 0 for the others. The rest as in `concentration_interval`. Where misses depend on the cell it is a ratio,
@@ -88,7 +69,7 @@ def contrast_interval(
         raise ValueError(f"contrast: give one number for each of the {cells} cells, got {weights.shape}")
 
     def parts(sample: Sample) -> tuple[FloatArray, FloatArray]:
-        """Return each kind of image's part in the numerator and in the denominator of the ratio, both (..., T)."""
+        """Return what each kind of image adds to the numerator and to the denominator of the ratio, both (..., T)."""
         inverse = np.linalg.inv(sample.table)[..., :cells]
         return (sample.kinds @ (inverse @ weights)[..., None])[..., 0], (sample.kinds @ inverse).sum(axis=-1)
 
@@ -102,7 +83,7 @@ def contrast_interval(
         images = sample.times.sum(axis=-1)
         return float(((sample.times * influence**2).sum(axis=-1) * images / (images - 1)).sum())
 
-    return _interval(value, variance, sample, calibration, scope, rng, confidence, draws)
+    return _interval(value, variance, sample, calibration, scope, rng, draws)
 
 
 def _interval(
@@ -112,33 +93,31 @@ def _interval(
     calibration: ArrayLike,
     scope: Scope,
     rng: np.random.Generator,
-    confidence: float,
     draws: int,
-) -> CorrectedInterval:
-    """Put an interval around the mean of `value` (P,); `variance`: that of the sum of its values for a given table."""
+) -> Interval:
+    """Return the interval of the mean of `value` (P,); `variance`: that of the sum of its values for a given table."""
     enough = usable(sample)
     used, left_out = int(enough.sum()), int((~enough).sum())
     if used < (2 if scope == "prompts like these" else 1):
         nan = float("nan")
-        return CorrectedInterval(nan, nan, nan, nan, nan, scope, confidence, used, left_out)
+        return Interval(nan, nan, nan, nan, used, left_out, nan)
     sample = replace(sample, times=sample.times[enough])
-    values, tail = value(sample), (1 + confidence) / 2
+    values = value(sample)
     if scope == "prompts like these":
         # As in `intervals.interval_of`: the spread of few or equal values must not hide the images' own error.
         own = max(float(values.var(ddof=1)) / used, variance(sample) / used**2)
-        reach = float(stdtrit(used - 1, tail))
+        quantile = float(stdtrit(used - 1, _TAIL))
     else:
-        own, reach = variance(sample) / used**2, float(ndtri(tail))
-    drawn = calibration_draws(calibration, rng, draws)
-    means = [value(replace(sample, table=tables)).mean(axis=-1) for tables in drawn]
+        own, quantile = variance(sample) / used**2, float(ndtri(_TAIL))
+    tables = calibration_draws(calibration, rng, draws)
+    means = [value(replace(sample, table=block)).mean(axis=-1) for block in tables]
     shared = float(np.concatenate(means).std(ddof=1))
     estimate, error = float(values.mean()), float(np.hypot(np.sqrt(own), shared))
-    low, high = estimate - reach * error, estimate + reach * error
-    return CorrectedInterval(estimate, low, high, error, shared, scope, confidence, used, left_out)
+    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, used, left_out, shared)
 
 
 def calibration_draws(calibration: ArrayLike, rng: np.random.Generator, draws: int) -> Iterator[FloatArray]:
-    """Yield blocks (b, R, R) of tables, each row a draw from Dirichlet(counts): a cell never seen stays 0."""
+    """Yield blocks (b, R, R) of tables, each row a draw from Dirichlet(counts): a cell never observed stays 0."""
     counts = np.asarray(calibration)
     for start in range(0, draws, _BLOCK):
         gamma = rng.standard_gamma(counts, size=(min(_BLOCK, draws - start), *counts.shape))

@@ -59,7 +59,7 @@ def test_the_variance_of_concentration_is_the_one_over_images_taken_four_at_a_ti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The unbiased variance by its definition: U^2 less the mean product of the kernel over disjoint pairs."""
-    monkeypatch.setattr("fairbench.stats.intervals._PSEUDO", 0.0)
+    monkeypatch.setattr("fairbench.stats.intervals._PSEUDO_FACES", 0.0)
     images = np.array([[3, 0, 0], [1, 1, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0], [0, 1, 0]])
     m, sizes = len(images), images.sum(axis=1)
     same, every = images @ images.T, np.outer(sizes, sizes)
@@ -156,10 +156,10 @@ def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
     rng = np.random.default_rng(8)
     counts = np.stack([rng.multinomial(60, p) for p in rng.dirichlet([1, 1, 1, 1], size=6)])
     for found, values in (
-        (concentration_interval(counts, "prompts like these", 0.9), concentration(counts)),
-        (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9), 0.9), rd_at(counts, 50)),
+        (concentration_interval(counts, "prompts like these"), concentration(counts)),
+        (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9)), rd_at(counts, 50)),
     ):
-        low, high = t.interval(0.9, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
+        low, high = t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     assert np.isnan(concentration_interval(counts[:1], "prompts like these").low)
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fairbench.cli.app import app
 from fairbench.display.progress import SILENT
 from fairbench.metrics.rd import relative_diversity
+from fairbench.stats import intervals
 from fairbench.validation import compared, corrected, document, images, raw, runner, stress, worlds
 from fairbench.validation.cells import Cell, Measure, Result, average, rmse, share
 from tests.builders.progress import Recorder
@@ -129,8 +130,11 @@ def test_intervals_of_a_good_estimate_pass_and_those_of_a_wrong_one_do_not(monke
     assert good["bias"].value == pytest.approx(0, abs=4 * good["bias"].error)
     assert good["cover these"].holds
     assert good["cover like"].holds
-    real = raw.concentration_interval
-    monkeypatch.setattr(raw, "concentration_interval", lambda c, scope: real(c, scope, confidence=0.8))
+
+    def too_short(counts, scope):
+        return intervals.interval_of(intervals.concentration_of_prompts(counts), scope, confidence=0.8)
+
+    monkeypatch.setattr(raw, "concentration_interval", too_short)
     assert not measures(raw.CONCENTRATION, settings, 150)["cover these"].holds
 
 
