@@ -1,13 +1,14 @@
-"""leaderboard: one CSV a task version, a row a run, in a fixed column order. Published numbers stand apart.
+"""A leaderboard: one CSV per task version, a row per run, in a fixed column order. Published numbers stand apart.
 
-Only headline numbers have columns; every number of a run is in its metrics.parquet. A row is found again by its
-run_id; leaderboard_row.py computes it, and the run's evidence beside the CSV lets anybody compute it again.
+Only headline numbers have columns; every number of a run is in its metrics.parquet. A row is known by its run_id;
+row.py computes it, and the run's evidence beside the CSV lets anybody compute it again.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -51,16 +52,18 @@ MEASURES: Final[dict[str, Source]] = {
 """Column behind `<attribute>.` -> its source. concentration.error: its standard error, images drawn again."""
 SCORES: Final = ("clip_score", "clip_iqa", "inception_score")
 RANKS: Final = ("rank", "rank.low", "rank.high")
+_SIMPLE: Final = ("no-face-rate", *SCORES)
 VALUES: Final = (
-    *(f"{a}.{m}" for a in ATTRIBUTES for m in MEASURES),
-    "no-face-rate", "no-face-rate.n", *(c for s in SCORES for c in (s, f"{s}.n")),
-)  # fmt: skip
+    *(f"{attribute}.{measure}" for attribute in ATTRIBUTES for measure in MEASURES),
+    *(column for name in _SIMPLE for column in (name, f"{name}.n")),
+)
 """Columns of measured numbers."""
-COLUMNS: Final[tuple[str, ...]] = (
-    *RANKS, "source", "model", "revision", "method", "quota", "task", "task_version", "suite", "labeller",
-    "labeller_id", "calibration_sha", "calibration_domain", "images_per_prompt", "prompts", "n_requested", "n_images",
-    "n_faces", "n0", *VALUES, "missing", "run_id", "labels_sha256", "fairbench", "date", "published_in", "note",
-)  # fmt: skip
+_RUN: Final = """
+source model revision method quota task task_version suite labeller labeller_id calibration_sha calibration_domain
+images_per_prompt prompts n_requested n_images n_faces n0
+"""
+_ORIGIN: Final = "missing run_id labels_sha256 fairbench date published_in note"
+COLUMNS: Final[tuple[str, ...]] = (*RANKS, *_RUN.split(), *VALUES, *_ORIGIN.split())
 RANKED_BY: Final = "gender_x_race4.concentration"
 _ERROR: Final = f"{RANKED_BY}.error"
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
@@ -88,13 +91,13 @@ def read(path: Path) -> list[Row]:
         raise CardError(
             f"{path}, line 1: the columns are not those of a leaderboard of this version; name another file."
         )
-    bad = next((i for i, r in enumerate(rows, 2) if None in r or None in r.values()), None)
-    if bad is not None:
-        raise CardError(f"{path}, line {bad}: the row has another number of fields than line 1; mend it.")
-    for line, found in enumerate(rows, 2):
-        problem = _problem(found)
+    ragged = next((line for line, row in enumerate(rows, 2) if None in row or None in row.values()), None)
+    if ragged is not None:
+        raise CardError(f"{path}, line {ragged}: the row has another number of fields than line 1; fix it.")
+    for line, row in enumerate(rows, 2):
+        problem = _problem(row)
         if problem is not None:
-            raise CardError(f"{path}, line {line}, field {problem}; mend it.")
+            raise CardError(f"{path}, line {line}, field {problem}; fix it.")
     return [{**r, "missing": _current_reasons(r["missing"])} for r in rows]
 
 
@@ -108,11 +111,10 @@ def _problem(row: Row) -> str | None:
     """Return "FIELD: what is wrong" of a row that cannot be in a leaderboard, or None."""
     if row["source"] not in SOURCES:
         return f"source: {row['source']!r} is neither {' nor '.join(SOURCES)}"
-    wrong = next((c for c in VALUES if row.get(c) and not _is_number(row[c])), None)
-    if wrong is not None:
-        return f"{wrong}: {row[wrong]!r} is no finite number"
-    odd = next((c for c, text in row.items() if _CONTROL.search(text)), None)
-    return None if odd is None else f"{odd}: {row[odd]!r} holds a control character"
+    for column, text in row.items():
+        if column in VALUES and text and not _is_number(text):
+            return f"{column}: {text!r} is no finite number"
+    return next((f"{c}: {text!r} holds a control character" for c, text in row.items() if _CONTROL.search(text)), None)
 
 
 def _is_number(text: str) -> bool:
@@ -125,7 +127,7 @@ def _is_number(text: str) -> bool:
 def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:
     """Add a row, or replace the row of the same run; safe with other writers. Raises StoreError, CardError.
 
-    before: done once the file is known to be good, and before it is written: what the row rests on comes first.
+    before: called once the file has been read and before it is written: what the row rests on comes first.
     """
     problem = _problem(new)
     if problem is not None:
@@ -134,8 +136,8 @@ def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:
         rows = read(target) if target.exists() else []
         if before is not None:
             before()
-        kept = [r for r in rows if not (r["run_id"] and r["run_id"] == new["run_id"])]
-        atomic.write_text(target, render([*kept, new]))
+        others = [r for r in rows if not (r["run_id"] and r["run_id"] == new["run_id"])]
+        atomic.write_text(target, render([*others, new]))
 
 
 @contextmanager
@@ -174,11 +176,9 @@ def published(rows: Sequence[Row]) -> list[Row]:
 def groups(rows: Sequence[Row]) -> list[list[Row]]:
     """Return the measured rows by what they can be compared with, and by rank within that."""
     measured = [r for r in rows if r["source"] == "measured"]
-    placed = [{**r, **ranks} for r, ranks in zip(measured, rank(measured), strict=True)]
-    found: dict[tuple[str, ...], list[Row]] = {}
-    for r in sorted(placed, key=lambda r: (_group(r), _value(r), r["model"], r["method"], r["run_id"])):
-        found.setdefault(_group(r), []).append(r)
-    return list(found.values())
+    ranked = [{**r, **ranks} for r, ranks in zip(measured, rank(measured), strict=True)]
+    ranked.sort(key=lambda r: (_group(r), _value(r), r["model"], r["method"], r["run_id"]))
+    return [list(rows) for _, rows in itertools.groupby(ranked, _group)]
 
 
 def rank(rows: Sequence[Row]) -> list[Row]:
@@ -192,21 +192,21 @@ def rank(rows: Sequence[Row]) -> list[Row]:
 
     Source: as fairbench/stats/ranking.py; z tests, as a CSV holds no prompt values.
     """
-    found: list[Row] = []
-    for r in rows:
-        value, error = _value(r), _error(r)
-        peers = [p for p in rows if _group(p) == _group(r) and _value(p) < math.inf]
-        if value == math.inf:
-            found.append(dict.fromkeys(RANKS, ""))
-            continue
-        pairs = len(peers) * (len(peers) - 1)
-        reach = NormalDist().inv_cdf(1 - (1 - _LEVEL) / pairs) if pairs else 0.0
-        margins = [(_value(p) - value, reach * math.hypot(error, _error(p))) for p in peers]
-        better = sum(difference < 0 for difference, _ in margins)
-        low = sum(-difference > margin for difference, margin in margins)
-        high = len(peers) - sum(difference > margin for difference, margin in margins)
-        found.append(dict(zip(RANKS, (str(1 + better), str(1 + low), str(high)), strict=True)))
-    return found
+    return [_ranks(r, [p for p in rows if _group(p) == _group(r) and _value(p) < math.inf]) for r in rows]
+
+
+def _ranks(row: Row, peers: Sequence[Row]) -> Row:
+    """Return the RANKS of a row among its peers, itself included."""
+    value, error = _value(row), _error(row)
+    if value == math.inf:
+        return dict.fromkeys(RANKS, "")
+    pairs = len(peers) * (len(peers) - 1)
+    z = NormalDist().inv_cdf(1 - (1 - _LEVEL) / pairs) if pairs else 0.0
+    margins = [(_value(p) - value, z * math.hypot(error, _error(p))) for p in peers]
+    better = sum(difference < 0 for difference, _ in margins)
+    low = sum(-difference > margin for difference, margin in margins)
+    high = len(peers) - sum(difference > margin for difference, margin in margins)
+    return dict(zip(RANKS, (str(1 + better), str(1 + low), str(high)), strict=True))
 
 
 def _group(r: Row) -> tuple[str, ...]:
@@ -217,8 +217,8 @@ def _value(r: Row) -> float:
     """Return what a row is ranked by; infinity where it has no rank."""
     incomplete = any(part.startswith(f"{RANKED_BY}:") for part in r["missing"].split("; "))
     # The images of a folder are whatever somebody put there: nothing says that two such runs compare.
-    alone = r["task"] == "folder"
-    return math.inf if incomplete or alone or not r[RANKED_BY] else float(r[RANKED_BY])
+    is_folder = r["task"] == "folder"
+    return math.inf if incomplete or is_folder or not r[RANKED_BY] else float(r[RANKED_BY])
 
 
 def _error(r: Row) -> float:

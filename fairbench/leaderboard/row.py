@@ -39,7 +39,7 @@ _SOURCES: Final = {
 
 
 def add_run(path: Path, run: FinishedRun, *, evidence: bool = True) -> Row:
-    """Add the row of a run that `open_run` has read; its evidence first, so that no row lacks it for being cut off.
+    """Add the row of a run that `open_run` has read; its evidence first: no row is ever without it.
 
     Returns the row. Raises StoreError, CardError.
     """
@@ -51,25 +51,25 @@ def add_run(path: Path, run: FinishedRun, *, evidence: bool = True) -> Row:
 def row(run: FinishedRun) -> Row:
     """Return the leaderboard row of a run. Raises FairbenchError where its record lacks something.
 
-    Scores of one number an image are the mean over images; one of several numbers an image (an inception score)
+    Scores of one number per image are the mean over images; one of several numbers per image (an inception score)
     cannot be computed from the evidence: it is taken from RUN/metrics.parquet where that is there, and is else empty.
     """
-    known, counts = run.record, run.counts
-    names = RunNames(run.run_id, known.model.name, known.method, known.task.name, known.labeller.name)
-    found = table.build(names, run.prompts, counts, run.series, run.estimates(prompts=False))
-    rows = {(r["attribute"], r["metric"], r["estimate"]): r for r in _task_rows(found)}
+    record, counts = run.record, run.counts
+    names = RunNames(run.run_id, record.model.name, record.method, record.task.name, record.labeller.name)
+    metrics = table.build(names, run.prompts, counts, run.series, run.estimates(prompts=False))
+    rows = {(r["attribute"], r["metric"], r["estimate"]): r for r in _task_rows(metrics)}
     sizes = sorted(set(counts.requested.tolist()))
     values: dict[str, Any] = {
         "source": "measured",
         "model": names.model,
-        "revision": _revision(known),
+        "revision": _revision(record),
         "method": names.method,
-        "quota": "yes" if known.quota else "no",
+        "quota": "yes" if record.quota else "no",
         "task": names.task,
-        "task_version": known.task.version,
+        "task_version": record.task.version,
         "suite": keys.digest("prompts", [p.text for p in run.prompts]).hex()[:12],
         "labeller": names.labeller,
-        "labeller_id": known.labeller_id,
+        "labeller_id": record.labeller_id,
         "calibration_sha": run.correction.sha256,
         "calibration_domain": None if run.calibration is None else run.calibration.domain,
         "images_per_prompt": sizes[0] if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}",
@@ -79,8 +79,8 @@ def row(run: FinishedRun) -> Row:
         "n_faces": int(counts.selected.sum()),
         "n0": next((r["n0"] for r in rows.values() if r["estimate"] == "rarefied"), None),
         **{c: rows[a, s.metric, s.estimate][s.field] for c, (a, s) in _SOURCES.items() if (a, *s[:2]) in rows},
-        **_scores(run, known),
-        "missing": "; ".join(_missing(run, known, rows)),
+        **_scores(run, record),
+        "missing": "; ".join(_missing(run, record, rows)),
         "run_id": run.run_id,
         "labels_sha256": labels_sha256(run),
         "fairbench": fairbench.__version__,
@@ -94,57 +94,59 @@ def _task_rows(metrics: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _revision(known: RunRecord) -> str:
+def _revision(record: RunRecord) -> str:
     """Return the commit of the weights, `local` for a folder, `unpinned` where the card names none."""
-    weights = known.model.weights
+    weights = record.model.weights
     if weights is None:
         return ""
     return "local" if weights.path else weights.revision or "unpinned"
 
 
-def _missing(run: FinishedRun, known: RunRecord, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
+def _missing(run: FinishedRun, record: RunRecord, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
     """Return "COLUMN: reason" for every value that is absent, or that leaves prompts out."""
-    found = []
+    missing = []
     for column, (attribute, source) in _SOURCES.items():
         reason = rows.get((attribute, *source[:2]), {}).get("reason")
         uncalibrated = source.estimate == "corrected" and run.calibration is None  # then nothing is missing
         if source.field != "value" or not reason or uncalibrated:
             continue
-        other = source.estimate == "corrected" and known.no_calibration
-        found.append(f"{column}: {OTHER_LABELLER if other else reason}")
-    asked = {s: known.scorers.get(_scorer(s)) for s in SCORES}
-    return found + [f"{s}: not measured" for s, scorer in asked.items() if scorer and scorer.backbone is None]
+        other = source.estimate == "corrected" and record.no_calibration
+        missing.append(f"{column}: {OTHER_LABELLER if other else reason}")
+    scorers = {s: record.scorers.get(_scorer(s)) for s in SCORES}
+    return missing + [f"{s}: not measured" for s, scorer in scorers.items() if scorer and scorer.backbone is None]
 
 
 def _scorer(column: str) -> str:
     return column.replace("_", "-")
 
 
-def _scores(run: FinishedRun, known: RunRecord) -> dict[str, Any]:
+def _scores(run: FinishedRun, record: RunRecord) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for column in SCORES:
         single = run.scores.get(_scorer(column))
         if single is not None and len(single):
             values |= {column: float(pc.mean(single["value"]).as_py()), f"{column}.n": len(single)}
-    for column in beyond_evidence(run, known):
+    for column in beyond_evidence(run, record):
         values |= _from_metrics(run.folder / "metrics.parquet", column)
     return values
 
 
-def beyond_evidence(run: FinishedRun, known: RunRecord) -> list[str]:
-    """Return the scores that were measured, but that the evidence does not hold: several numbers an image."""
-    asked = {s: known.scorers.get(_scorer(s)) for s in SCORES}
-    return [s for s, scorer in asked.items() if scorer and scorer.backbone and not len(run.scores.get(_scorer(s), ()))]
+def beyond_evidence(run: FinishedRun, record: RunRecord) -> list[str]:
+    """Return the scores that were measured, but that the evidence does not hold: several numbers per image."""
+    scorers = {s: record.scorers.get(_scorer(s)) for s in SCORES}
+    return [
+        s for s, scorer in scorers.items() if scorer and scorer.backbone and not len(run.scores.get(_scorer(s), ()))
+    ]
 
 
 def _from_metrics(path: Path, column: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = schemas.upgrade("metrics", pq.read_table(path, page_checksum_verification=True), str(path))
+        metrics = schemas.upgrade("metrics", pq.read_table(path, page_checksum_verification=True), str(path))
     except (OSError, pa.ArrowException) as err:
         raise FairbenchError(f"{path} cannot be read ({str(err).splitlines()[0]}): do the run again.") from err
-    entries = (r for r in _task_rows(found) if (r["attribute"], r["metric"]) == (QUALITY, column))
+    entries = (r for r in _task_rows(metrics) if (r["attribute"], r["metric"]) == (QUALITY, column))
     return {name: value for r in entries for name, value in ((column, r["value"]), (f"{column}.n", r["n_faces"]))}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from fairbench.display.plain import line, say
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.leaderboard import board
 from fairbench.leaderboard.board import VALUES, Row
-from fairbench.leaderboard.verify import NOT_CHECKED, Check
+from fairbench.leaderboard.verify import NOT_CHECKED, Check, Verdict
 
 SHOWN = {"gender": "gender", "race4": "race (4)", "gender_x_race4": "gender x race"}
 CAPTION = (
@@ -52,7 +53,7 @@ def _typed(row: Row) -> dict[str, Any]:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """Print the tables: one a group of rows that compare, then the published ones."""
+    """Print the tables: one per group of rows that compare, then the published ones."""
     groups = board.groups(rows)
     for group in groups:
         _measured(group).show(console)
@@ -60,9 +61,10 @@ def show(rows: Sequence[Row], console: Console) -> None:
     if groups:
         say(console, CAPTION, "dim")
         shown = [r for group in groups for r in group]
-        notes = {QUOTA: any(r["quota"] == "yes" for r in shown), UNRANKED: not all(r["rank"] for r in shown)}
-        for note in (n for n, applies in notes.items() if applies):
-            say(console, note, "dim")
+        if any(r["quota"] == "yes" for r in shown):
+            say(console, QUOTA, "dim")
+        if not all(r["rank"] for r in shown):
+            say(console, UNRANKED, "dim")
     else:
         say(console, "No measured rows: `fairbench leaderboard add RUN` adds one.")
     apart = board.published(rows)
@@ -81,9 +83,9 @@ def _measured(group: Sequence[Row]) -> Table:
     table = Table([*columns, *numbers("no\nface", "CLIP\nscore")], title)
     for r in group:
         method = "" if r["method"] == "none" else f"\n+ {line(r['method'])}"
-        spreads = (_spread(r, attribute) for attribute in SHOWN)
-        table.add(_rank(r), Cell(line(r["model"]) + method), *spreads, percent(_float(r["no-face-rate"])),
-                  number(_float(r["clip_score"])))  # fmt: skip
+        estimates = (_estimates(r, attribute) for attribute in SHOWN)
+        others = percent(_float(r["no-face-rate"])), _short(r["clip_score"])
+        table.add(_rank(r), Cell(line(r["model"]) + method), *estimates, *others)
     return table
 
 
@@ -94,7 +96,7 @@ def _rank(r: Row) -> Cell:
     return Cell(r["rank"] + (" q" if r["quota"] == "yes" else "") + span)
 
 
-def _spread(r: Row, attribute: str) -> Cell:
+def _estimates(r: Row, attribute: str) -> Cell:
     """Return concentration and rd, and below them the interval of concentration."""
     concentration, rd = r[f"{attribute}.concentration"], r[f"{attribute}.rd"]
     if not concentration and not rd:
@@ -133,22 +135,13 @@ def verification(checks: Sequence[Check], path: Path) -> dict[str, Any]:
         "csv": str(path),
         "counts": _counts(checks),
         "not_checked": list(NOT_CHECKED),
-        "rows": [
-            {
-                "line": c.line, "run_id": c.run_id, "model": c.model, "method": c.method, "verdict": c.verdict,
-                "differences": [
-                    {"column": d.column, "stated": d.stated, "recomputed": d.recomputed} for d in c.differences
-                ],
-                "reason": c.reason, "not_checked": list(c.not_checked),
-            }
-            for c in checks
-        ],
-    }  # fmt: skip
+        "rows": [asdict(check) for check in checks],
+    }
 
 
 def _counts(checks: Sequence[Check]) -> dict[str, int]:
-    found = Counter(c.verdict for c in checks)
-    return {verdict: found[verdict] for verdict in ("agrees", "differs", "damaged", "unverifiable")}
+    counts = Counter(c.verdict for c in checks)
+    return {verdict: counts[verdict] for verdict in get_args(Verdict)}
 
 
 def show_verification(checks: Sequence[Check], console: Console) -> None:

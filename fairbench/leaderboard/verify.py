@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of one measured row. line: of the CSV file; reason: why it is damaged or unverifiable.
+    """The verdict on one measured row. line: of the CSV file; reason: why it is damaged or unverifiable.
 
     not_checked: scores that the evidence does not hold.
     """
@@ -56,8 +56,8 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
-    """A row computed again: `row` is None where that cannot be done."""
+class _Recomputed:
+    """A row, computed once more: `row` is None where that cannot be done."""
 
     row: Row | None
     verdict: Verdict
@@ -72,13 +72,14 @@ def verify(path: Path, labels: Path | None = None) -> list[Check]:
     CardError where `path` is no leaderboard; what is wrong with a row's evidence is a row's verdict.
     """
     rows = board.read(path)
-    place = path.resolve().parent / EVIDENCE if labels is None else labels
+    folder = path.resolve().parent / EVIDENCE if labels is None else labels
     if labels is not None and not labels.is_dir():
-        raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder a run.")
+        raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder per run.")
     measured = [(line, r) for line, r in enumerate(rows, 2) if _claims_a_run(r)]
-    again = [_again(r, place) for _, r in measured]
-    ranks = board.rank([r if a.row is None else a.row for a, (_, r) in zip(again, measured, strict=True)])
-    return [_check(line, r, a, rank) for (line, r), a, rank in zip(measured, again, ranks, strict=True)]
+    recomputed = [_recompute(r, folder) for _, r in measured]
+    ranks = board.rank([again.row or stated for again, (_, stated) in zip(recomputed, measured, strict=True)])
+    parts = zip(measured, recomputed, ranks, strict=True)
+    return [_check(line, stated, again, ranks_of_row) for (line, stated), again, ranks_of_row in parts]
 
 
 def _claims_a_run(stated: Row) -> bool:
@@ -86,48 +87,49 @@ def _claims_a_run(stated: Row) -> bool:
     return stated["source"] == "measured" or bool(stated["run_id"]) or not stated["published_in"]
 
 
-def _again(stated: Row, place: Path) -> _Again:
+def _recompute(stated: Row, evidence_folder: Path) -> _Recomputed:
     """Compute a row again from its evidence."""
     run_id = stated["run_id"]
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        return _Again(None, "unverifiable", f"{run_id!r} is no run_id")
-    folder = place / run_id
+        return _Recomputed(None, "unverifiable", f"{run_id!r} is no run_id")
+    folder = evidence_folder / run_id
     if not folder.is_dir():
-        return _Again(None, "unverifiable", f"{folder} is not there")
+        return _Recomputed(None, "unverifiable", f"{folder} is not there")
     try:
         run = evidence.open_run(folder)
         if run.run_id != run_id:
-            return _Again(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
+            return _Recomputed(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
         beyond = tuple(beyond_evidence(run, run.record))
         if run.unbound:
             reason = (
                 f"{' and '.join(run.unbound)}: the plug-ins that are installed here cannot confirm what run.json says"
             )
-            return _Again(row(run), "unverifiable", reason, beyond)
-        return _Again(row(run), "agrees", not_checked=beyond)
+            return _Recomputed(row(run), "unverifiable", reason, beyond)
+        return _Recomputed(row(run), "agrees", not_checked=beyond)
     except FairbenchError as err:
-        return _Again(None, "damaged", str(err))
+        return _Recomputed(None, "damaged", str(err))
     except _MALFORMED as err:
         what = str(err).splitlines() or [""]
-        return _Again(None, "damaged", f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
+        return _Recomputed(None, "damaged", f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
 
 
-def _check(line: int, stated: Row, again: _Again, ranks: Row) -> Check:
-    wrong = [] if again.row is None else _differences(stated, {**again.row, **ranks}, again.not_checked)
-    return Check(line, stated["run_id"], stated["model"], stated["method"], "differs" if wrong else again.verdict,
-                 tuple(wrong), again.reason, again.not_checked)  # fmt: skip
+def _check(line: int, stated: Row, recomputed: _Recomputed, ranks: Row) -> Check:
+    wrong = [] if recomputed.row is None else _differences(stated, {**recomputed.row, **ranks}, recomputed.not_checked)
+    verdict = "differs" if wrong else recomputed.verdict
+    names = stated["run_id"], stated["model"], stated["method"]
+    return Check(line, *names, verdict, tuple(wrong), recomputed.reason, recomputed.not_checked)
 
 
-def _differences(stated: Row, found: Row, skipped: Sequence[str]) -> list[Difference]:
+def _differences(stated: Row, computed: Row, skipped: Sequence[str]) -> list[Difference]:
     left_out = {*NOT_CHECKED, *skipped, *(f"{s}.n" for s in skipped)}
-    wrong = [c for c in COLUMNS if c not in left_out and not _same(stated[c], found[c], number=c in VALUES)]
-    return [Difference(c, stated[c], found[c]) for c in wrong]
+    wrong = [c for c in COLUMNS if c not in left_out and not _same(stated[c], computed[c], number=c in VALUES)]
+    return [Difference(c, stated[c], computed[c]) for c in wrong]
 
 
-def _same(stated: str, found: str, *, number: bool) -> bool:
-    if stated == found or not number:
-        return stated == found
+def _same(stated: str, computed: str, *, number: bool) -> bool:
+    if stated == computed or not number:
+        return stated == computed
     try:
-        return math.isclose(float(stated), float(found), rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+        return math.isclose(float(stated), float(computed), rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
     except ValueError:
         return False

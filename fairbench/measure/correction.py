@@ -28,7 +28,7 @@ WITH_NOBODY = (
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a run knows of its labeller's errors. reason: why nothing is corrected; else the calibration applies.
+    """What is known of a labeller's errors. reason: why nothing is corrected; None: the calibration applies.
 
     The confusion table is kept even where counts are not corrected: floors and ceilings need no more than it.
     """
@@ -53,22 +53,18 @@ class Correction:
 
     def groups(self, names: Sequence[str]) -> list[int] | None:
         """Return the class of an attribute or cross to which each calibrated cell belongs; None: not covered."""
-        known = self.calibration
-        if known is None:
+        if self.calibration is None:
             return None
-        readers = [self._reader(name, known.attributes) for name in names]
-        if any(reader is None for reader in readers):
+        all_readers = [self._reader(name, self.calibration.attributes) for name in names]
+        readers = [reader for reader in all_readers if reader is not None]
+        if len(readers) < len(names):
             return None
         classes = list(itertools.product(*(self.space.declared.labels[name] for name in names)))
-        place = {combination: i for i, combination in enumerate(classes)}
-        found = [
-            place[tuple(mapping[cell[position]] for position, mapping in (r for r in readers if r is not None))]
-            for cell in known.cells
-        ]
-        return found if set(found) == set(range(len(classes))) else None
+        cells = [tuple(label_of[cell[position]] for position, label_of in readers) for cell in self.calibration.cells]
+        return [classes.index(cell) for cell in cells] if set(cells) == set(classes) else None
 
     def _reader(self, name: str, attributes: Sequence[str]) -> tuple[int, dict[str, str]] | None:
-        """Return which calibrated attribute tells `name`, and its label for each of that attribute's."""
+        """Return which calibrated attribute gives `name`, and its label for each of that attribute's."""
         if name in attributes:
             return attributes.index(name), {label: label for label in self.space.declared.labels[name]}
         source = self.space.card.attributes[name].source
@@ -77,14 +73,14 @@ class Correction:
         return attributes.index(source), dict(self.space.card.attributes[name].map)
 
     def table(self, names: Sequence[str]) -> FloatArray | None:
-        """Return P(read as class | true cell, face or not), (cells, K); None where that is not known.
+        """Return P(read as class | true cell, face or not), (cells, K); None where it is unknown.
 
         Counts that the table cannot have given do not make it unknown, another labeller's table is.
         """
-        groups, known = self.groups(names), self.calibration
-        if groups is None or known is None or (self.reason is not None and self.transfer is None):
+        groups, calibration = self.groups(names), self.calibration
+        if groups is None or calibration is None or (self.reason is not None and self.transfer is None):
             return None
-        rates = known.rates()[: len(known.cells), :-1]
+        rates = calibration.rates()[: len(calibration.cells), :-1]
         if np.isnan(rates).any() or (rates.sum(axis=1) == 0).any():
             return None
         return np.asarray(rates @ np.eye(max(groups) + 1)[groups])
@@ -109,11 +105,11 @@ def prepare(calibration: Calibration | None, problem: str | None, counts: Counts
         return Correction(None, space, problem or "no calibration: the labeller's card names none")
     if problem is not None:
         return Correction(calibration, space, problem)
-    verdict = transfer.check(_one_face_an_image(counts.observed(calibration.attributes)), calibration.counts)
+    verdict = transfer.check(_one_face_per_image(counts.observed(calibration.attributes)), calibration.counts)
     return Correction(calibration, space, verdict.reason, verdict)
 
 
-def _one_face_an_image(data: Data) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _one_face_per_image(data: Data) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Return counts (P, K + 1) in which every image weighs as one face: the check takes faces for independent."""
     units = as_units(data)
     sizes = np.maximum(units.kinds.sum(axis=1, keepdims=True), 1)

@@ -1,4 +1,4 @@
-"""Counts once: faces of every prompt in the joint cells of the base attributes. Margins and crosses are sums of it."""
+"""Counts the faces of every prompt in the joint cells of the base attributes. Margins and crosses are sums of them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def cross_name(attributes: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FacesByImage:
-    """Which counted faces stand in one image.
+    """Which counted faces are of one image.
 
-    prompt: (M,), each image's prompt. image: (N,), each face's image in 0..M - 1. cell: (N,), its place in the joint
+    prompt: (M,), each image's prompt. image: (N,), each face's image in 0..M - 1. cell: (N,), its index in the joint
     cells of a prompt, flattened.
     """
 
@@ -84,13 +84,13 @@ class Counts:
         """
         if self.by_image is None:
             return self.of(attributes)
-        label = self._class_of_cell(attributes)[self.by_image.cell]
-        known = label >= 0
-        if not known.any():  # units have one kind at least
+        classes = self._class_of_cell(attributes)[self.by_image.cell]
+        labelled = classes >= 0
+        if not labelled.any():  # units have at least one kind
             return self.of(attributes)
         # uint16: as many images as faces, times K. No image has 65,536 faces.
         faces = np.zeros((len(self.by_image.prompt), self._classes(attributes)), dtype=np.uint16)
-        np.add.at(faces, (self.by_image.image[known], label[known]), 1)
+        np.add.at(faces, (self.by_image.image[labelled], classes[labelled]), 1)
         units = units_of_images(self.by_image.prompt, faces, len(self.joint))
         return Units(units.kinds.astype(np.int64), units.times)
 
@@ -115,40 +115,40 @@ class Counts:
         sources = [self.labeller.card.attributes[a].source or a for a in attributes]
         if len(set(sources)) != len(sources):
             raise ValueError(f"{cross_name(attributes)}: two attributes of a cross come from one source")
-        place = np.indices(self.joint.shape[1:]).reshape(len(self.axes), -1)
-        codes = {  # the last place is "not labelled"
-            name: np.where(at < self.labeller.base.size(name), at, NOT_LABELLED)
-            for name, at in zip(self.axes, place, strict=True)
+        indices = np.indices(self.joint.shape[1:]).reshape(len(self.axes), -1)
+        codes = {  # the last index of an axis is "not labelled"
+            name: np.where(index < self.labeller.base.size(name), index, NOT_LABELLED)
+            for name, index in zip(self.axes, indices, strict=True)
         }
         return self.labeller.classes_of(attributes, codes)
 
 
-def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, rows: Sequence[ImageRow],
-          neutral_ids: Sequence[bytes]) -> Counts:  # fmt: skip
-    """Count a run's faces. `rows`: one a request that was answered; `neutral_ids`: the prompts, in order.
+def count(
+    store: Store,
+    labeller: LabelSpace,
+    faces_key: str,
+    labels_key: str,
+    rows: Sequence[ImageRow],
+    neutral_ids: Sequence[bytes],
+) -> Counts:
+    """Return the counts of a run. rows: one per answered request; neutral_ids: the prompts, in order.
 
     Raises StoreError where the store cannot be read or holds labels that the labeller does not declare.
     """
-    place = {n: i for i, n in enumerate(neutral_ids)}
+    index_of = {neutral_id: index for index, neutral_id in enumerate(neutral_ids)}
     size = len(neutral_ids)
-    prompt_of = np.array([place[r.request.neutral_id] for r in rows], dtype=np.int64)
+    prompt_of = np.array([index_of[r.request.neutral_id] for r in rows], dtype=np.int64)
     ok = np.array([r.status == "ok" for r in rows], dtype=bool)
     faces = Faces(labeller.card.face_policy, pa.array([r.request.image_id for r in rows], schemas.ID))
     for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
         faces.add(table, shard)
 
-    def tally(mask: NDArray[np.bool_]) -> IntArray:
-        return np.bincount(prompt_of[mask], minlength=size)
-
-    found = {
-        "requested": np.bincount(prompt_of, minlength=size),
-        # An image with a face was looked at, even where a second process failed to make the same image.
-        "images": tally(ok & faces.looked_at | faces.has_face),
-        "with_face": tally(faces.has_face),
-        "selected": np.bincount(prompt_of[faces.selected], minlength=size),
-    }
+    # An image with a face was looked at, even where a second process failed to make the same image.
+    images = ok & faces.looked_at | faces.has_face
+    counted = {"requested": prompt_of, "images": prompt_of[images], "with_face": prompt_of[faces.has_face]}
+    counted["selected"] = prompt_of[faces.selected]
     image_of_face, ids, face_statuses = faces.image, faces.ids(), faces.statuses
-    del faces  # a hundred bytes an image, before as much is needed for the labels
+    del faces  # a hundred bytes per image, before as much is needed for the labels
     prompt_of_face = prompt_of[image_of_face]
     labels = Labels(labeller, ids, prompt_of_face, size)
     for table, _ in batches(store, "labels", labels_key, Labels.COLUMNS):
@@ -163,7 +163,7 @@ def count(store: Store, labeller: LabelSpace, faces_key: str, labels_key: str, r
     return Counts(
         joint=joint.reshape(size, *shape),
         probs=labels.probs,
-        **found,
+        **{name: np.bincount(of_prompts, minlength=size) for name, of_prompts in counted.items()},
         statuses={"faces": face_statuses, "labels": labels.statuses},
         axes=tuple(labeller.base.labels),
         labeller=labeller,

@@ -1,4 +1,4 @@
-"""Gathers, batch by batch, what the tables "faces" and "labels" say of a run's images and faces.
+"""Gathers a run's faces and labels from the tables "faces" and "labels", batch by batch.
 
 Two processes may have looked at the same image or labelled the same face: what stands in several shards is taken from
 the first of them.
@@ -32,7 +32,7 @@ class Faces:
     COLUMNS: Final = ("image_id", "status", "face_id", "area_frac", "is_primary", "is_central")
 
     def __init__(self, policy: FacePolicy, image_ids: pa.Array) -> None:
-        self._policy, self._places = policy, IdIndex(image_ids)
+        self._policy, self._index = policy, IdIndex(image_ids)
         self.has_face = np.zeros(len(image_ids), dtype=bool)
         self._shard = np.full(len(image_ids), UNOWNED)
         self._failed = np.zeros(len(image_ids), dtype=bool)
@@ -43,7 +43,7 @@ class Faces:
 
     def add(self, table: pa.Table, shard: IntArray) -> None:
         """Take in rows. An image's rows stand in one shard; a shard where its detection failed is as good as none."""
-        image = self._places.find(table["image_id"])
+        image = self._index.find(table["image_id"])
         failed = _mask(pc.equal(table["status"], "failed"))
         self._failed[image[failed & (image >= 0)]] = True
         rows = np.flatnonzero(~failed & (image >= 0))
@@ -93,11 +93,11 @@ class Labels:
 
     def __init__(self, labeller: LabelSpace, face_ids: pa.Array, prompt_of_face: IntArray, prompts: int) -> None:
         declared = labeller.base.labels
-        self._labeller, self._places, self._prompt = labeller, IdIndex(face_ids), prompt_of_face
+        self._labeller, self._index, self._prompt = labeller, IdIndex(face_ids), prompt_of_face
         self.sizes = np.array([len(labels) for labels in declared.values()], dtype=np.int64)
         self._words = sorted({label for labels in declared.values() for label in labels})
-        # (A, words): the place of a word among an attribute's labels, -1 where it is none; last, for an unknown word.
-        self._place_of = np.array(
+        # (A, words): the code of a word among an attribute's labels, -1 where it is none; last, for an unknown word.
+        self._code_of_word = np.array(
             [[labels.index(w) if w in labels else -1 for w in [*self._words, None]] for labels in declared.values()]
         )
         self.code = np.repeat(self.sizes[:, None].astype(np.int32), len(face_ids), axis=1)
@@ -109,7 +109,7 @@ class Labels:
     def add(self, table: pa.Table) -> None:
         """Take in rows. Raises StoreError where labels are not those that the card declares."""
         names = list(self._labeller.base.labels)
-        attribute, face = _index(table["attribute"], names), self._places.find(table["face_id"])
+        attribute, face = _index(table["attribute"], names), self._index.find(table["face_id"])
         rows = np.flatnonzero((attribute >= 0) & (face >= 0))
         place = attribute[rows] * len(self._prompt) + face[rows]
         ours = keep_first(self._row, place, rows + self._rows)
@@ -118,7 +118,7 @@ class Labels:
         self.statuses.update(_tally(table["status"].take(pa.array(rows))))
         sure = self._labeller.admitted(table["prob"].to_numpy()[rows])  # an absent probability is NaN
         rows, place = rows[sure], place[sure]
-        code = self._place_of[attribute[rows], _index(table["label"], self._words)[rows]]
+        code = self._code_of_word[attribute[rows], _index(table["label"], self._words)[rows]]
         start = _one_chunk(table["probs"]).offsets.to_numpy()
         if (code < 0).any() or (np.diff(start)[rows] != self.sizes[attribute[rows]]).any():
             raise StoreError(
@@ -145,20 +145,24 @@ class Labels:
     @property
     def probs(self) -> dict[str, NDArray[np.float64]]:
         """Sums of class probabilities (P, K) of every declared attribute."""
-        found = {
+        probs = {
             name: sums.reshape(-1, size) * _GRAIN
             for name, sums, size in zip(self._labeller.base.labels, self._sums, self.sizes, strict=True)
         }
         for name, spec in self._labeller.card.attributes.items():
             if spec.source is not None:  # a derived attribute rests on the same faces as its source
-                found[name] = found[spec.source] @ self._labeller.derivation(name)
-        return found
+                probs[name] = probs[spec.source] @ self._labeller.derivation(name)
+        return probs
 
 
 def read(
-    store: Store, space: LabelSpace, faces_key: str, labels_key: str, image_ids: pa.Array,
+    store: Store,
+    space: LabelSpace,
+    faces_key: str,
+    labels_key: str,
+    image_ids: pa.Array,
     policy: FacePolicy | None = None,
-) -> tuple[Reading, pa.Array]:  # fmt: skip
+) -> tuple[Reading, pa.Array]:
     """Return the counted faces of these images as `Labeller.read` gives them, and the faces' ids (N,).
 
     policy: selects faces in place of the card's; `min_prob` stays the card's. Raises StoreError.
@@ -185,10 +189,10 @@ def _mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _index(words: pa.ChunkedArray, known: list[str]) -> IntArray:
-    """Return each word's place among those known, -1 for any other and for null."""
-    found = pc.fill_null(pc.index_in(words, value_set=pa.array(known)), -1)
-    return np.asarray(found.to_numpy(), dtype=np.int64)
+def _index(words: pa.ChunkedArray, vocabulary: list[str]) -> IntArray:
+    """Return each word's index in the vocabulary, -1 for any other and for null."""
+    indices = pc.fill_null(pc.index_in(words, value_set=pa.array(vocabulary)), -1)
+    return np.asarray(indices.to_numpy(), dtype=np.int64)
 
 
 def _one_chunk(values: pa.ChunkedArray) -> pa.Array:

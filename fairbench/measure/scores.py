@@ -1,4 +1,4 @@
-"""What a scorer said of a run, read from the store: features in one order, and the values that they come to."""
+"""A scorer's features of a run, read from the store in one order, and the values computed from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fairbench.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a scorer said of a run: features (images, D) ordered by image_id, with each image's neutral prompt.
+    """A scorer's results on a run: features (images, D) ordered by image_id, with each image's neutral prompt.
 
     statuses: how many images were scored ("ok"), are missing ("no_image"), or failed. errors: why these failed.
     """
@@ -43,12 +43,14 @@ def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
 
     A stored value that is no finite number counts as failed.
     """
-    wanted = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
+    images = IdIndex(pa.array([r.request.image_id for r in rows], schemas.ID))
     by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
     names = ("image_id", "neutral_id", "status", "features", "error")
     for _, table in store.scan("scores", key, names):
-        kept = table.filter(wanted.contains(table["image_id"]))
-        for image_id, neutral_id, status, values, error in zip(*(kept[c].to_pylist() for c in names), strict=True):
+        rows_of_run = table.filter(images.contains(table["image_id"]))
+        for image_id, neutral_id, status, values, error in zip(
+            *(rows_of_run[c].to_pylist() for c in names), strict=True
+        ):
             if status == "ok" and not np.isfinite(values).all():
                 status, error = "failed", "the stored values are not finite numbers"
             by_image.setdefault(image_id, (neutral_id, status, values, error))

@@ -39,10 +39,10 @@ def followed(counts: Counts, prompts: Sequence[Prompt]) -> Followed | None:
         if names not in tables:
             tables[names] = counts.of(names)
         row, labels = tables[names][i], counts.labeller.declared.labels
-        wanted = 0
+        joint_class = 0
         for name, label in prompt.stated.items():
-            wanted = wanted * len(labels[name]) + labels[name].index(label)
-        right[i], of[i] = row[wanted], row.sum()
+            joint_class = joint_class * len(labels[name]) + labels[name].index(label)
+        right[i], of[i] = row[joint_class], row.sum()
         reasons[i] = None if of[i] else "no faces"
     return Followed(right, of, reasons)
 
@@ -50,9 +50,9 @@ def followed(counts: Counts, prompts: Sequence[Prompt]) -> Followed | None:
 def _unknown(space: LabelSpace, stated: Mapping[str, str]) -> str | None:
     if not stated:
         return "states nothing"
-    known = space.declared.labels
+    labels = space.declared.labels
     for name, label in stated.items():
-        if name not in known or label not in known[name]:
+        if label not in labels.get(name, ()):
             return f"the labeller has no {name} {label!r}"
     sources = [space.card.attributes[name].source or name for name in stated]
     return None if len(set(sources)) == len(sources) else f"{' and '.join(stated)} are one attribute of the labeller"
