@@ -1,7 +1,8 @@
-"""What a third party's plug-in must offer, checked, so that a broken one costs one sentence.
+"""Checks third-party plug-ins against protocols.py, so that a broken one costs one sentence.
 
-`check` looks at a plug-in when it is loaded, `probe` calls it on a grey image before any work. The others check what a
-call returned, and bring it into the form that the stages expect.
+`check` looks at a plug-in when it is loaded, and `probe` calls it on a grey image before any work. `guard` turns what
+it raises into a sentence. The other functions check the answer of a call and return it in the form that a run expects.
+In all of them `title` is the beginning of that sentence, as in "The metric 'acme/parity'".
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "scorers": ("features", "summarise"),
     "methods": ("adapt", "rewrite"),
 }
-"""What the classes of each kind must be able to do."""
-PROBE: Final = 64
-"""Side in pixels of the grey image that a plug-in is tried on."""
-_TOLERANCE: Final = 1e-3
-"""By how much a pixel may lie outside [0, 1]: rounding of reduced precision, not another scale."""
-_SUM: Final = 1e-2
-"""By how much probabilities may sum to something else than 1."""
+"""The methods that a plug-in class of each kind must have."""
+PROBE_SIDE: Final = 64
+"""Side in pixels of the grey image that a plug-in is called on."""
+PIXEL_TOLERANCE: Final = 1e-3
+"""How far a pixel may lie outside [0, 1]: rounding of reduced precision, not another scale."""
+SUM_TOLERANCE: Final = 1e-2
+"""How far the sum of probabilities may be from 1."""
 
 
 def one_line(err: BaseException) -> str:
@@ -48,7 +49,10 @@ def one_line(err: BaseException) -> str:
 
 @contextmanager
 def guard(title: str) -> Iterator[None]:
-    """Turn whatever a plug-in raises into one sentence that begins with `title`. Raises PluginError."""
+    """Raise whatever a plug-in raises as a PluginError, in one sentence that begins with `title`.
+
+    Errors of fairbench, and OutOfMemory, pass as they are.
+    """
     try:
         yield
     except (FairbenchError, OutOfMemory):
@@ -59,7 +63,7 @@ def guard(title: str) -> Iterator[None]:
 
 
 def check(kind: str, title: str, plugin: Any) -> None:
-    """Check what can be seen of a plug-in without calling it. Raises PluginError that names what is missing."""
+    """Check what can be seen of a plug-in without calling it. Raises PluginError, which names what is missing."""
 
     def need(holds: bool, contract: str) -> None:
         if not holds:
@@ -94,9 +98,9 @@ def check(kind: str, title: str, plugin: Any) -> None:
 
 
 def images(title: str, results: Any, count: int) -> list[ImageResult]:
-    """Return what `generate` gave for `count` requests as results with uint8 pixels.
+    """Return the results of `generate` for `count` requests, with pixels as uint8. Raises PluginError.
 
-    Each is an ImageResult or a bare image; pixels may be a PIL image, uint8, or floats in [0, 1]. Raises PluginError.
+    Each may be an ImageResult or a bare image; pixels may be a PIL image, uint8, or floats in [0, 1].
     """
     try:
         results = list(results)
@@ -133,7 +137,7 @@ def _pixels(title: str, image: Any) -> RgbImage:
         return converted
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.size:
         lowest, highest = (float(image.min()), float(image.max())) if image.dtype.kind == "f" else (np.nan, np.nan)
-        if lowest >= -_TOLERANCE and highest <= 1 + _TOLERANCE:  # False where a value is NaN
+        if lowest >= -PIXEL_TOLERANCE and highest <= 1 + PIXEL_TOLERANCE:  # False where a value is NaN
             converted = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
             return converted
         what = f"an array of {image.dtype} from {lowest:.4g} to {highest:.4g}"
@@ -147,26 +151,25 @@ def _pixels(title: str, image: Any) -> RgbImage:
 
 
 def _is_rgb(image: Any) -> bool:
-    return bool(
-        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-        and image.size
-    )  # fmt: skip
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        return False
+    return image.ndim == 3 and image.shape[2] == 3 and image.size > 0
 
 
-def texts(title: str, found: Any, count: int) -> list[str]:
-    """Return the texts that `rewrite` gave for `count` samples. Raises PluginError."""
-    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(t, str) for t in found):
-        raise PluginError(f"{title} returned {_described(found)} from rewrite: return one text per sample.")
-    if len(found) != count:
-        raise PluginError(f"{title} returned {len(found)} prompts for {count} samples: return one text per sample.")
-    return list(found)
+def texts(title: str, answer: Any, count: int) -> list[str]:
+    """Return the texts of `rewrite` for `count` samples. Raises PluginError."""
+    if isinstance(answer, str) or not isinstance(answer, Sequence) or not all(isinstance(t, str) for t in answer):
+        raise PluginError(f"{title} returned {_described(answer)} from rewrite: return one text per sample.")
+    if len(answer) != count:
+        raise PluginError(f"{title} returned {len(answer)} prompts for {count} samples: return one text per sample.")
+    return list(answer)
 
 
-def detections(title: str, found: Any, count: int) -> list[list[Face]]:
-    """Return the faces that `detect` gave for `count` images. Raises PluginError."""
-    rows = list(found) if isinstance(found, Sequence) and not isinstance(found, str) else None
+def detections(title: str, answer: Any, count: int) -> list[list[Face]]:
+    """Return the faces of `detect` for `count` images, a list per image. Raises PluginError."""
+    rows = list(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else None
     if rows is None or len(rows) != count or not all(_are_faces(row) for row in rows):
-        raise PluginError(f"{title} returned {_described(found)} from detect: return one list of Face per image.")
+        raise PluginError(f"{title} returned {_described(answer)} from detect: return one list of Face per image.")
     return [list(row) for row in rows]
 
 
@@ -174,84 +177,86 @@ def _are_faces(row: Any) -> bool:
     return isinstance(row, Sequence) and all(isinstance(f, Face) and len(f.bbox_xyxy) == 4 for f in row)
 
 
-def chip(title: str, found: Any) -> RgbImage:
-    """Return the chip that `cut` gave. Raises PluginError."""
-    if not _is_rgb(found):
+def chip(title: str, answer: Any) -> RgbImage:
+    """Return the chip of `cut`, height x width x 3. Raises PluginError."""
+    if not _is_rgb(answer):
         raise PluginError(
-            f"{title} returned {_described(found)} from cut: return an array of height x width x 3 that holds uint8."
+            f"{title} returned {_described(answer)} from cut: return an array of height x width x 3 that holds uint8."
         )
-    image: RgbImage = found
+    image: RgbImage = answer
     return image
 
 
 def probabilities(
-    title: str, found: Any, labels: Mapping[str, Sequence[str]], count: int
+    title: str, answer: Any, labels: Mapping[str, Sequence[str]], count: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the class probabilities that `classify` gave for `count` chips. Raises PluginError.
+    """Return the class probabilities of `classify` for `count` chips: attribute -> float32 (count, K).
 
-    labels: attribute -> its declared labels, for every attribute of the classifier's schema.
+    labels: attribute -> its declared labels, for every attribute of the classifier's schema. Raises PluginError.
     """
-    if not isinstance(found, Mapping) or set(found) != set(labels):
+    if not isinstance(answer, Mapping) or set(answer) != set(labels):
         raise PluginError(
-            f"{title} returned {_described(found)} from classify: return probabilities for {', '.join(labels)}."
+            f"{title} returned {_described(answer)} from classify: return probabilities for {', '.join(labels)}."
         )
     probs = {}
     for name, names in labels.items():
-        values = numbers(found[name])
+        values = numbers(answer[name])
         if values is None or values.shape != (count, len(names)):
             raise PluginError(
-                f"{title} returned {_described(found[name])} for {name}: return probabilities of shape "
+                f"{title} returned {_described(answer[name])} for {name}: return probabilities of shape "
                 f"({count}, {len(names)})."
             )
-        if not ((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= _SUM).all()):  # False for NaN
+        if not ((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE).all()):  # False for NaN
             raise PluginError(f"{title} returned no probabilities for {name}: they are 0 or more, and sum to 1.")
         probs[name] = values.astype(np.float32)
     return probs
 
 
-def features(title: str, found: Any, count: int) -> NDArray[np.float32]:
-    """Return what a scorer's `features` gave for `count` images, shape (count, D). Raises PluginError."""
-    values = numbers(found)
+def features(title: str, answer: Any, count: int) -> NDArray[np.float32]:
+    """Return the features of a scorer for `count` images, float32 (count, D). Raises PluginError."""
+    values = numbers(answer)
     if values is None or values.ndim != 2 or len(values) != count or not values.shape[1]:
-        raise PluginError(f"{title} returned {_described(found)} from features: return an array of shape ({count}, D).")
+        raise PluginError(
+            f"{title} returned {_described(answer)} from features: return an array of shape ({count}, D)."
+        )
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 
 
-def summary(title: str, found: Any, names: Sequence[str]) -> dict[str, float | None]:
-    """Return the values that a scorer's `summarise` gave, one for each of `names`. Raises PluginError."""
-    if not isinstance(found, Mapping) or not set(names) <= set(found):
-        raise PluginError(f"{title} returned {_described(found)} from summarise: return {', '.join(names)}.")
+def summary(title: str, answer: Any, names: Sequence[str]) -> dict[str, float | None]:
+    """Return the values of a scorer's `summarise`, one for each of `names`. Raises PluginError."""
+    if not isinstance(answer, Mapping) or not set(names) <= set(answer):
+        raise PluginError(f"{title} returned {_described(answer)} from summarise: return {', '.join(names)}.")
     values: dict[str, float | None] = {}
     for name in names:
-        value = numbers(found[name])
-        if found[name] is not None and (value is None or value.ndim or not np.isfinite(value)):
-            raise PluginError(f"{title} returned {found[name]!r} as {name}: return a finite number or None.")
+        value = numbers(answer[name])
+        if answer[name] is not None and (value is None or value.ndim or not np.isfinite(value)):
+            raise PluginError(f"{title} returned {answer[name]!r} as {name}: return a finite number or None.")
         values[name] = None if value is None else float(value)
     return values
 
 
-def numbers(found: Any) -> NDArray[Any] | None:
-    """Return a plug-in's answer as an array of real numbers, None where it is none."""
+def numbers(answer: Any) -> NDArray[Any] | None:
+    """Return a plug-in's answer as an array of real numbers, None where it is something else."""
     try:
-        values = np.asarray(found)
-    except Exception:  # noqa: BLE001 - ragged lists, tensors on a device: whatever it is, it is no array
+        values = np.asarray(answer)
+    except Exception:  # noqa: BLE001 - a ragged list, a tensor on a device: whatever it is, it is no array
         return None
     return values if values.dtype.kind in "fiu" else None
 
 
-def _described(found: Any) -> str:
-    if isinstance(found, Mapping):
-        return f"{type(found).__name__} with {', '.join(map(repr, list(found)[:8])) or 'nothing'}"
-    if hasattr(found, "shape"):
-        kind = f" {found.dtype}" if hasattr(found, "dtype") else ""
-        return f"{type(found).__name__}{kind} of shape {tuple(found.shape)}"
-    size = f" of length {len(found)}" if hasattr(found, "__len__") else ""
-    return f"{type(found).__name__}{size}"
+def _described(answer: Any) -> str:
+    if isinstance(answer, Mapping):
+        return f"{type(answer).__name__} with {', '.join(map(repr, list(answer)[:8])) or 'nothing'}"
+    if hasattr(answer, "shape"):
+        kind = f" {answer.dtype}" if hasattr(answer, "dtype") else ""
+        return f"{type(answer).__name__}{kind} of shape {tuple(answer.shape)}"
+    size = f" of length {len(answer)}" if hasattr(answer, "__len__") else ""
+    return f"{type(answer).__name__}{size}"
 
 
 def labels_of(title: str, classifier: Any) -> Mapping[str, Sequence[str]]:
-    """Return the labels of each attribute that a classifier gives. Raises PluginError where it does not say."""
+    """Return attribute -> labels of what a classifier gives. Raises PluginError where it has no schema."""
     schema = getattr(classifier, "schema", None)
     if not isinstance(schema, LabelSchema):
         raise PluginError(f"{title} has no `schema`: set it to the part of `declared` that the classifier gives.")
@@ -260,18 +265,18 @@ def labels_of(title: str, classifier: Any) -> Mapping[str, Sequence[str]]:
 
 def probe(kind: str, title: str, plugin: Any) -> None:
     """Call a detector, crop, classifier or scorer on a grey image and check the answer. Raises PluginError."""
-    image = np.full((PROBE, PROBE, 3), 128, dtype=np.uint8)
+    image = np.full((PROBE_SIDE, PROBE_SIDE, 3), 128, dtype=np.uint8)
     with guard(title):
         if kind == "detectors":
             detections(title, plugin.detect([image]), 1)
         elif kind == "crops":
-            points = tuple(PROBE * share for share in (0.4, 0.4, 0.6, 0.4, 0.5, 0.5, 0.42, 0.62, 0.58, 0.62))
-            face = Face((PROBE / 4, PROBE / 4, PROBE * 3 / 4, PROBE * 3 / 4), 1.0, points)
+            points = tuple(PROBE_SIDE * share for share in (0.4, 0.4, 0.6, 0.4, 0.5, 0.5, 0.42, 0.62, 0.58, 0.62))
+            face = Face((PROBE_SIDE / 4, PROBE_SIDE / 4, PROBE_SIDE * 3 / 4, PROBE_SIDE * 3 / 4), 1.0, points)
             chip(title, plugin.cut(image, face))
         elif kind == "classifiers":
             probabilities(title, plugin.classify([image]), labels_of(title, plugin), 1)
         else:
-            found = features(title, plugin.features([image], ["a photo"]), 1)
+            answer = features(title, plugin.features([image], ["a photo"]), 1)
             if not isinstance(plugin.backbone, str):
                 raise PluginError(f"{title} has no `backbone`, a text that names its model and weights.")
-            summary(title, plugin.summarise(found), plugin.spec.values)
+            summary(title, plugin.summarise(answer), plugin.spec.values)

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one sentence, exit code 2, no traceback."""
+"""Errors that a user can fix: one sentence, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class FairbenchError(Exception):
-    """Something the user can mend. The message is one sentence that names the file, the field and the fix."""
+    """An error that the user can fix. Its message is one sentence that names the file, the field and the fix."""
 
     exit_code = 2
 
@@ -42,12 +42,12 @@ class MissingExtra(FairbenchError):
 
 
 class OutOfMemory(Exception):
-    """The device ran out of memory in `ImageModel.generate`; the images stage halves the block and goes on."""
+    """The device ran out of memory in `ImageModel.generate`: the run halves the block and goes on."""
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's write errors into one sentence that names the path and the fix."""
+    """Raise the operating system's write errors as a StoreError, in one sentence that names the path and the fix."""
     try:
         yield
     except OSError as err:

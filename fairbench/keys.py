@@ -1,4 +1,4 @@
-"""Stable ids and keys. A change of anything here changes every stored id: the golden hashes in the tests say so.
+"""Stable ids and keys. A change of anything here changes every stored id: tests compare them with golden hashes.
 
 A *key* names the folder of a stage's results and covers all that can change them: a stage's version, its plug-ins with
 their versions and result-affecting parameters, and the key of the stage before. It never covers the task, limits,
@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from typing import Any
 
 STAGE_VERSIONS: Mapping[str, int] = {"images": 1, "faces": 1, "labels": 1, "scores": 1, "metrics": 2}
-"""One version a stage: a change of the label code must never discard images."""
+"""One version per stage: a change of the label code must never discard images."""
 
-METRICS_OF_RUN_ID: Mapping[str, int] = {
-    "attribute-following": 1, "distance-to-reference": 1, "entropy": 1, "js-uniform": 1, "kl-uniform": 1,
-    "l2-softmax": 1, "mad": 1, "majority-share": 1, "mmdt-gap": 1, "no-face-rate": 1, "rd": 1, "rd-normalised": 1,
-    "spd": 1, "tv-score": 1, "tv-uniform": 1,
-}  # fmt: skip
-"""What every run id was hashed with while it covered the metrics' versions. It stays as it was: kept up to date, one
-more metric would rename all runs. The versions in use stand beside the run id, in run.json and in every row."""
+_METRICS = (
+    "attribute-following distance-to-reference entropy js-uniform kl-uniform l2-softmax mad majority-share mmdt-gap "
+    "no-face-rate rd rd-normalised spd tv-score tv-uniform"
+)
+METRICS_OF_RUN_ID: Mapping[str, int] = dict.fromkeys(_METRICS.split(), 1)
+"""The metrics and versions that every run id is hashed with. It is frozen: if it were kept up to date, one more metric
+would rename all runs. The versions in use stand beside the run id, in run.json and in every row."""
 
 
 def canonical(value: Any) -> str:
@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, tuple | set | frozenset):
         return sorted(value) if isinstance(value, set | frozenset) else list(value)
-    raise TypeError(f"{type(value).__name__} has no place in a key")
+    raise TypeError(f"{type(value).__name__} cannot be part of a key")
 
 
 def digest(kind: str, value: Any) -> bytes:
@@ -46,7 +46,7 @@ def digest(kind: str, value: Any) -> bytes:
 
 
 def prompt_id(text: str) -> bytes:
-    """Id of a prompt: its text in Unicode's composed form, so that two tasks with the same prompt share its images."""
+    """Return the id of a prompt, from its composed Unicode form: tasks with the same prompt share its images."""
     return digest("prompt", unicodedata.normalize("NFC", text))
 
 
@@ -56,22 +56,22 @@ def sample_seed(neutral_id: bytes, sample_index: int, run_seed: int) -> int:
 
 
 def image_id(image_key: str, prompt: bytes, neutral: bytes, seed: int) -> bytes:
-    """Id of a generated image."""
+    """Return the id of a generated image."""
     return digest("image", [image_key, prompt, neutral, seed])
 
 
 def file_image_id(image_key: str, prompt: bytes, sample_index: int, sha256: str) -> bytes:
-    """Id of an image that somebody already had: by content, so that a changed file is a new image."""
+    """Return the id of an image that exists already: by content, so that a changed file is a new image."""
     return digest("file", [image_key, prompt, sample_index, sha256])
 
 
 def face_id(faces_key: str, image: bytes, index: int) -> bytes:
-    """Id of the index-th face that one detector setting found in an image."""
+    """Return the id of the index-th face that one detector setting finds in an image."""
     return digest("face", [faces_key, image, index])
 
 
 def stage_key(stage: str, parts: Mapping[str, Any], before: str | None = None) -> str:
-    """Key (32 hex digits) of a stage's results, from its parts and the key of the stage before."""
+    """Return the key (32 hex digits) of a stage's results, from its parts and the key of the stage before."""
     return digest("key-" + stage, {"version": STAGE_VERSIONS[stage], "parts": parts, "before": before}).hex()
 
 

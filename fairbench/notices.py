@@ -1,8 +1,8 @@
-"""Notices: what a reader of the numbers has to know, said wherever the numbers are shown.
+"""Notices: what a reader of the numbers has to know, shown wherever the numbers are shown.
 
-Nothing is dropped, cut, guessed or repeated in silence. Any stage calls `notice(code, sentence)`; whoever does the
-work collects them (`with collecting() as found`) and shows them: on stderr at once, in run.json, in the run folder,
-and under the result. KINDS is the one table of them; docs/notices.md is written from it.
+Nothing is dropped, cut, guessed or repeated in silence. Any stage calls `notice(code, sentence)`, which prints it on
+stderr at once; a command collects them (`with collecting() as notices`) and shows them again under its result, in
+run.json and in the run folder. KINDS is the one table of them; docs/notices.md is written from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 log = logging.getLogger(__name__)
 MAX_EXAMPLES: Final = 5
-"""Examples that a notice keeps; its count says how many there are."""
+"""Examples that a notice holds at most; its count says how many cases there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "rows of a calibration that rest on fewer than 30 images", "calibrate on more images of these cells"
     ),
     "scorer-left-out": Kind("a scorer that could not be run", "read the sentence, and run again"),
-    "plugin-left-out": Kind("a plug-in that is broken", "mend or uninstall it"),
+    "plugin-left-out": Kind("a plug-in that is broken", "fix or uninstall it"),
     "adapter-origin": Kind("an adapter without a record of the model it was made for", "check that it belongs to it"),
     "memory": Kind("blocks were made smaller because memory ran out", "name a smaller --batch-size"),
     "block-failed": Kind("a block raised an error and its images were tried one by one", "see the images' statuses"),
@@ -99,7 +99,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to know. text: a sentence with the facts; count: how many are concerned; examples: some of them."""
+    """One thing to know. text: a sentence with the facts; count: how many cases there are; examples: some of them."""
 
     code: str
     text: str
@@ -122,16 +122,15 @@ class Notice:
 
     def record(self) -> dict[str, Any]:
         """Return it as plain data, for run.json."""
-        kind = KINDS[self.code]
-        return {"code": self.code, "count": self.count, "text": self.text, "examples": list(self.examples),
-                "fix": kind.fix, "strict": kind.strict}  # fmt: skip
+        fields = {"code": self.code, "count": self.count, "text": self.text, "examples": list(self.examples)}
+        return fields | {"fix": KINDS[self.code].fix, "strict": self.strict}
 
 
 class Notices(list[Notice]):
-    """What was collected, each once."""
+    """Collected notices, each once."""
 
     def add(self, new: Notice) -> bool:
-        """Take a notice in; False where it was there already."""
+        """Add a notice; return False where it was there already."""
         if new in self:
             return False
         self.append(new)
@@ -139,7 +138,7 @@ class Notices(list[Notice]):
 
     @property
     def strict(self) -> list[Notice]:
-        """Those that `--strict` counts."""
+        """The notices that `--strict` counts."""
         return [n for n in self if n.strict]
 
 
@@ -149,15 +148,15 @@ _current: ContextVar[Notices | None] = ContextVar("fairbench_notices", default=N
 @contextmanager
 def collecting() -> Iterator[Notices]:
     """Collect the notices of the work inside; a collection inside another belongs to both."""
-    outer, found = _current.get(), Notices()
-    token = _current.set(found)
+    outer, notices = _current.get(), Notices()
+    token = _current.set(notices)
     try:
-        yield found
+        yield notices
     finally:
         _current.reset(token)
         if outer is not None:
-            for one in found:
-                outer.add(one)
+            for collected in notices:
+                outer.add(collected)
 
 
 def notice(code: str, text: str, *, count: int = 1, examples: Iterable[str] = ()) -> None:
@@ -167,10 +166,10 @@ def notice(code: str, text: str, *, count: int = 1, examples: Iterable[str] = ()
     """
     kind = KINDS[code]
     new = Notice(code, text, count, tuple(examples)[:MAX_EXAMPLES])
-    found = _current.get()
-    if found is None or found.add(new):
-        log.warning("%s: %s To fix: %s.", code, _stopped(new.sentence), kind.fix)
+    notices = _current.get()
+    if notices is None or notices.add(new):
+        log.warning("%s: %s To fix: %s.", code, _with_full_stop(new.sentence), kind.fix)
 
 
-def _stopped(sentence: str) -> str:
+def _with_full_stop(sentence: str) -> str:
     return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

@@ -1,9 +1,12 @@
-"""What a plug-in must offer. Each is a class (a metric: an instance) that the registry finds by name.
+"""What a plug-in must offer. Each is a class (a metric: an instance) that the registry finds by its name.
 
-Adapters, detectors, crops, classifiers and scorers carry two class attributes: `Params`, a pydantic model of the
-fields that a card may set (fields marked `TRANSPORT` cannot change a number and stay out of keys; a plug-in without
-`Params` takes none), and `version`, an integer that is raised whenever the output for the same input changes.
-contracts.py checks third parties' plug-ins.
+Adapters, detectors, crops, classifiers and scorers have two class attributes:
+
+- `version`, an integer. Raise it whenever the output for the same input changes: stored results are then made again.
+- `Params`, a pydantic model of the fields that a card may set. A plug-in without `Params` takes no parameters. Fields
+  marked `TRANSPORT` cannot change a number and stay out of keys; fields marked `LATER` were added after a release.
+
+contracts.py checks third-party plug-ins.
 """
 
 from __future__ import annotations
@@ -26,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class Params(StrictModel):
-    """Base of every plug-in's parameters: unknown fields are refused, and a truth value is no number."""
+    """Base of every plug-in's parameters: refuses unknown fields, and a truth value where a number is expected."""
 
 
 @runtime_checkable
 class ImageModel(Protocol):
-    """Turns requests into images. Built as `cls(card, params, ctx)`; weights are loaded on the first `generate`.
+    """Turns requests into images: an adapter. Built as `cls(card, params, ctx)`; loads weights on the first `generate`.
 
-    An adapter that computes nothing in the run's dtype says `uses_dtype = False`: then dtype and block size are no part
-    of the image key. What stands behind `--model NAME:` names weights; an adapter that takes something else there says
-    in `target` which field of its Params holds it, as in `target = "path"`.
+    Two optional class attributes: `uses_dtype = False` for an adapter that computes nothing in the run's dtype, so that
+    dtype and block size stay out of the image key; and `target`, the field of `Params` that receives what stands after
+    the colon of `--model NAME:TARGET`, as in `target = "path"`. Without it that names the weights.
     """
 
     version: ClassVar[int]
@@ -44,24 +47,23 @@ class ImageModel(Protocol):
     def __init__(self, card: ModelCard, params: Any, ctx: BuildContext) -> None: ...
 
     def generate(self, requests: Sequence[ImageRequest]) -> Sequence[ImageResult]:
-        """Return one result a request, in order. Noise comes from each request's own seed.
+        """Return one result per request, in order. Draw an image's noise from its request's own seed.
 
-        Pixels are height x width x 3: uint8, floats from 0 to 1, or a PIL image; a bare image stands for an ok result.
-
-        Raises OutOfMemory where the device cannot hold the block; any other fault of one image is that image's status.
+        Pixels are height x width x 3: uint8, floats from 0 to 1, or a PIL image. A bare image stands for an ok result.
+        Raise OutOfMemory where the device cannot hold the block; report any other failure of an image in its status.
         """
         ...
 
 
 @runtime_checkable
 class TokenModel(Protocol):
-    """What an adapter of a unified model offers besides `generate`: its image tokens and what it thinks of them.
+    """What the adapter of a unified model may offer besides `generate`: image tokens and their probabilities.
 
-    Audits and training need it; an adapter without it is measured by `run` alone.
+    `audit` and `train` need it; an adapter without it can only be measured by `run`.
     """
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
-        """Return image tokens (images, N)."""
+        """Return the image tokens (images, N) of images."""
         ...
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
@@ -69,11 +71,11 @@ class TokenModel(Protocol):
         ...
 
     def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
-        """Draw the image tokens (requests, N) that `generate` would decode; a row of -1 where that failed."""
+        """Draw the image tokens (requests, N) that `generate` would decode. A row of -1 stands for a failure."""
         ...
 
     def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return log p(token | text, tokens before it), (rows, N): guidance 1, temperature 1, no truncation."""
+        """Return log p(token | text, tokens before it), (rows, N), at guidance 1, temperature 1, without truncation."""
         ...
 
     def embed(self, images: Sequence[RgbImage]) -> FloatArray:
@@ -83,13 +85,22 @@ class TokenModel(Protocol):
 
 @runtime_checkable
 class UnderstandingModel(Protocol):
-    """What an adapter of a unified model offers besides `generate`: answers to questions."""
+    """What the adapter of a unified model may offer besides `generate`: answers to questions."""
 
     def answer(
-        self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
-        temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
-    ) -> list[str]:  # fmt: skip
-        """Return one answer a question. images: None asks in text alone; seeds: None takes the likeliest words."""
+        self,
+        questions: Sequence[str],
+        images: Sequence[RgbImage | None],
+        seeds: Sequence[int] | None = None,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        limit: int = 32,
+    ) -> list[str]:
+        """Return one answer per question, of at most `limit` tokens.
+
+        images: None for a question in text alone. seeds: one per question; None takes the most probable tokens.
+        """
         ...
 
 
@@ -104,32 +115,32 @@ class ReportsProgress(Protocol):
 
 @runtime_checkable
 class EffectiveSettings(Protocol):
-    """What an adapter of images may offer: the settings that it in fact works with, for run.json."""
+    """What an adapter may offer: the settings that it really uses, for run.json."""
 
     def effective_settings(self) -> dict[str, Any]:
         """Return plain data: sampling settings with their defaults, and the sha256 of a local model's files.
 
-        Asked after the images are made, or where none had to be. Loads no weights: what only a loaded model knows is
-        None then.
+        Called when the images are made, also where the store held all of them. It must not load weights: a setting
+        that only a loaded model knows is then None.
         """
         ...
 
 
 @runtime_checkable
 class PromptSource(Protocol):
-    """An adapter of images that exist already (`folder`): it says itself which prompts and images there are."""
+    """An adapter of images that exist already, such as `folder`: it says which prompts and images there are."""
 
     def prompts(self, task_prompts: Sequence[Prompt] | None) -> list[Prompt]:
         """Return the prompts that the images belong to: the task's, or its own where no task was named."""
         ...
 
     def requests(self, image_key: str, images_per_prompt: int | None) -> list[ImageRequest]:
-        """Return one request an existing image, in prompt order, at most so many a prompt."""
+        """Return one request per existing image, in prompt order, at most `images_per_prompt` of each prompt."""
         ...
 
 
 class FaceDetector(Protocol):
-    """Finds faces. Built as `cls(params, ctx)`."""
+    """Finds the faces of images. Built as `cls(params, ctx)`."""
 
     version: ClassVar[int]
     Params: ClassVar[type[BaseModel]]
@@ -137,14 +148,14 @@ class FaceDetector(Protocol):
     def __init__(self, params: Any, ctx: BuildContext) -> None: ...
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[Face]]:
-        """Return the faces of each image, best score first; an empty list where there is none."""
+        """Return the faces of each image, highest score first; an empty list for an image without a face."""
         ...
 
 
 class Crop(Protocol):
     """Cuts a face out of its image. Built as `cls(params, ctx)`.
 
-    A crop that reads landmarks may say `detectors = ("name",)`: those whose landmarks it understands.
+    A crop that reads landmarks names the detectors whose landmarks it understands, as in `detectors = ("dlib",)`.
     """
 
     version: ClassVar[int]
@@ -153,13 +164,15 @@ class Crop(Protocol):
     def __init__(self, params: Any, ctx: BuildContext) -> None: ...
 
     def cut(self, image: RgbImage, face: Face) -> RgbImage:
-        """Return the chip, at the crop's own resolution: a classifier declares and does its own resizing."""
+        """Return the chip at the crop's own resolution; classifiers resize it as they need it."""
         ...
 
 
 class FaceClassifier(Protocol):
-    """Labels chips. Built as `cls(params, ctx, declared)`: `declared` is the label schema of the labeller card, the
-    only place where a label order is written. `schema` is the part of it that this classifier gives.
+    """Labels chips. Built as `cls(params, ctx, declared)`.
+
+    declared: the label schema of the labeller card, the only place where the order of labels is written. schema: the
+    part of it that this classifier gives.
     """
 
     version: ClassVar[int]
@@ -177,11 +190,11 @@ class FaceClassifier(Protocol):
 class MetricSpec:
     """What a metric is.
 
-    direction: which way is fairer ("none": descriptive). ideal: its value for a perfectly fair model, None where that
-    depends on the reference. bounds: the range as a formula of K, for display. limits: the same as a function, K ->
-    (lowest, highest) value, at which intervals are cut; None cuts none.
-    input: "shares" (hard labels), "mean_probs" (mean class probabilities), "faces" (share with / without a face), or
-    "stated" (share of faces that show / do not show what their prompt states).
+    version: raise it whenever a value changes. direction: which way is fairer ("none": the metric only describes).
+    bounds: the range as a formula of K, for display. limits: the same as a function, K -> (lowest, highest) value, at
+    which intervals are cut; None cuts none. ideal: the value of a perfectly fair model, None where that depends on the
+    reference. input: "shares" (hard labels), "mean_probs" (mean class probabilities), "faces" (shares of images with
+    and without a face), or "stated" (shares of faces that show and do not show what their prompt states).
     labels: the two labels, in this order, that a signed metric needs; None for any attribute.
     """
 
@@ -210,7 +223,11 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScorerSpec:
-    """What a scorer is. `values` are the names of what `summarise` returns, `columns` of the leaderboard."""
+    """What a scorer is.
+
+    values: names of the values that `summarise` returns, which are columns of the leaderboard. direction: which way is
+    better. needs_prompt: whether `features` reads the prompts.
+    """
 
     name: str
     direction: Literal["lower", "higher", "none"]
@@ -220,10 +237,11 @@ class ScorerSpec:
 
 
 class Scorer(Protocol):
-    """Looks at pixels, never at labels. Built as `cls(params, ctx)`; raises WeightsError where weights are absent.
+    """Scores the quality of images from pixels and prompts, never from labels. Built as `cls(params, ctx)`.
 
-    One that reads prompts may have `cut(texts) -> list[bool]`, which texts its own tokenizer cuts, and `languages`, the
-    codes of the languages that it reads ("*" for any): prompts that it does not read as written are then reported.
+    The constructor raises WeightsError where weights are absent. A scorer that reads prompts may have
+    `cut(texts) -> list[bool]` (which texts its tokenizer cuts) and `languages` (codes of the languages that it reads,
+    "*" for any): prompts that it does not read as written are then reported.
     """
 
     spec: ClassVar[ScorerSpec]
@@ -234,7 +252,7 @@ class Scorer(Protocol):
 
     @property
     def backbone(self) -> str:
-        """Model and weights, named in the output beside every value."""
+        """Model and weights, shown beside every value."""
         ...
 
     def features(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> NDArray[np.float32]:
@@ -242,23 +260,23 @@ class Scorer(Protocol):
         ...
 
     def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:
-        """Return the values named in `spec.values` from all features, ordered by image_id (None: too few)."""
+        """Return the values named in `spec.values` from all features, ordered by image id; None for too few images."""
         ...
 
 
 class TextModel(Protocol):
-    """Writes text; what a method may ask for. Nothing is loaded before it is asked."""
+    """Writes text, for methods that ask for it. It loads its weights on first use."""
 
     def complete(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Return one answer a prompt, in order; each is drawn from its own seed and depends on no other row."""
+        """Return one answer per prompt, in order; each is drawn from its own seed and depends on no other row."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MethodContext:
-    """What a method may use: the card it works on, the run seed, and a text model where there is one.
+    """What a method may use: the model card, the run seed, and a text model where there is one.
 
-    warnings: a method adds sentences that whoever reads the run's numbers has to know.
+    warnings: a method adds the sentences that a reader of the run's numbers has to know.
     """
 
     card: ModelCard
@@ -268,10 +286,11 @@ class MethodContext:
 
 
 class Method(Protocol):
-    """A mitigation: rewrites requests, or overrides the card. Built as `cls(argument)`, the text after `name:`.
+    """A mitigation: rewrites prompts, or changes the model card. Built as `cls(argument)`.
 
-    A method that fixes how many samples of a prompt ask for which group, instead of drawing them independently, says
-    `quota = True` (on the class or the instance): its face counts are no multinomial sample, and the run marks that.
+    argument: the text after the colon of `--method NAME:ARGUMENT`, None without one. A method that fixes how many
+    samples of a prompt ask for which group, instead of drawing them independently, sets `quota = True` on the class or
+    the instance: its face counts are no multinomial sample, and the run says so.
     """
 
     version: ClassVar[int]
@@ -283,13 +302,13 @@ class Method(Protocol):
         ...
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str]:
-        """Return one text a sample, in order. The neutral prompt stays the sample's pairing key."""
+        """Return one text per sample, in order. Runs are still paired by the sample's neutral prompt."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSample:
-    """What a method sees of a request: the task's prompt, which of its samples this is, and that sample's own seed."""
+    """What a method sees of a request: the task's prompt, the index of this sample of it, and the sample's own seed."""
 
     prompt: Prompt
     sample_index: int

@@ -1,7 +1,8 @@
-"""One resolver for every kind of plug-in: a table of built-ins, then third parties' entry points.
+"""Finds plug-ins by kind and name: the built-in ones in a table, those of other packages among their entry points.
 
-Listing names imports nothing. A third party's plug-in is called `distribution/name`, so it can never shadow ours; two
-distributions (or two entry points) that claim one name are an error.
+To add a built-in, write its module and a line in `BUILTIN`. A package adds one with an entry point in the group
+`fairbench.<kind>`, such as `fairbench.metrics`; it is then called `distribution/name`, so it can never hide a built-in
+one. Two entry points that claim one name are an error. Listing names imports no plug-in.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ from pydantic import BaseModel, ValidationError
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.storage.renamed import RENAMED
 
-_A, _C, _M = "fairbench.adapters.", "fairbench.labelling.classifiers.", "fairbench.metrics."
-_D, _S = "fairbench.labelling.detectors.", "fairbench.scorers."
 BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "adapters": {
-        "janus": _A + "janus:JanusAdapter",
-        "diffusers": _A + "diffusers:DiffusersAdapter",
-        "folder": _A + "folder:FolderAdapter",
+        "janus": "fairbench.adapters.janus:JanusAdapter",
+        "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
+        "folder": "fairbench.adapters.folder:FolderAdapter",
         "phantom-exact": "fairbench.phantom.exact:PhantomExactAdapter",
     },
     "detectors": {
-        "insightface": _D + "insightface:InsightFaceDetector",
-        "dlib": _D + "dlib:DlibDetector",
+        "insightface": "fairbench.labelling.detectors.insightface:InsightFaceDetector",
+        "dlib": "fairbench.labelling.detectors.dlib:DlibDetector",
         "phantom": "fairbench.phantom.detector:PhantomDetector",
     },
     "crops": {
@@ -38,15 +37,15 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "box": "fairbench.labelling.crops.box:BoxCrop",
     },
     "classifiers": {
-        "onnx": _C + "onnx:OnnxClassifier",
-        "torchvision": _C + "torchvision:TorchvisionClassifier",
-        "confused": _C + "confused:ConfusedClassifier",
-        "clip-zeroshot": _C + "clip_zeroshot:ClipZeroShotClassifier",
+        "onnx": "fairbench.labelling.classifiers.onnx:OnnxClassifier",
+        "torchvision": "fairbench.labelling.classifiers.torchvision:TorchvisionClassifier",
+        "confused": "fairbench.labelling.classifiers.confused:ConfusedClassifier",
+        "clip-zeroshot": "fairbench.labelling.classifiers.clip_zeroshot:ClipZeroShotClassifier",
     },
     "scorers": {
-        "clip-score": _S + "clip_score:ClipScore",
-        "clip-iqa": _S + "clip_iqa:ClipIqa",
-        "inception-score": _S + "inception_score:InceptionScore",
+        "clip-score": "fairbench.scorers.clip_score:ClipScore",
+        "clip-iqa": "fairbench.scorers.clip_iqa:ClipIqa",
+        "inception-score": "fairbench.scorers.inception_score:InceptionScore",
     },
     "methods": {
         "none": "fairbench.methods.none:NoMethod",
@@ -60,38 +59,42 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "lora": "fairbench.methods.lora:LoraMethod",
     },
     "metrics": {
-        "rd": _M + "rd:rd",
-        "rd-normalised": _M + "rd_normalised:rd_normalised",
-        "entropy": _M + "entropy:entropy",
-        "kl-uniform": _M + "kl_uniform:kl_uniform",
-        "js-uniform": _M + "js_uniform:js_uniform",
-        "tv-uniform": _M + "tv_uniform:tv_uniform",
-        "tv-score": _M + "tv_score:tv_score",
-        "spd": _M + "spd:spd",
-        "mmdt-gap": _M + "mmdt_gap:mmdt_gap",
-        "mad": _M + "mad:mad",
-        "l2-softmax": _M + "l2_softmax:l2_softmax",
-        "majority-share": _M + "majority_share:majority_share",
-        "distance-to-reference": _M + "distance_to_reference:distance_to_reference",
-        "attribute-following": _M + "attribute_following:attribute_following",
-        "no-face-rate": _M + "no_face_rate:no_face_rate",
+        "rd": "fairbench.metrics.rd:rd",
+        "rd-normalised": "fairbench.metrics.rd_normalised:rd_normalised",
+        "entropy": "fairbench.metrics.entropy:entropy",
+        "kl-uniform": "fairbench.metrics.kl_uniform:kl_uniform",
+        "js-uniform": "fairbench.metrics.js_uniform:js_uniform",
+        "tv-uniform": "fairbench.metrics.tv_uniform:tv_uniform",
+        "tv-score": "fairbench.metrics.tv_score:tv_score",
+        "spd": "fairbench.metrics.spd:spd",
+        "mmdt-gap": "fairbench.metrics.mmdt_gap:mmdt_gap",
+        "mad": "fairbench.metrics.mad:mad",
+        "l2-softmax": "fairbench.metrics.l2_softmax:l2_softmax",
+        "majority-share": "fairbench.metrics.majority_share:majority_share",
+        "distance-to-reference": "fairbench.metrics.distance_to_reference:distance_to_reference",
+        "attribute-following": "fairbench.metrics.attribute_following:attribute_following",
+        "no-face-rate": "fairbench.metrics.no_face_rate:no_face_rate",
     },
 }
+"""kind -> name -> "module:attribute"."""
 KINDS: Final = tuple(BUILTIN)
+MAX_SUGGESTIONS: Final = 24
+"""Names that an error lists where none is similar to the one asked for."""
 
 
 @functools.cache
 def _third_party(kind: str) -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+    """Return `distribution/name` -> entry point of every installed plug-in of a kind."""
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"fairbench.{kind}"):
         name = f"{_distribution(point)}/{point.name}"
-        if name in found and found[name].value != point.value:
+        if name in points and points[name].value != point.value:
             raise FairbenchError(
-                f"Two installed plug-ins claim the {kind[:-1]} {name!r} ({found[name].value} and {point.value}): "
+                f"Two installed plug-ins claim the {kind[:-1]} {name!r} ({points[name].value} and {point.value}): "
                 "uninstall one of them."
             )
-        found[name] = point
-    return found
+        points[name] = point
+    return points
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -101,14 +104,14 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """Return all names of a kind, built-ins first. Imports no plug-in."""
+    """Return all names of a kind, built-in ones first. Imports no plug-in."""
     return [*BUILTIN.get(kind, {}), *sorted(_third_party(kind))]
 
 
 def resolve(kind: str, name: str) -> Any:
     """Import and return a plug-in. Raises FairbenchError with the nearest name where there is none.
 
-    Raises PluginError where a third party's cannot be imported or does not offer what its kind must (contracts.py).
+    Raises PluginError where a third-party plug-in cannot be imported or lacks what its kind must offer (contracts.py).
     """
     target = BUILTIN.get(kind, {}).get(name)
     if target is not None:
@@ -134,28 +137,25 @@ def _loaded(kind: str, name: str, value: str) -> Any:
 
 
 def is_third_party(name: str) -> bool:
-    """Whether a plug-in of this name comes from another distribution."""
+    """Return whether a plug-in of this name comes from another distribution."""
     return "/" in name
 
 
 def title(kind: str, name: str) -> str:
-    """Return how a sentence about a plug-in begins."""
+    """Return the beginning of a sentence about a plug-in, as in "The metric 'rd'"."""
     return f"The {kind[:-1]} {name!r}"
 
 
-_LISTED = 24
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean X?)', or a list of what there is; for the end of a sentence."""
-    known = list(known)
-    if RENAMED.get(name) in known:
+def suggest(name: str, candidates: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown name: ' (did you mean X?)', or a list of the names that exist."""
+    names = list(candidates)
+    if RENAMED.get(name) in names:
         return f" (it is called {RENAMED[name]!r} now)"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f" (did you mean {near[0]!r}?)"
-    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-    return f" (known: {', '.join(known[:_LISTED])}{more})" if known else ""
+    similar = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if similar:
+        return f" (did you mean {similar[0]!r}?)"
+    more = f" and {len(names) - MAX_SUGGESTIONS} more" if len(names) > MAX_SUGGESTIONS else ""
+    return f" (known: {', '.join(names[:MAX_SUGGESTIONS])}{more})" if names else ""
 
 
 def parse_params(plugin: Any, params: Mapping[str, Any]) -> BaseModel:
@@ -164,7 +164,7 @@ def parse_params(plugin: Any, params: Mapping[str, Any]) -> BaseModel:
         return params_of(plugin).model_validate(dict(params))
     except ValidationError:
         raise
-    except Exception as err:  # a validator of a third party's may raise anything
+    except Exception as err:  # a third-party validator may raise anything
         raise PluginError(
             f"The parameters of {plugin.__module__}:{plugin.__qualname__} cannot be checked: {err!r}."
         ) from err
@@ -176,7 +176,3 @@ def params_of(plugin: Any) -> type[BaseModel]:
 
     model: type[BaseModel] = getattr(plugin, "Params", Params)
     return model
-
-
-__all__ = ["BUILTIN", "KINDS", "ValidationError", "is_third_party", "names", "params_of", "parse_params", "resolve",
-           "suggest", "title"]  # fmt: skip

@@ -1,9 +1,8 @@
 """The base of everything that is read from a card, and how its fields enter keys.
 
-Unknown fields are refused, and a truth value is no number.
-
-Pydantic would take `yes` for 1 and 1 for yes; its strict mode would also refuse a list where a tuple is meant, and the
-text "90" that a command line gives for a number. So numbers refuse truth values, and truth values all else.
+Unknown fields are refused, and a truth value is no number: pydantic takes `yes` for 1 and 1 for yes. Its strict mode
+would also refuse a list where a tuple is expected, and the text "90" that a command line gives for a number. So numbers
+refuse truth values here, and truth values refuse everything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain data that travels between the parts: frozen, slotted, picklable (a worker elsewhere could hold it)."""
+"""Plain data that travels between the parts of fairbench: frozen, with slots, and picklable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ FloatArray = NDArray[np.floating[Any]]
 
 ImageStatus = Literal["ok", "refused", "failed", "blank"]
 FaceStatus = Literal["ok", "no_face", "no_image", "failed"]
-
 
 NO_TEXT = "folder"
 """Template id of a prompt that is only the name of a group of images."""
@@ -59,8 +58,8 @@ class ImageRequest:
 class ImageResult:
     """What an adapter returns for one request: pixels, or a status with the reason why there are none.
 
-    `blank` is an image the model withheld (a safety checker's black image): its pixels are not kept. notes: what a
-    reader has to know of this image, by the code of a notice (`prompt-cut`, `prompt-rewritten`, `system-prompt`).
+    `blank` is an image that the model withheld (a safety checker's black image): its pixels are not stored. notes: what
+    a reader has to know of this image, by the code of a notice (`prompt-cut`, `prompt-rewritten`, `system-prompt`).
     """
 
     status: ImageStatus
@@ -88,7 +87,7 @@ class Face:
     landmarks5: tuple[float, ...] | None = None
 
     def clipped_area(self, width: int, height: int) -> float:
-        """Area in square pixels of the part of the box that lies inside a width x height image."""
+        """Return the area, in square pixels, of the part of the box that lies inside a width x height image."""
         x1, y1, x2, y2 = self.bbox_xyxy
         return max(0.0, min(x2, width) - max(x1, 0.0)) * max(0.0, min(y2, height) - max(y1, 0.0))
 
@@ -117,7 +116,7 @@ class BuildContext:
     """What a plug-in is built with, apart from its own parameters.
 
     base_dir: the folder of the card, against which relative weight paths are resolved. dtype: a torch dtype's name.
-    block_size: images a block; in reduced precision an adapter always computes blocks of exactly this many rows.
+    block_size: images per block; in reduced precision an adapter always computes blocks of exactly so many rows.
     """
 
     device: str = "cpu"

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from pydantic import ValidationError
 from torch.distributed.checkpoint import state_dict as whole
 
 from fairbench import registry
@@ -98,7 +99,7 @@ class Job:
         card = self.card.card
         try:
             params: Any = registry.parse_params(JanusAdapter, card.sampling)
-        except registry.ValidationError as err:
+        except ValidationError as err:
             raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
         return None if params.prompt_format is None else str(params.prompt_format)
 
