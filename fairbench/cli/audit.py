@@ -96,6 +96,6 @@ def audit(
 
 def _folder(out: Path | None, plan: RunSpec) -> Path:
     """Return the report's folder. A block that did not fit into memory changes the plan, and so the default one."""
-    from fairbench.runs.folder import default_name
+    from fairbench.runs.files import default_name
 
     return out or Path("runs") / f"audit-{default_name(plan)}"

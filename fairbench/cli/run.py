@@ -110,9 +110,9 @@ def run(
     current = spec.make(settings, reporter(Console(stderr=True), quiet))
     opened = Store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
-        from fairbench.runs import folder as run_folder
+        from fairbench.runs import files as run_files
 
-        run_folder.refuse_guess(out, current)
+        run_files.refuse_guess(out, current)
     if dry_run:
         _preview(current, opened, as_json)
     else:
@@ -167,13 +167,13 @@ def _run(
     from fairbench.display.progress import reporter
     from fairbench.leaderboard import board as leaderboard_board
     from fairbench.leaderboard import evidence, row
-    from fairbench.runs import folder as run_folder
+    from fairbench.runs import files as run_files
     from fairbench.runs import pipeline, terminal
 
     calm_libraries()
-    folder = out or Path("runs") / run_folder.default_name(current)
+    folder = out or Path("runs") / run_files.default_name(current)
     if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        run_folder.prepare(folder, store.root)
+        run_files.prepare(folder, store.root)
     if board is not None and board.exists():
         leaderboard_board.read(board)
     outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
@@ -182,8 +182,8 @@ def _run(
         echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the plan
-        folder = Path("runs") / run_folder.default_name(outcome.spec)
-    record = run_folder.write(outcome, store, folder, sheets=sheets)
+        folder = Path("runs") / run_files.default_name(outcome.spec)
+    record = run_files.write(outcome, store, folder, sheets=sheets)
     if board is not None:
         row.add_run(board, evidence.open_run(folder))
     if as_json:

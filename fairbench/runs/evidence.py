@@ -37,6 +37,13 @@ from fairbench.types import ImageRequest, Prompt
 
 FOLDER, CALIBRATION = "evidence", "calibration.json"
 _ONE_VALUE = 1
+_IDS = {
+    "images": ["image_id"],
+    "faces": ["image_id", "face_index"],
+    "labels": ["face_id", "attribute"],
+    "scores": ["image_id"],
+}
+"""What tells the rows of a stage apart."""
 
 
 def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
@@ -47,24 +54,24 @@ def write(outcome: Outcome, store: Store, folder: Path) -> list[str]:
     """
     spec = outcome.spec
     ids = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
-    kept = Store(folder / FOLDER)
+    evidence = Store(folder / FOLDER)
     stages = [("images", spec.image_key), ("faces", spec.faces_key), ("labels", spec.labels_key)]
     stages += [("scores", s.key) for s in spec.scorers if s.key]
     for stage, key in stages:
-        _keep(kept, stage, key, _rows(store, stage, key, ids))
+        _write_stage(evidence, stage, key, _rows(store, stage, key, ids))
     if spec.calibration is not None:
         spec.calibration.write(folder / FOLDER / CALIBRATION)
     return [s.name for s in spec.scorers if s.key and _is_wide(store, s.key)]
 
 
-def _keep(kept: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None:
+def _write_stage(evidence: Store, stage: str, key: str, tables: Iterable[pa.Table]) -> None:
     """Write one stage's rows. A function of its own, so that no two stages are in memory at once."""
     rows = _first_looks(list(tables)) if stage == "faces" else list(tables)
     if rows:
         ordered = _ordered(stage, pa.concat_tables(rows))
         rows.clear()
         pa.default_memory_pool().release_unused()  # pyarrow keeps what it has freed
-        kept.write(stage, key, ordered)
+        evidence.write(stage, key, ordered)
         del ordered
     pa.default_memory_pool().release_unused()
 
@@ -77,47 +84,47 @@ def _is_wide(store: Store, key: str) -> bool:
 
 def _rows(store: Store, stage: str, key: str, ids: IdIndex) -> Iterator[pa.Table]:
     """Yield the run's rows of a stage, without pixels and without wide features."""
-    wanted = [f.name for f in schemas.schema(stage) if f.name != "image"]
-    for _, table in store.scan(stage, key, wanted):
-        found = table.filter(ids.contains(table["image_id"]))
+    schema = schemas.schema(stage)
+    for _, table in store.scan(stage, key, [name for name in schema.names if name != "image"]):
+        rows = table.filter(ids.contains(table["image_id"]))
         if stage == "images":
-            empty = pa.nulls(len(found), schemas.schema(stage).field("image").type)
-            found = found.append_column("image", empty).select(schemas.schema(stage).names)
+            no_pixels = pa.nulls(len(rows), schema.field("image").type)
+            rows = rows.append_column("image", no_pixels).select(schema.names)
         if stage == "scores":
-            narrow = pc.less_equal(pc.fill_null(pc.list_value_length(found["features"]), 0), _ONE_VALUE)
-            found = found.filter(narrow)
-        if len(found):
-            yield found.replace_schema_metadata(schemas.schema(stage).metadata).cast(schemas.schema(stage))
+            n_values = pc.fill_null(pc.list_value_length(rows["features"]), 0)
+            rows = rows.filter(pc.less_equal(n_values, _ONE_VALUE))
+        if len(rows):
+            yield rows.replace_schema_metadata(schema.metadata).cast(schema)
 
 
 def _first_looks(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Return the rows of each image's first successful look, or its first one, of tables that each hold whole looks.
+    """Return the faces of each image's first successful detection, or of its first one where all failed.
 
-    Two processes may have looked at one image and seen other faces: a mixture would be nobody's look.
+    Two processes may have detected faces in one image, and not the same ones: a mixture would be neither's result.
+    tables: each holds all faces of its images, or none.
     """
-    seen: set[bytes] = set()
-    kept = []
+    done: set[bytes] = set()
+    first_looks = []
     for wants_failed in (False, True):
         for table in tables:
             images = table["image_id"].to_pylist()
             failed = pc.equal(table["status"], "failed").to_pylist()
-            fresh = [f is wants_failed and i not in seen for i, f in zip(images, failed, strict=True)]
-            kept.append(table.filter(pa.array(fresh, pa.bool_())))
-            seen.update(i for i, is_fresh in zip(images, fresh, strict=True) if is_fresh)
-    return [table for table in kept if len(table)]
+            fresh = [f is wants_failed and i not in done for i, f in zip(images, failed, strict=True)]
+            first_looks.append(table.filter(pa.array(fresh, pa.bool_())))
+            done.update(i for i, is_fresh in zip(images, fresh, strict=True) if is_fresh)
+    return [table for table in first_looks if len(table)]
 
 
 def _ordered(stage: str, table: pa.Table) -> pa.Table:
     """Sort by id and drop rows that two processes made twice, so that one run has one evidence."""
-    ids = {"images": ["image_id"], "faces": ["image_id", "face_index"], "labels": ["face_id", "attribute"],
-           "scores": ["image_id"]}[stage]  # fmt: skip
-    ordered = table.sort_by([(name, "ascending") for name in ids])
-    repeats = np.ones(max(0, len(ordered) - 1), dtype=bool)  # a row after the first: has it the ids of the one before?
-    for name in ids:
+    ordered = table.sort_by([(name, "ascending") for name in _IDS[stage]])
+    # After sorting, the copies of a row are neighbours: does each row but the first have the ids of the one before it?
+    repeats = np.ones(max(0, len(ordered) - 1), dtype=bool)
+    for name in _IDS[stage]:
         column = ordered[name].combine_chunks()
-        here, before = column[1:], column[:-1]
-        both_null = pc.and_(pc.is_null(here), pc.is_null(before))
-        equal = pc.or_(pc.fill_null(pc.equal(here, before), False), both_null)
+        row, before = column[1:], column[:-1]
+        both_null = pc.and_(pc.is_null(row), pc.is_null(before))
+        equal = pc.or_(pc.fill_null(pc.equal(row, before), False), both_null)
         repeats &= np.asarray(equal.to_numpy(zero_copy_only=False), dtype=bool)
     return ordered.filter(pa.array(np.concatenate([[True], ~repeats]))) if repeats.any() else ordered
 
@@ -200,13 +207,13 @@ def _prompts(path: Path) -> list[Prompt]:
 
 
 def _images(store: Store, key: str) -> list[ImageRow]:
-    """Return the images' rows, prompt by prompt as they were asked for."""
-    found: dict[bytes, ImageRow] = {}
+    """Return the images' rows, prompt by prompt in the order of the requests."""
+    rows: dict[bytes, ImageRow] = {}
     columns = ["image_id", "prompt_id", "neutral_id", "text", "sample_index", "seed", "status", "error", "sha256"]
     for path, table in store.scan("images", key, columns):
         for *request, status, error, sha256 in zip(*(table[c].to_pylist() for c in columns), strict=True):
-            found[request[0]] = ImageRow(ImageRequest(*request), status, error, sha256, path)
-    return list(found.values())
+            rows[request[0]] = ImageRow(ImageRequest(*request), status, error, sha256, path)
+    return list(rows.values())
 
 
 def _scores(store: Store, key: str) -> pa.Table | None:
@@ -221,14 +228,14 @@ def _scores(store: Store, key: str) -> pa.Table | None:
 
 def score_values(run: FinishedRun, scorer: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a scorer's mean value (P,) and the variance of that mean (P,) for each prompt, NaN where it has none."""
-    place = {p.neutral_id: i for i, p in enumerate(run.prompts)}
+    index_of = {p.neutral_id: i for i, p in enumerate(run.prompts)}
     table = run.scores[scorer]
     values = np.asarray(table["value"].to_numpy(), dtype=np.float64)
-    where = np.array([place[n] for n in table["neutral_id"].to_pylist()], dtype=np.int64)
-    n = np.bincount(where, minlength=len(place)).astype(np.float64)
-    mean = np.bincount(where, values, len(place)) / np.where(n > 0, n, np.nan)
-    around = np.bincount(where, (values - mean[where]) ** 2, len(place))
-    return mean, around / np.where(n > 1, n - 1, np.nan) / np.where(n > 0, n, np.nan)
+    prompt = np.array([index_of[n] for n in table["neutral_id"].to_pylist()], dtype=np.int64)
+    n = np.bincount(prompt, minlength=len(index_of)).astype(np.float64)
+    mean = np.bincount(prompt, values, len(index_of)) / np.where(n > 0, n, np.nan)
+    squares = np.bincount(prompt, (values - mean[prompt]) ** 2, len(index_of))
+    return mean, squares / np.where(n > 1, n - 1, np.nan) / np.where(n > 0, n, np.nan)
 
 
 def names(runs: Sequence[FinishedRun]) -> list[str]:

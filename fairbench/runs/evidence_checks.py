@@ -1,4 +1,4 @@
-"""Whether evidence is all of a run's: every image that was asked for, every face of each, every label and score.
+"""Whether evidence is complete: every requested image, every face of each, every label and score.
 
 A row that was taken out, or moved to another prompt, changes a number as surely as one that was edited. Ids are hashes
 of what they stand for, so they are computed again; what a run declared is hashed into its id. None of this shows that a
@@ -33,10 +33,8 @@ LABELLER_ID: Final = "labeller_id"
 QUOTA: Final = "quota"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ONE_NUMBER: Final = frozenset({"clip-score", "clip-iqa"})
-"""Scorers of one number an image, in records that do not say which scores the evidence holds."""
-_FACE_COLUMNS: Final = (
-    "image_id", "status", "face_id", "face_index", "area_frac", "is_primary", "is_central",
-)  # fmt: skip
+"""Scorers of one number per image, in records that do not say which scores the evidence holds."""
+_FACE_COLUMNS: Final = ("image_id", "status", "face_id", "face_index", "area_frac", "is_primary", "is_central")
 
 
 class Incomplete(Exception):
@@ -93,11 +91,11 @@ def _check_images(evidence: Evidence) -> None:
         raise Incomplete(f"its {len(rows)} images are not those that were asked for")
     files: dict[tuple[bytes, str], set[bytes]] = {}
     for row in rows:
-        asked, sha256 = row.request, row.sha256 or ""
-        if asked.image_id == keys.image_id(image_key, asked.prompt_id, asked.neutral_id, asked.seed):
+        request, sha256 = row.request, row.sha256 or ""
+        if request.image_id == keys.image_id(image_key, request.prompt_id, request.neutral_id, request.seed):
             continue
-        if row.status == "ok" or _SHA256.fullmatch(sha256):  # a file that could not be read is known by its place
-            files.setdefault((asked.prompt_id, sha256), set()).add(asked.image_id)
+        if row.status == "ok" or _SHA256.fullmatch(sha256):  # the id of a file that could not be read is of its path
+            files.setdefault((request.prompt_id, sha256), set()).add(request.image_id)
     for (prompt, sha256), ids in files.items():
         copies = range(1, len(ids) + 1)
         if ids != {keys.file_image_id(image_key, prompt, number, sha256) for number in copies}:
@@ -123,14 +121,14 @@ def _check_faces(evidence: Evidence) -> pa.Table:
     for image in (r.request.image_id for r in evidence.rows):
         if image not in statuses and image not in evidence.unread:
             raise Incomplete(f"image {image.hex()} has no row of faces")
-        found = indices.get(image, [])
-        if sorted(found) != list(range(len(found))) or (found and "no_face" in statuses[image]):
-            raise Incomplete(f"faces of image {image.hex()} are missing or stand twice")
-        if found and any(counter[image] != 1 for counter in marked.values()):
+        of_image = indices.get(image, [])
+        if sorted(of_image) != list(range(len(of_image))) or (of_image and "no_face" in statuses[image]):
+            raise Incomplete(f"faces of image {image.hex()} are missing or occur twice")
+        if of_image and any(counter[image] != 1 for counter in marked.values()):
             raise Incomplete(f"image {image.hex()} has not one largest and one most central face")
-    # An image that a second detection could read is no failed one.
-    settled = ([s for s in each if s != "failed"] or ["failed"] for each in statuses.values())
-    _check_tally(evidence, "faces", Counter(s for each in settled for s in each))
+    # An image on which another detection succeeded has not failed.
+    final = ([s for s in of_image if s != "failed"] or ["failed"] for of_image in statuses.values())
+    _check_tally(evidence, "faces", Counter(status for of_image in final for status in of_image))
     return table.filter(faces_stage.counted(table, evidence.space.card.face_policy)).select(["image_id", "face_id"])
 
 

@@ -26,7 +26,8 @@ from fairbench.measure.series import Series
 from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
-from fairbench.runs import images, noted, score_notices, scores
+from fairbench.runs import images, scores
+from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
 from fairbench.runs.labels import LabelStage
 from fairbench.runs.spec import RunScorer, RunSettings, RunSpec
@@ -38,7 +39,7 @@ from fairbench.types import NO_TEXT
 
 @dataclass
 class Outcome:
-    """What a run found. `metrics`, `counts` and `series` are None for one shard of a run."""
+    """The result of a run. `metrics`, `counts` and `series` are None for one shard of a run."""
 
     spec: RunSpec
     rows: list[ImageRow]
@@ -58,12 +59,12 @@ class Outcome:
     @property
     def unreadable(self) -> list[str]:
         """Reasons why files that the user gave, or images of the store, could not be used."""
-        given = [r.error or "" for r in self.rows if r.status == "failed" and r.request.path]
-        return given + list(self.unread.values())
+        files = [r.error or "" for r in self.rows if r.status == "failed" and r.request.path]
+        return files + list(self.unread.values())
 
 
 def run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
-    """Do a run, or what is left of it. Raises FairbenchError for what the user can mend."""
+    """Do a run, or what is left of it. Raises FairbenchError for what the user can fix."""
     with collecting() as reported:
         while True:
             try:
@@ -71,8 +72,8 @@ def run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
                 break
             except images.BlockTooLarge:
                 spec = run_spec.make(with_smaller_blocks(spec), progress)
-    for one in (*outcome.spec.notices, *reported):
-        outcome.notices.add(one)
+    for new in (*outcome.spec.notices, *reported):
+        outcome.notices.add(new)
     return outcome
 
 
@@ -133,7 +134,7 @@ def _score(
         return None, reason
     texts = {p.neutral_id: p.text for p in spec.prompts}
     try:
-        score_notices.report_prompts(scorer.name, built, spec.prompts, spec.language)
+        run_notices.report_prompts(scorer.name, built, spec.prompts, spec.language)
         scores.score(store, scorer.key, scorer.name, built, _scorable(spec, scorer, rows), texts, progress)
     except PluginError as err:
         return loaded.leave_out(scorer, str(err))
@@ -161,17 +162,14 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     series = list(measure_series.evaluate(counts, spec.prompts, spec.references, spec.settings.metrics))
     for scorer in spec.scorers:
         instance, reason = built[scorer.name]
-        found = (
-            measured_scores.collect(store, scorer.key, _scorable(spec, scorer, rows))
-            if instance is not None and scorer.key
-            else None
-        )
-        if found is not None:
-            outcome.statuses[scorer.name] = _tally("scores", found.statuses)
-            score_notices.report_failures(scorer.name, found)
-        series += measure_series.score_series(scorer.plugin, instance, found, reason, spec.prompts)
-    noted.report(store, spec.image_key, rows, spec.prompts, near_copies=spec.settings.near_copies)
-    noted.report_counts(counts, spec.prompts)
+        measured = None
+        if instance is not None and scorer.key:
+            measured = measured_scores.collect(store, scorer.key, _scorable(spec, scorer, rows))
+            outcome.statuses[scorer.name] = _tally("scores", measured.statuses)
+            run_notices.report_failures(scorer.name, measured)
+        series += measure_series.score_series(scorer.plugin, instance, measured, reason, spec.prompts)
+    run_notices.report_images(store, spec.image_key, rows, spec.prompts, near_copies=spec.settings.near_copies)
+    run_notices.report_counts(counts, spec.prompts)
     names = RunNames(spec.run_id, spec.card.name, spec.method, spec.task, spec.labeller.card.name)
     outcome.counts, outcome.series = counts, series
     outcome.correction = correction.prepare(spec.calibration, spec.no_calibration, counts)
@@ -179,9 +177,9 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     outcome.metrics = metrics_table.build(names, spec.prompts, counts, series, outcome.estimates)
 
 
-def _tally(table: str, found: Counter[str]) -> dict[str, int]:
+def _tally(table: str, counted: Counter[str]) -> dict[str, int]:
     """Return how often every status of a table occurs, those that do not included."""
-    return {status: found[status] for status in sorted(schemas.STATUSES[table])}
+    return {status: counted[status] for status in sorted(schemas.STATUSES[table])}
 
 
 @contextmanager
@@ -194,7 +192,7 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _guessed_bytes(spec: RunSpec) -> float:
-    """Return the size of one PNG, before there is one to look at: 1.5 bytes a pixel of the size the card states."""
+    """Return the size of one PNG, before there is one to look at: 1.5 bytes per pixel of the size the card states."""
     sampling = spec.card.sampling
     side = sampling.get("image_size", 512)
     return 1.5 * float(sampling.get("width") or side) * float(sampling.get("height") or side)
@@ -208,10 +206,10 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
         sizes = pc.fill_null(pc.binary_length(pc.struct_field(table["image"].combine_chunks(), "bytes")), 0).to_pylist()
         have.update(zip(table["image_id"].to_pylist(), sizes, strict=True))
         seconds += [s for s in table["seconds"].to_pylist() if s is not None]
-    wanted = [r.image_id for r in spec.work]
-    todo = sum(i not in have for i in wanted)
+    n_images = len(spec.work)
+    todo = sum(r.image_id not in have for r in spec.work)
     measured = sum(have.values()) / len(have) if have else None
-    kept = not (spec.work and spec.work[0].path)  # files of a folder stay where they are
+    stored = not (spec.work and spec.work[0].path)  # files of a folder stay where they are
     return {
         "model": spec.card.name,
         "method": spec.method,
@@ -219,11 +217,11 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
         "labeller": spec.labeller.card.name,
         "run_id": spec.run_id,
         "prompts": len(spec.prompts),
-        "images": len(wanted),
-        "images_in_store": len(wanted) - todo,
+        "images": n_images,
+        "images_in_store": n_images - todo,
         "images_to_make": todo,
-        "disk_bytes": int(todo * (measured or _guessed_bytes(spec))) if kept else 0,
-        "disk_is_guessed": kept and measured is None,
+        "disk_bytes": int(todo * (measured or _guessed_bytes(spec))) if stored else 0,
+        "disk_is_guessed": stored and measured is None,
         "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
         "first_prompt": spec.requests[0].text if spec.requests else None,
         "image_key": spec.image_key,

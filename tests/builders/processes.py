@@ -24,7 +24,7 @@ _CONTEXT.set_forkserver_preload(
         "fairbench.cli.train",
         "fairbench.networks.janus",
         "fairbench.networks.onnx",
-        "fairbench.runs.folder",
+        "fairbench.runs.files",
         "fairbench.training.finetune",
         "tests.builders.processes",
     ]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fairbench.display.progress import Silent
-from fairbench.runs import folder as run_folder
+from fairbench.runs import files as run_files
 from fairbench.runs import pipeline, spec
 from fairbench.storage import store as stores
 from fairbench.storage.store import Store
@@ -21,7 +21,7 @@ def finished_run(folder: Path, model: str = "phantom-exact", **settings: object)
     """Run without the command line into `folder` and return it; the store lies beside it."""
     chosen = spec.RunSettings(model=model, **{"task": "occupations-mini"} | settings)  # type: ignore[arg-type]
     store = Store(folder.parent / "store")
-    run_folder.write(pipeline.run(spec.make(chosen), store, Silent()), store, folder, sheets=False)
+    run_files.write(pipeline.run(spec.make(chosen), store, Silent()), store, folder, sheets=False)
     return folder
 
 

@@ -23,7 +23,7 @@ from fairbench.display.progress import Silent
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
-from fairbench.runs import folder as run_folder
+from fairbench.runs import files as run_files
 from fairbench.runs import pipeline, spec
 from fairbench.storage.store import Store
 from tests.builders.cli import Cli
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=6)
     store = Store(place / "store")
     outcome = pipeline.run(spec.make(settings), store, Silent())
-    run_folder.write(outcome, store, place / "run", sheets=False)
+    run_files.write(outcome, store, place / "run", sheets=False)
     return place
 
 

@@ -20,7 +20,7 @@ from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
 from fairbench.runs import evidence, pipeline, spec
-from fairbench.runs import folder as run_folder
+from fairbench.runs import files as run_files
 from fairbench.storage.store import Store
 from tests.builders.cli import Cli
 
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=8)
     store = Store(place / "store")
     current = spec.make(settings)
-    run_folder.write(pipeline.run(current, store, Silent()), store, place / "run", sheets=False)
+    run_files.write(pipeline.run(current, store, Silent()), store, place / "run", sheets=False)
     leaderboard_row.add_run(place / "boards" / "b.csv", leaderboard_evidence.open_run(place / "run"))
     return place
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench.notices import collecting
-from fairbench.runs import score_notices, scores
+from fairbench.runs import notices as run_notices
+from fairbench.runs import scores
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.storage import schemas
 from fairbench.types import Prompt
@@ -102,7 +103,7 @@ def test_prompts_of_a_folder_without_a_task_are_judged_by_their_letters() -> Non
         return Prompt(text.encode(), text.encode(), "folder", 1, "prompt", text, text)
 
     with collecting() as said:
-        score_notices.report_prompts("clip-score", Scorer(), [prompt("a nurse"), prompt("медсестра")], None)  # type: ignore[arg-type]
+        run_notices.report_prompts("clip-score", Scorer(), [prompt("a nurse"), prompt("медсестра")], None)  # type: ignore[arg-type]
     (found,) = said
     assert (found.code, found.examples) == ("language", ("медсестра",))
 
@@ -178,6 +179,6 @@ def test_scores_stored_before_failures_had_reasons_are_read_and_their_nan_counts
 
 
 def test_letters() -> None:
-    assert score_notices.is_latin("a café, ß, ŵ and ﬁ 12")
-    assert not score_notices.is_latin("фото nur")
+    assert run_notices.is_latin("a café, ß, ŵ and ﬁ 12")
+    assert not run_notices.is_latin("фото nur")
     assert not scores.Broken.spec.values

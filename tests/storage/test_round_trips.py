@@ -26,7 +26,7 @@ from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
 from fairbench.leaderboard import board
 from fairbench.phantom import planted
 from fairbench.phantom.making.build import realised_csv
-from fairbench.runs import folder as run_folder
+from fairbench.runs import files as run_files
 from fairbench.runs import record as record_of_run
 from fairbench.storage import schemas
 from fairbench.storage.store import Store
@@ -134,9 +134,9 @@ def test_a_number_that_is_not_finite_is_not_added(tmp_path: Path, value: str) ->
 def test_metrics(columns: dict[str, list[Any]]) -> None:
     """The Parquet file is the table; the CSV has every cell: text as it is, numbers to the last bit, "" for null."""
     table = schemas.build("metrics", columns)
-    again = pq.read_table(pa.BufferReader(run_folder._parquet(table)))
+    again = pq.read_table(pa.BufferReader(run_files._parquet(table)))
     assert repr(again.to_pylist()) == repr(table.to_pylist())
-    read = list(csv.DictReader(io.StringIO(run_folder._csv(table).decode(), newline="")))
+    read = list(csv.DictReader(io.StringIO(run_files._csv(table).decode(), newline="")))
     assert len(read) == len(table)
     for row, wanted in zip(read, table.to_pylist(), strict=True):
         for name, value in wanted.items():

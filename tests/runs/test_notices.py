@@ -10,7 +10,8 @@ import pytest
 from fairbench import keys
 from fairbench.display.progress import Silent
 from fairbench.notices import Notices, collecting
-from fairbench.runs import images, noted
+from fairbench.runs import images
+from fairbench.runs import notices as run_notices
 from fairbench.storage import reading
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult, Prompt
@@ -59,7 +60,7 @@ def noticed(tmp_path: Path, made: list[tuple[ImageRequest, ImageResult]], times:
             block_size=3, fixed_block=False, progress=Silent(),
         )  # fmt: skip
         with collecting() as reported:
-            noted.report(store, KEY, reading.index(store, KEY, requests), [prompt(t) for t in TEXTS])
+            run_notices.report_images(store, KEY, reading.index(store, KEY, requests), [prompt(t) for t in TEXTS])
     return reported
 
 
@@ -111,5 +112,5 @@ def test_prompts_with_few_faces_are_counted(faces: list[int], few: int) -> None:
         selected = np.array(faces)
 
     with collecting() as reported:
-        noted.report_counts(Counted(), [prompt(t) for t in TEXTS])  # type: ignore[arg-type]
+        run_notices.report_counts(Counted(), [prompt(t) for t in TEXTS])  # type: ignore[arg-type]
     assert [n.count for n in reported] == ([few] if few else [])
