@@ -24,11 +24,11 @@ SPIN_MICROSECONDS: Final = 100
 """The same bound for ONNX Runtime."""
 
 
-def count(most: int | None = None) -> int:
-    """Return the number of threads to use, at least 1 and at most `most`."""
+def count(limit: int | None = None) -> int:
+    """Return the number of threads to use, at least 1 and at most `limit`."""
     stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     threads = int(stated) if stated.isdecimal() and int(stated) else available()
-    return threads if most is None else max(1, min(threads, most))
+    return threads if limit is None else max(1, min(threads, limit))
 
 
 def prepare() -> None:

@@ -79,7 +79,7 @@ class DiffusersParams(Params):
 
 def call_arguments(params: DiffusersParams, rows: int) -> dict[str, Any]:
     """Return the pipeline's arguments for `rows` images, apart from prompts and generators."""
-    given = {
+    arguments = {
         "num_inference_steps": params.steps,
         params.guidance_argument: params.guidance,
         # A list, since some pipelines encode a single string once and then fail to match it to the batch.
@@ -88,7 +88,7 @@ def call_arguments(params: DiffusersParams, rows: int) -> dict[str, Any]:
         "height": params.height,
         "max_sequence_length": params.max_sequence_length,
     }
-    return {"output_type": "np"} | {name: value for name, value in given.items() if value is not None}
+    return {"output_type": "np"} | {name: value for name, value in arguments.items() if value is not None}
 
 
 def cpu_generator(seed: int) -> Any:
@@ -136,7 +136,7 @@ class DiffusersAdapter:
         self.on_progress: Callable[[float], None] = lambda share: None
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
-        """Return one result a request, in order.
+        """Return one result per request, in order.
 
         status: `ok`; `blank` where the pipeline's safety checker withheld the image; `failed` where the pixels are not
         finite. notes: `prompt-cut`, `prompt-rewritten`, `system-prompt`, as the pipeline's tokenizers were given them.
@@ -209,7 +209,7 @@ class DiffusersAdapter:
     def _call(self, pipe: Any, block: Sequence[ImageRequest]) -> tuple[Any, list[dict[str, str]]]:
         """Return the pipeline's output for a block, and the notes of each of its rows."""
         arguments = self._arguments(pipe, len(block))
-        # One generator a row, copies included: rows that shared one would draw from each other's stream.
+        # One generator per row, copies included: rows that shared one would draw from each other's stream.
         generators = [cpu_generator(request.seed) for request in block]
         prompts = [request.text for request in block]
         try:
@@ -221,8 +221,8 @@ class DiffusersAdapter:
             ):
                 # Sana turns running out of memory in its decoder into this warning, and then stumbles over the result.
                 warnings.filterwarnings("error", message="(?s).*out of memory")
-                one = type(pipe).__name__ == "Cosmos3OmniPipeline"
-                output = pipe(prompts, generator=generators[0] if one else generators, **arguments)
+                single = type(pipe).__name__ == "Cosmos3OmniPipeline"
+                output = pipe(prompts, generator=generators[0] if single else generators, **arguments)
             return output, self._notes(heard, prompts)
         except ValueError as err:  # how pipelines and schedulers refuse a size, a length or a combination of settings
             raise CardError(f"Model card {self._card.name}: the pipeline refuses its `sampling`: {err}") from err
@@ -326,7 +326,7 @@ def _result(pixels: Any, withheld: bool, seconds: float, notes: dict[str, str]) 
 
 
 def _repeatable() -> Any:
-    """Full float32 convolutions and the same algorithm every time, on CUDA; no effect elsewhere."""
+    """Return a context in which CUDA convolves in full float32, by the same algorithm every time."""
     import torch
 
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
@@ -354,8 +354,8 @@ def _out_of_memory(err: BaseException) -> bool:
     """Whether a device ran out of memory; CPU and MPS raise a plain RuntimeError."""
     import torch
 
-    known = ("out of memory", "can't allocate memory")
-    return isinstance(err, torch.OutOfMemoryError) or any(text in str(err) for text in known)
+    messages = ("out of memory", "can't allocate memory")
+    return isinstance(err, torch.OutOfMemoryError) or any(message in str(err) for message in messages)
 
 
 def _free_cache() -> None:

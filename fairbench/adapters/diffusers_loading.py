@@ -11,6 +11,7 @@ from fairbench import registry
 from fairbench.cards.cards import HubModel
 from fairbench.errors import CardError, WeightsError
 from fairbench.networks import weights
+from fairbench.networks.hub import first_line
 
 Option = bool | int | float | str
 _UNSEEDED = ("DPMSolverSDEScheduler",)
@@ -36,7 +37,7 @@ def pipeline_folder(model: HubModel, variant: str | None, base_dir: Path | None)
     folder = weights.model_folder(model, base_dir, download_patterns(variant))
     if not (folder / "model_index.json").is_file():
         raise WeightsError(
-            f"{model.repo or folder} is no diffusers pipeline (it has no model_index.json): "
+            f"{model.repo or folder} is not a diffusers pipeline (it has no model_index.json): "
             "name a repository or folder in the diffusers format."
         )
     return folder
@@ -57,8 +58,9 @@ def load(folder: Path, variant: str | None, dtype: str, name: str) -> Any:
         )
     # The libraries raise many kinds of error on files that are absent, damaged or of another model.
     except Exception as err:
-        reason = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
-        raise WeightsError(f"Model {name}: {folder} cannot be loaded as a diffusers pipeline ({reason}).") from err
+        raise WeightsError(
+            f"Model {name}: {folder} cannot be loaded as a diffusers pipeline ({first_line(err)})."
+        ) from err
 
 
 def scheduler(pipe: Any, name: str, options: dict[str, Option], card: str) -> Any:
@@ -69,11 +71,11 @@ def scheduler(pipe: Any, name: str, options: dict[str, Option], card: str) -> An
             f"Model card {card}, sampling.scheduler: {name} does not fit {type(pipe).__name__}"
             f"{registry.suggest(name, sorted(compatible))}."
         )
-    known = inspect.signature(compatible[name].__init__).parameters
-    wrong = [option for option in options if option not in known]
-    if wrong:
-        hint = registry.suggest(wrong[0], [option for option in known if option != "self"])
-        raise CardError(f"Model card {card}, sampling.scheduler_options: {name} takes no {wrong[0]!r}{hint}.")
+    accepted = inspect.signature(compatible[name].__init__).parameters
+    unknown = next((option for option in options if option not in accepted), None)
+    if unknown is not None:
+        hint = registry.suggest(unknown, [option for option in accepted if option != "self"])
+        raise CardError(f"Model card {card}, sampling.scheduler_options: {name} takes no {unknown!r}{hint}.")
     try:
         return compatible[name].from_config(pipe.scheduler.config, **options)
     except (ValueError, TypeError, NotImplementedError) as err:

@@ -1,4 +1,4 @@
-"""How a diffusers pipeline is told to rewrite prompts or not, and which text of its own it puts around them."""
+"""Whether a diffusers pipeline rewrites prompts, and which text of its own it puts around them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ REWRITERS: Final[Mapping[str, Rewriter]] = {
 """Argument of a pipeline's call -> what it turns on and off."""
 
 
-def rewriting_arguments(accepted: Mapping[str, Any], wanted: bool) -> dict[str, Any]:
+def rewriting_arguments(accepted: Mapping[str, Any], rewrite: bool) -> dict[str, Any]:
     """Return the arguments that turn a pipeline's rewriting on or off; empty where it has none.
 
     accepted: the arguments of its call, by name.
     """
-    return {name: r.on if wanted else r.off for name, r in REWRITERS.items() if name in accepted}
+    return {name: r.on if rewrite else r.off for name, r in REWRITERS.items() if name in accepted}
 
 
 def system_arguments(accepted: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -89,17 +89,17 @@ def _braced(template: str, text: str) -> str:
 
 def _prefixes(pipe: Any) -> list[str]:
     """Return the texts that may stand before the prompt: whole ones, and their system messages alone."""
-    found = []
+    prefixes = []
     for value in vars(pipe).values():
         if isinstance(value, str) and (match := _SYSTEM.search(value)):
             whole = value.partition("{}")[0].replace("{{", "{").replace("}}", "}") if "{}" in value else value
-            found += [whole, match[0]]
-    if not found and isinstance(getattr(pipe, "system_prompt", None), str) and hasattr(pipe, "_get_messages"):
+            prefixes += [whole, match[0]]
+    if not prefixes and isinstance(getattr(pipe, "system_prompt", None), str) and hasattr(pipe, "_get_messages"):
         marked = pipe._get_messages("{}")[0]  # Ovis-Image renders its own chat template
-        found = [marked.partition("{}")[0]]
-    if not found and isinstance(getattr(pipe, "system_message", None), str):
-        found = [pipe.system_message]  # FLUX.2 drops nothing
-    return found
+        prefixes = [marked.partition("{}")[0]]
+    if not prefixes and isinstance(getattr(pipe, "system_message", None), str):
+        prefixes = [pipe.system_message]  # FLUX.2 drops nothing
+    return prefixes
 
 
 def _tokens(pipe: Any, text: str) -> int:

@@ -1,7 +1,7 @@
 """What a diffusers pipeline really reads: prompts that it cuts, texts of its own around them, rewritten prompts.
 
-Nothing here models a pipeline: during a call its tokenizers are listened to. What they were given, and what of it they
-passed on, is all that its text encoders can have read.
+Nothing here models a pipeline: during a call its tokenizers are observed. What they receive, and what of it they pass
+on, is all that its text encoders can have read.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def _quoted(text: str) -> str:
 
 def _own_text(reading: Reading, prompt: str) -> str | None:
     """Return what a pipeline puts around a prompt, with {prompt} in its place; None where that is markup alone."""
-    head, found, tail = reading.text.rpartition(prompt)
-    if not found:
+    head, match, tail = reading.text.rpartition(prompt)
+    if not match:
         head, _, tail = _plain(reading.text).rpartition(_plain(prompt))
     return f"{head}{{prompt}}{tail}" if re.search(r"\w", _MARKUP.sub(" ", head + tail)) else None
 
@@ -191,8 +191,8 @@ def _listening_class(base: Any, name: str, heard: Listener) -> type:
         texts = [text] if isinstance(text, str) else text
         if not heard.paused and isinstance(texts, list | tuple) and all(isinstance(t, str) for t in texts):
             special = bool(kwargs.get("add_special_tokens", True))
-            for one, read in zip(texts, _lengths(output, isinstance(text, str)), strict=False):
-                heard.readings.append(_reading(base, self, name, one, read, special))
+            for item, length in zip(texts, _lengths(output, isinstance(text, str)), strict=False):
+                heard.readings.append(_reading(base, self, name, item, length, special))
         return output
 
     return type(base.__name__, (base,), {"__call__": call, "__module__": base.__module__})
@@ -216,8 +216,10 @@ def _reading(base: Any, tokenizer: Any, name: str, text: str, read: int, special
     tokens = len(base.__call__(tokenizer, text, add_special_tokens=True, **plain)["input_ids"]) if special else len(ids)
     unread = ""
     if read < tokens:
-        kept = max(read - (tokens - len(ids)), 0)
-        unread = text[content["offset_mapping"][kept][0] :] if fast else str(tokenizer.decode(ids[kept:]))
+        first_unread = max(read - (tokens - len(ids)), 0)
+        unread = (
+            text[content["offset_mapping"][first_unread][0] :] if fast else str(tokenizer.decode(ids[first_unread:]))
+        )
     return Reading(name, re.sub(r"Tokenizer(Fast)?$", "", base.__name__), text, tokens, min(read, tokens), unread)
 
 

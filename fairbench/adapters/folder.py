@@ -1,6 +1,6 @@
 """Images that somebody already has: `--model folder:PATH`. They stay where they are, referenced by path and sha256.
 
-PATH is a folder with one sub-folder a prompt (also `prompt_{i}/img_{j}.jpg`), a folder of images (one group, "all
+PATH is a folder with one sub-folder per prompt (also `prompt_{i}/img_{j}.jpg`), a folder of images (one group, "all
 images"), or a CSV / JSONL manifest with the columns path (or image), prompt or prompt_id, and optionally sample_index.
 Nothing is passed over in silence: see docs/notices.md.
 """
@@ -54,7 +54,7 @@ class FolderAdapter:
 
         Raises CardError for images whose prompt the task does not have.
         """
-        found: dict[bytes, Prompt] = {}
+        prompt_of: dict[bytes, Prompt] = {}
         groups: dict[bytes, list[ImageFile]] = {}
         names = None if task_prompts is None else _task_names(task_prompts)
         for file in self._files:
@@ -62,28 +62,28 @@ class FolderAdapter:
             if not matching:
                 raise CardError(
                     f"{file.where}: {file.group!r} is no prompt of the task (its text, id, subject, or prompt_0 to "
-                    f"prompt_{len(task_prompts or []) - 1}): mend the name, or leave --task out."
+                    f"prompt_{len(task_prompts or []) - 1}): fix the name, or leave --task out."
                 )
             if len(matching) > 1:
                 raise CardError(
                     f"{file.where}: {file.group!r} may be {len(matching)} prompts: name it by its text or id."
                 )
             prompt = matching[0]
-            found[prompt.prompt_id] = prompt
+            prompt_of[prompt.prompt_id] = prompt
             groups.setdefault(prompt.prompt_id, []).append(file)
         self._groups = groups
         if task_prompts is None:
-            report_near_equal((p.text for p in found.values()), str(self._path))
-            return list(found.values())
-        absent = [p.text for p in task_prompts if p.prompt_id not in found]
+            report_near_equal((p.text for p in prompt_of.values()), str(self._path))
+            return list(prompt_of.values())
+        absent = [p.text for p in task_prompts if p.prompt_id not in prompt_of]
         if absent:
             text = f"{len(absent)} of the task's {len(task_prompts)} prompts have no images in {self._path}."
             notice("prompts-without-images", text, count=len(absent), examples=absent)
-        return [p for p in task_prompts if p.prompt_id in found]
+        return [p for p in task_prompts if p.prompt_id in prompt_of]
 
     def requests(self, image_key: str, images_per_prompt: int | None) -> list[ImageRequest]:
-        """Return one request an image. A file is read once here, for its sha256: its id is its content."""
-        found = []
+        """Return one request per image. A file is read once here, for its sha256: its id is its content."""
+        requests = []
         numbers: Counter[tuple[bytes, str]] = Counter()
         for prompt_id, files in self._groups.items():
             indices = _sample_indices(files)
@@ -92,16 +92,13 @@ class FolderAdapter:
                     sha256 = pixels.read(file.path)[1]
                 except ImageError:
                     sha256 = UNREADABLE  # `generate` reads it again and states why
-                # By content, wherever it stands in the folder; copies are told apart by their number.
+                # By content, wherever it stands in the folder; copies differ by their number.
                 content = f"{UNREADABLE} {file.path}" if sha256 == UNREADABLE else sha256
                 numbers[prompt_id, content] += 1
                 image_id = keys.file_image_id(image_key, prompt_id, numbers[prompt_id, content], content)
-                found.append(
-                    ImageRequest(
-                        image_id, prompt_id, prompt_id, file.group, index, 0, os.path.realpath(file.path), sha256
-                    )
-                )
-        return found
+                path = os.path.realpath(file.path)
+                requests.append(ImageRequest(image_id, prompt_id, prompt_id, file.group, index, 0, path, sha256))
+        return requests
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Decode each file, so that one that cannot be used is known, with its reason, before anything is labelled."""
@@ -137,23 +134,23 @@ def _task_names(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
     names: dict[str, list[Prompt]] = {}
     for i, prompt in enumerate(prompts):
         subject = prompt.subject
-        given = (subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text)
-        for name in set(map(nfc, given)):
+        aliases = (subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text)
+        for name in set(map(nfc, aliases)):
             names.setdefault(name, []).append(prompt)
     return names
 
 
 def _sample_indices(files: Sequence[ImageFile]) -> list[int]:
-    """Return the declared sample indices; where none is declared, the place in natural order."""
+    """Return the declared sample indices; where none is declared, the positions in natural order."""
     declared = [f.sample_index for f in files]
     if all(i is None for i in declared):
         return list(range(len(files)))
-    seen: dict[int, ImageFile] = {}
+    file_of: dict[int, ImageFile] = {}
     for file in files:
         if file.sample_index is None:
             raise CardError(f"{file.where}, field sample_index: it is given for other images of this prompt, not here.")
-        if file.sample_index in seen:
-            first = seen[file.sample_index].where
+        if file.sample_index in file_of:
+            first = file_of[file.sample_index].where
             raise CardError(f"{file.where}, field sample_index: {file.sample_index} stands in {first} already.")
-        seen[file.sample_index] = file
+        file_of[file.sample_index] = file
     return [i for i in declared if i is not None]

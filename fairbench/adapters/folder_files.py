@@ -18,6 +18,8 @@ from fairbench.storage import paths, pixels
 
 ALL_IMAGES: Final = "all images"
 _COLUMNS: Final = ("prompt", "prompt_id", "sample_index")
+_Rows = Iterator[tuple[int, Mapping[str, Any]]]
+_READERS: Final[Mapping[str, Callable[..., _Rows]]] = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv}
 SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"})
 """What operating systems leave in folders (in lower case): passed over in silence, as hidden files are."""
 
@@ -55,17 +57,17 @@ class _Listing:
 
 def _folder(root: Path) -> list[ImageFile]:
     if not paths.is_folder(root):
-        raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): mend the path behind folder:.")
+        raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): fix the path behind folder:.")
     top = _listing(root)
     others = top.others
     if top.images:
         _report_folders(root, top.folders, "it holds images itself")
-        found = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images]
+        files = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images]
     else:
-        found, deeper, empty = [], [], []
+        files, deeper, empty = [], [], []
         for folder in top.folders:
             inside = _listing(folder)
-            found += [ImageFile(p, nfc(folder.name), str(folder)) for p in inside.images]
+            files += [ImageFile(p, nfc(folder.name), str(folder)) for p in inside.images]
             others = others + inside.others
             deeper += inside.folders
             empty += [] if inside.images else [folder]
@@ -73,7 +75,7 @@ def _folder(root: Path) -> list[ImageFile]:
         _report_empty(root, empty)
         _report_merged(root, top.folders)
     _report_others(root, others)
-    return found
+    return files
 
 
 def _listing(folder: Path) -> _Listing:
@@ -81,7 +83,7 @@ def _listing(folder: Path) -> _Listing:
     try:
         entries = sorted(folder.iterdir(), key=_natural)
     except OSError as err:
-        raise CardError(f"{folder} cannot be listed ({err.strerror}): mend its permissions.") from err
+        raise CardError(f"{folder} cannot be listed ({err.strerror}): fix its permissions.") from err
     listing = _Listing()
     for entry in entries:
         if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FILES:
@@ -149,21 +151,18 @@ def _report_others(root: Path, files: Iterable[Path]) -> None:
 
 
 def _manifest(path: Path) -> Iterator[ImageFile]:
-    readers: Mapping[str, Callable[..., Iterator[tuple[int, Mapping[str, Any]]]]] = {
-        ".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv,
-    }  # fmt: skip
-    if path.suffix.lower() not in readers:
+    read_rows = _READERS.get(path.suffix.lower())
+    if read_rows is None:
         raise CardError(f"{path} is no manifest: name a .csv or .jsonl file, or a folder.")
-    for line, row in readers[path.suffix.lower()](path, ("path",), _COLUMNS, aliases=IMAGE_IS_PATH):
+    for line, row in read_rows(path, ("path",), _COLUMNS, aliases=IMAGE_IS_PATH):
         where = f"{path}, line {line}"
         name = row["path"]
         if not isinstance(name, str) or not name or not _is_utf8(name):
             raise CardError(f"{where}, field path: name the image's file.")
         image = paths.file_of_row(path.parent, name, f"{where}, field path")
-        group = row.get("prompt") or row.get("prompt_id") or ALL_IMAGES
-        yield ImageFile(
-            image, _group(group, where), where, _index(row.get("sample_index"), where), is_text=bool(row.get("prompt"))
-        )
+        group = _group(row.get("prompt") or row.get("prompt_id") or ALL_IMAGES, where)
+        index = _index(row.get("sample_index"), where)
+        yield ImageFile(image, group, where, index, is_text=bool(row.get("prompt")))
 
 
 def _group(value: Any, where: str) -> str:

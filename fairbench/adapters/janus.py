@@ -93,10 +93,7 @@ class JanusAdapter:
     @property
     def _folder(self) -> Path | None:
         """The checkpoint's folder, as far as it is on this machine."""
-        if self._weights.path is None:
-            return weights.local_folder(self._weights, self.ctx.base_dir)
-        folder = (self.ctx.base_dir or Path.cwd()) / Path(self._weights.path).expanduser()
-        return folder if folder.is_dir() else None
+        return weights.local_folder(self._weights, self.ctx.base_dir)
 
     @property
     def _lora_folder(self) -> Path | None:
@@ -140,7 +137,7 @@ class JanusAdapter:
         model = self.model
         start = time.perf_counter()
         try:
-            drawn = self._each(partial(self._image, model), self.tokens(requests))
+            drawn = self._decode_all(partial(self._image, model), self.tokens(requests))
         except torch.OutOfMemoryError as err:
             reason = str(err).splitlines()[0]
         else:
@@ -190,9 +187,9 @@ class JanusAdapter:
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
         """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
-        return self._each(self.model.pixels, tokens)
+        return self._decode_all(self.model.pixels, tokens)
 
-    def _each(self, decode: Callable[[NDArray[np.int64]], _Decoded], tokens: NDArray[np.int64]) -> list[_Decoded]:
+    def _decode_all(self, decode: Callable[[NDArray[np.int64]], _Decoded], tokens: NDArray[np.int64]) -> list[_Decoded]:
         """Decode each image's tokens. On a processor, small images are decoded side by side, one thread each."""
         small = self.ctx.device == "cpu" and self.model.image_size <= SMALL_SIDE
         return threads.one_each(decode, list(tokens)) if small else [decode(row) for row in tokens]
@@ -216,9 +213,15 @@ class JanusAdapter:
         return janus_tokens.embed(self.model, images)
 
     def answer(
-        self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
-        temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
-    ) -> list[str]:  # fmt: skip
+        self,
+        questions: Sequence[str],
+        images: Sequence[RgbImage | None],
+        seeds: Sequence[int] | None = None,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        limit: int = 32,
+    ) -> list[str]:
         """Return one answer per question, with or without an image; see `janus_answers.answer`."""
         from fairbench.networks import janus_answers
 

@@ -36,10 +36,11 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
 
     One to two hours on two cores. Ends with a report.
     """
+    from fairbench.display import figure
     from fairbench.phantom.making.build import Builder, Size
-    from fairbench.phantom.making.report import need_matplotlib, write
+    from fairbench.phantom.making.report import FIGURE, write
 
-    need_matplotlib()  # not after an hour of training
+    figure.require(*FIGURE)  # not after an hour of training
     bars = Builder(out, seed, _progress(quiet), Size(realised=images, renders=images)).run()
     echo(f"report: {write(out, bars)}")
     echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")

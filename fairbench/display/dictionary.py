@@ -1,4 +1,4 @@
-"""What stands in metrics.csv and prompts.csv: every column, and every estimate that is no plug-in's metric."""
+"""What stands in metrics.csv and prompts.csv: every column, and every estimate that is not a metric plug-in."""
 
 from __future__ import annotations
 
@@ -88,6 +88,6 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def about(name: str) -> str | None:
-    """Return what an estimate is, in paragraphs; None for what is none. `share[female]` is `share`."""
-    known = ESTIMATES.get(name.partition("[")[0])
-    return None if known is None else f"{name}: {known[0]}\n\n{known[1]}"
+    """Return the description of an estimate, in paragraphs; None for another name. `share[female]` is `share`."""
+    description = ESTIMATES.get(name.partition("[")[0])
+    return None if description is None else f"{name}: {description[0]}\n\n{description[1]}"

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-    """Return dicts, lists and Python's numbers, and None for what is not a finite number."""
+    """Return the value as dicts, lists and Python's numbers; numbers that are not finite become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -17,11 +17,11 @@ def number(value: float | None, places: int = 3, *, sign: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "none"
     size = abs(value)
-    kept = 0 if size >= 1000 else min(places, 2) if size >= 10 else places
-    words = f"{value:{'+' if sign else ''},.{kept}f}"
-    if re.fullmatch(r"[+-]?0(\.0+)?", words):
-        words = words.lstrip("+-")
-    return re.sub(r"^([+-]?)0\.", r"\1.", words)
+    decimals = 0 if size >= 1000 else min(places, 2) if size >= 10 else places
+    text = f"{value:{'+' if sign else ''},.{decimals}f}"
+    if re.fullmatch(r"[+-]?0(\.0+)?", text):
+        text = text.lstrip("+-")
+    return re.sub(r"^([+-]?)0\.", r"\1.", text)
 
 
 def span(low: float | None, high: float | None, places: int = 3) -> str:
@@ -42,7 +42,7 @@ def with_interval(value: float | None, low: float | None, high: float | None, pl
 
 
 def p_value(value: float | None) -> str:
-    """Return a p-value; those below .001 are not told apart."""
+    """Return a p-value; below .001 it is "<.001"."""
     if value is None or not math.isfinite(value):
         return "none"
     return "<.001" if value < 0.001 else number(value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 LONGEST_WORD: Final = 24
-"""Columns that a column of words keeps at least; longer words are broken over lines."""
+"""Width that a column of words keeps for its longest word; longer words are broken over lines."""
 _GAPS: Final = (2, 1)
 """Blank columns between two columns: as many as fit."""
 
@@ -70,7 +70,7 @@ class Table:
         self.rows.append([*row, *[Cell("")] * (len(self.columns) - len(row))])
 
     def section(self) -> None:
-        """Leave a gap below the rows so far."""
+        """Leave a gap below the last row."""
         self.rows.append(None)
 
     def show(self, console: Console) -> None:
@@ -121,14 +121,14 @@ class Table:
     def _fit(self, width: int) -> tuple[list[int], int] | None:
         """Return the columns' widths and the gap between them, or None where the table is too wide."""
         natural = [max(map(_width, self._texts(i))) for i in range(len(self.columns))]
-        least = [
-            _least(c, self._texts(i)) if c.wraps else n
+        narrowest = [
+            _narrowest(c, self._texts(i)) if c.wraps else n
             for i, (c, n) in enumerate(zip(self.columns, natural, strict=True))
         ]
         for gap in _GAPS:
             room = width - gap * (len(natural) - 1)
-            if sum(least) <= room:
-                return _shrunk(natural, least, room), gap
+            if sum(narrowest) <= room:
+                return _shrunk(natural, narrowest, room), gap
         return None
 
     def _texts(self, index: int) -> Iterator[str]:
@@ -139,15 +139,17 @@ class Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
 
-        head = any(column.head for column in self.columns)
-        table = RichTable(
-            box=SIMPLE_HEAD, show_edge=False, show_header=head, pad_edge=False, padding=(0, gap - 1, 0, 0)
-        )
+        has_head = any(column.head for column in self.columns)
+        padding = (0, gap - 1, 0, 0)
+        table = RichTable(box=SIMPLE_HEAD, show_edge=False, show_header=has_head, pad_edge=False, padding=padding)
         for column, width in zip(self.columns, widths, strict=True):
             table.add_column(
-                _text(Cell(column.head)), justify="right" if column.number else "left", width=max(width, 1),
-                overflow="fold", vertical="bottom" if column.number else "top",
-            )  # fmt: skip
+                _text(Cell(column.head)),
+                justify="right" if column.number else "left",
+                vertical="bottom" if column.number else "top",
+                width=max(width, 1),
+                overflow="fold",
+            )
         for row in self.rows:
             if row is None:
                 table.add_section()
@@ -211,17 +213,17 @@ def _width(text: str) -> int:
     return max((cell_len(part) for part in shown(text).split("\n")), default=0)
 
 
-def _least(column: Column, texts: Iterator[str]) -> int:
+def _narrowest(column: Column, texts: Iterator[str]) -> int:
     """Return how narrow a column of words may become: its longest word, of at most LONGEST_WORD columns."""
     words = (word for text in texts for word in text.split())
     return max(min(max(map(_width, words), default=0), LONGEST_WORD), min(_width(column.head), LONGEST_WORD))
 
 
-def _shrunk(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+def _shrunk(natural: Sequence[int], narrowest: Sequence[int], room: int) -> list[int]:
     """Return widths that fit into the room, taken from the widest that may shrink."""
     widths = list(natural)
     while sum(widths) > room:
-        spare = [w - low for w, low in zip(widths, least, strict=True)]
+        spare = [w - low for w, low in zip(widths, narrowest, strict=True)]
         widest = max((i for i, s in enumerate(spare) if s > 0), key=lambda i: widths[i])
         widths[widest] -= 1
     return widths

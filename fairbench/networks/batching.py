@@ -1,6 +1,6 @@
 """How networks are fed: on a CPU always with the same number of rows, so that a row does not depend on its neighbours.
 
-A matrix product rounds otherwise for another number of rows: an image scored alone differed from the same image among
+A matrix product rounds differently for another number of rows: an image scored alone differed from the same image among
 32 by 2e-6, so that a run that was killed and resumed had other last digits than one done at once. With a constant
 number of rows (empty ones added at the end) every row is computed in the same way, wherever it stands.
 """
@@ -15,13 +15,15 @@ CPU_ROWS: Final = 8
 """Rows of a batch on a CPU: within 5 % of the speed of 32, and at most 7 rows are computed for nothing."""
 
 
-def batches(items: Sequence[T], device: str, most: int, limit: int | None = None) -> Iterator[tuple[Sequence[T], int]]:
-    """Cut items into batches; yields each with the number of rows that the network has to be given (>= its length).
+def batches(
+    items: Sequence[T], device: str, batch_size: int, limit: int | None = None
+) -> Iterator[tuple[Sequence[T], int]]:
+    """Cut items into batches; yield each with the number of rows that the network must see (>= its length).
 
-    most: items of a batch on an accelerator; a CPU gets CPU_ROWS. limit: what neither can take more than.
+    batch_size: items of a batch on an accelerator; a CPU gets CPU_ROWS. limit: the most that either can take.
     """
     constant = device == "cpu"
-    step = max(1, min(CPU_ROWS if constant else most, limit or CPU_ROWS + most))
+    step = max(1, min(CPU_ROWS if constant else batch_size, limit or CPU_ROWS + batch_size))
     for start in range(0, len(items), step):
         batch = items[start : start + step]
         yield batch, step if constant else len(batch)

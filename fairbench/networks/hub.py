@@ -17,9 +17,13 @@ from fairbench.errors import WeightsError
 
 log = logging.getLogger(__name__)
 ANSWER_SECONDS: Final = 5.0
-"""How long a server may take to answer at all."""
+"""Seconds that a server may take to answer at all."""
 _SAY_AFTER: Final = 1.0
 _BUSY: Final = (429, 500, 502, 503, 504)
+_UNREACHABLE: Final = frozenset(
+    {"TimeoutError", "TimeoutException", "NetworkError", "RemoteProtocolError", "ConnectionError", "ProxyError"}
+)
+"""Names of the exceptions, of several libraries, that mean that there was no connection or no answer."""
 T = TypeVar("T")
 
 
@@ -45,7 +49,7 @@ def answer(ask: Callable[[], T], server: str) -> T:
     def run() -> None:
         try:
             answers.put((True, ask()))
-        except Exception as err:  # noqa: BLE001 - raised again by whoever waits
+        except Exception as err:  # noqa: BLE001 - raised again by the thread that waits
             answers.put((False, err))
 
     threading.Thread(target=run, daemon=True).start()
@@ -64,21 +68,20 @@ def answer(ask: Callable[[], T], server: str) -> T:
 
 def commit(repo: str, revision: str | None) -> str:
     """Ask the hub for the commit of a repository. Raises WeightsError, NoAnswer among them, within ANSWER_SECONDS."""
-    found = _asked(repo, revision)
-    if isinstance(found, WeightsError):
-        raise found
-    return found
+    commit_or_error = _commit_once(repo, revision)
+    if isinstance(commit_or_error, WeightsError):
+        raise commit_or_error
+    return commit_or_error
 
 
 @functools.cache
-def _asked(repo: str, revision: str | None) -> str | WeightsError:
-    # A process asks once: a server that is silent would else be waited for at every step.
+def _commit_once(repo: str, revision: str | None) -> str | WeightsError:
+    # Asked once per process: a silent server would otherwise be waited for at every step.
     from huggingface_hub import HfApi, constants
 
     try:
-        info = answer(
-            lambda: HfApi().model_info(repo, revision=revision, timeout=ANSWER_SECONDS), constants.ENDPOINT
-        )  # fmt: skip
+        ask = functools.partial(HfApi().model_info, repo, revision=revision, timeout=ANSWER_SECONDS)
+        info = answer(ask, constants.ENDPOINT)
     except Exception as err:  # noqa: BLE001 - whatever the library raises becomes one sentence
         return problem(err, repo, revision)
     return str(info.sha)
@@ -111,7 +114,7 @@ def download_size(repo: str, revision: str | None, patterns: Sequence[str]) -> i
 
 
 def complete_here(repo: str, revision: str | None) -> bool:
-    """Whether the hub's list of a commit's files is on this machine, so that a copy can be told to be complete."""
+    """Whether the hub's list of a commit's files is on this machine, so that a copy can be checked for completeness."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
@@ -168,9 +171,7 @@ def url_problem(err: BaseException) -> str:
 
 
 def _unreachable(err: BaseException) -> bool:
-    names = {cls.__name__ for cls in type(err).__mro__}
-    return bool(names & {"TimeoutError", "TimeoutException", "NetworkError", "RemoteProtocolError", "ConnectionError",
-                         "ProxyError"})  # fmt: skip
+    return any(cls.__name__ in _UNREACHABLE for cls in type(err).__mro__)
 
 
 def first_line(err: BaseException) -> str:

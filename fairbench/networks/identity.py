@@ -1,4 +1,4 @@
-"""What of a plug-in and its parameters belongs into a key."""
+"""What belongs into a key of a plug-in and its parameters."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
     So are fields that were added later (`LATER`) while they hold their default. Raises WeightsError where weights have
     no declared hash and are not on this machine.
     """
-    found = {}
+    fields = {}
     for name, info in type(params).model_fields.items():
         extra = info.json_schema_extra
         extra = extra if isinstance(extra, dict) else {}
         value = getattr(params, name)
         if extra.get("transport") or (extra.get("later") and value == info.get_default(call_default_factory=True)):
             continue
-        found[name] = _plain(value, base_dir)
+        fields[name] = _plain(value, base_dir)
     if isinstance(params, OpenClipParams) and params.folder is not None:
-        found["folder"] = weights.model_identity(params.folder, base_dir)
-        found = {k: v for k, v in found.items() if k not in {"path", "repo", "revision"}}
-    return found
+        fields["folder"] = weights.model_identity(params.folder, base_dir)
+        fields = {name: value for name, value in fields.items() if name not in {"path", "repo", "revision"}}
+    return fields
 
 
 def _plain(value: Any, base_dir: Path | None) -> Any:

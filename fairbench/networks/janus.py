@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
+from fairbench.networks.hub import first_line
 from fairbench.networks.sampling import StepDecoder, gumbel, left_padded
 from fairbench.types import RgbImage
 
@@ -187,8 +188,8 @@ def load(folder: Path, device: str, dtype: str, prompt_format: str | None = None
         processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model = JanusModel(net.eval().requires_grad_(False), processor, prompt_format)
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
-        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({first}): fetch it again.") from err
+        reason = first_line(err)
+        raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({reason}): fetch it again.") from err
     _check_parts(folder, model, info["missing_keys"])
     net.to(device)
     return model

@@ -78,7 +78,7 @@ def _prefill(model: JanusModel, questions: Sequence[str], images: Sequence[RgbIm
 
 
 def _noise(seeds: Sequence[int] | None, limit: int, size: int) -> Any:
-    """Yield Gumbel noise (rows, size) a step; None to take the most probable word."""
+    """Yield Gumbel noise (rows, size) for each step; None to take the most probable word."""
     if seeds is None:
         return None
     return (step for chunk in gumbel(seeds, limit, size) for step in np.asarray(chunk))

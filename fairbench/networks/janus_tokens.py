@@ -54,12 +54,12 @@ def vision_input(model: JanusModel, images: Sequence[RgbImage]) -> NDArray[np.fl
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
-def _padded(image: RgbImage, side: int, least: int, mean: Sequence[float]) -> RgbImage:
+def _padded(image: RgbImage, side: int, min_side: int, mean: Sequence[float]) -> RgbImage:
     from PIL import Image
 
     longest = max(image.shape[:2])
     # In the authors' order of operations: a quotient that is not exact may fall below the whole number.
-    height, width = (max(int(length / longest * side), least) for length in image.shape[:2])
+    height, width = (max(int(length / longest * side), min_side) for length in image.shape[:2])
     square = Image.new("RGB", (max(height, width),) * 2, tuple(int(m * 255) for m in mean))
     small = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     square.paste(small, ((square.width - width) // 2, (square.height - height) // 2))
@@ -111,7 +111,7 @@ def embed(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> 
 def log_probs(
     model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64], batch: int = BATCH
 ) -> NDArray[np.float32]:
-    """Return log p(token | text, tokens before it) of given image tokens (rows, N), one text a row, shape (rows, N).
+    """Return log p(token | text, tokens before it) of given image tokens (rows, N), one text per row, shape (rows, N).
 
     At guidance 1 and temperature 1, without truncation: the model's own distribution.
     """
@@ -123,8 +123,8 @@ def log_probs(
     parts = [np.zeros((0, tokens.shape[1]), dtype=np.float32)]
     with torch.inference_mode():
         for ids, keep, rows in prompt_batches(model, texts, batch):
-            given = torch.from_numpy(np.ascontiguousarray(tokens[rows])).to(model.net.device)
-            parts.append(module(ids, keep, given).cpu().numpy())
+            of_rows = torch.from_numpy(np.ascontiguousarray(tokens[rows])).to(model.net.device)
+            parts.append(module(ids, keep, of_rows).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fairbench.errors import MissingExtra, WeightsError
+from fairbench.networks.hub import first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """peft's own names."""
@@ -48,8 +49,7 @@ def load(net: Any, folder: Path, dropout: float = 0.0) -> Any:
         model = _attached(net, config)
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as err:
-        first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise WeightsError(f"{folder} cannot be loaded as a LoRA adapter in safetensors ({first}).") from err
+        raise WeightsError(f"{folder} cannot be loaded as a LoRA adapter in safetensors ({first_line(err)}).") from err
     if misfit := put(model, tensors):
         raise WeightsError(f"The adapter {folder} does not fit this model ({misfit}): use the model it was made for.")
     return model
@@ -57,12 +57,12 @@ def load(net: Any, folder: Path, dropout: float = 0.0) -> Any:
 
 def put(model: Any, tensors: Tensors) -> str:
     """Set the adapter's weights; return what does not fit (then nothing is set), or the empty string."""
-    own = tensors_of(model)
-    if odd := min(own.keys() ^ tensors.keys(), default=None):
-        return f"{odd} is missing on one side"
-    wrong = next((name for name in own if own[name].shape != tensors[name].shape), None)
-    if wrong:
-        return f"{wrong} is {list(tensors[wrong].shape)}, not {list(own[wrong].shape)}"
+    expected = tensors_of(model)
+    if unmatched := min(expected.keys() ^ tensors.keys(), default=None):
+        return f"{unmatched} is missing on one side"
+    for name, tensor in expected.items():
+        if tensor.shape != tensors[name].shape:
+            return f"{name} is {list(tensors[name].shape)}, not {list(tensor.shape)}"
     with torch.no_grad():
         _peft().set_peft_model_state_dict(model, tensors)
     return ""
@@ -83,10 +83,10 @@ def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict
     config = model.peft_config["default"].to_dict()
     config |= {"base_model_name_or_path": base, "revision": revision, "inference_mode": True}
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return {
         CONFIG: (json.dumps(plain, indent=2, sort_keys=True, default=str) + "\n").encode(),
-        WEIGHTS: save(kept, metadata={"format": "pt"}),
+        WEIGHTS: save(stored, metadata={"format": "pt"}),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fairbench import threads
 from fairbench.errors import WeightsError
 from fairbench.networks import onnxfile
+from fairbench.networks.hub import first_line
 
 
 def session(path: Path, device: str = "cpu") -> Any:
@@ -19,13 +20,12 @@ def session(path: Path, device: str = "cpu") -> Any:
     import onnxruntime as ort
 
     options = session_options(threads.count())
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as err:
-        first = (str(err).splitlines() or [""])[0]
-        raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first}).") from err
+        raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first_line(err)}).") from err
 
 
 def session_options(intra_op_threads: int) -> Any:

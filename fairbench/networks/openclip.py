@@ -15,6 +15,7 @@ from pydantic import model_validator
 from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.errors import WeightsError
 from fairbench.networks import batching, weights
+from fairbench.networks.hub import first_line
 from fairbench.notices import notice
 from fairbench.protocols import Params
 from fairbench.registry import suggest
@@ -41,12 +42,12 @@ class OpenClipParams(Params):
 
     @model_validator(mode="before")
     @classmethod
-    def _fold(cls, given: Any) -> Any:
+    def _fold(cls, fields: Any) -> Any:
         # Cards say `repo`, `revision` and `path`; held as one HubModel, they enter keys by commit or content.
-        if not isinstance(given, dict) or not given.keys() & _FOLDER:
-            return given
-        rest = {name: value for name, value in given.items() if name not in _FOLDER}
-        return {**rest, "folder": {name: value for name, value in given.items() if name in _FOLDER}}
+        if not isinstance(fields, dict) or not fields.keys() & _FOLDER:
+            return fields
+        others = {name: value for name, value in fields.items() if name not in _FOLDER}
+        return {**others, "folder": {name: value for name, value in fields.items() if name in _FOLDER}}
 
     @model_validator(mode="after")
     def _one_source(self) -> OpenClipParams:
@@ -77,8 +78,8 @@ class OpenClip:
         """The learned factor between a cosine similarity and a logit (about 100 in the published models)."""
         return float(self.model.logit_scale.detach().exp())
 
-    def image_features(self, images: Sequence[RgbImage], most: int) -> NDArray[np.float32]:
-        """Return unit-norm embeddings (images, D), `most` images at a time.
+    def image_features(self, images: Sequence[RgbImage], batch_size: int) -> NDArray[np.float32]:
+        """Return unit-norm embeddings (images, D), at most `batch_size` images at a time.
 
         On a CPU an image's embedding does not depend on the images beside it (see batching.py).
         """
@@ -89,7 +90,7 @@ class OpenClip:
         # TF32 would round the patches' convolution to 10 bits.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            for batch, rows in batching.batches(images, self.device, most):
+            for batch, rows in batching.batches(images, self.device, batch_size):
                 pixels = torch.stack([self.preprocess(Image.fromarray(image)) for image in batch])
                 padded = torch.cat([pixels, pixels.new_zeros(rows - len(batch), *pixels.shape[1:])])
                 embedded = self.model.encode_image(padded.to(self.device), normalize=True)
@@ -115,16 +116,16 @@ class OpenClip:
         return len(self._text(""))
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
-        """Return which texts the tokenizer cuts, as it gives more tokens where it may."""
+        """Return which texts the tokenizer cuts: it gives more tokens of these where it may."""
         padding = self.tokenizer([""])[0]
         return [self._is_cut(text, len(padding), int(padding[-1])) for text in texts]
 
     def _is_cut(self, text: str, context: int, padding: int) -> bool:
-        enough = max(context, 2 * len(text.encode("utf-8", "surrogatepass")) + 8)  # no tokenizer gives two a byte
-        short, long = (
-            _without_padding(self.tokenizer([text], context_length=n)[0].tolist(), padding) for n in (context, enough)
-        )
-        return short != long
+        # Long enough for any text: no tokenizer gives two tokens per byte.
+        enough = max(context, 2 * len(text.encode("utf-8", "surrogatepass")) + 8)
+        rows = (self.tokenizer([text], context_length=length)[0].tolist() for length in (context, enough))
+        tokens, all_tokens = (_without_padding(row, padding) for row in rows)
+        return tokens != all_tokens
 
 
 def _without_padding(tokens: list[int], padding: int) -> list[int]:
@@ -149,8 +150,8 @@ def load(params: OpenClipParams, ctx: BuildContext) -> OpenClip:
         model, preprocess = open_clip.create_model_from_pretrained(source, file, device=ctx.device)
         tokenizer = open_clip.get_tokenizer(source)
     except Exception as err:
-        first = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
-        raise WeightsError(f"{name} cannot be loaded by open_clip ({first}): mend the card or the files.") from err
+        reason = first_line(err)
+        raise WeightsError(f"{name} cannot be loaded by open_clip ({reason}): fix the card or the files.") from err
     return OpenClip(model.eval().requires_grad_(False), preprocess, tokenizer, name, ctx.device)
 
 
@@ -173,9 +174,9 @@ def _source(params: OpenClipParams, base_dir: Path | None) -> tuple[str, str, st
 def _check_architecture(name: str) -> None:
     import open_clip
 
-    known = open_clip.list_models()
-    if name not in known:
-        raise WeightsError(f"open_clip knows no architecture {name!r}{suggest(name, known)}.")
+    architectures = open_clip.list_models()
+    if name not in architectures:
+        raise WeightsError(f"open_clip knows no architecture {name!r}{suggest(name, architectures)}.")
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
     fetched = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     if fetched:

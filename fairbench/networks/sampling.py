@@ -88,8 +88,8 @@ class StepDecoder:
         length = -(-(text + new) // _WINDOW) * _WINDOW
         self.language_model = language_model
         # Transformers renamed the argument in 5.24.
-        known = inspect.signature(language_model.forward).parameters
-        self.keyword = "cache" if "cache" in known else "past_key_values"
+        accepted = inspect.signature(language_model.forward).parameters
+        self.keyword = "cache" if "cache" in accepted else "past_key_values"
         self.cache = _Cache(length)
         self.positions = torch.arange(length, device=keep.device)[None]
         self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
@@ -106,10 +106,9 @@ class StepDecoder:
         else:
             self.mask[..., cache.start] = 0
             mask = self.mask[..., : cache.window]
-        out = self.language_model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=self.positions[:, cache.start : end],
-            use_cache=True, **{self.keyword: cache},
-        )  # fmt: skip
+        positions = self.positions[:, cache.start : end]
+        past = {self.keyword: cache, "use_cache": True}
+        out = self.language_model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, **past)
         cache.start = end
         return out.last_hidden_state[:, -1]
 

@@ -1,7 +1,7 @@
 """Text models for methods: the model under test where it answers questions, or one that its card names.
 
 Answers are drawn from each question's own seed, and kept in the cache folder, `rewrites/<identity>.jsonl`: one JSON
-object a line with prompt, seed and answer, so that a run that goes on, or is run again, asks for nothing twice.
+object per line with prompt, seed and answer, so that a run that goes on, or is run again, asks for nothing twice.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fairbench import keys
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.progress import Progress, watching
 from fairbench.errors import FairbenchError, StoreError, WeightsError, storage_errors
 from fairbench.networks import weights
+from fairbench.networks.hub import first_line
 from fairbench.networks.sampling import gumbel, left_padded
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import BuildContext
 
 LIMIT = 160
-"""Most tokens of an answer."""
+"""Tokens of an answer, at most."""
 VERSION = 2
 """Of what `CausalAnswers` writes. 2: a checkpoint's penalties and forced words no longer change what is drawn."""
+_GREEDY: Final = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+"""Settings of `generate` for the most likely word at each step."""
 Question = tuple[str, int]
 """A prompt and the seed that its answer is drawn from."""
 
@@ -91,31 +94,31 @@ class CausalAnswers:
         folder = weights.model_folder(self._ref, self._ctx.base_dir)
         logging.disable_progress_bar()  # its bar would tear the run's own
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            net = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, self._ctx.dtype), use_safetensors=True, local_files_only=True,
-                trust_remote_code=False,
-            )  # fmt: skip
+            local = {"local_files_only": True, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            dtype = getattr(torch, self._ctx.dtype)
+            net = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **local)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as err:
-            first = (str(err).strip().splitlines() or [type(err).__name__])[0]
             raise WeightsError(
                 f"text_model: {folder} cannot be loaded as a causal language model of transformers with safetensors "
-                f"and without remote code ({first}): name another model."
+                f"and without remote code ({first_line(err)}): name another model."
             ) from err
         net.generation_config = self._plain(net.generation_config)
         return net.eval().requires_grad_(False).to(self._ctx.device), tokenizer
 
     @staticmethod
-    def _plain(given: Any) -> Any:
+    def _plain(settings: Any) -> Any:
         """Return a checkpoint's generation settings without those that bend its distribution.
 
-        `generate` takes them all from there unless told otherwise: published checkpoints penalise repetition, suppress
+        `generate` takes them all from there by default: published checkpoints penalise repetition, suppress
         words or demand a least length, and an answer is a draw from the model's own distribution.
         """
         from transformers import GenerationConfig
 
         return GenerationConfig(
-            bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id
+            bos_token_id=settings.bos_token_id,
+            eos_token_id=settings.eos_token_id,
+            pad_token_id=settings.pad_token_id,
         )
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -136,10 +139,13 @@ class CausalAnswers:
 
         with torch.inference_mode():  # the most likely word under Gumbel noise is a draw at temperature 1
             out = net.generate(
-                input_ids=ids.to(net.device), attention_mask=keep.to(net.device), max_new_tokens=LIMIT,
-                do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None, logits_processor=[noisy],
+                input_ids=ids.to(net.device),
+                attention_mask=keep.to(net.device),
+                logits_processor=[noisy],
                 pad_token_id=pad,
-            )  # fmt: skip
+                max_new_tokens=LIMIT,
+                **_GREEDY,
+            )
         texts: list[str] = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
@@ -198,7 +204,7 @@ def of_card(
 
 
 def read(path: Path) -> dict[Question, str]:
-    """Return the answers that a cache file holds; a line that a kill left unfinished is passed over.
+    """Return the answers that a cache file holds; a line that a kill left unfinished is skipped.
 
     Raises StoreError where there is a file that cannot be read.
     """

@@ -20,7 +20,7 @@ _ENV = "FAIRBENCH_WEIGHTS_DIR"
 _CHUNK = 2**20
 _LARGE = 50 * _CHUNK
 _READ_SECONDS = 30.0
-"""How long a download may stand still."""
+"""Seconds that a download may stand still."""
 log = logging.getLogger(__name__)
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
@@ -40,21 +40,25 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's sha256 (hex), computed once a process."""
+    """Return a file's sha256 (hex), computed once per process."""
     stat = path.stat()
     return _sha256(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def _local(ref: FileWeights, base_dir: Path | None) -> Path | None:
-    places = []
+    candidates = []
     if ref.path:
-        own = Path(ref.path).expanduser()
-        places.append(own if own.is_absolute() else (base_dir or Path.cwd()) / own)
+        candidates.append(_resolved(ref.path, base_dir))
     if os.environ.get(_ENV):
-        places.append(Path(os.environ[_ENV]) / ref.filename)
+        candidates.append(Path(os.environ[_ENV]) / ref.filename)
     if ref.sha256:
-        places.append(cache_dir() / "weights" / ref.sha256[:16] / ref.filename)
-    return next((p for p in places if p.is_file()), None)
+        candidates.append(cache_dir() / "weights" / ref.sha256[:16] / ref.filename)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _resolved(path: str, base_dir: Path | None) -> Path:
+    """Return a card's path; a relative one is relative to `base_dir`, or the working folder."""
+    return (base_dir or Path.cwd()) / Path(path).expanduser()
 
 
 def locate(ref: FileWeights, base_dir: Path | None = None) -> Path:
@@ -147,14 +151,13 @@ def _verified(chunks: Iterable[bytes], ref: FileWeights) -> Iterator[bytes]:
 def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path:
     """Return the local folder of a model, downloading the hub's snapshot if need be. Raises WeightsError."""
     if model.path:
-        path = Path(model.path).expanduser()
-        path = path if path.is_absolute() else (base_dir or Path.cwd()) / path
+        path = _resolved(model.path, base_dir)
         if not path.is_dir():
             raise WeightsError(f"The model folder {path} does not exist: fix the path.")
         return path
-    repo, here = str(model.repo), local_folder(model, base_dir, patterns)
-    if here is not None and (offline() or hub.complete_here(repo, model.revision)):
-        return here
+    repo, copy = str(model.repo), local_folder(model, base_dir, patterns)
+    if copy is not None and (offline() or hub.complete_here(repo, model.revision)):
+        return copy
     if offline():
         raise WeightsError(
             f"The model {repo} is not on this machine and downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE): "
@@ -163,17 +166,13 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
     try:
         hub.commit(repo, model.revision)
     except hub.NoAnswer as err:
-        if here is None:
+        if copy is None:
             raise
         log.warning("%s The copy on this machine is used.", err)
-        return here
-    from huggingface_hub import snapshot_download
-
+        return copy
     try:
         with storage_errors(cache_dir()):
-            return Path(
-                snapshot_download(repo, revision=model.revision, allow_patterns=list(patterns or MODEL_FILES))
-            )  # fmt: skip
+            return _snapshot(model, patterns, cached_only=False)
     except FairbenchError:
         raise
     except Exception as err:
@@ -182,20 +181,21 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
 
 def local_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path | None:
     """Return the folder of a model that is on this machine, None where it is not. Downloads nothing."""
-    from huggingface_hub import snapshot_download
-
     if model.path:
-        path = (base_dir or Path.cwd()) / Path(model.path).expanduser()
+        path = _resolved(model.path, base_dir)
         return path if path.is_dir() else None
     try:
-        return Path(
-            snapshot_download(
-                str(model.repo), revision=model.revision, allow_patterns=list(patterns or MODEL_FILES),
-                local_files_only=True,
-            )
-        )  # fmt: skip
+        return _snapshot(model, patterns, cached_only=True)
     except (OSError, ValueError):  # how the library says that nothing is in the cache
         return None
+
+
+def _snapshot(model: HubModel, patterns: tuple[str, ...] | None, *, cached_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    files = list(patterns or MODEL_FILES)
+    repo = str(model.repo)
+    return Path(snapshot_download(repo, revision=model.revision, allow_patterns=files, local_files_only=cached_only))
 
 
 def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairbench.display import figure
 from fairbench.planning import plots, terminal
 from fairbench.planning.analysis import Analysis
 from fairbench.planning.curve import IMAGES, Curve
@@ -17,7 +18,7 @@ from fairbench.storage import atomic, folders
 def check(folder: Path) -> None:
     """Raise FairbenchError now for what would fail after the work."""
     folders.check(folder, folders.PLAN)
-    plots.need_matplotlib()
+    figure.require(*plots.FIGURE)
 
 
 def write(analysis: Analysis, folder: Path) -> None:

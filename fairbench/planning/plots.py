@@ -11,13 +11,9 @@ from fairbench.planning.analysis import Analysis
 from fairbench.planning.curve import IMAGES, Curve
 
 _BLUES = ("#9ecae1", "#4292c6", "#08519c", "#041f42")  # the more prompts, the darker
+FIGURE = ("The picture of a plan", "report")
+"""What is drawn, and the extra that brings matplotlib."""
 _NOTE = "Labels are perceived presentation as a classifier sees it, never identity."
-
-
-def need_matplotlib() -> None:
-    """Raise MissingExtra where no picture can be drawn."""
-    with figure.drawing("The picture of a plan", "report"):
-        pass
 
 
 def png(analysis: Analysis, title: str) -> bytes:
@@ -25,7 +21,7 @@ def png(analysis: Analysis, title: str) -> bytes:
     curves = analysis.curves
     columns = min(3, len(curves))
     rows = math.ceil(len(curves) / columns)
-    with figure.drawing("The picture of a plan", "report") as pyplot:
+    with figure.drawing(*FIGURE) as pyplot:
         picture = pyplot.figure(figsize=(0.6 + 3.9 * columns, 0.9 + 3.1 * rows), layout="constrained")
         axes = picture.subplots(rows, columns, squeeze=False).ravel()
         for axis, curve in zip(axes, curves, strict=False):

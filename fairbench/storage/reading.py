@@ -58,7 +58,7 @@ class ImageReader:
     def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
         """Yield each row with its pixels, or with the reason why they cannot be had, in order."""
         waiting: deque[tuple[ImageRow, Future[RgbImage | ImageError]]] = deque()
-        with ThreadPoolExecutor(threads.count(most=DECODERS)) as pool:
+        with ThreadPoolExecutor(threads.count(limit=DECODERS)) as pool:
             for row in rows:
                 data = None if row.request.path else self._bytes(row)
                 waiting.append((row, pool.submit(_decode, row, data)))

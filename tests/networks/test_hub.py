@@ -86,12 +86,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    hub._asked.cache_clear()
+    hub._commit_once.cache_clear()
     yield server
     server.stop.set()
     server.shutdown()
     server.server_close()
-    hub._asked.cache_clear()
+    hub._commit_once.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_token_without_access_is_told_to_ask_for_it(server: Server, monkeypatc
     server.status, server.headers = 403, {"X-Error-Code": "GatedRepo"}
     with pytest.raises(WeightsError, match="accept its licence with the account of your token"):
         weights.model_folder(HubModel(repo="a/b"))
-    hub._asked.cache_clear()
+    hub._commit_once.cache_clear()
     server.status = 401
     server.headers = {"X-Error-Message": "Invalid credentials in Authorization header"}
     with pytest.raises(WeightsError, match="refuses the token: log in"):

@@ -94,8 +94,8 @@ def test_what_the_user_states_is_respected(monkeypatch: pytest.MonkeyPatch, stat
     monkeypatch.setattr(threads, "_quotas", lambda root: iter(()))
     monkeypatch.setenv("OMP_NUM_THREADS", stated)
     assert threads.count() == number
-    assert threads.count(most=2) == 2
-    assert threads.count(most=0) == 1
+    assert threads.count(limit=2) == 2
+    assert threads.count(limit=0) == 1
 
 
 @pytest.mark.usefixtures("sixteen")

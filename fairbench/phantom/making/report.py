@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fairbench.errors import MissingExtra
+from fairbench.display import figure
 from fairbench.networks import janus
 from fairbench.networks.janus import JanusModel
 from fairbench.phantom import drawing, figures, layout, text
@@ -26,29 +26,20 @@ from fairbench.phantom.reading import renders
 from fairbench.storage import atomic
 from fairbench.types import RgbImage
 
+FIGURE = ("The report of a build", "report")
+"""What is drawn, and the extra that brings matplotlib."""
 CURVES = {"tokenizer/autoencoder": "l1", "tokenizer/quantised": "l1", "model": "image", "clip": "loss"}
 """Folder of a training under work/, and the figure that is drawn."""
 SHOWN = ("nurse", "engineer", *text.EVALUATED[:4])
 _NAMES = {"gender": "gender", "race4": "race4", "gender_x_race4": "gender x race4"}
 
 
-def need_matplotlib() -> Any:
-    """Return matplotlib's pyplot, for drawing into files. Raises MissingExtra."""
-    try:
-        import matplotlib
-    except ImportError as err:
-        raise MissingExtra("The report of a build", "report") from err
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
 def write(out: Path, bars: Sequence[Bar]) -> Path:
     """Write report/ of a finished build; return its report.md."""
     folder = out / "report"
-    _curves(out / "work", folder / "curves.png")
-    _guidance(folder / "guidance.json", folder / "guidance.png")
+    with figure.drawing(*FIGURE) as pyplot:
+        atomic.write_bytes(folder / "curves.png", _curves(pyplot, out / "work"))
+        atomic.write_bytes(folder / "guidance.png", _guidance(pyplot, folder / "guidance.json"))
     model = janus.load(out / layout.CHECKPOINT, "cpu", "float32")
     _save(_tokenizer_sheet(model), folder / "tokenizer.png")
     _save(_drawn_sheet(model, card_guidance(out / layout.CARD)), folder / "drawn.png")
@@ -68,38 +59,31 @@ def write(out: Path, bars: Sequence[Bar]) -> Path:
     return folder / "report.md"
 
 
-def _curves(work: Path, path: Path) -> None:
-    pyplot = need_matplotlib()
-    figure, axes = pyplot.subplots(1, len(CURVES), figsize=(3.2 * len(CURVES), 2.6))
+def _curves(pyplot: Any, work: Path) -> bytes:
+    """Draw the learning curve of each training."""
+    picture, axes = pyplot.subplots(1, len(CURVES), figsize=(3.2 * len(CURVES), 2.6))
     for axis, (name, what) in zip(axes, CURVES.items(), strict=True):
         rows = [json.loads(line) for line in (work / name / HISTORY).read_text(encoding="utf-8").splitlines()]
         axis.plot([row["step"] for row in rows], [row[what] for row in rows], linewidth=0.8)
         axis.set(title=f"{name.split('/')[-1]}: {what}", xlabel="step", yscale="log")
         axis.grid(alpha=0.3)
-    _finish(figure, path)
+    picture.tight_layout()
+    return figure.png(pyplot, picture, dpi=110)
 
 
-def _guidance(source: Path, path: Path) -> None:
+def _guidance(pyplot: Any, source: Path) -> bytes:
     """Draw task-mean RD, as a share of its maximum 2/K, against guidance."""
-    pyplot = need_matplotlib()
     found = {float(g): row for g, row in json.loads(source.read_text(encoding="utf-8")).items()}
     meant = st.task_rd(figures.planted_shares())
-    figure, axis = pyplot.subplots(figsize=(6.4, 3.8))
+    picture, axis = pyplot.subplots(figsize=(6.4, 3.8))
     for (name, label), k in zip(_NAMES.items(), (2, 4, 8), strict=True):
         line = axis.plot(list(found), [row[name] * k / 2 for row in found.values()], marker="o", label=label)
         axis.axhline(meant[name] * k / 2, color=line[0].get_color(), linestyle=":", linewidth=1.2)
     axis.set(xlabel="guidance", ylabel="RD x K/2, mean over the task", ylim=(0, 1.02))
     axis.legend(title="dotted: planted")
     axis.grid(alpha=0.3)
-    _finish(figure, path)
-
-
-def _finish(figure: Any, path: Path) -> None:
-    out = io.BytesIO()
-    figure.tight_layout()
-    figure.savefig(out, format="png", dpi=110)
-    need_matplotlib().close(figure)
-    atomic.write_bytes(path, out.getvalue())
+    picture.tight_layout()
+    return figure.png(pyplot, picture, dpi=110)
 
 
 def _tokenizer_sheet(model: JanusModel, columns: int = 12) -> RgbImage:
