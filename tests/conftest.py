@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
-from tests.builders.cli import Cli, Result, exit_code
+from tests.builders.cli import Cli, Result, exit_code, make_run
 from tests.builders.folders import ROOT, written_once
 
 # Processes that tests start import this checkout, installed or not, whatever folder they work in.
@@ -108,3 +108,15 @@ def balanced_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.builders.balanced import save_balanced
 
     return written_once(tmp_path_factory, "balanced", save_balanced) / "manifest.json"
+
+
+@pytest.fixture(scope="session")
+def mannequin_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs of the same few mannequins, called after the labellers that read them."""
+
+    def write(folder: Path) -> None:
+        for labeller in ("phantom", "phantom-noisy"):
+            args = ("--model", "phantom-exact", "-n", 12, "--limit-prompts", 4, "--labeller", labeller)
+            make_run(folder / labeller, *args)
+
+    return written_once(tmp_path_factory, "mannequins", write)

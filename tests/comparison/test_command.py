@@ -5,39 +5,23 @@ from __future__ import annotations
 import builtins
 import csv
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fairbench.cli.app import main
 from fairbench.display.note import LABEL_NOTE
 from tests.builders.cli import Cli
-from tests.comparison.test_compare import BALANCED, BIASED, FAIR, Made, cells
+from tests.builders.fake_runs import BALANCED, BIASED, FAIR, FakeRun, draw_cells
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A biased run, a balanced one, and one by quota."""
     root = tmp_path_factory.mktemp("made")
-    quota = replace(BALANCED, shown=cells(FAIR, 6), model="quota", more={"quota": True, "method": "dealt"})
+    quota = replace(BALANCED, shown=draw_cells(FAIR, 6), model="quota", more={"quota": True, "method": "dealt"})
     return BIASED.write(root / "biased"), BALANCED.write(root / "balanced"), quota.write(root / "quota")
-
-
-@pytest.fixture(scope="module")
-def mannequins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs of the same few renders, by two labellers."""
-    root = tmp_path_factory.mktemp("mannequins")
-    for labeller in ("phantom", "phantom-noisy"):
-        words = f"run --model phantom-exact -n 12 --limit-prompts 4 --labeller {labeller} --no-sheets --quiet --json"
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
-            places = ["--store", str(root / "store"), "--out", str(root / labeller)]
-            patch.setattr(sys, "argv", ["fairbench", *words.split(), *places])
-            main()
-        assert stop.value.code == 0
-    return root / "phantom", root / "phantom-noisy"
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -112,8 +96,8 @@ def test_without_matplotlib_there_is_a_notice_and_no_failure(
     assert sorted(p.name for p in Path("bare").iterdir()) == ["compare.csv", "compare.json"]
 
 
-def test_two_labellers_of_mannequins(cli: Cli, mannequins: tuple[Path, Path]) -> None:
-    result = cli("compare", *mannequins, "--out", "labellers")
+def test_two_labellers_of_mannequins(cli: Cli, mannequin_runs: Path) -> None:
+    result = cli("compare", mannequin_runs / "phantom", mannequin_runs / "phantom-noisy", "--out", "labellers")
     assert result.code == 0, result.err
     assert "Two labellers on the same images" in result.out and "Neither labeller is the truth." in result.out
     assert LABEL_NOTE in result.out
@@ -132,7 +116,7 @@ def test_two_labellers_of_mannequins(cli: Cli, mannequins: tuple[Path, Path]) ->
 def test_what_cannot_be_compared_is_refused_in_one_sentence(
     cli: Cli, made: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
-    broken = Made(cells(FAIR, 7), "broken", first_subject=500, task="another").write(tmp_path / "elsewhere")
+    broken = FakeRun(draw_cells(FAIR, 7), "broken", first_subject=500, task="another").write(tmp_path / "elsewhere")
     for given, words in (
         ((made[0],), "needs two runs or more"),
         ((made[0], tmp_path), "name the folder of a finished run"),

@@ -5,19 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
 
-from fairbench import keys
 from fairbench.cards import catalog
-from fairbench.cards.cards import LabellerCard
 from fairbench.comparison import files
 from fairbench.comparison.compare import Comparison, compare
 from fairbench.comparison.labellers import BY_FACE, BY_IMAGE, LabellerComparison
@@ -25,125 +19,10 @@ from fairbench.comparison.ranks import select
 from fairbench.comparison.sides import BY_PROMPT, SAME_BASE, pairing, read
 from fairbench.comparison.verdicts import Row
 from fairbench.errors import FairbenchError
-from fairbench.labelling import confusion, labeller
-from fairbench.networks import identity
-from fairbench.runs import evidence, prompts
-from fairbench.storage import schemas
-from fairbench.storage.store import Store
-from fairbench.types import Prompt
+from fairbench.runs import evidence
+from tests.builders.fake_runs import BALANCED, BIASED, FAIR, IMAGES, PROMPTS, SIDED, Cells, FakeRun, draw_cells
 
-Cells = NDArray[np.int64]
-PROMPTS, IMAGES = 24, 60
-FAIR = np.full(8, 1 / 8)
-SIDED = np.array([0.05, 0.03, 0.02, 0.02, 0.52, 0.16, 0.1, 0.1])  # female x 4 races, male x 4 races
 LEAST = ("gender", "race4", "gender_x_race4")
-
-
-def cells(shares: NDArray[np.float64], seed: int, prompts: int = PROMPTS, images: int = IMAGES) -> Cells:
-    """Draw the cell (P, N) that each image of each prompt shows."""
-    return np.random.default_rng(seed).choice(8, size=(prompts, images), p=shares)
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a made-up run is like. shown: (P, N) cells of gender x race4; -1 is an image without a face."""
-
-    shown: Cells
-    model: str = "made"
-    labeller: str = "phantom"
-    detector: str = "one"
-    task: str = "occupations-mini"
-    first_subject: int = 0
-    score: float | None = None
-    backbone: str = "a clip"
-    more: Mapping[str, Any] | None = None
-    calibrated: bool = False
-    states: Mapping[str, str] = field(default_factory=dict)
-
-    def write(self, folder: Path) -> Path:
-        """Write run.json, prompts.parquet and the evidence."""
-        loaded = catalog.load_labeller(self.labeller)
-        texts = [f"A photo of a worker {i + self.first_subject}" for i in range(len(self.shown))]
-        asked = [
-            Prompt(keys.prompt_id(t), keys.prompt_id(t), self.task, 1, "face", t, t, stated=self.states) for t in texts
-        ]
-        parts = self._parts(loaded.card)
-        names = {"images": (images := keys.stage_key("images", {"model": self.model})),
-                 "faces": (faces := labeller.faces_key_of(parts, images)),
-                 "labels": labeller.labels_key_of(parts, faces),
-                 "scores": keys.stage_key("scores", {"of": [self.model, self.backbone]})}  # fmt: skip
-        store = Store(folder / evidence.FOLDER)
-        tables = self._tables(asked, loaded.card, names)
-        for stage, columns in tables.items():
-            store.write(stage, names[stage], schemas.build(stage, columns))
-        pa.parquet.write_table(prompts.table(asked), folder / "prompts.parquet", write_page_checksum=True)
-        known = confusion.of_labeller(loaded)
-        if self.calibrated and known is not None:
-            known.write(folder / evidence.FOLDER / evidence.CALIBRATION)
-        record = self._record(loaded.card, names)
-        record["declared"] |= {
-            "model": self.model, "image_key": names["images"], "labels_key": names["labels"],
-            "method": {"name": record["method"], "version": 1}, "crosses": loaded.card.crosses,
-            "face_policy": identity.of_params(loaded.card.face_policy, None), "made": self.shown.tolist(),
-            "task": {**record["task"], "prompts": keys.digest("prompts", texts).hex()},
-            "scorers": {name: scorer["key"] for name, scorer in record["scorers"].items()},
-            "calibration": None, "metrics": {}, "metrics_stage": 2,
-            "images": keys.digest("requests", sorted(tables["images"]["image_id"])).hex(),
-        }  # fmt: skip
-        record["run_id"] = keys.run_id(record["declared"])
-        (folder / "run.json").write_text(json.dumps(record))
-        return folder
-
-    def _parts(self, card: LabellerCard) -> dict[str, Any]:
-        attributes = {name: identity.of_params(spec, None) for name, spec in card.attributes.items()}
-        return {"detectors": [self.detector], "crops": [], "classifiers": [self.labeller], "attributes": attributes}
-
-    def _record(self, card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
-        parts = self._parts(card)
-        record = {
-            "note": "", "fairbench": "0", "method": "none", "quota": False, "dtype": "float32", "labeller_parts": parts,
-            "model": {"name": self.model, "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": None},
-            "declared": {"references": {}, "seed": 0}, "keys": names, "labeller": card.model_dump(by_alias=True),
-            "labeller_id": labeller.labeller_id_of(parts, card),
-            "task": {"name": self.task, "version": 1}, "no_calibration": None,
-            "scorers": {"clip-score": {"key": names["scores"], "backbone": self.backbone if self.score else None}},
-        }  # fmt: skip
-        return {**record, **(self.more or {})}
-
-    def _tables(self, asked: Sequence[Prompt], card: LabellerCard, names: Mapping[str, str]) -> dict[str, Any]:
-        images, faces, labels = ({n: [] for n in schemas.schema(s).names} for s in ("images", "faces", "labels"))
-        genders, races = (card.attributes[a].labels for a in ("gender", "race4"))
-        for prompt, row in zip(asked, self.shown.tolist(), strict=True):
-            for i, cell in enumerate(row):
-                seed = keys.sample_seed(prompt.neutral_id, i, 0)
-                image = keys.image_id(names["images"], prompt.prompt_id, prompt.neutral_id, seed)
-                add(images, image_id=image, prompt_id=prompt.prompt_id, neutral_id=prompt.neutral_id, text=prompt.text,
-                    sample_index=i, seed=seed, method="none", status="ok")  # fmt: skip
-                face = keys.face_id(names["faces"], image, 0)
-                seen = {"face_id": face, "face_index": 0, "area_frac": 0.3, "is_primary": True, "is_central": True}
-                add(faces, image_id=image, **({"status": "ok", **seen} if cell >= 0 else {"status": "no_face"}))
-                spoken = {"gender": (genders, cell // 4), "race4": (races, cell % 4)} if cell >= 0 else {}
-                for attribute, (words, place) in spoken.items():
-                    add(labels, face_id=face, image_id=image, neutral_id=prompt.neutral_id, attribute=attribute,
-                        status="ok", label=words[place], prob=1.0, probs=np.eye(len(words))[place])  # fmt: skip
-        tables: dict[str, Any] = {"images": images, "faces": faces, "labels": labels}
-        if self.score is not None:
-            noise = np.random.default_rng(len(self.model)).normal(self.score, 0.8, len(images["image_id"]))
-            tables["scores"] = {
-                "image_id": images["image_id"], "neutral_id": images["neutral_id"], "value": noise.tolist(),
-                "scorer": ["clip-score"] * len(noise), "status": ["ok"] * len(noise), "features": [None] * len(noise),
-                "error": [None] * len(noise),
-            }  # fmt: skip
-        return tables
-
-
-def add(columns: dict[str, list[Any]], **values: Any) -> None:
-    for name, column in columns.items():
-        column.append(values.get(name))
-
-
-BIASED = Made(cells(SIDED, 1), "biased", score=28.0, calibrated=True)
-BALANCED = Made(cells(FAIR, 2), "balanced", score=27.9, calibrated=True)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {
         "biased": BIASED,
         "balanced": BALANCED,
-        "balanced again": replace(BALANCED, shown=cells(FAIR, 3), model="again", score=25.0),
+        "balanced again": replace(BALANCED, shown=draw_cells(FAIR, 3), model="again", score=25.0),
         "relabelled": replace(BIASED, labeller="phantom-noisy", shown=reread(BIASED.shown)),
     }
     return {name: run.write(root / name.replace(" ", "-")) for name, run in made.items()}
@@ -216,7 +95,7 @@ def test_quality_is_preserved_only_where_that_is_shown(folders: dict[str, Path],
 
 def test_a_model_that_ignores_what_prompts_state_is_worse_however_balanced_it_is(tmp_path: Path) -> None:
     told = {"race4": "Black", "gender": "female"}  # in another order than the labeller's: cell 1
-    obeys = Made(np.where(np.arange(IMAGES) < 2, 0, np.ones((PROMPTS, 1), dtype=int)), "obeys", states=told)
+    obeys = FakeRun(np.where(np.arange(IMAGES) < 2, 0, np.ones((PROMPTS, 1), dtype=int)), "obeys", states=told)
     same = replace(obeys, shown=np.where(np.arange(IMAGES) < 3, 0, obeys.shown), model="same")
     folders = [made.write(tmp_path / made.model) for made in (obeys, same, replace(BALANCED, states=told))]
     kept, lost = (row(of_runs(compare([folders[0], f])), "faces", "attribute-following") for f in folders[1:])
@@ -247,7 +126,7 @@ def test_a_run_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
 
 
 def test_fair_runs_with_unequal_face_counts_do_not_differ(folders: dict[str, Path], tmp_path: Path) -> None:
-    shown = cells(FAIR, 4)
+    shown = draw_cells(FAIR, 4)
     shown[:, 40:] = -1
     few = replace(BALANCED, shown=shown, model="few").write(tmp_path / "few")
     found = of_runs(compare([folders["balanced"], few]))
@@ -261,7 +140,7 @@ def test_fair_runs_with_unequal_face_counts_do_not_differ(folders: dict[str, Pat
 def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    shown = cells(FAIR, 5)
+    shown = draw_cells(FAIR, 5)
     shown[3:5, 9:] = -1
     other = replace(BALANCED, shown=shown, model="other", first_subject=6).write(tmp_path / "other")
     found = of_runs(compare([folders["balanced"], other]))
@@ -329,7 +208,7 @@ def test_a_winner_is_judged_on_other_prompts_than_it_won_on(three: Comparison) -
 
 def test_luck_flatters_the_winner_on_the_prompts_it_won_on_alone(tmp_path: Path) -> None:
     """Ten equal variants of few images: chosen looks better than it is on average, judged does not."""
-    made = [Made(cells(FAIR, 10 + i, 40, 12), f"m{i}").write(tmp_path / f"m{i}") for i in range(11)]
+    made = [FakeRun(draw_cells(FAIR, 10 + i, 40, 12), f"m{i}").write(tmp_path / f"m{i}") for i in range(11)]
     found = select(read(made), 0.05)
     assert found is not None
     assert found.chosen.effect < -0.01 < found.judged.effect

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-import sys
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +17,6 @@ import pytest
 from rich.console import Console
 
 from fairbench.audit import terminal as audit_terminal
-from fairbench.cli.app import main
 from fairbench.cli.phantom import _table as bars_table
 from fairbench.cli.synthesize import _table as set_table
 from fairbench.display.numbers import number, span
@@ -33,8 +32,8 @@ from fairbench.validation.cells import Result as Simulated
 from fairbench.validation.runner import cells_of
 from tests.audit.test_report import found as audited  # noqa: F401 (a fixture)
 from tests.builders.cli import Cli
+from tests.builders.fake_runs import BALANCED, BIASED
 from tests.builders.folders import ROOT
-from tests.comparison.test_compare import BALANCED, BIASED
 
 WIDTHS = (60, 80, 120)
 NUMBER = re.compile(r"(?<![\w.,+<-])(?:[+<-]?\d[\d,]*(?:\.\d+)?|[+<-]?\.\d+)(?![\w.]*\w)")
@@ -81,18 +80,10 @@ def numbers_of(text: str) -> Counter[str]:
     return Counter(NUMBER.findall(text))
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of the same few mannequins, read by two labellers."""
-    root = tmp_path_factory.mktemp("runs")
-    for labeller in ("phantom", "phantom-noisy"):
-        words = f"run --model phantom-exact -n 12 --limit-prompts 4 --labeller {labeller} --no-sheets --quiet --json"
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
-            folders = ["--store", str(root / "store"), "--out", str(root / labeller)]
-            patch.setattr(sys, "argv", ["fairbench", *words.split(), *folders])
-            main()
-        assert stop.value.code == 0
-    return root
+@pytest.fixture
+def runs(mannequin_runs: Path, tmp_path: Path) -> Path:
+    """Copies of two runs, one of which is made again."""
+    return Path(shutil.copytree(mannequin_runs, tmp_path / "runs-of-mannequins"))
 
 
 def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +119,7 @@ def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
 
 def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two = BIASED.write(tmp_path / "a"), BALANCED.write(tmp_path / "b")
-    third = replace(BALANCED, model="a third one").write(tmp_path / "c")
+    third = replace(BALANCED, model="a-third-one").write(tmp_path / "c")
     for folders in (two, (runs / "phantom", runs / "phantom-noisy"), (*two, third)):
         for width in WIDTHS:
             monkeypatch.setenv("COLUMNS", str(width))

@@ -19,15 +19,11 @@ from fairbench.labelling.classifiers.clip_zeroshot import ClipZeroShotClassifier
 from fairbench.networks import identity, openclip
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, LabelSchema
+from tests.builders.images import noise
 from tests.builders.openclip import save_tiny_openclip
 
 GENDER = LabelSchema({"gender": ("male", "female")})
 CTX = BuildContext()
-
-
-def noise(*sizes: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
 PROMPTS = {

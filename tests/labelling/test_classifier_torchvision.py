@@ -16,14 +16,10 @@ from fairbench.labelling.classifiers.onnx import OnnxClassifier, OnnxParams
 from fairbench.labelling.classifiers.torchvision import TorchvisionClassifier, TorchvisionParams
 from fairbench.types import BuildContext, LabelSchema
 from tests.builders.classifiers import FAIRFACE_HEADS, FAIRFACE_OUTPUTS, random_model, save_fairface
+from tests.builders.images import noise
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CTX = BuildContext()
-
-
-def noise(*sizes: tuple[int, int], seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
 SHEN_INPUT = {"size": (64, 64), "range": (-1, 1), "resize": "torch-bilinear"}

@@ -3,114 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from fairbench import keys
-from fairbench.cards.cards import LabellerCard
-from fairbench.cards.catalog import Loaded
 from fairbench.labelling import faces
-from fairbench.labelling.labeller import Labeller
 from fairbench.measure import series as measure_series
 from fairbench.measure import table as metrics_table
-from fairbench.measure.counts import Counts, count
 from fairbench.storage import schemas
-from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
-from fairbench.types import Face, FoundFace, ImageRequest, Prompt
-
-RACE7 = ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"]
-TO4 = dict(zip(RACE7, ["WMELH", "Black", "WMELH", "Asian", "Asian", "Indian", "WMELH"], strict=True))
-
-
-def labeller(genders: Sequence[str] = ("Male", "Female"), **policy: Any) -> Labeller:
-    card = LabellerCard.model_validate(
-        {
-            "name": "hand",
-            "title": "written by hand",
-            "routes": [{"detector": {"type": "dlib", "model": "hog"}, "crop": {"type": "box"}}],
-            "classifiers": [
-                {
-                    "type": "onnx",
-                    "weights": {"path": "x.onnx"},
-                    "input": {"size": [4, 4], "layout": "nchw", "resize": "torch-bilinear"},
-                    "heads": {"gender": {"output": "g"}, "race7": {"output": "r"}},
-                }
-            ],
-            "attributes": {
-                "gender": {"labels": list(genders)},
-                "race7": {"labels": RACE7},
-                "race4": {"labels": ["WMELH", "Black", "Indian", "Asian"], "from": "race7", "map": TO4},
-            },
-            "crosses": [["gender", "race4"]],
-            "face_policy": policy,
-        }
-    )
-    return Labeller(Loaded(card, None))
-
-
-PROMPTS = [
-    Prompt(keys.prompt_id(t), keys.prompt_id(t), "task", 1, "face", t, s)
-    for t, s in (("a nurse", "nurse"), ("a judge", "judge"))
-]
-Spec = Sequence[tuple[int, str, str]]
-
-
-class Tables:
-    """Writes images' faces and labels into a store."""
-
-    def __init__(self, store: Store, made: Labeller) -> None:
-        self.store, self.labeller, self.rows, self._number = store, made, list[ImageRow](), itertools.count()
-
-    def image(
-        self, prompt: int, faces: Spec = (), status: str = "ok", areas: Sequence[float] = (), prob: float = 0.9
-    ) -> None:
-        """Add an image with faces of (gender code, race7 label, status of the labels)."""
-        n = next(self._number)
-        pid = PROMPTS[prompt].prompt_id
-        request = ImageRequest(keys.digest("image", n), pid, pid, "x", n, n)
-        self.rows.append(ImageRow(request, status, None, None, Path("-")))
-        blank = dict.fromkeys(schemas.schema("faces").names)
-        if not faces:
-            kind = "no_face" if status == "ok" else "no_image"
-            self._write("faces", [{**blank, "image_id": request.image_id, "status": kind}])
-            return
-        found, labels = [], []
-        for i, (gender, race, _) in enumerate(faces):
-            area = areas[i] if areas else 0.1
-            face = keys.face_id("f", request.image_id, i)
-            found.append({**blank, "image_id": request.image_id, "status": "ok", "face_id": face, "face_index": i,
-                          "area_frac": area, "is_primary": i == 0, "is_central": i == len(faces) - 1})  # fmt: skip
-            for attribute, label in (("gender", ["Male", "Female"][gender]), ("race7", race)):
-                k = self.labeller.base.labels[attribute].index(label)
-                probs = np.full(
-                    self.labeller.base.size(attribute), (1 - prob) / (self.labeller.base.size(attribute) - 1)
-                )
-                probs[k] = prob
-                labels.append((face, request.image_id, pid, attribute, "ok", label, prob, probs.tolist()))
-            four = self.labeller.derivation("race4")[RACE7.index(race)]
-            labels.append((face, request.image_id, pid, "race4", "ok", TO4[race], prob, four.astype(float).tolist()))
-        self._write("faces", found)
-        names = ("face_id", "image_id", "neutral_id", "attribute", "status", "label", "prob", "probs")
-        self._write("labels", [dict(zip(names, row, strict=True)) for row in labels])
-
-    def _write(self, table: str, rows: list[dict[str, Any]]) -> None:
-        columns = {n: [r[n] for r in rows] for n in schemas.schema(table).names}
-        self.store.write(table, table[0], schemas.build(table, columns))
-
-    def count(self) -> Counts:
-        return count(self.store, self.labeller, "f", "l", self.rows, [p.neutral_id for p in PROMPTS])
+from fairbench.types import Face, FoundFace
+from tests.builders.label_tables import PROMPTS, Tables, hand_labeller
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
-    return Tables(Store(tmp_path), labeller())
+    return Tables(Store(tmp_path), hand_labeller())
 
 
 def values(
@@ -205,7 +115,7 @@ def test_signed_metrics_follow_the_labels_not_the_order(tables: Tables) -> None:
 
 def test_signed_metrics_of_a_labeller_with_the_other_order(tmp_path: Path) -> None:
     """As in shen2024, female is 0."""
-    tables = Tables(Store(tmp_path), labeller(genders=("Female", "Male")))
+    tables = Tables(Store(tmp_path), hand_labeller(genders=("Female", "Male")))
     for gender in (0, 0, 0, 1):
         tables.image(0, [(gender, "White", "")])
         tables.image(1, [(1 - gender, "White", "")])
@@ -215,7 +125,7 @@ def test_signed_metrics_of_a_labeller_with_the_other_order(tmp_path: Path) -> No
 
 def test_a_derived_label_is_the_map_of_its_sources_label() -> None:
     """Even where another class has the highest summed probability: counts of race4 are sums of race7's."""
-    made = labeller()
+    made = hand_labeller()
     race7 = np.array([[0.3, 0.4, 0.3, 0, 0, 0, 0]], dtype=np.float32)  # White and Latino together outweigh Black
     assert (race7 @ made.derivation("race4")).argmax() == 0
     assert made.most_probable({"gender": race7[:, :2], "race7": race7})["race4"].tolist() == [1]
@@ -239,7 +149,7 @@ def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
         ({"select": "all", "min_area": 0.2}, [1, 1], 1),
         ({"select": "all", "min_prob": 0.95}, [0, 0], 3),
     ):
-        tables = Tables(Store(tmp_path / str(policy)), labeller(**policy))
+        tables = Tables(Store(tmp_path / str(policy)), hand_labeller(**policy))
         tables.image(0, three, areas=[0.5, 0.3, 0.1])
         tables.image(1)
         counts = tables.count()
@@ -249,7 +159,7 @@ def test_the_policy_chooses_and_excludes_and_counts(tmp_path: Path) -> None:
 
 
 def test_derived_probabilities_rest_on_the_faces_of_their_source(tmp_path: Path) -> None:
-    tables = Tables(Store(tmp_path), labeller(select="all", min_prob=0.5))
+    tables = Tables(Store(tmp_path), hand_labeller(select="all", min_prob=0.5))
     for prob in (0.9, 0.4):  # the second face is too unsure of race7; its race4 would pass
         tables.image(0, [(0, "White", "")], prob=prob)
         tables.image(1, [(0, "Black", "")], prob=prob)

@@ -25,7 +25,7 @@ from fairbench.storage.ids import UNOWNED, IdIndex, batches, keep_first
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest
-from tests.measure.test_counts import RACE7, TO4, labeller
+from tests.builders.label_tables import RACE7, TO4, hand_labeller
 
 PROMPTS = [keys.prompt_id(t) for t in ("a nurse", "a judge", "a poet")]
 LABELS = {"gender": ["Male", "Female"], "race7": RACE7, "race4": ["WMELH", "Black", "Indian", "Asian"]}
@@ -105,7 +105,7 @@ def counted(
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         write_all(store, list(enumerate(made)))
-        return count(store, labeller(genders, select="all", min_prob=0.5), "f", "l", rows, PROMPTS)
+        return count(store, hand_labeller(genders, select="all", min_prob=0.5), "f", "l", rows, PROMPTS)
 
 
 def vector(image: Image, names: Sequence[str]) -> tuple[int, ...]:
@@ -243,7 +243,7 @@ def test_labels_of_another_card_are_refused(tmp_path: Path, change: dict[str, ob
     )
     request = ImageRequest(image_id(0), PROMPTS[0], PROMPTS[0], "x", 0, 0)
     with pytest.raises(StoreError, match="labeller card hand does not declare"):
-        count(store, labeller(), "f", "l", [ImageRow(request, "ok", None, None, Path("-"))], PROMPTS)
+        count(store, hand_labeller(), "f", "l", [ImageRow(request, "ok", None, None, Path("-"))], PROMPTS)
 
 
 # Ids that share their first bytes, or all but their last, fall into one bucket.

@@ -21,9 +21,10 @@ from tests.builders.cli import Cli
 
 FOLDER = catalog.find("models")["phantom"].parent
 RUN = ("run", "--model", "phantom", "--task", "phantom-occupations", "--no-sheets")
-SUBJECTS = ("violinist", "custodian", "citizen", "cardiologist", "physics teacher", "barber")
-"""Nearly all male, nearly all female, uneven and flat; the last three tie gender to race. Where the truth is met, all
-six pass at 1000 images each nearly always (at 500, one in 25 times not)."""
+SUBJECTS = ("violinist", "custodian", "cardiologist", "barber")
+"""Uneven, nearly all of one gender, and two that tie gender to race."""
+IMAGES = 700
+"""Images per subject: enough for all intervals to lie within the margin where the truth is met."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,11 +32,11 @@ pytestmark = [
 
 
 def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
-    args = (*RUN, "-n", "64", "--limit-prompts", "8", "--scorers", "clip-score", "--out", "out")
+    args = (*RUN, "-n", "32", "--limit-prompts", "8", "--scorers", "clip-score", "--out", "out")
     found = cli(*args, "--json")
     assert found.code == 0, found.err
     summary: dict[str, Any] = json.loads(found.out)
-    assert summary["statuses"]["images"]["ok"] == 512
+    assert summary["statuses"]["images"]["ok"] == 256
     score = next(m for m in summary["metrics"] if m["metric"] == "clip_score")
     assert score["reason"] is None
     assert math.isfinite(score["value"])
@@ -59,12 +60,12 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
 
 @pytest.fixture(scope="module")
 def counts() -> NDArray[np.int64]:
-    """Faces of each cell, (6, 8), in 1000 images a subject; noise that neither the build nor the check drew."""
+    """Faces of each cell, (subjects, 8), in IMAGES images per subject with noise of their own."""
     model = janus.load(FOLDER / "phantom" / "janus", "cpu", "float32")
     reader = reading.reader(FOLDER / "labellers" / "weights")
     captions = [text.NEUTRAL.replace("{subject}", subject) for subject in SUBJECTS]
     guidance = check.card_guidance(FOLDER / "phantom.yaml")
-    return drawing.count_cells(drawing.read_back(model, reader, captions, 1000, 2024, guidance))
+    return drawing.count_cells(drawing.read_back(model, reader, captions, IMAGES, 2024, guidance))
 
 
 def reach(counts: NDArray[np.int64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,7 +83,7 @@ def test_the_realised_truth_is_reproduced(counts: NDArray[np.int64]) -> None:
 
     The same counts must not pass against the other gender's shares, nor a fortieth of them against the right ones.
     """
-    assert counts.sum(axis=1).min() >= 980  # a head in next to every image
+    assert counts.sum(axis=1).min() >= 0.98 * IMAGES  # a head in next to every image
     rows = truth_table.read(FOLDER / REALISED, planted.COLUMNS)
     truth = np.stack([rows[subject] for subject in SUBJECTS])
     reached = reach(counts, truth)
@@ -99,12 +100,12 @@ def pixels(store: Path) -> dict[bytes, bytes]:
 
 
 def test_a_seed_gives_the_same_bytes_in_every_block_size(cli: Cli) -> None:
-    some = (*RUN, "--limit-prompts", "3", "-n", "8", "--scorers", "none", "--device", "cpu")
+    some = (*RUN, "--limit-prompts", "2", "-n", "6", "--scorers", "none", "--device", "cpu")
     for store, more in (("whole", ()), ("blocks", ("--batch-size", "5")), ("other", ("--seed", "1"))):
         found = cli(*some, *more, "--store", store, "--out", f"{store}-out")
         assert found.code == 0, found.err
     whole, blocks, other = (pixels(Path(store)) for store in ("whole", "blocks", "other"))
-    assert len(whole) == 24
+    assert len(whole) == 12
     assert blocks == whole
-    assert len(set(whole.values())) == 24
+    assert len(set(whole.values())) == 12
     assert not set(whole.values()) & set(other.values())

@@ -8,7 +8,7 @@ from fairbench.runs import sheet
 from fairbench.runs.sheet import Box
 from fairbench.storage.reading import ImageRow
 from fairbench.types import ImageRequest
-from tests.measure.test_counts import labeller
+from tests.builders.label_tables import hand_labeller
 
 
 def rows(count: int) -> list[ImageRow]:
@@ -38,7 +38,7 @@ def test_a_few_faceless_images_are_always_shown() -> None:
 
 
 def test_captions() -> None:
-    made = labeller(select="all")
+    made = hand_labeller(select="all")
     a, b = Box(b"a" * 16, [0, 0, 1, 1]), Box(b"b" * 16, [2, 2, 3, 3])
     lines = {a.face_id: {"gender": "Male 0.90", "race7": "White 0.80"}, b.face_id: {"gender": "Female 0.70"}}
     captions = sheet._Captions({b"1" * 16: [a], b"2" * 16: [a, b]}, lines, made)

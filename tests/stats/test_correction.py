@@ -16,36 +16,15 @@ from fairbench.stats.correction_concentration import (
     sampling_variance,
 )
 from fairbench.stats.estimands import concentration
+from tests.builders.confusions import GENDER, of_gender, symmetric, true_concentration, with_misses
 
-GENDER = [0, 0, 1, 1]
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def symmetric(k, accuracy):
-    """Return a table (K, K + 1) without misses."""
-    table = np.full((k, k), (1 - accuracy) / (k - 1))
-    np.fill_diagonal(table, accuracy)
-    return np.c_[table, np.zeros(k)]
-
-
-def with_misses(table, face_rates):
-    rates = np.asarray(face_rates)[:, None]
-    return np.c_[table[:, :-1] * rates, 1 - rates]
 
 
 def lopsided(rng, k):
     """Return a table (K, K + 1) of unequal errors and misses."""
     table = 0.75 * np.eye(k) + 0.25 * rng.dirichlet(np.ones(k), k)
     return with_misses(np.c_[table, np.zeros(k)], rng.uniform(0.6, 1, k))
-
-
-def true_concentration(shares):
-    k = shares.shape[-1]
-    return (k * (shares**2).sum(axis=-1) - 1) / (k - 1)
-
-
-def of_gender(shares):
-    return np.stack([shares[..., :2].sum(axis=-1), shares[..., 2:].sum(axis=-1)], axis=-1)
 
 
 def test_two_classes_without_misses_are_corrected_by_cleam_s_formula():

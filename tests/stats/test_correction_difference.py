@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairbench.stats.correction_difference import concentration_difference
-from tests.stats.test_correction import GENDER, symmetric, true_concentration, with_misses
+from tests.builders.confusions import GENDER, symmetric, true_concentration, with_misses
 
 TABLE = with_misses(symmetric(4, 0.85), [0.95, 0.9, 0.85, 0.7])
 

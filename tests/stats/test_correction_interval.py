@@ -13,7 +13,7 @@ from fairbench.stats.correction_interval import concentration_interval, contrast
 from fairbench.stats.intervals import Scope
 from fairbench.stats.intervals import concentration_interval as raw_concentration_interval
 from fairbench.stats.units import units_of_images
-from tests.stats.test_correction import GENDER, of_gender, symmetric, true_concentration, with_misses
+from tests.builders.confusions import GENDER, of_gender, symmetric, true_concentration, with_misses
 
 TABLE = with_misses(symmetric(4, 0.85), [0.95, 0.9, 0.85, 0.7])
 SHARES = np.random.default_rng(5).dirichlet(np.ones(4), 50)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairbench.stats import transfer
-from tests.stats.test_correction import symmetric, with_misses
+from tests.builders.confusions import symmetric, with_misses
 
 
 def _one_sided(k, prompts=50):
