@@ -128,7 +128,7 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
 
 def _why_none(plan: stats_power.Plan, design: Design, images: int | None, prompts: int | None) -> str | None:
     """Return in words why no number of images, or of prompts, is enough."""
-    most = f"{stats_power.MOST:,}"
+    most = f"{stats_power.MAX_SEARCHED:,}"
     if images is None and design.prompts == 1 and plan.scope == "prompts like these":
         return "one prompt is no sample of prompts: give more prompts, or --scope 'these prompts'"
     if images is None:

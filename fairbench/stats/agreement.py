@@ -1,4 +1,4 @@
-"""Two labellers on the same faces: how often they agree, beyond chance, and whether one leans another way."""
+"""Two labellers on the same faces: how often they agree, beyond chance, and whether they lean differently."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fairbench.types import FloatArray
 class Agreement:
     """How two labellers compare on n faces.
 
-    raw: share of faces with the same label. kappa: Cohen's, 1 full agreement, 0 that of chance; NaN where both give one
-    and the same label throughout. kappa_error: its standard error. statistic, dof, p_value: Stuart-Maxwell's test that
+    raw: share of faces with the same label. kappa: Cohen's, 1 full agreement, 0 that of chance; NaN where both give the
+    same single label throughout. kappa_error: its standard error. statistic, dof, p_value: Stuart-Maxwell's test that
     both give every label equally often; a small p means that the choice of labeller shifts the shares.
     """
 
@@ -42,9 +42,9 @@ class Disagreement:
 
 
 def agreement(table: ArrayLike) -> Agreement:
-    """Compare two labellers. table: counts (K, K) of faces, rows the first's label, columns the second's.
+    """Return how two labellers agree. table: counts (K, K) of faces, rows the first's label, columns the second's.
 
-    Faces count as independent, which is cautious where they come from fixed prompts. Labels that nobody gives change
+    Faces count as independent, which is cautious where they come from fixed prompts. Labels that neither gives change
     nothing. Without any face all values are NaN. Raises ValueError for a table that is not square.
     """
     counts = _square(table)
@@ -74,10 +74,11 @@ def _kappa(p: FloatArray, n: int) -> tuple[float, float]:
     if np.count_nonzero(p) == 1 and same.any():
         return np.nan, np.nan
     kappa = (same.sum() - chance) / (1 - chance)
+    # The delta method, summed over the diagonal and over the other cells.
     spread = p * (columns[:, None] + rows[None, :]) ** 2
-    on = (same * (1 - (rows + columns) * (1 - kappa)) ** 2).sum()
-    off = (1 - kappa) ** 2 * (spread.sum() - np.trace(spread))
-    variance = (on + off - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
+    diagonal = (same * (1 - (rows + columns) * (1 - kappa)) ** 2).sum()
+    others = (1 - kappa) ** 2 * (spread.sum() - np.trace(spread))
+    variance = (diagonal + others - (kappa - chance * (1 - kappa)) ** 2) / (n * (1 - chance) ** 2)
     return float(kappa), float(np.sqrt(max(variance, 0.0)))
 
 
@@ -97,6 +98,7 @@ def _stuart_maxwell(counts: NDArray[np.int64]) -> tuple[float, int]:
 
 
 def _square(table: ArrayLike) -> NDArray[np.int64]:
+    """Return the checked table as whole numbers."""
     counts = np.array(table, dtype=np.int64)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
         raise ValueError(f"two labellers need a square table of counts, got {counts.shape}")

@@ -6,7 +6,7 @@ j: the K cells, then "no face". As many columns as rows are used, so that the ta
 
 - K rows: the found faces alone. A row of B then sums to the cell's face rate, below 1, and B^-T undoes misreadings and
   misses that depend on the cell in one step: the answer is shares among the people *shown*, not among the faces found.
-  Images without a face say nothing here, because nobody knows how many of them show nobody. Assumed: an image that
+  Images without a face say nothing here, because it is not known how many of them show nobody. Assumed: an image that
   shows nobody yields no face.
 - K + 1 rows: all images, so that faces found where there is nobody are undone too.
 
@@ -56,23 +56,23 @@ def likely_shares(observed: ArrayLike, calibration: ArrayLike) -> FloatArray:
     not: infer with the linear inverse. Arguments, NaN and errors as there; the table is taken as exact.
     """
     counts, table, _ = prepared(observed, calibration)
-    found = table.sum(axis=-1)
-    weights = mixture(counts, table / found[..., None]) / found[..., None, :]
+    face_rate = table.sum(axis=-1)
+    # The mixture is of the images read; a cell whose faces are often missed holds more of the people shown.
+    weights = mixture(counts, table / face_rate[..., None]) / face_rate[..., None, :]
     return _normalised(weights[..., : np.shape(observed)[-1] - 1])
 
 
 def prepared(observed: ArrayLike, calibration: ArrayLike) -> tuple[Counts, FloatArray, Counts]:
     """Return the counts (..., P, R) in the columns used, the table B (..., R, R) and the row totals (..., R)."""
-    counts, known = np.asarray(observed), np.asarray(calibration)
-    rows, columns = known.shape[-2:]
+    counts, true_by_read = np.asarray(observed), np.asarray(calibration)
+    rows, columns = true_by_read.shape[-2:]
     if columns != counts.shape[-1] or rows not in (columns - 1, columns):
-        raise ValueError(
-            f"counts (P, K + 1) and a calibration (K or K + 1, K + 1) are needed, got {counts.shape} and {known.shape}"
-        )
-    totals = known.sum(axis=-1)
+        shapes = f"{counts.shape} and {true_by_read.shape}"
+        raise ValueError(f"counts (P, K + 1) and a calibration (K or K + 1, K + 1) are needed, got {shapes}")
+    totals = true_by_read.sum(axis=-1)
     if (totals < 2).any():
         raise ValueError("a row of the calibration holds fewer than two images")
-    return counts[..., :rows], (known / totals[..., None])[..., :rows], totals
+    return counts[..., :rows], (true_by_read / totals[..., None])[..., :rows], totals
 
 
 def mixture(counts: Counts, table: FloatArray) -> FloatArray:
@@ -83,7 +83,7 @@ def mixture(counts: Counts, table: FloatArray) -> FloatArray:
     """
     n = counts.sum(axis=-1)
     q = counts / np.where(n > 0, n, np.nan)[..., None]
-    weights = q[..., :1] * 0 + np.full(table.shape[-2], 1 / table.shape[-2])
+    weights = q[..., :1] * 0 + np.full(table.shape[-2], 1 / table.shape[-2])  # equal; NaN where q is
     transposed = np.swapaxes(table, -1, -2)
     for _ in range(_EM_STEPS):
         fitted = weights @ table
@@ -95,5 +95,6 @@ def mixture(counts: Counts, table: FloatArray) -> FloatArray:
 
 
 def _normalised(y: FloatArray) -> FloatArray:
+    """Return y over its sum; NaN where that is 0."""
     total = y.sum(axis=-1, keepdims=True)
     return np.asarray(y / np.where(total == 0, np.nan, total))

@@ -10,7 +10,7 @@ and kappa(z) = 0, as h does not depend on z's length. L has the rows l_j of B^-1
 vector of row r's class (0 for "no person").
 
 Sampling, of m images with l_i the sum of l_j over image i's faces: Cov(z) = m/(m - 1) (sum_i l_i l_i' - zz'/m). Without
-misses, and with one face an image, the result is exact: sum p^2 becomes the mean of l_i'l_i' over pairs of images.
+misses, and with one face per image, the result is exact: sum p^2 becomes the mean of l_i'l_i' over pairs of images.
 Calibration: row r of B errs with covariance S_r = (diag B_r - B_r B_r') / (m_r - 1), independently of the others, and
 dz = -L' dB' y + L' dB' B^-T dB' y, so that Cov(z) = sum_r y_r^2 L' S_r L and E[dz] = sum_r y_r L' S_r (B^-1)_r.
 """

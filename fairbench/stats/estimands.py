@@ -17,7 +17,7 @@ from fairbench.metrics.rd import relative_diversity
 IntArray = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
 
-_CELLS = 1 << 17
+_CHUNK_CELLS = 1 << 17
 """Cells of one working array of `_mean_gap`: 1 MB, so that the dozen of them stays in a processor's cache."""
 
 
@@ -74,7 +74,7 @@ def concentration_of_shares(p: Floats) -> Floats:
 def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     """Return RD at n0 faces: the expected RD of n0 faces drawn without replacement from the counted ones, exactly.
 
-    counts: (..., K). n0: at least 1; one number, or an array that broadcasts against counts.shape[:-1], such as one a
+    counts: (..., K). n0: at least 1; one number, or an array that broadcasts against counts.shape[:-1], such as one per
     prompt. Range [0, 2/K]. NaN where n0 exceeds the number of faces n; for n0 = n it is the RD of the shares.
 
     It is an unbiased estimate of the expected RD of n0 *independent* faces with the true shares, for every n >= n0 and
@@ -84,21 +84,23 @@ def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     Ecology 52, 1971. Raises ValueError for n0 < 1.
     """
     n = counts.sum(axis=-1)
-    wanted = np.broadcast_to(np.asarray(n0), n.shape)
-    if (wanted < 1).any():
+    drawn = np.broadcast_to(np.asarray(n0), n.shape)
+    if (drawn < 1).any():
         raise ValueError("rd_at: n0 must be at least 1")
-    enough = wanted <= n
+    enough = drawn <= n
     ordered = np.sort(counts[enough], axis=-1).astype(np.int64)
     low, high = np.triu_indices(counts.shape[-1], 1)
-    # Resamples repeat the same few pairs of counts over and over: each different one is computed once.
-    sizes, size = np.unique(np.stack([n[enough], wanted[enough]], axis=-1), axis=0, return_inverse=True)
+    # Resamples repeat the same few pairs of counts over and over: every different one is computed once. A key holds the
+    # index of (n, n0), the larger count and the smaller count.
+    sizes, size_index = np.unique(np.stack([n[enough], drawn[enough]], axis=-1), axis=0, return_inverse=True)
     base = int(ordered.max(initial=0)) + 1
-    keys = (size.reshape(-1, 1) * base + ordered[:, high]) * base + ordered[:, low]
-    distinct, which = np.unique(keys, return_inverse=True)
-    size, rest = np.divmod(distinct, base * base)
-    gaps = _mean_gaps(*np.divmod(rest, base), *sizes[size].T)
+    keys = (size_index.reshape(-1, 1) * base + ordered[:, high]) * base + ordered[:, low]
+    distinct, key_index = np.unique(keys, return_inverse=True)
+    size_index, pair = np.divmod(distinct, base * base)
+    gaps = _mean_gaps(*np.divmod(pair, base), *sizes[size_index].T)
+    # RD is the mean gap over the pairs of classes.
     values = np.full(n.shape, np.nan)
-    values[enough] = gaps[which.reshape(keys.shape)].mean(axis=-1)
+    values[enough] = gaps[key_index.reshape(keys.shape)].mean(axis=-1)
     return values
 
 
@@ -107,7 +109,7 @@ def _mean_gaps(a: IntArray, b: IntArray, n: IntArray, n0: IntArray) -> Floats:
     log_factorial = gammaln(np.arange(int(n.max(initial=0)) + 1) + 1.0)
     order = np.argsort(n0, kind="stable")  # rows of one chunk are then about equally long
     values = np.empty(len(a))
-    step = max(1, _CELLS // (int(n0.max(initial=1)) + 1))
+    step = max(1, _CHUNK_CELLS // (int(n0.max(initial=1)) + 1))
     for start in range(0, len(a), step):
         rows = order[start : start + step]
         values[rows] = _mean_gap(a[rows], b[rows], n[rows], n0[rows], log_factorial) / n0[rows]
@@ -131,20 +133,23 @@ def _mean_gap(a: IntArray, b: IntArray, n: IntArray, n0: IntArray, log_factorial
     left = a + b - m
 
     def log_choose(total: IntArray, part: IntArray) -> Floats:
-        """Log of a binomial coefficient: -inf where part lies outside 0..total."""
+        """Return the log of a binomial coefficient: -inf where part lies outside 0..total."""
         inside = (part >= 0) & (part <= total)
         part = np.where(inside, part, 0)
         value = log_factorial[total] - log_factorial[part] - log_factorial[total - part]
         return np.where(inside, value, -np.inf)
 
+    # Z_m: equally many of both signs among m draws, possible for even m alone.
     at_zero = np.zeros(left.shape)
     half = m[: m.size : 2] // 2
     even = np.minimum(2 * half, a + b)  # where 2 half > a + b, b choose half is 0
     at_zero[:, ::2] = np.exp(log_choose(a, half) + log_choose(b, half) - log_choose(a + b, even))
+    # G_m and E|S_m| by the recursions, each a sum over the steps before m.
     pull = (a - b) / np.maximum(left, 1)
     sign = _sums_before(at_zero * pull)
     rise = np.where(left > 1, (at_zero + pull * sign) / np.maximum(left - 1, 1), 0.0)
     gap = np.where(left > 0, left * _sums_before(rise), a - b)
+    # P(X_i + X_j = m): hypergeometric.
     weight = np.exp(log_choose(a + b, m) + log_choose(n - a - b, n0 - m) - log_choose(n, n0))
     return np.asarray((weight * gap).sum(axis=1))
 

@@ -24,8 +24,8 @@ from fairbench.metrics.rd import relative_diversity
 from fairbench.stats.intervals import Scope
 from fairbench.types import FloatArray
 
-MOST: Final = 1_000_000
-"""Plans that need more images a prompt, or more prompts, than this are answered with None."""
+MAX_SEARCHED: Final = 1_000_000
+"""Plans that need more images per prompt, or more prompts, than this are answered with None."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class Plan:
 
     baseline: true shares of run A, (K,) or (S, K) for S typical prompts, say those of a pilot run; see `shares_at_rd`.
     confusion: (K, K), rows true, columns read, rows summing to 1; None: the classifier does not err.
-    face_rate: faces an image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
+    face_rate: faces per image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
     the shares of `baseline` imply; it counts only for "prompts like these". estimand: "rd" is rd@n0 at the planned
     number of faces, "concentration" the unbiased (K sum p^2 - 1) / (K - 1).
     Raises FairbenchError where a number is out of range.
@@ -65,6 +65,7 @@ class Plan:
 
 
 def _are_shares(p: ArrayLike) -> bool:
+    """Return whether every row is non-negative and sums to 1."""
     p = np.asarray(p, dtype=np.float64)
     return bool((p >= 0).all() and np.allclose(p.sum(axis=-1), 1, atol=1e-6))
 
@@ -82,7 +83,7 @@ def symmetric_confusion(accuracy: float, classes: int) -> FloatArray:
 
 
 def shift(shares: FloatArray, change: float) -> FloatArray:
-    """Return shares (S, K) whose mean RD is `change` larger: each prompt moves the same share of its way.
+    """Return shares (S, K) whose mean RD is `change` larger: every prompt goes the same fraction of its way.
 
     Downwards towards uniform, upwards towards its leading class alone; on both ways RD is linear. Raises
     FairbenchError where the mean RD would leave [0, 2/K].
@@ -96,17 +97,17 @@ def shift(shares: FloatArray, change: float) -> FloatArray:
             f"{classes} classes: ask for at most {room:.3f} or give another baseline."
         )
     goal = np.eye(classes)[shares.argmax(axis=-1)] if change > 0 else np.full(classes, 1 / classes)
-    way = min(1.0, abs(change) / room) if room > 0 else 0.0
-    return np.asarray((1 - way) * shares + way * goal)
+    fraction = min(1.0, abs(change) / room) if room > 0 else 0.0
+    return np.asarray((1 - fraction) * shares + fraction * goal)
 
 
 def power(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
     """Return the probability that the test finds a true change of RD by `change` (negative: towards balance).
 
-    prompts, images (a prompt and run): broadcast against each other; arrays give a curve. Planned at the expected
+    prompts, images (per prompt and run): broadcast against each other; arrays give a curve. Planned at the expected
     number of faces: where images without a face are common, the smaller count of two runs lies a per cent or two below.
-    Within a few points of the simulated test from about 20 faces a prompt. NaN with fewer than two faces a prompt, or
-    with one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
+    Within a few points of the simulated test from about 20 faces per prompt. NaN with fewer than two faces per prompt,
+    or with one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
     """
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
@@ -140,10 +141,12 @@ def _moments(plan: Plan, change: float, faces: float) -> tuple[FloatArray, Float
 
 
 def _typical(plan: Plan) -> FloatArray:
+    """Return run A's shares as typical prompts (S, K)."""
     return np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
 
 
 def _as_read(plan: Plan, shares: FloatArray) -> FloatArray:
+    """Return the shares (S, K) that the classifier reads."""
     return shares if plan.confusion is None else np.asarray(shares @ np.asarray(plan.confusion, dtype=np.float64))
 
 
@@ -175,8 +178,8 @@ def _rd_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArra
     leading class that happens to gain leaves fewer faces over which the others differ. Where there are many prompts,
     each needs fewer points: what counts are means over prompts, and the points are the same for runs A and B.
     """
-    each = max(128, 2_048 // (1 << (len(shares) - 1).bit_length()))  # the first 2^m points are evenly spread too
-    points = _normal_points(shares.shape[-1])[:each]
+    points_per_prompt = max(128, 2_048 // (1 << (len(shares) - 1).bit_length()))
+    points = _normal_points(shares.shape[-1])[:points_per_prompt]  # the first 2^m points are evenly spread, too
     p = shares[:, None, :]
     counts = faces * p + np.sqrt(faces * p) * points + (points**2 - 1) / 6
     counts = np.where(p > 0, np.maximum(counts, 1e-9), 0.0)
@@ -193,7 +196,7 @@ def _concentration_moments(shares: FloatArray, faces: float) -> tuple[FloatArray
 
 
 def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) -> int | None:
-    """Return the fewest images a prompt and run with power >= target; None where no number up to MOST is enough.
+    """Return the fewest images per prompt and run with power >= target; None: even MAX_SEARCHED are not enough.
 
     That happens where the prompts themselves differ too much: more images then do not help, more prompts do.
     """
@@ -201,18 +204,18 @@ def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) 
 
 
 def prompts_needed(plan: Plan, change: float, images: int, target: float = 0.8) -> int | None:
-    """Return the fewest prompts with power >= target at so many images a prompt; None where MOST are not enough."""
+    """Return the fewest prompts with power >= target at so many images per prompt; None as in `images_needed`."""
     return _smallest(lambda p: float(power(plan, change, p, images)) >= target, 1)
 
 
 def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
-    """Return the smallest integer in low..MOST that is enough, given that all larger ones are too."""
+    """Return the smallest integer in low..MAX_SEARCHED that is enough, given that all larger ones are too."""
     high = low
     while not enough(high):
         low, high = high + 1, 2 * high
-        if low > MOST:
+        if low > MAX_SEARCHED:
             return None
-        high = min(high, MOST)
+        high = min(high, MAX_SEARCHED)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
@@ -253,8 +256,8 @@ def _shift_needed(plan: Plan, prompts: FloatArray, target: float) -> FloatArray:
     high = np.ones(prompts.shape)
     for _ in range(20):
         high = np.where(_test_power(plan, high, prompts) >= target, high, 2 * high)
-    found = _bisect(lambda size: _test_power(plan, size, prompts) >= target, np.zeros(prompts.shape), high)
-    return np.where(_test_power(plan, high, prompts) >= target, found, np.inf)
+    smallest = _bisect(lambda size: _test_power(plan, size, prompts) >= target, np.zeros(prompts.shape), high)
+    return np.where(_test_power(plan, high, prompts) >= target, smallest, np.inf)
 
 
 def _bisect(enough: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What is drawn again: images, not faces. Images of one prompt are grouped by the class counts of their faces."""
+"""What is redrawn: images, not faces. Images of one prompt are grouped by the class counts of their faces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fairbench.stats.estimands import Floats, IntArray, shares
 
-_CELLS = 200_000
+_CHUNK_CELLS = 200_000
 """Counts of one chunk of resamples: small enough for a core's cache, which every metric then reads again."""
 
 
@@ -40,21 +40,21 @@ def as_units(data: Data) -> Units:
 
 
 def units_of_images(prompt: IntArray, faces: IntArray, prompts: int) -> Units:
-    """Group images. prompt: (N,), each image's prompt in 0..prompts - 1; faces: (N, K), its faces by class.
+    """Return images grouped by kind. prompt: (N,), each image's prompt in 0..prompts - 1; faces: (N, K), by class.
 
     Images without a face are left out: they say nothing about shares, and everything here is conditional on how many
     images have one.
     """
-    shown = faces.sum(axis=1) > 0
-    kinds, kind = np.unique(faces[shown], axis=0, return_inverse=True)
-    cell = prompt[shown] * len(kinds) + kind.reshape(-1)
+    with_face = faces.sum(axis=1) > 0
+    kinds, kind_index = np.unique(faces[with_face], axis=0, return_inverse=True)
+    cell = prompt[with_face] * len(kinds) + kind_index.reshape(-1)
     return Units(kinds, np.bincount(cell, minlength=prompts * len(kinds)).reshape(prompts, len(kinds)))
 
 
 def merged(kinds: IntArray, weights: Floats) -> tuple[IntArray, Floats]:
     """Return kinds (T, K) without repeats and the weights (P, T) of equal kinds added up."""
-    distinct, which = np.unique(kinds, axis=0, return_inverse=True)
-    members = which.reshape(-1, 1) == np.arange(len(distinct))
+    distinct, index = np.unique(kinds, axis=0, return_inverse=True)
+    members = index.reshape(-1, 1) == np.arange(len(distinct))
     return distinct, weights @ members
 
 
@@ -67,7 +67,7 @@ def resamples(data: Data, times: int, rng: np.random.Generator) -> Iterator[IntA
     images = units.times.sum(axis=1)
     odds = np.where(images[:, None] > 0, units.times / np.maximum(images, 1)[:, None], 1 / len(units.kinds))
     plain = np.array_equal(units.kinds, np.eye(len(units.kinds)))  # then the product would change nothing
-    chunk = max(1, _CELLS // units.times.size)
+    chunk = max(1, _CHUNK_CELLS // units.times.size)
     for start in range(0, times, chunk):
         drawn = rng.multinomial(images, odds, size=(min(chunk, times - start), len(odds)))
         counts = drawn if plain else drawn @ units.kinds

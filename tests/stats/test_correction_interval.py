@@ -100,8 +100,8 @@ def test_several_faces_of_an_image_are_one_draw():
         person = np.concatenate([rng.choice(4, 60, p=p) for p in shares])
         read = np.stack([rng.multinomial(1, table[person]) for _ in range(2)]).sum(axis=0)
         units = units_of_images(np.repeat(np.arange(12), 60), read, 12)
-        found.append([concentration_interval(units, calibration, THESE, rng, draws=20),
-                      contrast_interval(units, calibration, THESE, rng, SIGNS, draws=20)])  # fmt: skip
+        concentration = concentration_interval(units, calibration, THESE, rng, draws=20)
+        found.append([concentration, contrast_interval(units, calibration, THESE, rng, SIGNS, draws=20)])
     for intervals, truth in zip(
         zip(*found, strict=True), (true_concentration(shares).mean(), (shares @ SIGNS).mean()), strict=True
     ):
