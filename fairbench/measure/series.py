@@ -1,11 +1,11 @@
-"""metrics: shares -> values, a prompt at a time, each with its counts."""
+"""Metrics and scores of a run: a value per prompt, each with the counts behind it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,14 @@ ALWAYS = "rd"
 """The metric that every run has: tables and comparisons with known truths rest on it."""
 FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
+T = TypeVar("T")
 References = Mapping[str, Mapping[str, tuple[float, ...]]]
 """attribute -> subject -> reference shares in the labeller's declared order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric of one attribute: a value a prompt (NaN: none, with a reason) and the counts behind it."""
+    """One metric of one attribute: a value per prompt (NaN: none, with a reason) and the counts behind it."""
 
     metric: str
     version: int
@@ -93,11 +94,15 @@ class _Guarded:
         self._call_limits(k)
 
     def __call__(self, p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
+        return self._or(np.full(p.shape[:-1], np.nan), lambda: self._call(p, ref))
+
+    def _or(self, fallback: T, call: Callable[[], T]) -> T:
+        """Return what a call gives; where it fails, note the first fault and return the fallback."""
         try:
-            return self._call(p, ref)
+            return call()
         except PluginError as err:
             self.fault = self.fault or str(err)
-            return np.full(p.shape[:-1], np.nan)
+            return fallback
 
     def _call(self, p: FloatArray, ref: FloatArray | None) -> FloatArray:
         reference = ref if self.spec.needs_reference else None
@@ -109,11 +114,7 @@ class _Guarded:
         return values.astype(np.float64)
 
     def _limits(self, classes: int) -> tuple[float, float]:
-        try:
-            return self._call_limits(classes)
-        except PluginError as err:
-            self.fault = self.fault or str(err)
-            return -math.inf, math.inf
+        return self._or((-math.inf, math.inf), lambda: self._call_limits(classes))
 
     def _call_limits(self, classes: int) -> tuple[float, float]:
         """Return the limits that the metric gives, none where it gives none. Raises PluginError for anything else."""
@@ -171,12 +172,11 @@ def _face_rate(metric: Metric, counts: Counts) -> Series:
 
 def _following(metric: Metric, counts: Counts, prompts: Sequence[Prompt]) -> Iterator[Series]:
     """Yield nothing for a task whose prompts state nothing."""
-    found = followed(counts, prompts)
-    if found is not None:
-        pair = np.stack([found.right, found.of - found.right], axis=1)
-        values = _value(metric, _shares(pair, found.of))
-        left_out = counts.selected - found.of
-        yield Series(metric.spec.name, metric.spec.version, FACES, values, found.reasons, found.of, left_out)
+    following = followed(counts, prompts)
+    if following is not None:
+        pair = np.stack([following.right, following.of - following.right], axis=1)
+        values, left_out = _value(metric, _shares(pair, following.of)), counts.selected - following.of
+        yield Series(metric.spec.name, metric.spec.version, FACES, values, following.reasons, following.of, left_out)
 
 
 def _series(
@@ -185,27 +185,24 @@ def _series(
     spec, attribute = metric.spec, cross_name(names)
     table = counts.of(names)
     n = table.sum(axis=1)
-    order = list(range(table.shape[1]))
     if spec.input == "mean_probs":
         if len(names) > 1:  # defined on one attribute's probabilities; a product would assume independence
             return None
         shares = _shares(counts.probs[names[0]], n)
     else:
         shares = _shares(table, n)
-    if spec.labels is not None:
-        found = _order(counts.labeller, names, spec.labels)
-        if found is None:
-            return None
-        order = found
+    order = list(range(table.shape[1])) if spec.labels is None else _order(counts.labeller, names, spec.labels)
+    if order is None:
+        return None
     reference: NDArray[np.float64] | None = None
     reasons: list[str | None] = [None if k else "no faces" for k in n]
     if spec.needs_reference:
-        known = references.get(attribute)
-        if known is None:
+        shares_of = references.get(attribute)
+        if shares_of is None:
             return None
-        nothing = (np.nan,) * len(order)
-        reference = np.array([known.get(p.subject, nothing) for p in prompts], dtype=np.float64)
-        reasons = [r or (None if p.subject in known else "no reference") for r, p in zip(reasons, prompts, strict=True)]
+        subjects, unknown = [p.subject for p in prompts], (np.nan,) * len(order)
+        reference = np.array([shares_of.get(s, unknown) for s in subjects], dtype=np.float64)
+        reasons = [r or (None if s in shares_of else "no reference") for r, s in zip(reasons, subjects, strict=True)]
 
     def statistic(p: NDArray[np.float64]) -> NDArray[np.float64]:
         return _value(metric, p[..., order], reference)
@@ -223,10 +220,10 @@ def _series(
     )
 
 
-def _order(labeller: LabelSpace, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int] | None:
-    """Return where a signed metric's labels stand in the declared order, whatever that order is."""
+def _order(labeller: LabelSpace, names: tuple[str, ...], labels: tuple[str, ...]) -> list[int] | None:
+    """Return the indices of a signed metric's labels in the declared order; None where the attribute has others."""
     declared = [s.lower() for s in labeller.declared.labels[names[0]]] if len(names) == 1 else []
-    return [declared.index(w) for w in wanted] if sorted(declared) == sorted(wanted) else None
+    return [declared.index(label) for label in labels] if sorted(declared) == sorted(labels) else None
 
 
 def _shares(counts: NDArray[Any], n: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -242,36 +239,28 @@ def score_series(
 
     A scorer that fails in `summarise` is left out with its reason.
     """
-    spec, version = plugin.spec, int(plugin.version)
-    nan, zeros = np.full(len(prompts), np.nan), np.zeros(len(prompts), dtype=np.int64)
-    by_prompt: list[dict[str, float | None]] = []
+    spec, count = plugin.spec, len(prompts)
+    why: str | None = reason or "no images"
     overall: dict[str, float | None] = {}
-    images = zeros
+    by_prompt: list[dict[str, float | None]] = [{}] * count
+    images = zeros = np.zeros(count, dtype=np.int64)
     if scorer is not None and scores is not None and len(scores.neutral_ids):
         index_of = {p.neutral_id: i for i, p in enumerate(prompts)}
         prompt_of = np.array([index_of[n] for n in scores.neutral_ids])
-        images = np.bincount(prompt_of, minlength=len(prompts))
-        single = scores.features.shape[1] == 1
+        of_prompts = [scores.features[prompt_of == i] for i in range(count)]
+        one_number = scores.features.shape[1] == 1
         try:
             overall = summarise(scorer, scores.features)
-            by_prompt = [
-                summarise(scorer, scores.features[prompt_of == i]) if single and images[i] else {}
-                for i in range(len(prompts))
-            ]
+            by_prompt = [summarise(scorer, rows) if one_number and len(rows) else {} for rows in of_prompts]
+            images, why = np.bincount(prompt_of, minlength=count), None
         except PluginError as err:
             notice("scorer-left-out", str(err))
-            reason = str(err)
-    if not by_prompt:
-        why = reason or "no images"
-        for value in spec.values:
-            yield Series(value, version, QUALITY, nan, [why] * len(prompts), zeros, zeros, None, why)
-        return
-    for value in spec.values:
-        of_prompts = [e.get(value) for e in by_prompt]
-        reasons = [
-            None if v is not None else ("defined over all images" if images[i] else "no images that can be scored")
-            for i, v in enumerate(of_prompts)
-        ]
-        values = np.array([np.nan if v is None else v for v in of_prompts])
-        short = None if overall.get(value) is not None else "too few images"
-        yield Series(value, version, QUALITY, values, reasons, images, zeros, overall.get(value), short)
+            why, overall = str(err), {}
+    for name in spec.values:
+        values = [summary.get(name) for summary in by_prompt]
+        absent = ["defined over all images" if n else "no images that can be scored" for n in images]
+        reasons = [why or (None if v is not None else a) for v, a in zip(values, absent, strict=True)]
+        of_task = overall.get(name)
+        too_few = None if of_task is not None else "too few images"
+        numbers = np.array(values, dtype=np.float64)  # None is NaN
+        yield Series(name, int(plugin.version), QUALITY, numbers, reasons, images, zeros, of_task, why or too_few)
