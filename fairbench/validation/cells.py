@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A simulated figure, its Monte Carlo standard error, and what it must lie between; None is no bar.
+    """A simulated figure, its Monte Carlo standard error, and its limits; None is no limit.
 
     of: how many replicates a share is of; 0 for a figure that is no share.
     """
@@ -55,17 +55,17 @@ class Measure:
 
     @property
     def barred(self) -> bool:
-        """Whether something is demanded of it."""
+        """Whether it has a limit."""
         return self.least is not None or self.most is not None
 
     @property
     def holds(self) -> bool:
-        """Whether the value lies where it must, give or take its Monte Carlo error; NaN does not."""
+        """Whether the value lies within its limits, give or take its Monte Carlo error; NaN does not."""
         low, high = self._limits()
         return bool((self.least is None or high >= self.least) and (self.most is None or low <= self.most))
 
     def _limits(self) -> tuple[float, float]:
-        """Return what the figure may be at infinitely many replicates.
+        """Return the range that the figure may have at infinitely many replicates.
 
         For a share Clopper and Pearson's interval (1934): the normal one is too short where all replicates agree.
         """
@@ -77,7 +77,7 @@ class Measure:
 
     @property
     def demand(self) -> str:
-        """The bar in words."""
+        """The limits in words."""
         low, high = (f"{x:.3g}" if x is not None else "" for x in (self.least, self.most))
         if low and high:
             return f"{low} to {high}"
@@ -94,11 +94,8 @@ class Result:
 
     def record(self) -> dict[str, Any]:
         """Return plain data, as it is stored."""
-        cell = {"study": self.cell.study, "settings": dict(self.cell.settings), "replicates": self.cell.replicates}
-        return {
-            "key": self.cell.key, **cell, "seconds": self.seconds,
-            "measures": [{**asdict(m), "holds": m.holds} for m in self.measures],
-        }  # fmt: skip
+        measures = [{**asdict(m), "holds": m.holds} for m in self.measures]
+        return {"key": self.cell.key, **asdict(self.cell), "seconds": self.seconds, "measures": measures}
 
     @staticmethod
     def of_record(record: Mapping[str, Any]) -> Result:
@@ -113,7 +110,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A question: its cells at either size, how one is simulated, and what the tables need said."""
+    """A question: its cells at either size, how one is simulated, and the text above its table."""
 
     name: str
     title: str

@@ -18,9 +18,9 @@ MARGINS: Final = {2: 0.05, 4: 0.025, 8: 0.0125}
 """Differences of RD that a task card calls negligible."""
 POWER: Final = 0.9
 _PROMPTS: Final = 50
-_FLIPS: Final = 999
+_SIGN_FLIPS: Final = 999
 _FACES: Final = ("equal", "unequal", "random")
-_FIXED: Final = {2: 20, 4: 10}
+_PROMPTS_WHEN_FIXED: Final = {2: 20, 4: 10}
 """Prompts of cells in which the error of rd@n0 over images is computed too: it takes long."""
 
 
@@ -46,56 +46,56 @@ def run_false(cell: Cell) -> list[Measure]:
     """Two equal models: how often is a difference found?"""
     settings, rng = cell.settings, cell.rng()
     k, fixed = settings["K"], settings["scope"] == "these"
-    prompts = _FIXED[k] if fixed else _PROMPTS
+    prompts = _PROMPTS_WHEN_FIXED[k] if fixed else _PROMPTS
     times = cell.replicates
     shares = worlds.draw(settings["truth"], k, (times, prompts), rng)
     a, b = (rng.multinomial(n, shares) for n in _faces(settings["faces"], times, prompts, rng))
     if fixed:
-        return [share(name, hits, most=ALPHA) for name, hits in _found_fixed(a, b, rng).items()]
-    found = []
+        return [share(name, hits, most=ALPHA) for name, hits in _fixed_differences(a, b, rng).items()]
+    measures = []
     for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
         pairs = _pairs(x, y)
         tests = [paired.effect_random(p).p_value() for p in pairs]
-        flips = [paired.sign_flip_p(p, rng, resamples=_FLIPS) for p in pairs]
-        found += [share(f"{name} t", np.array(tests) < ALPHA, most=ALPHA)]
-        found += [share(f"{name} sign-flip", np.array(flips) <= ALPHA, most=ALPHA)]
-    return found
+        flips = [paired.sign_flip_p(p, rng, resamples=_SIGN_FLIPS) for p in pairs]
+        measures += [share(f"{name} t", np.array(tests) < ALPHA, most=ALPHA)]
+        measures += [share(f"{name} sign-flip", np.array(flips) <= ALPHA, most=ALPHA)]
+    return measures
 
 
-def _found_fixed(a: IntArray, b: IntArray, rng: np.random.Generator) -> dict[str, list[bool]]:
+def _fixed_differences(a: IntArray, b: IntArray, rng: np.random.Generator) -> dict[str, list[bool]]:
     """Return for each replicate whether the normal test over images finds a difference."""
-    found: dict[str, list[bool]] = {"rd@n0 normal": [], "concentration normal": []}
+    differences: dict[str, list[bool]] = {"rd@n0 normal": [], "concentration normal": []}
     for x, y in zip(a, b, strict=True):
         n0 = np.minimum(x.sum(axis=1), y.sum(axis=1))
         runs = {
             "rd@n0 normal": [rd_at_of_prompts(c, n0, rng, times=100) for c in (x, y)],
             "concentration normal": [concentration_of_prompts(c) for c in (x, y)],
         }
-        for name, (one, two) in runs.items():
-            pairs = paired.pair(one.value, two.value)
-            error = paired.independent_se(pairs, one.variance, two.variance)
-            found[name].append(paired.effect_fixed(pairs, error).p_value() < ALPHA)
-    return found
+        for name, (run_a, run_b) in runs.items():
+            pairs = paired.pair(run_a.value, run_b.value)
+            error = paired.independent_se(pairs, run_a.variance, run_b.variance)
+            differences[name].append(paired.effect_fixed(pairs, error).p_value() < ALPHA)
+    return differences
 
 
 def run_equivalent(cell: Cell) -> list[Measure]:
     """Two models that are equal, or differ by the margin: how often are they called equivalent?
 
-    What the test holds against its margin is the difference in rd@n0. Near balance that is smaller than the difference
-    in RD, so the error is simulated at a margin of just the true difference in rd@n0.
+    The test compares the difference in rd@n0 with its margin. Near balance that is smaller than the difference in RD,
+    so the error is simulated at a margin that equals the true difference in rd@n0.
     """
     settings, rng = cell.settings, cell.rng()
     k, times = settings["K"], cell.replicates
     margin, smaller = MARGINS[k], 160 if settings["faces"] == "equal" else 128
     equal = settings["models"] == "both fair"
-    one = two = np.tile(power.shares_at_rd(0.0 if equal else 0.5 / k, k), (_PROMPTS, 1))
+    shares_a = shares_b = np.tile(power.shares_at_rd(0.0 if equal else 0.5 / k, k), (_PROMPTS, 1))
     if not equal:
-        two = power.shift(one, margin)
-        far, near = (worlds.expected_rd(np.asarray(p, dtype=np.float64), smaller, rng) for p in (two, one))
+        shares_b = power.shift(shares_a, margin)
+        far, near = (worlds.expected_rd(np.asarray(p, dtype=np.float64), smaller, rng) for p in (shares_b, shares_a))
         margin = far - near
     a, b = (
         rng.multinomial(n, shares)
-        for n, shares in zip(_faces(settings["faces"], times, _PROMPTS, rng), (one, two), strict=True)
+        for n, shares in zip(_faces(settings["faces"], times, _PROMPTS, rng), (shares_a, shares_b), strict=True)
     )
     pairs = _pairs(*_values(a, b))
     p_values = np.array([paired.effect_random(p).equivalence_p(margin) for p in pairs])
@@ -104,17 +104,17 @@ def run_equivalent(cell: Cell) -> list[Measure]:
 
 
 def run_power(cell: Cell) -> list[Measure]:
-    """A real difference in RD: how often is it found, and how often did the planning say it would be?"""
+    """A real difference in RD: how often is it found, and how often did the power analysis expect it?"""
     settings, rng = cell.settings, cell.rng()
     k, times, change = settings["K"], cell.replicates, -settings["change"]
-    one = worlds.draw("mix", k, (_PROMPTS,), rng)
-    a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (one, power.shift(one, change)))
-    found = []
+    shares_a = worlds.draw("mix", k, (_PROMPTS,), rng)
+    a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (shares_a, power.shift(shares_a, change)))
+    measures = []
     for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
         p_values = np.array([paired.effect_random(p).p_value() for p in _pairs(x, y)])
-        found.append(share(f"{name} found", p_values < ALPHA))
-    planned = float(power.power(power.Plan(baseline=one), change, _PROMPTS, 160))
-    return [*found, Measure("planned rd", planned, 0.0)]
+        measures.append(share(f"{name} found", p_values < ALPHA))
+    planned = float(power.power(power.Plan(baseline=shares_a), change, _PROMPTS, 160))
+    return [*measures, Measure("planned rd", planned, 0.0)]
 
 
 def _false_cells(quick: bool) -> list[Cell]:
@@ -125,7 +125,9 @@ def _false_cells(quick: bool) -> list[Cell]:
         for faces in _FACES
     ]
     if not quick:
-        grid += [(k, truth, f, "these", 1000) for k in _FIXED for truth in ("fair", "mix") for f in _FACES[:2]]
+        grid += [
+            (k, truth, f, "these", 1000) for k in _PROMPTS_WHEN_FIXED for truth in ("fair", "mix") for f in _FACES[:2]
+        ]
     return [
         Cell("false positives", {"K": k, "truth": truth, "faces": faces, "scope": scope}, times)
         for k, truth, faces, scope, times in grid
@@ -151,20 +153,34 @@ def _power_cells(quick: bool) -> list[Cell]:
 
 _RUNS = f"{_PROMPTS} prompts; run A has 160 faces each, run B 160 (`equal`), 128 (`unequal`) or about 128 (`random`)."
 FALSE = Study(
-    "false positives", "Two equal models: how often a difference is found at level .05",
-    f"{_RUNS} Models are paired by prompt; rd@n0 is taken at the smaller face count. `like`: prompts are a sample "
-    "(t and sign-flip test); `these`: only images are (normal test), over 20 prompts for K = 2 and 10 for K = 4.",
-    _false_cells, run_false,
-)  # fmt: skip
+    name="false positives",
+    title="Two equal models: how often a difference is found at level .05",
+    about=(
+        f"{_RUNS} Models are paired by prompt; rd@n0 is taken at the smaller face count. `like`: prompts are a "
+        "sample (t and sign-flip test); `these`: only images are (normal test), over 20 prompts for K = 2 and 10 "
+        "for K = 4."
+    ),
+    cells=_false_cells,
+    run=run_false,
+)
 EQUIVALENT = Study(
-    "equivalence", "Two models within a margin of RD: how often they are called equivalent at level .05",
-    f"{_RUNS} `both fair` is the power, which must be at least .9; `a margin apart` in RD is the error, at most .05, "
-    "at a margin of just the true difference in rd@n0, which is what is tested: near balance, less than that in RD.",
-    _equivalent_cells, run_equivalent,
-)  # fmt: skip
+    name="equivalence",
+    title="Two models within a margin of RD: how often they are called equivalent at level .05",
+    about=(
+        f"{_RUNS} `both fair` is the power, which must be at least .9; `a margin apart` in RD is the error, at most"
+        " .05, at a margin of just the true difference in rd@n0, which is what is tested: near balance, less than "
+        "that in RD."
+    ),
+    cells=_equivalent_cells,
+    run=run_equivalent,
+)
 POWER_STUDY = Study(
-    "power", "A real difference: how often it is found at level .05",
-    f"{_PROMPTS} prompts of 160 faces in either run; the mean RD of B is lower by `change`. `planned rd`: the power "
-    "that `fairbench plan` computes for it.",
-    _power_cells, run_power,
-)  # fmt: skip
+    name="power",
+    title="A real difference: how often it is found at level .05",
+    about=(
+        f"{_PROMPTS} prompts of 160 faces in either run; the mean RD of B is lower by `change`. `planned rd`: the "
+        "power that `fairbench plan` computes for it."
+    ),
+    cells=_power_cells,
+    run=run_power,
+)

@@ -17,43 +17,43 @@ from fairbench.validation.cells import Cell, Measure, Study, average, rmse, shar
 from fairbench.validation.raw import PROMPTS, interval_measures
 
 _DRAWS: Final = 100
-"""Tables behind the calibration's part of an error, for 2,000 in a run."""
-_CHECKED: Final = 200
+"""Tables behind the calibration's part of an error; a run draws 2,000."""
+_CHECKED_REPLICATES: Final = 200
 """Replicates in which the calibration is also checked for transfer."""
 
 
 def bias_bar(raw: float) -> float:
-    """Return the most that the size of a corrected bias may be: a quarter of the raw one's, or 0.01."""
+    """Return the upper limit of a corrected bias's size: a quarter of the raw one's, or 0.01."""
     return float(max(abs(raw) / 4, 0.01))
 
 
 def run_concentration(cell: Cell) -> list[Measure]:
     """Simulate corrected concentration in both scopes; bias, RMSE and refusals are those for "these prompts"."""
     settings, rng = cell.settings, cell.rng()
-    k, truth = settings["K"], settings["truth"]
+    k, world = settings["K"], settings["truth"]
     table = worlds.table(k, settings["accuracy"])
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for scope in get_args(Scope):
         fixed = scope == "these prompts"
-        shares = worlds.draw(truth, k, (PROMPTS,) if fixed else (cell.replicates, PROMPTS), rng)
-        known = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(truth, k)
-        odds = np.broadcast_to(shares, (cell.replicates, PROMPTS, k))
-        observed = worlds.read(odds, table, settings["n"], rng)
+        shares = worlds.draw(world, k, (PROMPTS,) if fixed else (cell.replicates, PROMPTS), rng)
+        truth = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(world, k)
+        shares_of_runs = np.broadcast_to(shares, (cell.replicates, PROMPTS, k))
+        observed = worlds.read(shares_of_runs, table, settings["n"], rng)
         calibrations = rng.multinomial(settings["calibration"], table, size=(cell.replicates, k))
         intervals = [
             correction_interval.concentration_interval(o, c, scope, rng, draws=_DRAWS)
             for o, c in zip(observed, calibrations, strict=True)
         ]
         if fixed:
-            raw = concentration(observed[..., :k]).mean(axis=1) - known
-            off = np.array([i.estimate for i in intervals]) - known
-            most = bias_bar(raw.mean())
-            found += [average("bias raw", raw), average("bias", off, -most, most), rmse("rmse raw", raw)]
-            found.append(rmse("rmse", off))
-            pairs = list(zip(observed, calibrations, strict=True))[:_CHECKED]
+            raw_errors = concentration(observed[..., :k]).mean(axis=1) - truth
+            errors = np.array([i.estimate for i in intervals]) - truth
+            most = bias_bar(raw_errors.mean())
+            measures += [average("bias raw", raw_errors), average("bias", errors, -most, most)]
+            measures += [rmse("rmse raw", raw_errors), rmse("rmse", errors)]
+            pairs = list(zip(observed, calibrations, strict=True))[:_CHECKED_REPLICATES]
             refused = [transfer.check(o, c).reason is not None for o, c in pairs]
-        found += interval_measures(intervals, known, scope, settings)
-    return [*found, share("refused", refused, most=0.01)]
+        measures += interval_measures(intervals, truth, scope, settings)
+    return [*measures, share("refused", refused, most=0.01)]
 
 
 def run_rd(cell: Cell) -> list[Measure]:
@@ -61,24 +61,27 @@ def run_rd(cell: Cell) -> list[Measure]:
     settings, rng = cell.settings, cell.rng()
     rd = settings["RD"]
     table = worlds.table(2, settings["accuracy"])
+    # Every prompt has this RD; in every other one the first class leads.
     first = 0.5 + 0.5 * rd * np.where(np.arange(PROMPTS) % 2, 1, -1)
-    odds = np.broadcast_to(np.stack([first, 1 - first], axis=1), (cell.replicates, PROMPTS, 2))
-    observed = worlds.read(odds, table, settings["n"], rng)
+    shares = np.broadcast_to(np.stack([first, 1 - first], axis=1), (cell.replicates, PROMPTS, 2))
+    observed = worlds.read(shares, table, settings["n"], rng)
     calibration = rng.multinomial(settings["calibration"], table, size=(cell.replicates, 2))
 
-    def off(values: Any) -> Any:
+    def errors(values: Any) -> Any:
         return np.asarray(values).mean(axis=1) - rd
 
-    raw = off(relative_diversity(shares_of(observed[..., :2])))
-    most = bias_bar(raw.mean()) if rd <= 0.9 else None
-    likely = relative_diversity(correction.likely_shares(observed, calibration))
-    linear = np.abs(correction.corrected_shares(observed, calibration)[..., 0] * 2 - 1)
-    root = np.sqrt(np.maximum(corrected_concentration(observed, calibration), 0))
-    low = None if most is None else -most
+    raw = errors(relative_diversity(shares_of(observed[..., :2])))
+    likely = errors(relative_diversity(correction.likely_shares(observed, calibration)))
+    linear = errors(np.abs(correction.corrected_shares(observed, calibration)[..., 0] * 2 - 1))
+    root = errors(np.sqrt(np.maximum(corrected_concentration(observed, calibration), 0)))
+    least, most = (-bias_bar(raw.mean()), bias_bar(raw.mean())) if rd <= 0.9 else (None, None)
     return [
-        average("bias raw", raw), average("bias", off(likely), low, most), rmse("rmse", off(likely)),
-        average("bias linear", off(linear)), average("bias root concentration", off(root)),
-    ]  # fmt: skip
+        average("bias raw", raw),
+        average("bias", likely, least, most),
+        rmse("rmse", likely),
+        average("bias linear", linear),
+        average("bias root concentration", root),
+    ]
 
 
 def _concentration_cells(quick: bool) -> list[Cell]:
@@ -105,16 +108,25 @@ def _rd_cells(quick: bool) -> list[Cell]:
 
 
 CONCENTRATION = Study(
-    "corrected concentration", "concentration with the labeller's errors undone",
-    f"{PROMPTS} prompts of n images, read with the stated accuracy (errors towards all other classes alike); "
-    "`calibration`: images a row of the confusion table, which is drawn anew in every replicate. `bias` must be at "
-    "most a quarter of `bias raw`, or 0.01. `refused`: valid calibrations that the transfer check turns down.",
-    _concentration_cells, run_concentration,
-)  # fmt: skip
+    name="corrected concentration",
+    title="concentration with the labeller's errors undone",
+    about=(
+        f"{PROMPTS} prompts of n images, read with the stated accuracy (errors towards all other classes alike); "
+        "`calibration`: images per row of the confusion table, which is drawn anew in every replicate. `bias` must"
+        " be at most a quarter of `bias raw`, or 0.01. `refused`: valid calibrations that the transfer check turns"
+        " down."
+    ),
+    cells=_concentration_cells,
+    run=run_concentration,
+)
 RD = Study(
-    "corrected rd", "RD with the labeller's errors undone, two classes",
-    "All prompts have this RD, half of them towards either class. `bias`: RD of the most likely shares, the value that "
-    "a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root "
-    "concentration`: the root of corrected concentration.",
-    _rd_cells, run_rd,
-)  # fmt: skip
+    name="corrected rd",
+    title="RD with the labeller's errors undone, two classes",
+    about=(
+        "All prompts have this RD, half of them towards either class. `bias`: RD of the most likely shares, the "
+        "value that a run shows. `bias linear`: the size of the gap of the linear inverse. `bias root "
+        "concentration`: the root of corrected concentration."
+    ),
+    cells=_rd_cells,
+    run=run_rd,
+)

@@ -54,10 +54,13 @@ def record(results: Sequence[Result], command: str) -> dict[str, Any]:
     """Return all results as plain data."""
     barred = [m for r in results for m in r.measures if m.barred]
     return {
-        "fairbench": __version__, "version": VERSION, "command": command, "bars": len(barred),
+        "fairbench": __version__,
+        "version": VERSION,
+        "command": command,
+        "bars": len(barred),
         "shortfalls": [sentence(cell, m) for cell, m in shortfalls(results)],
         "results": [r.record() for r in results],
-    }  # fmt: skip
+    }
 
 
 def shortfalls(results: Sequence[Result]) -> list[tuple[Cell, Measure]]:
@@ -102,7 +105,7 @@ def markdown(results: Sequence[Result], command: str) -> str:
 
 
 def show(results: Sequence[Result], console: Any) -> None:
-    """Print the tables, and what they come to."""
+    """Print the tables and the conclusion."""
     for study, rows in by_study(results):
         settings, names = columns(rows)
         heads = (name.replace(" ", "\n") for name in names)
@@ -137,4 +140,4 @@ def columns(rows: Sequence[Result]) -> tuple[list[str], list[str]]:
 def replicates(rows: Sequence[Result]) -> str:
     """Return how often the cells were simulated."""
     times = sorted({r.cell.replicates for r in rows})
-    return f"Replicates a cell: {' or '.join(f'{t:,}' for t in times)}."
+    return f"Replicates per cell: {' or '.join(f'{t:,}' for t in times)}."

@@ -41,39 +41,40 @@ def run(cell: Cell) -> list[Measure]:
     classes = np.eye(groups.max() + 1, dtype=np.int64)[groups]
     captions = [text.NEUTRAL.replace("{subject}", s) for s in _SUBJECTS]
     shares = np.diff(np.stack([cumulative(c) for c in captions]), axis=1, prepend=0) @ classes
-    known = float(concentration_of_shares(shares).mean())
-    table = reader.counts([_of(true) for true in CELLS], settings["calibration"], rng)
+    truth = float(concentration_of_shares(shares).mean())
+    table = reader.counts([_caption_of(cell) for cell in CELLS], settings["calibration"], rng)
     n0 = settings["n"] // 2
-    expected = worlds.expected_rd(shares, n0, rng)
-    raw, fixed, rd, inside = [], [], [], []
+    rd_truth = worlds.expected_rd(shares, n0, rng)
+    raw, corrected, rd, covered = [], [], [], []
     for _ in range(cell.replicates):
         read = reader.counts(captions, settings["n"], rng)
         counts = read[:, :-1] @ classes
         raw.append(concentration_interval(counts, "these prompts"))
-        fixed.append(
+        corrected.append(
             correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200)
         )
         rd.append(rd_at_interval(counts, n0, "these prompts", rng, times=200))
-        inside.append(_inside(*share_interval(counts), shares))
-    off = np.array([i.estimate for i in raw]) - known
-    most = bias_bar(off.mean())
+        covered.append(_covered(*share_interval(counts), shares))
+    raw_errors = np.array([i.estimate for i in raw]) - truth
+    most = bias_bar(raw_errors.mean())
     least = 0.93 if exact else None
     return [
-        average("bias raw", off),
-        average("bias", np.array([i.estimate for i in fixed]) - known, -most, most),
-        share("cover raw concentration", [i.low <= known <= i.high for i in raw], least),
-        share("cover concentration", [i.low <= known <= i.high for i in fixed], 0.93),
-        share("cover raw rd@n0", [i.low <= expected <= i.high for i in rd], least),
-        average("cover raw shares", np.array(inside), least),
+        average("bias raw", raw_errors),
+        average("bias", np.array([i.estimate for i in corrected]) - truth, -most, most),
+        share("cover raw concentration", [i.low <= truth <= i.high for i in raw], least),
+        share("cover concentration", [i.low <= truth <= i.high for i in corrected], 0.93),
+        share("cover raw rd@n0", [i.low <= rd_truth <= i.high for i in rd], least),
+        average("cover raw shares", np.array(covered), least),
     ]
 
 
-def _of(true: tuple[str, str]) -> str:
+def _caption_of(cell: tuple[str, str]) -> str:
     """Return a caption that names a cell."""
-    return f"A photo of the face of a {true[0]} {true[1]} {_SUBJECTS[0]}, a person"
+    gender, race = cell
+    return f"A photo of the face of a {gender} {race} {_SUBJECTS[0]}, a person"
 
 
-def _inside(low: Floats, high: Floats, truth: Floats) -> float:
+def _covered(low: Floats, high: Floats, truth: Floats) -> float:
     """Return the share of intervals (P, K) that hold their truth."""
     return float(((low <= truth) & (truth <= high)).mean())
 
@@ -88,12 +89,12 @@ class _Reader:
         self._adapter = PhantomExactAdapter(card, params, BuildContext())
         self._labeller = Labeller(catalog.load_labeller(labeller))
 
-    def counts(self, captions: list[str], each: int, rng: np.random.Generator) -> IntArray:
-        """Return how often each of CELLS, or no face, was read in `each` images a caption, (captions, 9)."""
+    def counts(self, captions: list[str], images: int, rng: np.random.Generator) -> IntArray:
+        """Return how often each of CELLS, or no face, was read in so many images per caption, (captions, 9)."""
         rows = []
         for caption in captions:
-            seeds = rng.integers(2**63, size=each)
-            cells = [self._read(caption, seeds[i : i + _BATCH].tolist()) for i in range(0, each, _BATCH)]
+            seeds = rng.integers(2**63, size=images)
+            cells = [self._read(caption, seeds[i : i + _BATCH].tolist()) for i in range(0, images, _BATCH)]
             rows.append(np.bincount(np.concatenate(cells), minlength=len(CELLS) + 1))
         return np.stack(rows)
 
@@ -117,10 +118,14 @@ def _cells(quick: bool) -> list[Cell]:
 
 
 IMAGES = Study(
-    "images", "From pixels: rendered mannequins with planted shares",
-    f"Replicates are runs of the model `phantom-exact`: {len(_SUBJECTS)} prompts of n images, a head in each, drawn, "
-    "detected, cropped and classified. `phantom` reads nearly without error, `phantom-noisy` errs by a declared joint "
-    "table. `calibration`: images a cell, drawn and read once. Truth: the planted shares. n0 is half of n. "
-    "`cover raw shares`: Jeffreys intervals of every prompt and class.",
-    _cells, run,
-)  # fmt: skip
+    name="images",
+    title="From pixels: rendered mannequins with planted shares",
+    about=(
+        f"Replicates are runs of the model `phantom-exact`: {len(_SUBJECTS)} prompts of n images, a head in each, "
+        "drawn, detected, cropped and classified. `phantom` reads nearly without error, `phantom-noisy` errs by a "
+        "declared joint table. `calibration`: images per cell, drawn and read once. Truth: the planted shares. n0 "
+        "is half of n. `cover raw shares`: Jeffreys intervals of every prompt and class."
+    ),
+    cells=_cells,
+    run=run,
+)

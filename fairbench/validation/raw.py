@@ -15,15 +15,17 @@ from fairbench.validation.cells import Cell, Measure, Study, average, rmse, shar
 
 SHORT: Final[dict[Scope, str]] = {"these prompts": "these", "prompts like these": "like"}
 PROMPTS: Final = 20
-_FEWER: Final = 10
-"""Prompts of cells whose interval takes long."""
-_TIMES: Final = 100
+PROMPTS_OF_SLOW_CELLS: Final = 10
+"""Prompts of cells whose intervals take long."""
+_RESAMPLES: Final = 100
 """Redraws behind the error of rd@n0, for 1,000 in a run: with prompts averaged that is enough."""
 
 
-def interval_measures(found: Sequence[Any], truth: float, scope: Scope, settings: Mapping[str, Any]) -> list[Measure]:
-    """Return coverage, with the bar for these settings, and mean width of intervals (with `low` and `high`)."""
-    low, high = (np.array([getattr(i, side) for i in found]) for side in ("low", "high"))
+def interval_measures(
+    intervals: Sequence[Any], truth: float, scope: Scope, settings: Mapping[str, Any]
+) -> list[Measure]:
+    """Return coverage (with the bar for these settings) and mean width of intervals, which have `low` and `high`."""
+    low, high = (np.array([getattr(i, side) for i in intervals]) for side in ("low", "high"))
     # A one-sided truth is met exactly, up to rounding, by an interval of no width.
     inside = (low <= truth + 1e-9) & (truth - 1e-9 <= high)
     least, most = bars(settings)
@@ -38,9 +40,9 @@ def bars(settings: Mapping[str, Any]) -> tuple[float | None, float | None]:
     return (0.93, 0.97) if settings["n"] >= 50 else (None, None)
 
 
-def _counts(settings: Mapping[str, Any], scope: Scope, prompts: int, times: int, rng: np.random.Generator) -> tuple[
-    IntArray, Floats
-]:  # fmt: skip
+def _counts(
+    settings: Mapping[str, Any], scope: Scope, prompts: int, times: int, rng: np.random.Generator
+) -> tuple[IntArray, Floats]:
     """Return counts (R, P, K), and the shares (P, K) or (R, P, K) behind them."""
     size = (prompts,) if scope == "these prompts" else (times, prompts)
     shares = worlds.draw(settings["truth"], settings["K"], size, rng)
@@ -50,45 +52,47 @@ def _counts(settings: Mapping[str, Any], scope: Scope, prompts: int, times: int,
 def run_concentration(cell: Cell) -> list[Measure]:
     """Simulate concentration in both scopes; bias and RMSE are those for "these prompts"."""
     settings, rng = cell.settings, cell.rng()
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, PROMPTS, cell.replicates, rng)
-        fixed = scope == "these prompts"
-        truth = (
-            float(concentration_of_shares(shares).mean())
-            if fixed
-            else worlds.population_concentration(settings["truth"], settings["K"])
-        )
         intervals = [concentration_interval(c, scope) for c in counts]
-        if fixed:
-            off = np.array([i.estimate for i in intervals]) - truth
-            found += [average("bias", off), rmse("rmse", off)]
-        found += interval_measures(intervals, truth, scope, settings)
-    return found
+        if scope == "these prompts":
+            truth = float(concentration_of_shares(shares).mean())
+            errors = np.array([i.estimate for i in intervals]) - truth
+            measures += [average("bias", errors), rmse("rmse", errors)]
+        else:
+            truth = worlds.population_concentration(settings["truth"], settings["K"])
+        measures += interval_measures(intervals, truth, scope, settings)
+    return measures
 
 
 def run_rd(cell: Cell) -> list[Measure]:
     """Simulate rd and rd@n0; the first against the RD of the true shares, the second against its own estimand."""
     settings, rng = cell.settings, cell.rng()
     n, n0 = settings["n"], settings["n0"]
-    prompts = PROMPTS if settings["K"] == 2 or n <= 50 else _FEWER
-    found: list[Measure] = []
+    prompts = PROMPTS if settings["K"] == 2 or n <= 50 else PROMPTS_OF_SLOW_CELLS
+    measures: list[Measure] = []
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, prompts, cell.replicates, rng)
         if scope == "these prompts":
             truth = worlds.expected_rd(shares, n0, rng)
-            plain = relative_diversity(counts / n).mean(axis=1) - float(relative_diversity(shares).mean())
-            off = rd_at(counts, n0).mean(axis=1) - truth
-            found += [average("bias rd", plain), rmse("rmse rd", plain), average("bias", off), rmse("rmse", off)]
+            rd_errors = relative_diversity(counts / n).mean(axis=1) - float(relative_diversity(shares).mean())
+            errors = rd_at(counts, n0).mean(axis=1) - truth
+            measures += [
+                average("bias rd", rd_errors),
+                rmse("rmse rd", rd_errors),
+                average("bias", errors),
+                rmse("rmse", errors),
+            ]
         else:
             truth = worlds.population_rd(settings["truth"], settings["K"], n0, rng)
-        found += interval_measures(_rd_intervals(counts, n0, scope, rng), truth, scope, settings)
-    return found
+        measures += interval_measures(_rd_intervals(counts, n0, scope, rng), truth, scope, settings)
+    return measures
 
 
 def _rd_intervals(counts: IntArray, n0: int, scope: Scope, rng: np.random.Generator) -> list[Interval]:
-    # For "prompts like these" the redraws only bound the error from below: few of them do.
-    times = _TIMES if scope == "these prompts" else _TIMES // 4
+    # For "prompts like these" the resamples only bound the error from below: a few are enough.
+    times = _RESAMPLES if scope == "these prompts" else _RESAMPLES // 4
     return [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
 
 
@@ -96,8 +100,10 @@ def _concentration_cells(quick: bool) -> list[Cell]:
     sizes = (10, 50, 160) if quick else (10, 20, 50, 160, 1000)
     return [
         Cell("concentration", {"K": k, "n": n, "truth": truth}, 300 if quick else 2000)
-        for k in worlds.CLASSES for n in sizes for truth in worlds.TRUTHS
-    ]  # fmt: skip
+        for k in worlds.CLASSES
+        for n in sizes
+        for truth in worlds.TRUTHS
+    ]
 
 
 def _rd_cells(quick: bool) -> list[Cell]:
@@ -113,14 +119,24 @@ def _rd_cells(quick: bool) -> list[Cell]:
 
 
 CONCENTRATION = Study(
-    "concentration", "concentration, labels without errors",
-    f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `these`: the prompts are given "
-    "and only their images are drawn; `like`: the prompts, too, are drawn anew, and the truth is their population's.",
-    _concentration_cells, run_concentration,
-)  # fmt: skip
+    name="concentration",
+    title="concentration, labels without errors",
+    about=(
+        f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `these`: the prompts are"
+        " given and only their images are drawn; `like`: the prompts, too, are drawn anew, and the truth is their "
+        "population's."
+    ),
+    cells=_concentration_cells,
+    run=run_concentration,
+)
 RD = Study(
-    "rd", "rd and rd@n0, labels without errors",
-    "`bias rd`: the RD of the counted shares against that of the true ones: the chance floor. `bias`: rd@n0 against "
-    f"the expected RD of n0 faces, which it estimates. {PROMPTS} prompts; {_FEWER} where n > 50 and K > 2.",
-    _rd_cells, run_rd,
-)  # fmt: skip
+    name="rd",
+    title="rd and rd@n0, labels without errors",
+    about=(
+        "`bias rd`: the RD of the counted shares against that of the true ones: the chance floor. `bias`: rd@n0 "
+        f"against the expected RD of n0 faces, which it estimates. {PROMPTS} prompts; {PROMPTS_OF_SLOW_CELLS} where"
+        " n > 50 and K > 2."
+    ),
+    cells=_rd_cells,
+    run=run_rd,
+)

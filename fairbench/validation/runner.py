@@ -22,10 +22,18 @@ from fairbench.validation.raw import CONCENTRATION, RD
 from fairbench.validation.stress import STRESS
 
 STUDIES: Final[tuple[Study, ...]] = (
-    CONCENTRATION, RD, CORRECTED_CONCENTRATION, CORRECTED_RD, FALSE, EQUIVALENT, POWER_STUDY, STRESS, IMAGES,
-)  # fmt: skip
+    CONCENTRATION,
+    RD,
+    CORRECTED_CONCENTRATION,
+    CORRECTED_RD,
+    FALSE,
+    EQUIVALENT,
+    POWER_STUDY,
+    STRESS,
+    IMAGES,
+)
 CELLS: Final = "validation.cells.jsonl"
-"""Finished cells, one JSON record a line."""
+"""Finished cells, one JSON record per line."""
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -41,14 +49,14 @@ def run(cells: Sequence[Cell], folder: Path, jobs: int, progress: Progress) -> l
     Raises StoreError where the folder cannot be written.
     """
     path = folder / CELLS
-    found = {result.cell.key: result for result in _stored(path)}
-    todo = [cell for cell in cells if cell.key not in found]
-    with progress.stage("simulate", len(todo), "cells") as stage:
-        for result in _simulated(todo, jobs):
+    results = {result.cell.key: result for result in _stored(path)}
+    missing = [cell for cell in cells if cell.key not in results]
+    with progress.stage("simulate", len(missing), "cells") as stage:
+        for result in _simulated(missing, jobs):
             _append(path, result)
-            found[result.cell.key] = result
+            results[result.cell.key] = result
             stage.advance()
-    return [found[cell.key] for cell in cells]
+    return [results[cell.key] for cell in cells]
 
 
 def simulate(cell: Cell) -> Result:
@@ -59,7 +67,7 @@ def simulate(cell: Cell) -> Result:
 
 
 def _simulated(cells: Sequence[Cell], jobs: int) -> Iterator[Result]:
-    """Yield results as they are finished; a pool that is left before its end is ended with its processes."""
+    """Yield results as they are finished; where the caller stops early, the processes end too."""
     if jobs == 1 or len(cells) < 2:
         yield from map(simulate, cells)
         return

@@ -1,4 +1,4 @@
-"""What happens where an assumption of the correction does not hold, and whether the data give it away."""
+"""What happens where an assumption of the correction does not hold, and whether the data show it."""
 
 from __future__ import annotations
 
@@ -24,52 +24,54 @@ _IMAGES, _ROWS = 160, 1000
 _DRAWS, _TESTED = 100, 100
 
 CONTROL: Final = "none: all assumptions hold"
-LESS, MORE = "calibrated on harder images", "calibrated on easier images"
+HARDER, EASIER = "calibrated on harder images", "calibrated on easier images"
 SUBJECTS: Final = "accuracy differs between prompts"
-IGNORED, KNOWN = "misses by group, ignored", "misses by group, in the table"
-PRODUCT, TOGETHER = "joint errors, product table", "joint errors, joint table"
-_RIGHT: Final = (CONTROL, KNOWN, TOGETHER)
-"""Stresses that the correction knows of: the bars of the correction hold for them."""
+MISSES_IGNORED, MISSES_IN_TABLE = "misses by group, ignored", "misses by group, in the table"
+PRODUCT_TABLE, JOINT_TABLE = "joint errors, product table", "joint errors, joint table"
+_HANDLED: Final = (CONTROL, MISSES_IN_TABLE, JOINT_TABLE)
+"""Stresses that the correction allows for: its bars hold for them."""
 
 
 def run(cell: Cell) -> list[Measure]:
     """Simulate one stress: bias of concentration, raw and corrected, its coverage, and how often this is flagged."""
     stress, k, rng = cell.settings["stress"], cell.settings["K"], cell.rng()
     shares = worlds.draw(cell.settings["truth"], k, (PROMPTS,), rng)
-    known = float(concentration_of_shares(shares).mean())
-    here, there = _tables(stress, k, rng)
-    observed = worlds.read(np.broadcast_to(shares, (cell.replicates, PROMPTS, k)), here, _IMAGES, rng)
-    counted = rng.multinomial(_ROWS, there, size=(cell.replicates, k))
+    truth = float(concentration_of_shares(shares).mean())
+    run_table, calibration_table = _tables(stress, k, rng)
+    observed = worlds.read(np.broadcast_to(shares, (cell.replicates, PROMPTS, k)), run_table, _IMAGES, rng)
+    counted = rng.multinomial(_ROWS, calibration_table, size=(cell.replicates, k))
     used = [_as_used(stress, c) for c in counted]
-    found = [
+    intervals = [
         correction_interval.concentration_interval(o, u, "these prompts", rng, draws=_DRAWS)
         for o, u in zip(observed, used, strict=True)
     ]
-    raw = concentration(observed[..., :k]).mean(axis=1) - known
-    off = np.array([i.estimate for i in found]) - known
-    inside = [i.low <= known <= i.high for i in found]
+    raw = concentration(observed[..., :k]).mean(axis=1) - truth
+    errors = np.array([i.estimate for i in intervals]) - truth
+    inside = [i.low <= truth <= i.high for i in intervals]
     pairs = list(zip(observed, used, strict=True))[:_TESTED]
     flagged = [transfer.check(*pair).reason is not None for pair in pairs]
-    right = stress in _RIGHT
-    most = bias_bar(raw.mean()) if right else None
+    handled = stress in _HANDLED
+    least, most = (-bias_bar(raw.mean()), bias_bar(raw.mean())) if handled else (None, None)
     return [
-        average("bias raw", raw), average("bias", off, None if most is None else -most, most),
-        share("cover these", inside, 0.93 if right else None), share("flagged", flagged, most=0.01 if right else None),
-    ]  # fmt: skip
+        average("bias raw", raw),
+        average("bias", errors, least, most),
+        share("cover these", inside, 0.93 if handled else None),
+        share("flagged", flagged, most=0.01 if handled else None),
+    ]
 
 
 def _tables(stress: str, k: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the table of the run's images, (K, K + 1) or one a prompt, and that of the calibration's."""
+    """Return the table of the run's images, (K, K + 1) or one per prompt, and that of the calibration's."""
     table = worlds.table(k, _ACCURACY)
-    if stress in (LESS, MORE):
-        return worlds.table(k, _ACCURACY + (_SHIFT if stress == LESS else -_SHIFT)), table
+    if stress in (HARDER, EASIER):
+        return worlds.table(k, _ACCURACY + (_SHIFT if stress == HARDER else -_SHIFT)), table
     if stress == SUBJECTS:
-        of_prompts = _ACCURACY + rng.permutation(np.linspace(-_SHIFT, _SHIFT, PROMPTS))
-        return np.stack([worlds.table(k, a) for a in of_prompts]), table
-    if stress in (IGNORED, KNOWN):
+        accuracies = _ACCURACY + rng.permutation(np.linspace(-_SHIFT, _SHIFT, PROMPTS))
+        return np.stack([worlds.table(k, a) for a in accuracies]), table
+    if stress in (MISSES_IGNORED, MISSES_IN_TABLE):
         missed = np.linspace(*_MISSED, k)[:, None]
         table = np.c_[table[:, :-1] * (1 - missed), missed]
-    if stress in (PRODUCT, TOGETHER):
+    if stress in (PRODUCT_TABLE, JOINT_TABLE):
         table = _joint()
     return table, table
 
@@ -91,9 +93,9 @@ def _joint() -> Floats:
 def _as_used(stress: str, counted: IntArray) -> IntArray:
     """Return the calibration as the correction gets it: without its misses, or as the product of its margins."""
     k = len(counted)
-    if stress == IGNORED:
+    if stress == MISSES_IGNORED:
         return np.asarray(counted * np.r_[np.ones(k, dtype=np.int64), 0])
-    if stress == PRODUCT:
+    if stress == PRODUCT_TABLE:
         cells = counted[:, :k].reshape(*_JOINT, *_JOINT)
         margins = [cells.sum(axis=axes) for axes in ((1, 3), (0, 2))]  # of gender, of race: true label by read label
         product = np.kron(*(margin / margin.sum(axis=1, keepdims=True) for margin in margins))
@@ -104,21 +106,25 @@ def _as_used(stress: str, counted: IntArray) -> IntArray:
 def _cells(quick: bool) -> list[Cell]:
     grid = [
         (stress, k, truth)
-        for stress in (CONTROL, LESS, MORE, SUBJECTS, IGNORED, KNOWN)
+        for stress in (CONTROL, HARDER, EASIER, SUBJECTS, MISSES_IGNORED, MISSES_IN_TABLE)
         for k in ((2,) if quick else (2, 4, 8))
         for truth in (("mix",) if quick else ("fair", "mix"))
     ]
-    grid += [(s, 8, truth) for s in (PRODUCT, TOGETHER) for truth in (("mix",) if quick else ("fair", "mix"))]
+    grid += [(s, 8, truth) for s in (PRODUCT_TABLE, JOINT_TABLE) for truth in (("mix",) if quick else ("fair", "mix"))]
     times = 100 if quick else 400
     return [Cell("stress", {"stress": s, "K": k, "truth": truth}, times) for s, k, truth in grid]
 
 
 STRESS = Study(
-    "stress", "Corrected concentration where an assumption does not hold",
-    f"{PROMPTS} prompts of {_IMAGES} images, accuracy {_ACCURACY}, {_ROWS} calibration images a row. Harder or easier: "
-    f"accuracy off by {_SHIFT}; between prompts: within {_SHIFT} of the calibration's; misses: {_MISSED[0]:.0%} of the "
-    f"first class to {_MISSED[1]:.0%} of the last; joint errors: gender and race are often wrong together. `flagged`: "
-    "the check of transfer turns the calibration down. What counts cannot show is not flagged: the bias is then what "
-    "the assumption costs. fairbench itself always uses the joint table.",
-    _cells, run,
-)  # fmt: skip
+    name="stress",
+    title="Corrected concentration where an assumption does not hold",
+    about=(
+        f"{PROMPTS} prompts of {_IMAGES} images, accuracy {_ACCURACY}, {_ROWS} calibration images per row. Harder "
+        f"or easier: accuracy off by {_SHIFT}; between prompts: within {_SHIFT} of the calibration's; misses: "
+        f"{_MISSED[0]:.0%} of the first class to {_MISSED[1]:.0%} of the last; joint errors: gender and race are "
+        "often wrong together. `flagged`: the check of transfer refuses the calibration. What counts cannot show "
+        "is not flagged: the bias is then what the assumption costs. fairbench itself always uses the joint table."
+    ),
+    cells=_cells,
+    run=run,
+)

@@ -67,9 +67,9 @@ def table(classes: int, accuracy: float) -> Floats:
 
 
 def read(shares: Floats, confusion: Floats, images: int, rng: np.random.Generator) -> IntArray:
-    """Return counts (..., P, K + 1) of so many images a prompt, true shares (..., P, K), that a labeller reads.
+    """Return counts (..., P, K + 1) of so many images per prompt, true shares (..., P, K), that a labeller reads.
 
-    confusion: (K, K + 1), or one table a prompt, (P, K, K + 1).
+    confusion: (K, K + 1), or one table per prompt, (P, K, K + 1).
     """
     odds = (shares[..., None, :] @ confusion)[..., 0, :]
     return np.asarray(rng.multinomial(images, odds / odds.sum(axis=-1, keepdims=True)))

@@ -35,7 +35,7 @@ def measures(study, settings, times):
 def _small(monkeypatch):
     """Expected values and checks from fewer draws."""
     monkeypatch.setattr(worlds, "_DRAWS", 40_000)
-    monkeypatch.setattr(corrected, "_CHECKED", 5)
+    monkeypatch.setattr(corrected, "_CHECKED_REPLICATES", 5)
     monkeypatch.setattr(stress, "_TESTED", 6)
 
 
@@ -159,7 +159,7 @@ def test_intervals_half_as_wide_fail_every_quick_cell_of_an_interior_truth(monke
 
 
 def test_rd_has_a_floor_and_rd_at_n0_is_unbiased(monkeypatch):
-    monkeypatch.setattr(raw, "_TIMES", 40)
+    monkeypatch.setattr(raw, "_RESAMPLES", 40)
     found = measures(raw.RD, {"K": 2, "n": 20, "n0": 16, "truth": "fair"}, 40)
     assert found["bias rd"].value == pytest.approx(0.176, abs=0.03)
     assert abs(found["bias"].value) < 4 * found["bias"].error
@@ -201,11 +201,11 @@ def test_stresses_are_flagged_where_the_data_show_them():
         return measures(stress.STRESS, {"stress": name, "K": k, "truth": truth}, 15)
 
     assert of(stress.CONTROL)["flagged"].value < 0.1
-    assert of(stress.LESS)["flagged"].value == 1
-    shifted = of(stress.MORE)
+    assert of(stress.HARDER)["flagged"].value == 1
+    shifted = of(stress.EASIER)
     assert shifted["bias"].value < -0.1
-    assert of(stress.PRODUCT, 8)["bias"].value > 0.02 > abs(of(stress.TOGETHER, 8)["bias"].value)
-    ignored, known = of(stress.IGNORED, 2, "fair"), of(stress.KNOWN, 2, "fair")
+    assert of(stress.PRODUCT_TABLE, 8)["bias"].value > 0.02 > abs(of(stress.JOINT_TABLE, 8)["bias"].value)
+    ignored, known = of(stress.MISSES_IGNORED, 2, "fair"), of(stress.MISSES_IN_TABLE, 2, "fair")
     assert ignored["bias"].value > 4 * abs(known["bias"].value)
 
 
