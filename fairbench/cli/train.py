@@ -109,7 +109,7 @@ def train(
     console = Console(stderr=True)
     set_up_logging(console, verbose, silent=not first)
     given = {
-        "groups": _groups(groups), "steps": steps, "epochs": epochs, "rate": lr, "batch": batch, "rank": rank,
+        "groups": _groups(groups), "steps": steps, "epochs": epochs, "learning_rate": lr, "batch": batch, "rank": rank,
         "alpha": alpha, "dropout": dropout, "loss": loss, "beta": beta, "stated": stated, "seed": seed,
         "mixed_precision": mixed_precision, "accumulation": accumulation, "checkpointing": checkpointing,
     }  # fmt: skip
@@ -121,8 +121,9 @@ def train(
     if eval_every and first:
         evaluate = _evaluator(card, eval_task, eval_prompts, eval_images, device, seed)
     from fairbench.training import finetune
+    from fairbench.training.job import Job
 
-    job = finetune.Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
+    job = Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
     folder = finetune.train(job, reporter(console, quiet or not first))
     if first:
         echo(f"adapter: {folder}")

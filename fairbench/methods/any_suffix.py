@@ -1,4 +1,4 @@
-"""Prompt engineering: says behind every prompt that any gender, any race, or both will do.
+"""Prompt engineering: adds to every prompt that any gender, any race, or both will do.
 
 Liu et al. (NeurIPS 2025, arXiv 2502.03429, Table 1) report rows called prompt engineering; the words behind them are
 not known here, these are ours.

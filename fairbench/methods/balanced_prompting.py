@@ -1,4 +1,4 @@
-"""Each prompt names a group, drawn from a declared target: the plain baseline that a trained method has to beat."""
+"""Each prompt names a group, drawn from a declared target: the simple baseline that a trained method has to beat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.errors import FairbenchError
-from fairbench.methods.common import GENDERS, RACES, PromptMethod, instead_of_subject, stream
+from fairbench.methods.common import GENDERS, RACES, PromptMethod, index_at, instead_of_subject, stream
 from fairbench.protocols import MethodContext, PromptSample
 
 NAME = "balanced-prompting"
@@ -39,27 +39,27 @@ class BalancedPrompting(PromptMethod):
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
         """Return each prompt's text with a group before its subject, as in "... of a female Asian nurse, a person"."""
-        which = self._dealt(prompts, ctx.seed) if self.quota else [self._drawn(p.seed) for p in prompts]
+        if self.quota:
+            indices = self._dealt(prompts, ctx.seed)
+        else:
+            indices = [index_at(self.shares, stream(p.seed, NAME).random()) for p in prompts]
         return [
-            instead_of_subject(p.prompt, f"{self.groups[group]} {p.prompt.subject}")
-            for p, group in zip(prompts, which, strict=True)
+            instead_of_subject(p.prompt, f"{self.groups[index]} {p.prompt.subject}")
+            for p, index in zip(prompts, indices, strict=True)
         ]
 
-    def _drawn(self, seed: int) -> int:
-        place = stream(seed, NAME).random()
-        return min(int(np.searchsorted(np.cumsum(self.shares), place, side="right")), len(self.groups) - 1)
-
     def _dealt(self, prompts: Sequence[PromptSample], run_seed: int) -> list[int]:
+        """Return the index of each sample's group, dealt out prompt by prompt."""
         counts: dict[bytes, int] = {}
         for p in prompts:
             counts[p.prompt.neutral_id] = max(counts.get(p.prompt.neutral_id, 0), p.sample_index + 1)
-        hands = {}
+        groups_of = {}
         for neutral_id, count in counts.items():
-            # A remainder must not go to the same groups in every prompt.
-            own = np.random.Generator(np.random.PCG64(int.from_bytes(keys.digest("quota", [neutral_id, run_seed]))))
-            order = own.permutation(len(self.groups))
-            hands[neutral_id] = order[deal(self.shares[order], count)]
-        return [int(hands[p.prompt.neutral_id][p.sample_index]) for p in prompts]
+            # In an order of the prompt's own, so that a remainder does not go to the same groups in every prompt.
+            rng = np.random.Generator(np.random.PCG64(int.from_bytes(keys.digest("quota", [neutral_id, run_seed]))))
+            order = rng.permutation(len(self.groups))
+            groups_of[neutral_id] = order[deal(self.shares[order], count)]
+        return [int(groups_of[p.prompt.neutral_id][p.sample_index]) for p in prompts]
 
 
 def deal(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -72,44 +72,45 @@ def deal(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     >>> deal(np.array([0.5, 0.25, 0.25]), 8).tolist()
     [0, 1, 2, 0, 0, 1, 2, 0]
     """
-    least = 1 / max(2 * len(shares) - 2, 1)
-    given = np.zeros(len(shares))
-    found = np.empty(count, dtype=np.int64)
+    # Tijdeman's rule: among the groups that are due a sample by at least this much, the earliest deadline comes first.
+    smallest_debt = 1 / max(2 * len(shares) - 2, 1)
+    counts = np.zeros(len(shares))
+    groups = np.empty(count, dtype=np.int64)
     for n in range(count):
-        due = (n + 1) * shares - given
-        deadline = np.where(due >= least - 1e-9, (1 - least - due) / shares, math.inf)
-        found[n] = deadline.argmin()
-        given[found[n]] += 1
-    return found
+        debt = (n + 1) * shares - counts
+        deadline = np.where(debt >= smallest_debt - 1e-9, (1 - smallest_debt - debt) / shares, math.inf)
+        groups[n] = deadline.argmin()
+        counts[groups[n]] += 1
+    return groups
 
 
 def _target(spec: str) -> tuple[list[str], NDArray[np.float64]]:
     """Return the groups' words and their shares; attributes are independent of each other. Raises FairbenchError."""
     parts = ["gender", "race"] if spec == "mix" else spec.split("+")
-    given = dict(_part(part, spec) for part in parts)
-    if len(given) < len(parts):
+    targets = dict(_part(part, spec) for part in parts)
+    if len(targets) < len(parts):
         raise _bad(spec, "it names an attribute twice")
     words, shares = [""], np.ones(1)
     for attribute in ATTRIBUTES:  # "female Asian nurse", in whatever order the argument names them
-        if attribute in given:
-            words = [f"{before} {word}".strip() for before in words for word in given[attribute]]
-            shares = np.outer(shares, list(given[attribute].values())).ravel()
+        if attribute in targets:
+            words = [f"{before} {word}".strip() for before in words for word in targets[attribute]]
+            shares = np.outer(shares, list(targets[attribute].values())).ravel()
     return words, shares
 
 
 def _part(part: str, spec: str) -> tuple[str, dict[str, float]]:
     """Return an attribute and its words with their shares, which sum to 1."""
     attribute, equals, listed = part.partition("=")
-    known = ATTRIBUTES.get(attribute)
-    if known is None:
+    word_of = ATTRIBUTES.get(attribute)
+    if word_of is None:
         raise _bad(spec, f"{attribute!r} is no attribute")
     if not equals:
-        return attribute, dict.fromkeys(known.values(), 1 / len(known))
+        return attribute, dict.fromkeys(word_of.values(), 1 / len(word_of))
     shares: dict[str, float] = {}
     for entry in listed.split(","):
         label, _, number = entry.partition(":")
-        word = known.get(label, label)
-        if word not in known.values() or word in shares:
+        word = word_of.get(label, label)
+        if word not in word_of.values() or word in shares:
             raise _bad(spec, f"{label!r} stands twice" if word in shares else f"{label!r} is no {attribute} it knows")
         shares[word] = _share(number, spec)
     total = sum(shares.values())

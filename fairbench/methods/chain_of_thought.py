@@ -1,4 +1,4 @@
-"""Lets a text model write an inclusive prompt first, one a sample."""
+"""Lets a text model write an inclusive prompt first, one per sample."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from fairbench.methods.common import REWRITE, PromptMethod, ask, or_neutral
 from fairbench.protocols import MethodContext, PromptSample
 
 NAME = "chain-of-thought"
-MOST_WORDS = 60
-"""A longer answer is no prompt but a talk about one (and may have been cut off at the text model's limit)."""
+MAX_WORDS = 60
+"""A longer answer is not a prompt but talks about one (and may have been cut off at the text model's limit)."""
 
 
 class ChainOfThought(PromptMethod):
     """Asks the model itself, or the card's text model, to rewrite the prompt; `:INSTRUCTION` with {prompt} in it.
 
     An empty answer, or one of more than 60 words, leaves that sample the neutral prompt, and is counted in a warning.
-    Whatever else the model writes is taken at its word: a rewrite that drops the subject shows in alignment scores.
+    Any other answer is used as it is: a rewrite that drops the subject shows in alignment scores.
     """
 
     def __init__(self, argument: str | None) -> None:
@@ -34,4 +34,4 @@ class ChainOfThought(PromptMethod):
 def _prompt(answer: str) -> str | None:
     """Return an answer as one line without quotation marks around it; None where it is no prompt."""
     words = answer.strip(" \t\r\n\"'`“”‘’").split()
-    return " ".join(words) if 0 < len(words) <= MOST_WORDS else None
+    return " ".join(words) if 0 < len(words) <= MAX_WORDS else None

@@ -1,4 +1,4 @@
-"""What methods share: words for groups, randomness of their own, places in a prompt, questions to a text model."""
+"""Shared by methods: words for groups, randomness of their own, changes to a prompt, questions to a text model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.cards.cards import ModelCard
@@ -33,7 +34,7 @@ class PromptMethod:
 
 
 class SuffixMethod(PromptMethod):
-    """Base of methods that add the same words behind every prompt."""
+    """Base of methods that add the same words at the end of every prompt."""
 
     name: ClassVar[str]
     suffix: ClassVar[str]
@@ -43,7 +44,7 @@ class SuffixMethod(PromptMethod):
             raise FairbenchError(f"--method {self.name} takes no argument, {argument!r} was given.")
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
-        """Return each prompt's text with the suffix behind it."""
+        """Return each prompt's text followed by the suffix."""
         return [p.prompt.text + self.suffix for p in prompts]
 
 
@@ -61,20 +62,25 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(own_seed(seed, purpose)))
 
 
-def instead_of_subject(prompt: Prompt, words: str) -> str:
-    """Return the prompt's text with `words` in the place of its subject; nothing else is touched.
+def index_at(shares: Sequence[float] | NDArray[np.float64], position: float) -> int:
+    """Return the index of the share in which a position lies, 0 to their sum, when they are laid end to end."""
+    return min(int(np.searchsorted(np.cumsum(shares), position, side="right")), len(shares) - 1)
 
-    The place is the first where the subject stands as whole words, else (in scripts without spaces) the first at all.
-    Raises FairbenchError where the text does not hold its subject.
+
+def instead_of_subject(prompt: Prompt, words: str) -> str:
+    """Return the prompt's text with `words` in place of its subject; nothing else changes.
+
+    Replaced is the first occurrence as whole words, else (in scripts without spaces) the first at all. Raises
+    FairbenchError where the text does not contain its subject.
     """
     subject = re.escape(prompt.subject)
-    found = re.search(rf"(?<!\w){subject}(?!\w)", prompt.text) or re.search(subject, prompt.text)
-    if not prompt.subject or found is None:
+    match = re.search(rf"(?<!\w){subject}(?!\w)", prompt.text) or re.search(subject, prompt.text)
+    if not prompt.subject or match is None:
         raise FairbenchError(
             f"Task {prompt.task}: the prompt {prompt.text!r} does not hold its subject {prompt.subject!r}, in whose "
-            "place the method would write; mend the task or use a method that adds a suffix."
+            "place the method would write; fix the task or use a method that adds a suffix."
         )
-    return prompt.text[: found.start()] + words + prompt.text[found.end() :]
+    return prompt.text[: match.start()] + words + prompt.text[match.end() :]
 
 
 def spoken(label: str) -> str:
@@ -95,7 +101,7 @@ def with_group(prompt: Prompt, group: Sequence[str]) -> str:
 
 
 def ask(ctx: MethodContext, method: str, questions: Sequence[str], samples: Sequence[PromptSample]) -> list[str]:
-    """Return the text model's answer to one question a sample, each with a seed of the sample's own.
+    """Return the text model's answer to one question per sample, each with a seed of the sample's own.
 
     Raises FairbenchError where the model has no text side and its card names no text model.
     """
@@ -114,7 +120,7 @@ def or_neutral(
     absent = sum(text is None for text in texts)
     if absent:
         ctx.warnings.append(
-            f"{method}: {absent} of {len(texts)} answers of the text model could not be used; these images were asked "
-            "for with the neutral prompt."
+            f"{method}: {absent} of {len(texts)} answers of the text model could not be used; these images have "
+            "the neutral prompt."
         )
     return [s.prompt.text if text is None else text for text, s in zip(texts, samples, strict=True)]

@@ -1,4 +1,4 @@
-"""Adapter weights that somebody trained: `lora:FOLDER`, or `lora:CARD.yaml` for one that was published."""
+"""Trained adapter weights: `lora:FOLDER`, or `lora:CARD.yaml` for published ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LoraMethod:
         return f"lora:{self.folder.name}@{self._files[WEIGHTS][:8]}"
 
     def adapt(self, card: ModelCard) -> ModelCard:
-        """Return the card with the adapter's folder. Raises CardError where either names another partner."""
+        """Return the card with the adapter's folder. Raises CardError where the two do not belong together."""
         if self._base is not None and self._base != card.name:
             raise CardError(f"The method's card is for the model {self._base}, not for {card.name}.")
         if card.lora is not None:
@@ -66,15 +66,16 @@ class LoraMethod:
         return card.model_copy(update={"lora": str(self.folder)})
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str]:
-        """Return the prompts' own texts. Warns of prompts that training saw."""
-        asked = {p.prompt.text for p in prompts}
-        seen = asked & _trained_prompts(self.folder)
-        if seen:
+        """Return the prompts' own texts. Warns of prompts that training used."""
+        texts = [p.prompt.text for p in prompts]
+        record = _provenance(self.folder)
+        trained = set(texts) & set(record["data"]["prompts"] if record else ())
+        if trained:
             ctx.warnings.append(
-                f"{len(seen)} of the {len(asked)} prompts are among those that the adapter was trained on: what it "
-                "does there need not hold elsewhere."
+                f"{len(trained)} of the {len(set(texts))} prompts are among those that the adapter was trained on: "
+                "what it does there need not hold elsewhere."
             )
-        return [p.prompt.text for p in prompts]
+        return texts
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -93,9 +94,9 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def identity(folder: Path, adapter: Any, base: Mapping[str, str] | None) -> dict[str, str]:
-    """Return what of an adapter folder enters the image key.
+    """Return the part of an adapter folder that enters the image key: the sha256 of its files.
 
-    adapter: the image adapter that shall use it. base: identity of the model's weights. Raises CardError for an image
+    adapter: the image adapter that is to use it. base: identity of the model's weights. Raises CardError for an image
     adapter that cannot use it, and for an adapter that was trained on other weights.
     """
     if not getattr(adapter, "takes_lora", False):
@@ -113,18 +114,13 @@ def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
     if record is None:
         notice("adapter-origin", f"{folder} has no {PROVENANCE}: whether it was made for this model is not known")
         return
-    name, there = str(record["base"]["model"]), dict(record["base"]["weights"])
-    if there != dict(base or {}):
+    if dict(record["base"]["weights"]) != dict(base or {}):
+        name = record["base"]["model"]
         raise CardError(f"The adapter {folder} was trained on other weights, those of {name}: use that model.")
 
 
-def _trained_prompts(folder: Path) -> set[str]:
-    record = _provenance(folder)
-    return set() if record is None else set(record["data"]["prompts"])
-
-
 def _provenance(folder: Path) -> dict[str, Any] | None:
-    """Return what the adapter says of itself, None if nothing. Raises CardError for a file that does not say it."""
+    """Return the adapter's provenance, None where it has none. Raises CardError for a file that cannot be used."""
     path = folder / PROVENANCE
     if not path.exists():
         return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairbench.errors import FairbenchError
-from fairbench.methods.common import PromptMethod, ask, instead_of_subject, or_neutral, stream
+from fairbench.methods.common import PromptMethod, ask, index_at, instead_of_subject, or_neutral, stream
 from fairbench.protocols import MethodContext, PromptSample
 from fairbench.types import Prompt
 
@@ -27,7 +27,7 @@ class VerbalizedSampling(PromptMethod):
     """Asks for five people (`:COUNT` for another number) with probabilities, and draws one: verbalized sampling.
 
     Source: Zhang et al., "Verbalized Sampling: How to Mitigate Mode Collapse and Unlock LLM Diversity", 2025 (arXiv
-    2510.01171); that it is asked for people in images, and the words for that, are ours. Every sample asks anew, so
+    2510.01171); the use for people in images, and the wording, are ours. Every sample asks anew, so
     that samples stay independent of each other. An answer without a line such as "0.2: a female Asian nurse" (its
     subject named) leaves that sample the neutral prompt, and is counted in a warning.
     """
@@ -43,33 +43,32 @@ class VerbalizedSampling(PromptMethod):
         return or_neutral(ctx, NAME, [_drawn(a, p) for a, p in zip(answers, prompts, strict=True)], prompts)
 
     def _question(self, prompt: Prompt) -> str:
-        asked = INSTRUCTION.replace("{count}", self._count).replace("{subject}", prompt.subject)
-        return asked.replace("{prompt}", prompt.text)
+        instruction = INSTRUCTION.replace("{count}", self._count).replace("{subject}", prompt.subject)
+        return instruction.replace("{prompt}", prompt.text)
 
 
 def parse(answer: str, subject: str) -> list[tuple[float, str]]:
-    """Return (probability, person) of every line that gives both and names the subject; other lines are passed over.
+    """Return (probability, person) of every line that gives both and names the subject; other lines are skipped.
 
     Probabilities lie in (0, 1] and need not sum to 1; an article before the person is dropped.
 
     >>> parse("Of course!\\n0.2: a female Asian nurse\\n2. **35%**: An old nurse.", "nurse")
     [(0.2, 'female Asian nurse'), (0.35, 'old nurse')]
     """
-    found = []
+    people = []
     for line in answer.splitlines():
         match = _LINE.fullmatch(line)
         if match and subject.casefold() in match[3].casefold():
             share = float(match[1]) / (100 if match[2] else 1)
             if 0 < share <= 1:
-                found.append((share, match[3]))
-    return found
+                people.append((share, match[3]))
+    return people
 
 
 def _drawn(answer: str, sample: PromptSample) -> str | None:
     people = parse(answer, sample.prompt.subject)
     if not people:
         return None
-    total = np.cumsum([share for share, _ in people])
-    place = stream(sample.seed, f"{NAME}: which").random() * total[-1]
-    index = min(int(np.searchsorted(total, place, side="right")), len(people) - 1)
-    return instead_of_subject(sample.prompt, people[index][1])
+    shares = [share for share, _ in people]
+    position = stream(sample.seed, f"{NAME}: which").random() * np.cumsum(shares)[-1]  # they need not sum to 1
+    return instead_of_subject(sample.prompt, people[index_at(shares, position)][1])

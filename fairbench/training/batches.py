@@ -1,4 +1,4 @@
-"""From rows of the balanced set to mean token log-probabilities: of the image given its prompt, or of an answer."""
+"""Rows of the balanced set -> mean token log-probabilities: of the image given its prompt, or of an answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fairbench.display.progress import Progress
+from fairbench.display.progress import Progress, blocks
 from fairbench.networks import janus_tokens
 from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs
@@ -20,8 +20,8 @@ from fairbench.synthesis.balanced import Balanced
 from fairbench.types import RgbImage
 
 QUESTION, CAPTION = "Describe this image.", "a photo of the face of a {subject}"
-"""What the understanding fine-tune asks, and its answer: the occupation, and nothing about who is seen."""
-_READ = 256
+"""Question and answer of the understanding fine-tune: the occupation, and nothing about the person."""
+_IMAGES_PER_BLOCK = 256
 
 
 class Source(Protocol):
@@ -65,8 +65,8 @@ class Answers:
         model, net = self._model, self._model.net
         answers = [self._answer(self._data.rows[i].subject) for i in rows]
         ids, keep = left_padded([self._question + answer for answer in answers], model.pad)
-        shown = [_read(self._data.rows[i].image) for i in rows]
-        values = torch.from_numpy(janus_tokens.vision_input(model, shown))
+        images = [_read(self._data.rows[i].image) for i in rows]
+        values = torch.from_numpy(janus_tokens.vision_input(model, images))
         lengths = torch.tensor([len(answer) for answer in answers], device=net.device)
         longest = int(lengths.max())
         log_probs = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)
@@ -86,14 +86,12 @@ def image_tokens(model: JanusModel, data: Balanced, path: Path, progress: Progre
         return np.asarray(np.load(path, allow_pickle=False))
     parts = []
     with progress.stage("image tokens", len(data.rows)) as stage:
-        for start in range(0, len(data.rows), _READ):
-            part = data.rows[start : start + _READ]
-            parts.append(janus_tokens.encode(model, [_read(row.image) for row in part]))
-            stage.advance(len(part))
-    file = io.BytesIO()
-    np.save(file, np.concatenate(parts), allow_pickle=False)
+        for block in blocks(data.rows, _IMAGES_PER_BLOCK, stage):
+            parts.append(janus_tokens.encode(model, [_read(row.image) for row in block]))
+    tokens, file = np.concatenate(parts), io.BytesIO()
+    np.save(file, tokens, allow_pickle=False)
     atomic.write_bytes(path, file.getvalue())
-    return np.concatenate(parts)
+    return tokens
 
 
 def _read(path: Path) -> RgbImage:

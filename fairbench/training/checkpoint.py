@@ -1,4 +1,4 @@
-"""States of trainings on disk: whole or absent, checksummed, and read without running anything that they hold."""
+"""States of trainings on disk: whole or absent, checksummed, and read without executing anything in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from fairbench.storage import atomic
 
 BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None}
-"""What was so in every training before an identity had these fields."""
+"""The values of fields that an identity did not have at first, in the trainings from before."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -33,10 +33,11 @@ def load(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def differences(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """Say what differs between a state's identity and the asked one; empty where nothing does.
+def differences(stored: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Return what differs between a stored identity and this one, in words; empty where nothing does.
 
-    Of what the state names, and of BEFORE: any other field that a later version adds makes no earlier state useless.
+    Compared are the fields that are stored, and BEFORE: a later version may add fields to an identity, and earlier
+    states stay usable.
     """
-    there = {name: value for name, value in BEFORE.items() if name in here} | there
-    return "; ".join(f"{k} {v} there, {here.get(k)} here" for k, v in there.items() if v != here.get(k))
+    stored = {name: value for name, value in BEFORE.items() if name in identity} | stored
+    return "; ".join(f"{k} {v} there, {identity.get(k)} here" for k, v in stored.items() if v != identity.get(k))

@@ -1,6 +1,6 @@
-"""A glance at bias and quality while a model is trained: few prompts, few images, no intervals, no store.
+"""Bias and quality while a model is trained: few prompts, few images, no intervals, no store.
 
-Its numbers follow a training; they compare nothing. `fairbench run --method lora:PATH` measures.
+The numbers show how a training goes; they are too rough to compare. `fairbench run --method lora:PATH` measures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Evaluator:
     def __init__(
         self, loaded: catalog.Loaded[ModelCard], task: str, prompts: int, images: int, device: str, seed: int
     ) -> None:
-        """Load what labels and scores, so that absent weights are told before the training. Raises FairbenchError."""
+        """Load labeller and scorers, so that missing weights are found before the training. Raises FairbenchError."""
         self._card, self._images, self._seed = loaded.card, images, seed
         self._prompts = expand(catalog.load_task(task).card)[:prompts]
         self._labeller = Labeller(catalog.load_labeller(loaded.card.labeller), device)
@@ -63,14 +63,14 @@ class Evaluator:
         """Return the images whose logits were finite numbers."""
         ids = model.prompt_ids(prompt.text)
         seeds = [keys.sample_seed(prompt.neutral_id, i, self._seed) for i in range(self._images)]
-        found: list[RgbImage] = []
+        images: list[RgbImage] = []
         for start in range(0, len(seeds), BATCH):
-            part = seeds[start : start + BATCH]
+            block = seeds[start : start + BATCH]
             tokens = model.sample(
-                [ids] * len(part), part, self._sampling.guidance, self._sampling.temperature, read_once=True
+                [ids] * len(block), block, self._sampling.guidance, self._sampling.temperature, read_once=True
             )
-            found += [model.pixels(row) for row in tokens if row[0] >= 0]
-        return found
+            images += [model.pixels(row) for row in tokens if row[0] >= 0]
+        return images
 
     def _shares(self, images: Sequence[RgbImage]) -> dict[str, NDArray[np.float64]]:
         """Return the shares of labels over the faces that count, by attribute and cross; NaN where no face counts."""
@@ -85,14 +85,14 @@ class Evaluator:
         return shares
 
 
-def _scorer(name: str, given: dict[str, Any], ctx: BuildContext) -> Any:
+def _scorer(name: str, params: dict[str, Any], ctx: BuildContext) -> Any:
     plugin = registry.resolve("scorers", name)
     with contracts.guard(registry.title("scorers", name)):
-        return plugin(registry.parse_params(plugin, given), ctx)
+        return plugin(registry.parse_params(plugin, params), ctx)
 
 
 def _values(scorer: Scorer, images: list[RgbImage], texts: list[str]) -> dict[str, float | None]:
-    """Return a scorer's values over the images that it can judge; None where it fails: the training goes on."""
+    """Return a scorer's values over the images that it can score; None where it fails: the training goes on."""
     title = registry.title("scorers", scorer.spec.name)
     try:
         with contracts.guard(title):

@@ -7,14 +7,11 @@ not been. A batch is cut into processes x accumulation parts; part k is the same
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,85 +20,21 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
-from pydantic import ValidationError
 from torch.distributed.checkpoint import state_dict as whole
 
-from fairbench import registry
-from fairbench.adapters.janus import JanusAdapter
-from fairbench.cards import catalog, yamlfile
-from fairbench.cards.cards import ModelCard
 from fairbench.display.progress import Progress, Stage
-from fairbench.errors import CardError, FairbenchError, storage_errors
+from fairbench.errors import FairbenchError, storage_errors
 from fairbench.networks import janus, lora, weights
 from fairbench.networks.janus import JanusModel
 from fairbench.storage import atomic, folders
-from fairbench.synthesis.balanced import Balanced
 from fairbench.training import batches, checkpoint, losses, output
-from fairbench.training.order import Order
-from fairbench.training.presets import Settings
+from fairbench.training.job import Job
 from fairbench.training.records import Records
-from fairbench.training.schedule import Plan
 
-Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
 STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
 _STATE_FILES = re.compile(r"state\.pt|training\.json|tokens-[0-9a-f]{16}\.npy")
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training. card: of the model. data: grouped as the settings say. parent: an adapter folder to start from.
-
-    save_every, log_every, eval_every: steps; eval_every 0 evaluates never. None of these changes the result.
-    """
-
-    settings: Settings
-    card: catalog.Loaded[ModelCard]
-    data: Balanced
-    out: Path
-    parent: Path | None = None
-    device: str = "auto"
-    save_every: int = 200
-    log_every: int = 10
-    eval_every: int = 0
-    evaluate: Evaluate | None = None
-
-    @functools.cached_property
-    def order(self) -> Order:
-        """Which rows a step sees."""
-        s = self.settings
-        return Order(self.data, s.seed, together=s.kind == "bpo", stated=s.stated)
-
-    @functools.cached_property
-    def plan(self) -> Plan:
-        """Steps and rates: the paper's cosine with 3 % warm-up; AdamW with torch's default betas and decay."""
-        s = self.settings
-        steps = s.steps or max(1, math.ceil(s.epochs * self.order.epoch_size / s.batch))
-        return Plan(steps, s.rate, betas=(0.9, 0.999), save_every=self.save_every, log_every=self.log_every)
-
-    @functools.cached_property
-    def base(self) -> dict[str, str]:
-        """What stands for the base model's weights. Raises CardError for a model that cannot be trained here."""
-        card = self.card.card
-        if card.adapter != "janus" or card.weights is None or not card.lora_targets:
-            raise CardError(
-                f"The model {card.name} cannot be fine-tuned: training is there for cards of the adapter janus that "
-                "name `weights` and `lora_targets`."
-            )
-        if card.weights.path is not None:  # before all files of a folder that is no model are hashed
-            janus.check_format(weights.model_folder(card.weights, self.card.base_dir))
-        return weights.model_identity(card.weights, self.card.base_dir)
-
-    @functools.cached_property
-    def prompt_format(self) -> str | None:
-        """The conversation that the card puts around a prompt. Raises CardError for settings that it cannot have."""
-        card = self.card.card
-        try:
-            params: Any = registry.parse_params(JanusAdapter, card.sampling)
-        except ValidationError as err:
-            raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
-        return None if params.prompt_format is None else str(params.prompt_format)
 
 
 def train(job: Job, progress: Progress) -> Path:
@@ -110,13 +43,11 @@ def train(job: Job, progress: Progress) -> Path:
     Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
     loss that is not a finite number.
     """
-    losses.balancing(job.settings.loss, job.settings.beta)  # an unknown name is refused first
-    _check_stated(job)
+    losses.balancing(job.settings.loss, job.settings.beta)  # refuses an unknown name before any work
+    job.check_stated()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
-    identity = output.identity(
-        job.settings, job.plan.steps, job.data, job.base, job.parent, processes, job.prompt_format
-    )
-    if os.environ.get("RANK", "0") == "0":  # of several processes, one: it writes while the others would look
+    identity = output.identity(job, processes)
+    if os.environ.get("RANK", "0") == "0":  # only one of several processes: it writes while the others would look
         folders.check(job.out, folders.ADAPTER)
     if output.finished(job.out, identity):
         return job.out
@@ -124,22 +55,22 @@ def train(job: Job, progress: Progress) -> Path:
     model, adapter = _load(job, accelerator)
     state = _resume(job, adapter, identity)
     if accelerator.is_main_process:
-        atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # the folder is ours
+        atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # marks the folder as ours
     source = _source(job, model, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = int(state["step"]) if state else 0
     records = Records(job.out, start) if accelerator.is_main_process else None
     _set_training(model)
     began = time.perf_counter()
-    with progress.stage("training", job.plan.steps - start, "steps") as stage:
-        for step in range(start, job.plan.steps):
+    with progress.stage("training", job.schedule.steps - start, "steps") as stage:
+        for step in range(start, job.schedule.steps):
             for group in optimiser.param_groups:
-                group["lr"] = job.plan.rate_at(step)
+                group["lr"] = job.schedule.rate_at(step)
             figures = _step(job, accelerator, source, module, optimiser, step, stage)
-            last = step + 1 == job.plan.steps
+            last = step + 1 == job.schedule.steps
             if records and (step % job.log_every == 0 or last):
                 seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
-                records.add(step, {**figures, "rate": job.plan.rate_at(step), "seconds_a_step": seconds})
+                records.add(step, {**figures, "rate": job.schedule.rate_at(step), "seconds_a_step": seconds})
             if job.eval_every and ((step + 1) % job.eval_every == 0 or last):
                 _evaluate(job, accelerator, model, records, step)
             if (step + 1) % job.save_every == 0 or last:  # after the evaluation: a kill in between would lose it
@@ -149,17 +80,14 @@ def train(job: Job, progress: Progress) -> Path:
     if accelerator.is_main_process:
         assert records is not None
         records.close()
-        output.write(
-            job.out, adapter, tensors, job.card.card, job.base, identity, job.data,
-            str(accelerator.device), accelerator.num_processes,
-        )  # fmt: skip
+        output.write(job, adapter, tensors, identity, str(accelerator.device), accelerator.num_processes)
         _remove_state(job.out / STATE_DIR)
     accelerator.wait_for_everyone()
     return job.out
 
 
 def _remove_state(folder: Path) -> None:
-    """Remove the files that a training wrote to go on from, killed writers' too; any other file there stays."""
+    """Remove the files from which a training is resumed, killed writers' too; any other file there stays."""
     with storage_errors(folder):
         atomic.remove_orphans(folder, _STATE_FILES)
         for path in folder.iterdir():
@@ -167,15 +95,6 @@ def _remove_state(folder: Path) -> None:
                 path.unlink()
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
-
-
-def _check_stated(job: Job) -> None:
-    lacking = next((row.image for row in job.data.rows if not row.source_prompt), None)
-    if job.settings.stated and lacking is not None:
-        raise CardError(
-            f"The balanced set has no source_prompt for {lacking}, and --stated {job.settings.stated} shows images "
-            "under the prompt that they were made from: fill that column in, or say --stated 0."
-        )
 
 
 def _accelerator(job: Job) -> Accelerator:
@@ -237,7 +156,9 @@ def _source(job: Job, model: JanusModel, accelerator: Accelerator, progress: Pro
 def _prepared(job: Job, accelerator: Accelerator, source: batches.Source, state: dict[str, Any]) -> tuple[Any, Any]:
     """Return the module and its optimiser as the accelerator wraps them, the optimiser as the state left it."""
     trained = [p for p in source.module.parameters() if p.requires_grad]
-    plain = torch.optim.AdamW(trained, job.plan.rate, betas=job.plan.betas, weight_decay=job.plan.weight_decay)
+    plain = torch.optim.AdamW(
+        trained, job.schedule.rate, betas=job.schedule.betas, weight_decay=job.schedule.weight_decay
+    )
     module, optimiser = accelerator.prepare(source.module, plain)
     if state:
         inner = accelerator.unwrap_model(module)
@@ -276,7 +197,7 @@ def _step(
         gap = mean.max(dim=1).values - mean.min(dim=1).values
         total += torch.stack([loss, mean.mean(), gap.mean()]).detach() / s.accumulation
         stage.within((turn + 1) / s.accumulation)
-    norm = accelerator.clip_grad_norm_(module.parameters(), job.plan.clip)
+    norm = accelerator.clip_grad_norm_(module.parameters(), job.schedule.clip)
     loss_value, log_prob, gap_value = (float(v) for v in accelerator.reduce(total, "mean"))
     # A scaler of float16 leaves out steps whose gradient overflows; any other such gradient would spoil the weights.
     if not math.isfinite(loss_value) or (accelerator.scaler is None and not math.isfinite(float(norm))):

@@ -17,13 +17,10 @@ from fairbench.errors import FairbenchError
 from fairbench.registry import suggest
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
-_NEAREST = -1e-6
-"""The largest log-probability whose odds are told apart from certainty; above it the gradient is 0."""
-
+_MAX_LOG_P = -1e-6
+"""The largest log-probability whose odds differ from certainty; above it the gradient is 0."""
 THRESHOLD = 0.3
 """Of |sigmoid(d) - 1/2|, as released: a pair is close up to |d| = 1.386, an odds of 4 to 1 of a mean token."""
-
-
 HINGE = 0.01
 """Nats per token that our hinges tolerate. Over 576 tokens, a gap of 0.01 per token is a 317-fold odds."""
 
@@ -35,7 +32,7 @@ def exact(values: torch.Tensor) -> torch.Tensor:
 
 def log_odds(log_p: torch.Tensor) -> torch.Tensor:
     """Return log p - log(1 - p). `expm1` keeps 1 - p where p is near 1; where p is near 0, log(1 - p) is near 0."""
-    log_p = exact(log_p).clamp(max=_NEAREST)
+    log_p = exact(log_p).clamp(max=_MAX_LOG_P)
     return log_p - torch.log(-torch.expm1(log_p))
 
 
@@ -152,21 +149,10 @@ BALANCING = {
     "own-log-ratio-squared": own_log_ratio_squared,
 }
 """As published; the variants that its authors released; our own (`own-`). 0 where every group is equally probable."""
-RENAMED = {
-    "log-ratio-threshold": "own-log-ratio-hinge",
-    "log-odds-threshold": "own-log-odds-hinge",
-    "log-ratio-squared": "own-log-ratio-squared",
-}
-"""Names that our own variants had, which looked like those of the released ones."""
 
 
 def balancing(name: str, beta: float) -> Loss:
-    """Return a balancing loss. Raises FairbenchError for a name that there is not."""
+    """Return a balancing loss. Raises FairbenchError for an unknown name."""
     if name not in BALANCING:
-        if name in RENAMED:
-            raise FairbenchError(
-                f"The loss {name!r} is called {RENAMED[name]!r} now: it is our own, and no variant that BPO's authors "
-                "released (sigmoid-squared, bpo-v2, bpo-v3)."
-            )
         raise FairbenchError(f"There is no loss {name!r}{suggest(name, BALANCING)}.")
     return functools.partial(BALANCING[name], beta=beta)

@@ -1,4 +1,4 @@
-"""Which images a step sees: a function of the seed and the step alone, so that a resumed training sees the same.
+"""The images of every step: a function of the seed and the step alone, so that a resumed training has the same.
 
 Groups count equally however many images each has: the images of a smaller group come up more often.
 """
@@ -29,14 +29,14 @@ class Order:
         """
         self._seed, self._together, self._stated, self._rows = seed, together, stated, len(data.rows)
         self._cells = [[np.array(rows) for rows in groups.values()] for groups in data.by_prompt().values()]
-        self._most = max(len(rows) for groups in self._cells for rows in groups)
+        self._cell_size = max(len(rows) for groups in self._cells for rows in groups)
         width = len(data.groups)
-        self.epoch_size = len(self._cells) * self._most * (1 if together else width)
+        self.epoch_size = len(self._cells) * self._cell_size * (1 if together else width)
 
     def examples(self, step: int, batch: int) -> Rows:
         """Return the examples of a step."""
-        places = np.arange(step * batch, (step + 1) * batch)
-        rows = np.stack([self._epoch(int(p // self.epoch_size))[p % self.epoch_size] for p in places])
+        positions = range(step * batch, (step + 1) * batch)
+        rows = np.stack([self._epoch(p // self.epoch_size)[p % self.epoch_size] for p in positions])
         stated = np.random.default_rng([self._seed, step, 0, 2]).random(batch) < self._stated
         return np.asarray(rows + self._rows * stated[:, None])
 
@@ -44,11 +44,11 @@ class Order:
     def _epoch(self, epoch: int) -> Rows:
         rng = np.random.default_rng([self._seed, epoch])
         cells = [[self._drawn(rows, rng) for rows in groups] for groups in self._cells]
-        table = np.array(cells).transpose(0, 2, 1)  # prompts, images a cell, groups
+        table = np.array(cells).transpose(0, 2, 1)  # prompts, images per cell, groups
         rows = table.reshape(-1, table.shape[2] if self._together else 1)
         return np.asarray(rng.permutation(rows))
 
     def _drawn(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """Return as many rows as the largest cell has: each of these as often as any other, or once more."""
-        rounds = -(-self._most // len(rows))
-        return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[: self._most]
+        rounds = -(-self._cell_size // len(rows))
+        return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[: self._cell_size]

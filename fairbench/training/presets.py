@@ -16,14 +16,14 @@ Precision = Literal["no", "bf16", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the user can say about a fine-tuning, and that can change its result.
+    """Every setting of a fine-tuning that can change its result.
 
     groups: attributes by whose labels images are grouped; empty: all that the balanced set has. loss: the balancing
     loss of kind bpo. stated: kind sft; the share of examples that show an image under the prompt that it was made from,
-    which states its group, instead of under the neutral one. batch: examples a step, over all processes and
+    which states its group, instead of under the neutral one. batch: examples per step, over all processes and
     micro-batches; an example is one image, for bpo one image of every group. steps: None for `epochs` passes over the
-    set. rate: the highest learning rate.
-    accumulation: micro-batches a step, in each process.
+    set. learning_rate: the
+    highest. accumulation: micro-batches per step, in each process.
     """
 
     kind: Kind
@@ -31,7 +31,7 @@ class Settings:
     loss: str = "bpo"
     beta: float = 1.0
     stated: float = 0.0
-    rate: float = 1e-4
+    learning_rate: float = 1e-4
     batch: int = 32
     epochs: float = 1.0
     steps: int | None = None
@@ -45,15 +45,15 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings as they are recorded, and compared when a training is resumed."""
-        return dataclasses.asdict(self) | {"groups": list(self.groups)}
+        fields = dataclasses.asdict(self) | {"groups": list(self.groups)}
+        return {"rate" if name == "learning_rate" else name: value for name, value in fields.items()}
 
 
-_BPO: Final = {"rate": 8e-7, "batch": 8, "dropout": 0.1}
-_LIU: Final[Mapping[str, Mapping[str, Any]]] = {"sft": {"epochs": 10.0}, "i2t": {"epochs": 10.0}, "bpo": _BPO}
+_BPO: Final = {"learning_rate": 8e-7, "batch": 8, "dropout": 0.1}
 _PHANTOM: Final[Mapping[str, Mapping[str, Any]]] = {
-    "sft": {"rate": 4e-3, "steps": 800, "stated": 0.7},
-    "i2t": {"rate": 2e-3, "steps": 300},
-    "bpo": {"rate": 2e-5, "batch": 8, "steps": 60},
+    "sft": {"learning_rate": 4e-3, "steps": 800, "stated": 0.7},
+    "i2t": {"learning_rate": 2e-3, "steps": 300},
+    "bpo": {"learning_rate": 2e-5, "batch": 8, "steps": 60},
 }
 """The phantom is a thousand times smaller than the paper's models, and takes larger steps. Its rate for BPO is below
 that for SFT, as in the paper: at 2e-4 and 100 steps BPO cost 2.6 points of CLIP score, and faces in 2 % of images. SFT
@@ -61,10 +61,12 @@ on neutral prompts alone (300 steps at 2e-3) balances as well and forgets what a
 
 
 def _liu(groups: tuple[str, ...], bpo_epochs: float) -> dict[str, dict[str, Any]]:
-    """The paper's settings (Liu et al., NeurIPS 2025) for attributes of a balanced set."""
-    found = {kind: {"groups": groups, **fields} for kind, fields in _LIU.items()}
-    found["bpo"]["epochs"] = bpo_epochs
-    return found
+    """Return the paper's settings (Liu et al., NeurIPS 2025) for attributes of a balanced set, by kind."""
+    return {
+        "sft": {"groups": groups, "epochs": 10.0},
+        "i2t": {"groups": groups, "epochs": 10.0},
+        "bpo": {"groups": groups, "epochs": bpo_epochs, **_BPO},
+    }
 
 
 PRESETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
@@ -76,17 +78,17 @@ PRESETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
 """Preset -> kind -> fields. Without a preset, the paper's rates and batches and one epoch are taken."""
 
 
-def settings(kind: Kind, preset: str | None, given: Mapping[str, Any]) -> Settings:
-    """Return a preset's settings, overridden by the fields that the user gave (None: not given).
+def settings(kind: Kind, preset: str | None, options: Mapping[str, Any]) -> Settings:
+    """Return a preset's settings, overridden by the options (None: not given).
 
     Raises FairbenchError for an unknown preset or precision.
     """
-    if given.get("mixed_precision", "no") not in get_args(Precision):
-        raise FairbenchError(f"--mixed-precision {given['mixed_precision']}: name no, bf16 or fp16.")
+    if options.get("mixed_precision", "no") not in get_args(Precision):
+        raise FairbenchError(f"--mixed-precision {options['mixed_precision']}: name no, bf16 or fp16.")
     if preset is not None and preset not in PRESETS:
         raise FairbenchError(f"There is no preset {preset!r}{suggest(preset, PRESETS)}.")
     fields = PRESETS[preset][kind] if preset else _BPO if kind == "bpo" else {}
-    stated = {name: value for name, value in given.items() if value is not None}
-    if "epochs" in stated and "steps" not in stated:
-        stated["steps"] = None  # else a preset's number of steps would win
-    return Settings(kind, **{**fields, **stated})
+    overrides = {name: value for name, value in options.items() if value is not None}
+    if "epochs" in overrides and "steps" not in overrides:
+        overrides["steps"] = None  # else a preset's number of steps would win
+    return Settings(kind, **{**fields, **overrides})

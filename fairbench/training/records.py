@@ -1,4 +1,4 @@
-"""What a training reports as it goes: a line of JSON a logged step, and TensorBoard where it is installed."""
+"""What a training logs: a line of JSON per logged step, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Records:
-    """Appends figures of steps. What a stopped training logged after its last state is taken back first."""
+    """Appends figures of steps. What a stopped training logged after its last state is removed first."""
 
     def __init__(self, folder: Path, start: int) -> None:
         self._path = folder / METRICS

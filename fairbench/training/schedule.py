@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how fast. rate: the highest learning rate. warm_up: share of the steps on the way there.
+class Schedule:
+    """Steps and learning rates. rate: the highest learning rate. warm_up: share of the steps in which it is reached.
 
-    floor: what the rate falls towards, as a share of the highest. clip: the largest norm of the gradient.
-    save_every, log_every: steps.
+    floor: the rate at the end, as a share of the highest. clip: the largest norm of the gradient.
+    save_every, log_every: in steps.
     """
 
     steps: int
@@ -26,8 +26,8 @@ class Plan:
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear warm-up, then a cosine."""
-        ramp = max(1, round(self.warm_up * self.steps))
-        if step < ramp:
-            return self.rate * (step + 1) / ramp
-        place = (step - ramp) / max(1, self.steps - ramp)
-        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place)))
+        warm_up_steps = max(1, round(self.warm_up * self.steps))
+        if step < warm_up_steps:
+            return self.rate * (step + 1) / warm_up_steps
+        progress = (step - warm_up_steps) / max(1, self.steps - warm_up_steps)
+        return self.rate * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress)))

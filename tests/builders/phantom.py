@@ -21,7 +21,7 @@ from fairbench.phantom.making import (
     train_model,
     train_tokenizer,
 )
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 
 SIZE = build.Size(realised=4, held_out=8, guidance=2, renders=4, answers=8, stated=8)
 SHIPPED = catalog.find("models")["phantom"].parent
@@ -45,8 +45,8 @@ def finds_all(seed: int) -> dict[str, bytes]:
 def toy_sizes() -> Iterator[None]:
     """Set the constants of every stage for as long as the context lasts."""
 
-    def plan(steps: int) -> Plan:
-        return Plan(steps=steps, rate=1e-3, save_every=2, log_every=1)
+    def plan(steps: int) -> Schedule:
+        return Schedule(steps=steps, rate=1e-3, save_every=2, log_every=1)
 
     small: list[tuple[object, str, object]] = [
         (text, "EVALUATED", ("senator", "violinist", "citizen", "barber")),

@@ -17,6 +17,7 @@ from fairbench.display.progress import SILENT
 from fairbench.networks.janus import JanusModel, load
 from fairbench.synthesis import balanced as synthesis_balanced
 from fairbench.training import finetune
+from fairbench.training.job import Job
 from fairbench.training.presets import Settings
 from fairbench.types import BuildContext
 from tests.builders.balanced import save_balanced, save_model
@@ -80,7 +81,7 @@ def test_training_reads_the_cards_form(tmp_path: Path) -> None:
     card["sampling"]["prompt_format"] = "User: {text}\n\nAssistant:"
     path.write_text(yaml.safe_dump(card))
     balanced = synthesis_balanced.read(save_balanced(tmp_path / "set", per_group=1))
-    job = finetune.Job(
+    job = Job(
         Settings("sft", batch=4, steps=1, rank=2), catalog.load_model(str(path)), balanced, tmp_path / "out",
         device="cpu",
     )  # fmt: skip

@@ -241,7 +241,7 @@ def test_chain_of_thought_takes_the_models_prompt() -> None:
 
 
 def test_unusable_rewrites_fall_back_to_the_neutral_prompt_and_are_counted() -> None:
-    longest = " ".join(["word"] * chain_of_thought.MOST_WORDS)
+    longest = " ".join(["word"] * chain_of_thought.MAX_WORDS)
     answers = iter(["", " \n", '""', f"{longest} more", longest])
     texts, warnings = rewritten("chain-of-thought", samples(5), Scripted(lambda *_: next(answers)))
     assert texts == [NEUTRAL] * 4 + [longest]

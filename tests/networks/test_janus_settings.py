@@ -18,6 +18,7 @@ from fairbench.protocols import EffectiveSettings
 from fairbench.runs import spec
 from fairbench.synthesis import balanced as synthesis_balanced
 from fairbench.training import finetune
+from fairbench.training.job import Job
 from fairbench.training.presets import Settings
 from fairbench.types import BuildContext, ImageRequest
 from tests.builders.balanced import save_balanced
@@ -87,7 +88,7 @@ class TestFoldersThatAreNoModel:
         card = ModelCard(
             name="m", title="M", adapter="janus", weights=HubModel(path=str(no_model)), lora_targets=".*"
         )  # fmt: skip
-        job = finetune.Job(Settings("sft", steps=1), catalog.Loaded(card, None), balanced, tmp_path / "out")
+        job = Job(Settings("sft", steps=1), catalog.Loaded(card, None), balanced, tmp_path / "out")
         with pytest.raises(WeightsError, match=r"no readable config\.json"):
             finetune.train(job, SILENT)
 

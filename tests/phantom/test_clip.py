@@ -16,11 +16,11 @@ from fairbench.phantom.making import corpus, train_clip
 from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import RACES, render
 from fairbench.scorers.clip_score import ClipScore
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 from fairbench.types import BuildContext
 from tests.builders.progress import Recorder
 
-PLAN = Plan(steps=6, rate=3e-3, save_every=2, log_every=1)
+PLAN = Schedule(steps=6, rate=3e-3, save_every=2, log_every=1)
 EVERY = np.arange(len(CELLS))
 FILES = {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 

@@ -21,10 +21,10 @@ from torch.nn import functional
 from fairbench.errors import FairbenchError, StoreError
 from fairbench.phantom.making.loop import HISTORY, STATE, fit
 from fairbench.storage import atomic
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 from tests.builders.progress import Recorder
 
-PLAN = Plan(steps=12, rate=0.05, warm_up=0.2, floor=0.1, save_every=5, log_every=2)
+PLAN = Schedule(steps=12, rate=0.05, warm_up=0.2, floor=0.1, save_every=5, log_every=2)
 
 
 class Toy(nn.Module):
@@ -73,7 +73,9 @@ def killed_after(step: int) -> Recorder:
     return Recorder(lambda name, done, total: kill_at(step)(done))
 
 
-def outcome(folder: Path, plan: Plan = PLAN, seed: int = 3) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+def outcome(
+    folder: Path, plan: Schedule = PLAN, seed: int = 3
+) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     toy = Toy()
     history = fit(toy, plan, folder, seed)
     return toy.state_dict(), history
@@ -207,7 +209,7 @@ class TestRefusals:
         assert f"({field} {getattr(PLAN, field)} there, {OTHER[field]} here): name another folder" in str(caught.value)
 
     def test_every_field_of_a_plan_is_compared_but_those_that_change_no_result(self) -> None:
-        assert set(OTHER) == {f.name for f in dataclasses.fields(Plan)} - {"save_every", "log_every"}
+        assert set(OTHER) == {f.name for f in dataclasses.fields(Schedule)} - {"save_every", "log_every"}
 
     def test_a_state_from_before_a_field_was_added_goes_on(self, whole: tuple[Path, Any], folder: Path) -> None:
         state = torch.load(folder / STATE)
@@ -280,7 +282,7 @@ class TestRefusals:
 
 
 class TestRate:
-    PLAN = Plan(steps=110, rate=2.0, warm_up=1 / 11, floor=0.1)
+    PLAN = Schedule(steps=110, rate=2.0, warm_up=1 / 11, floor=0.1)
     """Ten steps of warm-up, a hundred of cosine."""
 
     @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ class TestRate:
 
     @pytest.mark.parametrize(("warm_up", "steps"), [(0.0, 5), (1.0, 5), (0.03, 1)])
     def test_no_warm_up_nothing_but_warm_up_and_a_single_step(self, warm_up: float, steps: int) -> None:
-        rates = [Plan(steps=steps, rate=1.0, warm_up=warm_up).rate_at(step) for step in range(steps)]
+        rates = [Schedule(steps=steps, rate=1.0, warm_up=warm_up).rate_at(step) for step in range(steps)]
         assert max(rates) == 1.0
         assert min(rates) > 0
 
@@ -316,7 +318,7 @@ class TestRate:
 
         slope = Slope()
         slope.double()
-        plan = Plan(steps=20, rate=0.1, warm_up=0.2, floor=0.3, weight_decay=0.0)
+        plan = Schedule(steps=20, rate=0.1, warm_up=0.2, floor=0.3, weight_decay=0.0)
         fit(slope, plan, tmp_path, 0)
         places.append(float(slope.layer.bias[0].detach()))
         np.testing.assert_allclose(-np.diff(places), [plan.rate_at(step) for step in range(20)], rtol=1e-6)
@@ -326,7 +328,7 @@ class TestRate:
             def forward(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
                 return 1000 * self.layer.weight.sum(), {}
 
-        fit(Steep(), Plan(steps=1, rate=0.1, betas=(0.8, 0.9), clip=0.5), tmp_path, 0)
+        fit(Steep(), Schedule(steps=1, rate=0.1, betas=(0.8, 0.9), clip=0.5), tmp_path, 0)
         moments = torch.load(tmp_path / STATE)["optimiser"]["state"]
         first, second = moments[0]["exp_avg"], moments[0]["exp_avg_sq"]
         assert float(first.norm()) == pytest.approx(0.2 * 0.5, rel=1e-4)

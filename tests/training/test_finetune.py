@@ -21,22 +21,21 @@ from fairbench.errors import FairbenchError
 from fairbench.networks import lora
 from fairbench.synthesis import balanced
 from fairbench.training import checkpoint, finetune, output
+from fairbench.training.job import Job
 from fairbench.training.presets import Settings, settings
 from tests.builders.progress import Recorder
 
-SMALL: dict[str, Any] = {"rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
+SMALL: dict[str, Any] = {"learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
 
 
 @pytest.fixture
-def job(tiny_card: Path, balanced_manifest: Path, tmp_path: Path) -> Callable[..., finetune.Job]:
-    def make(kind: str = "sft", steps: int = 5, out: str = "out", **fields: Any) -> finetune.Job:
+def job(tiny_card: Path, balanced_manifest: Path, tmp_path: Path) -> Callable[..., Job]:
+    def make(kind: str = "sft", steps: int = 5, out: str = "out", **fields: Any) -> Job:
         known = {f.name for f in dataclasses.fields(Settings)}
         asked = Settings(kind, steps=steps, **(SMALL | {k: v for k, v in fields.items() if k in known}))  # type: ignore[arg-type]
         rest = {k: v for k, v in fields.items() if k not in known}
         found = catalog.load_model(str(tiny_card))
-        return finetune.Job(
-            asked, found, balanced.read(balanced_manifest), tmp_path / out, device="cpu", save_every=2, **rest
-        )
+        return Job(asked, found, balanced.read(balanced_manifest), tmp_path / out, device="cpu", save_every=2, **rest)
 
     return make
 
@@ -62,9 +61,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("kind", "kills"), [("sft", (3, 4)), ("bpo", (1,)), ("i2t", (4,))])
-def test_a_killed_training_resumes_bit_for_bit(
-    job: Callable[..., finetune.Job], kind: str, kills: tuple[int, ...]
-) -> None:
+def test_a_killed_training_resumes_bit_for_bit(job: Callable[..., Job], kind: str, kills: tuple[int, ...]) -> None:
     whole = finetune.train(job(kind, out="whole", log_every=1), SILENT)
     parts = job(kind, out="parts", log_every=1)
     for step in kills:
@@ -78,7 +75,7 @@ def test_a_killed_training_resumes_bit_for_bit(
     assert not (whole / "state").exists()
 
 
-def test_only_the_adapter_is_trained(job: Callable[..., finetune.Job]) -> None:
+def test_only_the_adapter_is_trained(job: Callable[..., Job]) -> None:
     folder = finetune.train(job(steps=2), SILENT)
     tensors = load_file(folder / lora.WEIGHTS)
     parts = {name.split(".language_model.")[1].split(".")[3] for name in tensors}
@@ -93,16 +90,16 @@ def test_only_the_adapter_is_trained(job: Callable[..., finetune.Job]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sft", "bpo", "i2t"])
-def test_training_lowers_its_loss(job: Callable[..., finetune.Job], kind: str) -> None:
-    task = job(kind, steps=16, rate=2e-2, dropout=0.0, batch=4, log_every=1)
+def test_training_lowers_its_loss(job: Callable[..., Job], kind: str) -> None:
+    task = job(kind, steps=16, learning_rate=2e-2, dropout=0.0, batch=4, log_every=1)
     found = rows(finetune.train(task, SILENT))
     first, last = found[0]["loss"], sum(r["loss"] for r in found[-4:]) / 4
     assert last < (0.5 if kind == "bpo" else 0.9) * first
 
 
-def test_bpo_goes_on_from_sft(job: Callable[..., finetune.Job]) -> None:
+def test_bpo_goes_on_from_sft(job: Callable[..., Job]) -> None:
     sft = finetune.train(job(steps=2, out="sft"), SILENT)
-    start = job("bpo", steps=1, out="bpo", parent=sft, rate=1e-30, rank=8)
+    start = job("bpo", steps=1, out="bpo", parent=sft, learning_rate=1e-30, rank=8)
     found = finetune.train(start, SILENT)
     before, after = load_file(sft / lora.WEIGHTS), load_file(found / lora.WEIGHTS)
     assert all(torch.allclose(before[name], after[name], rtol=0, atol=1e-12) for name in before)
@@ -110,7 +107,7 @@ def test_bpo_goes_on_from_sft(job: Callable[..., finetune.Job]) -> None:
     assert record["identity"]["parent"] is not None
 
 
-def test_parts_of_a_batch_are_the_batch(job: Callable[..., finetune.Job]) -> None:
+def test_parts_of_a_batch_are_the_batch(job: Callable[..., Job]) -> None:
     one = finetune.train(job(steps=1, out="one", dropout=0.0, log_every=1), SILENT)
     parts = job(steps=1, out="four", dropout=0.0, accumulation=4, checkpointing=True, log_every=1)
     progress = Recorder()
@@ -130,19 +127,19 @@ def _fresh_accelerator() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_fresh_accelerator")
-def test_bf16(job: Callable[..., finetune.Job]) -> None:
+def test_bf16(job: Callable[..., Job]) -> None:
     found = finetune.train(job("bpo", steps=2, mixed_precision="bf16", log_every=1), SILENT)
     assert all(math.isfinite(r["loss"]) and r["loss"] > 0 for r in rows(found))
     assert {value.dtype for value in load_file(found / lora.WEIGHTS).values()} == {torch.float32}
 
 
 @pytest.mark.usefixtures("_fresh_accelerator")
-def test_fp16_needs_an_accelerator(job: Callable[..., finetune.Job]) -> None:
+def test_fp16_needs_an_accelerator(job: Callable[..., Job]) -> None:
     with pytest.raises(FairbenchError, match="--mixed-precision fp16 needs a GPU"):
         finetune.train(job(mixed_precision="fp16"), SILENT)
 
 
-def test_evaluation_follows_the_training_and_changes_nothing(job: Callable[..., finetune.Job]) -> None:
+def test_evaluation_follows_the_training_and_changes_nothing(job: Callable[..., Job]) -> None:
     plain = finetune.train(job(steps=4, out="plain"), SILENT)
     seen: list[bool] = []
 
@@ -157,16 +154,16 @@ def test_evaluation_follows_the_training_and_changes_nothing(job: Callable[..., 
     assert adapter(watched) == adapter(plain)
 
 
-def test_a_finished_training_is_left_alone(job: Callable[..., finetune.Job]) -> None:
+def test_a_finished_training_is_left_alone(job: Callable[..., Job]) -> None:
     folder = finetune.train(job(steps=2), SILENT)
     before = adapter(folder)
     assert finetune.train(job(steps=2), kill_at(1)) == folder
     assert adapter(folder) == before
     with pytest.raises(FairbenchError, match=r"another training \(rate 0.001 there, 0.1 here\)"):
-        finetune.train(job(steps=2, rate=0.1), SILENT)
+        finetune.train(job(steps=2, learning_rate=0.1), SILENT)
 
 
-def test_the_state_of_another_training_is_refused(job: Callable[..., finetune.Job]) -> None:
+def test_the_state_of_another_training_is_refused(job: Callable[..., Job]) -> None:
     with pytest.raises(Killed):
         finetune.train(job(), kill_at(3))
     with pytest.raises(FairbenchError, match=r"state\.pt belongs to another training \(dropout 0.2 there, 0.0 here\)"):
@@ -180,7 +177,7 @@ def test_the_state_of_another_training_is_refused(job: Callable[..., finetune.Jo
 
 
 def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
-    job: Callable[..., finetune.Job], monkeypatch: pytest.MonkeyPatch
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Image tokens once were others: such a cache is not read, and such a state or adapter is another training's."""
     with monkeypatch.context() as patch:
@@ -198,13 +195,13 @@ def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
         finetune.train(job(), SILENT)
 
 
-def test_numbers_that_are_not_finite_stop_the_training(job: Callable[..., finetune.Job]) -> None:
+def test_numbers_that_are_not_finite_stop_the_training(job: Callable[..., Job]) -> None:
     with pytest.raises(FairbenchError, match="gives no finite number: lower the rate"):
-        finetune.train(job(rate=1e30), SILENT)
+        finetune.train(job(learning_rate=1e30), SILENT)
     assert not (job().out / lora.WEIGHTS).exists()
 
 
-def test_what_does_not_fit_is_refused(job: Callable[..., finetune.Job], tiny_card: Path) -> None:
+def test_what_does_not_fit_is_refused(job: Callable[..., Job], tiny_card: Path) -> None:
     with pytest.raises(FairbenchError, match="A batch of 4 cannot be cut into 1 processes x 3"):
         finetune.train(job(accumulation=3), SILENT)
     found = catalog.load_model(str(tiny_card))
@@ -216,7 +213,7 @@ def test_what_does_not_fit_is_refused(job: Callable[..., finetune.Job], tiny_car
         finetune.train(dataclasses.replace(job(), card=none), SILENT)
 
 
-def test_a_parent_of_another_model_is_refused(job: Callable[..., finetune.Job], tmp_path: Path) -> None:
+def test_a_parent_of_another_model_is_refused(job: Callable[..., Job], tmp_path: Path) -> None:
     sft = finetune.train(job(steps=1, out="sft"), SILENT)
     other = shutil.copytree(sft, tmp_path / "other")
     record = json.loads((other / "provenance.json").read_text())
@@ -231,13 +228,20 @@ def test_a_parent_of_another_model_is_refused(job: Callable[..., finetune.Job], 
 
 def test_presets_hold_the_papers_settings_and_flags_override_them() -> None:
     sft = settings("sft", "liu2025-gender", {})
-    assert (sft.rank, sft.alpha, sft.dropout, sft.rate, sft.batch, sft.epochs) == (32, 32.0, 0.1, 1e-4, 32, 10.0)
+    assert (sft.rank, sft.alpha, sft.dropout, sft.learning_rate, sft.batch, sft.epochs) == (
+        32,
+        32.0,
+        0.1,
+        1e-4,
+        32,
+        10.0,
+    )
     assert sft.groups == ("gender",)
     for name, epochs in (("liu2025-gender", 2.0), ("liu2025-race", 1.0), ("liu2025-mix", 1.0)):
         bpo = settings("bpo", name, {})
-        assert (bpo.rate, bpo.batch, bpo.epochs, bpo.beta) == (8e-7, 8, epochs, 1.0)
-    assert settings("bpo", None, {}).rate == 8e-7
-    assert settings("sft", "phantom", {"rate": 0.5, "epochs": None}).rate == 0.5
+        assert (bpo.learning_rate, bpo.batch, bpo.epochs, bpo.beta) == (8e-7, 8, epochs, 1.0)
+    assert settings("bpo", None, {}).learning_rate == 8e-7
+    assert settings("sft", "phantom", {"learning_rate": 0.5, "epochs": None}).learning_rate == 0.5
     assert settings("sft", "phantom", {"epochs": 3.0}).steps is None
     with pytest.raises(FairbenchError, match="no preset 'liu2025' \\(did you mean 'liu2025-"):
         settings("sft", "liu2025", {})

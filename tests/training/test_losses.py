@@ -156,5 +156,3 @@ def test_bpo_near_zero_and_at_its_maximum() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(FairbenchError, match="no loss 'bop' \\(did you mean 'bpo'"):
         losses.balancing("bop", 1.0)
-    with pytest.raises(FairbenchError, match="'log-ratio-threshold' is called 'own-log-ratio-hinge' now"):
-        losses.balancing("log-ratio-threshold", 1.0)

@@ -18,7 +18,7 @@ from fairbench.display.progress import SILENT, Progress
 from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
 from fairbench.training import checkpoint
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ class Objective(Protocol):
 
 
 def fit(
-    objective: Any, plan: Plan, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
+    objective: Any, plan: Schedule, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
 ) -> list[dict[str, float]]:
     """Train in place until `plan.steps`, from the state in `folder` if there is one; return the logged figures.
 
@@ -79,14 +79,14 @@ def fit(
     return history
 
 
-def _identity(plan: Plan, seed: int) -> dict[str, Any]:
+def _identity(plan: Schedule, seed: int) -> dict[str, Any]:
     """Return all that the result depends on, besides the objective."""
     fields = {name: value for name, value in asdict(plan).items() if name not in ("save_every", "log_every")}
     return fields | {"seed": seed}
 
 
 def _save(
-    objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int, step: int, history: list[dict[str, float]]
+    objective: Any, optimiser: Any, plan: Schedule, folder: Path, seed: int, step: int, history: list[dict[str, float]]
 ) -> None:
     state = {
         "step": step, "plan": _identity(plan, seed), "objective": objective.state_dict(),
@@ -97,7 +97,9 @@ def _save(
     checkpoint.save(folder / STATE, state)
 
 
-def _resume(objective: Any, optimiser: Any, plan: Plan, folder: Path, seed: int) -> tuple[int, list[dict[str, float]]]:
+def _resume(
+    objective: Any, optimiser: Any, plan: Schedule, folder: Path, seed: int
+) -> tuple[int, list[dict[str, float]]]:
     path = folder / STATE
     if not path.exists():
         return 0, []

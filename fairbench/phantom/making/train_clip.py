@@ -29,10 +29,10 @@ from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making import corpus
 from fairbench.phantom.making.loop import fit
 from fairbench.storage import atomic
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 
 BATCH = 64
-PLAN = Plan(steps=600, rate=1.5e-3, warm_up=0.1)
+PLAN = Schedule(steps=600, rate=1.5e-3, warm_up=0.1)
 PAD, START, END = "<pad>", "<start>", "<end>"
 CONTEXT = 32
 
@@ -97,7 +97,7 @@ class Agreement(nn.Module):
 
 
 def train(
-    folder: Path, seed: int, progress: Progress = SILENT, plan: Plan = PLAN
+    folder: Path, seed: int, progress: Progress = SILENT, plan: Schedule = PLAN
 ) -> tuple[Any, list[dict[str, float]]]:
     """Return the trained open_clip model in evaluation mode, and the logged figures.
 

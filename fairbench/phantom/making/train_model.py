@@ -24,9 +24,9 @@ from fairbench.phantom.making import architecture
 from fairbench.phantom.making.loop import fit
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 
-PLAN = Plan(steps=2200, rate=2e-3, betas=(0.9, 0.98))
+PLAN = Schedule(steps=2200, rate=2e-3, betas=(0.9, 0.98))
 CAPTIONS, EXCHANGES = 96, 24
 """Rows a step of either kind."""
 UNCONDITIONAL = 0.08
@@ -135,7 +135,7 @@ def new_model(vq: Any, seed: int) -> JanusModel:
 
 
 def train(
-    vq: Any, folder: Path, seed: int, plan: Plan = PLAN, progress: Progress = SILENT
+    vq: Any, folder: Path, seed: int, plan: Schedule = PLAN, progress: Progress = SILENT
 ) -> tuple[JanusModel, list[dict[str, float]]]:
     """Return the trained model in evaluation mode, and its history."""
     model = new_model(vq, seed)

@@ -18,11 +18,11 @@ from fairbench.phantom.drawing import as_pixels
 from fairbench.phantom.making.architecture import CODES, vq_config
 from fairbench.phantom.making.loop import fit
 from fairbench.phantom.reading import renders
-from fairbench.training.schedule import Plan
+from fairbench.training.schedule import Schedule
 
 BATCH = 32
-WARM_UP = Plan(steps=300, rate=2e-3, floor=0.5)
-QUANTISED = Plan(steps=500, rate=1e-3)
+WARM_UP = Schedule(steps=300, rate=2e-3, floor=0.5)
+QUANTISED = Schedule(steps=500, rate=1e-3)
 _REVIVE_EVERY = 50
 
 

@@ -1,0 +1,92 @@
+"""One fine-tuning: its settings, model and data, and everything that follows from them before it starts."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fairbench import registry
+from fairbench.adapters.janus import JanusAdapter
+from fairbench.cards import catalog, yamlfile
+from fairbench.cards.cards import ModelCard
+from fairbench.errors import CardError
+from fairbench.networks import janus, weights
+from fairbench.networks.janus import JanusModel
+from fairbench.synthesis.balanced import Balanced
+from fairbench.training.order import Order
+from fairbench.training.presets import Settings
+from fairbench.training.schedule import Schedule
+
+Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. card: of the model. data: grouped as the settings say. parent: an adapter folder to start from.
+
+    save_every, log_every, eval_every: steps; eval_every 0 evaluates never. None of these changes the result.
+    """
+
+    settings: Settings
+    card: catalog.Loaded[ModelCard]
+    data: Balanced
+    out: Path
+    parent: Path | None = None
+    device: str = "auto"
+    save_every: int = 200
+    log_every: int = 10
+    eval_every: int = 0
+    evaluate: Evaluate | None = None
+
+    @functools.cached_property
+    def order(self) -> Order:
+        """The rows of every step."""
+        s = self.settings
+        return Order(self.data, s.seed, together=s.kind == "bpo", stated=s.stated)
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        """Steps and rates: the paper's cosine with 3 % warm-up; AdamW with torch's default betas and decay."""
+        s = self.settings
+        steps = s.steps or max(1, math.ceil(s.epochs * self.order.epoch_size / s.batch))
+        return Schedule(
+            steps, s.learning_rate, betas=(0.9, 0.999), save_every=self.save_every, log_every=self.log_every
+        )
+
+    @functools.cached_property
+    def base(self) -> dict[str, str]:
+        """The identity of the base model's weights. Raises CardError for a model that cannot be trained here."""
+        card = self.card.card
+        if card.adapter != "janus" or card.weights is None or not card.lora_targets:
+            raise CardError(
+                f"The model {card.name} cannot be fine-tuned: training is for cards of the adapter janus that name "
+                " `weights` and `lora_targets`."
+            )
+        if card.weights.path is not None:  # before all files of a folder that is no model are hashed
+            janus.check_format(weights.model_folder(card.weights, self.card.base_dir))
+        return weights.model_identity(card.weights, self.card.base_dir)
+
+    @functools.cached_property
+    def prompt_format(self) -> str | None:
+        """The conversation that the card puts around a prompt. Raises CardError for settings that are not valid."""
+        card = self.card.card
+        try:
+            params: Any = registry.parse_params(JanusAdapter, card.sampling)
+        except ValidationError as err:
+            raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
+        return None if params.prompt_format is None else str(params.prompt_format)
+
+    def check_stated(self) -> None:
+        """Raise CardError where images are to stand under prompts that the set does not have."""
+        lacking = next((row.image for row in self.data.rows if not row.source_prompt), None)
+        if self.settings.stated and lacking is not None:
+            raise CardError(
+                f"The balanced set has no source_prompt for {lacking}, and --stated {self.settings.stated} shows images"
+                " under the prompt that they were made from: fill that column in, or say --stated 0."
+            )
