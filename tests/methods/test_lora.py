@@ -19,6 +19,7 @@ from fairbench.networks import janus, janus_tokens, lora
 from fairbench.runs import spec
 from fairbench.synthesis.balanced import Balanced, read
 from fairbench.training import output
+from fairbench.training.job import Job
 from fairbench.training.presets import Settings
 from tests.builders.balanced import save_balanced, save_model
 
@@ -39,10 +40,9 @@ def adapter(tiny_card: Path, balanced: Balanced, tmp_path: Path) -> Path:
     model = lora.new(net, found.card.lora_targets, rank=4, alpha=4.0, dropout=0.1, seed=0)
     for index, value in enumerate(lora.tensors_of(model).values()):
         value.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(index))
-    base = spec.weights.model_identity(found.card.weights, found.base_dir)  # type: ignore[arg-type]
-    asked = output.identity(Settings("sft"), 1, balanced, base, None, 1)
-    output.write(tmp_path / "tuned", model, lora.tensors_of(model), found.card, base, asked, balanced, "cpu", 1)
-    return tmp_path / "tuned"
+    job = Job(Settings("sft", steps=1), found, balanced, tmp_path / "tuned")
+    output.write(job, model, lora.tensors_of(model), output.identity(job, 1), "cpu", 1)
+    return job.out
 
 
 def planned(card: Path, method: str) -> spec.RunSpec:

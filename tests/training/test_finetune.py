@@ -189,7 +189,7 @@ def test_what_was_made_from_images_as_they_were_read_before_is_not_gone_on_with(
     del identity["image reading version"]  # as states were written then
     now = job().base
     assert tokens.stem != f"tokens-{output.digest(job().data, now)}"
-    asked = output.identity(job().settings, 5, job().data, now, None, 1)
+    asked = output.identity(job(), 1)
     assert checkpoint.differences(identity, asked) == "image reading version 1 there, 2 here"
     with pytest.raises(FairbenchError, match="another training \\(image reading version 1 there, 2 here"):
         finetune.train(job(), SILENT)
