@@ -52,12 +52,12 @@ def calibrate(
     from fairbench.display.progress import reporter
     from fairbench.labelling import confusion
     from fairbench.labelling.labeller import LabelSpace
-    from fairbench.runs import spec
+    from fairbench.runs.device import pick_device
     from fairbench.storage.store import Store
 
     set_up_logging(Console(stderr=True))
     progress, loaded = reporter(Console(stderr=True), quiet), catalog.load_labeller(labeller)
-    domain, where = domain.strip(), spec.pick_device(device)
+    domain, where = domain.strip(), pick_device(device)
     _refuse(out, domain)
     known = manifest.read(images, LabelSpace(loaded.card), progress)
     told = ["--labeller", labeller, "--images", str(images), "--domain", domain]

@@ -86,7 +86,7 @@ def _disk(size: int) -> Finding:
 
 def _free_memory() -> tuple[str, float] | None:
     """Return the device that a run would choose and its free memory in GiB; None where the system does not say."""
-    from fairbench.runs.spec import pick_device
+    from fairbench.runs.device import pick_device
 
     device = pick_device("auto")
     if device == "cuda":

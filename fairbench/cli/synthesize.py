@@ -152,7 +152,7 @@ def _own(
 ) -> Path:  # fmt: skip
     from fairbench.cards import catalog
     from fairbench.labelling.labeller import Labeller
-    from fairbench.runs.spec import pick_device
+    from fairbench.runs.device import pick_device
     from fairbench.synthesis import balanced, export, own_images
     from fairbench.synthesis.confirm import attributes_of
 

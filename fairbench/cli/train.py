@@ -151,7 +151,7 @@ def _groups(text: str | None) -> tuple[str, ...] | None:
 
 
 def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: str, seed: int) -> Any:
-    from fairbench.runs.spec import pick_device
+    from fairbench.runs.device import pick_device
     from fairbench.training import evaluation
 
     task = task or evaluation.default_task(card.card)

@@ -30,7 +30,8 @@ from fairbench.runs import images, scores
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
 from fairbench.runs.labels import LabelStage
-from fairbench.runs.spec import RunScorer, RunSettings, RunSpec
+from fairbench.runs.scores import RunScorer
+from fairbench.runs.spec import RunSettings, RunSpec
 from fairbench.storage import reading, schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store

@@ -1,18 +1,21 @@
-"""prompts: a task card -> its prompts, in order."""
+"""prompts: a task card -> its prompts, in order, and the shares that it refers to."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from fairbench import keys
+from fairbench import contracts, keys
+from fairbench.cards import catalog
 from fairbench.cards.cards import TaskCard
 from fairbench.cards.csvfile import read_csv
 from fairbench.cards.texts import hidden_character, report_near_equal
 from fairbench.errors import CardError
+from fairbench.measure.series import References
 from fairbench.storage import schemas
-from fairbench.types import Prompt
+from fairbench.types import LabelSchema, Prompt
 
 MAX_PROMPTS = 1_000_000
 """Of one task."""
@@ -65,12 +68,34 @@ def expand(task: TaskCard) -> list[Prompt]:
             pid = keys.prompt_id(text)
             if pid in prompts:
                 raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
-            prompts[pid] = Prompt(
-                pid, pid, task.name, task.version, template.id, text, row["subject"], row.get("category", ""),
-                template.states,
-            )  # fmt: skip
+            facts = (task.name, task.version, template.id, text, row["subject"], row.get("category", ""))
+            prompts[pid] = Prompt(pid, pid, *facts, template.states)
     report_near_equal((p.text for p in prompts.values()), f"task {task.name}")
     return list(prompts.values())
+
+
+def of_task(
+    name: str | None, source: Any, title: str, declared: LabelSchema
+) -> tuple[list[Prompt], str, int, References, str | None]:
+    """Return prompts, task name and version, reference shares for the declared attributes, and the language.
+
+    name: None for images that belong to no task. source: an adapter that has its own images (`title`, in errors), else
+    None; it says which of the task's prompts they are of. Raises CardError, PluginError.
+    """
+    if name is None:
+        with contracts.guard(title):
+            return source.prompts(None), "folder", 1, {}, None
+    task = catalog.load_task(name).card
+    prompts = expand(task)
+    if source is not None:
+        with contracts.guard(title):
+            prompts = source.prompts(prompts)
+    references = {
+        attribute: catalog.reference_file(path, declared.labels[attribute])
+        for attribute, path in sorted(task.references.items())
+        if attribute in declared.labels
+    }
+    return prompts, task.name, task.version, references, task.language
 
 
 def table(prompts: list[Prompt]) -> pa.Table:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ValidationError
 
-from fairbench import contracts, registry
+from fairbench import contracts, keys, registry
+from fairbench.cards import yamlfile
+from fairbench.cards.cards import ModelCard, PluginRef
+from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, ImageError, PluginError
+from fairbench.networks import identity
 from fairbench.notices import notice
 from fairbench.protocols import Scorer, ScorerSpec
 from fairbench.storage import schemas
 from fairbench.storage.reading import ImageReader, ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import BuildContext, RgbImage
-
-if TYPE_CHECKING:
-    from fairbench.runs.spec import RunScorer
 
 BATCH = 32
 PARCEL = 256
@@ -32,6 +35,44 @@ class Broken:
 
     spec: ClassVar[ScorerSpec] = ScorerSpec("broken", "none", "cannot be imported", values=())
     version: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class RunScorer:
+    """A scorer with its key; `reason` where it cannot be had (then there is no key)."""
+
+    name: str
+    plugin: Any
+    params: Any
+    key: str | None
+    base_dir: Path | None
+    reason: str | None = None
+
+
+def resolve(target: str, image_key: str, model: Loaded[ModelCard]) -> RunScorer:
+    """Return a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters.
+
+    Raises CardError where the parameters are wrong. A plug-in that cannot be had is left out with its reason.
+    """
+    name, params_in_card, path, base_dir = target, model.card.scorers.get(target, {}), model.path, model.base_dir
+    prefix: yamlfile.Loc = ("scorers", target)
+    if target.endswith((".yaml", ".yml")):
+        path = Path(target).expanduser()
+        ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
+        name, params_in_card, prefix = ref.type, ref.params, ()
+    try:
+        plugin = registry.resolve("scorers", name)
+    except PluginError as err:  # nothing is known of its values
+        return RunScorer(name, Broken, None, None, base_dir, str(err))
+    try:
+        params = registry.parse_params(plugin, params_in_card)
+    except ValidationError as err:
+        raise yamlfile.params_error(path, target, err, prefix) from err
+    try:
+        key = keys.stage_key("scores", identity.of_plugin(name, plugin, params, base_dir), image_key)
+    except FairbenchError as err:
+        return RunScorer(name, plugin, params, None, base_dir, str(err))
+    return RunScorer(name, plugin, params, key, base_dir)
 
 
 class Scorers:
@@ -145,13 +186,13 @@ def _features(scorer: Scorer, title: str, batch: Sequence[_Read], prompts: Mappi
             raise  # its own sentence, or nothing that an image is to blame for
         if len(batch) == 1:
             return [_Scored(batch[0][0], "failed", error=f"the scorer raised {contracts.one_line(cause)}")]
-        return [scored for one in batch for scored in _features(scorer, title, [one], prompts)]
-    found = contracts.features(title, values, len(batch))
+        return [scored for item in batch for scored in _features(scorer, title, [item], prompts)]
+    features = contracts.features(title, values, len(batch))
     return [
         _Scored(row, "ok", value.tolist())
         if np.isfinite(value).all()
         else _Scored(row, "failed", error="the scorer's values are not finite numbers")
-        for (row, _), value in zip(batch, found, strict=True)
+        for (row, _), value in zip(batch, features, strict=True)
     ]
 
 

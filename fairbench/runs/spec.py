@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from fairbench import contracts, keys, registry
 from fairbench.cards import catalog, yamlfile
-from fairbench.cards.cards import LabellerCard, ModelCard, PluginRef
+from fairbench.cards.cards import LabellerCard, ModelCard
 from fairbench.display.progress import Progress, Silent
 from fairbench.errors import CardError, FairbenchError, PluginError
 from fairbench.labelling import confusion
@@ -28,7 +28,8 @@ from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
 from fairbench.runs import scores
-from fairbench.runs.prompts import expand
+from fairbench.runs.device import pick_device
+from fairbench.runs.prompts import of_task
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
 DEFAULT_TASK = "occupations"
@@ -57,20 +58,8 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class RunScorer:
-    """A scorer with its key; `reason` where it cannot be had (then there is no key)."""
-
-    name: str
-    plugin: Any
-    params: Any
-    key: str | None
-    base_dir: Path | None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
 class RunSpec:
-    """Everything that is needed to do a run. `declared` holds the settings that can change a number.
+    """Everything that is needed to do a run.
 
     quota: the method fixes how many samples ask for which group, so that face counts are no multinomial sample.
     """
@@ -78,6 +67,7 @@ class RunSpec:
     settings: RunSettings
     card: ModelCard
     method: str
+    method_version: int
     task: str
     task_version: int
     adapter: Any
@@ -89,8 +79,7 @@ class RunSpec:
     image_key: str
     faces_key: str
     labels_key: str
-    scorers: list[RunScorer]
-    declared: dict[str, Any]
+    scorers: list[scores.RunScorer]
     notices: Notices = field(default_factory=Notices)
     calibration: Calibration | None = None
     no_calibration: str | None = None
@@ -99,7 +88,31 @@ class RunSpec:
     language: str | None = None
     """The task's language; None without a task."""
 
-    @property
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """The settings that can change a number."""
+        return {
+            "model": self.card.name,
+            "image_key": self.image_key,
+            "method": {"name": self.method, "version": self.method_version},
+            "task": {
+                "name": self.task,
+                "version": self.task_version,
+                "prompts": keys.digest("prompts", [p.text for p in self.prompts]).hex(),
+            },
+            "labels_key": self.labels_key,
+            "face_policy": identity.of_params(self.labeller.card.face_policy, None),
+            "crosses": self.labeller.card.crosses,
+            "references": self.references,
+            "images": keys.digest("requests", sorted(r.image_id for r in self.requests)).hex(),
+            "seed": self.settings.seed,
+            "calibration": None if self.calibration is None else fingerprint(self.calibration),
+            "scorers": {s.name: s.key for s in self.scorers},
+            "metrics": dict(keys.METRICS_OF_RUN_ID),
+            "metrics_stage": keys.STAGE_VERSIONS["metrics"],
+        }
+
+    @cached_property
     def run_id(self) -> str:
         """Id of the run (32 hex digits)."""
         return keys.run_id(self.declared)
@@ -129,8 +142,7 @@ def make(settings: RunSettings, progress: Progress | None = None) -> RunSpec:
 
 def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     loaded = catalog.load_model(settings.model)
-    method, method_name = _method(settings.method)
-    card = _adapted(method, settings.method, loaded.card)
+    method, method_name, card = _method(settings.method, loaded.card)
     device = pick_device(settings.device)
     ctx = BuildContext(
         device=device,
@@ -140,108 +152,77 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     )
     labeller_card = catalog.load_labeller(settings.labeller or card.labeller)
     labeller = Labeller(labeller_card, device)
-    calibrated, problem = _calibration(labeller_card, labeller)
+    calibration, no_calibration = _calibration(labeller_card, labeller)
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     own_images = isinstance(adapter, PromptSource)
     source = adapter if own_images else None
-    prompts, task, version, references, language = _prompts(settings, card, source, labeller)
+    task_name = settings.task or card.default_task or (None if own_images else DEFAULT_TASK)
+    title = registry.title("adapters", card.adapter)
+    prompts, task, version, references, language = of_task(task_name, source, title, labeller.declared)
+    prompts = prompts[: settings.limit_prompts]
     if own_images:
         if method_name != "none":
-            raise FairbenchError(
-                "--method rewrites prompts before images are made; the images of a folder exist already."
-            )
-        with contracts.guard(registry.title("adapters", card.adapter)):
-            requests = adapter.requests(image_key, settings.images_per_prompt)
-        order = {p.prompt_id: i for i, p in enumerate(prompts)}
-        requests = sorted((r for r in requests if r.prompt_id in order), key=lambda r: order[r.prompt_id])
+            raise FairbenchError("--method rewrites prompts before images are made; a folder's images exist already.")
+        with contracts.guard(title):
+            requests = _in_order(adapter.requests(image_key, settings.images_per_prompt), prompts)
     else:
-        count = settings.images_per_prompt or card.images_per_prompt
-        text = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
-        use = MethodContext(card, settings.seed, text)
-        requests = _requests(prompts, count, settings.seed, image_key, settings.method.partition(":")[0], method, use)
-        for sentence in use.warnings:
-            notice("method", sentence)
+        text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
+        method_ctx = MethodContext(card, settings.seed, text_model)
+        requests = _requests(settings, prompts, image_key, method, method_ctx)
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     series.usable(settings.metrics)  # a broken one is named before any work
-    asked = tuple(card.scorers) if settings.scorers is None else settings.scorers
-    scorers = [_scorer(name, image_key, loaded) for name in dict.fromkeys(asked)]
-    twice = next((s.name for i, s in enumerate(scorers) if s.name in [o.name for o in scorers[:i]]), None)
-    if twice:
-        raise FairbenchError(f"--scorers names {twice} twice: a run has one value of each scorer.")
-    declared = {
-        "model": card.name,
-        "image_key": image_key,
-        "method": {"name": method_name, "version": type(method).version},
-        "task": {"name": task, "version": version, "prompts": keys.digest("prompts", [p.text for p in prompts]).hex()},
-        "labels_key": labels_key,
-        "face_policy": identity.of_params(labeller.card.face_policy, None),
-        "crosses": labeller.card.crosses,
-        "references": references,
-        "images": keys.digest("requests", sorted(r.image_id for r in requests)).hex(),
-        "seed": settings.seed,
-        "calibration": None if calibrated is None else fingerprint(calibrated),
-        "scorers": {s.name: s.key for s in scorers},
-        "metrics": dict(keys.METRICS_OF_RUN_ID),
-        "metrics_stage": keys.STAGE_VERSIONS["metrics"],
-    }
+    scorers = _scorers(card.scorers if settings.scorers is None else settings.scorers, image_key, loaded)
     quota = bool(getattr(method, "quota", False))
     _notices(card, method_name, quota)
-    return RunSpec(settings, card, method_name, task, version, adapter, ctx, labeller, prompts, requests, references,
-                image_key, faces_key, labels_key, scorers, declared, calibration=calibrated, no_calibration=problem,
-                quota=quota, language=language)  # fmt: skip
+    return RunSpec(
+        settings=settings,
+        card=card,
+        method=method_name,
+        method_version=type(method).version,
+        task=task,
+        task_version=version,
+        adapter=adapter,
+        ctx=ctx,
+        labeller=labeller,
+        prompts=prompts,
+        requests=requests,
+        references=references,
+        image_key=image_key,
+        faces_key=faces_key,
+        labels_key=labels_key,
+        scorers=scorers,
+        calibration=calibration,
+        no_calibration=no_calibration,
+        quota=quota,
+        language=language,
+    )
 
 
 def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tuple[Calibration | None, str | None]:
     """Return the labeller's calibration, and why it cannot be used where it was made with another labeller."""
-    found = confusion.of_labeller(loaded)
-    if found is None:
+    calibration = confusion.of_labeller(loaded)
+    if calibration is None:
         return None, None
-    confusion.notice_few_images(found, str(loaded.card.calibration))
+    confusion.notice_few_images(calibration, str(loaded.card.calibration))
     try:
-        confusion.check_labeller(found, labeller, str(loaded.card.calibration))
+        confusion.check_labeller(calibration, labeller, str(loaded.card.calibration))
     except CardError as err:
-        return found, str(err)
-    return found, None
+        return calibration, str(err)
+    return calibration, None
 
 
-def pick_device(wanted: str) -> str:
-    """Return the device: the one named, or the best there is. Raises FairbenchError where it is not there."""
-    if wanted == "cpu" or (wanted == "auto" and not _may_have_accelerator()):
-        return "cpu"
-    torch = importlib.import_module("torch")
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
-        return "cuda" if cuda else "mps" if mps else "cpu"
-    kind = wanted.split(":")[0]
-    if kind not in {"cuda", "mps"}:
-        raise FairbenchError(f"--device {wanted}: name auto, cpu, cuda, cuda:N or mps.")
-    if not {"cuda": cuda, "mps": mps}[kind]:
-        raise FairbenchError(f"--device {wanted}: torch finds no such device here; use --device cpu.")
-    return wanted
-
-
-def _may_have_accelerator() -> bool:
-    # torch takes seconds to import; a Linux machine without the driver's device file has no CUDA device.
-    return not sys.platform.startswith("linux") or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
-
-
-def _method(target: str) -> tuple[Method, str]:
+def _method(target: str, card: ModelCard) -> tuple[Method, str, ModelCard]:
+    """Return the method, its name, and the model's card as the method changes it."""
     name, _, argument = target.partition(":")
-    plugin = registry.resolve("methods", name)
-    with contracts.guard(registry.title("methods", name)):
-        method: Method = plugin(argument or None)
-    return method, str(getattr(method, "name", target))  # a path would make one adapter in two places two methods
-
-
-def _adapted(method: Method, target: str, card: ModelCard) -> ModelCard:
-    title = registry.title("methods", target.partition(":")[0])
+    plugin, title = registry.resolve("methods", name), registry.title("methods", name)
     with contracts.guard(title):
+        method: Method = plugin(argument or None)
         adapted = method.adapt(card)
     if not isinstance(adapted, ModelCard):
         raise PluginError(f"{title} returned {type(adapted).__name__} from adapt: return a ModelCard.")
-    return adapted
+    return method, str(getattr(method, "name", target)), adapted  # a path would make one adapter two methods
 
 
 def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any, Any]:
@@ -272,63 +253,39 @@ def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) ->
     return keys.stage_key("images", parts)
 
 
-def _prompts(
-    settings: RunSettings, card: ModelCard, source: Any, labeller: Labeller
-) -> tuple[list[Prompt], str, int, References, str | None]:
-    """Return prompts, task name and version, reference shares for the labeller's attributes, and the language."""
-    title = registry.title("adapters", card.adapter)
-    wanted = settings.task or card.default_task or (None if source is not None else DEFAULT_TASK)
-    if wanted is None:
-        with contracts.guard(title):
-            return source.prompts(None)[: settings.limit_prompts], "folder", 1, {}, None
-    task = catalog.load_task(wanted).card
-    prompts = expand(task)
-    with contracts.guard(title):
-        prompts = (prompts if source is None else source.prompts(prompts))[: settings.limit_prompts]
-    declared = labeller.declared.labels
-    known = {a: path for a, path in sorted(task.references.items()) if a in declared}
-    references = {a: catalog.reference_file(path, declared[a]) for a, path in known.items()}
-    return prompts, task.name, task.version, references, task.language
+def _in_order(requests: Sequence[ImageRequest], prompts: Sequence[Prompt]) -> list[ImageRequest]:
+    """Return the requests of these prompts, prompt by prompt."""
+    index_of = {p.prompt_id: i for i, p in enumerate(prompts)}
+    return sorted((r for r in requests if r.prompt_id in index_of), key=lambda r: index_of[r.prompt_id])
 
 
 def _requests(
-    prompts: Sequence[Prompt], count: int, seed: int, image_key: str, name: str, method: Method, ctx: MethodContext
+    settings: RunSettings, prompts: Sequence[Prompt], image_key: str, method: Method, ctx: MethodContext
 ) -> list[ImageRequest]:
     """Return the requests, prompt by prompt. Their ids and seeds depend on neither count, task nor order."""
+    count, seed = settings.images_per_prompt or ctx.card.images_per_prompt, settings.seed
     samples = [PromptSample(p, j, keys.sample_seed(p.neutral_id, j, seed)) for p in prompts for j in range(count)]
-    title = registry.title("methods", name)
+    title = registry.title("methods", settings.method.partition(":")[0])
     with contracts.guard(title):
         texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
     prompt_ids = {text: keys.prompt_id(text) for text in dict.fromkeys(texts)}  # shared by the images of a text
-    found = []
+    requests = []
     for sample, text in zip(samples, texts, strict=True):
         prompt_id, neutral_id = prompt_ids[text], sample.prompt.neutral_id
         image_id = keys.image_id(image_key, prompt_id, neutral_id, sample.seed)
-        found.append(ImageRequest(image_id, prompt_id, neutral_id, text, sample.sample_index, sample.seed))
-    return found
+        requests.append(ImageRequest(image_id, prompt_id, neutral_id, text, sample.sample_index, sample.seed))
+    for sentence in ctx.warnings:
+        notice("method", sentence)
+    return requests
 
 
-def _scorer(target: str, image_key: str, model: catalog.Loaded[ModelCard]) -> RunScorer:
-    """Return a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters."""
-    place: yamlfile.Loc = ("scorers", target)
-    name, given, path, base_dir = target, model.card.scorers.get(target, {}), model.path, model.base_dir
-    if target.endswith((".yaml", ".yml")):
-        path = Path(target).expanduser()
-        ref, base_dir = yamlfile.parse(yamlfile.load(path), PluginRef), path.resolve().parent
-        name, given, place = ref.type, ref.params, ()
-    try:
-        plugin = registry.resolve("scorers", name)
-    except PluginError as err:  # nothing is known of its values: it is left out with its reason
-        return RunScorer(name, scores.Broken, None, None, base_dir, str(err))
-    try:
-        params = registry.parse_params(plugin, given)
-    except ValidationError as err:
-        raise yamlfile.params_error(path, target, err, place) from err
-    try:
-        key = keys.stage_key("scores", identity.of_plugin(name, plugin, params, base_dir), image_key)
-    except FairbenchError as err:
-        return RunScorer(name, plugin, params, None, base_dir, str(err))
-    return RunScorer(name, plugin, params, key, base_dir)
+def _scorers(targets: Iterable[str], image_key: str, model: catalog.Loaded[ModelCard]) -> list[scores.RunScorer]:
+    """Return the scorers. Raises FairbenchError where two have one name."""
+    scorers = [scores.resolve(target, image_key, model) for target in dict.fromkeys(targets)]
+    name, count = Counter(s.name for s in scorers).most_common(1)[0] if scorers else ("", 0)
+    if count > 1:
+        raise FairbenchError(f"--scorers names {name} twice: a run has one value of each scorer.")
+    return scorers
 
 
 def _notices(card: ModelCard, method: str, quota: bool) -> None:

@@ -20,7 +20,7 @@ from fairbench.cards import catalog
 from fairbench.cards.cards import AttributeSpec, FacePolicy
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
-from fairbench.runs import spec
+from fairbench.runs import scores, spec
 from fairbench.types import BuildContext
 
 PATH = Path(__file__).with_name("keys.json")
@@ -80,7 +80,7 @@ def scorers() -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            key = spec._scorer(name, ALONE, bare).key
+            key = scores.resolve(name, ALONE, bare).key
         except FairbenchError as err:
             key = f"no key: {err}"[:40]
         found[Path(name).name] = str(key)
