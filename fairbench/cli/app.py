@@ -29,18 +29,18 @@ COMMANDS: Final = {
     "phantom": ("phantom:app", "The phantom: a tiny Janus whose bias is known."),
     "leaderboard": ("leaderboard:app", "Add, show and verify rows of a leaderboard."),
 }
-"""Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary: the first sentence of its help."""
+"""Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary, which begins its own help."""
 
 
 class Commands(TyperGroup):
-    """The group of all commands, each imported when it is asked for by name."""
+    """The group of all commands, each imported when it is run or its own help is shown."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands' names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, None where there is none of that name."""
+        """Return the command of that name, None where there is none."""
         return command(cmd_name) if cmd_name in COMMANDS else None
 
     def get_help_option(self, ctx: Any) -> Any:
@@ -51,7 +51,7 @@ class Commands(TyperGroup):
         return option
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands and their summaries, without an import of any."""
+        """Write the commands and their summaries without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -60,12 +60,12 @@ def command(name: str) -> Any:
     """Import a command and return it as typer builds it."""
     module, _, attribute = COMMANDS[name][0].partition(":")
     target = getattr(importlib.import_module(f"fairbench.cli.{module}"), attribute)
-    around = typer.Typer(rich_markup_mode=None)
+    wrapper = typer.Typer(rich_markup_mode=None)
     if isinstance(target, typer.Typer):
-        around.add_typer(target, name=name)
+        wrapper.add_typer(target, name=name)
     else:
-        around.command(name)(target)
-    return typer.main.get_group(around).commands[name]
+        wrapper.command(name)(target)
+    return typer.main.get_group(wrapper).commands[name]
 
 
 app = typer.Typer(
@@ -96,8 +96,8 @@ def root(
 
 
 def main() -> None:
-    """Run the command line: 0 success, 2 something the user can mend (one sentence), 130 interrupted."""
-    signal.signal(signal.SIGINT, _interrupted)
+    """Run the command line: 0 success, 2 something the user can fix (one sentence), 130 interrupted."""
+    signal.signal(signal.SIGINT, _stop)
     threads.prepare()
     try:
         app()
@@ -110,7 +110,7 @@ def main() -> None:
         import logging
 
         logging.getLogger("fairbench").debug("the error", exc_info=True)
-        _fail(f"{type(err).__name__}: {err} (mend that file or name; -v shows where it was met).")
+        _fail(f"{type(err).__name__}: {err} (fix that file or name; -v shows where it happened).")
     except RuntimeError as err:
         if "home directory" not in str(err):  # what pathlib says of ~nobody
             raise
@@ -124,8 +124,8 @@ def _fail(sentence: str) -> None:
     sys.exit(FairbenchError.exit_code)
 
 
-def _interrupted(*_: object) -> None:
+def _stop(*_: object) -> None:
     from fairbench.display.plain import echo
 
-    echo("Interrupted. What was finished is kept: run the same command again to go on.", err=True)
+    echo("Interrupted. Finished work is kept: run the same command again to go on.", err=True)
     sys.exit(130)

@@ -7,20 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairbench.cli.options import (
-    AsJson,
-    Device,
-    Dtype,
-    LabellerName,
-    Limit,
-    Model,
-    Quiet,
-    StoreDir,
-    Task,
-    Verbose,
-    calm_libraries,
-    check_dtype,
-)
+from fairbench.cli.options import AsJson, Device, Dtype, LabellerName, Limit, Model, Quiet, StoreDir, Task, Verbose
 from fairbench.display.plain import echo_json
 
 if TYPE_CHECKING:
@@ -28,18 +15,26 @@ if TYPE_CHECKING:
 
 Probe = Annotated[
     Path | None,
-    typer.Option("--probe-images", help="CSV of labelled images: path, a column per attribute. "
-                 "[default: renders, where the labeller reads mannequins]"),
-]  # fmt: skip
-Count = Annotated[
-    int | None,
-    typer.Option("--images-per-prompt", "-n", min=4, max=20000, help="Half as many a group. [default: the card's]"),
+    typer.Option(
+        "--probe-images",
+        help="CSV of labelled images: path, a column per attribute. [default: renders, for a labeller of mannequins]",
+    ),
 ]
-Samples = Annotated[int, typer.Option("--samples", min=1, max=10000, help="Answers a question.")]
+ImagesPerPrompt = Annotated[
+    int | None,
+    typer.Option(
+        "--images-per-prompt",
+        "-n",
+        min=4,
+        max=20000,
+        help="Images per prompt; half as many where the prompt names a group. [default: the card's]",
+    ),
+]
+Samples = Annotated[int, typer.Option("--samples", min=1, max=10000, help="Answers per question.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all noise.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Report folder. [default: runs/audit-<run>]")]
 Batch = Annotated[
-    int | None, typer.Option("--batch-size", min=1, help="Images or answers a block. [default: the card's]")
+    int | None, typer.Option("--batch-size", min=1, help="Images or answers per block. [default: the card's]")
 ]
 
 
@@ -48,7 +43,7 @@ def audit(
     task: Task = None,
     probe_images: Probe = None,
     labeller: LabellerName = None,
-    images_per_prompt: Count = None,
+    images_per_prompt: ImagesPerPrompt = None,
     limit_prompts: Limit = None,
     samples: Samples = 50,
     seed: Seed = 0,
@@ -68,34 +63,37 @@ def audit(
     from rich.console import Console
 
     from fairbench.audit import files, run, terminal
-    from fairbench.cli.logs import set_up_logging
-    from fairbench.display.progress import reporter
+    from fairbench.cli.logs import start
     from fairbench.runs import spec
     from fairbench.storage import folders
     from fairbench.storage.store import Store
 
-    console = Console(stderr=True)
-    set_up_logging(console, verbose)
-    check_dtype(dtype)
-    calm_libraries()
-    current = spec.make(
-        spec.RunSettings(
-            model=model, task=task, labeller=labeller, images_per_prompt=images_per_prompt,
-            limit_prompts=limit_prompts, scorers=(), seed=seed, device=device, dtype=dtype, batch_size=batch_size,
-        )
-    )  # fmt: skip
-    folders.check(_folder(out, current), folders.AUDIT, store=store)  # better told now than after the work
-    found = run.audit(current, probe_images, samples, Store(store), reporter(console, quiet))
-    folder = _folder(out, found.plan)
-    record = files.write(found, folder)
+    progress = start(quiet, verbose)
+    settings = spec.RunSettings(
+        model=model,
+        task=task,
+        labeller=labeller,
+        images_per_prompt=images_per_prompt,
+        limit_prompts=limit_prompts,
+        scorers=(),
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+    )
+    run_spec = spec.make(settings)
+    folders.check(_folder(out, run_spec), folders.AUDIT, store=store)  # before the work, not after it
+    result = run.audit(run_spec, probe_images, samples, Store(store), progress)
+    folder = _folder(out, result.plan)
+    record = files.write(result, folder)
     if as_json:
         echo_json(record)
     else:
-        terminal.show(found, folder, Console())
+        terminal.show(result, folder, Console())
 
 
-def _folder(out: Path | None, plan: RunSpec) -> Path:
-    """Return the report's folder. A block that did not fit into memory changes the plan, and so the default one."""
+def _folder(out: Path | None, run_spec: RunSpec) -> Path:
+    """Return the report's folder. Blocks made smaller to fit into memory change the spec, and so the default folder."""
     from fairbench.runs.files import default_name
 
-    return out or Path("runs") / f"audit-{default_name(plan)}"
+    return out or Path("runs") / f"audit-{default_name(run_spec)}"

@@ -11,13 +11,16 @@ from fairbench.display.plain import echo
 
 
 def check(paths: Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")]) -> None:
-    """Find every problem of cards, with file, field and line. Exit code 2 where there is one."""
+    """Find every problem of cards, with file, field and line.
+
+    Exit code 2 where there is one.
+    """
     from fairbench.linting import cards
 
-    files = [f for path in paths for f in cards.cards_in(path)]
-    found = [problem for file in files for problem in cards.problems(file)]
-    for problem in found:
+    files = [file for path in paths for file in cards.cards_in(path)]
+    problems = [problem for file in files for problem in cards.problems(file)]
+    for problem in problems:
         echo(str(problem))
-    echo(f"{len(files)} cards, {len(found)} problems")
-    if found:
+    echo(f"{len(files)} cards, {len(problems)} problems")
+    if problems:
         raise typer.Exit(2)

@@ -12,12 +12,12 @@ from fairbench.display.plain import echo_json
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B [RUN_C ...]", help="Run folders; A is the baseline.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Report folder. [default: runs/compare-<run ids>]")]
-Alpha = Annotated[float, typer.Option("--alpha", help="Level of every family of tests; intervals hold at 1 - alpha.")]
+Alpha = Annotated[float, typer.Option("--alpha", help="Level of each family of tests; intervals hold at 1 - alpha.")]
 Select = Annotated[
     bool | None,
     typer.Option(
         "--select/--no-select",
-        help="Choose the best run on half of the prompts, judge it on the others. [default: with three runs or more]",
+        help="Choose the best run on half of the prompts, judge it on the rest. [default: with three runs or more]",
     ),
 ]
 
@@ -29,15 +29,15 @@ def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha =
     """
     from rich.console import Console
 
-    from fairbench.cli.logs import set_up_logging
+    from fairbench.cli.logs import start
     from fairbench.comparison import files, terminal
     from fairbench.comparison.compare import compare as compare_runs
 
-    set_up_logging(Console(stderr=True))
-    found = compare_runs(runs, alpha, select)
-    folder = out or files.default_folder(found)
-    record = files.write(found, folder)
+    start()
+    result = compare_runs(runs, alpha, select)
+    folder = out or files.default_folder(result)
+    record = files.write(result, folder)
     if as_json:
         echo_json(record)
     else:
-        terminal.show(found, folder, Console())
+        terminal.show(result, folder, Console())

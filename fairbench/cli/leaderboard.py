@@ -11,7 +11,7 @@ from fairbench.cli.options import AsJson
 from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
-    help="Add, show and verify rows of a leaderboard. Anybody can compute them again from the evidence beside them.",
+    help="Add, show and verify rows of a leaderboard.\n\nAnybody can compute them again from the evidence beside them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -34,19 +34,17 @@ def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
 
     The evidence is what the row can be computed from.
     """
-    from rich.console import Console
-
-    from fairbench.cli.logs import set_up_logging
+    from fairbench.cli.logs import start
     from fairbench.leaderboard.evidence import open_run
     from fairbench.leaderboard.row import EVIDENCE, add_run
 
-    set_up_logging(Console(stderr=True), silent=True)  # damage is one sentence, not a warning and one
-    found = open_run(run)
-    task = found.record.task
+    start(silent=True)  # the one error names the damage
+    finished = open_run(run)
+    task = finished.record.task
     path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
-    add_run(path, found, evidence=evidence)
-    where = path.parent / EVIDENCE / found.run_id
-    echo(f"{found.name}: row of run {found.run_id} in {path}" + (f", evidence in {where}" if evidence else ""))
+    add_run(path, finished, evidence=evidence)
+    copied = f", evidence in {path.parent / EVIDENCE / finished.run_id}" if evidence else ""
+    echo(f"{finished.name}: row of run {finished.run_id} in {path}{copied}")
 
 
 @app.command()
@@ -71,20 +69,20 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_json: AsJson = False) -> None:
     """Compute every row again from its evidence.
 
-    Names each cell that differs; exit code 1 then.
+    Names each cell that differs; the exit code is 1 then.
     """
     from rich.console import Console
 
-    from fairbench.cli.logs import set_up_logging
+    from fairbench.cli.logs import start
     from fairbench.leaderboard import terminal
     from fairbench.leaderboard.verify import verify as check
 
-    set_up_logging(Console(stderr=True), silent=True)  # damage is the row's verdict
+    start(silent=True)  # the row's verdict names the damage
     checks = check(board, labels)
     if as_json:
         echo_json(terminal.verification(checks, board))
     else:
         terminal.show_verification(checks, Console())
-    bad = {"differs", "damaged", *(["unverifiable"] if strict else [])}
-    if any(c.verdict in bad for c in checks):
+    failing = {"differs", "damaged", *(["unverifiable"] if strict else [])}
+    if any(c.verdict in failing for c in checks):
         raise typer.Exit(1)

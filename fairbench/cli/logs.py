@@ -1,4 +1,4 @@
-"""Logging of a command: notices and warnings on stderr, so that stdout stays the result."""
+"""What a command shows on stderr, so that stdout stays the result: notices, warnings and progress."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from fairbench.display.plain import PlainFormatter
+from fairbench.display.progress import Progress, reporter
+
+
+def start(quiet: bool = False, verbose: bool = False, *, silent: bool = False) -> Progress:
+    """Set up logging on stderr and return what shows progress there. silent: as in `set_up_logging`."""
+    console = Console(stderr=True)
+    set_up_logging(console, verbose, silent=silent)
+    return reporter(console, quiet)
 
 
 def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = False) -> None:
@@ -23,6 +31,8 @@ def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = Fa
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns at every fork
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not verbose:  # they print every retry and every withheld image; notices say what that comes to
         for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
             os.environ.setdefault(name, "error")

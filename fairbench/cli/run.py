@@ -21,24 +21,27 @@ from fairbench.cli.options import (
     StoreDir,
     Task,
     Verbose,
-    calm_libraries,
-    check_dtype,
 )
 from fairbench.display.plain import echo, echo_json
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
+    from fairbench.display.progress import Progress
     from fairbench.runs.pipeline import Outcome
     from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
 
 MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
-Count = Annotated[int | None, typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="[default: the card's]")]
+ImagesPerPrompt = Annotated[
+    int | None,
+    typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="Images per prompt. [default: the card's]"),
+]
 Scorers = Annotated[
     str | None,
     typer.Option(
         "--scorers",
-        help="Comma-separated: clip-score,clip-iqa,inception-score, YAML files, or none. [default: the card's]",
+        help="Comma-separated scorers (clip-score, clip-iqa, inception-score) or YAML files, or none. [default: the "
+        "card's]",
     ),
 ]
 Metrics = Annotated[
@@ -46,11 +49,15 @@ Metrics = Annotated[
     typer.Option("--metrics", help="Comma-separated metrics to compute beside rd and concentration. [default: all]"),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
-Shard = Annotated[str | None, typer.Option("--shard", help="i/N: do every N-th block; finish with the plain command.")]
-Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row to, evidence beside it.")]
-Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet a prompt.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 2, after all is written, for notices that count.")]
-NearCopies = Annotated[bool, typer.Option("--near-copies", help="Name images of a folder that look alike.")]
+Shard = Annotated[
+    str | None, typer.Option("--shard", help="i/N: make every N-th block; once all are made, leave it out.")
+]
+Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row and evidence to.")]
+Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet per prompt.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with code 2, after all is written, for notices that matter.")
+]
+NearCopies = Annotated[bool, typer.Option("--near-copies", help="Report images of a folder that look alike.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -60,7 +67,7 @@ def run(
     task: Task = None,
     method: MethodName = "none",
     labeller: LabellerName = None,
-    images_per_prompt: Count = None,
+    images_per_prompt: ImagesPerPrompt = None,
     limit_prompts: Limit = None,
     scorers: Scorers = None,
     metrics: Metrics = None,
@@ -80,17 +87,15 @@ def run(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was."""
-    from rich.console import Console
+    """Generate images, label the faces, measure bias.
 
-    from fairbench.cli.logs import set_up_logging
-    from fairbench.display.progress import reporter
+    Stopped and started again, it goes on where it was.
+    """
+    from fairbench.cli.logs import start
     from fairbench.runs import spec
     from fairbench.storage.store import Store
 
-    set_up_logging(Console(stderr=True), verbose)
-
-    check_dtype(dtype)
+    progress = start(quiet, verbose)
     settings = spec.RunSettings(
         model=model,
         task=task,
@@ -107,23 +112,23 @@ def run(
         shard=None if shard is None else _shard(shard),
         near_copies=near_copies,
     )
-    current = spec.make(settings, reporter(Console(stderr=True), quiet))
+    run_spec = spec.make(settings, progress)
     opened = Store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
         from fairbench.runs import files as run_files
 
-        run_files.refuse_guess(out, current)
+        run_files.refuse_guess(out, run_spec)
     if dry_run:
-        _preview(current, opened, as_json)
+        _preview(run_spec, opened, as_json)
     else:
-        folder, outcome = _run(current, opened, out, leaderboard, sheets=sheets, as_json=as_json, quiet=quiet)
+        folder, outcome = _run(run_spec, opened, progress, out, leaderboard, sheets=sheets, as_json=as_json)
         _report_unreadable(outcome)
         if strict:
             _refuse_notices(outcome, folder)
 
 
 def _describes_a_run(ctx: typer.Context) -> bool:
-    """Whether the command line says anything of what is to be run."""
+    """Whether any option says what to run."""
     options = ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed")
     sources = {getattr(ctx.get_parameter_source(name), "name", "") for name in options}
     return sources != {"DEFAULT"}
@@ -141,47 +146,52 @@ def _shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _preview(current: RunSpec, store: Store, as_json: bool) -> None:
-    from fairbench.runs.pipeline import preview
+def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
+    from fairbench.runs import pipeline
 
-    found = preview(current, store)
+    preview = pipeline.preview(run_spec, store)
     if as_json:
-        echo_json(found)
+        echo_json(preview)
         return
     unknown = "unknown until a first block was made (try -n 1 --limit-prompts 1)"
-    disk = f"{'about ' if found['disk_is_guessed'] else ''}{found['disk_bytes'] / 1e6:.1f} MB more"
-    seconds = unknown if found["seconds"] is None else f"about {found['seconds']:.0f} s to generate"
-    echo(f"{found['model']} x {found['method']} x {found['task']} x {found['labeller']}: run {found['run_id']}")
-    echo(
-        f"{found['prompts']} prompts, {found['images']} images; {found['images_in_store']} in the store, "
-        f"{found['images_to_make']} to make"
+    disk = f"{'about ' if preview['disk_is_guessed'] else ''}{preview['disk_bytes'] / 1e6:.1f} MB more"
+    seconds = unknown if preview["seconds"] is None else f"about {preview['seconds']:.0f} s to generate"
+    parts = " x ".join(preview[name] for name in ("model", "method", "task", "labeller"))
+    images = (
+        f"{preview['images']} images; {preview['images_in_store']} in the store, {preview['images_to_make']} to make"
     )
+    echo(f"{parts}: run {preview['run_id']}\n{preview['prompts']} prompts, {images}")
     echo(f"disk: {disk}\ntime: {seconds}")
 
 
 def _run(
-    current: RunSpec, store: Store, out: Path | None, board: Path | None, *, sheets: bool, as_json: bool, quiet: bool
+    run_spec: RunSpec,
+    store: Store,
+    progress: Progress,
+    out: Path | None,
+    board: Path | None,
+    *,
+    sheets: bool,
+    as_json: bool,
 ) -> tuple[Path, Outcome]:
     from rich.console import Console
 
-    from fairbench.display.progress import reporter
     from fairbench.leaderboard import board as leaderboard_board
     from fairbench.leaderboard import evidence, row
     from fairbench.runs import files as run_files
     from fairbench.runs import pipeline, terminal
 
-    calm_libraries()
-    folder = out or Path("runs") / run_files.default_name(current)
-    if current.settings.shard is None:  # what could fail at the end fails now, before hours of work
+    folder = out or Path("runs") / run_files.default_name(run_spec)
+    if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
         run_files.prepare(folder, store.root)
     if board is not None and board.exists():
         leaderboard_board.read(board)
-    outcome = pipeline.run(current, store, reporter(Console(stderr=True), quiet))
+    outcome = pipeline.run(run_spec, store, progress)
     if outcome.metrics is None:
-        mine, of = current.settings.shard or (0, 1)
-        echo(f"Shard {mine}/{of} is finished: run the plain command, without --shard, when all are.", err=True)
+        index, count = run_spec.settings.shard or (0, 1)
+        echo(f"Shard {index}/{count} is finished: run the plain command, without --shard, when all are.", err=True)
         return folder, outcome
-    if out is None:  # a block that did not fit into memory may have changed the plan
+    if out is None:  # a block that did not fit into memory may have changed the spec
         folder = Path("runs") / run_files.default_name(outcome.spec)
     record = run_files.write(outcome, store, folder, sheets=sheets)
     if board is not None:
@@ -195,18 +205,18 @@ def _run(
 
 def _report_unreadable(outcome: Outcome) -> None:
     """Fail, after everything else is written, where files that the user gave could not be read."""
-    bad = outcome.unreadable
-    if bad:
-        named = "; ".join(reason.rstrip(".") for reason in bad[:5])
-        more = f"; and {len(bad) - 5} more, listed in run.json" if len(bad) > 5 else ""
+    reasons = outcome.unreadable
+    if reasons:
+        shown = "; ".join(reason.rstrip(".") for reason in reasons[:5])
+        more = f"; and {len(reasons) - 5} more, listed in run.json" if len(reasons) > 5 else ""
         raise FairbenchError(
-            f"{len(bad)} of {len(outcome.rows)} images could not be read and count as failed: {named}{more}."
+            f"{len(reasons)} of {len(outcome.rows)} images could not be read and count as failed: {shown}{more}."
         )
 
 
 def _refuse_notices(outcome: Outcome, folder: Path) -> None:
     """Fail, after everything else is written, for the notices that `--strict` counts."""
-    counted = outcome.notices.strict
-    if counted:
-        named = ", ".join(f"{one.code} ({one.count})" for one in counted)
-        raise FairbenchError(f"--strict: {named}; {folder / 'notices.csv'} says what each means and how to fix it.")
+    notices = outcome.notices.strict
+    if notices:
+        codes = ", ".join(f"{notice.code} ({notice.count})" for notice in notices)
+        raise FairbenchError(f"--strict: {codes}; {folder / 'notices.csv'} says what each means and how to fix it.")

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from fairbench.cli.options import Quiet, Verbose, calm_libraries
+from fairbench.cli.options import Quiet, Verbose
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
 app = typer.Typer(
-    help="Fine-tune a model on a balanced set. Use the result as --method lora:PATH.",
+    help="Fine-tune a model on a balanced set.\n\nUse the result as --method lora:PATH.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -23,26 +23,32 @@ Data = Annotated[Path, typer.Option("--data", help="Manifest of a balanced set, 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the adapter; a stopped training goes on there.")]
 Parent = Annotated[Path | None, typer.Option("--from", help="Adapter folder to start from, as BPO does after SFT.")]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="liu2025-gender, liu2025-race, liu2025-mix or phantom; flags override.")
+    str | None,
+    typer.Option("--preset", help="liu2025-gender, liu2025-race, liu2025-mix or phantom; options override it."),
 ]
 Groups = Annotated[
-    str | None, typer.Option("--groups", help="Attributes to balance, as gender or gender,race4; mix: all of the set.")
+    str | None, typer.Option("--groups", help="Attributes to balance, as in gender,race4; mix: all of the set.")
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="[default: from --epochs]")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps. [default: from --epochs]")]
 Epochs = Annotated[float | None, typer.Option("--epochs", min=0.001, help="Passes over the set. [default: 1]")]
-Rate = Annotated[float | None, typer.Option("--lr", min=0.0, help="Highest rate. [default: 1e-4; bpo 8e-7]")]
-Batch = Annotated[
-    int | None, typer.Option("--batch", min=1, help="Examples a step; for bpo, of K images each. [default: 32; bpo 8]")
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", min=0.0, help="Highest learning rate. [default: 1e-4; bpo 8e-7]")
 ]
-Rank = Annotated[int | None, typer.Option("--rank", min=1, help="[default: 32]")]
-Alpha = Annotated[float | None, typer.Option("--alpha", min=0.0, help="[default: 32]")]
-Dropout = Annotated[float | None, typer.Option("--dropout", min=0.0, max=0.99, help="[default: 0.1]")]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", min=1, help="Examples per step, for bpo of K images each. [default: 32; bpo 8]"),
+]
+Rank = Annotated[int | None, typer.Option("--rank", min=1, help="Rank of the adapter. [default: 32]")]
+Alpha = Annotated[float | None, typer.Option("--alpha", min=0.0, help="Scale of the adapter. [default: 32]")]
+Dropout = Annotated[
+    float | None, typer.Option("--dropout", min=0.0, max=0.99, help="Dropout of the adapter. [default: 0.1]")
+]
 Loss = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        help="bpo only: bpo; sigmoid-squared, bpo-v2, bpo-v3 (released variants); own-log-ratio-hinge, "
-        "own-log-odds-hinge, own-log-ratio-squared (ours).",
+        help="bpo only: bpo; a released variant (sigmoid-squared, bpo-v2, bpo-v3); or one of ours "
+        "(own-log-ratio-hinge, own-log-odds-hinge, own-log-ratio-squared).",
     ),
 ]
 Beta = Annotated[float | None, typer.Option("--beta", min=0.0, help="bpo only: factor of the loss. [default: 1]")]
@@ -50,17 +56,19 @@ Stated = Annotated[
     float | None,
     typer.Option("--stated", min=0.0, max=1.0, help="sft only: share of examples whose prompt states the group."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of first weights, order and dropout.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of first weights, order and dropout.")]
 Precision = Annotated[str, typer.Option("--mixed-precision", help="no, bf16 or fp16.")]
-Accumulation = Annotated[int, typer.Option("--accumulation", min=1, help="Parts of a batch, one after the other.")]
-Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Less memory, a third more time.")]
+Accumulation = Annotated[
+    int, typer.Option("--accumulation", min=1, help="Parts of a batch, one after another; saves memory.")
+]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Save memory at a third more time.")]
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between states to resume from.")]
 LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between rows of metrics.jsonl.")]
 EvalEvery = Annotated[int, typer.Option("--eval-every", min=0, help="Steps between evaluations; 0: none.")]
-EvalTask = Annotated[str | None, typer.Option("--eval-task", help="[default: the card's task]")]
+EvalTask = Annotated[str | None, typer.Option("--eval-task", help="Task of the evaluations. [default: the card's]")]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
-EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images a prompt.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; several by torchrun.")]
+EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; torchrun uses several.")]
 
 
 def train(
@@ -73,7 +81,7 @@ def train(
     groups: Groups = None,
     steps: Steps = None,
     epochs: Epochs = None,
-    lr: Rate = None,
+    learning_rate: LearningRate = None,
     batch: Batch = None,
     rank: Rank = None,
     alpha: Alpha = None,
@@ -96,50 +104,57 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train, or go on with a training that was stopped."""
-    calm_libraries()
-    from rich.console import Console
+    from fairbench.cli.logs import start
 
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
+    progress = start(quiet or not first, verbose, silent=not first)
     from fairbench.cards import catalog
-    from fairbench.cli.logs import set_up_logging
-    from fairbench.display.progress import reporter
     from fairbench.synthesis import balanced
     from fairbench.training import presets
 
-    first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
-    console = Console(stderr=True)
-    set_up_logging(console, verbose, silent=not first)
-    given = {
-        "groups": _groups(groups), "steps": steps, "epochs": epochs, "learning_rate": lr, "batch": batch, "rank": rank,
-        "alpha": alpha, "dropout": dropout, "loss": loss, "beta": beta, "stated": stated, "seed": seed,
-        "mixed_precision": mixed_precision, "accumulation": accumulation, "checkpointing": checkpointing,
-    }  # fmt: skip
-    settings = presets.settings(_kind(ctx, given, parent), preset, given)
-    card = catalog.load_model(model)
-    found = balanced.read(data)
-    found = found.margin(settings.groups) if settings.groups else found
+    options = {
+        "groups": _groups(groups),
+        "steps": steps,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "rank": rank,
+        "alpha": alpha,
+        "dropout": dropout,
+        "loss": loss,
+        "beta": beta,
+        "stated": stated,
+        "seed": seed,
+        "mixed_precision": mixed_precision,
+        "accumulation": accumulation,
+        "checkpointing": checkpointing,
+    }
+    settings = presets.settings(_kind(ctx, options, parent), preset, options)
+    card, images = catalog.load_model(model), balanced.read(data)
+    images = images.margin(settings.groups) if settings.groups else images
     evaluate = None
     if eval_every and first:
         evaluate = _evaluator(card, eval_task, eval_prompts, eval_images, device, seed)
     from fairbench.training import finetune
     from fairbench.training.job import Job
 
-    job = Job(settings, card, found, out, parent, device, save_every, log_every, eval_every, evaluate)
-    folder = finetune.train(job, reporter(console, quiet or not first))
+    job = Job(settings, card, images, out, parent, device, save_every, log_every, eval_every, evaluate)
+    folder = finetune.train(job, progress)
     if first:
         echo(f"adapter: {folder}")
         echo(f"use it: fairbench run --model {model} --method lora:{folder}")
 
 
-def _kind(ctx: typer.Context, given: dict[str, Any], parent: Path | None) -> Any:
+def _kind(ctx: typer.Context, options: dict[str, Any], parent: Path | None) -> Any:
     """Return the command's name; refuse options that it would ignore."""
     kind = str(ctx.info_name)
     for name in ("loss", "beta"):
-        if kind != "bpo" and given[name] is not None:
+        if kind != "bpo" and options[name] is not None:
             raise FairbenchError(f"--{name} belongs to train bpo: leave it out of train {kind}.")
-    if kind != "sft" and given["stated"]:
+    if kind != "sft" and options["stated"]:
         raise FairbenchError(f"--stated belongs to train sft: leave it out of train {kind}.")
     for name in ("rank", "alpha"):
-        if parent is not None and given[name] is not None:
+        if parent is not None and options[name] is not None:
             raise FairbenchError(f"--{name}: the adapter that --from names has its own; leave it out.")
     return kind
 
@@ -158,12 +173,10 @@ def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: s
     return evaluation.Evaluator(card, task, prompts, images, pick_device(device), seed)
 
 
-for _name, _help in (
-    ("sft", "Supervised fine-tuning on images of every group. They stand under the neutral prompt."),
-    ("bpo", "Balanced preference optimisation, after sft. It asks for equal probability of the groups of a prompt."),
-    (
-        "i2t",
-        "Understanding control: images in, occupation out. The same images, with the neutral occupation as the answer.",
-    ),
-):
+_HELP = {
+    "sft": "Supervised fine-tuning on images of every group.\n\nThey stand under the neutral prompt.",
+    "bpo": "Balanced preference optimisation, after sft.\n\nIt asks for equal probability of the groups of a prompt.",
+    "i2t": "Understanding control: images in, occupation out.\n\nThe answer to an image is the neutral occupation.",
+}
+for _name, _help in _HELP.items():
     app.command(_name, help=_help)(train)

@@ -1,4 +1,4 @@
-"""`fairbench validate`: the proof, by simulation, that estimates, intervals and tests do what they say."""
+"""`fairbench validate`: simulations that show whether estimates, intervals and tests do what they say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import Quiet
+from fairbench.cli.options import AsJson, Quiet
 from fairbench.display.plain import echo, echo_json
 
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: about a minute, with wider errors.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the tables; a stopped validation goes on there.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Number of processes.")]
 
 
 def validate(
@@ -25,15 +24,12 @@ def validate(
     """
     from rich.console import Console
 
-    from fairbench.cli.logs import set_up_logging
-    from fairbench.display.progress import reporter
+    from fairbench.cli.logs import start
     from fairbench.storage import folders
     from fairbench.validation import document, runner
 
     folders.check(out, folders.VALIDATION)
-    errors = Console(stderr=True)
-    set_up_logging(errors)
-    results = runner.run(runner.cells_of(quick), out, jobs, reporter(errors, quiet))
+    results = runner.run(runner.cells_of(quick), out, jobs, start(quiet))
     command = "fairbench validate --quick" if quick else "fairbench validate"
     document.write(results, command, out)
     if as_json:

@@ -8,20 +8,13 @@ import pytest
 
 from fairbench import registry
 from fairbench.cards import catalog
-from fairbench.cli.listing import KINDS, SHOWN
 from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, about
 from fairbench.display.labels import SHORT, expanded, meaning
+from fairbench.listing.kinds import KINDS, SHOWN
 from fairbench.runs.prompts import expand
 from fairbench.storage import schemas
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
-
-
-@pytest.mark.parametrize("command", [(), ("train",), ("phantom",), ("leaderboard",)])
-def test_no_summary_is_cut_in_help(cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    listed = cli(*command, "--help").out.partition("Commands:")[2].splitlines()
-    assert len(listed) > 3 and not [words for words in listed if words.endswith("...")]
 
 
 @pytest.mark.parametrize("width", ["60", "80", "120"])

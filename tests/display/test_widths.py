@@ -17,15 +17,15 @@ import pytest
 from rich.console import Console
 
 from fairbench.audit import terminal as audit_terminal
-from fairbench.cli.phantom import _table as bars_table
-from fairbench.cli.synthesize import _table as set_table
 from fairbench.display.numbers import number, span
 from fairbench.display.tables import Table
 from fairbench.leaderboard import terminal as leaderboard_terminal
 from fairbench.leaderboard.board import COLUMNS
 from fairbench.leaderboard.verify import Check, Difference
+from fairbench.phantom import terminal as phantom_terminal
 from fairbench.phantom.figures import Bar
 from fairbench.runs import terminal
+from fairbench.synthesis import terminal as synthesis_terminal
 from fairbench.validation import document
 from fairbench.validation.cells import Measure
 from fairbench.validation.cells import Result as Simulated
@@ -223,13 +223,14 @@ def test_validate_phantom_and_synthesize(shown: Shown, width: int) -> None:
     text = printed(lambda console: document.show(results, console), width)
     assert "-10.8530(12)" in text and "1.000(5)" in text
     shown.check(text, width)
-    text = printed(bars_table([Bar("a long name of a figure that has to wrap", -0.111, "at least", 0.99, 0.01, 3.0),
-                               Bar("bytes", 10_853_000.0, "at most", 2e7)]).show, width)  # fmt: skip
+    wrapped = Bar("a long name of a figure that has to wrap", -0.111, "at least", 0.99, 0.01, 3.0)
+    bars = [wrapped, Bar("bytes", 10_853_000.0, "at most", 2e7)]
+    text = printed(phantom_terminal.table(bars).show, width)
     assert "-.1110" in text and "10,853,000" in text
     shown.check(text, width)
     counts = dict.fromkeys(("of", "images", "confirmed", "other", "no_face", "no_image"), 12345)
     record = {"origin": "o", "labeller": {"name": "l"}, "confirmation": [
         {"group": ["female", "WMELH"], "share": 1.0, "low": 0.951, "high": 1.0, **counts}]}  # fmt: skip
-    text = printed(set_table(record).show, width)
+    text = printed(synthesis_terminal.confirmations(record).show, width)
     assert "1.00" in text and ".95" in text and text.count("12345") == 6
     shown.check(text, width)

@@ -186,7 +186,7 @@ def test_an_interrupt_is_one_sentence(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Interrupted. What was finished is kept" in err
+    assert "Interrupted. Finished work is kept" in err
     assert "Traceback" not in err
 
 

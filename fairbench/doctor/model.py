@@ -1,4 +1,4 @@
-"""`fairbench doctor --model`: may the model's files be read, and do they fit on the disk and into memory?"""
+"""Whether a model's files can be read, and whether they fit on the disk and into memory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from fairbench.networks import hub, weights
 
 _GIB = 2**30
 Finding = tuple[str, bool, str]
-"""What was checked, whether it is well, and a sentence."""
+"""What was checked, whether it is fine, and a sentence."""
 
 
 def check(target: str) -> bool:
-    """Print what was found about one model; return whether all is well. Raises FairbenchError for a broken card."""
+    """Print the findings on one model; return whether all is fine. Raises FairbenchError for a broken card."""
     loaded = catalog.load_model(target)
     echo(f"model {loaded.card.name}: {loaded.card.title}")
     findings = list(_findings(loaded))
-    for name, well, text in findings:
-        echo(f"  {name:<24} {'' if well else 'NO: '}{text}")
-    return all(well for _, well, _ in findings)
+    for name, fine, text in findings:
+        echo(f"  {name:<24} {'' if fine else 'NO: '}{text}")
+    return all(fine for _, fine, _ in findings)
 
 
-def patterns(card: ModelCard) -> tuple[str, ...]:
-    """Return which files of a repository the model needs."""
+def files_needed(card: ModelCard) -> tuple[str, ...]:
+    """Return the patterns of the files of a repository that the model needs."""
     if card.adapter != "diffusers":
         return weights.MODEL_FILES
     from fairbench.adapters.diffusers_loading import download_patterns
@@ -47,23 +47,23 @@ def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[Finding]:
     except ValidationError as err:
         yield "settings", False, str(yamlfile.params_error(loaded.path, f"model {card.name}", err, ("sampling",)))
     size = 0
-    models = (("weights", card.weights, patterns(card)), ("text model", card.text_model, weights.MODEL_FILES))
+    models = (("weights", card.weights, files_needed(card)), ("text model", card.text_model, weights.MODEL_FILES))
     for name, model, files in models:
         if model is not None:
-            found, bytes_of_model = _access(name, model, base_dir, files)
+            findings, bytes_of_model = _access(name, model, base_dir, files)
             size += bytes_of_model
-            yield from found
+            yield from findings
     need, free = card.memory_gb or size / _GIB, _free_memory()
     if need and free:
         yield _memory(card, need, *free)
 
 
 def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str, ...]) -> tuple[list[Finding], int]:
-    """Return what is to be said of a model's files, and their size in bytes (0: unknown)."""
-    here = weights.local_folder(model, base_dir, files)
-    if here is not None and (model.path or hub.offline() or hub.complete_here(str(model.repo), model.revision)):
-        size = sum(p.stat().st_size for p in here.rglob("*") if p.is_file())
-        return [(name, True, f"on this machine ({_gib(size)}): {here}")], size
+    """Return the findings on a model's files, and their size in bytes (0: unknown)."""
+    folder = weights.local_folder(model, base_dir, files)
+    if folder is not None and (model.path or hub.offline() or hub.complete_here(str(model.repo), model.revision)):
+        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        return [(name, True, f"on this machine ({_gib(size)}): {folder}")], size
     try:
         if model.path or hub.offline():
             weights.model_folder(model, base_dir, files)  # raises the reason
