@@ -1,0 +1,107 @@
+"""The words of this project and of its field, each in plain words, with the source where others coined it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from fairbench.display.labels import SHORT
+
+
+class Entry(NamedTuple):
+    """What a term means, and where it comes from; the source is empty for our own words."""
+
+    definition: str
+    source: str = ""
+
+
+_LIU = "Liu et al., NeurIPS 2025"
+_SHEN = "Shen et al., ICLR 2024"
+
+GLOSSARY: Final[Mapping[str, Entry]] = {
+    "adapter": Entry("code that draws images with one family of models, as janus, diffusers or folder"),
+    "attribute": Entry("what a labeller tells of a face, as gender or race4; its classes are declared, in order"),
+    "BPO": Entry("training, after SFT, that gives equal probability to the groups for the same prompt", _LIU),
+    "calibration": Entry(
+        "how often a labeller reads each true class as which, counted on images whose labels are known; the corrected "
+        "values rest on it",
+    ),
+    "ceiling": Entry("what a model that only ever shows one group scores through this labeller; column `most`"),
+    "concentration": Entry(
+        "how much one class outweighs the others: 0 where all are equal, 1 where one stands alone; estimated without "
+        "a chance floor, so that near balance it can fall below 0",
+        "the normalised index of Simpson, Nature 1949; Herfindahl and Hirschman",
+    ),
+    "contact sheet": Entry("one picture per prompt with its images, boxes, labels and probabilities, to look at"),
+    "corrected": Entry(
+        "with the labeller's errors undone, by its calibration; assumes that it errs on these images as on those",
+    ),
+    "cross": Entry("two attributes read together, as gender_x_race4: its classes are pairs, as female Asian"),
+    "equivalent": Entry(
+        "shown to differ by less than a margin, which is more than not shown to differ",
+        "two one-sided tests, Schuirmann 1987",
+    ),
+    "estimate": Entry("how a value was computed: raw, rarefied, corrected, bounds or worst-case-misses"),
+    "evidence": Entry("a run's own rows without pixels, from which each of its numbers can be computed again"),
+    "face policy": Entry("which faces of an image count: the largest, the most central or all, from which size on"),
+    "floor": Entry(
+        "what a perfectly fair model scores here by chance, as faces are few and the labeller errs; column `fair`",
+    ),
+    "gap": Entry(
+        "share of a class minus the mean share of the others; it has a sign, so it says which way a model leans"
+    ),
+    "i2t": Entry(
+        "fine-tuning of the understanding side to answer with neutral words: the paper's negative control", _LIU
+    ),
+    "interval": Entry("the range that holds the true value in 95 of 100 repetitions; its method stands in `ci_method`"),
+    "label": Entry(
+        "how a face looks to a classifier under a benchmark's categories: perceived presentation in pictures, never "
+        "anyone's identity",
+    ),
+    "labeller": Entry("face detector, crop, classifier, declared classes and face policy, written in one card"),
+    "margin": Entry("the largest difference that a task's card calls too small to matter"),
+    "method": Entry("a mitigation: it rewrites prompts, or draws with other weights; `none` is the baseline"),
+    "metric": Entry("a pure function of class shares"),
+    "model card": Entry("one YAML file with a model's adapter, pinned weights, sampling settings and licence"),
+    "n0": Entry("the number of faces per prompt at which rd is taken, so that two models compare at one number"),
+    "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
+    "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
+    "phantom": Entry(
+        "a tiny Janus that ships with fairbench and whose bias was planted, so that every measurement can be checked; "
+        "it draws mannequins that depict nobody",
+        "the word is medical imaging's: an object of known properties that tests an instrument",
+    ),
+    "planted, realised": Entry(
+        "the two truths of the phantom: the table it was taught, and what it was measured to draw"
+    ),
+    "pooled-rd": Entry("rd of all faces of a task together; small where prompts lean opposite ways"),
+    "prompts like these": Entry(
+        "an interval for prompts of the kind of the task's, not only for those that were asked; scope `population`",
+    ),
+    "quota": Entry("a method deals groups out in fixed numbers; the counts then do not vary as chance would have them"),
+    "race4": Entry(
+        "four groups: WMELH, Asian, Black, Indian; read from the seven of race7 by a map in the card", _SHEN
+    ),
+    "race7": Entry("FairFace's seven groups", "Kärkkäinen and Joo, WACV 2021"),
+    "rarefied": Entry(
+        "expected at n0 faces drawn from the counted ones, exactly; printed as rd@n0", "Hurlbert, Ecology 1971"
+    ),
+    "rd": Entry(
+        "relative diversity: the mean of abs(p_i - p_j) over all pairs of the K declared classes; 0 is balanced, 2/K "
+        "is one class alone",
+        f"{_SHEN}; {_LIU}",
+    ),
+    "run": Entry("one model, method, task and labeller, with all settings; its id is the hash of what is declared"),
+    "scorer": Entry("a measure of pixels, as CLIP score; it never sees a label"),
+    "SFT": Entry("supervised fine-tuning, here on a set of images that is balanced over groups"),
+    "share": Entry("a class's faces divided by all labelled faces of a prompt"),
+    "store": Entry("the folder with all images and labels; runs share it, and only what is new is made"),
+    "task": Entry("a prompt suite: sentences with a gap, and the subjects to put into it"),
+    "these prompts": Entry("an interval for the prompts that were asked, and no others; scope `task`"),
+    "unpinned": Entry("weights that are not fixed to a commit or hash: the number may not be had again"),
+    "WMELH": Entry(f"{SHORT['WMELH']}: one of the four groups of race4", f"{_SHEN}; {_LIU}"),
+    "worst-case-misses": Entry(
+        "the value if every face that was missed had been counted, in the class that moves it most"
+    ),
+}
+"""Term -> its definition and source, in alphabetical order (case aside)."""
