@@ -16,7 +16,7 @@ from fairbench.audit.draws import GroupImages
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.understanding import MAX_ANSWER_TOKENS
-from fairbench.display.progress import Progress, Stage, blocks
+from fairbench.display.progress import Progress, Stage, blocks, watching
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import RgbImage
 
@@ -44,7 +44,8 @@ def flips(
     """Ask both questions about every image and compare the answers of disjoint pairs."""
     images = pictures.images[attribute.name]
     both = []
-    with progress.stage(f"pairs, {attribute.name}", len(QUESTIONS) * len(images), "answers") as bar:
+    total = len(QUESTIONS) * len(images)
+    with progress.stage(f"pairs, {attribute.name}", total, "answers") as bar, watching(model, bar, block_size):
         for about, question in QUESTIONS.items():
             answers = _answers(model, question, images, block_size, bar)
             given = [answer for answer in answers if answer is not None]

@@ -15,7 +15,7 @@ from fairbench.audit import groups
 from fairbench.audit.estimates import Estimate, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import label_codes
-from fairbench.display.progress import Progress, Stage, blocks
+from fairbench.display.progress import Progress, Stage, blocks, watching
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
 from fairbench.methods.common import with_group
@@ -94,7 +94,7 @@ def group_draws(
 def _tokens(
     model: TokenModel, requests: Sequence[ImageRequest], block_size: int, name: str, progress: Progress
 ) -> Tokens:
-    with progress.stage(name, len(requests)) as bar:
+    with progress.stage(name, len(requests)) as bar, watching(model, bar, block_size):
         return np.concatenate([model.tokens(block) for block in blocks(requests, block_size, bar)])
 
 

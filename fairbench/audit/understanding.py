@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.audit.estimates import Estimate, mean, share
-from fairbench.display.progress import Progress, blocks
+from fairbench.display.progress import Progress, blocks, watching
 from fairbench.protocols import UnderstandingModel
 from fairbench.stats.estimands import Floats
 from fairbench.types import RgbImage
@@ -88,7 +88,7 @@ def ask(
     streams = [keys.digest("question", [question, condition]) for question in questions]
     seeds = [keys.sample_seed(stream, i % samples, seed) for i, stream in enumerate(streams)]
     kinds: list[int] = []
-    with progress.stage(f"questions, {condition}", len(questions), "answers") as bar:
+    with progress.stage(f"questions, {condition}", len(questions), "answers") as bar, watching(model, bar, block_size):
         for block in blocks(range(len(questions)), block_size, bar):
             answers = model.answer(
                 [questions[i] for i in block],

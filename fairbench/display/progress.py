@@ -224,7 +224,7 @@ def _live(console: Console) -> Any:
         MeterBar(table_column=Column(max_width=40)),  # takes the room that is left
         MeterText(table_column=Column(no_wrap=True)),
         console=console,
-        refresh_per_second=4,
+        refresh_per_second=2,
         transient=True,
     )
 

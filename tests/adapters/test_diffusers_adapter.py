@@ -205,7 +205,7 @@ def _raising(err: Exception) -> Any:
 
 
 def test_folders_that_are_no_pipeline(tiny_sd: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no diffusers pipeline \(it has no model_index.json\)"):
+    with pytest.raises(WeightsError, match=r"not a diffusers pipeline \(it has no model_index.json\)"):
         build(tmp_path).generate(REQUESTS[:1])
     with pytest.raises(WeightsError, match="does not exist"):
         build(tmp_path / "absent").generate(REQUESTS[:1])
