@@ -199,7 +199,7 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
             domain=None if calibration is None else calibration.domain,
             images=None if calibration is None else int(calibration.counts.sum()),
         ),
-        truth=known_truth.known(outcome),
+        truth=known_truth.compare(outcome),
         statuses=outcome.statuses,
         made_in_this_process=outcome.made,
         failures=[
@@ -250,8 +250,7 @@ def _notice_table(outcome: Outcome) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["code", "count", "text", "examples", "fix", "strict"])
-    for one in outcome.notices:
-        row = one.record()
-        writer.writerow([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"],
-                         "yes" if row["strict"] else "no"])  # fmt: skip
+    for row in (item.record() for item in outcome.notices):
+        strict = "yes" if row["strict"] else "no"
+        writer.writerow([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"], strict])
     return out.getvalue()

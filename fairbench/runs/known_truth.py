@@ -50,21 +50,21 @@ class KnownTruth:
     note: str | None = None
 
 
-def known(outcome: Outcome) -> list[KnownTruth]:
+def compare(outcome: Outcome) -> list[KnownTruth]:
     """Compare a finished run with every truth that its card names; an empty list where it names none."""
-    found = []
+    comparisons = []
     for table in outcome.spec.card.truth:
         try:
             shares = _shares(outcome.spec, table)
         except CardError as err:  # a table that cannot be used is no reason to lose what was measured
-            found.append(KnownTruth(table.name, table.file, note=str(err).rstrip(".")))
+            comparisons.append(KnownTruth(table.name, table.file, note=str(err).rstrip(".")))
         else:
-            found.append(KnownTruth(table.name, table.file, tuple(_compare(outcome, table, shares))))
-    return found
+            comparisons.append(KnownTruth(table.name, table.file, tuple(_compare(outcome, table, shares))))
+    return comparisons
 
 
 def expected_rd(shares: FloatArray, n: NDArray[np.int64]) -> tuple[float, float]:
-    """Return mean and standard deviation of the task's RD where n[P] > 0 faces a prompt are drawn from shares[P, K].
+    """Return mean and standard deviation of the task's RD where n[P] > 0 faces per prompt are drawn from shares[P, K].
 
     At a finite n the mean exceeds the RD of the shares themselves. Simulated with a fixed seed.
     """

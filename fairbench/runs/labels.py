@@ -52,39 +52,39 @@ class LabelStage:
 
     def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
         """Detect and label what the store lacks; return how many images were looked at."""
-        known = self._stored({r.request.image_id for r in rows})
-        todo = [r for r in rows if r.request.image_id not in known or known[r.request.image_id]]
+        unlabelled = self._stored({r.request.image_id for r in rows})
+        todo = [r for r in rows if r.request.image_id not in unlabelled or unlabelled[r.request.image_id]]
         if any(r.status == "ok" for r in todo):
             self.labeller.load()
         reader = ImageReader(self.store)
         with progress.stage("faces and labels", len(todo)) as bar:
             for start in range(0, len(todo), PARCEL):
-                self._parcel(todo[start : start + PARCEL], known, reader, bar)
+                self._parcel(todo[start : start + PARCEL], unlabelled, reader, bar)
         if self._failed:
             text = "The face detector raised an error on images, which count as failed"
             examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self._failed.items()))
             notice("detector-failed", text, count=len(self._failed), examples=examples)
         return len(todo)
 
-    def _stored(self, wanted: set[bytes]) -> dict[bytes, list[StoredFace]]:
-        """Return, for each image whose faces are in the store, those that still want a label."""
+    def _stored(self, image_ids: set[bytes]) -> dict[bytes, list[StoredFace]]:
+        """Return, for each image whose faces are in the store, those that have no label yet."""
         labelled = set(self.store.ids("labels", self.labels_key, "face_id"))
-        found: dict[bytes, list[StoredFace]] = {}
+        unlabelled: dict[bytes, list[StoredFace]] = {}
         for _, table in self.store.scan("faces", self.faces_key):
             for image_id, status in zip(table["image_id"].to_pylist(), table["status"].to_pylist(), strict=True):
-                if image_id in wanted:
-                    found.setdefault(image_id, [])
+                if image_id in image_ids:
+                    unlabelled.setdefault(image_id, [])
                     if status == "failed":
                         self._failed[image_id] = "in an earlier run"
             for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
-                waiting = found.get(face.image_id)
+                waiting = unlabelled.get(face.image_id)
                 if waiting is not None and face.face_id not in labelled:
                     labelled.add(face.face_id)  # two shards may hold the same face
                     waiting.append(face)
-        return found
+        return unlabelled
 
     def _parcel(
-        self, rows: Sequence[ImageRow], known: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Stage
+        self, rows: Sequence[ImageRow], unlabelled: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Stage
     ) -> None:
         parcel = _Parcel()
         readable = [r for r in rows if r.status == "ok"]
@@ -92,7 +92,7 @@ class LabelStage:
         bar.advance(len(parcel.faces))
         batch: list[tuple[ImageRow, RgbImage]] = []
         for row, image in reader.stream(readable):
-            waiting = known.get(row.request.image_id)
+            waiting = unlabelled.get(row.request.image_id)
             if isinstance(image, ImageError):
                 self.unread[row.request.image_id] = str(image)  # not stored: the next run tries again
             elif waiting is not None:

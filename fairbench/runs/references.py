@@ -24,19 +24,19 @@ def of_prompts(spec: RunSpec, attribute: str) -> FloatArray | None:
 
     None where the task has no reference for the attribute.
     """
-    known = spec.references.get(attribute)
-    if known is None:
+    shares_of = spec.references.get(attribute)
+    if shares_of is None:
         return None
     nothing = (np.nan,) * spec.labeller.declared.size(attribute)
-    return np.array([known.get(p.subject, nothing) for p in spec.prompts], dtype=np.float64)
+    return np.array([shares_of.get(p.subject, nothing) for p in spec.prompts], dtype=np.float64)
 
 
 def table(outcome: Outcome) -> Table | None:
     """Return each class's mean share beside its reference, and RD of both; None for a task without references."""
     spec, counts = outcome.spec, outcome.counts
     assert counts is not None
-    result = Table([Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference")],
-                   "against the task's reference", NOTE, grouped=True)  # fmt: skip
+    columns = [Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference")]
+    result = Table(columns, "against the task's reference", NOTE, grouped=True)
     for attribute, labels in spec.labeller.declared.labels.items():
         reference = of_prompts(spec, attribute)
         if reference is None:

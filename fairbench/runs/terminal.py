@@ -38,7 +38,14 @@ CAPTION = (
     "single prompts and shares are in metrics.csv."
 )
 _CONCENTRATION = {"raw": "concentration", "corrected": "  corrected"}
-_MOST_SHOWN = 7
+_MAX_GAPS = 7
+"""Attributes with more classes are not in the table of gaps."""
+_SUMMARY = (
+    *("metric", "attribute", "estimate", "scope", "n0", "value", "ci_low", "ci_high", "ci_method", "error"),
+    *("floor", "floor_p95", "ceiling", "calibration_sha", "reason"),
+    *("n_prompts", "n_requested", "n_images", "n_faces", "n_excluded"),
+)
+"""Fields of the metrics table in a result for machines."""
 TRUTH_CAPTION = (
     "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for these "
     "prompts holds the truth."
@@ -54,9 +61,6 @@ def task_values(outcome: Outcome) -> list[dict[str, Any]]:
 
 def summary(outcome: Outcome, record: RunRecord, folder: Path) -> dict[str, Any]:
     """Return the result for machines: every task-level value with its counts and reason."""
-    keep = ("metric", "attribute", "estimate", "scope", "n0", "value", "ci_low", "ci_high", "ci_method", "error",
-            "floor", "floor_p95", "ceiling", "calibration_sha", "reason", "n_prompts", "n_requested", "n_images",
-            "n_faces", "n_excluded")  # fmt: skip
     plain = record.model_dump(include={"statuses", "notices", "correction", "truth"})
     return {
         "run_id": record.run_id,
@@ -64,7 +68,7 @@ def summary(outcome: Outcome, record: RunRecord, folder: Path) -> dict[str, Any]
         "note": LABEL_NOTE,
         "statuses": plain["statuses"],
         "notices": plain["notices"],
-        "metrics": [{k: row[k] for k in keep} for row in _task_rows(outcome)],
+        "metrics": [{name: row[name] for name in _SUMMARY} for row in _task_rows(outcome)],
         "correction": plain["correction"],
         "truth": plain["truth"],
     }
@@ -94,8 +98,8 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
             say(console, f"{metric}: {number(row['value'])} {f'({backbone})' if backbone else ''}".rstrip())
     for reason, concerned in _reasons(values).items():
         say(console, f"note: {', '.join(concerned)}: {reason}", "yellow")
-    for one in outcome.notices:
-        say(console, f"{one.code}: {one.sentence}", "yellow")
+    for item in outcome.notices:
+        say(console, f"{item.code}: {item.sentence}", "yellow")
     say(console, LABEL_NOTE, "dim")
     say(console, f"run {spec.run_id} in {folder}", wrap=False)
 
@@ -103,23 +107,22 @@ def show(outcome: Outcome, folder: Path, console: Console) -> None:
 def _bias(outcome: Outcome) -> Table:
     """Return the main table: what is estimated of every attribute, with both intervals, floor and ceiling."""
     spec = outcome.spec
-    known = {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in _task_rows(outcome)}
+    row_of = {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in _task_rows(outcome)}
     title = f"{spec.card.name} · {spec.method} · {spec.task} · labelled by {spec.labeller.card.name}"
-    columns = [Column("attribute"), Column("estimate"),
-               *numbers("value", "these\nprompts", "prompts\nlike these", "fair", "most")]  # fmt: skip
-    table = Table(columns, title, CAPTION, grouped=True)
+    heads = numbers("value", "these\nprompts", "prompts\nlike these", "fair", "most")
+    table = Table([Column("attribute"), Column("estimate"), *heads], title, CAPTION, grouped=True)
     for names in attributes(spec.labeller):
         name = cross_name(names)
         size = math.prod(spec.labeller.declared.size(a) for a in names)
-        faces = known["rd", "raw", name, THESE]["n_faces"]
+        faces = row_of["rd", "raw", name, THESE]["n_faces"]
         side = Cell(f"{_words(name)}\n{size} classes\n{faces} faces")
         for metric, kind in SHOWN:
-            row = known[metric, kind, name, THESE]
+            row = row_of[metric, kind, name, THESE]
             if kind == "corrected" and row["value"] is None:
                 continue
             label = _label(row)
             floor = "" if row["floor"] is None else f"{number(row['floor'])} ({number(row['floor_p95'])})"
-            wider = known.get((metric, kind, name, LIKE_THESE))
+            wider = row_of.get((metric, kind, name, LIKE_THESE))
             table.add(
                 side, label, number(row["value"]), _interval(row), _interval(wider), floor, _given(row["ceiling"])
             )
@@ -138,19 +141,19 @@ def _label(row: dict[str, Any]) -> str:
 def _direction(outcome: Outcome) -> Table:
     """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
     columns = [Column("attribute"), Column("gap"), *numbers("value", "these prompts", "prompts like these")]
-    note = expanded(label for each in outcome.spec.labeller.declared.labels.values() for label in each)
+    note = expanded(label for labels in outcome.spec.labeller.declared.labels.values() for label in labels)
     table = Table(columns, "direction", note, grouped=True)
     rows = [r for r in _task_rows(outcome) if r["metric"].startswith("gap[") and r["estimate"] == "raw"]
     wider = {(r["metric"], r["attribute"]): r for r in rows if r["scope"] == LIKE_THESE}
-    single = [a for a in outcome.spec.labeller.declared.labels if outcome.spec.labeller.declared.size(a) <= _MOST_SHOWN]
+    single = [a for a in outcome.spec.labeller.declared.labels if outcome.spec.labeller.declared.size(a) <= _MAX_GAPS]
     for attribute in single:
         labels = outcome.spec.labeller.declared.labels[attribute]
         mine = [r for r in rows if r["attribute"] == attribute and r["scope"] == THESE]
         shown = mine[:1] if len(labels) == 2 else mine  # of two classes, one gap is minus the other
         for i, row in enumerate(shown):
             what = f"{labels[0]} - {labels[1]}" if len(labels) == 2 else f"{row['metric'][4:-1]} - the others"
-            table.add(attribute if not i else "", what, number(row["value"]), _interval(row),
-                      _interval(wider[row["metric"], attribute]))  # fmt: skip
+            intervals = _interval(row), _interval(wider[row["metric"], attribute])
+            table.add(attribute if not i else "", what, number(row["value"]), *intervals)
     return table
 
 
@@ -175,32 +178,32 @@ def _words(attribute: str) -> str:
 
 def _show_correction(outcome: Outcome, console: Console) -> None:
     """Say what corrected values assume, or why there are none."""
-    found = outcome.correction
-    assert found is not None
-    if found.assumptions:
-        say(console, found.assumptions, "dim")
+    correction = outcome.correction
+    assert correction is not None
+    if correction.assumptions:
+        say(console, correction.assumptions, "dim")
     else:
-        say(console, f"note: nothing is corrected for the labeller's errors: {found.reason}", "yellow")
+        say(console, f"note: nothing is corrected for the labeller's errors: {correction.reason}", "yellow")
 
 
 def _show_truth(outcome: Outcome, console: Console) -> None:
     """Print what is known beside what was measured; a table that does not apply is a note."""
-    found = known_truth.known(outcome)
-    tables = [t for t in found if t.note is None]
+    truths = known_truth.compare(outcome)
+    tables = [t for t in truths if t.note is None]
     if tables:
         heads = ("measured", *(n for t in tables for n in (t.name, f"{t.name}\nat these n")))
         table = Table([Column("attribute"), Column(""), *numbers(*heads)], "known truth", TRUTH_CAPTION, grouped=True)
-        known = {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in _task_rows(outcome)}
+        row_of = {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in _task_rows(outcome)}
         for attribute in dict.fromkeys(v.attribute for t in tables for v in t.values):
             values = [next((v for v in t.values if v.attribute == attribute), None) for t in tables]
             _add_rd(table, _words(attribute), values)
             for kind in _CONCENTRATION:
-                row = known["concentration", kind, attribute, THESE]
+                row = row_of["concentration", kind, attribute, THESE]
                 if row["ci_low"] is not None:
                     cells = (c for v in values for c in _covered(v, row))
                     table.add("", _CONCENTRATION[kind], _interval(row), *cells)
         table.show(console)
-    for t in found:
+    for t in truths:
         if t.note is not None:
             say(console, f"note: known truth {t.name!r} is not shown: {t.note}", "yellow")
 
@@ -223,9 +226,9 @@ def _covered(value: known_truth.Comparison | None, row: dict[str, Any]) -> tuple
 
 def _reasons(values: dict[tuple[str, str], dict[str, Any]]) -> dict[str, list[str]]:
     """Return reason -> what it holds for: attributes, or scores."""
-    found: dict[str, list[str]] = {}
+    names_of: dict[str, list[str]] = {}
     for (metric, attribute), row in values.items():
         name = metric if attribute == QUALITY else _words(attribute)
-        if row["reason"] and name not in found.setdefault(row["reason"], []):
-            found[row["reason"]].append(name)
-    return found
+        if row["reason"] and name not in names_of.setdefault(row["reason"], []):
+            names_of[row["reason"]].append(name)
+    return names_of

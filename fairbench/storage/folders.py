@@ -28,8 +28,8 @@ from fairbench.storage import atomic
 PENDING: Final = ".fairbench-pending"
 LIST: Final = ".files.json"
 _NEW: Final = re.compile(r"\.fairbench-new-[0-9a-f]{8}")
-_NAMED: Final = 3
-"""Strange files that an error names."""
+_MAX_NAMED: Final = 3
+"""How many strange files an error names."""
 
 
 Test = Callable[[Path], bool]
@@ -84,29 +84,35 @@ def starting_with(start: bytes) -> Test:
 
 
 RUN: Final = Kind(
-    "a run", {"run.json": json_with("run_id", "fairbench", "declared")},
+    "a run",
+    {"run.json": json_with("run_id", "fairbench", "declared")},
     r"run\.json|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
     r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png",
-)  # fmt: skip
+)
 PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
 AUDIT: Final = Kind(
-    "an audit", {"audit.json": json_with("verdicts", "cannot_be_concluded")},
+    "an audit",
+    {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
-)  # fmt: skip
+)
 COMPARISON: Final = Kind(
     "a comparison", {"compare.json": json_with("kind", "runs", "alpha")}, r"compare\.(json|csv|png)"
 )
 VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})
 LABELLED_IMAGES: Final = Kind(
-    "labelled mannequins", {"manifest.csv": starting_with(b"image,gender,race4\nimages/000000.png,")},
+    "labelled mannequins",
+    {"manifest.csv": starting_with(b"image,gender,race4\nimages/000000.png,")},
     r"manifest\.csv|images/\d{6}\.png",
-)  # fmt: skip
+)
 PHANTOM: Final = Kind("a build of the phantom", {"work/seed.json": lambda path: path.read_bytes().strip().isdigit()})
 ADAPTER: Final = Kind(
     "an adapter or a training of fairbench",
-    {"provenance.json": json_with("fairbench.adapter"), "state/training.json": json_with("steps", "data", "base"),
-     "state/state.pt": starting_with(b"PK")},
-)  # fmt: skip
+    {
+        "provenance.json": json_with("fairbench.adapter"),
+        "state/training.json": json_with("steps", "data", "base"),
+        "state/state.pt": starting_with(b"PK"),
+    },
+)
 
 
 def check(folder: Path, kind: Kind, *, store: Path | None = None, option: str = "--out") -> None:
@@ -124,7 +130,7 @@ def check(folder: Path, kind: Kind, *, store: Path | None = None, option: str = 
         if real.is_dir():
             finish(real)
             if not kind.holds(real) and (strange := _strange(real, store)):
-                named = ", ".join(strange[:_NAMED]) + (", ..." if len(strange) > _NAMED else "")
+                named = ", ".join(strange[:_MAX_NAMED]) + (", ..." if len(strange) > _MAX_NAMED else "")
                 raise FairbenchError(
                     f"{option} {folder} holds files that are not {kind.what} ({named}): name a folder that is new, "
                     f"empty, or holds {kind.what}."
@@ -143,17 +149,18 @@ def check_file(path: Path, what: str, is_ours: Test, *, option: str = "--out") -
 
 def _strange(folder: Path, store: Path | None) -> list[str]:
     """Return the names in a folder, but for the store's and for what a killed process of ours left."""
-    kept = None if store is None else Path(os.path.realpath(store))
-    inside = kept.relative_to(folder).parts[0] if kept is not None and kept.is_relative_to(folder) else None
-    return sorted(p.name for p in folder.iterdir() if p.name != inside and not _NEW.fullmatch(p.name))
+    real_store = None if store is None else Path(os.path.realpath(store))
+    inside = real_store is not None and real_store.is_relative_to(folder)
+    name_of_store = real_store.relative_to(folder).parts[0] if real_store is not None and inside else None
+    return sorted(p.name for p in folder.iterdir() if p.name != name_of_store and not _NEW.fullmatch(p.name))
 
 
 def _try_to_write(folder: Path) -> None:
     """Make and remove a folder in `folder`, and the folders above it that do not exist yet."""
-    made = []
+    new_folders = []
     above = folder
     while not os.path.lexists(above):
-        made.append(above)
+        new_folders.append(above)
         above = above.parent
     probe = folder / f".fairbench-new-{secrets.token_hex(4)}"
     try:
@@ -161,7 +168,7 @@ def _try_to_write(folder: Path) -> None:
         probe.mkdir()
         probe.rmdir()
     finally:
-        for path in made:  # the deepest first; one that somebody else filled meanwhile stays
+        for path in new_folders:  # the deepest first; one that somebody else filled meanwhile stays
             try:
                 path.rmdir()
             except OSError:
@@ -241,8 +248,8 @@ def _finish(folder: Path) -> None:
                 atomic.make_folder((folder / name).parent)
                 (pending / name).replace(folder / name)
                 touched.add((folder / name).parent)
-        for each in touched:
-            atomic.sync_folder(each)
+        for changed in touched:
+            atomic.sync_folder(changed)
         listed.unlink()
     shutil.rmtree(pending)
     atomic.sync_folder(folder)

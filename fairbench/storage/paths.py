@@ -37,14 +37,14 @@ def file_of_row(folder: Path, name: str, where: str) -> Path:
     A name with backslashes was written on Windows: they are separators where the file exists so.
     """
     try:
-        given, turned = folder / expand(name), folder / expand(name.replace("\\", "/"))
+        path, with_slashes = folder / expand(name), folder / expand(name.replace("\\", "/"))
     except CardError as err:
         raise CardError(f"{where}: {err}") from err
-    if is_file(given):
-        return given
+    if is_file(path):
+        return path
     if "\\" in name:
-        if is_file(turned):
-            return turned
-        raise CardError(f"{where}: there is no file {given} (nor with / for \\); mend the path, relative to {folder}.")
-    shown = str(given) if len(str(given)) <= 300 else f"{str(given)[:300]}..."
-    raise CardError(f"{where}: there is no file {shown}; mend the name or remove the line.")
+        if is_file(with_slashes):
+            return with_slashes
+        raise CardError(f"{where}: there is no file {path} (nor with / for \\); fix the path, relative to {folder}.")
+    shown = str(path) if len(str(path)) <= 300 else f"{str(path)[:300]}..."
+    raise CardError(f"{where}: there is no file {shown}; fix the name or remove the line.")

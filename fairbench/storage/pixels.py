@@ -65,7 +65,7 @@ def _formats() -> tuple[str, ...]:
 def _to_rgb(img: Image.Image) -> Image.Image:
     if img.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
-    if img.mode.startswith("I"):  # 16 bits a pixel (Pillow widens some of them to 32)
+    if img.mode.startswith("I"):  # 16 bits per pixel (Pillow widens some of them to 32)
         wide = np.asarray(img).astype(np.int64)
         if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
             raise ValueError("its pixels need more than 16 bits")
@@ -90,7 +90,5 @@ def read(path: Path) -> tuple[bytes, str]:
             raise ImageError(f"{path} is not a regular file: replace or remove it.")
         data = path.read_bytes()
     except (OSError, ValueError) as err:  # ValueError: a name that is no path
-        raise ImageError(
-            f"{path} cannot be read ({getattr(err, 'strerror', None) or err}): mend or remove it."
-        ) from err
+        raise ImageError(f"{path} cannot be read ({getattr(err, 'strerror', None) or err}): fix or remove it.") from err
     return data, hashlib.sha256(data).hexdigest()

@@ -13,20 +13,20 @@ import fairbench
 from fairbench.keys import digest
 
 PACKAGES = (
-    "torch", "torchvision", "transformers", "diffusers", "onnxruntime", "insightface", "dlib-bin", "open_clip_torch",
-    "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python", "peft", "accelerate",
-)  # fmt: skip
+    *("torch", "torchvision", "transformers", "diffusers", "onnxruntime", "insightface", "dlib-bin", "open_clip_torch"),
+    *("numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python", "peft", "accelerate"),
+)
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the installed versions of the packages that can change a number."""
-    found = {}
+    versions = {}
     for name in packages:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def git_state() -> dict[str, Any] | None:

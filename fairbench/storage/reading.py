@@ -73,7 +73,7 @@ class ImageReader:
         if row.shard not in self._shards:
             table = self._store.read("images", row.shard, ["image_id", "image"])
             if table is None:
-                raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again to mend it.")
+                raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again.")
             self._shards[row.shard] = dict(zip(table["image_id"].to_pylist(), table["image"], strict=True))
             if len(self._shards) > 2:
                 self._shards.popitem(last=False)

@@ -40,7 +40,7 @@ class Store:
             try:
                 layout = json.loads(marker.read_text())["layout"]
             except (OSError, ValueError, KeyError, TypeError) as err:
-                raise StoreError(f"{marker} cannot be read ({err}): mend it or name another --store.") from err
+                raise StoreError(f"{marker} cannot be read ({err}): fix it or name another --store.") from err
             if not isinstance(layout, int) or layout > LAYOUT:
                 raise StoreError(
                     f"{root} was written by a newer fairbench (store layout {layout}, this one reads up to {LAYOUT}): "
@@ -69,8 +69,9 @@ class Store:
         schemas.check(stage, table)
         binary = stage == "images"  # PNG bytes do not compress further, and need no dictionary
         # Ids and probabilities hardly compress; lz4 costs 4 % more space than zstd and is read twice as fast.
-        pq.write_table(table, sink, compression="none" if binary else "lz4", write_page_checksum=True,
-                       use_dictionary=not binary, row_group_size=1 << 20)  # fmt: skip
+        compression = "none" if binary else "lz4"
+        layout = {"compression": compression, "use_dictionary": not binary, "row_group_size": 1 << 20}
+        pq.write_table(table, sink, write_page_checksum=True, **layout)
         data = memoryview(sink.getvalue())  # no copy: the images of a whole run may be in it
         path = self.root / stage / key / f"part-{_hash(data)}.parquet"
         self.create()
@@ -90,7 +91,7 @@ class Store:
         except FileNotFoundError:  # another process moved it aside
             return None
         except OSError as err:
-            raise StoreError(f"{path} cannot be read ({err.strerror}): mend the disk or its permissions.") from err
+            raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
         if stamp not in self._verified:
             if path.name != f"part-{_hash(data)}.parquet":
                 self._set_aside(path)
@@ -112,12 +113,12 @@ class Store:
 
     def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, Path]:
         """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
-        found: dict[bytes, Path] = {}
+        shard_of: dict[bytes, Path] = {}
         for path, table in self.scan(stage, key, [column]):
             for value in table[column].to_pylist():
                 if value is not None:
-                    found.setdefault(value, path)
-        return found
+                    shard_of.setdefault(value, path)
+        return shard_of
 
     def _set_aside(self, path: Path) -> None:
         if self._look_only:

@@ -138,7 +138,7 @@ def test_a_read_error_is_not_remembered(cli: Cli, tmp_path: Path, monkeypatch: p
 
         def fail(path: Path) -> tuple[bytes, str]:
             if path.name == "a.png":
-                raise ImageError(f"{path} cannot be read (Input/output error): mend or remove it.")
+                raise ImageError(f"{path} cannot be read (Input/output error): fix or remove it.")
             return pixels.read(path)
 
         patch.setattr(

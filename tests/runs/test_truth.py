@@ -144,7 +144,7 @@ def test_a_truth_that_does_not_apply_is_a_note() -> None:
         "the labeller phantom has no attribute 'race4'": dataclasses.replace(current, labeller=labeller),
     }
     for words, changed in cases.items():
-        (found,) = known_truth.known(Outcome(changed, [], {}, {}, {}))
+        (found,) = known_truth.compare(Outcome(changed, [], {}, {}, {}))
         assert found.values == ()
         assert words in (found.note or "")
 
@@ -156,7 +156,7 @@ def test_a_broken_or_incomplete_table_is_a_note_not_a_lost_run(tmp_path: Path) -
     ):
         (tmp_path / "t.csv").unlink(missing_ok=True)
         current = spec.make(settings(card(tmp_path, table)))
-        (found,) = known_truth.known(Outcome(current, [], {}, {}, {}))
+        (found,) = known_truth.compare(Outcome(current, [], {}, {}, {}))
         assert words in (found.note or "")
 
 
