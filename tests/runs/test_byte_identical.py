@@ -21,7 +21,7 @@ from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
 
 SCORERS = ("clip-score", "clip-iqa", "inception-score")
-BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "-n", "6",
+BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "6",
         "--no-sheets", "--scorers", ",".join(f"{name}.yaml" for name in SCORERS))  # fmt: skip
 
 
