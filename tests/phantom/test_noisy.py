@@ -101,8 +101,8 @@ def test_one_chip_has_one_label(chips: list[RgbImage]) -> None:
 @pytest.mark.slow
 def test_corrected_intervals_cover_the_realised_truth_and_raw_ones_do_not(cli: Cli) -> None:
     """The proof of a correction: a model whose true bias is known, read by a labeller with declared errors."""
-    found = cli("run", "--model", "phantom", "--labeller", "phantom-noisy", "-n", "16", "--no-sheets", "--scorers", "none",
-                "--json", "--quiet", "--out", "out")  # fmt: skip
+    args = ("--model", "phantom", "--labeller", "phantom-noisy", "-n", "16", "--scorers", "none", "--no-sheets")
+    found = cli("run", *args, "--json", "--quiet", "--out", "out")
     assert found.code == 0, found.err
     result = json.loads(found.out)
     (realised,) = [t for t in result["truth"] if t["name"] == "realised"]
