@@ -20,7 +20,7 @@ Name = Annotated[str, Field(pattern=NAME, max_length=80)]
 MAX_PROMPT = 10_000
 """Characters of a prompt's template; text encoders read a few hundred."""
 Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(texts.plain)]
-"""What people read or a model draws: characters that nobody can see are refused."""
+"""What people read or a model draws; characters that cannot be seen are refused."""
 Label = Annotated[str, Field(max_length=200), AfterValidator(texts.plain_name)]
 """The name of a class, as it stands in tables."""
 
@@ -102,7 +102,7 @@ class DtypeChoice(Card):
 class TruthTable(Card):
     """What a model is known to draw: P(attributes | subject), for models made so that it is known. Changes no image.
 
-    The CSV has a column `subject` and one column a joint cell, named by the labels joined with "_" in the order of
+    The CSV has a column `subject` and one column per joint cell, named by the labels joined with "_" in the order of
     `attributes`, as in female_Black; each row sums to 1. A row stands for its subject and for subjects that hold it as
     whole words (the longest such row); the row `*` stands for all others. Further columns are ignored.
     """
@@ -121,7 +121,7 @@ class ModelCard(Card):
     weights: HubModel | None = None
     sampling: dict[str, Any] = Field(default_factory=dict, description="checked by the adapter's own Params")
     dtype: DtypeChoice = DtypeChoice()
-    block_size: int = Field(8, ge=1, le=4096, description="images a block; part of the key in reduced precision")
+    block_size: int = Field(8, ge=1, le=4096, description="images per block; part of the key in reduced precision")
     images_per_prompt: int = Field(160, ge=1, le=20_000)
     labeller: str = "fairface"
     licence: Text = "unknown"

@@ -43,18 +43,18 @@ class Loaded(Generic[C]):
 def roots() -> list[Path]:
     """Return the folders that hold `tasks/` and `models/`: the wheel's data, else our checkout; then FAIRBENCH_PATH."""
     package = Path(fairbench.__file__).resolve().parent
-    found = []
+    folders = []
     if (package / "_data").is_dir():
-        found.append(package / "_data")
+        folders.append(package / "_data")
     elif _is_ours(package.parent / "pyproject.toml"):
-        found.append(package.parent)
+        folders.append(package.parent)
     extra = os.environ.get("FAIRBENCH_PATH", "")
     for path in (Path(p).expanduser() for p in extra.split(os.pathsep) if p):
         if path.is_dir():
-            found.append(path)
+            folders.append(path)
         else:
             notice("no-folder", f"FAIRBENCH_PATH names {path}, which is no folder: its cards are not found")
-    return list({path.resolve(): path for path in found}.values())
+    return list({path.resolve(): path for path in folders}.values())
 
 
 def _is_ours(pyproject: Path) -> bool:
@@ -68,20 +68,20 @@ def _is_ours(pyproject: Path) -> bool:
 
 def find(kind: Kind) -> dict[str, Path]:
     """Return name -> card file of every card of a kind. Raises CardError where two have one name."""
-    found: dict[str, Path] = {}
+    cards: dict[str, Path] = {}
     for root in roots():
         for path in _files(kind, root):
             name = path.parent.name if kind == "tasks" else path.stem
-            if name in found:
-                raise CardError(f"Two {kind} are called {name!r} ({found[name]} and {path}): rename one.")
-            found[name] = path
+            if name in cards:
+                raise CardError(f"Two {kind} are called {name!r} ({cards[name]} and {path}): rename one.")
+            cards[name] = path
     if kind == "tasks":
         for name in registry.names("tasks"):
             try:
-                found[name] = _plugin_task(name)
+                cards[name] = _plugin_task(name)
             except PluginError as err:
                 notice("plugin-left-out", str(err))
-    return found
+    return cards
 
 
 def _plugin_task(name: str) -> Path:
@@ -154,8 +154,11 @@ def load_task(target: str) -> Loaded[TaskCard]:
     return Loaded(yamlfile.parse(task_file(path), TaskCard), path)
 
 
-def task_file(path: Path, seen: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
-    """Read a task file with every field that it takes from the tasks it extends; file names in it are made absolute."""
+def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
+    """Read a task file with every field that it takes from the tasks that it extends; its file names become absolute.
+
+    extending: the files that extend this one, directly or not.
+    """
     file = yamlfile.load(path)
     folder = path.resolve().parent
     if isinstance(file.data.get("subjects"), str):
@@ -164,9 +167,9 @@ def task_file(path: Path, seen: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
         file.data["references"] = {k: str(folder / str(v)) for k, v in file.data["references"].items()}
     parent = file.data.pop("extends", None)
     if parent is not None:
-        if path in seen or not isinstance(parent, str):
+        if path in extending or not isinstance(parent, str):
             raise CardError(f"{path}, line {file.line(('extends',))}, field extends: name one other task (no circles).")
-        base = task_file(_card_file("tasks", parent), (*seen, path))
+        base = task_file(_card_file("tasks", parent), (*extending, path))
         file.data = {**base.data, **file.data}
     return file
 
@@ -191,7 +194,7 @@ def _adapter_of(folder: Path) -> str:
     except FileNotFoundError:
         config = None
     except (OSError, ValueError) as err:
-        raise CardError(f"{folder / 'config.json'} cannot be read ({err}): mend it.") from err
+        raise CardError(f"{folder / 'config.json'} cannot be read ({err}): fix it.") from err
     if isinstance(config, dict) and config.get("model_type") == "janus":
         return "janus"
     raise CardError(
@@ -218,7 +221,7 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
 
 @functools.cache
 def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
-    """Read a reference CSV (`subject` and one column a label): subject -> shares in the order of `labels`.
+    """Read a reference CSV (`subject` and one column per label): subject -> shares in the order of `labels`.
 
     Shares must sum to 1 within 0.01 (published tables are rounded) and are then scaled to sum to 1. A file with other
     labels gives no shares at all: then the metric is null, with that reason. Raises CardError.

@@ -1,4 +1,4 @@
-"""Tables that people write, as CSV or as JSON lines: whose columns are known, and errors with file, line and field.
+"""Tables that people write, as CSV or as JSON lines, with named columns; errors name file, line and field.
 
 The names of columns are matched without surrounding blanks and without case. A name that nearly is a known one is an
 error, because ignoring it would change numbers; any other unknown column is reported by a notice.
@@ -29,7 +29,7 @@ MAX_FIELD: Final = 1 << 20
 class Columns:
     """What a table's columns are called.
 
-    others: "notice" reports columns that are neither required nor optional; "allow" keeps them for who reads the rows.
+    others: "notice" reports columns that are neither required nor optional; "allow" passes them on to the caller.
     aliases: another name -> the name in `required` or `optional` that it stands for.
     """
 
@@ -44,10 +44,10 @@ class Columns:
         Raises CardError for a name that stands twice and for one that nearly is a known name that is absent.
         """
         header = [name.strip() for name in header]
-        names = [self._known(name) for name in header]
-        twice = next((n for i, n in enumerate(names) if n and n in names[:i]), None)
-        if twice is not None:
-            raise CardError(f"{path}, line {line}: the column {twice!r} stands twice; remove or rename one.")
+        names = [self._canonical(name) for name in header]
+        duplicate = next((n for i, n in enumerate(names) if n and n in names[:i]), None)
+        if duplicate is not None:
+            raise CardError(f"{path}, line {line}: the column {duplicate!r} stands twice; remove or rename one.")
         absent = [n for n in (*self.required, *self.optional, *self.aliases) if self.aliases.get(n, n) not in names]
         for name in names:
             near = None if name in self._all() else _nearest(name, absent)
@@ -62,7 +62,7 @@ class Columns:
     def _all(self) -> list[str]:
         return [*self.required, *self.optional]
 
-    def _known(self, name: str) -> str:
+    def _canonical(self, name: str) -> str:
         names = {n: n for n in self._all()} | dict(self.aliases)
         if name in names:
             return names[name]
@@ -84,9 +84,13 @@ class Columns:
 
 
 def read_csv(
-    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, others: Others = "notice",
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    others: Others = "notice",
     aliases: Mapping[str, str] | None = None,
-) -> Iterator[tuple[int, dict[str, str]]]:  # fmt: skip
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row): known column name -> value without surrounding blanks. Lines without a value are none.
 
     Raises CardError: unreadable, not separated by commas, a missing, doubled or misspelt column, a ragged row.
@@ -103,7 +107,7 @@ def read_csv(
         if len(cells) != len(names):
             raise CardError(
                 f"{path}, line {line}: the row has another number of fields ({len(cells)}) than line {first} "
-                f"({len(names)}); mend it, or put quotes around a field that holds a comma."
+                f"({len(names)}); fix it, or put quotes around a field that holds a comma."
             )
         nameless = next((i for i, (n, cell) in enumerate(zip(names, cells, strict=True)) if not n and cell.strip()), -1)
         if nameless >= 0:
@@ -112,50 +116,56 @@ def read_csv(
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the line where a record begins, and its cells; empty lines are passed over."""
+    """Yield the number of the line where a record begins, and its cells; empty lines are skipped."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    before, limit = 0, csv.field_size_limit()
+    last_line, limit = 0, csv.field_size_limit()
     while True:
         csv.field_size_limit(MAX_FIELD)  # the limit is the process's own: set around each step
         try:
             cells = next(reader, None)
         except csv.Error as err:
-            raise CardError(f"{path}, line {before + 1} is not CSV ({err}): mend its quotes.") from err
+            raise CardError(f"{path}, line {last_line + 1} is not CSV ({err}): fix its quotes.") from err
         finally:
             csv.field_size_limit(limit)
         if cells is None:
             return
-        line, before = before + 1, reader.line_num
+        line, last_line = last_line + 1, reader.line_num
         if cells:
             yield line, cells
 
 
 def _separator_hint(header: Sequence[str]) -> str:
     joined = ",".join(header)
-    used = next((name for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if sign in joined), None)
-    return f"; the fields are separated by {used}: save the file with commas" if used else ""
+    separator = next(
+        (name for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if sign in joined), None
+    )
+    return f"; the fields are separated by {separator}: save the file with commas" if separator else ""
 
 
 def read_jsonl(
-    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, others: Others = "notice",
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    others: Others = "notice",
     aliases: Mapping[str, str] | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:  # fmt: skip
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of JSON lines, with the fields named as `read_csv` names columns. Raises CardError.
 
     What is not read is reported after the last line, because any line may bring a new field.
     """
     columns = Columns(required, optional, others, aliases or {})
-    known: dict[tuple[str, ...], list[str]] = {}  # lines mostly have the same fields
+    names_of: dict[tuple[str, ...], list[str]] = {}  # lines mostly have the same fields
     for number, line in enumerate(read_text(path).split("\n"), start=1):  # other line ends may stand inside a string
         if not line.strip():
             continue
         pairs = _object(line, path, number)
         header = tuple(name for name, _ in pairs)
-        if header not in known:
-            known[header] = columns.names(header, path, number)
-            columns.check_required(known[header], path, number)
-        yield number, {name: value for name, (_, value) in zip(known[header], pairs, strict=True)}
-    columns.report_others((name for names in known.values() for name in names), path)
+        if header not in names_of:
+            names_of[header] = columns.names(header, path, number)
+            columns.check_required(names_of[header], path, number)
+        yield number, {name: value for name, (_, value) in zip(names_of[header], pairs, strict=True)}
+    columns.report_others((name for names in names_of.values() for name in names), path)
 
 
 def _object(line: str, path: Path, number: int) -> list[tuple[str, Any]]:
@@ -176,9 +186,9 @@ def _nearest(name: str, absent: Iterable[str]) -> str | None:
     """
     distances: list[tuple[int, str]] = []
     for other in absent:
-        most = 2 if len(other) >= 6 else 1
-        distance = edit_distance(name.casefold(), other.casefold(), most)
-        if distance <= most and _letters(name) != _letters(other):
+        max_edits = 2 if len(other) >= 6 else 1
+        distance = edit_distance(name.casefold(), other.casefold(), max_edits)
+        if distance <= max_edits and _letters(name) != _letters(other):
             distances.append((distance, other))
     return min(distances, default=(0, None))[1]
 
@@ -187,20 +197,20 @@ def _letters(name: str) -> str:
     return "".join(c for c in name.casefold() if not c.isdigit())
 
 
-def edit_distance(one: str, other: str, most: int) -> int:
-    """Return how many letters to insert, delete, change or swap with their neighbour; `most` + 1 for more than `most`.
+def edit_distance(word: str, other: str, limit: int) -> int:
+    """Return how many letters to insert, delete, change or swap with their neighbour; `limit` + 1 for more than that.
 
     >>> edit_distance("promt", "prompt", 2), edit_distance("imgae", "image", 2), edit_distance("subject", "text", 2)
     (1, 1, 3)
     """
-    if abs(len(one) - len(other)) > most:
-        return most + 1
+    if abs(len(word) - len(other)) > limit:
+        return limit + 1
     rows = [list(range(len(other) + 1))]
-    for i, a in enumerate(one, start=1):
+    for i, a in enumerate(word, start=1):
         row = [i]
         for j, b in enumerate(other, start=1):
             row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b)))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+            if i > 1 and j > 1 and a == other[j - 2] and word[i - 2] == b:
                 row[j] = min(row[j], rows[-2][j - 2] + 1)
         rows.append(row)
-    return min(rows[-1][-1], most + 1)
+    return min(rows[-1][-1], limit + 1)

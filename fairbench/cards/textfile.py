@@ -13,10 +13,10 @@ MIB: Final = 1 << 20
 MAX_BYTES: Final = 256 * MIB
 """Of a table (CSV, JSONL). Cards have a limit of their own."""
 
-_OTHER_ENCODINGS: Final = (
-    (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),  # before UTF-16, whose mark they begin with
-    (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
-)  # fmt: skip
+_OTHER_ENCODINGS: Final = {  # UTF-32 first: its mark begins with that of UTF-16
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
@@ -26,8 +26,8 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
     UTF-8, or holds a NUL character.
     """
     data = _read_bytes(path, max_bytes)
-    for mark, encoding in _OTHER_ENCODINGS:
-        if data.startswith(mark):
+    for encoding, marks in _OTHER_ENCODINGS.items():
+        if data.startswith(marks):
             raise CardError(f"{path} is {encoding} text: save it as UTF-8 (in a spreadsheet: as CSV UTF-8).")
     try:
         text = data.decode("utf-8-sig")

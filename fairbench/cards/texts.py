@@ -1,4 +1,4 @@
-"""Texts from outside: one Unicode form, what only looks equal, and characters that nobody can see."""
+"""Texts from outside: one Unicode form, texts that only look different, and characters that cannot be seen."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Final
 from fairbench.notices import notice
 
 _JOINERS: Final = "\u200c\u200d"
-_JOINING_SCRIPTS: Final = frozenset(
-    {"ARABIC", "SYRIAC", "NKO", "MANDAIC", "MONGOLIAN", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA",
-     "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "TIBETAN", "MYANMAR", "KHMER", "BALINESE", "JAVANESE"}
-)  # fmt: skip
+_SCRIPTS: Final = (
+    "ARABIC SYRIAC NKO MANDAIC MONGOLIAN DEVANAGARI BENGALI GURMUKHI GUJARATI ORIYA TAMIL TELUGU KANNADA MALAYALAM "
+    "SINHALA TIBETAN MYANMAR KHMER BALINESE JAVANESE"
+)
+_JOINING_SCRIPTS: Final = frozenset(_SCRIPTS.split())
 """Scripts (the first words of their characters' names) in which a joiner decides how letters are written."""
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _VISIBLE_FORMATS: Final = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
@@ -67,12 +68,12 @@ def plain_name(text: str) -> str:
     if hidden is not None:
         raise ValueError(f"it holds the character {hidden}, which cannot be seen; remove it")
     if text != text.strip() or not text:
-        raise ValueError("it is empty, or begins or ends with a blank; mend it")
+        raise ValueError("it is empty, or begins or ends with a blank; fix it")
     return text
 
 
 def near_form(text: str) -> str:
-    """Return what two texts share that differ in blanks, case or Unicode form alone.
+    """Return a form that is the same for texts that differ in blanks, case or Unicode form alone.
 
     >>> near_form(" A  Nurse") == near_form("a nurse")
     True

@@ -1,4 +1,4 @@
-"""Tables of known truth: P(attributes | subject) of a model that was made so that it is known (ModelCard.truth)."""
+"""Tables of known truth: P(attributes | subject) of a model whose truth was planted (ModelCard.truth)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def read(path: Path, cells: Sequence[str]) -> dict[str, NDArray[np.float64]]:
                 f"joined with _ in the order of the card's attributes ({cells[0]} ... {cells[-1]})."
             )
         if not subject or subject in rows:
-            what = f"{subject!r} stands in an earlier line already" if subject else "it is empty"
-            raise CardError(f"{path}, line {line}, field subject: {what}; give every subject one row.")
+            problem = f"{subject!r} stands in an earlier line already" if subject else "it is empty"
+            raise CardError(f"{path}, line {line}, field subject: {problem}; give every subject one row.")
         shares = np.array([_probability(path, line, c, row[c]) for c in cells])
         if abs(shares.sum() - 1) > 1e-3:
             raise CardError(
@@ -87,13 +87,13 @@ def row_of(subject: str, rows: Iterable[str]) -> str | None:
     >>> row_of("yoga teacher", ["teacher", "teach", "*"]), row_of("nurse", ["teacher", "*"]), row_of("nurse", [])
     ('teacher', '*', None)
     """
-    known, words = set(rows), spaced(subject)
-    held = [name for name in known - {OTHER} if spaced(name) in words]
-    return max(held, key=lambda name: (len(name), name), default=OTHER if OTHER in known else None)
+    names, words = set(rows), spaced(subject)
+    contained = [name for name in names - {OTHER} if spaced(name) in words]
+    return max(contained, key=lambda name: (len(name), name), default=OTHER if OTHER in names else None)
 
 
 @functools.lru_cache(maxsize=4096)
 def spaced(text: str) -> str:
-    """Lower-case words with one space around each, so that containment means whole words."""
+    """Return the words in lower case with one space around each, so that containment means whole words."""
     words = re.findall(r"\w+", text.lower())
     return f" {' '.join(words)} "

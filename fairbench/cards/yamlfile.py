@@ -22,7 +22,7 @@ MAX_VALUES: Final = 50_000
 MAX_DEPTH: Final = 50
 MAX_KEY: Final = 500
 MAX_SHOWN: Final = 100
-"""Characters of a wrong value that a sentence shows."""
+"""Characters of a wrong value that a message shows."""
 _KINDS: Final = frozenset({"map", "seq", "str", "int", "float", "bool", "null"})
 M = TypeVar("M", bound=BaseModel)
 
@@ -69,8 +69,8 @@ def load(path: Path) -> YamlFile:
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        what = (str(getattr(err, "problem", "") or err).splitlines() or [type(err).__name__])[0]
-        raise CardError(f"{path}{line} is not valid YAML: {what[:200]}.") from err
+        problem = (str(getattr(err, "problem", "") or err).splitlines() or [type(err).__name__])[0]
+        raise CardError(f"{path}{line} is not valid YAML: {problem[:200]}.") from err
     if not isinstance(data, dict):
         raise CardError(f"{path}, line 1: a card is a list of `field: value` lines, and this is not.")
     return YamlFile(path, data, lines)
@@ -91,7 +91,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass
 class _Walk:
-    """Visits every value, through references to it, too: counts them, and notes their lines."""
+    """Visits every value, also through references: counts the values and records their lines."""
 
     path: Path
     lines: dict[Loc, int]
@@ -112,7 +112,7 @@ class _Walk:
         self._check(node, ".".join(map(str, loc)))
 
     def _fields(self, node: yaml.MappingNode, loc: Loc, depth: int) -> None:
-        seen: set[str] = set()
+        names: set[str] = set()
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode) or len(key.value) > MAX_KEY or hidden_character(key.value):
@@ -120,14 +120,14 @@ class _Walk:
                     f"{self.path}, line {line}: a field's name is a text of at most {MAX_KEY} characters that can be "
                     "seen."
                 )
-            if key.value in seen:
+            if key.value in names:
                 raise CardError(f"{self.path}, line {line}, field {key.value}: stands twice; remove one.")
-            seen.add(key.value)
+            names.add(key.value)
             self.lines[(*loc, key.value)] = line
             self.visit(value, (*loc, key.value), depth + 1)
 
     def _check(self, node: Any, name: str) -> None:
-        """Refuse what is no text, number, truth value, list or mapping, and numbers that mean another than they say."""
+        """Refuse what is no text, number, truth value, list or mapping, and numbers that YAML reads differently."""
         where = f"{self.path}, line {node.start_mark.line + 1}" + (f", field {name}" if name else "")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind not in _KINDS:
@@ -141,19 +141,19 @@ class _Walk:
 
 def problems(file: YamlFile, error: ValidationError, prefix: Loc = ()) -> list[Problem]:
     """Turn pydantic's errors into problems with file, field and line."""
-    found = []
+    all_problems = []
     for item in error.errors():
         loc = tuple(p for p in (*prefix, *item["loc"]) if not (isinstance(p, str) and p.startswith("function-")))
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "there is no such field; remove it or mend its name"
+            message = "there is no such field; remove it or fix its name"
         elif item["type"] == "missing":
             message = "this field is required"
         elif not isinstance(item.get("input"), dict | list):
             message = f"{message} (it is {_short(item.get('input'))})"
         name = ".".join(str(p) for p in loc)
-        found.append(Problem(file.path, file.line(loc), name, message))
-    return found
+        all_problems.append(Problem(file.path, file.line(loc), name, message))
+    return all_problems
 
 
 def _short(value: Any) -> str:
@@ -176,7 +176,7 @@ def parse(file: YamlFile, model: type[M]) -> M:
         raise card_error(problems(file, err)) from err
 
 
-def card_error(found: list[Problem]) -> CardError:
+def card_error(problems: list[Problem]) -> CardError:
     """Return one sentence for a list of problems."""
-    more = f" ({len(found) - 1} more: run fairbench check {found[0].path})" if len(found) > 1 else ""
-    return CardError(f"{found[0]}{more}.")
+    more = f" ({len(problems) - 1} more: run fairbench check {problems[0].path})" if len(problems) > 1 else ""
+    return CardError(f"{problems[0]}{more}.")

@@ -1,7 +1,7 @@
-"""The calibration of a labeller: how often it reads each true cell as which, counted once on images of known truth.
+"""The calibration of a labeller: its errors, counted once on images of known truth.
 
-One JSON file, beside the labeller card that names it. It belongs to one labeller *and* one kind of image (`domain`):
-an accuracy measured on other images corrects nothing.
+It is one JSON file beside the labeller card that names it, and belongs to one labeller *and* one kind of image
+(`domain`): an accuracy measured on other images corrects nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from fairbench.storage import atomic
 FORMAT: Final = "fairbench.calibration"
 VERSION: Final = 1
 FEW_IMAGES: Final = 30
-"""Images below which a notice names a row: its rates are hardly known, and what was never seen counts as impossible."""
+"""A row of fewer images is reported: its rates are imprecise, and an error that never occurred counts as impossible."""
 
 Cell = tuple[str, ...]
-"""One label an attribute, in the order of `attributes`; or NO_PERSON (a row), or NO_FACE (a column)."""
+"""One label per attribute, in the order of `attributes`; or NO_PERSON (a row), or NO_FACE (a column)."""
 NO_PERSON: Final[Cell] = ("no person",)
 NO_FACE: Final[Cell] = ("no face",)
 
@@ -44,8 +44,8 @@ class Calibration:
 
     columns: all combinations of labels, then NO_FACE. rows: the same combinations in the same order, then NO_PERSON
     where images that show nobody were counted too. counts: non-negative integers (rows, columns), kept read-only.
-    independent_check: numbers that say how well another route to the truth agrees. implausible_allowed: whoever
-    calibrated has looked at what `refuse_implausible` objects to. Raises CardError where the parts do not fit together.
+    independent_check: numbers that say how well another route to the truth agrees. implausible_allowed: the user
+    accepts what `refuse_implausible` objects to. Raises CardError where the parts do not fit together.
     """
 
     labeller: str
@@ -90,9 +90,9 @@ class Calibration:
         return np.asarray(self.rates()[:, -1])
 
     def agreement(self, attribute: str) -> NDArray[np.float64]:
-        """Return, for each row, the share of found faces whose `attribute` was read right, shape (rows,).
+        """Return, for each row, the share of detected faces whose `attribute` was read right, shape (rows,).
 
-        NaN for a row without found faces, and for NO_PERSON. Raises CardError for an attribute that is not calibrated.
+        NaN for a row without detected faces and for NO_PERSON. Raises CardError for an attribute without calibration.
         """
         if attribute not in self.attributes:
             hint = registry.suggest(attribute, self.attributes)
@@ -100,20 +100,29 @@ class Calibration:
         index = self.attributes.index(attribute)
         right = np.array([[row[index] == cell[index] for cell in self.cells] for row in self.cells])
         faces = self.counts[: len(self.cells), :-1]
-        found = np.full(len(self.rows), np.nan)
-        found[: len(self.cells)] = _divided((faces * right).sum(axis=1), faces.sum(axis=1))
-        return found
+        agreement = np.full(len(self.rows), np.nan)
+        agreement[: len(self.cells)] = _divided((faces * right).sum(axis=1), faces.sum(axis=1))
+        return agreement
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; the same calibration gives the same bytes.
 
         Raises StoreError, and CardError for a field that `read` would refuse.
         """
-        values = {
-            FORMAT: VERSION, "labeller": self.labeller, "labeller_id": self.labeller_id, "domain": self.domain,
-            "attributes": self.attributes, "rows": self.rows, "columns": self.columns, "counts": self.counts.tolist(),
-            "command": self.command, "seed": self.seed, "notes": self.notes,
-        }  # fmt: skip
+        names = (
+            "labeller",
+            "labeller_id",
+            "domain",
+            "attributes",
+            "rows",
+            "columns",
+            "counts",
+            "command",
+            "seed",
+            "notes",
+        )
+        values: dict[str, Any] = {FORMAT: VERSION} | {name: getattr(self, name) for name in names}
+        values["counts"] = self.counts.tolist()
         if self.implausible_allowed:
             values["implausible_allowed"] = True
         if self.independent_check:
@@ -124,13 +133,13 @@ class Calibration:
         atomic.write_text(path, text)
 
     def _cell_problem(self) -> str | None:
-        """Return "FIELD: what is wrong and how to mend it", or None."""
+        """Return "FIELD: what is wrong and how to fix it", or None."""
         if not self.attributes or len(set(self.attributes)) != len(self.attributes):
             return "attributes: name at least one, each once"
         for name, cells in (("rows", self.rows), ("columns", self.columns)):
-            twice = next((list(c) for i, c in enumerate(cells) if c in cells[:i]), None)
-            if twice:
-                return f"{name}: {twice} stands twice; add its counts up in one"
+            duplicate = next((list(c) for i, c in enumerate(cells) if c in cells[:i]), None)
+            if duplicate:
+                return f"{name}: {duplicate} stands twice; add its counts up in one"
         if self.columns[-1:] != (NO_FACE,):
             return f"columns: the last one must be {list(NO_FACE)}"
         for cell in self.cells:
@@ -138,11 +147,11 @@ class Calibration:
                 return f"columns: {list(cell)} must hold one label for each of {', '.join(self.attributes)}"
         if self.cells != tuple(itertools.product(*self.labels.values())):
             return f"columns: list all combinations of {dict(self.labels)}, the last attribute changing fastest"
-        true = self.rows[:-1] if self.rows[-1:] == (NO_PERSON,) else self.rows
-        unknown = next((list(cell) for cell in true if cell not in self.cells), None)
+        true_cells = self.rows[:-1] if self.rows[-1:] == (NO_PERSON,) else self.rows
+        unknown = next((list(cell) for cell in true_cells if cell not in self.cells), None)
         if unknown:
-            return f"rows: {unknown} is not among the columns; mend its labels"
-        if true != self.cells:
+            return f"rows: {unknown} is not among the columns; fix its labels"
+        if true_cells != self.cells:
             return f"rows: list the columns' combinations in their order, then {list(NO_PERSON)} or nothing"
         return None
 
@@ -152,8 +161,8 @@ class Calibration:
             return f"counts: its shape is {counts.shape}, that of rows and columns {shape}"
         if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
             return "counts: give whole numbers of at least 0"
-        odd = next((name for name, value in self.independent_check.items() if not math.isfinite(value)), None)
-        return f"independent_check.{odd}: give a finite number, or leave it out" if odd else None
+        infinite = next((name for name, value in self.independent_check.items() if not math.isfinite(value)), None)
+        return f"independent_check.{infinite}: give a finite number, or leave it out" if infinite else None
 
 
 class _File(BaseModel):
@@ -180,13 +189,15 @@ def read(path: Path) -> Calibration:
     """Read a calibration file. Raises CardError that names the file, the field and the fix."""
     file = _parsed(path)
     if len({len(row) for row in file.counts}) > 1:
-        raise CardError(f"{path}, field counts: its rows differ in length; each needs one number a column.")
+        raise CardError(f"{path}, field counts: its rows differ in length; each needs one number per column.")
+    tables: dict[str, Any] = {
+        "attributes": tuple(file.attributes),
+        "rows": tuple(map(tuple, file.rows)),
+        "columns": tuple(map(tuple, file.columns)),
+        "counts": np.array(file.counts, dtype=np.int64),
+    }
     try:
-        return Calibration(
-            file.labeller, file.labeller_id, file.domain, tuple(file.attributes), tuple(map(tuple, file.rows)),
-            tuple(map(tuple, file.columns)), np.array(file.counts, dtype=np.int64), file.command, file.seed,
-            file.notes, file.independent_check, file.implausible_allowed,
-        )  # fmt: skip
+        return Calibration(**file.model_dump(exclude={"version", *tables}), **tables)
     except CardError as err:
         raise CardError(f"{path}: {err}") from err
 
@@ -201,10 +212,10 @@ def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
     if card.calibration is None:
         return None
     path = (loaded.base_dir or Path.cwd()) / Path(card.calibration).expanduser()
-    found = read(path)
-    if found.labeller != card.name:
-        raise CardError(f"{path} is the calibration of {found.labeller!r}, not of {card.name!r}: name its own.")
-    for attribute, labels in found.labels.items():
+    calibration = read(path)
+    if calibration.labeller != card.name:
+        raise CardError(f"{path} is the calibration of {calibration.labeller!r}, not of {card.name!r}: name its own.")
+    for attribute, labels in calibration.labels.items():
         if attribute not in card.attributes:
             hint = registry.suggest(attribute, card.attributes)
             raise CardError(f"{path}, field attributes: {card.name} gives no {attribute!r}{hint}.")
@@ -214,26 +225,26 @@ def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
                 f"{path}, field columns: the labels of {attribute} are {list(labels)}, the card of {card.name} "
                 f"declares {declared}: calibrate again."
             )
-    refuse_implausible(found, path)
-    return found
+    refuse_implausible(calibration, path)
+    return calibration
 
 
 def refuse_implausible(calibration: Calibration, where: Path) -> None:
-    """Refuse a table with a cell that is read more often as another one than as itself: labels were mixed up, mostly.
+    """Refuse a table with a cell that is read more often as another one than as itself: usually, labels were mixed up.
 
-    A correction would turn the shares of such cells round. where: what the sentence names. Raises CardError, unless
+    A correction would exchange the shares of such cells. where: what the sentence names. Raises CardError, unless
     `implausible_allowed`.
     """
     faces = calibration.counts[: len(calibration.cells), :-1]
     wrong = [(row, int(row.argmax()), i) for i, row in enumerate(faces) if row.max() > row[i]]
     if not wrong or calibration.implausible_allowed:
         return
-    row, most, own = wrong[0]
-    cell, other = (" ".join(calibration.cells[i]) for i in (own, most))
+    row, read_as, own = wrong[0]
+    cell, other = (" ".join(calibration.cells[i]) for i in (own, read_as))
     more = f" ({len(wrong)} of {len(faces)} cells are so)" if len(wrong) > 1 else ""
     raise CardError(
-        f"{where}, field counts: {cell!r} is read as {other!r} more often ({row[most]} of {row.sum()} faces) than as "
-        f"itself ({row[own]}){more}: look for labels or columns that were swapped in the manifest, or, where "
+        f"{where}, field counts: {cell!r} is read as {other!r} more often ({row[read_as]} of {row.sum()} faces) than "
+        f"as itself ({row[own]}){more}: look for labels or columns that were swapped in the manifest, or, where "
         f"{calibration.labeller} really is that wrong, calibrate with --allow-implausible."
     )
 
@@ -248,7 +259,7 @@ def notice_few_images(calibration: Calibration, where: Path | str) -> None:
 
 
 def check_labeller(calibration: Calibration, labeller: Labeller, where: Path | str) -> None:
-    """Refuse a calibration that was made before something in the labeller changed that can change a count.
+    """Refuse a calibration that was made before a change of the labeller that can change a count.
 
     where: what the sentence names, such as the calibration's file. Raises CardError.
     """
@@ -261,11 +272,11 @@ def check_labeller(calibration: Calibration, labeller: Labeller, where: Path | s
 
 def _parsed(path: Path) -> _File:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_once)
+        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_refuse_duplicates)
     except OSError as err:
         raise CardError(f"{path} cannot be read ({err.strerror}): name a calibration file.") from err
     except (ValueError, RecursionError) as err:
-        raise CardError(f"{path} is not a JSON file in UTF-8 ({err}): mend it or calibrate again.") from err
+        raise CardError(f"{path} is not a JSON file in UTF-8 ({err}): fix it or calibrate again.") from err
     if not isinstance(data, dict) or FORMAT not in data:
         raise CardError(f"{path} is no calibration file (it has no field {FORMAT!r}): name one that is.")
     if data[FORMAT] != VERSION:
@@ -284,15 +295,15 @@ def _typed(data: dict[str, Any], path: Path) -> _File:
         raise CardError(f"{path}, field {first.field}: {first.message}.") from err
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("a field stands twice")
-    return found
+    return fields
 
 
 def _json(name: str, value: Any) -> str:
-    """Return plain data as JSON; of the tables, one row a line."""
+    """Return plain data as JSON, tables with one row per line."""
     if name not in {"rows", "columns", "counts"}:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     return "[\n" + ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in value) + "\n]"

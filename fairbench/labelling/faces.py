@@ -1,4 +1,4 @@
-"""faces: what the detector found, as rows. One row a face; one null row a faceless or missing image."""
+"""The table `faces`: one row per detected face, and one null row per image without a face or without pixels."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class StoredFace:
 
     face_id: bytes
     image_id: bytes
-    found: FoundFace
+    detected: FoundFace
 
 
-def image_rows(faces_key: str, image_id: bytes, found: Sequence[FoundFace], width: int, height: int) -> Rows:
+def image_rows(faces_key: str, image_id: bytes, faces: Sequence[FoundFace], width: int, height: int) -> Rows:
     """Return the rows of one image, in the detector's order; largest and most central face are marked."""
-    if not found:
+    if not faces:
         return [missing_row(image_id, "no_face")]
-    areas = [f.face.clipped_area(width, height) for f in found]
-    # The protocol takes the largest box, clipped to the image; the first of equals.
-    primary = max(range(len(found)), key=lambda i: areas[i])
-    central = min(range(len(found)), key=lambda i: _off_centre(found[i].face, width, height))
+    areas = [f.face.clipped_area(width, height) for f in faces]
+    # Published protocols take the largest box, clipped to the image; the first of equal ones.
+    primary = max(range(len(faces)), key=lambda i: areas[i])
+    central = min(range(len(faces)), key=lambda i: _off_centre(faces[i].face, width, height))
     return [
         {
             "image_id": image_id,
@@ -48,7 +48,7 @@ def image_rows(faces_key: str, image_id: bytes, found: Sequence[FoundFace], widt
             "is_central": i == central,
             "route": f.route,
         }
-        for i, f in enumerate(found)
+        for i, f in enumerate(faces)
     ]
 
 
@@ -80,8 +80,8 @@ def selected(faces: pa.Table, policy: FacePolicy) -> pa.Array:
 
 
 def stored_faces(faces: pa.Table) -> Iterator[StoredFace]:
-    """Rebuild faces from their rows."""
+    """Yield the faces of rows."""
     for row in faces.to_pylist():
-        marks = row["landmarks5"]
-        face = Face(tuple(row["bbox_xyxy"]), row["det_score"], None if marks is None else tuple(marks))
+        landmarks = row["landmarks5"]
+        face = Face(tuple(row["bbox_xyxy"]), row["det_score"], None if landmarks is None else tuple(landmarks))
         yield StoredFace(row["face_id"], row["image_id"], FoundFace(face, row["route"]))

@@ -25,9 +25,9 @@ from fairbench.types import BuildContext, FoundFace, LabelSchema, RgbImage
 
 IntArray = NDArray[np.int64]
 NOT_LABELLED: Final = -1
-"""The code of a face without a label: `min_prob` asks for more than its most probable label has, or it has none."""
+"""The code of a face without a label: its most probable label is below `min_prob`, or it has no probabilities."""
 READ_PIXELS: Final = 16_000_000
-"""Pixels of the images that `Labeller.read` detects at a time."""
+"""Pixels of the images that `Labeller.read` passes to the detector at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Part:
 
 
 class LabelSpace:
-    """What a labeller card says of labels: all that counting needs, without the plug-ins that made them.
+    """The labels that a labeller card declares: all that counting needs, without the plug-ins.
 
     base: the attributes that classifiers give. declared: those and the derived ones.
     """
@@ -74,12 +74,12 @@ class LabelSpace:
 
     def with_derived(self, codes: Mapping[str, IntArray]) -> dict[str, IntArray]:
         """Return the codes (N,) of all declared attributes from those of the base ones; NOT_LABELLED stays that."""
-        every = dict(codes)
+        all_codes = dict(codes)
         for name, spec in self.card.attributes.items():
             if spec.source is not None:
                 source = codes[spec.source]
-                every[name] = np.where(source == NOT_LABELLED, NOT_LABELLED, self.mapping(name)[source])
-        return every
+                all_codes[name] = np.where(source == NOT_LABELLED, NOT_LABELLED, self.mapping(name)[source])
+        return all_codes
 
     def admitted(self, prob: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         """Return which labels of a base attribute have at least the policy's `min_prob`; NaN never has.
@@ -94,8 +94,8 @@ class LabelSpace:
 
         codes: those of the base attributes are enough.
         """
-        every = self.with_derived({name: codes[name] for name in self.base.labels})
-        columns = np.stack([every[name] for name in names])
+        all_codes = self.with_derived({name: codes[name] for name in self.base.labels})
+        columns = np.stack([all_codes[name] for name in names])
         index = np.zeros(columns.shape[1], dtype=np.int64)
         for name, column in zip(names, columns, strict=True):
             index = index * self.declared.size(name) + column
@@ -166,7 +166,7 @@ class Labeller(LabelSpace):
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What of the labeller enters the keys, as plain data: detectors, crops, classifiers, declared attributes."""
+        """The parts that enter keys, as plain data: detectors, crops, classifiers, declared attributes."""
         of, base_dir = identity.of_plugin, self._ctx.base_dir
         return {
             "detectors": [of(d.ref.type, d.plugin, d.params, base_dir) for d, _ in self._routes],
@@ -176,93 +176,93 @@ class Labeller(LabelSpace):
         }
 
     def faces_key(self, image_key: str) -> str:
-        """Key of the faces: the detectors alone; a new crop or classifier detects nothing again."""
+        """Return the key of the faces. It covers the detectors alone: new crops or classifiers detect nothing again."""
         return faces_key_of(self.parts, image_key)
 
     def labels_key(self, faces_key: str) -> str:
-        """Key of the labels: crops, classifiers and the declared attributes. The face policy is not part of it."""
+        """Return the key of the labels. It covers crops, classifiers and declared attributes, but no face policy."""
         return labels_key_of(self.parts, faces_key)
 
     @property
     def id(self) -> str:
-        """Twelve hex digits that stand for everything in the labeller that can change a count."""
+        """Twelve hex digits that identify everything in the labeller that can change a count."""
         return labeller_id_of(self.parts, self.card)
 
     # --- work ---
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:
         """Return the faces of each image, from the first route that finds any."""
-        found: list[list[FoundFace]] = [[] for _ in images]
+        faces: list[list[FoundFace]] = [[] for _ in images]
         for index, (part, _) in enumerate(self._routes):
-            left = [i for i, faces in enumerate(found) if not faces]
-            if not left:
+            faceless = [i for i, of_image in enumerate(faces) if not of_image]
+            if not faceless:
                 break
             detector: FaceDetector = self._build("detector", index, part)
-            per_image = contracts.detections(part.title, detector.detect([images[i] for i in left]), len(left))
-            for i, several in zip(left, per_image, strict=True):
-                if not all(math.isfinite(edge) for face in several for edge in face.bbox_xyxy):
+            per_image = contracts.detections(part.title, detector.detect([images[i] for i in faceless]), len(faceless))
+            for i, of_image in zip(faceless, per_image, strict=True):
+                if not all(math.isfinite(edge) for face in of_image for edge in face.bbox_xyxy):
                     raise ValueError(f"detector {part.ref.type} gave a box that is not finite")
-                found[i] = [FoundFace(face, index) for face in several]
-        return found
+                faces[i] = [FoundFace(face, index) for face in of_image]
+        return faces
 
-    def cut(self, image: RgbImage, found: FoundFace) -> RgbImage:
-        """Cut a face's chip with the crop of the route that found it."""
-        part = self._routes[found.route][1]
-        crop: Crop = self._build("crop", found.route, part)
+    def cut(self, image: RgbImage, face: FoundFace) -> RgbImage:
+        """Return a face's chip, cut with the crop of the route that detected it."""
+        part = self._routes[face.route][1]
+        crop: Crop = self._build("crop", face.route, part)
         with contracts.guard(part.title):
-            return contracts.chip(part.title, crop.cut(image, found.face))
+            return contracts.chip(part.title, crop.cut(image, face.face))
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return class probabilities (chips, K) of every declared attribute; derived ones are sums.
 
         Raises PluginError where a classifier gives something else than probabilities.
         """
-        found: dict[str, NDArray[np.float32]] = {}
+        probs: dict[str, NDArray[np.float32]] = {}
         for index, part in enumerate(self._classifiers):
             classifier = self._classifier(index, part)
             with contracts.guard(part.title):
-                given = classifier.classify(chips)
-            found.update(contracts.probabilities(part.title, given, classifier.schema.labels, len(chips)))
+                answer = classifier.classify(chips)
+            probs.update(contracts.probabilities(part.title, answer, classifier.schema.labels, len(chips)))
         for name, spec in self.card.attributes.items():
             if spec.source is not None:
-                found[name] = found[spec.source] @ self.derivation(name).astype(np.float32)
-        return found
+                probs[name] = probs[spec.source] @ self.derivation(name).astype(np.float32)
+        return probs
 
     def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
-        """Detect, select, crop and classify faces of images that are in no store: the same reading as a run's.
+        """Detect, select, crop and classify the faces of images that are in no store, exactly as a run does.
 
         one_per_image: where the policy selects all faces, the largest is taken. Raises what detectors and classifiers
         raise.
         """
         policy = self.card.face_policy.one_per_image() if one_per_image else self.card.face_policy
-        owners: list[int] = []
+        image_indices: list[int] = []
         chips: list[RgbImage] = []
-        for start, stop in _parts(images):
+        for start, stop in _ranges(images):
             rows: faces.Rows = []
-            for i, several in enumerate(self.detect(images[start:stop]), start):
+            for i, detected in enumerate(self.detect(images[start:stop]), start):
                 height, width = images[i].shape[:2]
-                rows += faces.image_rows("", i.to_bytes(16), several, width, height)
+                rows += faces.image_rows("", i.to_bytes(16), detected, width, height)
             table = faces.table(rows)
             for face in faces.stored_faces(table.filter(faces.counted(table, policy))):
-                owners.append(int.from_bytes(face.image_id))
-                chips.append(self.cut(images[owners[-1]], face.found))
+                image_indices.append(int.from_bytes(face.image_id))
+                chips.append(self.cut(images[image_indices[-1]], face.detected))
         probs = self.classify(chips) if chips else {a: np.zeros((0, self.base.size(a))) for a in self.base.labels}
         codes = self.most_probable(probs)
         for name in self.base.labels:
             codes[name][~self.admitted(probs[name].max(axis=1, initial=0.0))] = NOT_LABELLED
         base = {name: codes[name] for name in self.base.labels}
-        return Reading(np.array(owners, dtype=np.int64), self.with_derived(base))
+        return Reading(np.array(image_indices, dtype=np.int64), self.with_derived(base))
 
     def load(self) -> None:
-        """Build every part now, so that absent weights are reported before any work. Raises WeightsError."""
+        """Build every part now, so that absent weights are reported before any work. Raises WeightsError, CardError."""
         for index, (detector, crop) in enumerate(self._routes):
             self._build("detector", index, detector)
             self._build("crop", index, crop)
-        given = [a for i, part in enumerate(self._classifiers) for a in self._classifier(i, part).schema.labels]
-        if sorted(given) != sorted(self.base.labels):
+        attributes = [a for i, part in enumerate(self._classifiers) for a in self._classifier(i, part).schema.labels]
+        if sorted(attributes) != sorted(self.base.labels):
             raise CardError(
-                f"Labeller card {self.card.name}, field classifiers: they give {sorted(given)}, but the attributes "
-                f"without `from` are {sorted(self.base.labels)}; each must be given exactly once."
+                f"Labeller card {self.card.name}, field classifiers: they give {sorted(attributes)}, but the "
+                f"attributes without `from` are {sorted(self.base.labels)}; each must be given exactly once."
             )
 
     def _build(self, kind: str, index: int, part: Part) -> Any:
@@ -286,8 +286,8 @@ class Labeller(LabelSpace):
         return built
 
 
-def _parts(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
-    """Cut images into ranges of at most READ_PIXELS pixels, or one image."""
+def _ranges(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
+    """Yield ranges (start, stop) of images that hold at most READ_PIXELS pixels, or one image."""
     start, pixels = 0, 0
     for i, image in enumerate(images):
         size = image.shape[0] * image.shape[1]

@@ -138,7 +138,7 @@ class LabelStage:
 
     def _add_chips(self, parcel: _Parcel, row: ImageRow, image: RgbImage, faces: list[StoredFace]) -> None:
         for face in faces:
-            parcel.chips.append((face, row.request.neutral_id, self.labeller.cut(image, face.found)))
+            parcel.chips.append((face, row.request.neutral_id, self.labeller.cut(image, face.detected)))
         if len(parcel.chips) >= CHIP_BATCH:
             self._classify(parcel)
 

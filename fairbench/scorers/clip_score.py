@@ -40,14 +40,14 @@ class ClipParams(openclip.OpenClipParams):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_model(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not given.keys() & _SOURCES:
-            return {**given, **OPENAI_VIT_B_32}
-        return given
+    def _default_model(cls, params: Any) -> Any:
+        if isinstance(params, dict) and not params.keys() & _SOURCES:
+            return {**params, **OPENAI_VIT_B_32}
+        return params
 
 
 class ClipScorer(ABC):
-    """What the scorers on an open_clip model share: one value an image, in float32, a batch at a time."""
+    """What the scorers on an open_clip model share: one value per image, in float32, a batch at a time."""
 
     Params = ClipParams
     version: ClassVar[int] = 1
@@ -106,7 +106,7 @@ class ClipScore(ClipScorer):
         return self._params.languages
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
-        """Return which prompts the model's own tokenizer cuts: what stands behind the cut is not compared."""
+        """Return for each text whether the model's tokenizer cuts it: what stands behind the cut is not compared."""
         return self._clip.cut(texts)
 
     def summarise(self, features: NDArray[np.float32]) -> dict[str, float | None]:

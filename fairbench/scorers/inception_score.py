@@ -24,7 +24,7 @@ TORCHVISION = FileWeights(
     sha256="0cc3c7bd75056d25e46cba549dc184522069b81e9787eff6df84f397bd52a5ef",
 )
 _SIDE = 299
-_ROWS = 4096
+_ROWS_AT_ONCE = 4096
 
 
 class InceptionScore:
@@ -70,7 +70,7 @@ class InceptionScore:
         return f"torchvision inception_v3, {self._params.weights.filename}, sha256 {self._sha256[:16]}"
 
     def features(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the class logits, shape (images, 1000). `prompts` is not looked at."""
+        """Return the class logits, shape (images, 1000). `prompts` is not used."""
         import torch
 
         logits = [np.zeros((0, self._net.fc.out_features), dtype=np.float32)]
@@ -107,16 +107,16 @@ def _load(path: Path) -> Any:
 
 
 def _squash(image: RgbImage) -> RgbImage:
-    """Resize with Pillow: unlike a tensor's resize it gives the same bytes on every device."""
+    """Return the image resized by Pillow: unlike a tensor's resize it gives the same bytes on every device."""
     return np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
 
 
 def _score(logits: NDArray[np.float32]) -> float:
-    """exp(H(mean of p) - mean of H(p)), which equals exp(E KL(p || mean of p)); in float64, some rows at a time."""
+    """Return exp(H(mean of p) - mean of H(p)) = exp(E KL(p || mean of p)), in float64, some rows at a time."""
     marginal = np.zeros(logits.shape[1])
     negative_entropy = 0.0
-    for start in range(0, len(logits), _ROWS):
-        log_p = log_softmax(logits[start : start + _ROWS].astype(np.float64), axis=1)
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        log_p = log_softmax(logits[start : start + _ROWS_AT_ONCE].astype(np.float64), axis=1)
         p = np.exp(log_p)
         marginal += p.sum(axis=0)
         negative_entropy += float((p * log_p).sum())

@@ -59,7 +59,7 @@ def toy_sizes() -> Iterator[None]:
         (train_tokenizer, "BATCH", 4),
         (train_tokenizer, "start_codebook", functools.partial(train_tokenizer.start_codebook, images=64)),
         (train_model, "train", functools.partial(train_model.train, plan=plan(4))),
-        (train_model, "make_pool", functools.partial(train_model.make_pool, images=64, kept=64)),
+        (train_model, "make_pool", functools.partial(train_model.make_pool, images=64, with_pixels=64)),
         (train_model, "CAPTIONS", 8),
         (train_model, "EXCHANGES", 6),
         (train_clip, "train", functools.partial(train_clip.train, plan=plan(4))),

@@ -184,7 +184,7 @@ def test_a_wrong_parameter_of_a_plugin_is_named_with_file_and_line(cli: Cli, tmp
     found = cli("run", "--model", path)
     assert (found.code, found.err) == (
         2,
-        f"Error: {path}, line 7, field sampling.speed: there is no such field; remove it or mend its name.\n",
+        f"Error: {path}, line 7, field sampling.speed: there is no such field; remove it or fix its name.\n",
     )
     text = catalog.find("labellers")["fairface-dlib"].read_text().replace("model: cnn", "modle: cnn")
     labeller = write(tmp_path / "l.yaml", text)

@@ -56,7 +56,7 @@ def ours(image: RgbImage, detector: DlibDetector, max_size: int) -> Found:
     """The same from detector, table and crop, boxes in pixels of the scaled image."""
     height, width = image.shape[:2]
     rows = faces_stage.image_rows("", b"i" * 16, [FoundFace(f, 0) for f in detector.detect([image])[0]], width, height)
-    stored = [s.found.face for s in faces_stage.stored_faces(faces_stage.table(rows)) if rows[0]["status"] == "ok"]
+    stored = [s.detected.face for s in faces_stage.stored_faces(faces_stage.table(rows)) if rows[0]["status"] == "ok"]
     longer = max(height, width)
     factors = [int(max_size * side / longer) / side for side in (width, height, width, height)]
     crop = FairFaceChip(FairFaceChipParams(max_size=max_size), CTX)

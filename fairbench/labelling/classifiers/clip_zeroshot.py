@@ -20,7 +20,7 @@ Prompts = Annotated[list[str], Field(min_length=1)]
 
 
 class ClipZeroShotParams(OpenClipParams):
-    """What a card may set: the model, and for each attribute one or more prompts a label.
+    """What a card may set: the model, and for each attribute one or more prompts per label.
 
     Prompts stand under their labels' names; the order of the labels is the card's `attributes` alone.
     """
@@ -69,8 +69,10 @@ class ClipZeroShotClassifier:
 
 
 def _same_labels(attribute: str, prompts: Mapping[str, Any], labels: Sequence[str]) -> None:
-    lacking = [label for label in labels if label not in prompts]
+    missing = [label for label in labels if label not in prompts]
     unknown = [label for label in prompts if label not in labels]
-    if lacking or unknown:
-        what = f"none for the label {lacking[0]!r}" if lacking else f"some for {unknown[0]!r}, which is no label of it"
-        raise CardError(f"prompts.{attribute}: there are {what}; give prompts for {', '.join(labels)}.")
+    if missing or unknown:
+        problem = (
+            f"none for the label {missing[0]!r}" if missing else f"some for {unknown[0]!r}, which is no label of it"
+        )
+        raise CardError(f"prompts.{attribute}: there are {problem}; give prompts for {', '.join(labels)}.")

@@ -19,7 +19,7 @@ from fairbench.errors import CardError, FairbenchError
 from fairbench.protocols import FaceClassifier, Params
 from fairbench.types import BuildContext, LabelSchema, RgbImage
 
-_DUST = 1e-6
+SUM_TOLERANCE = 1e-6
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -54,7 +54,7 @@ class ConfusedParams(Params):
     """What a card may set.
 
     attributes: those whose joint label is confused. table: P(label drawn | label that the inner classifier gives), a
-    row a given label; rows and columns are the combinations of the attributes' declared labels, the last attribute
+    row per given label; rows and columns are the combinations of the attributes' declared labels, the last attribute
     changing fastest. seed: another seed is another draw for every chip.
     """
 
@@ -78,7 +78,7 @@ class ConfusedParams(Params):
                 raise ValueError(
                     f"row {number} has {len(row)} columns, but there are {len(table)} rows; make it square"
                 )
-            if abs(sum(row) - 1.0) > _DUST:
+            if abs(sum(row) - 1.0) > SUM_TOLERANCE:
                 raise ValueError(f"row {number} sums to {sum(row):.6g}; a row must sum to 1")
         return table
 
@@ -103,7 +103,7 @@ class ConfusedClassifier:
             shape = " x ".join(f"{size} ({name})" for size, name in zip(self._sizes, self._attributes, strict=True))
             raise CardError(
                 f"Classifier confused, field table: it has {len(params.table)} rows, the declared labels have "
-                f"{shape} = {np.prod(self._sizes)} combinations: mend the table or `attributes`."
+                f"{shape} = {np.prod(self._sizes)} combinations: fix the table or `attributes`."
             )
         self._inner = params.classifier.build(ctx, declared)
         self.schema = self._inner.schema
@@ -114,14 +114,14 @@ class ConfusedClassifier:
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""
         probs = dict(self._inner.classify(chips))
-        given = np.ravel_multi_index([probs[name].argmax(axis=1) for name in self._attributes], self._sizes)
-        places = np.array([self._place(chip) for chip in chips], dtype=np.float64)
-        drawn = (self._cumulative[given] <= places[:, None]).sum(axis=1)
-        for name, size, labels in zip(self._attributes, self._sizes, np.unravel_index(drawn, self._sizes), strict=True):
+        inner_cells = np.ravel_multi_index([probs[name].argmax(axis=1) for name in self._attributes], self._sizes)
+        uniforms = np.array([self._uniform(chip) for chip in chips], dtype=np.float64)
+        cells = (self._cumulative[inner_cells] <= uniforms[:, None]).sum(axis=1)
+        for name, size, labels in zip(self._attributes, self._sizes, np.unravel_index(cells, self._sizes), strict=True):
             probs[name] = np.eye(size, dtype=np.float32)[labels]
         return probs
 
-    def _place(self, chip: RgbImage) -> float:
+    def _uniform(self, chip: RgbImage) -> float:
         """Return the chip's own uniform number in [0, 1)."""
         digest = hashlib.blake2b(f"{self._seed} {chip.shape} ".encode() + chip.tobytes(), digest_size=8).digest()
         return float((int.from_bytes(digest, "big") >> 11) * 2.0**-53)

@@ -16,7 +16,7 @@ from fairbench.protocols import Params
 from fairbench.registry import suggest
 from fairbench.types import LabelSchema
 
-DUST = 1e-3
+SUM_TOLERANCE = 1e-3
 """How far from 1 a sum of probabilities may lie (float16 weights, exported softmax) before it is called wrong."""
 
 
@@ -44,31 +44,31 @@ class Head(Params):
 
 def declared_part(attributes: Iterable[str], declared: LabelSchema) -> LabelSchema:
     """Return the part of the card's schema that these heads give. Raises CardError for an attribute not declared."""
-    wanted = list(attributes)
-    for name in wanted:
+    names = list(attributes)
+    for name in names:
         if name not in declared.labels:
             raise CardError(
                 f"The classifier has a head {name!r}, but the labeller card declares no such attribute with labels of "
                 f"its own{suggest(name, declared.labels)}."
             )
-    return LabelSchema({name: labels for name, labels in declared.labels.items() if name in wanted})
+    return LabelSchema({name: labels for name, labels in declared.labels.items() if name in names})
 
 
 def refuse_overlap(heads: Mapping[str, Head], outputs: Mapping[str, str]) -> None:
     """Raise CardError where two heads read a column twice. outputs: head -> the output that it reads."""
-    for (one, first), (two, second) in itertools.combinations(heads.items(), 2):
-        (a, b), (c, d) = (head.slice or (0, math.inf) for head in (first, second))
-        if outputs[one] == outputs[two] and a < d and c < b:
+    for (name_a, head_a), (name_b, head_b) in itertools.combinations(heads.items(), 2):
+        (start_a, end_a), (start_b, end_b) = (head.slice or (0, math.inf) for head in (head_a, head_b))
+        if outputs[name_a] == outputs[name_b] and start_a < end_b and start_b < end_a:
             raise CardError(
-                f"Heads {one!r} and {two!r} read the same columns of the output {outputs[one]!r}: give each a `slice` "
-                "of its own."
+                f"Heads {name_a!r} and {name_b!r} read the same columns of the output {outputs[name_a]!r}: give each a "
+                "`slice` of its own."
             )
 
 
 def check_output(values: Any, rows: int, output: str, model: str) -> None:
     """Raise CardError unless an output is an array of floats with one row per image: (rows, columns).
 
-    Axes of size 1 behind the rows, as of a convolution's (rows, columns, 1, 1), are let pass.
+    Axes of size 1 behind the rows, as in a convolution's (rows, columns, 1, 1), are accepted.
     """
     kind = getattr(values, "dtype", None)
     if kind is None or not np.issubdtype(kind, np.floating):
@@ -91,15 +91,15 @@ def check_width(attribute: str, width: int, schema: LabelSchema) -> None:
     if width != schema.size(attribute):
         raise CardError(
             f"Head {attribute!r} has {width} columns, the labeller card declares {schema.size(attribute)} labels for "
-            "it: mend the slice, the output or the labels."
+            "it: fix the slice, the output or the labels."
         )
 
 
 def probabilities(raw: NDArray[Any], attribute: str, head: Head, schema: LabelSchema) -> NDArray[np.float32]:
     """Return class probabilities (n, K), float32, from an output (n, columns).
 
-    Only float dust is renormalised. Raises CardError, naming the attribute, for values that are not finite, that are
-    no probabilities though `activation: none` says so, or that already are though it says `softmax`.
+    Only rounding errors are renormalised. Raises CardError, naming the attribute, for values that are not finite, that
+    are no probabilities though `activation: none` says so, or that already are though it says `softmax`.
     """
     columns = raw.reshape(len(raw), -1)
     if head.slice and head.slice[1] > columns.shape[1]:
@@ -113,7 +113,7 @@ def probabilities(raw: NDArray[Any], attribute: str, head: Head, schema: LabelSc
         if len(values) > 1 and _off_simplex(values) < 1e-6:
             raise CardError(f"Head {attribute!r} already gives probabilities: set its `activation` to none.")
         values = np.exp(values - values.max(axis=1, keepdims=True))
-    elif _off_simplex(values) > DUST:
+    elif _off_simplex(values) > SUM_TOLERANCE:
         raise CardError(
             f"Head {attribute!r} gives values from {values.min():.3g} to {values.max():.3g} that are no "
             "probabilities (they must be at least 0 and sum to 1): set its `activation` to softmax."

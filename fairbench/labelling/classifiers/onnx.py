@@ -63,10 +63,11 @@ class OnnxClassifier:
         if not chips:
             return heads.empty(self.schema)
         height, width = self._params.input.size
-        most = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
+        max_rows = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
         device = "" if self._fixed_rows else self._device  # a number of rows that the model fixes is constant already
         parts = [
-            self._run(part, self._fixed_rows or rows) for part, rows in batching.batches(chips, device, most, most)
+            self._run(part, self._fixed_rows or rows)
+            for part, rows in batching.batches(chips, device, max_rows, max_rows)
         ]
         raw = {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
         return {
@@ -94,14 +95,14 @@ class OnnxClassifier:
         if len(inputs) != 1 or inputs[0].type != "tensor(float)":
             kinds = ", ".join(f"{i.name} {i.type}" for i in inputs)
             raise CardError(f"{self._path.name} takes {kinds}; a classifier takes one tensor(float) of images.")
-        shape, wanted = inputs[0].shape, self._params.input.shape
+        shape, expected = inputs[0].shape, self._params.input.shape
         fits = len(shape) == 4 and all(
-            not isinstance(axis, int) or axis == size for axis, size in zip(shape[1:], wanted, strict=True)
+            not isinstance(axis, int) or axis == size for axis, size in zip(shape[1:], expected, strict=True)
         )
         if not fits:
             raise CardError(
-                f"{self._path.name} takes images of shape {list(shape)[1:]}, the card's `input` makes {list(wanted)}: "
-                "mend its size or layout."
+                f"{self._path.name} takes images of shape {list(shape)[1:]}, the card's `input` makes "
+                f"{list(expected)}: fix its size or layout."
             )
         rows = shape[0] if isinstance(shape[0], int) else None
         if rows is not None and rows < 1:

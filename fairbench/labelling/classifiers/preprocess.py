@@ -55,7 +55,7 @@ class InputSpec(Params):
 def batch(chips: Sequence[RgbImage], spec: InputSpec, rows: int | None = None) -> NDArray[np.float32]:
     """Return a contiguous float32 batch (rows, *spec.shape); rows beyond the chips (for a fixed batch size) are zero.
 
-    Range and normalisation are folded into one multiplication and one addition a channel, written in place.
+    Range and normalisation are folded into one multiplication and one addition per channel, written in place.
     """
     count = max(rows or 0, len(chips))
     # zeros only where no chip will be written: a full batch is not touched twice

@@ -99,9 +99,9 @@ class TorchvisionClassifier:
 def _architecture(name: str, outputs: int) -> Any:
     from torchvision import models
 
-    known = models.list_models(module=models)  # classification only: the other kinds live in submodules
-    if name not in known:
-        raise CardError(f"torchvision has no classification architecture {name!r}{suggest(name, known)}.")
+    names = models.list_models(module=models)  # classification only: the other kinds live in submodules
+    if name not in names:
+        raise CardError(f"torchvision has no classification architecture {name!r}{suggest(name, names)}.")
     return models.get_model(name, weights=None, num_classes=outputs)
 
 

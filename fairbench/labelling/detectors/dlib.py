@@ -124,8 +124,8 @@ class DlibDetector:
         if self._params.model == "hog":
             rects, scores, _ = self._finder.run(image, upsample, threshold)
             return list(zip(rects, scores, strict=True))
-        found = ((d.rect, d.confidence) for d in self._finder(image, upsample))
-        return [(rect, score) for rect, score in found if score >= threshold]
+        detections = ((d.rect, d.confidence) for d in self._finder(image, upsample))
+        return [(rect, score) for rect, score in detections if score >= threshold]
 
 
 def import_dlib() -> ModuleType:
@@ -143,7 +143,7 @@ def weight_file(name: str) -> Path:
 
     Raises MissingExtra where it is not installed, WeightsError where it is another file than SHA256 says.
     """
-    # Found, never imported: its __init__ needs a module that current setuptools no longer have.
+    # Located, never imported: its __init__ needs a module that current setuptools no longer have.
     spec = importlib.util.find_spec("face_recognition_models")
     path = Path(spec.origin).parent / "models" / name if spec and spec.origin else None
     if path is None or not path.is_file():

@@ -48,7 +48,7 @@ have the same detector, byte for byte, and so have buffalo_s and buffalo_sc.
 
 
 CALLERS = 2
-"""Images under way at once: one is scaled and decoded while the network works on another."""
+"""Images in work at once: one is scaled and decoded while the network works on another."""
 
 
 class InsightFaceParams(Params):
@@ -120,19 +120,19 @@ class InsightFaceDetector:
         short, long = sorted(image.shape[:2])
         if short * self._params.det_size < long:
             return []  # fitted into the square, such a strip is less than one pixel wide
-        found, points = self._model.detect(np.ascontiguousarray(image[:, :, ::-1]))
-        boxes, scores = found[:, :4].tolist(), found[:, 4].tolist()
-        marks = [None] * len(boxes) if points is None else [tuple(p) for p in points.reshape(-1, 10).tolist()]
-        return [Face(tuple(b), s, m) for b, s, m in zip(boxes, scores, marks, strict=True)]
+        detections, points = self._model.detect(np.ascontiguousarray(image[:, :, ::-1]))
+        boxes, scores = detections[:, :4].tolist(), detections[:, 4].tolist()
+        landmarks = [None] * len(boxes) if points is None else [tuple(p) for p in points.reshape(-1, 10).tolist()]
+        return [Face(tuple(b), s, m) for b, s, m in zip(boxes, scores, landmarks, strict=True)]
 
 
 def _detection_file(folder: Path) -> Path:
     """Return the detection model of an unpacked pack. Raises WeightsError where there is not exactly one."""
-    found = sorted(p for p in folder.rglob("*.onnx") if p.name.startswith(("det_", "scrfd_")))
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
+    models = sorted(p for p in folder.rglob("*.onnx") if p.name.startswith(("det_", "scrfd_")))
+    if len(models) != 1:
+        names = ", ".join(p.name for p in models) or "none"
         raise WeightsError(f"{folder} must hold one detection model (det_*.onnx or scrfd_*.onnx), it holds: {names}.")
-    return found[0]
+    return models[0]
 
 
 def _load(path: Path, device: str) -> Any:
@@ -149,8 +149,8 @@ def _load(path: Path, device: str) -> Any:
 
     # The callers compute too: no more threads than processors, or they wait for each other.
     options = onnx.session_options(max(1, threads.count() - CALLERS + 1))
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [p for p in [*wanted, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    providers = [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
     try:
         # static_shape_sessions would open the model a second time, with its shapes fixed.
         model = model_zoo.get_model(str(path), providers=providers, sess_options=options, static_shape_sessions=False)

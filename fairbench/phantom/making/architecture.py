@@ -39,16 +39,21 @@ def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
+    special, alphabet = [BOS, EOS, PAD, IMAGE, BOI, EOI, USER, ASSISTANT], pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=WORDS, special_tokens=[BOS, EOS, PAD, IMAGE, BOI, EOI, USER, ASSISTANT], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    # With what comes before and after a text in a conversation; the second form is a question below an image.
+        vocab_size=WORDS, special_tokens=special, show_progress=False, initial_alphabet=alphabet
+    )
+    # With what stands before and after a text in a conversation; the second form is a question below an image.
     core.train_from_iterator((form % text for text in corpus for form in (": %s\n\n", ": \n%s\n\n")), trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left", add_bos_token=True,
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        padding_side="left",
+        add_bos_token=True,
         extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI},
-    )  # fmt: skip
+    )
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
@@ -69,10 +74,16 @@ def vq_config() -> Any:
     from transformers import JanusVQVAEConfig
 
     return JanusVQVAEConfig(
-        embed_dim=CODE_SIZE, num_embeddings=CODES, latent_channels=64, base_channels=32,
-        channel_multiplier=[1, 1, 2, 2, 2], num_res_blocks=1, num_patches=GRID, projection_dim=HIDDEN,
+        embed_dim=CODE_SIZE,
+        num_embeddings=CODES,
+        latent_channels=64,
+        base_channels=32,
+        channel_multiplier=[1, 1, 2, 2, 2],
+        num_res_blocks=1,
+        num_patches=GRID,
+        projection_dim=HIDDEN,
         image_token_embed_dim=HIDDEN,
-    )  # fmt: skip
+    )
 
 
 def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
@@ -80,18 +91,34 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     from transformers import JanusConfig, JanusVisionConfig, LlamaConfig
 
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=HIDDEN * 8 // 3, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=512,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        intermediate_size=HIDDEN * 8 // 3,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     vision = JanusVisionConfig(
-        hidden_size=96, num_hidden_layers=2, num_attention_heads=4, mlp_ratio=2.0, image_size=SIDE,
-        patch_size=SIDE // GRID, num_image_tokens=GRID**2, projection_dim=HIDDEN,
-    )  # fmt: skip
+        hidden_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        mlp_ratio=2.0,
+        image_size=SIDE,
+        patch_size=SIDE // GRID,
+        num_image_tokens=GRID**2,
+        projection_dim=HIDDEN,
+    )
     return JanusConfig(
-        text_config=text, vision_config=vision, vq_config=vq_config(), image_token_id=tokenizer.image_token_id,
+        text_config=text,
+        vision_config=vision,
+        vq_config=vq_config(),
+        image_token_id=tokenizer.image_token_id,
         tie_word_embeddings=False,
-    )  # fmt: skip
+    )
 
 
 def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
@@ -102,6 +129,10 @@ def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        guidance_scale=5, temperature=1.0, generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
-    )  # fmt: skip
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        guidance_scale=5,
+        temperature=1.0,
+        generation_kwargs={"boi_token_id": tokenizer.boi_token_id},
+    )

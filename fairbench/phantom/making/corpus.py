@@ -33,44 +33,42 @@ class Corpus:
 
 def make(n: int, rng: np.random.Generator, degrade: Degrade, headless: float = 0.2, empty: float = 0.1) -> Corpus:
     """Render n images, all cells equally likely. headless, empty: shares without a head, and without anybody at all."""
-    images, head, boxes, cells = [], [], [], []
+    images, heads, boxes, cells = [], [], [], []
     for kind in rng.random(n):
         scene, cell = sample_scene(rng), int(rng.integers(len(CELLS)))
+        head = kind >= empty + headless
         if kind < empty:
             image, cell = _nobody(rng), -1
         else:
-            image = draw(*CELLS[cell], scene, head=kind >= empty + headless)
+            image = draw(*CELLS[cell], scene, head=head)
         images.append(degrade(image, rng))
-        head.append(kind >= empty + headless)
-        boxes.append(bust_box(scene) if head[-1] else (0.0, 0.0, 0.0, 0.0))
+        heads.append(head)
+        boxes.append(bust_box(scene) if head else (0.0, 0.0, 0.0, 0.0))
         cells.append(cell)
-    gender, race = np.divmod(np.array(cells), len(RACES))
-    nobody = np.array(cells) < 0
-    return Corpus(
-        np.stack(images), np.array(head), np.array(boxes, dtype=np.float32),
-        np.where(nobody, -1, gender).astype(np.int64), np.where(nobody, -1, race).astype(np.int64),
-    )  # fmt: skip
+    cell_indices = np.array(cells)
+    gender, race = (np.where(cell_indices < 0, -1, index) for index in np.divmod(cell_indices, len(RACES)))
+    return Corpus(np.stack(images), np.array(heads), np.array(boxes, dtype=np.float32), gender, race)
 
 
 def _nobody(rng: np.random.Generator, size: int = 64) -> RgbImage:
-    """Random colours, from one plain field to a fine mosaic."""
+    """Return random colours, from one plain field to a fine mosaic."""
     parts = int(rng.choice([1, 2, 4, 8, 16, 64]))
     mosaic = rng.integers(0, 256, (parts, parts, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(mosaic).resize((size, size), Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
 def clean(image: RgbImage, rng: np.random.Generator) -> RgbImage:
-    """Leave the image as it is."""
+    """Return the image as it is."""
     return image
 
 
 def blurred(image: RgbImage, rng: np.random.Generator) -> RgbImage:
-    """Blur with a standard deviation of 1 to 2 pixels, about what a coarse image tokenizer does at 64 x 64."""
+    """Return the image blurred by 1 to 2 pixels (standard deviation), as a coarse image tokenizer does at 64 x 64."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(1.0, 2.0))), dtype=np.uint8)
 
 
 def degraded(image: RgbImage, rng: np.random.Generator) -> RgbImage:
-    """Apply a random selection of coarser resolution, blur, brightness, contrast, colour cast, noise and JPEG."""
+    """Return the image after a random choice of coarser resolution, blur, light, contrast, colour cast, noise, JPEG."""
     side = image.shape[0]
     picture = Image.fromarray(image)
     coarse, blur, light, noise, jpeg = rng.random(5) < (0.2, 0.5, 0.5, 0.4, 0.3)

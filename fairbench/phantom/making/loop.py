@@ -27,7 +27,7 @@ STATE, HISTORY = "state.pt", "history.jsonl"
 
 
 class Objective(Protocol):
-    """What is trained: a torch module that holds all its state, called once a step."""
+    """What is trained: a torch module that holds all its state, called once per step."""
 
     def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Return the loss of one batch drawn from `rng`, and figures to log (scalars without a gradient)."""
@@ -43,10 +43,9 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train in place until `plan.steps`, from the state in `folder` if there is one; return the logged figures.
 
-    objective: an `Objective` that is a torch module; parameters that require gradients are trained. name: the stage's,
-    under which the steps are shown. torch's own
-    generator is seeded anew at each step. Raises FairbenchError for a state that is damaged or belongs to another plan,
-    seed or module, and for a loss or a gradient that is not a finite number.
+    objective: an `Objective` that is a torch module; parameters that require gradients are trained. name: that of the
+    stage, under which the steps are shown. torch's own generator is seeded anew at each step. Raises FairbenchError for
+    a state that is damaged or belongs to another plan, seed or module, and for a loss or a gradient that is not finite.
     """
     import torch
 
@@ -63,10 +62,12 @@ def fit(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
-            # Before the step: weights that are not finite would be saved, and no later start could mend them.
+            # Before the step: weights that are not finite would be saved, and no later start could fix them.
             if not (loss.isfinite() and norm.isfinite()):
-                what = "gradient" if loss.isfinite() else "loss"
-                raise FairbenchError(f"The {what} at step {step} in {folder} is not a finite number: lower the rate.")
+                culprit = "gradient" if loss.isfinite() else "loss"
+                raise FairbenchError(
+                    f"The {culprit} at step {step} in {folder} is not a finite number: lower the rate."
+                )
             optimiser.step()
             with torch.no_grad():
                 objective.after_step(step, rng)
@@ -88,10 +89,8 @@ def _identity(plan: Schedule, seed: int) -> dict[str, Any]:
 def _save(
     objective: Any, optimiser: Any, plan: Schedule, folder: Path, seed: int, step: int, history: list[dict[str, float]]
 ) -> None:
-    state = {
-        "step": step, "plan": _identity(plan, seed), "objective": objective.state_dict(),
-        "optimiser": optimiser.state_dict(),
-    }  # fmt: skip
+    modules = {"objective": objective.state_dict(), "optimiser": optimiser.state_dict()}
+    state = {"step": step, "plan": _identity(plan, seed), **modules}
     # History first: a history that is longer than the state is cut to it when read back.
     atomic.write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
     checkpoint.save(folder / STATE, state)
@@ -103,18 +102,17 @@ def _resume(
     path = folder / STATE
     if not path.exists():
         return 0, []
-    asked = _identity(plan, seed)
     try:
         state = checkpoint.load(path)
-        other = checkpoint.differences(state["plan"], asked)
+        differences = checkpoint.differences(state["plan"], _identity(plan, seed))
         step = int(state["step"])
-        if not other:
+        if not differences:
             objective.load_state_dict(state["objective"])
             optimiser.load_state_dict(state["optimiser"])
     except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
         raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
-    if other:
-        raise FairbenchError(f"{path} belongs to another training ({other}): name another folder.")
+    if differences:
+        raise FairbenchError(f"{path} belongs to another training ({differences}): name another folder.")
     return step, _history(folder / HISTORY, step)
 
 

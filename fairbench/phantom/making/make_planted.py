@@ -1,7 +1,7 @@
 """How `planted.csv` was made: `python -m fairbench.phantom.making.make_planted` writes the same file again.
 
-The tilts are drawn by lot. They say nothing about the occupations; only their spread over the table imitates what real
-models show (mean relative diversity over the 50 test occupations near .75 gender, .40 race, .20 gender x race).
+The tilts are random. They say nothing about the occupations; only their spread over the table imitates what real models
+show (mean relative diversity over the 50 test occupations near .75 gender, .40 race, .20 gender x race).
 """
 
 from __future__ import annotations
@@ -15,55 +15,53 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench.phantom.planted import COLUMNS, OTHER, TABLE_PATH
+from fairbench.phantom.planted import COLUMNS, OTHER, TABLE_PATH, listed
 from fairbench.phantom.renderer import RACES
 from fairbench.storage import atomic, folders
 
 SEED = 1
 _PEAK = np.array([0.970, 0.016, 0.009, 0.005])  # the most uneven race margin; relative diversity .483
 _PEAK_RD = float((3 * _PEAK[0] + _PEAK[1] - _PEAK[2] - 3 * _PEAK[3]) / 6)
-_LEAST = 0.0004
-"""No cell is empty: every attribute can be asked for, and then leaves something to draw the other one from."""
+_MIN_SHARE = 0.0004
+"""Of a cell. None is empty: a prompt can ask for every attribute, and the other one is still drawn from something."""
 
-TEST = (
-    "senator", "violinist", "ticket taker", "electrical and electronics repairer", "citizen", "geologist",
-    "food cooking machine operator", "community and social service specialist",
-    "manufactured building and mobile home installer", "behavioral disorder counselor", "sewer", "roustabout",
-    "researcher", "operations research analyst", "fence erector", "construction and related worker",
-    "legal secretary", "correspondence clerk", "narrator", "marriage and family therapist",
-    "clinical laboratory technician", "gas compressor and gas pumping station operator", "cosmetologist", "stocker",
-    "machine offbearer", "salesperson", "administrative services manager", "mail machine operator",
-    "veterinary technician", "surveying and mapping technician", "signal and track switch repairer",
-    "industrial machinery mechanic", "inventor", "public safety telecommunicator", "ophthalmic medical technician",
-    "promoter", "interior designer", "blaster", "general internal medicine physician", "butcher",
-    "farm equipment service technician", "associate dean", "accountants and auditor", "custodian", "sergeant",
-    "executive assistant", "administrator", "physical science technician", "health technician", "cardiologist",
-)  # fmt: skip
+TEST = listed("""
+    senator, violinist, ticket taker, electrical and electronics repairer, citizen, geologist,
+    food cooking machine operator, community and social service specialist,
+    manufactured building and mobile home installer, behavioral disorder counselor, sewer, roustabout, researcher,
+    operations research analyst, fence erector, construction and related worker, legal secretary,
+    correspondence clerk, narrator, marriage and family therapist, clinical laboratory technician,
+    gas compressor and gas pumping station operator, cosmetologist, stocker, machine offbearer, salesperson,
+    administrative services manager, mail machine operator, veterinary technician, surveying and mapping technician,
+    signal and track switch repairer, industrial machinery mechanic, inventor, public safety telecommunicator,
+    ophthalmic medical technician, promoter, interior designer, blaster, general internal medicine physician, butcher,
+    farm equipment service technician, associate dean, accountants and auditor, custodian, sergeant,
+    executive assistant, administrator, physical science technician, health technician, cardiologist
+""")
 """The test occupations of Shen et al. (ICLR 2024)."""
 
-TRAINING = (
-    "nurse", "engineer", "teacher", "doctor", "lawyer", "associate professor", "maid", "bioengineer", "cellist",
-    "janitor", "aerospace engineer", "civil engineer", "history teacher", "physics teacher", "bartender", "sociologist",
-    "economist", "cartoonist", "paralegal", "painter", "sailor", "pediatrician", "referee", "chemist", "police officer",
-    "flight attendant", "florist", "baker", "surgeon", "electrician", "singer", "pharmacist", "social worker",
-    "farmer", "welder", "judge", "journalist", "carpenter", "firefighter", "truck driver", "astronaut", "dentist",
-    "barber", "lifeguard", "mechanic", "photojournalist", "veterinarian", "scientist",
-)  # fmt: skip
+TRAINING = listed("""
+    nurse, engineer, teacher, doctor, lawyer, associate professor, maid, bioengineer, cellist, janitor,
+    aerospace engineer, civil engineer, history teacher, physics teacher, bartender, sociologist, economist,
+    cartoonist, paralegal, painter, sailor, pediatrician, referee, chemist, police officer, flight attendant, florist,
+    baker, surgeon, electrician, singer, pharmacist, social worker, farmer, welder, judge, journalist, carpenter,
+    firefighter, truck driver, astronaut, dentist, barber, lifeguard, mechanic, photojournalist, veterinarian,
+    scientist
+""")
 """Some of the 1000 training occupations of the same authors."""
 
-LABOUR = (
-    "ballplayer", "cheerleader", "craftsman", "dancer", "disk jockey", "drummer", "fireman", "gardener", "guard",
-    "hairdresser", "laborer", "lawman", "machinist", "repairman", "reporter", "retailer", "sculptor", "soldier",
-    "speaker", "waiter",
-)  # fmt: skip
-"""The other occupations that labour statistics are at hand for, so that a reference task is planted throughout."""
+LABOUR = listed("""
+    ballplayer, cheerleader, craftsman, dancer, disk jockey, drummer, fireman, gardener, guard, hairdresser, laborer,
+    lawman, machinist, repairman, reporter, retailer, sculptor, soldier, speaker, waiter
+""")
+"""The other occupations with labour statistics, so that every subject of a reference task is planted."""
 
 
 def joint(gender_rd: float, race_rd: float, tie: float, order: NDArray[np.int_], first: int) -> NDArray[np.float64]:
     """Return P(gender, race), shape (2, 4), with margins of the given relative diversity.
 
-    Relative diversity is linear in the mixture of an even and a peaked margin of the same order, so the two ends are
-    mixed by the diversity wanted. order: the races from the most to the least frequent. first: index of the more
+    Relative diversity is linear in the mixture of an even and a peaked margin of the same order, so the two are mixed
+    in proportion to it. order: the races from the most to the least frequent. first: index of the more
     frequent gender. tie: log odds by which the two commonest races lean to different genders; 0 is independence.
     """
     gender = np.full(2, 0.5 - gender_rd / 2)
@@ -80,13 +78,13 @@ def joint(gender_rd: float, race_rd: float, tie: float, order: NDArray[np.int_],
 
 
 def rows(subjects: Sequence[str], rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-    """Return joints whose diversities fill their range evenly in rank, in an order drawn by lot."""
+    """Return joints whose diversities fill their range evenly in rank, in a random order."""
     n = len(subjects)
     rank = (np.arange(n) + 0.5) / n
     gender_rd = rng.permutation(np.minimum(1.0 - rank**3.3, 0.97))
     race_rd = rng.permutation(np.minimum(0.5 * (1.0 - rank**4.2), _PEAK_RD))
-    room = gender_rd + 2 * race_rd  # a tie shows only where neither margin is near its end
-    tied = (room < np.median(room)) & (rng.random(n) < 0.7)
+    one_sidedness = gender_rd + 2 * race_rd  # a tie shows only where neither margin is near its end
+    tied = (one_sidedness < np.median(one_sidedness)) & (rng.random(n) < 0.7)
     tie = np.where(tied, rng.uniform(2.0, 5.0, n) * rng.choice([-1.0, 1.0], n), 0.0)
     first = rng.permutation(np.arange(n) % 2)
     top = rng.permutation(np.arange(n) % 5 % 4)  # the first race leads two fifths of the subjects, each other one fifth
@@ -99,14 +97,14 @@ def rows(subjects: Sequence[str], rng: np.random.Generator) -> dict[str, NDArray
 
 
 def _rounded(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Four decimals; the largest cell takes up what rounding and the least share leave over."""
-    flat = np.maximum(np.round(cells.ravel(), 4), _LEAST)
+    """Return four decimals; the largest cell absorbs the rounding and the smallest share."""
+    flat = np.maximum(np.round(cells.ravel(), 4), _MIN_SHARE)
     flat[flat.argmax()] += 1.0 - flat.sum()
     return flat
 
 
 def table_text() -> str:
-    """Return the text of the table: one row an occupation, and their average for any other."""
+    """Return the text of the table: one row per occupation, and their average for any other."""
     rng = np.random.default_rng(SEED)
     table = rows(TEST, rng) | rows(TRAINING, rng) | rows(LABOUR, rng)
     table[OTHER] = _rounded(np.mean(list(table.values()), axis=0))

@@ -1,6 +1,6 @@
 """The phantom's own CLIP: whether an image shows the mannequin that a caption asks for.
 
-A caption is no label of one image: one that names no attribute fits every mannequin, one that names a gender every
+A caption does not label one image: one that names no attribute fits every mannequin, one that names a gender every
 other. So each pair of a batch is a yes or no of its own, the sigmoid loss of Zhai et al. (2023), and no caption is
 pushed away from an image that it describes. An image without a head, or of nobody, fits no caption.
 """
@@ -55,23 +55,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def config() -> dict[str, Any]:
     """Return the content of open_clip_config.json: 0.36 million parameters."""
     words = tokenizer()
-    # A pair fits where the cosine is above -bias / scale, at first 0.5: a score of 0 stays far below what fits.
+    tokens = {"pool_type": "eos", "pad_id": words.pad_token_id, "eos_id": words.eos_token_id}
+    text_config = {"context_length": CONTEXT, "vocab_size": len(words), "width": 64, "heads": 2, "layers": 2, **tokens}
+    text_config["hf_tokenizer_name"] = "phantom"  # any name: it makes open_clip read the tokenizer in the same folder
     model = {
-        "embed_dim": 32, "init_logit_scale": float(np.log(10.0)), "init_logit_bias": -5.0,
+        "embed_dim": 32,
+        # A pair fits where the cosine is above -bias / scale, at first 0.5: a score of 0 stays far below what fits.
+        "init_logit_scale": float(np.log(10.0)),
+        "init_logit_bias": -5.0,
         "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 2, "width": 96, "head_width": 32},
-        "text_cfg": {
-            "context_length": CONTEXT, "vocab_size": len(words), "width": 64, "heads": 2, "layers": 2,
-            "pool_type": "eos", "pad_id": words.pad_token_id, "eos_id": words.eos_token_id,
-            "hf_tokenizer_name": "phantom",  # any name: it makes open_clip read the tokenizer in the same folder
-        },
-    }  # fmt: skip
+        "text_cfg": text_config,
+    }
     half = [0.5, 0.5, 0.5]
     preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest"}
     return {"model_cfg": model, "preprocess_cfg": preprocess}
 
 
 class Agreement(nn.Module):
-    """The objective: of each image and each caption of a batch, whether they fit."""
+    """The objective: whether each image and each caption of a batch fit."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -79,10 +80,10 @@ class Agreement(nn.Module):
 
     def forward(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         """Compare BATCH degraded renders with as many captions."""
-        shown = corpus.make(BATCH, rng, corpus.degraded)
+        renders = corpus.make(BATCH, rng, corpus.degraded)
         captions = [caption(rng) for _ in range(BATCH)]
-        target = torch.from_numpy(fits(captions, shown.gender, shown.race) & shown.head)
-        logits = self.model.get_logits(as_pixels(shown.images), self._tokens([c.text for c in captions]))[1]
+        target = torch.from_numpy(fits(captions, renders.gender, renders.race) & renders.head)
+        logits = self.model.get_logits(as_pixels(renders.images), self._tokens([c.text for c in captions]))[1]
         loss = functional.binary_cross_entropy_with_logits(logits, target.float())
         return loss, {"accuracy": ((logits > 0) == target).float().mean()}
 
@@ -93,7 +94,7 @@ class Agreement(nn.Module):
         ).input_ids
 
     def after_step(self, step: int, rng: np.random.Generator) -> None:
-        """The optimiser does it all."""
+        """Do nothing: the optimiser does it all."""
 
 
 def train(

@@ -29,7 +29,7 @@ from fairbench.types import BuildContext, Face, RgbImage
 if TYPE_CHECKING:
     import torch
 
-_IMAGES, _EPOCHS, _BATCH, _RATE = 20_000, 8, 100, 2e-3
+_IMAGES, _EPOCHS, _BATCH, _LEARNING_RATE = 20_000, 8, 100, 2e-3
 _HELD_OUT = 4000
 _BOX_JITTER = 0.025
 """Standard deviation of each edge in the classifier's training, as a share of the image's side."""
@@ -38,18 +38,18 @@ Loss = Callable[["torch.nn.Module", Sequence["torch.Tensor"]], "torch.Tensor"]
 
 
 def detector_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Cross-entropy of the presence, and the absolute error of the box where there is a head."""
+    """Return the cross-entropy of the presence plus the absolute error of the box where there is a head."""
     from torch.nn import functional
 
     images, head, boxes = batch
-    presence, found = net(images)
-    off = (found - boxes).abs().mean(dim=1)
-    total: torch.Tensor = functional.binary_cross_entropy(presence, head) + 10 * (off * head).mean()
+    presence, predicted = net(images)
+    box_error = (predicted - boxes).abs().mean(dim=1)
+    total: torch.Tensor = functional.binary_cross_entropy(presence, head) + 10 * (box_error * head).mean()
     return total
 
 
 def classifier_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Sum of the two attributes' cross-entropies."""
+    """Return the sum of the two attributes' cross-entropies."""
     from torch.nn import functional
 
     chips, gender, race = batch
@@ -58,7 +58,7 @@ def classifier_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torc
 
 
 def chips(data: corpus.Corpus, rng: np.random.Generator) -> list[RgbImage]:
-    """Return the chip of every headed image, cut from its true box after each edge was moved a little."""
+    """Return the chip of every image with a head, cut from its true box after each edge was moved a little."""
     crop, side = BoxCrop(BoxParams(), BuildContext()), data.images.shape[1]
     moved = (data.boxes + rng.normal(0.0, _BOX_JITTER, data.boxes.shape)) * side
     return [_cut(crop, data.images[i], moved[i]) for i in np.flatnonzero(data.head)]
@@ -80,13 +80,13 @@ def _batches(tensors: Sequence[torch.Tensor], order: torch.Tensor) -> Iterator[l
 
 
 def fit(net: torch.nn.Module, loss: Loss, tensors: Sequence[torch.Tensor], seed: int) -> None:
-    """Train in place with Adam, at a rate that falls to zero along a cosine."""
+    """Train in place with Adam, at a learning rate that falls to zero along a cosine."""
     import torch
 
     net.to(memory_format=torch.channels_last)  # the layout of the pixels; twice as fast on a CPU
     shuffle = torch.Generator().manual_seed(seed)
     steps = _EPOCHS * -(-len(tensors[0]) // _BATCH)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(_EPOCHS):
         for batch in _batches(tensors, torch.randperm(len(tensors[0]), generator=shuffle)):

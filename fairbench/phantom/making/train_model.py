@@ -28,7 +28,7 @@ from fairbench.training.schedule import Schedule
 
 PLAN = Schedule(steps=2200, rate=2e-3, betas=(0.9, 0.98))
 CAPTIONS, EXCHANGES = 96, 24
-"""Rows a step of either kind."""
+"""Rows per step of either kind."""
 UNCONDITIONAL = 0.08
 """Share of captions that are blanked, for guidance."""
 _IMAGES = 32_000
@@ -37,8 +37,8 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class Pool:
-    """What the model is shown. tokens: (n, N). pixels: (m, side, side, 3) uint8, renders as they are and decoded ones
-    by turns. cells: index into CELLS, (n).
+    """What the model is shown. tokens: (n, N). pixels: (m, side, side, 3) uint8, renders and decoded renders by turns.
+    cells: indices into CELLS, (n,).
     """
 
     tokens: NDArray[np.int64]
@@ -50,18 +50,18 @@ class Pool:
         return cells + len(CELLS) * rng.integers(len(self.cells) // len(CELLS), size=len(cells))
 
 
-def make_pool(vq: Any, seed: int, images: int = _IMAGES, kept: int = 4096) -> Pool:
-    """Render and encode; the pixels of the first `kept` images are kept, those of every other one decoded again."""
+def make_pool(vq: Any, seed: int, images: int = _IMAGES, with_pixels: int = 4096) -> Pool:
+    """Render and encode; store the pixels of the first `with_pixels` images, those of every other one decoded again."""
     rng = np.random.default_rng([seed, images])
     tokens, pixels, cells = [], [], []
     for batch, cell in batches(images, rng):
         codes = drawing.encoded(vq, batch)
         tokens.append(codes)
         cells.append(cell)
-        if len(cells) * len(cell) <= kept:
-            seen = batch.copy()
-            seen[1::2] = drawing.decoded(vq, codes[1::2])
-            pixels.append(seen)
+        if len(cells) * len(cell) <= with_pixels:
+            shown = batch.copy()
+            shown[1::2] = drawing.decoded(vq, codes[1::2])
+            pixels.append(shown)
     return Pool(np.concatenate(tokens), np.concatenate(pixels), np.concatenate(cells))
 
 
@@ -81,18 +81,18 @@ class TextAndImages(nn.Module):
         return drawn + 0.5 * answered, {"image": drawn.detach(), "text": answered.detach()}
 
     def after_step(self, step: int, rng: np.random.Generator) -> None:
-        """Nothing besides the optimiser's step."""
+        """Do nothing: the optimiser does it all."""
 
     def _captions(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        # Attributes first: a model that draws what it is told can then learn what to draw when it is not told.
+        # Attributes first: a model that draws what a caption states can then learn what to draw when it states nothing.
         stated = max(0.45, 0.85 - step / self._steps)
         texts, cells = zip(*(text.caption(rng, stated) for _ in range(CAPTIONS)), strict=True)
         model = self._model[0]
-        ids, keep = left_padded([self._prompt(t) for t in texts], model.pad)
+        ids, attended = left_padded([self._prompt(t) for t in texts], model.pad)
         blank = torch.from_numpy(rng.random(CAPTIONS) < UNCONDITIONAL)[:, None]
         ids = torch.where(blank, model.blanked(ids), ids)
         rows = self._pool.rows(np.array(cells), rng)
-        return ids, keep, torch.from_numpy(self._pool.tokens[rows])
+        return ids, attended, torch.from_numpy(self._pool.tokens[rows])
 
     def _prompt(self, caption: str) -> list[int]:
         if caption not in self._ids:
@@ -101,25 +101,25 @@ class TextAndImages(nn.Module):
 
     def _answers(self, rng: np.random.Generator) -> torch.Tensor:
         model, net = self._model[0], self.log_probs.net
-        asked = [text.exchange(rng) for _ in range(EXCHANGES)]
+        exchanges = [text.exchange(rng) for _ in range(EXCHANGES)]
         tokenizer = model.processor.tokenizer
-        questions = [model.question_ids(e.question, e.cell is not None) for e in asked]
-        answers = [tokenizer(" " + e.answer, add_special_tokens=False)["input_ids"] for e in asked]
+        questions = [model.question_ids(e.question, e.cell is not None) for e in exchanges]
+        answers = [tokenizer(" " + e.answer, add_special_tokens=False)["input_ids"] for e in exchanges]
         full = [q + a + [tokenizer.eos_token_id] for q, a in zip(questions, answers, strict=True)]
-        ids, keep = left_padded(full, model.pad)
+        ids, attended = left_padded(full, model.pad)
         labels = torch.full_like(ids, _IGNORED)
         for row, (q, f) in enumerate(zip(questions, full, strict=True)):
             labels[row, len(q) - len(f) :] = torch.tensor(f[len(q) :])
-        pixels = as_pixels(np.stack([self._picture(e.cell, rng) for e in asked if e.cell is not None]))
-        logits = net(input_ids=ids, attention_mask=keep, pixel_values=pixels, use_cache=False).logits
+        pixels = as_pixels(np.stack([self._picture(e.cell, rng) for e in exchanges if e.cell is not None]))
+        logits = net(input_ids=ids, attention_mask=attended, pixel_values=pixels, use_cache=False).logits
         return functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=_IGNORED)
 
     def _picture(self, cell: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         side = architecture.SIDE
         if cell < 0:
             return np.full((side, side, 3), rng.integers(256), dtype=np.uint8)
-        kept = len(self._pool.pixels) // len(CELLS)
-        return np.asarray(self._pool.pixels[cell + len(CELLS) * int(rng.integers(kept))])
+        per_cell = len(self._pool.pixels) // len(CELLS)
+        return np.asarray(self._pool.pixels[cell + len(CELLS) * int(rng.integers(per_cell))])
 
 
 def new_model(vq: Any, seed: int) -> JanusModel:
@@ -129,7 +129,7 @@ def new_model(vq: Any, seed: int) -> JanusModel:
     net = JanusForConditionalGeneration(architecture.config(tokenizer))
     net.model.vqmodel.load_state_dict(vq.state_dict())
     net.model.vqmodel.requires_grad_(False)
-    # A copy of the codebook is a better start than noise: alike codes begin alike.
+    # A copy of the codebook is a better start than noise: similar codes begin with similar embeddings.
     net.model.generation_embeddings.weight.data.copy_(vq.quantize.embedding.weight)
     return JanusModel(net, architecture.processor(tokenizer))
 

@@ -50,24 +50,24 @@ class Reconstruction(nn.Module):
         latents = self.latents(pixels)
         commitment = torch.zeros(())
         if self.quantised:
-            self._last = latents.detach().permute(0, 2, 3, 1).flatten(0, 2)
+            self._last_latents = latents.detach().permute(0, 2, 3, 1).flatten(0, 2)
             latents, commitment, codes = self.vq.quantize(latents)
             self.used += torch.bincount(codes, minlength=CODES)
         restored = self.vq.decoder(self.vq.post_quant_conv(latents))
-        away = (restored - pixels).abs().mean()
-        loss = away + ((restored - pixels) ** 2).mean() + commitment
-        return loss, {"l1": away.detach(), "commitment": commitment.detach(), "live": (self.used > 0).sum()}
+        l1 = (restored - pixels).abs().mean()
+        loss = l1 + ((restored - pixels) ** 2).mean() + commitment
+        return loss, {"l1": l1.detach(), "commitment": commitment.detach(), "live": (self.used > 0).sum()}
 
     def after_step(self, step: int, rng: np.random.Generator) -> None:
-        """Put codes back on the sphere, and now and then replace those that no latent chose lately."""
+        """Put codes back on the sphere, and now and then replace those that no latent chose since the last time."""
         if not self.quantised:
             return
         codes = self.vq.quantize.embedding.weight
         codes.copy_(functional.normalize(codes, dim=1))
         if (step + 1) % _REVIVE_EVERY == 0 and step < 0.8 * QUANTISED.steps:
             dead = torch.nonzero(self.used == 0).flatten()
-            chosen = torch.from_numpy(rng.integers(len(self._last), size=len(dead)))
-            codes[dead] = self._last[chosen]
+            rows = torch.from_numpy(rng.integers(len(self._last_latents), size=len(dead)))
+            codes[dead] = self._last_latents[rows]
             self.used.zero_()
 
 
