@@ -1,4 +1,4 @@
-"""What a calibration says about its labeller: for machines, and as a table a reader can take in."""
+"""What a calibration says of its labeller: as plain data, and as tables."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ CAPTION = (
 )
 
 
-def summary(found: Calibration, file: Path, card: Path | None) -> dict[str, Any]:
+def summary(calibration: Calibration, file: Path, card: Path | None) -> dict[str, Any]:
     """Return what `show` prints, as plain data; a share of nothing is None. card: the labeller card's file."""
-    people = len(found.cells)
+    people = len(calibration.cells)
     return {
         "file": str(file),
-        "labeller": found.labeller,
-        "labeller_id": found.labeller_id,
-        "domain": found.domain,
-        "persons": int(found.counts[:people].sum()),
-        "cells": [_cell(found, i) for i in range(len(found.rows))],
-        "attributes": [_attribute(found, name) for name in found.attributes],
-        "correction": _correction(found),
+        "labeller": calibration.labeller,
+        "labeller_id": calibration.labeller_id,
+        "domain": calibration.domain,
+        "persons": int(calibration.counts[:people].sum()),
+        "cells": [_cell(calibration, i) for i in range(len(calibration.rows))],
+        "attributes": [_attribute(calibration, name) for name in calibration.attributes],
+        "correction": _correction(calibration),
         "card": None if card is None else str(card),
         "card_line": f"calibration: {_relative(file, card)}",
-        "notes": found.notes,
+        "notes": calibration.notes,
         "note": LABEL_NOTE,
     }
 
 
-def _cell(found: Calibration, row: int) -> dict[str, Any]:
-    counts, nobody = found.counts[row], found.rows[row] == NO_PERSON
+def _cell(calibration: Calibration, row: int) -> dict[str, Any]:
+    counts, shows_nobody = calibration.counts[row], calibration.rows[row] == NO_PERSON
     total, missed = int(counts.sum()), int(counts[-1])
-    true = None if nobody else dict(zip(found.attributes, found.rows[row], strict=True))
-    right = None if nobody else _share(int(counts[row]), total - missed)
+    true = None if shows_nobody else dict(zip(calibration.attributes, calibration.rows[row], strict=True))
+    right = None if shows_nobody else _share(int(counts[row]), total - missed)
     return {"true": true, "n": total, "no_face": _share(missed, total), "read_right": right}
 
 
-def _attribute(found: Calibration, name: str) -> dict[str, Any]:
-    faces = found.counts[: len(found.cells), :-1]
-    label = np.array(found.cells)[:, found.attributes.index(name)]
+def _attribute(calibration: Calibration, name: str) -> dict[str, Any]:
+    faces = calibration.counts[: len(calibration.cells), :-1]
+    label = np.array(calibration.cells)[:, calibration.attributes.index(name)]
     right = faces[label[:, None] == label].sum()
     return {"attribute": name, **_share(int(right), int(faces.sum()))}
 
@@ -65,9 +65,9 @@ def _share(part: int, whole: int) -> dict[str, Any]:
     return {"count": part, "of": whole, "share": part / whole if whole else None, **limits}
 
 
-def _correction(found: Calibration) -> dict[str, Any]:
-    """Return whether a run could be corrected by this table, by a run's own check before it looks at its counts."""
-    verdict = transfer.check(np.zeros((1, found.counts.shape[1]), dtype=np.int64), found.counts)
+def _correction(calibration: Calibration) -> dict[str, Any]:
+    """Return whether this table can correct a run, by the check that a run makes before it looks at its counts."""
+    verdict = transfer.check(np.zeros((1, calibration.counts.shape[1]), dtype=np.int64), calibration.counts)
     return {
         "possible": verdict.reason is None,
         "reason": verdict.reason,
@@ -76,18 +76,18 @@ def _correction(found: Calibration) -> dict[str, Any]:
     }
 
 
-def show(found: Calibration, file: Path, card: Path | None, console: Console) -> None:
+def show(calibration: Calibration, file: Path, card: Path | None, console: Console) -> None:
     """Print the tables, what they allow, and what to do next."""
-    result = summary(found, file, card)
+    result = summary(calibration, file, card)
     _cells(result).show(console)
     console.print()
     _attributes(result).show(console)
     say(console, f"correction: {_correction_words(result['correction'])}")
-    say(console, found.notes)
+    say(console, calibration.notes)
     say(console, LABEL_NOTE, "dim")
     next_step = (
-        f"Written: {file}\nTo correct runs on such images ({found.domain}), name it in the labeller's card "
-        f"{card or found.labeller} as\n{result['card_line']}"
+        f"Written: {file}\nTo correct runs on such images ({calibration.domain}), name it in the labeller's card "
+        f"{card or calibration.labeller} as\n{result['card_line']}"
     )
     say(console, next_step, wrap=False)
 

@@ -55,8 +55,8 @@ def _forest(pyplot: Any, result: Comparison) -> Any:
         _panel(axis, sorted(groups, key=lambda rows: attributes.index(rows[0].attribute)), result)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-    figure.legend(once.values(), once.keys(), title=_note(), title_fontsize=7, **place)
+    legend = {"loc": "outside lower center", "ncols": 3, "frameon": False}
+    figure.legend(once.values(), once.keys(), title=_note(), title_fontsize=7, **legend)
     figure.suptitle(_title(result), fontsize=11)
     return figure
 

@@ -25,15 +25,15 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def cards_in(path: Path) -> list[Path]:
-    """Return the card files that a path means: itself, or all cards below a folder. Raises CardError."""
+    """Return the card files at a path: itself, or all cards below a folder. Raises CardError."""
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise CardError(f"{path} does not exist: name a card or a folder of cards.")
-    found = sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and not p.name.startswith("."))
-    if not found:
+    files = sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and not p.name.startswith("."))
+    if not files:
         raise CardError(f"{path} holds no .yaml files: name a card or a folder of cards.")
-    return found
+    return files
 
 
 def problems(path: Path) -> list[Problem]:
@@ -64,20 +64,18 @@ def _parsed(file: YamlFile, model: type[M], more: Callable[[YamlFile, M], Iterat
 
 def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
     if file.path.name == "task.yaml" and file.path.resolve().parent.name != card.name:
-        yield Problem(file.path, file.line(("name",)), "name", f"it is {card.name!r}, but the folder's name differs")
+        yield _problem(file, ("name",), f"it is {card.name!r}, but the folder's name differs")
     try:
         expand(card)
     except CardError as err:
-        yield Problem(file.path, file.line(("subjects",)), "subjects", str(err).rstrip("."))
+        yield _problem(file, ("subjects",), str(err))
     for loc, message in files.of_references(card):
         yield _problem(file, loc, message)
 
 
 def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
-    found = list(_params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",)))
-    yield from found
-    if not found:
-        yield from _adapter(file, card)
+    sampling_problems = list(_params(file, "adapters", card.adapter, card.sampling, ("adapter",), ("sampling",)))
+    yield from sampling_problems or _adapter(file, card)
     for name, params in card.scorers.items():
         yield from _params(file, "scorers", name, params, ("scorers", name), ("scorers", name))
     for loc, message in files.of_params(card, (), file.path.resolve().parent):
@@ -121,10 +119,9 @@ def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[
     for i, table in enumerate(card.truth):
         for j, name in enumerate(table.attributes):
             if name not in labeller.attributes:
-                where: Loc = ("truth", i, "attributes", j)
                 hint = registry.suggest(name, labeller.attributes)
                 message = f"the labeller {labeller.name} has no attribute {name!r}{hint}"
-                yield Problem(file.path, file.line(where), ".".join(map(str, where)), message)
+                yield _problem(file, ("truth", i, "attributes", j), message)
         labels = [labeller.attributes[a].labels for a in table.attributes if a in labeller.attributes]
         if len(labels) < len(table.attributes):
             continue
@@ -132,8 +129,7 @@ def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[
             path = truth_table.locate(table.file, file.path.resolve().parent)
             truth_table.read(path, truth_table.columns(labels))
         except CardError as err:
-            where = ("truth", i, "file")
-            yield Problem(file.path, file.line(where), ".".join(map(str, where)), str(err).rstrip("."))
+            yield _problem(file, ("truth", i, "file"), str(err))
 
 
 def _lora(file: YamlFile, card: lora.LoraCard) -> Iterator[Problem]:
@@ -148,44 +144,45 @@ def _scorer(file: YamlFile, ref: PluginRef) -> Iterator[Problem]:
 
 
 def _labeller(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
-    found: list[Problem] = []
+    problems_of_parts: list[Problem] = []
     for i, route in enumerate(card.routes):
         for kind, name in (("detectors", "detector"), ("crops", "crop")):
             ref = getattr(route, name)
-            found += _params(file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name))
+            problems_of_parts += _params(
+                file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name)
+            )
     for i, ref in enumerate(card.classifiers):
-        found += _params(file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i))
-    found += _heads(file, card)
-    yield from found
-    if not found:  # what only the parts together can get wrong
+        problems_of_parts += _params(
+            file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i)
+        )
+    problems_of_parts += _heads(file, card)
+    yield from problems_of_parts
+    if not problems_of_parts:  # what only the parts together can get wrong
         try:
             Labeller(catalog.Loaded(card, file.path))
         except CardError as err:
-            yield Problem(file.path, file.line(("routes",)), "routes", str(err).rstrip("."))
+            yield _problem(file, ("routes",), str(err))
     try:
         confusion.of_labeller(catalog.Loaded(card, file.path))
     except CardError as err:
-        yield Problem(file.path, file.line(("calibration",)), "calibration", str(err).rstrip("."))
+        yield _problem(file, ("calibration",), str(err))
 
 
 def _heads(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
     """Find heads that belong to no attribute, and attributes that no classifier gives (where all declare heads)."""
     base = [name for name, spec in card.attributes.items() if spec.source is None]
     heads = [_heads_of(("classifiers", i), ref.params) for i, ref in enumerate(card.classifiers)]
-    given: list[str] = []
+    with_classifier: set[str] = set()
     for loc, head in heads:
         for name in head if isinstance(head, dict) else ():
-            where: Loc = (*loc, str(name))
-            field = ".".join(map(str, where))
             if name not in base:
-                yield Problem(file.path, file.line(where), field, f"there is no attribute {name!r} without `from`")
-            if name in given:
-                yield Problem(file.path, file.line(where), field, "another classifier gives this attribute already")
-            given.append(str(name))
-    for name in base if all(isinstance(h, dict) for _, h in heads) else ():
-        if name not in given:
-            line = file.line(("attributes", name))
-            yield Problem(file.path, line, f"attributes.{name}", "no classifier gives it, and it has no `from`")
+                yield _problem(file, (*loc, str(name)), f"there is no attribute {name!r} without `from`")
+            if name in with_classifier:
+                yield _problem(file, (*loc, str(name)), "another classifier gives this attribute already")
+            with_classifier.add(str(name))
+    for name in base if all(isinstance(head, dict) for _, head in heads) else ():
+        if name not in with_classifier:
+            yield _problem(file, ("attributes", name), "no classifier gives it, and it has no `from`")
 
 
 def _heads_of(loc: Loc, params: dict[str, Any]) -> tuple[Loc, Any]:
@@ -198,7 +195,7 @@ def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_l
     try:
         checked = registry.parse_params(registry.resolve(kind, name), params)
     except FairbenchError as err:
-        yield Problem(file.path, file.line(type_loc), ".".join(map(str, type_loc)), str(err).rstrip("."))
+        yield _problem(file, type_loc, str(err))
     except ValidationError as err:
         yield from yamlfile.problems(file, err, loc)
     else:
