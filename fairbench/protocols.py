@@ -216,7 +216,7 @@ class Metric(Protocol):
 
     spec: MetricSpec
 
-    def __call__(self, p: FloatArray, ref: FloatArray | None = None) -> FloatArray:
+    def __call__(self, p: FloatArray, /, ref: FloatArray | None = None) -> FloatArray:
         """Map shares p[..., K] (and a reference ref[..., K]) to values [...]; NaN shares give NaN."""
         ...
 

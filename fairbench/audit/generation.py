@@ -10,7 +10,7 @@ import numpy as np
 from fairbench.audit.estimates import Estimate, no_estimate
 from fairbench.audit.groups import Attribute
 from fairbench.measure.counts import Counts
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.stats.floor import floor, of_shares
 from fairbench.stats.intervals import concentration_interval

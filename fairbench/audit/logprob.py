@@ -21,7 +21,7 @@ from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.estimates import Estimate, mean
 from fairbench.audit.groups import Attribute
 from fairbench.display.progress import Progress, blocks
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.protocols import TokenModel
 from fairbench.stats.estimands import Floats, IntArray, shares
 from fairbench.types import Prompt

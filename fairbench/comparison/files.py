@@ -47,13 +47,12 @@ def write(result: Comparison | LabellerComparison, folder: Path) -> dict[str, An
     """Write the picture, compare.csv and compare.json, and return the content of the last. Raises FairbenchError."""
     folders.check(folder, folders.COMPARISON)
     record = manifest(result)
-    rows = record["effects"] if isinstance(result, Comparison) else [_flat(a) for a in record["attributes"]]
     with folders.replacing(folder, folders.COMPARISON) as new:
         try:
             plots.write(result, new / "compare.png")
         except MissingExtra as err:
             log.warning("%s", err)
-        atomic.write_text(new / "compare.csv", _csv(rows))
+        atomic.write_text(new / "compare.csv", _csv(rows(result, record)))
         atomic.write_text(new / "compare.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     return record
 
@@ -64,6 +63,11 @@ def manifest(result: Comparison | LabellerComparison) -> dict[str, Any]:
     specific = _of_runs(result) if isinstance(result, Comparison) else _of_labellers(result)
     record: dict[str, Any] = to_plain({**common, **specific})
     return record
+
+
+def rows(result: Comparison | LabellerComparison, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of compare.csv. record: the content of compare.json."""
+    return record["effects"] if isinstance(result, Comparison) else [_flat(a) for a in record["attributes"]]
 
 
 def _of_runs(result: Comparison) -> dict[str, Any]:

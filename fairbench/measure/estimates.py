@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from fairbench.measure.quantities import (
 )
 from fairbench.measure.series import Series
 from fairbench.stats import bounds, estimands, intervals
+from fairbench.stats.estimands import IntArray
 from fairbench.stats.intervals import Interval, PromptValues
 
 _SEED: Final = 1948
@@ -80,12 +81,28 @@ def estimate(
     for index, names in enumerate(attributes(counts.labeller)):
         attribute = Attribute(counts, names, correction, n0, [_SEED, index])
         metrics = [s for s in series if s.attribute == attribute.name and s.statistic is not None and s.metric != "rd"]
-        rows += [_row(attribute, quantity) for quantity in quantities(attribute, metrics)]
+        rows += [row_of(attribute, quantity) for quantity in quantities(attribute, metrics)]
         rows += _of_prompts(attribute) if prompts else []
     return rows
 
 
-def _row(attribute: Attribute, quantity: Quantity) -> Estimate:
+class Estimated(Protocol):
+    """What a quantity's row needs of an attribute. faces: (P,), faces of each prompt."""
+
+    name: str
+    faces: IntArray
+
+    @property
+    def several(self) -> bool:
+        """Whether any image has more than one counted face."""
+        ...
+
+    def rd_bounds(self, prompt: int) -> tuple[float, float]:
+        """Return bounds of a prompt's RD."""
+        ...
+
+
+def row_of(attribute: Estimated, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
     fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THESE else OVER_PROMPTS}
     match quantity.values:
@@ -132,10 +149,10 @@ def _without_certainty(row: Estimate) -> Estimate:
     return replace(row, low=_NAN, high=_NAN, error=_NAN, ci_method=None, reason="; ".join(reasons))
 
 
-def _with_bounds(attribute: Attribute, row: Estimate) -> Estimate:
+def _with_bounds(attribute: Estimated, row: Estimate) -> Estimate:
     """Give the task's RD the bounds of its prompt, where only one has faces and each image shows one of them."""
     prompts = np.flatnonzero(attribute.faces)
-    if (row.metric, row.estimate, row.scope) != ("rd", "raw", THESE) or len(prompts) != 1 or attribute.counts.several:
+    if (row.metric, row.estimate, row.scope) != ("rd", "raw", THESE) or len(prompts) != 1 or attribute.several:
         return row
     low, high = attribute.rd_bounds(prompts[0])
     reason = (row.reason or "").removesuffix(NOTHING_VARIES).removesuffix("; ") or None  # the bounds are an interval
@@ -148,7 +165,7 @@ def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
     at_n0 = estimands.rd_at(attribute.table, np.full(len(attribute.table), attribute.n0))
     low, high = bounds.share_interval(attribute.table)
     # Faces of one image are not independent: the intervals of a prompt would be too short.
-    independent = not attribute.counts.several
+    independent = not attribute.several
     for prompt, faces in enumerate(attribute.faces.tolist()):
         row = partial(Estimate, attribute=attribute.name, scope="prompt", prompt=prompt)
         if faces:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairbench.measure.correction import Correction, by_class
 from fairbench.measure.counts import Counts, cross_name
 from fairbench.measure.series import Series
-from fairbench.metrics import rd
+from fairbench.metrics import _rd
 from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses
 from fairbench.stats.correction import likely_shares
 from fairbench.stats.correction_concentration import sample_of, usable
@@ -76,6 +76,11 @@ class Attribute:
         self.groups = correction.groups(names)
         self.seed, self.rng = seed, np.random.default_rng(seed)
 
+    @property
+    def several(self) -> bool:
+        """Whether any image has more than one counted face."""
+        return self.counts.several
+
     def rd_bounds(self, prompt: int) -> tuple[float, float]:
         """Return the bounds of a prompt's RD: always the same, whoever asks and in whatever order."""
         rng = np.random.default_rng([*self.seed, 1 + prompt])  # a last 0 would not count
@@ -95,7 +100,7 @@ class Attribute:
 
 def relative_diversity(shares: FloatArray) -> Floats:
     """Return RD of shares (..., K), NaN where they are."""
-    return np.asarray(rd.relative_diversity(shares), dtype=np.float64)
+    return np.asarray(_rd.relative_diversity(shares), dtype=np.float64)
 
 
 def quantities(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:

@@ -24,25 +24,26 @@ class ShareMetric:
     fn: Callable[[FloatArray, FloatArray | None], FloatArray]
 
     def __call__(
-        self, p: ArrayLike | None = None, ref: ArrayLike | None = None, *, counts: ArrayLike | None = None
+        self, shares: ArrayLike | None = None, ref: ArrayLike | None = None, *, counts: ArrayLike | None = None
     ) -> FloatArray:
-        """Map shares p[..., K] to values [...]; or counts[..., K], which are divided by their sum first.
+        """Map shares[..., K] to values [...]; or counts[..., K] of faces, which are divided by their sum first.
 
-        A row of NaN, and a row of counts without any, give NaN. Raises ValueError for shares that do not lie in [0, 1]
-        or do not sum to 1, for counts that are negative, for fewer than two classes, or a missing reference.
+        ref: reference shares that broadcast against them, for a metric that compares with one. A row of NaN, and a row
+        of counts without any, give NaN. Raises ValueError for shares that do not lie in [0, 1] or do not sum to 1, for
+        counts that are negative, for fewer than two classes, or a missing reference.
         """
-        if p is not None and counts is None:
-            shares = self._shares(p)
-        elif counts is not None and p is None:
-            shares = self._divided(counts)
+        if shares is not None and counts is None:
+            p = self._shares(shares)
+        elif counts is not None and shares is None:
+            p = self._divided(counts)
         else:
-            raise ValueError(f"{self.spec.name}: give either shares or counts=")
+            raise ValueError(f"{self.spec.name}: give either shares= or counts=")
         if self.spec.needs_reference and ref is None:
             raise ValueError(f"{self.spec.name}: needs a reference distribution")
         reference = None if ref is None else np.asarray(ref, dtype=np.float64)
-        if reference is not None and reference.shape[-1:] == shares.shape[-1:]:  # else `fn` says what is wrong
+        if reference is not None and reference.shape[-1:] == p.shape[-1:]:  # else `fn` says what is wrong
             self._shares(reference)
-        return self.fn(shares, reference)
+        return self.fn(p, reference)
 
     def _rows(self, values: ArrayLike, what: str) -> FloatArray:
         rows = np.asarray(values, dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, norm
 
-from fairbench.metrics.rd import rd
+from fairbench.metrics._rd import rd
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats.estimands import shares
 from fairbench.types import FloatArray

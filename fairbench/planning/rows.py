@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairbench.measure.counts import cross_name
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, LabellerErrors, PilotRun
 from fairbench.stats import power as stats_power

@@ -12,7 +12,7 @@ from fairbench.cards import truth_table
 from fairbench.cards.cards import TruthTable
 from fairbench.errors import CardError
 from fairbench.measure.counts import attributes, cross_name
-from fairbench.metrics.rd import rd
+from fairbench.metrics._rd import rd
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.spec import RunSpec
 from fairbench.stats.estimands import concentration_of_shares

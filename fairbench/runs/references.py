@@ -6,7 +6,7 @@ import numpy as np
 
 from fairbench.display.numbers import number
 from fairbench.display.tables import Column, Table, numbers
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.spec import RunSpec
 from fairbench.stats import estimands

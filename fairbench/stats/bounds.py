@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import betaincinv
 from scipy.stats import binom
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, shares
 
 _ALPHA: Final = 1 - 0.95

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 
 IntArray = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import nct, qmc
 
 from fairbench.errors import FairbenchError
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.intervals import Scope
 from fairbench.types import FloatArray
 

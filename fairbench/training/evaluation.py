@@ -17,7 +17,7 @@ from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 from fairbench.measure import scores
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.networks.janus import JanusModel
 from fairbench.notices import notice
 from fairbench.protocols import Scorer

@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats import correction, correction_interval, transfer
 from fairbench.stats.correction_concentration import corrected_concentration
 from fairbench.stats.estimands import concentration, concentration_of_shares

@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares, rd_at
 from fairbench.stats.intervals import Interval, Scope, concentration_interval, rd_at_interval
 from fairbench.validation import worlds

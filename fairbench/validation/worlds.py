@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
 from fairbench.stats.power import symmetric_confusion
 

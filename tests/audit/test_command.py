@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fairbench.cards import catalog, truth_table
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.phantom import planted, text
 from tests.builders.cli import Cli
 

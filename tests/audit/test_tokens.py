@@ -10,7 +10,7 @@ from fairbench.audit import logprob, tokens
 from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.groups import Attribute
 from fairbench.display.progress import Silent
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.types import Prompt
 
 GENDER = Attribute("gender", ("female", "male"))

@@ -23,7 +23,7 @@ from fairbench.measure import series as measure_series
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts
 from fairbench.measure.estimates import Estimate
-from fairbench.metrics.rd import rd
+from fairbench.metrics._rd import rd
 from fairbench.types import Prompt
 
 LABELS = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"]}

@@ -290,8 +290,8 @@ def test_wrong_counts_and_references_are_refused() -> None:
     for wrong in ([-1, 2], [math.inf, 1]):
         with pytest.raises(ValueError, match="numbers of faces"):
             rd(counts=wrong)
-    for both in ({}, {"p": [0.5, 0.5], "counts": [1, 1]}):
-        with pytest.raises(ValueError, match="either shares or counts="):
+    for both in ({}, {"shares": [0.5, 0.5], "counts": [1, 1]}):
+        with pytest.raises(ValueError, match="either shares= or counts="):
             rd(**both)
     with pytest.raises(ValueError, match="sums to 100"):
         distance([0.5, 0.5], [12, 88])

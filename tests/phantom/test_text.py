@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fairbench.cards import catalog
-from fairbench.metrics.rd import rd
+from fairbench.metrics._rd import rd
 from fairbench.networks.janus import TEXT_MULTIPLE, JanusModel
 from fairbench.phantom import planted, text
 from fairbench.phantom.making import architecture

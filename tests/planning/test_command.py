@@ -18,7 +18,7 @@ from PIL import Image
 from fairbench.cards import catalog
 from fairbench.display.numbers import number
 from fairbench.labelling.confusion import NO_FACE, Calibration
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.planning.curve import IMAGES
 from fairbench.planning.inputs import LabellerErrors
 from fairbench.stats.paired import effect_random, pair

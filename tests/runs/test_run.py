@@ -87,7 +87,7 @@ def test_all_probabilities_are_kept(cli: Cli) -> None:
 
 def test_the_planted_bias_is_found(cli: Cli) -> None:
     """The renderer draws from a known table: what is measured must be that table, within sampling error."""
-    from fairbench.metrics.rd import rd
+    from fairbench.metrics._rd import rd
     from fairbench.phantom import planted
 
     run(cli, "store", "out", count=150)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import hypergeom, multinomial, multivariate_hypergeom
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import concentration, pooled_rd, rd_at, shares, task_mean
 
 COUNTS = st.integers(2, 5).flatmap(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom, t
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.bounds import rd_bounds, share_interval
 from fairbench.stats.estimands import concentration, rd_at
 from fairbench.stats.intervals import concentration_interval, concentration_of_prompts, rd_at_interval, rd_at_of_prompts

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.misses import extreme_allocations, rd_bounds
 
 FOUND = st.lists(st.integers(0, 9), min_size=2, max_size=4)

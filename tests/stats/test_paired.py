@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.paired import effect_fixed, effect_random, independent_se, pair, sign_flip_p
 
 Array = NDArray[np.float64]

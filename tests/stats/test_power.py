@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from fairbench.errors import FairbenchError
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.paired import effect_random, pair
 from fairbench.stats.power import (
     Plan,

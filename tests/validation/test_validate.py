@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fairbench.cli.app import app
 from fairbench.display.progress import SILENT
-from fairbench.metrics.rd import relative_diversity
+from fairbench.metrics._rd import relative_diversity
 from fairbench.stats import intervals
 from fairbench.validation import compared, corrected, document, images, raw, runner, stress, worlds
 from fairbench.validation.cells import Cell, Measure, Result, average, rmse, share

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fairbench.metrics._rd import relative_diversity
 from fairbench.metrics.base import ShareMetric
-from fairbench.metrics.rd import relative_diversity
 from fairbench.protocols import MetricSpec
 from fairbench.types import FloatArray
 

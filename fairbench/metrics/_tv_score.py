@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fairbench.metrics._tv_uniform import tv_to_uniform
 from fairbench.metrics.base import ShareMetric
-from fairbench.metrics.tv_uniform import tv_to_uniform
 from fairbench.protocols import MetricSpec
 from fairbench.types import FloatArray
 

@@ -1,0 +1,114 @@
+"""The interval of one metric from counts alone: what a run reports, for counts that come from anywhere."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairbench import registry
+from fairbench.errors import FairbenchError
+from fairbench.measure import estimates
+from fairbench.measure.quantities import (
+    AT_THESE_COUNTS,
+    LIKE_THESE,
+    OVER_PROMPTS,
+    SCOPES,
+    THESE,
+    Quantity,
+    Spread,
+)
+from fairbench.metrics.base import ShareMetric
+from fairbench.stats import bounds, estimands, intervals
+from fairbench.stats.estimands import Floats, IntArray
+from fairbench.stats.intervals import Scope
+from fairbench.stats.units import bootstrap_task_means
+
+CONCENTRATION: Final = "concentration"
+_DRAWS: Final = 2000
+
+
+class Interval(NamedTuple):
+    """The mean of a metric over prompts with its 95 % interval; low and high are NaN where `reason` says why.
+
+    method: how the interval was computed; None where there is none. prompts: how many have a value.
+    """
+
+    value: float
+    low: float
+    high: float
+    method: str | None
+    prompts: int
+    reason: str | None
+
+
+class _Counts:
+    """Counts (P, K) of faces, one per image, as `estimates.row_of` needs them."""
+
+    name, several = "counts", False
+
+    def __init__(self, table: IntArray, seed: int) -> None:
+        self.table, self.faces, self.rng = table, table.sum(axis=1), np.random.default_rng(seed)
+
+    def rd_bounds(self, prompt: int) -> tuple[float, float]:
+        """Return bounds of a prompt's RD."""
+        return bounds.rd_bounds(self.table[prompt], self.rng)
+
+
+def interval(counts: ArrayLike, metric: str, scope: Scope, seed: int = 0) -> Interval:
+    """Return a metric's task mean and its interval from counts (P, K) or (K,); see `fairbench.interval`.
+
+    Raises ValueError for anything but counts and scopes, FairbenchError for an unknown metric.
+    """
+    scopes = {design: name for name, design in SCOPES.items()}
+    if scope not in scopes:
+        raise ValueError(f"interval: scope is {scope!r}; it is one of {', '.join(map(repr, scopes))}")
+    data = _Counts(_table(counts), seed)
+    row = estimates.row_of(data, _quantity(data, metric, scopes[scope]))
+    with_value = row.prompts if row.prompts is not None else int((data.faces > 0).sum())
+    return Interval(row.value, row.low, row.high, row.ci_method, with_value, row.reason)
+
+
+def _table(counts: ArrayLike) -> IntArray:
+    table = np.atleast_2d(np.asarray(counts))
+    if table.ndim != 2 or table.shape[1] < 2 or not len(table):
+        raise ValueError(f"interval: counts have shape (prompts, classes), with two classes or more, not {table.shape}")
+    if not (np.issubdtype(table.dtype, np.number) and (table >= 0).all() and (table == np.floor(table)).all()):
+        raise ValueError(
+            "interval: counts are numbers of faces: whole, 0 or more; shares do not say how many there are"
+        )
+    return table.astype(np.int64)
+
+
+def _quantity(data: _Counts, name: str, scope: str) -> Quantity:
+    classes = data.table.shape[1]
+    if name == CONCENTRATION:
+        return Quantity(name, "raw", scope, intervals.concentration_of_prompts(data.table), (-np.inf, 1.0))
+    if name == "rd":
+        values = intervals.rd_at_of_prompts(data.table, np.maximum(data.faces, 1), data.rng)
+        method = AT_THESE_COUNTS if scope == THESE else f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"
+        return Quantity(name, "raw", scope, values, (0.0, 2 / classes), {"ci_method": method})
+    if name not in registry.names("metrics"):
+        raise FairbenchError(
+            f"There is no metric {name!r}{registry.suggest(name, [CONCENTRATION, *_with_interval()])}."
+        )
+    if name not in _with_interval():
+        raise FairbenchError(f"{name} is no function of class shares alone: fairbench.metrics gives its value.")
+    if scope == LIKE_THESE:
+        raise FairbenchError(f"{name} has no interval for prompts like these: concentration and rd have one.")
+    metric: ShareMetric = registry.resolve("metrics", name)
+
+    def statistic(p: Floats) -> Floats:
+        return np.asarray(metric.fn(p, None), dtype=np.float64)
+
+    means = bootstrap_task_means({name: statistic}, data.table, _DRAWS, data.rng)[name]
+    mean = estimands.task_mean(statistic(estimands.shares(data.table)))
+    limits = (-np.inf, np.inf) if metric.spec.limits is None else metric.spec.limits(classes)
+    return Quantity(name, "raw", scope, Spread(mean.value, float(means[~np.isnan(means)].std(ddof=1))), limits)
+
+
+def _with_interval() -> list[str]:
+    """Return the built-in metrics of any number of class shares and nothing else."""
+    specs = ((name, registry.resolve("metrics", name).spec) for name in registry.BUILTIN["metrics"])
+    return [name for name, s in specs if s.input == "shares" and not s.needs_reference and s.labels is None]
