@@ -16,7 +16,6 @@ RgbImage = NDArray[np.uint8]
 FloatArray = NDArray[np.floating[Any]]
 
 ImageStatus = Literal["ok", "refused", "failed", "blank"]
-FaceStatus = Literal["ok", "no_face", "no_image", "failed"]
 
 NO_TEXT = "folder"
 """Template id of a prompt that is only the name of a group of images."""

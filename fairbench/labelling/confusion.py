@@ -89,21 +89,6 @@ class Calibration:
         """Return, for each row, the share of images in which no face was found, shape (rows,)."""
         return np.asarray(self.rates()[:, -1])
 
-    def agreement(self, attribute: str) -> NDArray[np.float64]:
-        """Return, for each row, the share of detected faces whose `attribute` was read right, shape (rows,).
-
-        NaN for a row without detected faces and for NO_PERSON. Raises CardError for an attribute without calibration.
-        """
-        if attribute not in self.attributes:
-            hint = registry.suggest(attribute, self.attributes)
-            raise CardError(f"The calibration of {self.labeller} does not cover {attribute!r}{hint}.")
-        index = self.attributes.index(attribute)
-        right = np.array([[row[index] == cell[index] for cell in self.cells] for row in self.cells])
-        faces = self.counts[: len(self.cells), :-1]
-        agreement = np.full(len(self.rows), np.nan)
-        agreement[: len(self.cells)] = _divided((faces * right).sum(axis=1), faces.sum(axis=1))
-        return agreement
-
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; the same calibration gives the same bytes.
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -30,19 +31,31 @@ READ_PIXELS: Final = 16_000_000
 """Pixels of the images that `Labeller.read` passes to the detector at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
-    """A plug-in of a labeller with its checked parameters."""
+    """A plug-in of a labeller with its checked parameters and what else it is built with. It is built on first use."""
 
     kind: str
     ref: PluginRef
     plugin: Any
     params: Any
+    arguments: tuple[Any, ...]
 
     @property
     def title(self) -> str:
-        """How a sentence about this part begins."""
+        """The beginning of a sentence about this part."""
         return registry.title(self.kind, self.ref.type)
+
+    @cached_property
+    def built(self) -> Any:
+        """The plug-in's instance; one of a third party was called on a grey image. Raises what it raises."""
+        with contracts.guard(self.title):
+            instance = self.plugin(self.params, *self.arguments)
+            if self.kind == "classifiers":
+                contracts.labels_of(self.title, instance)
+            if registry.is_third_party(self.ref.type):
+                contracts.probe(self.kind, self.title, instance)
+        return instance
 
 
 class LabelSpace:
@@ -137,14 +150,11 @@ class Labeller(LabelSpace):
         super().__init__(loaded.card)
         self._path = loaded.path
         self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
-        self._routes = [
-            (
-                self._part("detectors", r.detector, ("routes", i, "detector")),
-                self._part("crops", r.crop, ("routes", i, "crop")),
-            )
-            for i, r in enumerate(self.card.routes)
-        ]
-        for i, (detector, crop) in enumerate(self._routes):
+        self._routes: list[tuple[Part, Part]] = []
+        for i, route in enumerate(self.card.routes):
+            detector = self._part("detectors", route.detector, ("routes", i, "detector"))
+            crop = self._part("crops", route.crop, ("routes", i, "crop"))
+            self._routes.append((detector, crop))
             if detector.ref.type not in getattr(crop.plugin, "detectors", (detector.ref.type,)):
                 raise CardError(
                     f"Labeller card {self.card.name}, field routes.{i}.crop: {crop.ref.type} reads the landmarks of "
@@ -153,14 +163,14 @@ class Labeller(LabelSpace):
         self._classifiers = [
             self._part("classifiers", c, ("classifiers", i)) for i, c in enumerate(self.card.classifiers)
         ]
-        self._built: dict[tuple[str, int], Any] = {}
 
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)
         try:
-            return Part(kind, ref, plugin, registry.parse_params(plugin, ref.params))
+            params = registry.parse_params(plugin, ref.params)
         except ValidationError as err:
             raise yamlfile.params_error(self._path, self.card.name, err, loc) from err
+        return Part(kind, ref, plugin, params, (self._ctx, self.base) if kind == "classifiers" else (self._ctx,))
 
     # --- keys ---
 
@@ -197,7 +207,7 @@ class Labeller(LabelSpace):
             faceless = [i for i, of_image in enumerate(faces) if not of_image]
             if not faceless:
                 break
-            detector: FaceDetector = self._build("detector", index, part)
+            detector: FaceDetector = part.built
             per_image = contracts.detections(part.title, detector.detect([images[i] for i in faceless]), len(faceless))
             for i, of_image in zip(faceless, per_image, strict=True):
                 if not all(math.isfinite(edge) for face in of_image for edge in face.bbox_xyxy):
@@ -208,7 +218,7 @@ class Labeller(LabelSpace):
     def cut(self, image: RgbImage, face: FoundFace) -> RgbImage:
         """Return a face's chip, cut with the crop of the route that detected it."""
         part = self._routes[face.route][1]
-        crop: Crop = self._build("crop", face.route, part)
+        crop: Crop = part.built
         with contracts.guard(part.title):
             return contracts.chip(part.title, crop.cut(image, face.face))
 
@@ -218,8 +228,8 @@ class Labeller(LabelSpace):
         Raises PluginError where a classifier gives something else than probabilities.
         """
         probs: dict[str, NDArray[np.float32]] = {}
-        for index, part in enumerate(self._classifiers):
-            classifier = self._classifier(index, part)
+        for part in self._classifiers:
+            classifier: FaceClassifier = part.built
             with contracts.guard(part.title):
                 answer = classifier.classify(chips)
             probs.update(contracts.probabilities(part.title, answer, classifier.schema.labels, len(chips)))
@@ -255,35 +265,14 @@ class Labeller(LabelSpace):
 
     def load(self) -> None:
         """Build every part now, so that absent weights are reported before any work. Raises WeightsError, CardError."""
-        for index, (detector, crop) in enumerate(self._routes):
-            self._build("detector", index, detector)
-            self._build("crop", index, crop)
-        attributes = [a for i, part in enumerate(self._classifiers) for a in self._classifier(i, part).schema.labels]
+        for detector, crop in self._routes:
+            _ = detector.built, crop.built
+        attributes = [attribute for part in self._classifiers for attribute in part.built.schema.labels]
         if sorted(attributes) != sorted(self.base.labels):
             raise CardError(
                 f"Labeller card {self.card.name}, field classifiers: they give {sorted(attributes)}, but the "
                 f"attributes without `from` are {sorted(self.base.labels)}; each must be given exactly once."
             )
-
-    def _build(self, kind: str, index: int, part: Part) -> Any:
-        if (kind, index) not in self._built:
-            with contracts.guard(part.title):
-                built = part.plugin(part.params, self._ctx)
-                if registry.is_third_party(part.ref.type):
-                    contracts.probe(f"{kind}s", part.title, built)
-            self._built[kind, index] = built
-        return self._built[kind, index]
-
-    def _classifier(self, index: int, part: Part) -> FaceClassifier:
-        if ("classifier", index) not in self._built:
-            with contracts.guard(part.title):
-                classifier = part.plugin(part.params, self._ctx, self.base)
-                contracts.labels_of(part.title, classifier)
-                if registry.is_third_party(part.ref.type):
-                    contracts.probe("classifiers", part.title, classifier)
-            self._built["classifier", index] = classifier
-        built: FaceClassifier = self._built["classifier", index]
-        return built
 
 
 def _ranges(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:

@@ -219,7 +219,10 @@ def test_all_readers_read_the_same_faces_alike(
 
     # labeller comparison
     run = SimpleNamespace(
-        folder=tmp_path / "run", rows=rows, record={"keys": {"faces": "f", "labels": "l"}}, counts=counts
+        folder=tmp_path / "run",
+        rows=rows,
+        record=SimpleNamespace(keys=SimpleNamespace(faces="f", labels="l")),
+        counts=counts,
     )
     side: Any = SimpleNamespace(run=run)
     classes = labellers._labelled(side, primary=False).classes(CROSS, {"gender": GENDERS, "race4": RACES})

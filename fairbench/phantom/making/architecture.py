@@ -98,9 +98,7 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         max_position_embeddings=512,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **_special_ids(tokenizer),
     )
     vision = JanusVisionConfig(
         hidden_size=96,
@@ -121,6 +119,10 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     )
 
 
+def _special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
 def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
     """Return a fresh configuration: one derived from the model's loses `generation_kwargs` when read back.
 
@@ -129,9 +131,7 @@ def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **_special_ids(tokenizer),
         guidance_scale=5,
         temperature=1.0,
         generation_kwargs={"boi_token_id": tokenizer.boi_token_id},

@@ -7,10 +7,9 @@ stopped and resumed takes the same steps as one that was not.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,48 +19,36 @@ from fairbench.storage import atomic
 from fairbench.training import checkpoint
 from fairbench.training.schedule import Schedule
 
-if TYPE_CHECKING:
-    import torch
-
 STATE, HISTORY = "state.pt", "history.jsonl"
 
 
-class Objective(Protocol):
-    """What is trained: a torch module that holds all its state, called once per step."""
-
-    def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """Return the loss of one batch drawn from `rng`, and figures to log (scalars without a gradient)."""
-        ...
-
-    def after_step(self, step: int, rng: np.random.Generator) -> None:
-        """Do what an optimiser does not: projections, replacement of dead codes, averages of weights."""
-        ...
-
-
 def fit(
-    objective: Any, plan: Schedule, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
+    objective: Any, schedule: Schedule, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
 ) -> list[dict[str, float]]:
-    """Train in place until `plan.steps`, from the state in `folder` if there is one; return the logged figures.
+    """Train in place until `schedule.steps`, from the state in `folder` if there is one; return the logged figures.
 
-    objective: an `Objective` that is a torch module; parameters that require gradients are trained. name: that of the
-    stage, under which the steps are shown. torch's own generator is seeded anew at each step. Raises FairbenchError for
-    a state that is damaged or belongs to another plan, seed or module, and for a loss or a gradient that is not finite.
+    objective: a torch module that holds all its state; its parameters that require gradients are trained.
+    objective(step, rng) returns the loss of one batch drawn from rng and figures to log; objective.after_step does what
+    an optimiser does not, such as projections. name: that of the stage, under which the steps are shown.
+
+    torch's own generator is seeded anew at each step. Raises FairbenchError for a state that is damaged or belongs to
+    another schedule, seed or module, and for a loss or a gradient that is not finite.
     """
     import torch
 
     trained = [p for p in objective.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
-    start, history = _resume(objective, optimiser, plan, folder, seed)
-    with progress.stage(name, plan.steps - start, "steps") as stage:
-        for step in range(start, plan.steps):
+    optimiser = torch.optim.AdamW(trained, lr=schedule.rate, betas=schedule.betas, weight_decay=schedule.weight_decay)
+    start, history = _resume(objective, optimiser, schedule, folder, seed)
+    with progress.stage(name, schedule.steps - start, "steps") as stage:
+        for step in range(start, schedule.steps):
             for group in optimiser.param_groups:
-                group["lr"] = plan.rate_at(step)
+                group["lr"] = schedule.rate_at(step)
             rng = np.random.default_rng([seed, step])
             torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))  # for dropout; a child leaves `rng` where it is
             loss, figures = objective(step, rng)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(trained, plan.clip)
+            norm = torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
             # Before the step: weights that are not finite would be saved, and no later start could fix them.
             if not (loss.isfinite() and norm.isfinite()):
                 culprit = "gradient" if loss.isfinite() else "loss"
@@ -71,40 +58,46 @@ def fit(
             optimiser.step()
             with torch.no_grad():
                 objective.after_step(step, rng)
-            if step % plan.log_every == 0 or step + 1 == plan.steps:
+            if step % schedule.log_every == 0 or step + 1 == schedule.steps:
                 scalars = {name: float(value) for name, value in figures.items()}
                 history.append({"step": step, "loss": float(loss.detach()), **scalars})
-            if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-                _save(objective, optimiser, plan, folder, seed, step + 1, history)
+            if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
+                _save(objective, optimiser, schedule, folder, seed, step + 1, history)
             stage.advance()
     return history
 
 
-def _identity(plan: Schedule, seed: int) -> dict[str, Any]:
+def _identity(schedule: Schedule, seed: int) -> dict[str, Any]:
     """Return all that the result depends on, besides the objective."""
-    fields = {name: value for name, value in asdict(plan).items() if name not in ("save_every", "log_every")}
+    fields = {name: value for name, value in asdict(schedule).items() if name not in ("save_every", "log_every")}
     return fields | {"seed": seed}
 
 
 def _save(
-    objective: Any, optimiser: Any, plan: Schedule, folder: Path, seed: int, step: int, history: list[dict[str, float]]
+    objective: Any,
+    optimiser: Any,
+    schedule: Schedule,
+    folder: Path,
+    seed: int,
+    step: int,
+    history: list[dict[str, float]],
 ) -> None:
     modules = {"objective": objective.state_dict(), "optimiser": optimiser.state_dict()}
-    state = {"step": step, "plan": _identity(plan, seed), **modules}
+    state = {"step": step, "plan": _identity(schedule, seed), **modules}
     # History first: a history that is longer than the state is cut to it when read back.
     atomic.write_text(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
     checkpoint.save(folder / STATE, state)
 
 
 def _resume(
-    objective: Any, optimiser: Any, plan: Schedule, folder: Path, seed: int
+    objective: Any, optimiser: Any, schedule: Schedule, folder: Path, seed: int
 ) -> tuple[int, list[dict[str, float]]]:
     path = folder / STATE
     if not path.exists():
         return 0, []
     try:
         state = checkpoint.load(path)
-        differences = checkpoint.differences(state["plan"], _identity(plan, seed))
+        differences = checkpoint.differences(state["plan"], _identity(schedule, seed))
         step = int(state["step"])
         if not differences:
             objective.load_state_dict(state["objective"])
