@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from fairbench.errors import FairbenchError, OutOfMemory, PluginError
+from fairbench.errors import FairbenchError, OutOfMemory, PluginError, one_line
+from fairbench.plugins.output import quiet
 from fairbench.protocols import MetricSpec, ScorerSpec
 from fairbench.types import Face, ImageResult, LabelSchema, RgbImage
 
@@ -41,23 +42,18 @@ SUM_TOLERANCE: Final = 1e-2
 """How far the sum of probabilities may be from 1."""
 
 
-def one_line(err: BaseException) -> str:
-    """Return an exception in one line: its type and the first 300 characters of its message."""
-    text = " ".join(str(err).split())[:300].rstrip(".")
-    return f"{type(err).__name__}: {text}" if text else type(err).__name__
-
-
 @contextmanager
 def guard(title: str) -> Iterator[None]:
     """Raise whatever a plug-in raises as a PluginError, in one sentence that begins with `title`.
 
-    Errors of fairbench, and OutOfMemory, pass as they are.
+    Errors of fairbench, and OutOfMemory, pass as they are. What the plug-in prints to stdout is not shown.
     """
     try:
-        yield
+        with quiet(title):
+            yield
     except (FairbenchError, OutOfMemory):
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         log.debug("%s", title, exc_info=True)
         raise PluginError(f"{title} failed: it raised {one_line(err)}.") from err
 

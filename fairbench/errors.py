@@ -45,6 +45,16 @@ class OutOfMemory(Exception):
     """The device ran out of memory in `ImageModel.generate`: the run halves the block and goes on."""
 
 
+def one_line(err: BaseException) -> str:
+    """Return an exception in one line: its type and the first 300 characters of its message."""
+    try:
+        message = str(err)[:3000]
+    except Exception:  # noqa: BLE001 - a plug-in's exception may fail in this, too
+        message = ""
+    text = " ".join(message.split())[:300].rstrip(".")
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Raise the operating system's write errors as a StoreError, in one sentence that names the path and the fix."""

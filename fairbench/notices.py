@@ -87,6 +87,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "scorer-left-out": Kind("a scorer that could not be run", "read the sentence, and run again"),
     "plugin-left-out": Kind("a plug-in that is broken", "fix or uninstall it"),
+    "plugin-output": Kind("what a plug-in printed to stdout, which is not shown", "print to stderr, or nothing"),
+    "own-key": Kind(
+        "code that no file and no version stands for: another process makes its results again",
+        "give a function a name and a version; put a class into a file, for --plugins",
+    ),
     "adapter-origin": Kind("an adapter without a record of the model it was made for", "check that it belongs to it"),
     "memory": Kind("blocks were made smaller because memory ran out", "name a smaller --batch-size"),
     "block-failed": Kind("a block raised an error and its images were tried one by one", "see the images' statuses"),

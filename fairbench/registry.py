@@ -1,22 +1,30 @@
-"""Finds plug-ins by kind and name: the built-in ones in a table, those of other packages among their entry points.
+"""Finds plug-ins by kind and name: built-in ones, those that this process registered, those of other packages.
 
 To add a built-in, write its module and a line in `BUILTIN`. A package adds one with an entry point in the group
 `fairbench.<kind>`, such as `fairbench.metrics`; it is then called `distribution/name`, so it can never hide a built-in
-one. Two entry points that claim one name are an error. Listing names imports no plug-in.
+one. Two entry points that claim one name are an error. A notebook, or a file of `--plugins`, calls `register`; the name
+is then one that nothing else has. Listing names imports no plug-in.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib
-from collections.abc import Iterable, Mapping
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from fairbench.errors import FairbenchError, PluginError
+from fairbench.errors import FairbenchError, PluginError, one_line
+from fairbench.plugins import files
 from fairbench.storage.renamed import RENAMED
 
 BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
@@ -78,8 +86,111 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """kind -> name -> "module:attribute"."""
 KINDS: Final = tuple(BUILTIN)
+REGISTRABLE: Final = (*KINDS, "tasks")
 MAX_SUGGESTIONS: Final = 24
 """Names that an error lists where none is similar to the one asked for."""
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A plug-in that this process registered.
+
+    file: the Python file that defines it; None: a notebook or a prompt does. source: what stands for its code in keys:
+    the file's sha256, else a token that no other process and no other registration has.
+    """
+
+    plugin: Any
+    file: Path | None
+    source: str
+
+
+_registered: dict[str, dict[str, Registered]] = {}
+"""kind -> name -> what was registered."""
+
+
+@overload
+def register(kind: str, name: str) -> Callable[[T], T]: ...
+@overload
+def register(kind: str, name: str, plugin: T) -> T: ...
+def register(kind: str, name: str, plugin: Any = None) -> Any:
+    """Put a plug-in into this process's registry, under a name that no other plug-in of its kind has; return it.
+
+    Without `plugin` it is a decorator: `@fairbench.register("scorers", "brightness")` above a class. kind: adapters,
+    detectors, crops, classifiers, scorers, methods, metrics, or tasks (the path of a folder with task.yaml);
+    protocols.py says what each must offer. A notebook cell that runs again replaces what it registered before.
+
+    What is stored of adapters, detectors, crops, classifiers and scorers is keyed by name, `version` and the content of
+    the file that defines them; of those that no file defines, by a key of this process alone. Raises FairbenchError for
+    a name that is taken, and PluginError for a plug-in that lacks something.
+    """
+    if plugin is None:
+        return lambda plugin: register(kind, name, plugin)
+    from fairbench import contracts
+
+    if kind not in REGISTRABLE:
+        raise FairbenchError(f"There is no kind of plug-in {kind!r}{suggest(kind, REGISTRABLE)}.")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise FairbenchError(
+            f"{name!r} cannot be the name of a plug-in: use a-z, 0-9, '.', '_' and '-', as in my-{kind[:-1]}."
+        )
+    if kind == "methods" and isinstance(plugin, type) and not hasattr(plugin, "version"):
+        plugin.version = 1  # type: ignore[attr-defined]  # what a method says is in the ids of prompts already
+    contracts.check(kind, title(kind, name), plugin)
+    if kind == "metrics" and plugin.spec.name != name:
+        raise PluginError(f"{title(kind, name)} calls itself {plugin.spec.name!r} in its spec: give both one name.")
+    new = _with_source(plugin)
+    old = _registered.get(kind, {}).get(name)
+    if name in BUILTIN.get(kind, {}) or (old is not None and old.file != new.file):
+        holder = "fairbench has one" if old is None else f"{old.file or 'this notebook'} registered one"
+        raise FairbenchError(f"The name of the {kind[:-1]} {name!r} is taken ({holder}): choose another.")
+    _registered.setdefault(kind, {})[name] = new
+    return plugin
+
+
+def _with_source(plugin: Any) -> Registered:
+    importing = files.being_imported()
+    if importing is not None:
+        return Registered(plugin, *importing)
+    file = getattr(sys.modules.get(getattr(plugin, "__module__", "")), "__file__", None)
+    try:
+        content = Path(file).read_bytes()  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        return Registered(plugin, None, f"process {secrets.token_hex(16)}")
+    return Registered(plugin, Path(str(file)).resolve(), hashlib.sha256(content).hexdigest())
+
+
+def registration(name: str, plugin: Any) -> Registered | None:
+    """Return how a plug-in (the class, or an instance of it) was registered under a name; None where it was not."""
+    of_class = plugin if isinstance(plugin, type) else type(plugin)
+    entries = (of_kind[name] for of_kind in _registered.values() if name in of_kind)
+    return next((entry for entry in entries if entry.plugin is of_class), None)
+
+
+def load_files(paths: Iterable[str | Path] = ()) -> None:
+    """Import the plug-in files of FAIRBENCH_PLUGINS and these; a file that was imported already is not run again.
+
+    Raises FairbenchError for a file that is absent, broken, or registers nothing; then nothing of it is registered.
+    """
+    for path in files.distinct([*files.in_environment(), *paths]):
+        before = {kind: dict(entries) for kind, entries in _registered.items()}
+        try:
+            file = files.import_file(path)
+            _forget_older(file)
+            if not any(e.file == file.path for entries in _registered.values() for e in entries.values()):
+                raise PluginError(f"The plug-in file {path} registers nothing: call fairbench.register in it.")
+        except BaseException:
+            _registered.clear()
+            _registered.update(before)
+            raise
+
+
+def _forget_older(file: files.PythonFile) -> None:
+    """Forget what an earlier content of a file registered, and this one does not."""
+    for entries in _registered.values():
+        for name in [n for n, e in entries.items() if e.file == file.path and e.source != file.sha256]:
+            del entries[name]
 
 
 @functools.cache
@@ -104,8 +215,8 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """Return all names of a kind, built-in ones first. Imports no plug-in."""
-    return [*BUILTIN.get(kind, {}), *sorted(_third_party(kind))]
+    """Return all names of a kind: built-in, registered, then installed ones. Imports no plug-in."""
+    return [*BUILTIN.get(kind, {}), *_registered.get(kind, {}), *sorted(_third_party(kind))]
 
 
 def resolve(kind: str, name: str) -> Any:
@@ -117,6 +228,8 @@ def resolve(kind: str, name: str) -> Any:
     if target is not None:
         module, attribute = target.split(":")
         return getattr(importlib.import_module(module), attribute)
+    if name in _registered.get(kind, {}):
+        return _registered[kind][name].plugin
     point = _third_party(kind).get(name)
     if point is None and kind == "metrics" and name in RENAMED:
         raise FairbenchError(f"The estimate {name!r} is called {RENAMED[name]!r} now; every run has it.")
@@ -131,14 +244,14 @@ def _loaded(kind: str, name: str, value: str) -> Any:
     try:
         plugin = EntryPoint(name, value, "").load()
     except (Exception, SystemExit) as err:  # importing runs the package's own code
-        raise PluginError(f"{title(kind, name)} ({value}) cannot be imported: {contracts.one_line(err)}.") from err
+        raise PluginError(f"{title(kind, name)} ({value}) cannot be imported: {one_line(err)}.") from err
     contracts.check(kind, f"{title(kind, name)} ({value})", plugin)
     return plugin
 
 
-def is_third_party(name: str) -> bool:
-    """Return whether a plug-in of this name comes from another distribution."""
-    return "/" in name
+def is_third_party(kind: str, name: str) -> bool:
+    """Return whether a plug-in of this name is none of fairbench's own."""
+    return name not in BUILTIN.get(kind, {})
 
 
 def title(kind: str, name: str) -> str:

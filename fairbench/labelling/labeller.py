@@ -53,7 +53,7 @@ class Part:
             instance = self.plugin(self.params, *self.arguments)
             if self.kind == "classifiers":
                 contracts.labels_of(self.title, instance)
-            if registry.is_third_party(self.ref.type):
+            if registry.is_third_party(self.kind, self.ref.type):
                 contracts.probe(self.kind, self.title, instance)
         return instance
 

@@ -63,7 +63,7 @@ def usable(names: Sequence[str] | None = None) -> list[Metric]:
     for name in registry.names("metrics") if names is None else names:
         try:
             metric = registry.resolve("metrics", name)
-            if registry.is_third_party(name):
+            if registry.is_third_party("metrics", name):
                 metric = _Guarded(metric, registry.title("metrics", name))
                 metric.try_out({m.spec.name for m in metrics})
         except PluginError as err:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fairbench import registry
 from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.networks import weights
 from fairbench.networks.openclip import OpenClipParams
+from fairbench.notices import notice
 
 
 def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
@@ -47,5 +49,19 @@ def _plain(value: Any, base_dir: Path | None) -> Any:
 
 
 def of_plugin(name: str, plugin: Any, params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
-    """Return name, version and parameters of a plug-in, as they enter a key."""
-    return {"type": name, "version": int(plugin.version), "params": of_params(params, base_dir)}
+    """Return name, version and parameters of a plug-in, as they enter a key.
+
+    One that this process registered has a `source` besides: another process may register other code under its name. So
+    has an adapter with an attribute `key_source`, plain data that stands for the code that it calls.
+    """
+    parts = {"type": name, "version": int(plugin.version), "params": of_params(params, base_dir)}
+    registered = registry.registration(name, plugin)
+    if registered is not None:
+        parts["source"] = registered.source
+        if registered.file is None:
+            notice(
+                "own-key", f"{name} is defined in no file: what it makes is stored under a key of this process alone"
+            )
+    elif getattr(plugin, "key_source", None) is not None:
+        parts["source"] = plugin.key_source
+    return parts

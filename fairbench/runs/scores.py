@@ -17,7 +17,7 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import ModelCard, PluginRef
 from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
-from fairbench.errors import FairbenchError, ImageError, PluginError
+from fairbench.errors import FairbenchError, ImageError, PluginError, one_line
 from fairbench.networks import identity
 from fairbench.notices import notice
 from fairbench.protocols import Scorer, ScorerSpec
@@ -108,7 +108,7 @@ class Scorers:
         title = registry.title("scorers", scorer.name)
         with contracts.guard(title):
             built: Scorer = scorer.plugin(scorer.params, dataclasses.replace(self._ctx, base_dir=scorer.base_dir))
-        if registry.is_third_party(scorer.name):
+        if registry.is_third_party("scorers", scorer.name):
             contracts.probe("scorers", title, built)
         return built
 
@@ -185,7 +185,7 @@ def _features(scorer: Scorer, title: str, batch: Sequence[_Read], prompts: Mappi
         if cause is None or isinstance(cause, MemoryError) or "OutOfMemory" in type(cause).__name__:
             raise  # its own sentence, or nothing that an image is to blame for
         if len(batch) == 1:
-            return [_Scored(batch[0][0], "failed", error=f"the scorer raised {contracts.one_line(cause)}")]
+            return [_Scored(batch[0][0], "failed", error=f"the scorer raised {one_line(cause)}")]
         return [scored for item in batch for scored in _features(scorer, title, [item], prompts)]
     features = contracts.features(title, values, len(batch))
     return [
