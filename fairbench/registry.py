@@ -133,7 +133,7 @@ def register(kind: str, name: str, plugin: Any = None) -> Any:
         raise FairbenchError(f"There is no kind of plug-in {kind!r}{suggest(kind, REGISTRABLE)}.")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise FairbenchError(
-            f"{name!r} cannot be the name of a plug-in: use a-z, 0-9, '.', '_' and '-', as in my-{kind[:-1]}."
+            f"{name!r} is no name for a plug-in: use a-z, 0-9, '.', '_' and '-', as in my-{kind[:-1]}."
         )
     if kind == "methods" and isinstance(plugin, type) and not hasattr(plugin, "version"):
         plugin.version = 1  # type: ignore[attr-defined]  # what a method says is in the ids of prompts already

@@ -14,6 +14,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 
+from fairbench import registry
+from fairbench.plugins import files
 from tests.builders.cli import Cli, Result, exit_code, make_run
 from tests.builders.folders import ROOT, written_once
 
@@ -36,8 +38,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("FAIRBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-    for name in ("FAIRBENCH_PATH", "FAIRBENCH_WEIGHTS_DIR", "FAIRBENCH_STORE", "FAIRBENCH_OFFLINE"):
+    for name in (
+        "FAIRBENCH_PATH",
+        "FAIRBENCH_WEIGHTS_DIR",
+        "FAIRBENCH_STORE",
+        "FAIRBENCH_OFFLINE",
+        "FAIRBENCH_PLUGINS",
+    ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(files, "_imported", {})
     # A command sets our logger up for its own console; the next test must see what it logs.
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [], True

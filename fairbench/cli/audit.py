@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson, Device, Dtype, LabellerName, Limit, Model, Quiet, StoreDir, Task, Verbose
+from fairbench.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    LabellerName,
+    Limit,
+    Model,
+    Plugins,
+    Quiet,
+    StoreDir,
+    Task,
+    Verbose,
+)
 from fairbench.display.plain import echo_json
 
 if TYPE_CHECKING:
@@ -52,6 +64,7 @@ def audit(
     device: Device = "auto",
     dtype: Dtype = None,
     batch_size: Batch = None,
+    plugins: Plugins = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson, Device, NamedLabeller, Quiet
+from fairbench.cli.options import AsJson, Device, NamedLabeller, Plugins, Quiet
 from fairbench.display.plain import echo_json
 
 Images = Annotated[
@@ -30,6 +30,7 @@ def calibrate(
     allow_implausible: AllowImplausible = False,
     store: StoreDir = Path("runs/store"),
     device: Device = "auto",
+    plugins: Plugins = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

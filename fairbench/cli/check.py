@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli.options import Plugins
 from fairbench.display.plain import echo
 
 
-def check(paths: Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")]) -> None:
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")], plugins: Plugins = None
+) -> None:
     """Find every problem of cards, with file, field and line.
 
     Exit code 2 where there is one.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson
+from fairbench.cli.options import AsJson, Plugins
 from fairbench.display.plain import echo_json
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN_A RUN_B [RUN_C ...]", help="Run folders; A is the baseline.")]
@@ -22,7 +22,14 @@ Select = Annotated[
 ]
 
 
-def compare(runs: Runs, out: Out = None, as_json: AsJson = False, alpha: Alpha = 0.05, select: Select = None) -> None:
+def compare(
+    runs: Runs,
+    out: Out = None,
+    as_json: AsJson = False,
+    alpha: Alpha = 0.05,
+    select: Select = None,
+    plugins: Plugins = None,
+) -> None:
     """Compare runs, or two labellers of the same images.
 
     Runs are compared prompt by prompt: effects, equivalence, ranks.

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli.options import Plugins
+
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="Check only this model: access, disk and memory. Downloads nothing.")
 ]
 
 
-def doctor(model: Model = None) -> None:
+def doctor(model: Model = None, plugins: Plugins = None) -> None:
     """Check what is installed and what could run here.
 
     Packages, devices and caches; which models and labellers could run, and why not. With --model: whether that model's

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson
+from fairbench.cli.options import AsJson, Plugins
 from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a
 
 
 @app.command()
-def add(run: Run, board: Board = None, evidence: Evidence = True) -> None:
+def add(run: Run, board: Board = None, evidence: Evidence = True, plugins: Plugins = None) -> None:
     """Add a finished run's row with its evidence, or replace it.
 
     The evidence is what the row can be computed from.
@@ -66,7 +66,9 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(board: Verified, labels: Labels = None, strict: Strict = False, as_json: AsJson = False) -> None:
+def verify(
+    board: Verified, labels: Labels = None, strict: Strict = False, as_json: AsJson = False, plugins: Plugins = None
+) -> None:
     """Compute every row again from its evidence.
 
     Names each cell that differs; the exit code is 1 then.

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli.options import Plugins
 from fairbench.listing.kinds import KINDS, SHOWN
 
 ListedKind = Annotated[str | None, typer.Argument(help=" | ".join(KINDS), show_default=False)]
@@ -16,14 +17,14 @@ Name = Annotated[
 First = Annotated[int | None, typer.Option("--first", min=1, help="Of a task: only so many of its prompts.")]
 
 
-def list_(kind: ListedKind = None) -> None:
+def list_(kind: ListedKind = None, plugins: Plugins = None) -> None:
     """List what there is, third-party plug-ins included."""
     from fairbench.listing import terminal
 
     terminal.list_kind(kind)
 
 
-def show(kind: ShownKind, name: Name = "", first: First = None) -> None:
+def show(kind: ShownKind, name: Name = "", first: First = None, plugins: Plugins = None) -> None:
     """Show one card, metric or plug-in, or columns of tables.
 
     A task is shown with its prompts, a labeller with what its classes mean, a metric with formula and range; `show

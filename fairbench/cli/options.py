@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,6 +20,28 @@ def _check_dtype(dtype: str | None) -> str | None:
     return dtype
 
 
+def _load_plugins(ctx: typer.Context, paths: list[Path] | None) -> None:
+    """Import plug-in files before any other option is looked at: those options may name what the files register."""
+    if (paths or os.environ.get("FAIRBENCH_PLUGINS")) and not ctx.resilient_parsing:
+        from fairbench import registry
+        from fairbench.cli.logs import start
+
+        start()  # for the notice of a file that prints
+        registry.load_files(paths or ())
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugins",
+        metavar="FILE.py",
+        help="Python file that registers plug-ins; may be given again. FAIRBENCH_PLUGINS names others.",
+        callback=_load_plugins,
+        expose_value=False,
+        is_eager=True,
+        show_default=False,
+    ),
+]
 Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file, model folder, or ADAPTER:TARGET.")]
 Task = Annotated[str | None, typer.Option("--task", "-t", help="Prompt suite: name or folder. [default: the card's]")]
 LabellerName = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson, NamedLabeller
+from fairbench.cli.options import AsJson, NamedLabeller, Plugins
 from fairbench.display.plain import echo, echo_json
 
 Task = Annotated[str, typer.Option("--task", "-t", help="Prompt suite: name or folder.")]
@@ -56,6 +56,7 @@ def plan(
     scope: ScopeName = "prompts like these",
     estimand: Estimand = "rd",
     out: Out = None,
+    plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how many images and prompts a comparison needs.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson, Device, Dtype, Quiet, Seed, StoreDir
+from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, Seed, StoreDir
 from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
@@ -73,6 +73,7 @@ def synthesize(
     out: Out = None,
     device: Device = "auto",
     dtype: Dtype = None,
+    plugins: Plugins = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

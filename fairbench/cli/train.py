@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fairbench.cli.options import Quiet, Verbose
+from fairbench.cli.options import Plugins, Quiet, Verbose
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
@@ -100,6 +100,7 @@ def train(
     eval_prompts: EvalPrompts = 4,
     eval_images: EvalImages = 16,
     device: Device = "auto",
+    plugins: Plugins = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

@@ -41,6 +41,11 @@ def being_imported() -> tuple[Path, str] | None:
     return _importing[-1] if _importing else None
 
 
+def imported() -> list[PythonFile]:
+    """Return the files that this process imported, by their names."""
+    return sorted(_imported.values(), key=lambda file: (file.path.name, file.sha256))
+
+
 def in_environment() -> list[Path]:
     """Return the files that FAIRBENCH_PLUGINS names."""
     return [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]

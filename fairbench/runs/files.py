@@ -23,6 +23,7 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.notices import notice
+from fairbench.plugins import files as plugin_files
 from fairbench.runs import evidence, known_truth, prompts, record, references, sheet
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
@@ -213,6 +214,7 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         metric_versions={s.metric: s.version for s in outcome.series},
         effective_settings=None if effective_settings is None else effective_settings(),
         environment=provenance.environment(spec.ctx.device),
+        plugin_files=[record.RecordedFile(name=f.path.name, sha256=f.sha256) for f in plugin_files.imported()],
         scores_without_evidence=without_evidence,
     )
 

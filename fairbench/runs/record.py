@@ -144,6 +144,13 @@ class RecordedNotice(_Part):
     strict: bool = False
 
 
+class RecordedFile(_Part):
+    """A Python file of plug-ins or of a model's function, by its name and content."""
+
+    name: str
+    sha256: str
+
+
 class RunRecord(_Part):
     """The content of run.json, in the order in which it is written."""
 
@@ -184,6 +191,8 @@ class RunRecord(_Part):
     effective_settings: Any = None
     """What the adapter in fact worked with, defaults and file hashes included, where it says so."""
     environment: dict[str, Any] = {}
+    plugin_files: list[RecordedFile] = []
+    """Python files that the run imported: of --plugins, FAIRBENCH_PLUGINS and --model FILE.py:FUNCTION."""
     scores_without_evidence: list[str] | None = None
     """Scorers of several numbers per image, which evidence leaves out; None: the file does not say."""
 
