@@ -172,8 +172,6 @@ class Labeller(LabelSpace):
             raise yamlfile.params_error(self._path, self.card.name, err, loc) from err
         return Part(kind, ref, plugin, params, (self._ctx, self.base) if kind == "classifiers" else (self._ctx,))
 
-    # --- keys ---
-
     @property
     def parts(self) -> dict[str, Any]:
         """The parts that enter keys, as plain data: detectors, crops, classifiers, declared attributes."""
@@ -197,8 +195,6 @@ class Labeller(LabelSpace):
     def id(self) -> str:
         """Twelve hex digits that identify everything in the labeller that can change a count."""
         return labeller_id_of(self.parts, self.card)
-
-    # --- work ---
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:
         """Return the faces of each image, from the first route that finds any."""

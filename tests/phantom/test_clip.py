@@ -30,7 +30,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def trained(folder: Path, seed: int = 0) -> Path:
-    model, _ = train_clip.train(folder / "state", seed, plan=PLAN)
+    model, _ = train_clip.train(folder / "state", seed, schedule=PLAN)
     train_clip.save(model, folder / "clip")
     return folder / "clip"
 
@@ -120,7 +120,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(folder, tmp_path):
 
 
 def test_a_few_steps_lower_the_loss(folder):
-    _, history = train_clip.train(folder.parent / "state", 0, plan=PLAN)  # finished: nothing is computed again
+    _, history = train_clip.train(folder.parent / "state", 0, schedule=PLAN)  # finished: nothing is computed again
     assert history[-1]["loss"] < history[0]["loss"]
 
 
@@ -129,7 +129,7 @@ def test_a_few_steps_lower_the_loss(folder):
 
 def test_the_saved_folder_loads_in_single_precision(folder, loaded):
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
-    model, _ = train_clip.train(folder.parent / "state", 0, plan=PLAN)
+    model, _ = train_clip.train(folder.parent / "state", 0, schedule=PLAN)
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], value.half().float()), name
     assert sum(len(data) for data in content(folder).values()) <= 1_000_000

@@ -32,7 +32,7 @@ from fairbench.storage import atomic
 from fairbench.training.schedule import Schedule
 
 BATCH = 64
-PLAN = Schedule(steps=600, rate=1.5e-3, warm_up=0.1)
+SCHEDULE = Schedule(steps=600, rate=1.5e-3, warm_up=0.1)
 PAD, START, END = "<pad>", "<start>", "<end>"
 CONTEXT = 32
 
@@ -98,7 +98,7 @@ class Agreement(nn.Module):
 
 
 def train(
-    folder: Path, seed: int, progress: Progress = SILENT, plan: Schedule = PLAN
+    folder: Path, seed: int, progress: Progress = SILENT, schedule: Schedule = SCHEDULE
 ) -> tuple[Any, list[dict[str, float]]]:
     """Return the trained open_clip model in evaluation mode, and the logged figures.
 
@@ -106,7 +106,7 @@ def train(
     """
     torch.manual_seed(seed)
     model = open_clip.CLIP(**config()["model_cfg"])
-    history = fit(Agreement(model), plan, folder, seed, progress, "clip")
+    history = fit(Agreement(model), schedule, folder, seed, progress, "clip")
     return model.eval().requires_grad_(False), history
 
 

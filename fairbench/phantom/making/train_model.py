@@ -26,7 +26,7 @@ from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import batches
 from fairbench.training.schedule import Schedule
 
-PLAN = Schedule(steps=2200, rate=2e-3, betas=(0.9, 0.98))
+SCHEDULE = Schedule(steps=2200, rate=2e-3, betas=(0.9, 0.98))
 CAPTIONS, EXCHANGES = 96, 24
 """Rows per step of either kind."""
 UNCONDITIONAL = 0.08
@@ -135,11 +135,11 @@ def new_model(vq: Any, seed: int) -> JanusModel:
 
 
 def train(
-    vq: Any, folder: Path, seed: int, plan: Schedule = PLAN, progress: Progress = SILENT
+    vq: Any, folder: Path, seed: int, schedule: Schedule = SCHEDULE, progress: Progress = SILENT
 ) -> tuple[JanusModel, list[dict[str, float]]]:
     """Return the trained model in evaluation mode, and its history."""
     model = new_model(vq, seed)
-    objective = TextAndImages(model, make_pool(vq, seed), plan.steps)
-    history = fit(objective, plan, folder, seed, progress, "language model")
+    objective = TextAndImages(model, make_pool(vq, seed), schedule.steps)
+    history = fit(objective, schedule, folder, seed, progress, "language model")
     model.net.eval().requires_grad_(False)
     return model, history
