@@ -112,15 +112,14 @@ def compare(
 
     Raises FairbenchError for runs that do not compare.
     """
-    from fairbench.comparison import files
     from fairbench.comparison.compare import compare as compare_runs
     from fairbench.comparison.result import Comparison
 
     folders = [each.folder if isinstance(each, Run) else paths.expand(os.fspath(each)) for each in runs]
-    result, folder = compare_runs(folders, alpha, select), _path(out)
-    if folder is not None:
-        files.write(result, folder)
-    return Comparison(result, folder)
+    comparison = Comparison(compare_runs(folders, alpha, select))
+    if out is not None:
+        comparison.write(out)
+    return comparison
 
 
 def calibrate(
@@ -218,13 +217,13 @@ def list_scorers() -> list[str]:
 
 
 def start(progress: bool) -> Progress:
-    """Silence other libraries and return what shows progress on stderr, or in a notebook; nothing where not wanted."""
+    """Set what libraries read when they are imported; return what shows progress on stderr or in a notebook, if any."""
     from rich.console import Console
 
+    from fairbench import threads
     from fairbench.display.progress import reporter
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns at every fork
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    threads.prepare()
     return reporter(Console(stderr=True), quiet=not progress)
 
 

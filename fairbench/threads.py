@@ -32,12 +32,14 @@ def count(limit: int | None = None) -> int:
 
 
 def prepare() -> None:
-    """Set what torch, BLAS, OpenCV and pyarrow read as they are imported; call it before. A user's values stay."""
+    """Set what torch, BLAS, OpenCV and others read as they are imported; call it before. A user's values stay."""
     defaults = {
         "OMP_NUM_THREADS": str(count()),  # torch, MKL, OpenBLAS
         "OPENCV_FOR_THREADS_NUM": str(count()),
         # Every thread of mimalloc, pyarrow's default, keeps what it has freed: 30 % more memory for 20,000 images.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "TOKENIZERS_PARALLELISM": "false",  # else they warn at every fork
+        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     if "OMP_WAIT_POLICY" not in os.environ:  # it states the same, and these would override it
         defaults |= {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}

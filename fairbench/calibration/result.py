@@ -6,14 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from fairbench.calibration import terminal
+from fairbench.display.page import Shown
 from fairbench.labelling.confusion import Calibration as Confusion
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Calibration:
+class Calibration(Shown):
     """A labeller's errors on labelled images. file: the calibration file; card: the labeller card's file."""
 
     def __init__(self, confusion: Confusion, file: Path, card: Path | None) -> None:
@@ -38,3 +41,6 @@ class Calibration:
                 "share": rates.ravel(),
             }
         )
+
+    def _print(self, console: Console) -> None:
+        terminal.show(self.confusion, self.file, self.card, console)

@@ -38,28 +38,21 @@ def calibrate(
 
     It counts how often each true cell is read as which, for correcting runs on images of the same kind.
     """
-    import shlex
-
-    from rich.console import Console
-
-    from fairbench.calibration import count, files, manifest, terminal
-    from fairbench.cards import catalog
+    from fairbench import api
     from fairbench.cli.logs import start
-    from fairbench.labelling.labeller import LabelSpace
-    from fairbench.runs.device import pick_device
-    from fairbench.storage.store import Store
 
-    progress, loaded, domain = start(quiet), catalog.load_labeller(labeller), domain.strip()
-    files.check(out, domain)
-    arguments = ["--labeller", labeller, "--images", str(images), "--domain", domain]
-    arguments += ["--allow-implausible"] if allow_implausible else []
-    command = shlex.join(["fairbench", "calibrate", *arguments])
-    labelled = manifest.read(images, LabelSpace(loaded.card), progress)
-    result = count.calibrate(
-        labelled, loaded, Store(store), progress, domain=domain, command=command, device=pick_device(device)
+    start(quiet)
+    calibration = api.calibrate(
+        labeller,
+        images,
+        out,
+        domain=domain,
+        allow_implausible=allow_implausible,
+        store=store,
+        device=device,
+        progress=not quiet,
     )
-    result = files.write(result, out, images, allow_implausible=allow_implausible)
     if as_json:
-        echo_json(terminal.summary(result, out, loaded.path))
+        echo_json(calibration.summary)
     else:
-        terminal.show(result, out, loaded.path, Console())
+        calibration.show()

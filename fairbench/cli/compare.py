@@ -34,17 +34,13 @@ def compare(
 
     Runs are compared prompt by prompt: effects, equivalence, ranks.
     """
-    from rich.console import Console
-
+    from fairbench import api
     from fairbench.cli.logs import start
-    from fairbench.comparison import files, terminal
-    from fairbench.comparison.compare import compare as compare_runs
 
     start()
-    result = compare_runs(runs, alpha, select)
-    folder = out or files.default_folder(result)
-    record = files.write(result, folder)
+    comparison = api.compare(*runs, alpha=alpha, select=select)
+    comparison.write(out)
     if as_json:
-        echo_json(record)
+        echo_json(comparison.record)
     else:
-        terminal.show(result, folder, Console())
+        comparison.show()

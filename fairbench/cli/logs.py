@@ -31,8 +31,6 @@ def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = Fa
     ours.handlers, ours.propagate = [handler], False
     ours.setLevel(level)
     logging.getLogger().setLevel(logging.INFO if verbose else logging.ERROR)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns at every fork
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not verbose:  # they print every retry and every withheld image; notices say what that comes to
         for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
             os.environ.setdefault(name, "error")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +26,6 @@ from fairbench.display.plain import echo, echo_json
 from fairbench.errors import FairbenchError
 
 if TYPE_CHECKING:
-    from fairbench.display.progress import Progress
     from fairbench.runs.pipeline import Outcome
     from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
@@ -93,40 +91,46 @@ def run(
 
     Stopped and started again, it goes on where it was.
     """
+    from rich.console import Console
+
+    from fairbench import api
     from fairbench.cli.logs import start
-    from fairbench.runs import spec
-    from fairbench.storage.store import Store
+    from fairbench.runs import files, spec, terminal
 
     progress = start(quiet, verbose)
-    settings = spec.RunSettings(
+    settings = api.run_settings(
         model=model,
         task=task,
         method=method,
         labeller=labeller,
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
-        scorers=None if scorers is None else _names(scorers),
-        metrics=None if metrics is None else _names(metrics),
+        scorers=scorers,
+        metrics=metrics,
         seed=seed,
         device=device,
         dtype=dtype,
         batch_size=batch_size,
-        shard=None if shard is None else _shard(shard),
+        shard=shard,
         near_copies=near_copies,
     )
     run_spec = spec.make(settings, progress)
-    opened = Store(store, look_only=dry_run)
+    opened = api.open_store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
-        from fairbench.runs import files as run_files
-
-        run_files.refuse_guess(out, run_spec)
+        files.refuse_guess(out, run_spec)
     if dry_run:
         _preview(run_spec, opened, as_json)
+        return
+    folder, outcome = api.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
+    if outcome.metrics is None:
+        echo(f"Shard {shard} is finished: run the plain command, without --shard, when all are.", err=True)
+    elif as_json:
+        echo_json(terminal.summary(outcome, api.load(folder).record, folder))
     else:
-        folder, outcome = _run(run_spec, opened, progress, out, leaderboard, sheets=sheets, as_json=as_json)
-        _report_unreadable(outcome)
-        if strict:
-            _refuse_notices(outcome, folder)
+        terminal.show(outcome, folder, Console())
+    _report_unreadable(outcome)
+    if strict:
+        api.refuse_notices(outcome, folder)
 
 
 def _describes_a_run(ctx: typer.Context) -> bool:
@@ -134,18 +138,6 @@ def _describes_a_run(ctx: typer.Context) -> bool:
     options = ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed")
     sources = {getattr(ctx.get_parameter_source(name), "name", "") for name in options}
     return sources != {"DEFAULT"}
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    return () if names == ("none",) else names
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise FairbenchError(f"--shard {text}: write i/N with i from 0 to N - 1, as in 0/2 and 1/2.")
-    return int(match[1]), int(match[2])
 
 
 def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
@@ -166,45 +158,6 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
     echo(f"disk: {disk}\ntime: {seconds}")
 
 
-def _run(
-    run_spec: RunSpec,
-    store: Store,
-    progress: Progress,
-    out: Path | None,
-    board: Path | None,
-    *,
-    sheets: bool,
-    as_json: bool,
-) -> tuple[Path, Outcome]:
-    from rich.console import Console
-
-    from fairbench.leaderboard import board as leaderboard_board
-    from fairbench.leaderboard import evidence, row
-    from fairbench.runs import files as run_files
-    from fairbench.runs import pipeline, terminal
-
-    folder = out or Path("runs") / run_files.default_name(run_spec)
-    if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        run_files.prepare(folder, store.root)
-    if board is not None and board.exists():
-        leaderboard_board.read(board)
-    outcome = pipeline.run(run_spec, store, progress)
-    if outcome.metrics is None:
-        index, count = run_spec.settings.shard or (0, 1)
-        echo(f"Shard {index}/{count} is finished: run the plain command, without --shard, when all are.", err=True)
-        return folder, outcome
-    if out is None:  # a block that did not fit into memory may have changed the spec
-        folder = Path("runs") / run_files.default_name(outcome.spec)
-    record = run_files.write(outcome, store, folder, sheets=sheets)
-    if board is not None:
-        row.add_run(board, evidence.open_run(folder))
-    if as_json:
-        echo_json(terminal.summary(outcome, record, folder))
-    else:
-        terminal.show(outcome, folder, Console())
-    return folder, outcome
-
-
 def _report_unreadable(outcome: Outcome) -> None:
     """Fail, after everything else is written, where files that the user gave could not be read."""
     reasons = outcome.unreadable
@@ -214,11 +167,3 @@ def _report_unreadable(outcome: Outcome) -> None:
         raise FairbenchError(
             f"{len(reasons)} of {len(outcome.rows)} images could not be read and count as failed: {shown}{more}."
         )
-
-
-def _refuse_notices(outcome: Outcome, folder: Path) -> None:
-    """Fail, after everything else is written, for the notices that `--strict` counts."""
-    notices = outcome.notices.strict
-    if notices:
-        codes = ", ".join(f"{notice.code} ({notice.count})" for notice in notices)
-        raise FairbenchError(f"--strict: {codes}; {folder / 'notices.csv'} says what each means and how to fix it.")

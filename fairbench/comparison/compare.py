@@ -21,7 +21,7 @@ from fairbench.measure.counts import cross_name
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """Runs against the first of them. primary: the attributes of the primary family. n_prompts: common to all runs.
 
     pairing: letter of a run -> how it is paired with the baseline. rankings and selection: of three runs or more.
@@ -46,7 +46,7 @@ class Comparison:
 
 def compare(
     folders: Sequence[Path], alpha: float = 0.05, select: bool | None = None
-) -> Comparison | LabellerComparison:
+) -> RunComparison | LabellerComparison:
     """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
 
     alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
@@ -71,7 +71,7 @@ def compare(
     return labellers.compare(baseline, differing, alpha)
 
 
-def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
+def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
     baseline, variants = sides[0], sides[1:]
     margins = comparison_margins.of_task(baseline.run.record.task.name)
     effects_of_variants = [effects(baseline, side, margins, alpha) for side in variants]
@@ -80,7 +80,7 @@ def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> Comparison:
     selection = ranks.select(sides, alpha) if select else None
     if select and selection is None:
         notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
-    return Comparison(
+    return RunComparison(
         sides=sides,
         alpha=alpha,
         margins=margins,

@@ -14,7 +14,7 @@ from typing import Any
 import fairbench
 from fairbench import keys
 from fairbench.comparison import plots
-from fairbench.comparison.compare import Comparison
+from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.ranks import Ranking
@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-def default_folder(result: Comparison | LabellerComparison) -> Path:
+def default_folder(result: RunComparison | LabellerComparison) -> Path:
     """Return a folder that is named after the runs."""
     ids = [side.run.run_id for side in result.sides]
     shown = [i[:8] for i in ids]
@@ -43,7 +43,7 @@ def default_folder(result: Comparison | LabellerComparison) -> Path:
     return Path("runs") / "-".join(["compare", *shown])
 
 
-def write(result: Comparison | LabellerComparison, folder: Path) -> dict[str, Any]:
+def write(result: RunComparison | LabellerComparison, folder: Path) -> dict[str, Any]:
     """Write the picture, compare.csv and compare.json, and return the content of the last. Raises FairbenchError."""
     folders.check(folder, folders.COMPARISON)
     record = manifest(result)
@@ -57,20 +57,20 @@ def write(result: Comparison | LabellerComparison, folder: Path) -> dict[str, An
     return record
 
 
-def manifest(result: Comparison | LabellerComparison) -> dict[str, Any]:
+def manifest(result: RunComparison | LabellerComparison) -> dict[str, Any]:
     """Return the result as plain data; what could not be computed is None."""
     common = {"note": LABEL_NOTE, "fairbench": fairbench.__version__, "alpha": result.alpha}
-    specific = _of_runs(result) if isinstance(result, Comparison) else _of_labellers(result)
+    specific = _of_runs(result) if isinstance(result, RunComparison) else _of_labellers(result)
     record: dict[str, Any] = to_plain({**common, **specific})
     return record
 
 
-def rows(result: Comparison | LabellerComparison, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows(result: RunComparison | LabellerComparison, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of compare.csv. record: the content of compare.json."""
-    return record["effects"] if isinstance(result, Comparison) else [_flat(a) for a in record["attributes"]]
+    return record["effects"] if isinstance(result, RunComparison) else [_flat(a) for a in record["attributes"]]
 
 
-def _of_runs(result: Comparison) -> dict[str, Any]:
+def _of_runs(result: RunComparison) -> dict[str, Any]:
     quota = {side.letter for side in result.sides if side.quota}
     return {
         "kind": "runs",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison.compare import Comparison
+from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.verdicts import Row
 from fairbench.display.figure import INK, drawing, heat, png
@@ -27,15 +27,15 @@ _TABLE_WIDTH, _CELL_WIDTH, _NAMES_WIDTH = 3.2, 0.62, 1.6
 """Of the pictures of labellers' tables, in inches: a table at least, a cell, the names beside the cells."""
 
 
-def write(result: Comparison | LabellerComparison, path: Path) -> None:
+def write(result: RunComparison | LabellerComparison, path: Path) -> None:
     """Write the picture. Raises MissingExtra without matplotlib, StoreError."""
     with drawing("The picture of a comparison", "report") as pyplot:
-        figure = _forest(pyplot, result) if isinstance(result, Comparison) else _tables(pyplot, result)
+        figure = _forest(pyplot, result) if isinstance(result, RunComparison) else _tables(pyplot, result)
         picture = png(pyplot, figure)
     atomic.write_bytes(path, picture)
 
 
-def _forest(pyplot: Any, result: Comparison) -> Any:
+def _forest(pyplot: Any, result: RunComparison) -> Any:
     """Return a panel per scale: RD of the primary attributes, then each quality measure, as scores share no unit."""
     panels: dict[str, list[list[Row]]] = {}
     for row in result.rows:
@@ -65,7 +65,7 @@ def _note() -> str:
     return "\n".join(textwrap.wrap(LABEL_NOTE, 120))
 
 
-def _title(result: Comparison) -> str:
+def _title(result: RunComparison) -> str:
     if result.variants == 1:
         a, b = result.sides
         return line(f"{b.letter} ({b.name}) minus {a.letter} ({a.name})")
@@ -73,7 +73,7 @@ def _title(result: Comparison) -> str:
     return "\n".join(textwrap.wrap(line(f"Runs minus {result.sides[0].letter}. {names}"), 90))
 
 
-def _panel(axis: Any, groups: Sequence[Sequence[Row]], result: Comparison) -> None:
+def _panel(axis: Any, groups: Sequence[Sequence[Row]], result: RunComparison) -> None:
     level = f"{100 * (1 - result.alpha):g} %"
     for y, rows in enumerate(groups):
         if np.isfinite(rows[0].margin):
@@ -105,7 +105,7 @@ def _words(row: Row) -> str:
     return f"{row.estimand} ({row.better} is better)" if row.better else row.estimand
 
 
-def _label(row: Row, result: Comparison) -> str:
+def _label(row: Row, result: RunComparison) -> str:
     attribute = spaced(row.attribute) if row.primary else ""
     return attribute if result.variants == 1 else f"{attribute}  {row.run}".strip()
 

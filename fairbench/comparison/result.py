@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairbench.comparison import files
-from fairbench.comparison.compare import Comparison as RunComparison
+from rich.console import Console
+
+from fairbench.comparison import files, terminal
+from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.labellers import LabellerComparison
+from fairbench.display.page import Shown
+from fairbench.storage import paths
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Comparison:
+class Comparison(Shown):
     """Runs against the first of them, or two labellers on the same images. folder: where its files are, if written."""
 
-    def __init__(self, result: RunComparison | LabellerComparison, folder: Path | None = None) -> None:
-        self.result, self.folder = result, folder
+    def __init__(self, result: RunComparison | LabellerComparison) -> None:
+        self.result = result
+        self.folder: Path | None = None
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -36,3 +42,16 @@ class Comparison:
     def notes(self) -> list[str]:
         """What a reader has to know of it, in sentences."""
         return list(self.record.get("notes", ()))
+
+    def write(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write compare.json, compare.csv and the picture; return the folder. None: runs/compare-<run ids>.
+
+        Raises FairbenchError for a folder that holds anything else.
+        """
+        chosen = files.default_folder(self.result) if folder is None else paths.expand(os.fspath(folder))
+        files.write(self.result, chosen)
+        self.folder = chosen
+        return chosen
+
+    def _print(self, console: Console) -> None:
+        terminal.show(self.result, self.folder, console)

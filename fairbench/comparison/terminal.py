@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison.compare import Comparison
+from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.ranks import Half
@@ -40,16 +40,17 @@ _LABELS = {"concentration corrected": "  corrected"}
 _MAX_GAPS, _MAX_DISAGREEMENTS = 6, 3
 
 
-def show(result: Comparison | LabellerComparison, folder: Path, console: Console) -> None:
-    """Print the tables and where the files are."""
+def show(result: RunComparison | LabellerComparison, folder: Path | None, console: Console) -> None:
+    """Print the tables and where the files are, if anywhere."""
     _sides(result.sides).show(console)
     console.print()
-    if isinstance(result, Comparison):
+    if isinstance(result, RunComparison):
         _show_runs(result, console)
     else:
         _show_labellers(result, console)
     say(console, LABEL_NOTE, "dim")
-    say(console, f"written to {folder}", wrap=False)
+    if folder is not None:
+        say(console, f"written to {folder}", wrap=False)
 
 
 def _sides(sides: list[Side]) -> Table:
@@ -63,7 +64,7 @@ def _sides(sides: list[Side]) -> Table:
     return table
 
 
-def _show_runs(result: Comparison, console: Console) -> None:
+def _show_runs(result: RunComparison, console: Console) -> None:
     baseline, *variants = result.sides
     left_out = sum(side.n_left_out for side in result.sides)
     prompts = f"{result.n_prompts} common prompts"
@@ -128,7 +129,7 @@ def _directions(rows: list[Row], alpha: float) -> str:
     return f"{sentence} {expanded(label for label, _ in largest)}".rstrip()
 
 
-def _ranks(result: Comparison) -> Table:
+def _ranks(result: RunComparison) -> Table:
     title = "ranks by rd@n0, 1: least biased (in brackets: what the data allow)"
     heads = numbers(*(spaced(ranking.attribute) for ranking in result.rankings))
     table = Table([Column("run", wraps=True), *heads], title)
@@ -139,7 +140,7 @@ def _ranks(result: Comparison) -> Table:
     return table
 
 
-def _winner(result: Comparison) -> str:
+def _winner(result: RunComparison) -> str:
     selection = result.selection
     assert selection is not None
     name = next(side.name for side in result.sides if side.letter == selection.winner)
@@ -156,7 +157,7 @@ def _half(half: Half) -> str:
     return f"{number(half.effect, sign=True)} {interval}p {p_value(half.p)}"
 
 
-def _notes(result: Comparison) -> list[str]:
+def _notes(result: RunComparison) -> list[str]:
     left_out = max((r.left_out for r in result.rows if r.estimand == "rd@n0"), default=0)
     notes = [f"{s.letter}: {QUOTA}; its intervals for these prompts are withheld." for s in result.sides if s.quota]
     if left_out:

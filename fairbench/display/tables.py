@@ -74,10 +74,14 @@ class Table:
         self.rows.append(None)
 
     def show(self, console: Console) -> None:
-        """Print the table in the first layout that fits the console."""
+        """Print the table in the first layout that fits the console; a `page.Page` keeps it as it is."""
+        keep = getattr(console, "keep", None)
+        if keep is not None:
+            keep(self)
+            return
         if self.title:
             say(console, self.title, "bold")
-        for candidate in (self._spread(), self._ungrouped()) if self.grouped else (self,):
+        for candidate in (self.spread(), self._ungrouped()) if self.grouped else (self,):
             fit = candidate._fit(console.width)
             if fit is not None:
                 console.print(candidate._rich(*fit))
@@ -88,7 +92,7 @@ class Table:
         if self.note:
             say(console, self.note, "dim")
 
-    def _spread(self) -> Table:
+    def spread(self) -> Table:
         """Return the same with the lines of a group's name beside its rows, the first beside the first."""
         table, lines = Table(self.columns), list[str]()
         for row in [*self.rows, None]:

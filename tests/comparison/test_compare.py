@@ -13,7 +13,7 @@ import pytest
 
 from fairbench.cards import catalog
 from fairbench.comparison import files
-from fairbench.comparison.compare import Comparison, compare
+from fairbench.comparison.compare import RunComparison, compare
 from fairbench.comparison.labellers import BY_FACE, BY_IMAGE, LabellerComparison
 from fairbench.comparison.ranks import select
 from fairbench.comparison.sides import BY_PROMPT, SAME_BASE, pairing, read
@@ -46,16 +46,16 @@ def reread(shown: Cells) -> Cells:
 
 
 @pytest.fixture(scope="module")
-def forward(folders: dict[str, Path]) -> Comparison:
+def forward(folders: dict[str, Path]) -> RunComparison:
     return of_runs(compare([folders["biased"], folders["balanced"]]))
 
 
-def of_runs(found: object) -> Comparison:
-    assert isinstance(found, Comparison)
+def of_runs(found: object) -> RunComparison:
+    assert isinstance(found, RunComparison)
     return found
 
 
-def row(found: Comparison, attribute: str, estimand: str, scope: str = "prompts like these", run: str = "B") -> Row:
+def row(found: RunComparison, attribute: str, estimand: str, scope: str = "prompts like these", run: str = "B") -> Row:
     return next(r for r in found.rows
                 if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))  # fmt: skip
 
@@ -63,7 +63,7 @@ def row(found: Comparison, attribute: str, estimand: str, scope: str = "prompts 
 # --- two runs ---
 
 
-def test_a_known_difference_is_found_in_both_designs(forward: Comparison) -> None:
+def test_a_known_difference_is_found_in_both_designs(forward: RunComparison) -> None:
     # The gap of SIDED, less what a fair gender scores by chance.
     true = (SIDED[4:].sum() - SIDED[:4].sum()) - np.sqrt(2 / (np.pi * IMAGES))
     for scope in ("these prompts", "prompts like these"):
@@ -77,7 +77,7 @@ def test_a_known_difference_is_found_in_both_designs(forward: Comparison) -> Non
     assert row(forward, "gender", "gap[female]").verdict == "B higher"
 
 
-def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: Comparison) -> None:
+def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: RunComparison) -> None:
     primary = [r for r in forward.rows if r.family == "primary"]
     assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "rd@n0", "prompts like these") for a in LEAST]
     assert all(r.p_adjusted >= r.p for r in forward.rows)
@@ -85,7 +85,7 @@ def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: Comparison) 
     assert forward.margins.source == "task occupations-mini"
 
 
-def test_quality_is_preserved_only_where_that_is_shown(folders: dict[str, Path], forward: Comparison) -> None:
+def test_quality_is_preserved_only_where_that_is_shown(folders: dict[str, Path], forward: RunComparison) -> None:
     kept = row(forward, "quality", "clip_score")
     assert (kept.claim, kept.margin, kept.verdict) == ("preserved", 0.5, "preserved within 0.5")
     lost = of_runs(compare([folders["biased"], folders["balanced again"]]))
@@ -104,7 +104,7 @@ def test_a_model_that_ignores_what_prompts_state_is_worse_however_balanced_it_is
     assert (lost.verdict, lost.b) == ("worse", pytest.approx(1 / 8, abs=0.02))
 
 
-def test_the_order_of_runs_only_flips_signs(folders: dict[str, Path], forward: Comparison) -> None:
+def test_the_order_of_runs_only_flips_signs(folders: dict[str, Path], forward: RunComparison) -> None:
     back = of_runs(compare([folders["balanced"], folders["biased"]]))
     for one, two in zip(forward.rows, back.rows, strict=True):
         assert (one.attribute, one.estimand, one.scope) == (two.attribute, two.estimand, two.scope)
@@ -183,11 +183,11 @@ def test_scores_and_corrections_that_do_not_compare_are_named(folders: dict[str,
 
 
 @pytest.fixture(scope="module")
-def three(folders: dict[str, Path]) -> Comparison:
+def three(folders: dict[str, Path]) -> RunComparison:
     return of_runs(compare([folders[n] for n in ("biased", "balanced", "balanced again")]))
 
 
-def test_several_runs_are_one_family_and_are_ranked(three: Comparison) -> None:
+def test_several_runs_are_one_family_and_are_ranked(three: RunComparison) -> None:
     assert three.variants == 2
     assert len([r for r in three.rows if r.family == "primary"]) == 2 * len(LEAST)
     assert [r.attribute for r in three.rankings] == list(LEAST)
@@ -197,7 +197,7 @@ def test_several_runs_are_one_family_and_are_ranked(three: Comparison) -> None:
         assert ranks.low.tolist()[1:] == [1, 1] and ranks.high.tolist()[1:] == [2, 2], "two fair models tie"
 
 
-def test_a_winner_is_judged_on_other_prompts_than_it_won_on(three: Comparison) -> None:
+def test_a_winner_is_judged_on_other_prompts_than_it_won_on(three: RunComparison) -> None:
     chosen = three.selection
     assert chosen is not None and chosen.winner in {"B", "C"}
     assert (chosen.chosen.n_prompts, chosen.judged.n_prompts, chosen.n_left_out) == (PROMPTS // 2, PROMPTS // 2, 0)

@@ -112,7 +112,7 @@ def test_prepare_sets_the_environment_and_nothing_that_the_user_has_set(monkeypa
     threads.prepare()
     assert environment == {
         "OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3", "OPENCV_FOR_THREADS_NUM": "3",
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "ARROW_DEFAULT_MEMORY_POOL": "system", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
     }  # fmt: skip
 
 

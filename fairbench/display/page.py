@@ -1,0 +1,154 @@
+"""What a command prints, for Python: in a notebook as HTML, and as Markdown or LaTeX.
+
+There is one code path: a result is printed on a `Page` as on a terminal, and the page writes the tables and sentences
+that it was given. So each form says the same, the note on what labels are included.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.plain import shown
+from fairbench.display.tables import Cell, Column, Table
+
+_STYLE: Final = {"dim": "color:gray;font-size:smaller", "yellow": "color:#8a6d00"}
+"""CSS of the styles in which sentences are printed."""
+_LATEX: Final = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "<": "\\textless{}", ">": "\\textgreater{}", "·": "\\textperiodcentered{}",
+}  # fmt: skip
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+class Page(Console):
+    """A console that keeps the tables and sentences that are printed on it."""
+
+    def __init__(self) -> None:
+        super().__init__(file=io.StringIO(), force_jupyter=False)
+        self.items: list[Table | Text] = []
+
+    def print(self, *objects: Any, **_: Any) -> None:
+        """Keep a sentence; blank lines are the reader's business."""
+        self.items += [each for each in objects if isinstance(each, Text)]
+
+    def keep(self, table: Table) -> None:
+        """Keep a table; `Table.show` calls it."""
+        self.items.append(table)
+
+    def html(self) -> str:
+        """Return everything as HTML."""
+        parts = (_html_table(i) if isinstance(i, Table) else _html_sentence(i) for i in self.items)
+        return "<div>" + "\n".join(parts) + "</div>"
+
+    def markdown(self) -> str:
+        """Return everything as Markdown."""
+        parts = (_markdown_table(i) if isinstance(i, Table) else _markdown(i.plain) for i in self.items)
+        return "\n\n".join(parts) + "\n"
+
+    def latex(self) -> str:
+        """Return the tables as LaTeX (package booktabs), each with its note and the note on what labels are."""
+        return "\n".join(_latex_table(item) for item in self.items if isinstance(item, Table))
+
+
+class Shown:
+    """A result that Python shows as its command prints it."""
+
+    def _print(self, console: Console) -> None:
+        """Print the result on a console."""
+        raise NotImplementedError
+
+    def _page(self) -> Page:
+        page = Page()
+        self._print(page)
+        return page
+
+    def show(self) -> None:
+        """Print what the command prints."""
+        self._print(Console())
+
+    def to_markdown(self) -> str:
+        """Return what the command prints as Markdown."""
+        return self._page().markdown()
+
+    def to_latex(self) -> str:
+        """Return the tables that the command prints as LaTeX, for the package booktabs."""
+        return self._page().latex()
+
+    def _repr_html_(self) -> str:
+        return self._page().html()
+
+    def __repr__(self) -> str:
+        width, text = shutil.get_terminal_size((80, 24)).columns, io.StringIO()
+        self._print(Console(file=text, width=width, force_jupyter=False, color_system=None))
+        return text.getvalue().rstrip("\n")
+
+
+def _rows(table: Table) -> Iterator[list[Cell]]:
+    """Yield a table's rows; the lines of a group's name stand beside the rows of the group."""
+    spread = table.spread() if table.grouped else table
+    yield from (row for row in spread.rows if row is not None)
+
+
+def _heads(table: Table) -> list[str]:
+    return [column.words for column in table.columns]
+
+
+def _html_table(table: Table) -> str:
+    def cell(tag: str, text: str, column: Column) -> str:
+        align = "right" if column.number else "left"
+        return f'<{tag} style="text-align:{align}">{_html(text)}</{tag}>'
+
+    head = "".join(cell("th", column.words, column) for column in table.columns)
+    rows = ("".join(cell("td", c.text, col) for c, col in zip(row, table.columns, strict=True)) for row in _rows(table))
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    title = f"<caption style='text-align:left'><b>{_html(table.title)}</b></caption>" if table.title else ""
+    note = f'<p style="{_STYLE["dim"]}">{_html(table.note)}</p>' if table.note else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>{note}"
+
+
+def _html_sentence(text: Text) -> str:
+    return f'<p style="{_STYLE.get(str(text.style), "")}">{_html(text.plain)}</p>'
+
+
+def _html(text: str) -> str:
+    return html.escape(shown(text)).replace("\n", "<br>")
+
+
+def _markdown_table(table: Table) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    rule = line(["---:" if column.number else "---" for column in table.columns])
+    rows = [line([_markdown(c.text) for c in row]) for row in _rows(table)]
+    grid = "\n".join([line([_markdown(head) for head in _heads(table)]), rule, *rows])
+    parts = [f"**{_markdown(table.title)}**" if table.title else "", grid, _markdown(table.note)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", shown(text)).replace("\n", " ")
+
+
+def _latex_table(table: Table) -> str:
+    columns = "".join("r" if column.number else "l" for column in table.columns)
+    rows = [" & ".join(_latex(cell.text) for cell in row) + r" \\" for row in _rows(table)]
+    head = " & ".join(map(_latex, _heads(table))) + r" \\"
+    note = _latex(f"{table.note} {LABEL_NOTE}".strip())
+    caption = [rf"\caption{{{_latex(table.title)}}}"] if table.title else []
+    grid = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    lines = [r"\begin{table}", r"\centering", *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in shown(text)).replace("\n", " ")
