@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo mitigate test lint clean help
+.PHONY: demo mitigate test lint docs clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -18,11 +18,18 @@ mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it h
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
 
-lint: $(READY) ## Run ruff, mypy (strict) and import-linter
+lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the offline checks of the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pydoclint --quiet $$($(BIN)/python docs/public_modules.py)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
+docs: $(READY) ## Build the documentation site into site/, strictly: every link must lead somewhere
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,4 +38,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean: ## Remove the environment, caches and runs
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis runs out
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis runs out site

@@ -2,38 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from fairbench.cli.app import COMMANDS, app, command
+from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS
 from fairbench.display.glossary import GLOSSARY
 
 DOCS = Path(__file__).parent
-NOTE = "<!-- Written by docs/generate.py: change the code that it reads, and run it again. -->"
+NOTE = "<!-- Written by docs/generate.py from the code: change the code, and run it again. -->"
+WIDTH = 88
 
 
 def pages() -> dict[str, str]:
     """Return file below docs -> its text."""
-    return {"glossary.md": glossary()}
+    return {
+        "glossary.md": _page("Glossary", _glossary()),
+        "reference/columns.md": _page("Columns", _columns()),
+        "reference/command-line.md": _page("Command line", _commands()),
+    }
 
 
-def glossary() -> str:
-    """Return the page of terms, one row each."""
-    rows = [f"| {term} | {entry.definition} | {entry.source} |" for term, entry in GLOSSARY.items()]
-    return "\n".join(
-        [
-            "# Glossary",
-            "",
-            NOTE,
-            "",
-            "`fairbench glossary TERM` prints one of these.",
-            "",
-            "| term | meaning | source |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
+def _page(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"# {title}", "", NOTE, "", *lines, ""])
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _glossary() -> Iterator[str]:
+    rows = ((term, entry.definition, entry.source) for term, entry in GLOSSARY.items())
+    yield from _table(("term", "meaning", "source"), rows)
+
+
+def _columns() -> Iterator[str]:
+    yield "`fairbench show columns` prints these. In Python: `run.metrics` and `run.prompts`."
+    described: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+        ("metrics.csv", "One row per value; `metrics.parquet` holds the same.", COLUMNS),
+        ("prompts.csv", "One row per prompt; ATTRIBUTE and CLASS stand for those of the labeller.", PROMPT_COLUMNS),
     )
+    for file, sentence, columns in described:
+        yield from ("", f"## {file}", "", sentence, "")
+        yield from _table(("column", "what it holds"), ((f"`{name}`", text) for name, text in columns.items()))
+    yield from ("", "## Names in the column `metric`", "")
+    yield "Every metric of [metrics](../metrics.md), every scorer, and:"
+    yield ""
+    yield from _table(("name", "what it is"), ((f"`{name}`", summary) for name, (summary, _) in ESTIMATES.items()))
+
+
+def _commands() -> Iterator[str]:
+    """Yield the help of every command, as `--help` prints it."""
+    from typer.main import get_command
+
+    root: Any = get_command(app)
+    with root.context_class(root, info_name="fairbench", terminal_width=WIDTH) as parent:
+        yield from _help(root, parent)
+        for name in COMMANDS:
+            found = command(name)
+            with found.context_class(found, info_name=name, parent=parent, terminal_width=WIDTH) as context:
+                yield from ("", f"## fairbench {name}", "", *_help(found, context))
+                for sub, inner in getattr(found, "commands", {}).items():
+                    with inner.context_class(inner, info_name=sub, parent=context, terminal_width=WIDTH) as innermost:
+                        yield from ("", f"### fairbench {name} {sub}", "", *_help(inner, innermost))
+
+
+def _help(found: Any, context: Any) -> Iterator[str]:
+    text = "\n".join(line.rstrip() for line in found.get_help(context).splitlines())
+    yield from ("```text", text, "```")
 
 
 if __name__ == "__main__":
     for name, text in pages().items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fairbench.types import ImageRequest as ImageRequest
     from fairbench.types import ImageResult as ImageResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "api": (
