@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pyarrow.parquet as pq
 from fairbench.display.progress import Silent
 from fairbench.runs import files as run_files
 from fairbench.runs import pipeline, spec
-from fairbench.storage import store as stores
 from fairbench.storage.store import Store
 
 Change = Callable[[pa.Table], pa.Table]
@@ -31,6 +31,6 @@ def rewrite_shard(shard: Path, change: Change) -> Path:
     pq.write_table(change(pq.read_table(shard)), sink)
     content = sink.getvalue().to_pybytes()
     shard.unlink()
-    renamed = shard.with_name(f"part-{stores._hash(content)}.parquet")
+    renamed = shard.with_name(f"part-{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet")
     renamed.write_bytes(content)
     return renamed

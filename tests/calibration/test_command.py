@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from fairbench.linting import cards
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import render
 from fairbench.storage import pixels
+from tests.builders.cards import copy_labeller
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT, SHARED
 
@@ -111,11 +111,8 @@ def test_a_manifest_with_swapped_genders_is_refused_and_nothing_is_written(cli: 
 
 
 def test_the_file_serves_its_labeller_until_that_changes(cli: Cli, mannequins: Path, tmp_path: Path) -> None:
-    source = catalog.find("labellers")["phantom"]
-    bare = re.sub("calibration: .*\n", "", source.read_text())
-    bare = bare.replace("path: weights/", f"path: {source.parent}/weights/")
-    card = tmp_path / "phantom.yaml"
-    card.write_text(bare)
+    card = copy_labeller(tmp_path / "phantom.yaml")
+    bare = card.read_text()
     made = cli("calibrate", "-l", card, "--images", mannequins, "--out", "c.json", "--domain", "renders", "--json")
     assert made.code == 0, made.err
     told = json.loads(made.out)

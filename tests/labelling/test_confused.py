@@ -19,6 +19,7 @@ from fairbench.labelling.labeller import Labeller
 from fairbench.linting import cards
 from fairbench.networks import identity
 from fairbench.types import BuildContext, LabelSchema, RgbImage
+from tests.builders.cards import copy_labeller
 from tests.builders.classifiers import save_linear_onnx
 
 DECLARED = LabelSchema({"kind": ("a", "b"), "other": ("x", "y", "z")})
@@ -180,12 +181,7 @@ def test_the_inner_weights_and_settings_enter_the_key_by_content(tmp_path: Path)
 
 
 def card(tmp_path: Path, old: str, new: str) -> Path:
-    source = catalog.find("labellers")["phantom-noisy"]
-    text = source.read_text()
-    assert old in text
-    path = tmp_path / "noisy.yaml"
-    path.write_text(text.replace(old, new).replace("path: weights/", f"path: {source.parent}/weights/"))
-    return path
+    return copy_labeller(tmp_path / "noisy.yaml", (old, new), name="phantom-noisy")
 
 
 @pytest.mark.parametrize(

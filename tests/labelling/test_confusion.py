@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
 from fairbench.labelling.labeller import Labeller
 from fairbench.linting import cards
 from fairbench.notices import collecting
+from tests.builders.cards import copy_labeller
 
 CELLS = (("female", "W"), ("female", "B"), ("male", "W"), ("male", "B"))
 COUNTS = [
@@ -195,19 +195,15 @@ def of_phantom(**changes: Any) -> Calibration:
     return example(**{**values, **changes})
 
 
-def card(folder: Path, line: str = "calibration: calibrations/phantom.json\n") -> Path:
-    """Write the card of `phantom` into an own folder, with `line` in place of its own calibration."""
-    source = catalog.find("labellers")["phantom"]
-    path = folder / "phantom.yaml"
-    bare = re.sub("calibration: .*\n", "", source.read_text())
-    path.write_text(line + bare.replace("path: weights/", f"path: {source.parent}/weights/"))
-    return path
+def card(folder: Path, calibration: str | None = "calibrations/phantom.json") -> Path:
+    """Write the card of `phantom` into an own folder, with this calibration in place of its own."""
+    return copy_labeller(folder / "phantom.yaml", calibration=calibration)
 
 
 def test_a_card_finds_its_calibration_and_keys_stay_as_they_are(tmp_path: Path) -> None:
     of_phantom().write(tmp_path / "calibrations" / "phantom.json")
     (tmp_path / "without").mkdir()
-    loaded, plain = (catalog.load_labeller(str(p)) for p in (card(tmp_path), card(tmp_path / "without", "")))
+    loaded, plain = (catalog.load_labeller(str(p)) for p in (card(tmp_path), card(tmp_path / "without", None)))
     found = confusion.of_labeller(loaded)
     assert found is not None and found.cells == JOINT
     assert confusion.of_labeller(plain) is None
@@ -295,7 +291,7 @@ def test_a_run_and_a_check_of_the_card_refuse_it_too_unless_the_file_allows_it(t
     shipped = confusion.of_labeller(loaded)
     assert shipped is not None
     turned = replace(shipped, counts=np.concatenate([shipped.counts[4:8], shipped.counts[:4], shipped.counts[8:]]))
-    path = card(tmp_path, "calibration: c.json\n")
+    path = card(tmp_path, "c.json")
     turned.write(tmp_path / "c.json")
     with pytest.raises(CardError, match=r"c\.json, field counts: 'female WMELH' is read as 'male WMELH'"):
         confusion.of_labeller(catalog.load_labeller(str(path)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -19,15 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairbench import keys
-from fairbench.display.progress import Silent
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
-from fairbench.runs import files as run_files
-from fairbench.runs import pipeline, spec
-from fairbench.storage.store import Store
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
+from tests.builders.runs import finished_run, rewrite_shard
 
 ARGS = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "6", "--no-sheets")
 
@@ -35,20 +31,17 @@ ARGS = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-promp
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of two prompts, with its store beside it."""
-    place = tmp_path_factory.mktemp("made")
-    settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=6)
-    store = Store(place / "store")
-    outcome = pipeline.run(spec.make(settings), store, Silent())
-    run_files.write(outcome, store, place / "run", sheets=False)
-    return place
+    folder = tmp_path_factory.mktemp("made")
+    finished_run(folder / "run", limit_prompts=2, images_per_prompt=6)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def published(made: Path) -> Path:
     """A leaderboard with the run's row and evidence: b.csv and evidence/."""
-    place = made / "published"
-    leaderboard_row.add_run(place / "b.csv", leaderboard_evidence.open_run(made / "run"))
-    return place
+    folder = made / "published"
+    leaderboard_row.add_run(folder / "b.csv", leaderboard_evidence.open_run(made / "run"))
+    return folder
 
 
 @pytest.fixture
@@ -66,15 +59,6 @@ def evidence(board: Path) -> Path:
 def spoil(board: Path, column: str, value: str) -> None:
     (row,) = leaderboard_board.read(board)
     board.write_text(leaderboard_board.render([{**row, column: value}]))
-
-
-def rewrite(shard: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change a shard and give it the name of its new bytes, as somebody who wants to deceive would."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(change(pq.read_table(shard)), sink)
-    data = sink.getvalue().to_pybytes()
-    shard.unlink()
-    (shard.parent / f"part-{hashlib.blake2b(data, digest_size=16).hexdigest()}.parquet").write_bytes(data)
 
 
 def verdicts(cli: Cli, *args: str | Path) -> tuple[int, list[dict[str, Any]]]:
@@ -168,7 +152,7 @@ def test_a_changed_label_table_is_found(cli: Cli, board: Path) -> None:
         return pa.Table.from_pylist(rows, table.schema)
 
     (shard,) = (evidence(board) / "evidence" / "labels").glob("*/*.parquet")
-    rewrite(shard, relabel)
+    rewrite_shard(shard, relabel)
     code, (row,) = verdicts(cli, board)
     assert (code, row["verdict"]) == (1, "differs")
     assert {"gender.rd", "labels_sha256"} <= {d["column"] for d in row["differences"]}
@@ -289,7 +273,7 @@ def test_copied_evidence_tells_nothing_of_the_machine(cli: Cli, made: Path, tmp_
         rows[0] |= {"error": "/home/somebody/x.png cannot be decoded"}
         return pa.Table.from_pylist(rows, table.schema)
 
-    rewrite(shard, fail)
+    rewrite_shard(shard, fail)
     assert cli("leaderboard", "add", run, "--csv", "b.csv").code == 0
     assert leaderboard_board.read(Path("b.csv"))[0]["revision"] == "local"
     for path in evidence(Path("b.csv")).rglob("*"):

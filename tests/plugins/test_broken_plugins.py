@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fairbench import registry
+from tests.builders.cards import write_task
 from tests.builders.cli import Cli, Result
 
 FAULTS = ("none", "import", "constructor", "call", "type")
@@ -118,14 +119,8 @@ attributes:
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
     """Install a package with one plug-in of a kind and the fault given, and working ones of the other kinds."""
-    site, task = tmp_path / "site", tmp_path / "their-task"
+    site, task = tmp_path / "site", write_task(tmp_path / "their-task", ["nurse", "pilot"])
     site.mkdir()
-    task.mkdir()
-    (task / "task.yaml").write_text(
-        "name: their-task\nversion: 1\ntitle: Theirs\nsubjects: s.csv\nsource: ours\nlicence: none\n"
-        "templates: [{id: a, text: 'A {subject}'}]\n"
-    )
-    (task / "s.csv").write_text("subject\nnurse\npilot\n")
     monkeypatch.syspath_prepend(str(site))
 
     def call(kind: str, fault: str) -> str:

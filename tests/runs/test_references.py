@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 
 FEMALE = {"nurse": 0.87, "engineer": 0.16}
@@ -16,14 +17,9 @@ FEMALE = {"nurse": 0.87, "engineer": 0.16}
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
     """Three occupations, of which two have a reference."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / "task.yaml").write_text(
-        "name: work\nversion: 1\ntitle: t\n"
-        "templates: [{id: face, text: 'A photo of the face of a {subject}, a person'}]\n"
-        "subjects: subjects.csv\nreferences: {gender: reference.csv}\nlanguage: en\nsource: s\nlicence: CC0-1.0\n"
-    )
-    (folder / "subjects.csv").write_text("subject\nnurse\nengineer\nclerk\n")
+    text = "A photo of the face of a {subject}, a person"
+    references = {"gender": "reference.csv"}
+    folder = write_task(tmp_path / "work", ["nurse", "engineer", "clerk"], text, references=references, language="en")
     rows = [f"{subject},{1 - share},{share}" for subject, share in FEMALE.items()]
     (folder / "reference.csv").write_text("\n".join(["subject,male,female", *rows]) + "\n")
     return folder

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders.cards import copy_labeller
 from tests.builders.cli import Cli, make_run
 from tests.builders.processes import KillAtWrite, start
 
@@ -131,17 +132,8 @@ def test_the_batch_size_changes_nothing(cli: Cli) -> None:
 
 
 def test_a_new_labeller_generates_nothing(cli: Cli, tmp_path: Path, before: dict[str, Any]) -> None:
-    from fairbench.cards.catalog import find
-
-    card = find("labellers")["phantom"]
-    text = (
-        card.read_text()
-        .replace("name: phantom", "name: strict")
-        .replace("  select: largest", "  select: largest\n  min_prob: 0.6")
-    )
-    text = text.replace("path: weights/", f"path: {card.parent}/weights/")
-    text = re.sub(r"^calibration: .*\n", "", text, flags=re.M)  # it is another labeller's
-    (tmp_path / "strict.yaml").write_text(text)
+    least_probable = ("  select: largest", "  select: largest\n  min_prob: 0.6")
+    copy_labeller(tmp_path / "strict.yaml", ("name: phantom", "name: strict"), least_probable)
     other = run(cli, "store", "b", "--labeller", "strict.yaml")
     assert other["made_in_this_process"]["images"] == 0
 

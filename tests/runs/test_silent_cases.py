@@ -11,20 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 
 LONG = "a person who " + "very " * 30 + "slowly paints"
 SUBJECTS = ["nurse", "Nurse", "judge", "pilot", LONG]
-TASK = """name: silent
-version: 1
-title: Cases that could pass in silence
-templates:
-  - {id: plain, text: "{subject}"}
-subjects: subjects.csv
-language: de
-source: made for this test
-licence: CC0-1.0
-"""
 
 
 def picture(seed: int) -> Image.Image:
@@ -34,10 +25,7 @@ def picture(seed: int) -> Image.Image:
 
 @pytest.fixture
 def arguments(tmp_path: Path, tiny_openclip: Path) -> list[str]:
-    task, images = tmp_path / "silent", tmp_path / "images"
-    task.mkdir()
-    (task / "task.yaml").write_text(TASK)
-    (task / "subjects.csv").write_text("subject\n" + "\n".join(SUBJECTS) + "\n")
+    task, images = write_task(tmp_path / "silent", SUBJECTS, "{subject}", language="de"), tmp_path / "images"
     for name in ("prompt_0", "prompt_1", "prompt_2", "prompt_4"):  # none of the pilot
         (images / name).mkdir(parents=True)
     for i in range(3):

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from fairbench import keys
-from fairbench.display.progress import Silent
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
-from fairbench.runs import evidence, pipeline, spec
-from fairbench.runs import files as run_files
-from fairbench.storage.store import Store
+from fairbench.runs import evidence
 from tests.builders.cli import Cli
-
-Change = Callable[[pa.Table], pa.Table]
+from tests.builders.runs import Change, finished_run, rewrite_shard
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with scores, and a leaderboard with its row."""
-    place = tmp_path_factory.mktemp("made")
-    settings = spec.RunSettings(model="phantom-exact", task="occupations-mini", limit_prompts=2, images_per_prompt=8)
-    store = Store(place / "store")
-    current = spec.make(settings)
-    run_files.write(pipeline.run(current, store, Silent()), store, place / "run", sheets=False)
-    leaderboard_row.add_run(place / "boards" / "b.csv", leaderboard_evidence.open_run(place / "run"))
-    return place
+    folder = tmp_path_factory.mktemp("made")
+    finished_run(folder / "run", limit_prompts=2, images_per_prompt=8)
+    leaderboard_row.add_run(folder / "boards" / "b.csv", leaderboard_evidence.open_run(folder / "run"))
+    return folder
 
 
 @pytest.fixture
@@ -47,13 +37,9 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(folder: Path, stage: str, change: Change) -> None:
-    """Change a shard and give it the name of its new bytes, as somebody who wants to deceive would."""
+    """Change the only shard of a stage of the evidence."""
     (shard,) = (folder / "evidence" / stage).glob("*/*.parquet")
-    sink = pa.BufferOutputStream()
-    pq.write_table(change(pq.read_table(shard)), sink)
-    data = sink.getvalue().to_pybytes()
-    shard.unlink()
-    (shard.parent / f"part-{hashlib.blake2b(data, digest_size=16).hexdigest()}.parquet").write_bytes(data)
+    rewrite_shard(shard, change)
 
 
 def without(column: str, value: object) -> Change:

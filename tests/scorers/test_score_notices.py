@@ -18,9 +18,9 @@ from fairbench.runs import scores
 from fairbench.scorers.clip_score import ClipScore
 from fairbench.storage import schemas
 from fairbench.types import Prompt
+from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 from tests.builders.runs import rewrite_shard
-from tests.builders.tasks import write_task
 
 RUN = (
     "run",

@@ -1,11 +1,14 @@
-"""Tasks as folders of their own, and models and labellers as cards."""
+"""Tasks in folders of their own, and changed copies of shipped labeller cards."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+
+from fairbench.cards import catalog
 
 
 def write_task(folder: Path, subjects: Sequence[str] | str, text: str = "A {subject}", **fields: object) -> Path:
@@ -27,3 +30,19 @@ def write_task(folder: Path, subjects: Sequence[str] | str, text: str = "A {subj
     table = subjects if isinstance(subjects, str) else "".join(f"{row}\n" for row in ("subject", *subjects))
     (folder / "subjects.csv").write_text(table, encoding="utf-8")
     return folder
+
+
+def copy_labeller(path: Path, *changes: tuple[str, str], name: str = "phantom", calibration: str | None = None) -> Path:
+    """Write a shipped labeller's card to `path`, with its weights where they are, and return the path.
+
+    changes: (old, new) texts, each of which must be there. calibration: the path on the card, None for none.
+    """
+    source = catalog.find("labellers")[name]
+    text = re.sub("^calibration: .*\n", "", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    text = text.replace("path: weights/", f"path: {source.parent}/weights/")
+    line = f"calibration: {calibration}\n" if calibration else ""
+    path.write_text(line + text, encoding="utf-8")
+    return path
