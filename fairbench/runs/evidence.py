@@ -167,7 +167,7 @@ def read(folder: Path) -> FinishedRun:
     folders.finish(folder)
     path = folder / record.FILE
     run = record.read(path)
-    prompts = _prompts(folder / "prompts.parquet")
+    prompts = read_prompts(folder)
     if not (folder / FOLDER).is_dir():
         raise FairbenchError(
             f"{folder / FOLDER} is not there: the run is older than this version; do it again, from its store."
@@ -197,7 +197,9 @@ def read(folder: Path) -> FinishedRun:
     return FinishedRun(folder, run, prompts, rows, counts, series, calibration, corrected, with_scores, unbound)
 
 
-def _prompts(path: Path) -> list[Prompt]:
+def read_prompts(folder: Path) -> list[Prompt]:
+    """Return a run's prompts, in order. Raises FairbenchError that names the file where it cannot be read."""
+    path = folder / "prompts.parquet"
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as err:

@@ -6,6 +6,8 @@ The labels are perceived presentation in pictures, as a classifier sees it; they
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fairbench import registry
 from fairbench.errors import FairbenchError
-from fairbench.runs import record
+from fairbench.runs import evidence, pictures, record
 from fairbench.runs.record import RunRecord
 from fairbench.storage import folders, schemas
+from fairbench.storage.store import Store
+from fairbench.types import Prompt
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL.Image import Image
 
 _WORDS = ("prompt", "subject", "category")
 """Columns of prompts.csv that hold text: there, what is empty is no missing number."""
@@ -52,11 +58,12 @@ class Run:
     @cached_property
     def metrics(self) -> pd.DataFrame:
         """Every value and estimate of the run: metrics.csv, a row per metric, attribute, estimate and scope."""
-        table: pd.DataFrame = self._metrics.to_pandas()
+        table: pd.DataFrame = self.metrics_table.to_pandas()
         return table
 
     @cached_property
-    def _metrics(self) -> pa.Table:
+    def metrics_table(self) -> pa.Table:
+        """The same as an Arrow table."""
         path = self.folder / "metrics.parquet"
         try:
             table = pq.read_table(path, page_checksum_verification=True)
@@ -88,3 +95,75 @@ class Run:
 
         rows = [{**each.model_dump(), "examples": "; ".join(each.examples)} for each in self.record.notices]
         return pd.DataFrame(rows, columns=["code", "count", "text", "examples", "fix", "strict"])
+
+    def shares(self, attribute: str) -> pd.DataFrame:
+        """Return the share of every class of an attribute or cross in every prompt: a row per prompt and class.
+
+        Columns: prompt, subject, class, share and its 95 % interval (ci_low, ci_high), n and n_excluded (faces). Of a
+        prompt without a labelled face, the share is NaN. Raises FairbenchError for what was not measured.
+        """
+        import pandas as pd
+
+        shares = self.metrics[(self.metrics["scope"] == "prompt") & (self.metrics["estimate"] == "raw")]
+        shares = shares[shares["metric"].str.startswith("share[")]
+        known = list(dict.fromkeys(shares["attribute"]))
+        if attribute not in known:
+            raise FairbenchError(
+                f"Run {self.folder} has no attribute {attribute!r}{registry.suggest(attribute, known)}."
+            )
+        shares = shares[shares["attribute"] == attribute]
+        subject_of = {prompt.text: prompt.subject for prompt in self._prompts}
+        return pd.DataFrame(
+            {
+                "prompt": shares["scope_value"],
+                "subject": shares["scope_value"].map(subject_of),
+                "class": shares["metric"].str.slice(len("share["), -1),
+                "share": shares["value"],
+                "ci_low": shares["ci_low"],
+                "ci_high": shares["ci_high"],
+                "n": shares["n_faces"],
+                "n_excluded": shares["n_excluded"],
+            }
+        ).reset_index(drop=True)
+
+    def images(self, prompt: str | None = None) -> pd.DataFrame:
+        """Return a row per face, and one per image without a face, of one prompt or of all.
+
+        prompt: its subject, its text, or its prompt_id; several that match are all taken. Columns: image_id, prompt,
+        subject, prompt_id, sample_index, seed, text (what the model was asked), status, error, face (its index),
+        counted (whether the labeller's policy counts the face); for every attribute its label as it is counted, the
+        probability of what was read (ATTRIBUTE.prob), and of each class (ATTRIBUTE.prob CLASS).
+
+        Raises FairbenchError for a prompt that the run does not have.
+        """
+        prompts = self._prompts
+        if prompt is not None:
+            prompts = [p for p in prompts if prompt in (p.subject, p.text, p.neutral_id.hex())]
+            if not prompts:
+                known = [p.subject for p in self._prompts]
+                raise FairbenchError(f"Run {self.folder} has no prompt {prompt!r}{registry.suggest(prompt, known)}.")
+        return pictures.table(Store(self.folder / evidence.FOLDER, look_only=True), self.record, prompts)
+
+    def picture(self, image_id: str) -> Image:
+        """Return an image of the run as a PIL image, from the store that it was made in.
+
+        Raises FairbenchError where the store is gone: `fairbench.load` takes another.
+        """
+        try:
+            wanted = bytes.fromhex(image_id)
+        except ValueError as err:
+            raise FairbenchError(f"{image_id!r} is no image_id: take one of the column image_id of images().") from err
+        return pictures.picture(self._stores(), self.record.keys.images, wanted)
+
+    @cached_property
+    def _prompts(self) -> list[Prompt]:
+        return evidence.read_prompts(self.folder)
+
+    def _stores(self) -> Iterator[Path]:
+        """Yield where the run's images may be."""
+        if self._store is not None:
+            yield self._store
+            return
+        if named := os.environ.get("FAIRBENCH_STORE"):
+            yield Path(named)
+        yield from (self.folder.parent / "store", Path("runs/store"))

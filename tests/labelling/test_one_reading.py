@@ -7,20 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import BaseModel
 
-from fairbench import keys, registry
+from fairbench import keys
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import label_codes
 from fairbench.calibration import manifest
 from fairbench.calibration.count import calibrate
-from fairbench.cards.cards import LabellerCard
-from fairbench.cards.catalog import Loaded
 from fairbench.comparison import labellers
 from fairbench.display.progress import Silent
 from fairbench.labelling.labeller import Labeller
@@ -29,7 +26,6 @@ from fairbench.measure.counts import Counts, count
 from fairbench.notices import collecting
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import Reader
-from fairbench.protocols import Params
 from fairbench.runs import evidence
 from fairbench.runs.labels import LabelStage
 from fairbench.storage import pixels, schemas
@@ -37,27 +33,24 @@ from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.synthesis.confirm import verdicts
 from fairbench.training.evaluation import Evaluator
-from fairbench.types import BuildContext, Face, ImageRequest, ImageResult, LabelSchema, RgbImage
+from fairbench.types import Face, ImageRequest, ImageResult, RgbImage
 from fairbench.validation import images as validate_images
-
-GENDERS, RACES = ("female", "male"), ("WMELH", "Black", "Indian", "Asian")
-RACE7 = ("White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern")
-TO4 = dict(zip(RACE7, ("WMELH", "Black", "WMELH", "Asian", "Asian", "Indian", "WMELH"), strict=True))
-GENDER_PROBS = np.array([[0.9, 0.1], [0.2, 0.8], [0.33, 0.67]], dtype=np.float32)
-RACE_PROBS = np.array(
-    [
-        [0.30, 0.04, 0.04, 0.28, 0.26, 0.04, 0.04],  # White, though Asian has the larger sum
-        [0.05, 0.70, 0.05, 0.05, 0.05, 0.05, 0.05],  # Black
-        [0.20, 0.05, 0.20, 0.05, 0.00, 0.35, 0.15],  # Indian, though WMELH has the larger sum
-        [0.05, 0.05, 0.05, 0.15, 0.60, 0.05, 0.05],  # Southeast Asian
-    ],
-    dtype=np.float32,
+from tests.builders import drawn_faces
+from tests.builders.drawn_faces import (
+    CROSS,
+    GENDER_PROBS,
+    GENDERS,
+    RACE7,
+    RACE_PROBS,
+    RACES,
+    SIDE,
+    TO4,
+    Drawn,
+    Finder,
+    card,
+    drawn,
 )
-SIDE = 64
-CROSS = ("gender", "race4")
 
-Drawn = tuple[int, int, int, int]
-"""Left edge, side, row of GENDER_PROBS, row of RACE_PROBS."""
 # The first face is the largest, the second the most central; the third image's faces are small, the last has none.
 PEOPLE: list[list[Drawn]] = [
     [(2, 20, 0, 0), (28, 10, 1, 1)], [(2, 20, 1, 2), (28, 10, 0, 3)], [(2, 6, 0, 1), (28, 4, 0, 2)],
@@ -65,64 +58,12 @@ PEOPLE: list[list[Drawn]] = [
 ]  # fmt: skip
 
 
-class Finder:
-    """Finds the squares that row 0 of an image announces."""
-
-    version: ClassVar[int] = 1
-    Params: ClassVar[type[BaseModel]] = Params
-
-    def __init__(self, params: Any, ctx: BuildContext) -> None: ...
-
-    def detect(self, images: Sequence[RgbImage]) -> list[list[Face]]:
-        return [
-            [Face((x, 20, x + s, 20 + s), 0.5) for x, s in enumerate(image[0, :, 0].tolist()) if s] for image in images
-        ]
-
-
-class Teller:
-    """Looks the probabilities up that a chip's colour names."""
-
-    version: ClassVar[int] = 1
-    Params: ClassVar[type[BaseModel]] = Params
-
-    def __init__(self, params: Any, ctx: BuildContext, declared: LabelSchema) -> None:
-        self.schema = declared
-
-    def classify(self, chips: Sequence[RgbImage]) -> dict[str, np.ndarray]:
-        colours = np.array([chip[2, 2] for chip in chips])
-        return {"gender": GENDER_PROBS[colours[:, 0]], "race7": RACE_PROBS[colours[:, 1]]}
-
-
 @pytest.fixture(autouse=True)
 def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.BUILTIN["detectors"], "announced", f"{__name__}:Finder")  # type: ignore[arg-type]
-    monkeypatch.setitem(registry.BUILTIN["classifiers"], "lookup", f"{__name__}:Teller")  # type: ignore[arg-type]
-
-
-def drawn(number: int, people: Sequence[Drawn]) -> RgbImage:
-    image = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-    image[-1] = number + 1  # no two images are equal
-    for x, side, gender, race in people:
-        image[0, x, 0] = side
-        image[20 : 20 + side, x : x + side] = (gender, race, 0)
-    return image
+    drawn_faces.register(monkeypatch)
 
 
 IMAGES = [drawn(i, people) for i, people in enumerate(PEOPLE)]
-
-
-def card(**policy: Any) -> Loaded[LabellerCard]:
-    fields = {
-        "name": "both", "title": "source and sums disagree",
-        "routes": [{"detector": {"type": "announced"}, "crop": {"type": "box"}}],
-        "classifiers": [{"type": "lookup"}],
-        "attributes": {
-            "gender": {"labels": list(GENDERS)}, "race7": {"labels": list(RACE7)},
-            "race4": {"labels": list(RACES), "from": "race7", "map": TO4},
-        },
-        "crosses": [list(CROSS)], "face_policy": policy,
-    }  # fmt: skip
-    return Loaded(LabellerCard.model_validate(fields), None)
 
 
 # --- by hand ---

@@ -1,0 +1,157 @@
+"""The images of a finished run: a row per face with its labels, and the pixels where the store still has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fairbench.errors import FairbenchError
+from fairbench.labelling.faces import counted
+from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace
+from fairbench.runs.record import RunRecord
+from fairbench.storage import pixels, schemas
+from fairbench.storage.store import Store
+from fairbench.types import Prompt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+_IMAGES = ["image_id", "neutral_id", "text", "sample_index", "seed", "status", "error"]
+_FACES = ["image_id", "status", "face_id", "face_index", "area_frac", "is_primary", "is_central"]
+_LABELS = ["face_id", "attribute", "status", "label", "prob", "probs"]
+_FIRST = ("image_id", "prompt", "subject", "prompt_id", "sample_index", "seed", "text", "status", "error", "face",
+          "counted")  # fmt: skip
+
+
+def table(evidence: Store, run: RunRecord, prompts: Sequence[Prompt]) -> pd.DataFrame:
+    """Return a row per face of the images of these prompts, and one per image without a face.
+
+    evidence: the run's own rows. Prompts come in the given order, their images by sample_index, faces as detected.
+    """
+    import pandas as pd
+
+    space, keys = LabelSpace(run.labeller), run.keys
+    wanted = pa.array([prompt.neutral_id for prompt in prompts], schemas.ID)
+    images = _rows(evidence, "images", keys.images, _IMAGES, "neutral_id", wanted).to_pandas()
+    images = images.drop_duplicates("image_id")
+    found = _rows(evidence, "faces", keys.faces, _FACES, "image_id", pa.array(images["image_id"], schemas.ID))
+    found = found.append_column("counted", counted(found, run.labeller.face_policy))
+    faces = found.select(["image_id", "status", "face_id", "face_index", "counted"]).to_pandas()
+    rows = images.merge(faces, on="image_id", how="left", suffixes=("", "_of_face"))
+    labels = _rows(evidence, "labels", keys.labels, _LABELS, "face_id", found["face_id"].combine_chunks().drop_null())
+    rows = rows.join(_labels(labels, space), on="face_id")
+
+    order = {prompt.neutral_id: i for i, prompt in enumerate(prompts)}
+    position = rows["neutral_id"].map(order)
+    rows["prompt"] = position.map({i: prompt.text for i, prompt in enumerate(prompts)})
+    rows["subject"] = position.map({i: prompt.subject for i, prompt in enumerate(prompts)})
+    rows["prompt_id"] = rows["neutral_id"].map(bytes.hex)
+    rows["image_id"] = rows["image_id"].map(bytes.hex)
+    without_face = (rows["status"] == "ok") & rows["status_of_face"].notna()
+    rows["status"] = rows["status"].mask(without_face, rows["status_of_face"])
+    unread = rows["image_id"].map(dict(run.unread))
+    rows["error"] = rows["error"].where(rows["error"].notna(), unread)
+    rows["face"] = rows["face_index"].astype("Int64")
+    rows["counted"] = rows["counted"].fillna(False).astype(bool)
+    rows = rows.assign(position=position).sort_values(["position", "sample_index", "image_id", "face"])
+    of_labels = [name for attribute in space.card.attributes for name in _columns(attribute, space)]
+    return pd.DataFrame(rows[[*_FIRST, *of_labels]]).reset_index(drop=True)
+
+
+def _rows(store: Store, stage: str, key: str, columns: list[str], column: str, wanted: pa.Array) -> pa.Table:
+    """Return the rows of a stage whose `column` is among those wanted; several shards become one table."""
+    schema = pa.schema([schemas.schema(stage).field(name) for name in columns])
+    found = [t.filter(pc.is_in(t[column], value_set=wanted)) for _, t in store.scan(stage, key, columns)]
+    return pa.concat_tables(t.replace_schema_metadata(None) for t in found) if found else schema.empty_table()
+
+
+def _columns(attribute: str, space: LabelSpace) -> list[str]:
+    return [attribute, f"{attribute}.prob", *(f"{attribute}.prob {c}" for c in space.declared.labels[attribute])]
+
+
+def _labels(labels: pa.Table, space: LabelSpace) -> pd.DataFrame:
+    """Return face_id -> each attribute's label as it is counted, the probability of what was read, and of each class.
+
+    A label that the policy's `min_prob` excludes is null; its probability stands beside it.
+    """
+    import pandas as pd
+
+    columns: dict[str, pd.Series[Any]] = {}
+    for attribute in space.base.labels:
+        rows = labels.filter(pc.equal(labels["attribute"], attribute)).to_pandas().drop_duplicates("face_id")
+        rows = rows[rows["status"] == "ok"].set_index("face_id")
+        if rows.empty:
+            continue
+        probs = np.stack(rows["probs"].to_list()).astype(np.float64)
+        words = space.base.labels[attribute]
+        read = np.array([words.index(label) for label in rows["label"]])
+        code = np.where(space.admitted(rows["prob"].to_numpy()), read, NOT_LABELLED)
+        derived = {name: spec for name, spec in space.card.attributes.items() if spec.source == attribute}
+        for name in [attribute, *derived]:
+            mapping = np.arange(len(words)) if name == attribute else space.mapping(name)
+            summed = probs if name == attribute else probs @ space.derivation(name)
+            classes = space.declared.labels[name]
+            values = [None if c == NOT_LABELLED else classes[mapping[c]] for c in code]
+            columns[name] = pd.Series(values, rows.index, dtype=object)
+            columns[f"{name}.prob"] = pd.Series(summed[np.arange(len(read)), mapping[read]], rows.index)
+            for k, label in enumerate(classes):
+                columns[f"{name}.prob {label}"] = pd.Series(summed[:, k], rows.index)
+    table = pd.DataFrame(columns)
+    for attribute in space.card.attributes:  # where no face has a label
+        for name in _columns(attribute, space):
+            if name not in table:
+                table[name] = pd.Series(dtype=object if name == attribute else np.float64)
+    return table
+
+
+def picture(stores: Iterable[Path], key: str, image_id: bytes) -> Image:
+    """Return an image out of the first of these stores that has it. key: the run's image key.
+
+    Raises FairbenchError where none has it, ImageError where its file cannot be decoded.
+    """
+    from PIL import Image
+
+    looked_in = list(dict.fromkeys(stores))
+    for root in looked_in:
+        store = Store(root, look_only=True)
+        for path in store.shards("images", key):
+            if not _holds(path, image_id):
+                continue
+            table = store.read("images", path, ["image_id", "image", "status", "error", "sha256"])
+            if table is not None:
+                (row,) = table.filter(pc.equal(table["image_id"], pa.scalar(image_id, schemas.ID))).to_pylist()
+                return Image.fromarray(_pixels(row))
+    raise FairbenchError(
+        f"Image {image_id.hex()} is in none of the stores {', '.join(map(str, looked_in))}: name the run's store, as "
+        "in fairbench.load(RUN, store=STORE), or do the run again."
+    )
+
+
+def _holds(shard: Path, image_id: bytes) -> bool:
+    """Whether a shard has an image; of what may be gigabytes of pixels, it reads the ids alone."""
+    try:
+        ids = pq.read_table(shard, columns=["image_id"], memory_map=True)["image_id"]
+    except (OSError, pa.ArrowException):  # damaged, or moved aside by another process: the store says so when it runs
+        return False
+    return bool(pc.any(pc.equal(ids, pa.scalar(image_id, schemas.ID))).as_py())
+
+
+def _pixels(row: Mapping[str, Any]) -> Any:
+    """Return the pixels of a row of the table "images"; those of a file of the user's come from there."""
+    name = f"stored image {row['image_id'].hex()}"
+    if row["status"] != "ok":
+        raise FairbenchError(f"{name} has no pixels: its status is {row['status']} ({row['error']}).")
+    data, path = row["image"]["bytes"], row["image"]["path"]
+    if data is not None:
+        return pixels.decode(data, name)
+    content, sha256 = pixels.read(Path(path))
+    if sha256 != row["sha256"]:
+        raise FairbenchError(f"{path} changed since the run: restore it, or do the run again.")
+    return pixels.decode(content, path)
