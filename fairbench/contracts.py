@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "methods": ("adapt", "rewrite"),
 }
 """The methods that a plug-in class of each kind must have."""
+CRASH: Final = "the model raised "
+"""The beginning of the reason of an image whose generation raised an exception."""
 PROBE_SIDE: Final = 64
 """Side in pixels of the grey image that a plug-in is called on."""
 PIXEL_TOLERANCE: Final = 1e-3
@@ -98,15 +101,26 @@ def images(title: str, results: Any, count: int) -> list[ImageResult]:
 
     Each may be an ImageResult or a bare image; pixels may be a PIL image, uint8, or floats in [0, 1].
     """
+    return [_result(title, result) for result in one_per_request(title, results, count)]
+
+
+def one_per_request(title: str, results: Any, count: int) -> list[Any]:
+    """Return as many results as there are requests, as a list. Raises PluginError for more, fewer, or none."""
     try:
-        results = list(results)
+        several = list(islice(results, count + 1))  # whatever it is may never end
     except TypeError:
         raise PluginError(
             f"{title} returned {type(results).__name__} from generate: return one ImageResult per request."
         ) from None
-    if len(results) != count:
-        raise PluginError(f"{title} returned {len(results)} results for {count} requests: return one per request.")
-    return [_result(title, result) for result in results]
+    if len(several) != count:
+        number = f"more than {count}" if len(several) > count else len(several)
+        raise PluginError(f"{title} returned {number} results for {count} requests: return one per request.")
+    return several
+
+
+def crashed(err: BaseException) -> ImageResult:
+    """Return the result of an image whose generation raised an exception."""
+    return ImageResult("failed", error=f"{CRASH}{one_line(err)}")
 
 
 def _result(title: str, result: Any) -> ImageResult:
@@ -141,8 +155,8 @@ def _pixels(title: str, image: Any) -> RgbImage:
         shape = f" of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
         what = f"{type(image).__name__}{shape}"
     raise PluginError(
-        f"{title} returned {what} as an image: return ImageResult('ok', pixels) with a PIL image, or an array of "
-        "height x width x 3 that holds uint8 or floats from 0 to 1."
+        f"{title} returned {what} as an image: return a PIL image, or an array of height x width x 3 that holds "
+        "uint8 or floats from 0 to 1, alone or in ImageResult('ok', pixels)."
     )
 
 
@@ -163,7 +177,7 @@ def texts(title: str, answer: Any, count: int) -> list[str]:
 
 def detections(title: str, answer: Any, count: int) -> list[list[Face]]:
     """Return the faces of `detect` for `count` images, a list per image. Raises PluginError."""
-    rows = list(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else None
+    rows = list(islice(answer, count + 1)) if isinstance(answer, Sequence) and not isinstance(answer, str) else None
     if rows is None or len(rows) != count or not all(_are_faces(row) for row in rows):
         raise PluginError(f"{title} returned {_described(answer)} from detect: return one list of Face per image.")
     return [list(row) for row in rows]

@@ -92,6 +92,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "code that no file and no version stands for: another process makes its results again",
         "give a function a name and a version; put a class into a file, for --plugins",
     ),
+    "code-changed": Kind(
+        "a function that differs from what this process ran before under its name and version",
+        "raise its version: stored images of the earlier one are used again",
+        strict=True,
+    ),
     "adapter-origin": Kind("an adapter without a record of the model it was made for", "check that it belongs to it"),
     "memory": Kind("blocks were made smaller because memory ran out", "name a smaller --batch-size"),
     "block-failed": Kind("a block raised an error and its images were tried one by one", "see the images' statuses"),

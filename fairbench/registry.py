@@ -32,6 +32,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "janus": "fairbench.adapters.janus:JanusAdapter",
         "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
         "folder": "fairbench.adapters.folder:FolderAdapter",
+        "callable": "fairbench.adapters.callable:CallableAdapter",
         "phantom-exact": "fairbench.phantom.exact:PhantomExactAdapter",
     },
     "detectors": {

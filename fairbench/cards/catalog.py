@@ -115,6 +115,8 @@ def _not_found(kind: Kind, target: str, path: Path, cards: Iterable[str]) -> str
     noun = kind[:-1]
     if kind == "models" and path.suffix.lower() in _CHECKPOINTS:
         return _single_file(target)
+    if kind == "models" and path.suffix == ".py":
+        return f"{target} is a Python file: name its function too, as in {target}:draw."
     if path.is_file():
         return f"{target} is no {noun} card: a card is a YAML file, and a model else a folder or ADAPTER:TARGET."
     prefix, colon, rest = target.partition(":")
@@ -177,8 +179,13 @@ def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile
 def load_model(target: str) -> Loaded[ModelCard]:
     """Load a model card by name or path, or make one for `ADAPTER:TARGET` or a model folder. Raises CardError."""
     prefix, colon, rest = target.partition(":")
-    if colon and prefix in registry.names("adapters"):
+    adapters = registry.names("adapters")
+    if colon and prefix in adapters:
         return Loaded(_bare_card(prefix, rest), None)
+    if re.fullmatch(r".+\.py:\w+", target):
+        return Loaded(_bare_card("callable", target), None)
+    if target in adapters and registry.is_third_party("adapters", target):  # it may need nothing else
+        return Loaded(ModelCard(name=target.replace("/", "."), title=f"adapter {target}", adapter=target), None)
     path = Path(target).expanduser()
     if target not in find("models") and path.is_dir():
         return Loaded(_bare_card(_adapter_of(path), target), None)
@@ -204,9 +211,10 @@ def _adapter_of(folder: Path) -> str:
 
 
 def _bare_card(adapter: str, target: str) -> ModelCard:
-    if not target:
-        raise CardError(f"{adapter}: needs a path behind the colon, as in {adapter}:PATH.")
     field = getattr(registry.resolve("adapters", adapter), "target", None)
+    if not target:
+        what = "path" if field is None else field
+        raise CardError(f"{adapter}: needs a {what} behind the colon, as in {adapter}:{what.upper()}.")
     fields: dict[str, Any] = {"sampling": {field: target}}
     if field is None:
         if Path(target).suffix.lower() in _CHECKPOINTS:
@@ -215,7 +223,7 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
         fields = {
             "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))
         }
-    name = re.sub(r"[^a-z0-9._-]+", "-", Path(target).name.lower()).strip("-._") or "images"
+    name = re.sub(r"[^a-z0-9._-]+", "-", Path(target).name.replace(".py:", ".").lower()).strip("-._") or "images"
     return ModelCard(name=name[:80], title=f"{adapter} {target}", adapter=adapter, **fields)
 
 

@@ -11,16 +11,15 @@ import pyarrow as pa
 
 from fairbench import contracts, registry, threads
 from fairbench.display.progress import Progress, Stage, watching
-from fairbench.errors import FairbenchError, OutOfMemory
+from fairbench.errors import FairbenchError, OutOfMemory, one_line
 from fairbench.notices import notice
+from fairbench.plugins.output import quiet
 from fairbench.protocols import ImageModel
 from fairbench.storage import pixels, schemas
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult
 
 log = logging.getLogger(__name__)
-CRASH = "the model raised "
-"""How the reason of an image begins whose generation raised an exception."""
 
 
 class BlockTooLarge(Exception):
@@ -88,14 +87,15 @@ def _blocks(
 def _checked(model: ImageModel, title: str, block: Sequence[ImageRequest]) -> Sequence[ImageResult]:
     """Generate a block; where that raises, one image at a time, so that one bad request costs one image."""
     try:
-        results = model.generate(block)
+        with quiet(title):
+            results = model.generate(block)
     except (OutOfMemory, FairbenchError):
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         if len(block) == 1:
             log.debug("a request failed", exc_info=True)
-            return [ImageResult("failed", error=f"{CRASH}{type(err).__name__}: {err}")]
-        notice("block-failed", f"a block raised {type(err).__name__} ({err}): its images are tried one at a time")
+            return [contracts.crashed(err)]
+        notice("block-failed", f"a block raised {one_line(err)}: its images are tried one at a time")
         return [_checked(model, title, [request])[0] for request in block]
     return contracts.images(title, results, len(block))
 
@@ -103,7 +103,7 @@ def _checked(model: ImageModel, title: str, block: Sequence[ImageRequest]) -> Se
 def _refuse_if_all_crashed(results: Sequence[ImageResult]) -> None:
     reasons = {r.error or "" for r in results}
     # A request may be at fault; that all of a block's requests raise the same means a broken model or adapter.
-    if len(results) > 1 and len(reasons) == 1 and (reason := reasons.pop()).startswith(CRASH):
+    if len(results) > 1 and len(reasons) == 1 and (reason := reasons.pop()).startswith(contracts.CRASH):
         raise FairbenchError(f"The model failed on each of its first {len(results)} images: {reason}")
 
 
