@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from fairbench.comparison.result import Comparison as Comparison
     from fairbench.errors import FairbenchError as FairbenchError
     from fairbench.metrics.base import ShareMetric as ShareMetric
+    from fairbench.metrics.decorator import metric as metric
     from fairbench.protocols import MetricSpec as MetricSpec
     from fairbench.protocols import Params as Params
     from fairbench.protocols import ScorerSpec as ScorerSpec
+    from fairbench.registry import register as register
     from fairbench.runs.result import Run as Run
     from fairbench.types import ImageRequest as ImageRequest
     from fairbench.types import ImageResult as ImageResult
@@ -57,7 +59,9 @@ _MODULES = {
     "comparison.result": ("Comparison",),
     "errors": ("FairbenchError",),
     "metrics.base": ("ShareMetric",),
+    "metrics.decorator": ("metric",),
     "protocols": ("MetricSpec", "Params", "ScorerSpec"),
+    "registry": ("register",),
     "runs.result": ("Run",),
     "types": ("ImageRequest", "ImageResult"),
 }
@@ -87,7 +91,9 @@ __all__ = [
     "list_scorers",
     "list_tasks",
     "load",
+    "metric",
     "metrics",
+    "register",
     "run",
 ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,8 +34,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def run(
-    model: PathLike = "phantom",
+    model: PathLike | Callable[..., Any] = "phantom",
     *,
+    name: str | None = None,
+    version: int | None = None,
     task: PathLike | None = None,
     method: str = "none",
     labeller: PathLike | None = None,
@@ -54,13 +56,18 @@ def run(
     sheets: bool = True,
     strict: bool = False,
     near_copies: bool = False,
+    plugins: Sequence[PathLike] = (),
     progress: bool = True,
 ) -> Run:
     """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was.
 
     The arguments are the options of `fairbench run`; None takes the card's value. model: a card's name or file, a model
-    folder, or ADAPTER:TARGET. scorers, metrics: names, or a text with commas. shard: "i/N" makes every N-th block;
-    there are no results before a call without it. store: None is FAIRBENCH_STORE, else runs/store. out: the run
+    folder, ADAPTER:TARGET, FILE.py:FUNCTION, or a function `draw(prompt: str, seed: int)` that returns a PIL image, an
+    array of height x width x 3 (uint8, or floats from 0 to 1) or None (refused); called so, `draw(prompts, seeds)`
+    returns a list. name, version: of a function; its images are stored under them, so raise the version whenever it
+    draws otherwise. Without them they are stored under a key of this process. plugins: files that register plug-ins,
+    beside those of FAIRBENCH_PLUGINS. scorers, metrics: names, or a text with commas. shard: "i/N" makes every N-th
+    block; there are no results before a call without it. store: None is FAIRBENCH_STORE, else runs/store. out: the run
     folder; None is runs/<run>. strict: raise, after all is written, for notices that matter. Images that cannot be read
     count as failed; a notice names them.
 
@@ -69,8 +76,9 @@ def run(
     from fairbench.runs import spec
 
     shown, opened = start(progress), open_store(store)
+    registry.load_files(plugins)
     settings = run_settings(
-        model=model,
+        model=_model(model, name, version),
         task=task,
         method=method,
         labeller=labeller,
@@ -90,6 +98,17 @@ def run(
     if strict:
         refuse_notices(outcome, folder)
     return Run(folder, opened.root)
+
+
+def _model(model: PathLike | Callable[..., Any], name: str | None, version: int | None) -> PathLike:
+    """Return what a model is called on the command line. Raises FairbenchError."""
+    if isinstance(model, str | os.PathLike):
+        if name is not None or version is not None:
+            raise FairbenchError("name and version are those of a function: leave them out for any other model.")
+        return model
+    from fairbench.adapters import callable as functions
+
+    return functions.offer(model, name, version)
 
 
 def load(folder: PathLike, *, store: PathLike | None = None) -> Run:

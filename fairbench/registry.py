@@ -1,9 +1,9 @@
 """Finds plug-ins by kind and name: built-in ones, those that this process registered, those of other packages.
 
-To add a built-in, write its module and a line in `BUILTIN`. A package adds one with an entry point in the group
-`fairbench.<kind>`, such as `fairbench.metrics`; it is then called `distribution/name`, so it can never hide a built-in
-one. Two entry points that claim one name are an error. A notebook, or a file of `--plugins`, calls `register`; the name
-is then one that nothing else has. Listing names imports no plug-in.
+To add a built-in, write its module and a line in plugins/builtin.py. A package adds one with an entry point in the
+group `fairbench.<kind>`, such as `fairbench.metrics`; it is then called `distribution/name`, so it can never hide a
+built-in one. Two entry points that claim one name are an error. A notebook, or a file of `--plugins`, calls `register`;
+the name is then one that nothing else has. Listing names imports no plug-in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import difflib
 import functools
 import hashlib
 import importlib
+import os
 import re
 import secrets
 import sys
@@ -25,67 +26,9 @@ from pydantic import BaseModel, ValidationError
 
 from fairbench.errors import FairbenchError, PluginError, one_line
 from fairbench.plugins import files
+from fairbench.plugins.builtin import BUILTIN as BUILTIN
 from fairbench.storage.renamed import RENAMED
 
-BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
-    "adapters": {
-        "janus": "fairbench.adapters.janus:JanusAdapter",
-        "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
-        "folder": "fairbench.adapters.folder:FolderAdapter",
-        "callable": "fairbench.adapters.callable:CallableAdapter",
-        "phantom-exact": "fairbench.phantom.exact:PhantomExactAdapter",
-    },
-    "detectors": {
-        "insightface": "fairbench.labelling.detectors.insightface:InsightFaceDetector",
-        "dlib": "fairbench.labelling.detectors.dlib:DlibDetector",
-        "phantom": "fairbench.phantom.detector:PhantomDetector",
-    },
-    "crops": {
-        "square": "fairbench.labelling.crops.square:SquareCrop",
-        "fairface-chip": "fairbench.labelling.crops.fairface_chip:FairFaceChip",
-        "box": "fairbench.labelling.crops.box:BoxCrop",
-    },
-    "classifiers": {
-        "onnx": "fairbench.labelling.classifiers.onnx:OnnxClassifier",
-        "torchvision": "fairbench.labelling.classifiers.torchvision:TorchvisionClassifier",
-        "confused": "fairbench.labelling.classifiers.confused:ConfusedClassifier",
-        "clip-zeroshot": "fairbench.labelling.classifiers.clip_zeroshot:ClipZeroShotClassifier",
-    },
-    "scorers": {
-        "clip-score": "fairbench.scorers.clip_score:ClipScore",
-        "clip-iqa": "fairbench.scorers.clip_iqa:ClipIqa",
-        "inception-score": "fairbench.scorers.inception_score:InceptionScore",
-    },
-    "methods": {
-        "none": "fairbench.methods.none:NoMethod",
-        "any-gender-suffix": "fairbench.methods.any_suffix:AnyGenderSuffix",
-        "any-race-suffix": "fairbench.methods.any_suffix:AnyRaceSuffix",
-        "any-mix-suffix": "fairbench.methods.any_suffix:AnyMixSuffix",
-        "balanced-prompting": "fairbench.methods.balanced_prompting:BalancedPrompting",
-        "ethical-intervention": "fairbench.methods.ethical_intervention:EthicalIntervention",
-        "chain-of-thought": "fairbench.methods.chain_of_thought:ChainOfThought",
-        "verbalized-sampling": "fairbench.methods.verbalized_sampling:VerbalizedSampling",
-        "lora": "fairbench.methods.lora:LoraMethod",
-    },
-    "metrics": {
-        "rd": "fairbench.metrics._rd:rd",
-        "rd-normalised": "fairbench.metrics._rd_normalised:rd_normalised",
-        "entropy": "fairbench.metrics._entropy:entropy",
-        "kl-uniform": "fairbench.metrics._kl_uniform:kl_uniform",
-        "js-uniform": "fairbench.metrics._js_uniform:js_uniform",
-        "tv-uniform": "fairbench.metrics._tv_uniform:tv_uniform",
-        "tv-score": "fairbench.metrics._tv_score:tv_score",
-        "spd": "fairbench.metrics._spd:spd",
-        "mmdt-gap": "fairbench.metrics._mmdt_gap:mmdt_gap",
-        "mad": "fairbench.metrics._mad:mad",
-        "l2-softmax": "fairbench.metrics._l2_softmax:l2_softmax",
-        "majority-share": "fairbench.metrics._majority_share:majority_share",
-        "distance-to-reference": "fairbench.metrics._distance_to_reference:distance_to_reference",
-        "attribute-following": "fairbench.metrics._attribute_following:attribute_following",
-        "no-face-rate": "fairbench.metrics._no_face_rate:no_face_rate",
-    },
-}
-"""kind -> name -> "module:attribute"."""
 KINDS: Final = tuple(BUILTIN)
 REGISTRABLE: Final = (*KINDS, "tasks")
 MAX_SUGGESTIONS: Final = 24
@@ -109,6 +52,8 @@ class Registered:
 
 _registered: dict[str, dict[str, Registered]] = {}
 """kind -> name -> what was registered."""
+_environment: list[Path] = []
+"""The files of FAIRBENCH_PLUGINS that were imported."""
 
 
 @overload
@@ -169,12 +114,12 @@ def registration(name: str, plugin: Any) -> Registered | None:
     return next((entry for entry in entries if entry.plugin is of_class), None)
 
 
-def load_files(paths: Iterable[str | Path] = ()) -> None:
-    """Import the plug-in files of FAIRBENCH_PLUGINS and these; a file that was imported already is not run again.
+def load_files(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Import plug-in files; one that was imported already, with the same content, is not run again.
 
     Raises FairbenchError for a file that is absent, broken, or registers nothing; then nothing of it is registered.
     """
-    for path in files.distinct([*files.in_environment(), *paths]):
+    for path in paths:
         before = {kind: dict(entries) for kind, entries in _registered.items()}
         try:
             file = files.import_file(path)
@@ -185,6 +130,14 @@ def load_files(paths: Iterable[str | Path] = ()) -> None:
             _registered.clear()
             _registered.update(before)
             raise
+
+
+def _registered_of(kind: str) -> Mapping[str, Registered]:
+    """Return what this process registered of a kind, by name. The files of FAIRBENCH_PLUGINS are imported first."""
+    if (named := files.in_environment()) != _environment and files.being_imported() is None:
+        load_files(named)
+        _environment[:] = named
+    return _registered.get(kind, {})
 
 
 def _forget_older(file: files.PythonFile) -> None:
@@ -217,7 +170,7 @@ def _distribution(point: EntryPoint) -> str:
 
 def names(kind: str) -> list[str]:
     """Return all names of a kind: built-in, registered, then installed ones. Imports no plug-in."""
-    return [*BUILTIN.get(kind, {}), *_registered.get(kind, {}), *sorted(_third_party(kind))]
+    return [*BUILTIN.get(kind, {}), *_registered_of(kind), *sorted(_third_party(kind))]
 
 
 def resolve(kind: str, name: str) -> Any:
@@ -229,7 +182,7 @@ def resolve(kind: str, name: str) -> Any:
     if target is not None:
         module, attribute = target.split(":")
         return getattr(importlib.import_module(module), attribute)
-    if name in _registered.get(kind, {}):
+    if name in _registered_of(kind):
         return _registered[kind][name].plugin
     point = _third_party(kind).get(name)
     if point is None and kind == "metrics" and name in RENAMED:

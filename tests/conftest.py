@@ -47,6 +47,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_environment", [])
     monkeypatch.setattr(files, "_imported", {})
     # A command sets our logger up for its own console; the next test must see what it logs.
     ours = logging.getLogger("fairbench")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,12 +21,12 @@ def _check_dtype(dtype: str | None) -> str | None:
 
 def _load_plugins(ctx: typer.Context, paths: list[Path] | None) -> None:
     """Import plug-in files before any other option is looked at: those options may name what the files register."""
-    if (paths or os.environ.get("FAIRBENCH_PLUGINS")) and not ctx.resilient_parsing:
+    if paths and not ctx.resilient_parsing:
         from fairbench import registry
         from fairbench.cli.logs import start
 
         start()  # for the notice of a file that prints
-        registry.load_files(paths or ())
+        registry.load_files(paths)
 
 
 Plugins = Annotated[

@@ -9,7 +9,7 @@ import hashlib
 import linecache
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +111,3 @@ def _line_of(err: BaseException, path: Path) -> str:
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return f", in line {lines[-1]}" if lines else ""
-
-
-def distinct(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return paths without those that name the same file again, in order."""
-    return list({Path(p).expanduser().resolve(): Path(p) for p in paths}.values())
