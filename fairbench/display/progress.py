@@ -1,4 +1,4 @@
-"""Progress: what long work reports, and how it is shown: bars on a terminal, plain lines elsewhere.
+"""Progress: what long work reports, and how it is shown: bars on a terminal and in a notebook, plain lines elsewhere.
 
 Work opens a stage with its total, advances it, and may move it within a block (image tokens, denoising steps), so that
 a slow model is seen to move. Stages nest. All output goes to the console that the command names, which is stderr.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from fairbench.display.plain import say
@@ -235,5 +236,9 @@ def _clock(seconds: float) -> str:
 
 
 def reporter(console: Console, quiet: bool) -> Progress:
-    """Return what shows progress on a console: nothing when quiet, bars on a terminal, lines elsewhere."""
-    return Silent() if quiet else Bars(console) if console.is_terminal else Lines(console)
+    """Return what shows progress on a console: nothing when quiet, bars where they can move, lines elsewhere."""
+    if quiet:
+        return Silent()
+    # rich draws bars in a notebook with a widget of ipywidgets, and not at all without.
+    in_notebook = console.is_jupyter and find_spec("ipywidgets") is not None
+    return Bars(console) if console.is_terminal or in_notebook else Lines(console)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -143,6 +146,45 @@ def test_nothing_goes_to_stdout_and_no_escape_codes_off_a_terminal(capsys: pytes
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("images: 4 images, ") and "\x1b" not in err
+
+
+class TestNotebooks:
+    @pytest.fixture
+    def shown(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        """What a notebook with ipywidgets is given to display."""
+        shown: list[object] = []
+
+        class Output:
+            def clear_output(self, wait: bool) -> None: ...
+
+            def close(self) -> None: ...
+
+            def __enter__(self) -> None: ...
+
+            def __exit__(self, *_: object) -> None: ...
+
+        for name, members in (
+            ("IPython", {}),
+            ("IPython.display", {"display": shown.append}),
+            ("ipywidgets", {"Output": Output}),
+        ):
+            module = ModuleType(name)
+            module.__dict__.update(members)
+            module.__spec__ = ModuleSpec(name, None)
+            monkeypatch.setitem(sys.modules, name, module)
+        return shown
+
+    def test_bars_move_in_a_widget(self, shown: list[object]) -> None:
+        bars = reporter(Console(force_jupyter=True), quiet=False)
+        assert isinstance(bars, Bars)
+        with bars.stage("images", 4) as stage:
+            stage.advance(4)
+        assert "Output" in {type(each).__name__ for each in shown}
+        assert not isinstance(reporter(Console(force_jupyter=True), quiet=True), Bars)
+
+    def test_lines_are_printed_where_there_are_no_widgets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "find_spec", lambda name: None)
+        assert isinstance(reporter(Console(force_jupyter=True), quiet=False), Lines)
 
 
 def test_a_meter_never_passes_its_total(clock: Clock) -> None:
