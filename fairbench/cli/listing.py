@@ -1,35 +1,64 @@
-"""`fairbench list` and `fairbench show`."""
+"""`fairbench list`, `fairbench show` and `fairbench glossary`."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import Plugins
+from fairbench.cli.options import AsJson, Plugins
+from fairbench.errors import FairbenchError
 from fairbench.listing.kinds import KINDS, SHOWN
 
 ListedKind = Annotated[str | None, typer.Argument(help=" | ".join(KINDS), show_default=False)]
-ShownKind = Annotated[str, typer.Argument(help=" | ".join(SHOWN))]
+ShownKind = Annotated[
+    str, typer.Argument(metavar="RUN|KIND", help=f"Folder of a finished run, or {' | '.join(SHOWN)}.")
+]
 Name = Annotated[
-    str, typer.Argument(help="Its name, as `fairbench list` prints it, or a card file.", show_default=False)
+    str, typer.Argument(help="Of a KIND: its name, as `fairbench list` prints it, or a card file.", show_default=False)
 ]
 First = Annotated[int | None, typer.Option("--first", min=1, help="Of a task: only so many of its prompts.")]
+ShownFull = Annotated[bool, typer.Option("--full", help="Of a run: every estimate and metric.")]
+Term = Annotated[str | None, typer.Argument(help="The term to explain. [default: all]", show_default=False)]
 
 
-def list_(kind: ListedKind = None, plugins: Plugins = None) -> None:
+def list_(kind: ListedKind = None, as_json: AsJson = False, plugins: Plugins = None) -> None:
     """List what there is, third-party plug-ins included."""
     from fairbench.listing import terminal
 
-    terminal.list_kind(kind)
+    terminal.list_kind(kind, as_json=as_json)
 
 
-def show(kind: ShownKind, name: Name = "", first: First = None, plugins: Plugins = None) -> None:
-    """Show one card, metric or plug-in, or columns of tables.
+def show(
+    what: ShownKind,
+    name: Name = "",
+    first: First = None,
+    full: ShownFull = False,
+    as_json: AsJson = False,
+    plugins: Plugins = None,
+) -> None:
+    """Show a finished run, a card, a plug-in, or columns.
 
-    A task is shown with its prompts, a labeller with what its classes mean, a metric with formula and range; `show
-    columns` explains metrics.csv and prompts.csv.
+    A run is printed as `fairbench run` printed it. A task is shown with its prompts, a labeller with what its classes
+    mean, a metric with formula and range; `show columns` explains metrics.csv and prompts.csv.
     """
+    if what not in SHOWN and (os.sep in what or Path(what).exists()):
+        from fairbench import api
+        from fairbench.cli.results import show_run
+
+        if name:
+            raise FairbenchError(f"{what} is read as the folder of a run: leave {name!r} out.")
+        show_run(api.load(what), full=full, as_json=as_json)
+        return
     from fairbench.listing import terminal
 
-    terminal.show(kind, name, first)
+    terminal.show(what, name, first, as_json=as_json)
+
+
+def glossary(term: Term = None, as_json: AsJson = False) -> None:
+    """Explain the terms of this project and its field."""
+    from fairbench.listing import terminal
+
+    terminal.glossary(term, as_json=as_json)

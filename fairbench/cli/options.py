@@ -57,5 +57,6 @@ Dtype = Annotated[
 ]
 Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images per block. [default: the card's]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Full = Annotated[bool, typer.Option("--full", help="Print every estimate and metric.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")]

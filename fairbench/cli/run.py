@@ -12,6 +12,7 @@ from fairbench.cli.options import (
     Batch,
     Device,
     Dtype,
+    Full,
     LabellerName,
     Limit,
     Model,
@@ -82,6 +83,7 @@ def run(
     strict: Strict = False,
     near_copies: NearCopies = False,
     dry_run: DryRun = False,
+    full: Full = False,
     plugins: Plugins = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -91,11 +93,10 @@ def run(
 
     Stopped and started again, it goes on where it was.
     """
-    from rich.console import Console
-
     from fairbench import api
     from fairbench.cli.logs import start
-    from fairbench.runs import files, spec, terminal
+    from fairbench.cli.results import show_run
+    from fairbench.runs import files, spec
 
     progress = start(quiet, verbose)
     settings = api.run_settings(
@@ -124,10 +125,8 @@ def run(
     folder, outcome = api.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
     if outcome.metrics is None:
         echo(f"Shard {shard} is finished: run the plain command, without --shard, when all are.", err=True)
-    elif as_json:
-        echo_json(terminal.summary(outcome, api.load(folder).record, folder))
     else:
-        terminal.show(outcome, folder, Console())
+        show_run(api.load(folder), full=full, as_json=as_json)
     _report_unreadable(outcome)
     if strict:
         api.refuse_notices(outcome, folder)

@@ -95,6 +95,7 @@ class Shown:
 
 def _rows(table: Table) -> Iterator[list[Cell]]:
     """Yield a table's rows; the lines of a group's name stand beside the rows of the group."""
+    table = table.with_full_names()
     spread = table.spread() if table.grouped else table
     yield from (row for row in spread.rows if row is not None)
 

@@ -7,7 +7,7 @@ that is too wide, a paragraph for each row, in which each value follows the head
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fairbench.display.plain import line, say, shown
@@ -108,6 +108,22 @@ class Table:
         table.rows.pop()
         return table
 
+    def with_full_names(self) -> Table:
+        """Return the same for layouts without indents: below "a", a row called "  b" is called "a b"."""
+        table, last, parent = replace(self, rows=[]), self._keys() - 1, ""
+        for row in self.rows:
+            if row is not None and row[last].text.startswith(" "):
+                full_name = Cell(f"{parent} {row[last].text.strip()}", row[last].style)
+                row = [*row[:last], full_name, *row[last + 1 :]]
+            elif row is not None:
+                parent = row[last].text
+            table.rows.append(row)
+        return table
+
+    def _keys(self) -> int:
+        """Return how many columns name a row: those before the first number."""
+        return next((i for i, column in enumerate(self.columns) if column.number), 1) or 1
+
     def _ungrouped(self) -> Table:
         """Return the same with the names of groups on lines of their own, and the rows below them indented."""
         _, second, *others = self.columns
@@ -163,9 +179,9 @@ class Table:
 
     def _paragraphs(self, width: int) -> Iterator[Text]:
         """Yield for each row the cells that name it, and below them `head: value` pairs, of which none is broken."""
-        keys = next((i for i, c in enumerate(self.columns) if c.number), 1) or 1
+        keys = self._keys()
         group = Cell("")
-        for row in self.rows:
+        for row in self.with_full_names().rows:
             if row is None:
                 continue
             group = row[0] if row[0].text else group

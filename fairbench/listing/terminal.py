@@ -1,66 +1,71 @@
-"""What there is, in words: cards, plug-ins, and the columns of a run's tables."""
+"""What there is, in words: cards, plug-ins, terms, and the columns of a run's tables."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 from rich.console import Console
 
-from fairbench import registry
-from fairbench.cards import catalog, yamlfile
-from fairbench.cards.cards import LabellerCard
 from fairbench.display import dictionary
-from fairbench.display.labels import meaning
-from fairbench.display.note import LABEL_NOTE
-from fairbench.display.plain import echo, say
+from fairbench.display.plain import echo, echo_json, say
 from fairbench.display.tables import Column, Table
-from fairbench.errors import FairbenchError
-from fairbench.listing.kinds import CARDS, KINDS, SHOWN
-from fairbench.runs.prompts import expand
+from fairbench.listing import contents
+from fairbench.listing.kinds import KINDS
 
 
-def list_kind(kind: str | None) -> None:
+def list_kind(kind: str | None, *, as_json: bool) -> None:
     """Print the names of one kind with a sentence on each; None: the names of all kinds. Raises FairbenchError."""
     if kind is None:
-        _print((name, ", ".join(_names(name))) for name in KINDS)
+        names = {each: list(contents.names(each)) for each in KINDS}
+        if as_json:
+            echo_json(names)
+            return
+        _print((each, ", ".join(of_kind)) for each, of_kind in names.items())
         say(Console(), "\n`fairbench list KIND` describes each, `fairbench show` one of them.")
         return
-    if kind not in KINDS:
-        raise FairbenchError(f"There is nothing called {kind!r} to list{registry.suggest(kind, KINDS)}.")
-    _print((name, _about(kind, name)) for name in _names(kind))
-    if kind == "metrics":
+    summaries = contents.summaries(kind)
+    estimates = {name: summary for name, (summary, _) in dictionary.ESTIMATES.items()} if kind == "metrics" else {}
+    if as_json:
+        echo_json(summaries | estimates)
+        return
+    _print(summaries.items())
+    if estimates:
         echo("\nEstimated of every attribute, beside these:")
-        _print((name, summary) for name, (summary, _) in dictionary.ESTIMATES.items())
+        _print(estimates.items())
 
 
-def show(kind: str, name: str, first: int | None) -> None:
+def show(kind: str, name: str, first: int | None, *, as_json: bool) -> None:
     """Print all about one card or plug-in, or about the columns. first: of a task, so many prompts.
 
     Raises FairbenchError for what there is not.
     """
-    if kind not in SHOWN:
-        raise FairbenchError(f"{kind!r} cannot be shown{registry.suggest(kind, SHOWN)}.")
-    if kind == "columns":
-        _columns()
-    elif not name:
-        raise FairbenchError(f"Name the {kind} to show: `fairbench list {kind}s` names all.")
-    elif kind == "task":
-        _task(name, first)
-    elif kind == "labeller":
-        card = catalog.load_labeller(name).card
-        echo(_yaml(card.model_dump(by_alias=True, exclude_none=True)))
-        _classes(card)
-    elif kind == "model":
-        echo(_yaml(catalog.load_model(name).card.model_dump(by_alias=True, exclude_none=True)))
+    data = contents.described(kind, name, first)
+    if as_json:
+        echo_json(data)
+    elif kind == "columns":
+        for file, columns in data.items():
+            echo(file)
+            _print(columns.items())
+            echo("")
+    elif "card" not in data:
+        _plugin(data)
     else:
-        _plugin(kind, name)
+        echo(_yaml(data["card"]))
+        if kind == "task":
+            _prompts(data)
+        elif kind == "labeller":
+            _classes(data)
 
 
-def _names(kind: str) -> Iterable[str]:
-    return catalog.find(kind) if kind in CARDS else registry.names(kind)  # type: ignore[arg-type]
+def glossary(term: str | None, *, as_json: bool) -> None:
+    """Print the terms of the glossary, or one of them. Raises FairbenchError for a term that it lacks."""
+    entries = contents.terms(term)
+    if as_json:
+        echo_json({name: entry._asdict() for name, entry in entries.items()})
+        return
+    _print((name, entry.definition + (f" ({entry.source})" if entry.source else "")) for name, entry in entries.items())
 
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:
@@ -71,56 +76,30 @@ def _print(rows: Iterable[tuple[str, str]]) -> None:
     table.show(Console())
 
 
-def _about(kind: str, name: str) -> str:
-    """Return a card's title or the first sentence about a plug-in; of a broken one, why it is broken."""
-    try:
-        if kind in CARDS:
-            return str(yamlfile.load(catalog.find(kind)[name]).data.get("title", ""))  # type: ignore[arg-type]
-        plugin = registry.resolve(kind, name)
-    except FairbenchError as err:
-        return f"(broken: {err})"
-    spec = getattr(plugin, "spec", None)
-    return str(spec.summary) if spec is not None else (inspect.getdoc(plugin) or "").split("\n")[0]
+def _prompts(data: dict[str, Any]) -> None:
+    """Print a task's prompts, all or the first ones."""
+    count, prompts = data["n_prompts"], data["prompts"]
+    echo(f"\n{count} prompts" + (f", the first {len(prompts)}" if len(prompts) < count else ""))
+    for prompt in prompts:
+        echo(f"  {prompt}")
 
 
-def _columns() -> None:
-    for file, columns in (("metrics.csv", dictionary.COLUMNS), ("prompts.csv", dictionary.PROMPT_COLUMNS)):
-        echo(file)
-        _print(columns.items())
-        echo("")
-
-
-def _task(name: str, first: int | None) -> None:
-    """Print a task's card and all of its prompts, or the first ones."""
-    task = catalog.load_task(name).card
-    prompts = expand(task)
-    echo(_yaml(task.model_dump(exclude_none=True)))
-    echo(f"\n{len(prompts)} prompts" + (f", the first {first}" if first and first < len(prompts) else ""))
-    for prompt in prompts[:first]:
-        echo(f"  {prompt.text}")
-
-
-def _classes(card: LabellerCard) -> None:
+def _classes(data: dict[str, Any]) -> None:
     """Print what every class of a labeller means."""
     table = Table([Column("attribute"), Column("class"), Column("meaning", wraps=True)], grouped=True)
-    for attribute, spec in card.attributes.items():
-        names: Mapping[str, str] = spec.map or {}
-        for i, label in enumerate(spec.labels):
-            table.add("" if i else attribute, label, meaning(label, spec.source, names))
+    for attribute, meanings in data["classes"].items():
+        for i, (label, meaning) in enumerate(meanings.items()):
+            table.add("" if i else attribute, label, meaning)
         table.section()
     console = Console()
     console.print()
     table.show(console)
-    say(console, LABEL_NOTE, "dim")
+    say(console, data["note"], "dim")
 
 
-def _plugin(kind: str, name: str) -> None:
-    text = dictionary.about(name) if kind == "metric" else None
-    if text is None:
-        plugin: Any = registry.resolve(f"{kind}s", name)
-        spec = getattr(plugin, "spec", None)
-        about = inspect.getdoc(getattr(plugin, "fn", plugin)) or ""
-        text = f"{name}: {spec.summary}\n\n{about}" if spec is not None else f"{name}: {about}"
+def _plugin(data: dict[str, Any]) -> None:
+    name, summary, description = data["name"], data["summary"], data["description"]
+    text = f"{name}: {description}" if summary is None else f"{name}: {summary}\n\n{description}"
     console = Console()
     for paragraph in text.split("\n\n"):
         laid_out = ">>>" in paragraph or "\n " in paragraph  # examples and lists keep their lines

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fairbench import contracts, registry
 from fairbench.cards.cards import RESERVED
+from fairbench.display.dictionary import ESTIMATES
 from fairbench.errors import PluginError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import Counts, attributes, cross_name
@@ -22,8 +23,8 @@ from fairbench.notices import notice
 from fairbench.protocols import Metric, Scorer
 from fairbench.types import FloatArray, Prompt
 
-ALWAYS = "rd"
-"""The metric that every run has: tables and comparisons with known truths rest on it."""
+ALWAYS = ("rd", "no-face-rate")
+"""The metrics that every run has: tables and comparisons with known truths rest on them."""
 FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
 T = TypeVar("T")
@@ -52,13 +53,15 @@ class Series:
 
 
 def usable(names: Sequence[str] | None = None) -> list[Metric]:
-    """Return the metrics of these names, all there are for None; `rd` is always among them.
+    """Return the metrics of these names, all there are for None; those of ALWAYS are among them.
+
+    Names of estimates that every run has, as `concentration`, are no metrics and left out.
 
     A third party's that cannot be imported or fails on a trial is left out, with a notice. Raises FairbenchError for a
     name that no metric has.
     """
     if names is not None:
-        names = list(dict.fromkeys([ALWAYS, *names]))
+        names = [name for name in dict.fromkeys([*ALWAYS, *names]) if name not in ESTIMATES]
     metrics: list[Metric] = []
     for name in registry.names("metrics") if names is None else names:
         try:

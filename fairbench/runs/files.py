@@ -231,7 +231,7 @@ def _prompt_table(outcome: Outcome) -> str:
         table = counts.of(names)
         cells = spec.labeller.classes(names)
         header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
-        reference = references.of_prompts(spec, name)
+        reference = references.of_prompts(spec.references, name, len(cells), [p.subject for p in spec.prompts])
         header += [] if reference is None else [f"{name}.reference {c}" for c in cells]
         for i, row in enumerate(table):
             n = int(row.sum())

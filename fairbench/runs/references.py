@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
 from fairbench.display.numbers import number
 from fairbench.display.tables import Column, Table, numbers
+from fairbench.measure.series import References
 from fairbench.metrics._rd import relative_diversity
-from fairbench.runs.pipeline import Outcome
-from fairbench.runs.spec import RunSpec
-from fairbench.stats import estimands
 from fairbench.types import FloatArray
 
 NOTE = (
@@ -19,29 +19,34 @@ NOTE = (
 )
 
 
-def of_prompts(spec: RunSpec, attribute: str) -> FloatArray | None:
-    """Return the reference shares (P, K) of an attribute in the labeller's order, NaN for prompts that have none.
+def of_prompts(references: References, attribute: str, size: int, subjects: Sequence[str]) -> FloatArray | None:
+    """Return the reference shares (P, K) of an attribute of K = size classes, NaN for subjects (P) that have none.
 
     None where the task has no reference for the attribute.
     """
-    shares_of = spec.references.get(attribute)
+    shares_of = references.get(attribute)
     if shares_of is None:
         return None
-    nothing = (np.nan,) * spec.labeller.declared.size(attribute)
-    return np.array([shares_of.get(p.subject, nothing) for p in spec.prompts], dtype=np.float64)
+    return np.array([shares_of.get(subject, (np.nan,) * size) for subject in subjects], dtype=np.float64)
 
 
-def table(outcome: Outcome) -> Table | None:
-    """Return each class's mean share beside its reference, and RD of both; None for a task without references."""
-    spec, counts = outcome.spec, outcome.counts
-    assert counts is not None
+def table(
+    references: References,
+    labels_of: Mapping[str, Sequence[str]],
+    subjects: Sequence[str],
+    shares_of: Callable[[str], FloatArray],
+) -> Table | None:
+    """Return each class's mean share beside its reference, and RD of both; None where no attribute has a reference.
+
+    labels_of: attribute -> its classes. subjects: (P,), the prompts'. shares_of: attribute -> measured shares (P, K).
+    """
     columns = [Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference")]
     result = Table(columns, "against the task's reference", NOTE, grouped=True)
-    for attribute, labels in spec.labeller.declared.labels.items():
-        reference = of_prompts(spec, attribute)
+    for attribute, labels in labels_of.items():
+        reference = of_prompts(references, attribute, len(labels), subjects)
         if reference is None:
             continue
-        shown = estimands.shares(counts.of((attribute,)))
+        shown = shares_of(attribute)
         both = ~np.isnan(shown[:, 0]) & ~np.isnan(reference[:, 0])
         if not both.any():
             result.add(attribute, "no prompt has both")

@@ -24,7 +24,7 @@ from fairbench.leaderboard.board import COLUMNS
 from fairbench.leaderboard.verify import Check, Difference
 from fairbench.phantom import terminal as phantom_terminal
 from fairbench.phantom.figures import Bar
-from fairbench.runs import terminal
+from fairbench.runs import terminal_tables
 from fairbench.synthesis import terminal as synthesis_terminal
 from fairbench.validation import document
 from fairbench.validation.cells import Measure
@@ -92,10 +92,11 @@ def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
                runs / "store", "--out", runs / "phantom")  # fmt: skip
     with (runs / "phantom" / "metrics.csv").open() as file:
         rows = [r for r in csv.DictReader(file) if r["scope"] in ("task", "population")]
-    real = terminal._task_rows
+    real = terminal_tables.task_rows
+    lines = {(line.metric, line.estimate) for line in terminal_tables.LINES}
 
-    def odd(outcome: Any) -> list[dict[str, Any]]:
-        changed = real(outcome)
+    def odd(run: Any) -> list[dict[str, Any]]:
+        changed = real(run)
         for i, row in enumerate(changed):
             for j, name in enumerate(("value", "ci_low", "ci_high", "floor", "floor_p95", "ceiling")):
                 row[name] = ODD[(i + j) % 5] if row[name] is not None else None
@@ -106,12 +107,12 @@ def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
         result = cli(*command)
         assert result.code == 0, result.err
         for row in rows:
-            if (row["metric"], row["estimate"]) in terminal.SHOWN and row["value"]:
+            if (row["metric"], row["estimate"]) in lines and row["value"]:
                 for name in ("value", *(["ci_low", "ci_high"] if row["ci_low"] else [])):
                     assert number(float(row[name])) in numbers_of(result.out), (row, width)
         shown.check(result.out, width)
         with monkeypatch.context() as patch:
-            patch.setattr(terminal, "_task_rows", odd)
+            patch.setattr(terminal_tables, "task_rows", odd)
             result = cli(*command)
         assert {"10.85", "-10.50", "-.111", "1.000"} <= set(numbers_of(result.out))
         shown.check(result.out, width)

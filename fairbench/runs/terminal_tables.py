@@ -1,0 +1,248 @@
+"""The tables of a run, from its folder alone: what was measured, which way it leans, and beside what is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+
+from fairbench.display.labels import expanded, spaced
+from fairbench.display.numbers import number, span
+from fairbench.display.tables import Cell, Column, Table, numbers
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.measure.counts import attributes, cross_name
+from fairbench.measure.quantities import LIKE_THESE, THESE
+from fairbench.measure.series import QUALITY
+from fairbench.runs import references
+from fairbench.runs.known_truth import Comparison
+from fairbench.runs.record import RunRecord
+from fairbench.runs.result import Run
+from fairbench.types import FloatArray
+
+Row = dict[str, Any]
+"""A row of the metrics table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that the main table has for every attribute; "{n0}" in its label is the number of faces."""
+
+    metric: str
+    estimate: str
+    label: str
+    short: bool = True
+    """Whether the short form has it; the full form has them all."""
+
+
+LINES: Final = (
+    Line("rd", "raw", "rd"),
+    Line("rd", "rarefied", "rd@{n0}"),
+    Line("rd", "corrected", "rd corrected"),
+    Line("concentration", "raw", "concentration"),
+    Line("concentration", "corrected", "  corrected"),
+)
+"""All other estimates and metrics stand in tables of their own, which only the full form has."""
+BIAS_NOTE: Final = (
+    "Means over prompts, with 95 % intervals for these prompts and for prompts like these. rd: mean absolute "
+    "difference of class shares at the faces that there are; rd@n: the same, expected at n faces per prompt; "
+    "concentration: of the classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, "
+    "estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
+    "labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
+)
+ELSEWHERE: Final = {
+    False: "Other metrics, single prompts and shares are in metrics.csv.",
+    True: "Single prompts are in metrics.csv.",
+}
+"""full -> where the numbers are that this form does not show."""
+OTHERS_NOTE: Final = (
+    "Intervals are of the values that are expected at these face counts: most of these metrics have a chance floor, as "
+    "rd has. `fairbench show metric NAME` says what each is."
+)
+TRUTH_NOTE: Final = (
+    "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for these "
+    "prompts holds the truth."
+)
+_MAX_GAPS = 7
+"""Attributes with more classes are not in the table of directions."""
+
+
+class Measured:
+    """What a run measured, as its folder says it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.record: RunRecord = run.record
+        self.space = LabelSpace(run.record.labeller)
+        self.attributes = {cross_name(names): names for names in attributes(self.space)}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of the metrics table that are not of one prompt, in its order."""
+        return task_rows(self.run)
+
+    def find(self, metric: str, estimate: str, attribute: str, scope: str = THESE) -> Row | None:
+        """Return one row, None where the run has none."""
+        return self._row_of.get((metric, estimate, attribute, scope))
+
+    @cached_property
+    def _row_of(self) -> dict[tuple[str, ...], Row]:
+        return {(r["metric"], r["estimate"], r["attribute"], r["scope"]): r for r in self.rows}
+
+    def shares(self, attribute: str) -> FloatArray:
+        """Return each prompt's class shares (P, K) of one attribute, NaN where it has no faces."""
+        table = self.run.metrics_table
+        of_attribute = pc.and_(pc.equal(table["scope"], "prompt"), pc.equal(table["attribute"], attribute))
+        table = table.filter(pc.and_(of_attribute, pc.equal(table["estimate"], "raw")))
+        names = (f"share[{label}]" for label in self.space.declared.labels[attribute])
+        columns = [table.filter(pc.equal(table["metric"], name))["value"].to_pylist() for name in names]
+        return np.array(columns, dtype=np.float64).T  # None is NaN
+
+
+def task_rows(run: Run) -> list[Row]:
+    """Return the rows of the metrics table that are not of one prompt."""
+    table = run.metrics_table
+    rows: list[Row] = table.filter(pc.not_equal(table["scope"], "prompt")).to_pylist()
+    return rows
+
+
+def bias(measured: Measured, full: bool) -> Table:
+    """Return the main table: what is estimated of every attribute, with both intervals, floor and ceiling."""
+    record = measured.record
+    heads = numbers("value", "these\nprompts", "prompts\nlike these", "fair", "most")
+    title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
+    note = f"{BIAS_NOTE} {ELSEWHERE[full]}"
+    table = Table([Column("attribute"), Column("estimate"), *heads], title, note, grouped=True)
+    for attribute, names in measured.attributes.items():
+        classes = math.prod(measured.space.declared.size(name) for name in names)
+        name = spaced(attribute)
+        for line in LINES if full else (line for line in LINES if line.short):
+            row = measured.find(line.metric, line.estimate, attribute)
+            if row is None or (line.estimate == "corrected" and row["value"] is None):
+                continue
+            side = Cell(f"{name}\n{classes} classes\n{row['n_faces']} faces" if name else "")
+            label = line.label.format(n0=row["n0"])
+            floor = "" if row["floor"] is None else f"{number(row['floor'])} ({number(row['floor_p95'])})"
+            ceiling = "" if row["ceiling"] is None else number(row["ceiling"])
+            wider = measured.find(line.metric, line.estimate, attribute, LIKE_THESE)
+            table.add(side, label, number(row["value"]), interval(row), interval(wider), floor, ceiling)
+            name = ""
+        table.section()
+    return table
+
+
+def direction(measured: Measured) -> Table:
+    """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
+    labels_of = measured.space.declared.labels
+    columns = [Column("attribute"), Column("gap"), *numbers("value", "these prompts", "prompts like these")]
+    note = expanded(label for labels in labels_of.values() for label in labels)
+    table = Table(columns, "direction", note, grouped=True)
+    for attribute, labels in labels_of.items():
+        if len(labels) > _MAX_GAPS:
+            continue
+        two = len(labels) == 2  # then one gap is minus the other
+        for i, label in enumerate(labels[:1] if two else labels):
+            row = measured.find(f"gap[{label}]", "raw", attribute)
+            if row is None:
+                continue
+            what = f"{label} - {labels[1]}" if two else f"{label} - the others"
+            wider = measured.find(f"gap[{label}]", "raw", attribute, LIKE_THESE)
+            table.add("" if i else attribute, what, number(row["value"]), interval(row), interval(wider))
+    return table
+
+
+def others(measured: Measured) -> Table:
+    """Return every estimate and metric of attributes and faces that no other table shows."""
+    columns = [Column("attribute"), Column("metric"), *numbers("value", "these\nprompts", "prompts\nlike these")]
+    table = Table(columns, "other metrics and estimates", OTHERS_NOTE, grouped=True)
+    in_lines = {(line.metric, line.estimate) for line in LINES}
+    shown = [
+        row
+        for row in measured.rows
+        if row["scope"] == THESE
+        and row["attribute"] != QUALITY
+        and (row["metric"], row["estimate"]) not in in_lines
+        and not row["metric"].startswith(("share[", "gap["))
+    ]
+    for attribute in dict.fromkeys(row["attribute"] for row in shown):
+        side = spaced(attribute)
+        for row in (row for row in shown if row["attribute"] == attribute):
+            metric, estimate = row["metric"], row["estimate"]
+            label = metric if estimate == "raw" else f"{metric}, {estimate}"
+            wider = measured.find(metric, estimate, attribute, LIKE_THESE)
+            table.add(side, label, number(row["value"]), interval(row), interval(wider))
+            side = ""
+        table.section()
+    return table
+
+
+def of_classes(measured: Measured, name: str, title: str) -> Table:
+    """Return the shares or the gaps of every class, raw and corrected. name: "share" or "gap"."""
+    heads = ["value", "these\nprompts", "prompts\nlike these"]
+    is_corrected = any(r["estimate"] == "corrected" and r["value"] is not None for r in measured.rows)
+    heads += ["corrected", "these\nprompts"] if is_corrected else []
+    table = Table([Column("attribute"), Column("class"), *numbers(*heads)], title, grouped=True)
+    for attribute, names in measured.attributes.items():
+        side = spaced(attribute)
+        for label in measured.space.classes(names):
+            metric = f"{name}[{label}]"
+            raw, corrected = (measured.find(metric, estimate, attribute) for estimate in ("raw", "corrected"))
+            if raw is None:
+                continue
+            cells = [number(raw["value"]), interval(raw), interval(measured.find(metric, "raw", attribute, LIKE_THESE))]
+            if is_corrected and corrected is not None:
+                cells += [number(corrected["value"]), interval(corrected)]
+            table.add(side, label, *cells)
+            side = ""
+        table.section()
+    return table
+
+
+def against_references(measured: Measured) -> Table | None:
+    """Return each class's mean share beside the task's reference; None for a task without references."""
+    of_attributes = measured.record.declared.references
+    if not of_attributes:
+        return None
+    subjects = measured.run.prompts["subject"].tolist()
+    return references.table(of_attributes, measured.space.declared.labels, subjects, measured.shares)
+
+
+def known_truth(measured: Measured) -> Table | None:
+    """Return what is known beside what was measured; None where no truth is known that applies."""
+    truths = [truth for truth in measured.record.truth if truth.note is None]
+    if not truths:
+        return None
+    heads = ("measured", *(name for t in truths for name in (t.name, f"{t.name}\nat these n")))
+    table = Table([Column("attribute"), Column(""), *numbers(*heads)], "known truth", TRUTH_NOTE, grouped=True)
+    for attribute in dict.fromkeys(v.attribute for t in truths for v in t.values):
+        values = [next((v for v in t.values if v.attribute == attribute), None) for t in truths]
+        _add_rd(table, spaced(attribute), values)
+        for estimate, label in {"raw": "concentration", "corrected": "  corrected"}.items():
+            row = measured.find("concentration", estimate, attribute)
+            if row is not None and row["ci_low"] is not None:
+                table.add("", label, interval(row), *(cell for v in values for cell in _covered(v, row)))
+    return table
+
+
+def _add_rd(table: Table, name: str, values: list[Comparison | None]) -> None:
+    cells = []
+    for v in values:
+        cells += ["", ""] if v is None else [number(v.truth), number(v.expected)]
+    rd = next((v.measured for v in values if v is not None), None)
+    table.add(name, "rd", number(rd), *cells)
+
+
+def _covered(value: Comparison | None, row: Row) -> tuple[str, str]:
+    """Return a true concentration, and whether the measured interval holds it."""
+    if value is None or value.concentration is None:
+        return "", ""
+    inside = row["ci_low"] <= value.concentration <= row["ci_high"]
+    return number(value.concentration), "inside" if inside else "outside"
+
+
+def interval(row: Row | None) -> str:
+    """Return the limits of a row's interval; empty where there is none."""
+    return "" if row is None else span(row["ci_low"], row["ci_high"])
