@@ -17,9 +17,9 @@ from fairbench import api, registry
 from fairbench.display.numbers import number, span
 from fairbench.runs import terminal, terminal_tables
 from fairbench.runs.terminal_tables import LINES
+from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
-from tests.builders.tasks import write_task
 
 OLD = ROOT / "tests" / "data" / "fairbench-0.1.0" / "run"
 WIDTHS = (60, 80, 120)
