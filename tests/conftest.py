@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 # Before anything imports huggingface_hub, which reads it once.
@@ -49,6 +50,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setattr(registry, "_environment", [])
     monkeypatch.setattr(files, "_imported", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the folders of plug-in files are added to it
     # A command sets our logger up for its own console; the next test must see what it logs.
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [], True

@@ -223,7 +223,10 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
         fields = {
             "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))
         }
-    name = re.sub(r"[^a-z0-9._-]+", "-", Path(target).name.replace(".py:", ".").lower()).strip("-._") or "images"
+    words = Path(target).name.replace(".py:", ".")
+    if registry.is_third_party("adapters", adapter):
+        words = f"{adapter.rpartition('/')[2]}-{words}"  # "0.8" alone says nothing
+    name = re.sub(r"[^a-z0-9._-]+", "-", words.lower()).strip("-._") or "images"
     return ModelCard(name=name[:80], title=f"{adapter} {target}", adapter=adapter, **fields)
 
 

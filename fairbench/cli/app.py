@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "list": ("listing:list_", "List what there is, third-party plug-ins included."),
     "show": ("listing:show", "Show a finished run, a card, a plug-in, or columns."),
     "glossary": ("listing:glossary", "Explain the terms of this project and its field."),
+    "new": ("new:new", "Write a working plug-in with its test, to change."),
     "check": ("check:check", "Find every problem of cards, with file, field and line."),
     "validate": ("validate:validate", "Check the statistics by simulation from known truths."),
     "doctor": ("doctor:doctor", "Check what is installed and what could run here."),
