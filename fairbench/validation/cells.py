@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -118,6 +119,12 @@ class Study:
     cells: Callable[[bool], list[Cell]]
     """quick -> the cells."""
     run: Callable[[Cell], list[Measure]]
+
+
+def grid(study: str, replicates: int, **settings: Iterable[Any]) -> list[Cell]:
+    """Return a cell for every combination of settings, those of the last one next to each other."""
+    combinations = itertools.product(*settings.values())
+    return [Cell(study, dict(zip(settings, values, strict=True)), replicates) for values in combinations]
 
 
 def average(name: str, values: ArrayLike, least: float | None = None, most: float | None = None) -> Measure:

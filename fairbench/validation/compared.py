@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 
 from fairbench.stats import paired, power
-from fairbench.stats.estimands import Floats, IntArray, concentration, rd_at
+from fairbench.stats.estimands import IntArray, concentration, rd_at
 from fairbench.stats.intervals import concentration_of_prompts, rd_at_of_prompts
 from fairbench.stats.paired import Pairs
 from fairbench.validation import worlds
-from fairbench.validation.cells import Cell, Measure, Study, share
+from fairbench.validation.cells import Cell, Measure, Study, grid, share
 
 ALPHA: Final = 0.05
 MARGINS: Final = {2: 0.05, 4: 0.025, 8: 0.0125}
@@ -32,14 +32,11 @@ def _faces(kind: str, times: int, prompts: int, rng: np.random.Generator) -> tup
     return a, np.full_like(a, {"equal": 160, "unequal": 128}[kind])
 
 
-def _values(a: IntArray, b: IntArray) -> tuple[Floats, Floats]:
-    """Return rd@n0 (R, P) of both runs at the smaller face count of every prompt."""
+def _pairs_by_metric(a: IntArray, b: IntArray) -> dict[str, list[Pairs]]:
+    """Return the pairs of every replicate; rd@n0 is at the smaller face count of every prompt."""
     n0 = np.minimum(a.sum(axis=-1), b.sum(axis=-1))
-    return rd_at(a, n0), rd_at(b, n0)
-
-
-def _pairs(a: Floats, b: Floats) -> list[Pairs]:
-    return [paired.pair(x, y) for x, y in zip(a, b, strict=True)]
+    values = {"rd@n0": (rd_at(a, n0), rd_at(b, n0)), "concentration": (concentration(a), concentration(b))}
+    return {name: list(map(paired.pair, *runs)) for name, runs in values.items()}
 
 
 def run_false(cell: Cell) -> list[Measure]:
@@ -53,8 +50,7 @@ def run_false(cell: Cell) -> list[Measure]:
     if fixed:
         return [share(name, hits, most=ALPHA) for name, hits in _fixed_differences(a, b, rng).items()]
     measures = []
-    for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
-        pairs = _pairs(x, y)
+    for name, pairs in _pairs_by_metric(a, b).items():
         tests = [paired.effect_random(p).p_value() for p in pairs]
         flips = [paired.sign_flip_p(p, rng, resamples=_SIGN_FLIPS) for p in pairs]
         measures += [share(f"{name} t", np.array(tests) < ALPHA, most=ALPHA)]
@@ -97,8 +93,7 @@ def run_equivalent(cell: Cell) -> list[Measure]:
         rng.multinomial(n, shares)
         for n, shares in zip(_faces(settings["faces"], times, _PROMPTS, rng), (shares_a, shares_b), strict=True)
     )
-    pairs = _pairs(*_values(a, b))
-    p_values = np.array([paired.effect_random(p).equivalence_p(margin) for p in pairs])
+    p_values = np.array([paired.effect_random(p).equivalence_p(margin) for p in _pairs_by_metric(a, b)["rd@n0"]])
     least, most = (POWER, None) if equal else (None, ALPHA)
     return [Measure("margin rd@n0", margin, 0.0), share("called equivalent", p_values < ALPHA, least, most)]
 
@@ -110,28 +105,19 @@ def run_power(cell: Cell) -> list[Measure]:
     shares_a = worlds.draw("mix", k, (_PROMPTS,), rng)
     a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (shares_a, power.shift(shares_a, change)))
     measures = []
-    for name, (x, y) in {"rd@n0": _values(a, b), "concentration": (concentration(a), concentration(b))}.items():
-        p_values = np.array([paired.effect_random(p).p_value() for p in _pairs(x, y)])
+    for name, pairs in _pairs_by_metric(a, b).items():
+        p_values = np.array([paired.effect_random(p).p_value() for p in pairs])
         measures.append(share(f"{name} found", p_values < ALPHA))
     planned = float(power.power(power.Plan(baseline=shares_a), change, _PROMPTS, 160))
     return [*measures, Measure("planned rd", planned, 0.0)]
 
 
 def _false_cells(quick: bool) -> list[Cell]:
-    grid = [
-        (k, truth, faces, "like", 200 if quick else 2000)
-        for k in ((2, 8) if quick else worlds.CLASSES)
-        for truth in (("fair", "mix") if quick else worlds.TRUTHS)
-        for faces in _FACES
-    ]
-    if not quick:
-        grid += [
-            (k, truth, f, "these", 1000) for k in _PROMPTS_WHEN_FIXED for truth in ("fair", "mix") for f in _FACES[:2]
-        ]
-    return [
-        Cell("false positives", {"K": k, "truth": truth, "faces": faces, "scope": scope}, times)
-        for k, truth, faces, scope, times in grid
-    ]
+    name, some = "false positives", ("fair", "mix")
+    if quick:
+        return grid(name, 200, K=(2, 8), truth=some, faces=_FACES, scope=["like"])
+    cells = grid(name, 2000, K=worlds.CLASSES, truth=worlds.TRUTHS, faces=_FACES, scope=["like"])
+    return cells + grid(name, 1000, K=_PROMPTS_WHEN_FIXED, truth=some, faces=_FACES[:2], scope=["these"])
 
 
 def _equivalent_cells(quick: bool) -> list[Cell]:
@@ -184,3 +170,4 @@ POWER_STUDY = Study(
     cells=_power_cells,
     run=run_power,
 )
+STUDIES = (FALSE, EQUIVALENT, POWER_STUDY)

@@ -9,11 +9,11 @@ import numpy as np
 from fairbench.metrics._rd import relative_diversity
 from fairbench.stats import correction, correction_interval, transfer
 from fairbench.stats.correction_concentration import corrected_concentration
-from fairbench.stats.estimands import concentration, concentration_of_shares
+from fairbench.stats.estimands import Floats, concentration, concentration_of_shares
 from fairbench.stats.estimands import shares as shares_of
 from fairbench.stats.intervals import Scope
 from fairbench.validation import worlds
-from fairbench.validation.cells import Cell, Measure, Study, average, rmse, share
+from fairbench.validation.cells import Cell, Measure, Study, average, grid, rmse, share
 from fairbench.validation.raw import PROMPTS, interval_measures
 
 _DRAWS: Final = 100
@@ -22,9 +22,10 @@ _CHECKED_REPLICATES: Final = 200
 """Replicates in which the calibration is also checked for transfer."""
 
 
-def bias_bar(raw: float) -> float:
-    """Return the upper limit of a corrected bias's size: a quarter of the raw one's, or 0.01."""
-    return float(max(abs(raw) / 4, 0.01))
+def bias_measures(raw: Floats, corrected: Floats, barred: bool = True) -> list[Measure]:
+    """Return the bias without and with correction; the latter is at most a quarter of the former, or 0.01."""
+    most = max(abs(float(raw.mean())) / 4, 0.01) if barred else None
+    return [average("bias raw", raw), average("bias", corrected, None if most is None else -most, most)]
 
 
 def run_concentration(cell: Cell) -> list[Measure]:
@@ -47,8 +48,7 @@ def run_concentration(cell: Cell) -> list[Measure]:
         if fixed:
             raw_errors = concentration(observed[..., :k]).mean(axis=1) - truth
             errors = np.array([i.estimate for i in intervals]) - truth
-            most = bias_bar(raw_errors.mean())
-            measures += [average("bias raw", raw_errors), average("bias", errors, -most, most)]
+            measures += bias_measures(raw_errors, errors)
             measures += [rmse("rmse raw", raw_errors), rmse("rmse", errors)]
             pairs = list(zip(observed, calibrations, strict=True))[:_CHECKED_REPLICATES]
             refused = [transfer.check(o, c).reason is not None for o, c in pairs]
@@ -74,10 +74,8 @@ def run_rd(cell: Cell) -> list[Measure]:
     likely = errors(relative_diversity(correction.likely_shares(observed, calibration)))
     linear = errors(np.abs(correction.corrected_shares(observed, calibration)[..., 0] * 2 - 1))
     root = errors(np.sqrt(np.maximum(corrected_concentration(observed, calibration), 0)))
-    least, most = (-bias_bar(raw.mean()), bias_bar(raw.mean())) if rd <= 0.9 else (None, None)
     return [
-        average("bias raw", raw),
-        average("bias", likely, least, most),
+        *bias_measures(raw, likely, barred=rd <= 0.9),
         rmse("rmse", likely),
         average("bias linear", linear),
         average("bias root concentration", root),
@@ -89,22 +87,20 @@ def _concentration_cells(quick: bool) -> list[Cell]:
         settings = {"K": k, "accuracy": accuracy, "truth": truth, "n": n, "calibration": rows}
         return Cell("corrected concentration", settings, 80 if quick else 1000)
 
+    classes = (2, 8) if quick else worlds.CLASSES
+    cells = [cell(k, 0.85, truth, 160, 500) for k in classes for truth in worlds.TRUTHS]
     if quick:
-        return [cell(k, 0.85, truth, 160, 500) for k in (2, 8) for truth in worlds.TRUTHS]
-    cells = [cell(k, 0.85, truth, 160, 500) for k in worlds.CLASSES for truth in worlds.TRUTHS]
+        return cells
     others = [(0.75, 500), (0.85, 5000), (0.94, 500), (1.0, 500)]
     cells += [cell(k, accuracy, "mix", 160, rows) for k in worlds.CLASSES for accuracy, rows in others]
     return cells + [cell(k, 0.85, t, n, 500) for k in worlds.CLASSES for n in (50, 1000) for t in ("fair", "mix")]
 
 
 def _rd_cells(quick: bool) -> list[Cell]:
-    return [
-        Cell("corrected rd", {"RD": rd, "accuracy": a, "n": n, "calibration": rows}, 200 if quick else 2000)
-        for rd in (0.2, 0.4, 0.6, 0.9)
-        for a in ((0.85,) if quick else (0.85, 0.94, 1.0))
-        for n in ((160,) if quick else (160, 1000))
-        for rows in ((500,) if quick else (500, 5000))
-    ]
+    levels = (0.2, 0.4, 0.6, 0.9)
+    if quick:
+        return grid("corrected rd", 200, RD=levels, accuracy=[0.85], n=[160], calibration=[500])
+    return grid("corrected rd", 2000, RD=levels, accuracy=(0.85, 0.94, 1.0), n=(160, 1000), calibration=(500, 5000))
 
 
 CONCENTRATION = Study(
@@ -130,3 +126,4 @@ RD = Study(
     cells=_rd_cells,
     run=run_rd,
 )
+STUDIES = (CONCENTRATION, RD)

@@ -11,7 +11,7 @@ from fairbench import __version__
 from fairbench.display import tables
 from fairbench.display.plain import say
 from fairbench.storage import atomic
-from fairbench.validation.cells import SLACK, VERSION, Cell, Measure, Result, Study
+from fairbench.validation.cells import SLACK, VERSION, Cell, Measure, Result
 from fairbench.validation.runner import STUDIES
 
 NOTATION = (
@@ -93,9 +93,8 @@ def markdown(results: Sequence[Result], command: str) -> str:
     """Return the document."""
     lines = [_INTRO.format(command=command, notation=NOTATION, cells=len(results)), "## Bars", "", conclusion(results)]
     lines += ["", *(f"- {sentence(*missed)}" for missed in shortfalls(results))]
-    for study, rows in by_study(results):
-        settings, names = columns(rows)
-        lines += ["", f"## {study.title}", "", f"{study.about} {replicates(rows)}", ""]
+    for title, about, settings, names, rows in sections(results):
+        lines += ["", f"## {title}", "", about, ""]
         lines += [f"| {' | '.join([*settings, *names])} |", f"|{'---|' * len([*settings, *names])}"]
         for row in rows:
             figures = {m.name: number(m) + (" **NO**" if not m.holds else "") for m in row.measures}
@@ -106,15 +105,14 @@ def markdown(results: Sequence[Result], command: str) -> str:
 
 def show(results: Sequence[Result], console: Any) -> None:
     """Print the tables and the conclusion."""
-    for study, rows in by_study(results):
-        settings, names = columns(rows)
+    for title, about, settings, names, rows in sections(results):
         heads = (name.replace(" ", "\n") for name in names)
         table = tables.Table([*map(tables.Column, settings), *tables.numbers(*heads)])
         for row in rows:
             figures = {m.name: number(m) if m.holds else tables.Cell(f"{number(m)} NO", "red") for m in row.measures}
             table.add(*(str(row.cell.settings[s]) for s in settings), *(figures.get(n, "") for n in names))
-        say(console, study.title, "bold")
-        say(console, f"{study.about} {replicates(rows)}", "dim")
+        say(console, title, "bold")
+        say(console, about, "dim")
         table.show(console)
         console.print()
     say(console, NOTATION, "dim")
@@ -123,21 +121,12 @@ def show(results: Sequence[Result], console: Any) -> None:
     say(console, conclusion(results))
 
 
-def by_study(results: Sequence[Result]) -> Iterator[tuple[Study, list[Result]]]:
-    """Yield every study that has results, with them."""
+def sections(results: Sequence[Result]) -> Iterator[tuple[str, str, list[str], list[str], list[Result]]]:
+    """Yield of every study that has results its title, text, names of settings and of measures, and results."""
     for study in STUDIES:
         rows = [r for r in results if r.cell.study == study.name]
         if rows:
-            yield study, rows
-
-
-def columns(rows: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Return the names of the settings and of the measures of a study."""
-    measures = dict.fromkeys(m.name for r in rows for m in r.measures)
-    return list(rows[0].cell.settings), list(measures)
-
-
-def replicates(rows: Sequence[Result]) -> str:
-    """Return how often the cells were simulated."""
-    times = sorted({r.cell.replicates for r in rows})
-    return f"Replicates per cell: {' or '.join(f'{t:,}' for t in times)}."
+            times = " or ".join(f"{t:,}" for t in sorted({r.cell.replicates for r in rows}))
+            measures = dict.fromkeys(m.name for r in rows for m in r.measures)
+            about = f"{study.about} Replicates per cell: {times}."
+            yield study.title, about, list(rows[0].cell.settings), list(measures), rows

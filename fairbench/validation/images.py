@@ -15,12 +15,12 @@ from fairbench.phantom.planted import CELLS, cumulative
 from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats import correction_interval
 from fairbench.stats.bounds import share_interval
-from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
+from fairbench.stats.estimands import IntArray, concentration_of_shares
 from fairbench.stats.intervals import concentration_interval, rd_at_interval
 from fairbench.types import BuildContext, ImageRequest, RgbImage
 from fairbench.validation import worlds
-from fairbench.validation.cells import Cell, Measure, Study, average, share
-from fairbench.validation.corrected import bias_bar
+from fairbench.validation.cells import Cell, Measure, Study, average, grid, share
+from fairbench.validation.corrected import bias_measures
 
 _SUBJECTS: Final = text.EVALUATED[:8]
 _BATCH: Final = 64
@@ -37,12 +37,12 @@ def run(cell: Cell) -> list[Measure]:
     rng, settings = cell.rng(), cell.settings
     groups = _GROUPS[settings["attribute"]]
     reader = _Reader(settings["labeller"])
-    exact = settings["labeller"] == "phantom"
     classes = np.eye(groups.max() + 1, dtype=np.int64)[groups]
     captions = [text.NEUTRAL.replace("{subject}", s) for s in _SUBJECTS]
     shares = np.diff(np.stack([cumulative(c) for c in captions]), axis=1, prepend=0) @ classes
     truth = float(concentration_of_shares(shares).mean())
-    table = reader.counts([_caption_of(cell) for cell in CELLS], settings["calibration"], rng)
+    captions_of_cells = [f"A photo of the face of a {gender} {race} {_SUBJECTS[0]}, a person" for gender, race in CELLS]
+    table = reader.counts(captions_of_cells, settings["calibration"], rng)
     n0 = settings["n"] // 2
     rd_truth = worlds.expected_rd(shares, n0, rng)
     raw, corrected, rd, covered = [], [], [], []
@@ -54,29 +54,17 @@ def run(cell: Cell) -> list[Measure]:
             correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200)
         )
         rd.append(rd_at_interval(counts, n0, "these prompts", rng, times=200))
-        covered.append(_covered(*share_interval(counts), shares))
+        low, high = share_interval(counts)
+        covered.append(((low <= shares) & (shares <= high)).mean())
     raw_errors = np.array([i.estimate for i in raw]) - truth
-    most = bias_bar(raw_errors.mean())
-    least = 0.93 if exact else None
+    least = 0.93 if settings["labeller"] == "phantom" else None
     return [
-        average("bias raw", raw_errors),
-        average("bias", np.array([i.estimate for i in corrected]) - truth, -most, most),
+        *bias_measures(raw_errors, np.array([i.estimate for i in corrected]) - truth),
         share("cover raw concentration", [i.low <= truth <= i.high for i in raw], least),
         share("cover concentration", [i.low <= truth <= i.high for i in corrected], 0.93),
         share("cover raw rd@n0", [i.low <= rd_truth <= i.high for i in rd], least),
         average("cover raw shares", np.array(covered), least),
     ]
-
-
-def _caption_of(cell: tuple[str, str]) -> str:
-    """Return a caption that names a cell."""
-    gender, race = cell
-    return f"A photo of the face of a {gender} {race} {_SUBJECTS[0]}, a person"
-
-
-def _covered(low: Floats, high: Floats, truth: Floats) -> float:
-    """Return the share of intervals (P, K) that hold their truth."""
-    return float(((low <= truth) & (truth <= high)).mean())
 
 
 class _Reader:
@@ -109,12 +97,10 @@ class _Reader:
 
 
 def _cells(quick: bool) -> list[Cell]:
-    sizes = {"n": 10, "calibration": 20} if quick else {"n": 50, "calibration": 500}
-    grid = [(labeller, a) for labeller in ("phantom", "phantom-noisy") for a in _GROUPS]
-    return [
-        Cell("images", {"labeller": labeller, "attribute": a, **sizes}, 6 if quick else 30)
-        for labeller, a in (grid[::5] if quick else grid)
-    ]
+    sizes = {"n": [10], "calibration": [20]} if quick else {"n": [50], "calibration": [500]}
+    times, labellers = 6 if quick else 30, ("phantom", "phantom-noisy")
+    cells = grid("images", times, labeller=labellers, attribute=_GROUPS, **sizes)
+    return cells[::5] if quick else cells
 
 
 IMAGES = Study(
@@ -129,3 +115,4 @@ IMAGES = Study(
     cells=_cells,
     run=run,
 )
+STUDIES = (IMAGES,)

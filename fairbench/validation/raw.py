@@ -9,11 +9,10 @@ import numpy as np
 
 from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares, rd_at
-from fairbench.stats.intervals import Interval, Scope, concentration_interval, rd_at_interval
+from fairbench.stats.intervals import Scope, concentration_interval, rd_at_interval
 from fairbench.validation import worlds
-from fairbench.validation.cells import Cell, Measure, Study, average, rmse, share
+from fairbench.validation.cells import Cell, Measure, Study, average, grid, rmse, share
 
-SHORT: Final[dict[Scope, str]] = {"these prompts": "these", "prompts like these": "like"}
 PROMPTS: Final = 20
 PROMPTS_OF_SLOW_CELLS: Final = 10
 """Prompts of cells whose intervals take long."""
@@ -29,7 +28,7 @@ def interval_measures(
     # A one-sided truth is met exactly, up to rounding, by an interval of no width.
     inside = (low <= truth + 1e-9) & (truth - 1e-9 <= high)
     least, most = bars(settings)
-    name = SHORT[scope]
+    name = {"these prompts": "these", "prompts like these": "like"}[scope]
     return [share(f"cover {name}", inside, least, most), average(f"width {name}", high - low)]
 
 
@@ -78,44 +77,32 @@ def run_rd(cell: Cell) -> list[Measure]:
             truth = worlds.expected_rd(shares, n0, rng)
             rd_errors = relative_diversity(counts / n).mean(axis=1) - float(relative_diversity(shares).mean())
             errors = rd_at(counts, n0).mean(axis=1) - truth
-            measures += [
-                average("bias rd", rd_errors),
-                rmse("rmse rd", rd_errors),
-                average("bias", errors),
-                rmse("rmse", errors),
-            ]
+            measures += [average("bias rd", rd_errors), rmse("rmse rd", rd_errors)]
+            measures += [average("bias", errors), rmse("rmse", errors)]
         else:
             truth = worlds.population_rd(settings["truth"], settings["K"], n0, rng)
-        measures += interval_measures(_rd_intervals(counts, n0, scope, rng), truth, scope, settings)
+        # For "prompts like these" the resamples only bound the error from below: a few are enough.
+        times = _RESAMPLES if scope == "these prompts" else _RESAMPLES // 4
+        intervals = [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
+        measures += interval_measures(intervals, truth, scope, settings)
     return measures
 
 
-def _rd_intervals(counts: IntArray, n0: int, scope: Scope, rng: np.random.Generator) -> list[Interval]:
-    # For "prompts like these" the resamples only bound the error from below: a few are enough.
-    times = _RESAMPLES if scope == "these prompts" else _RESAMPLES // 4
-    return [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
-
-
 def _concentration_cells(quick: bool) -> list[Cell]:
-    sizes = (10, 50, 160) if quick else (10, 20, 50, 160, 1000)
-    return [
-        Cell("concentration", {"K": k, "n": n, "truth": truth}, 300 if quick else 2000)
-        for k in worlds.CLASSES
-        for n in sizes
-        for truth in worlds.TRUTHS
-    ]
+    times, sizes = (300, (10, 50, 160)) if quick else (2000, (10, 20, 50, 160, 1000))
+    return grid("concentration", times, K=worlds.CLASSES, n=sizes, truth=worlds.TRUTHS)
 
 
 def _rd_cells(quick: bool) -> list[Cell]:
     if quick:
-        grid = [(k, 50, 40, truth) for k in (2, 4) for truth in worlds.TRUTHS]
-        return [Cell("rd", {"K": k, "n": n, "n0": n0, "truth": t}, 60) for k, n, n0, t in grid]
-    grid = [(k, 20, 16, truth) for k in (2, 4, 8) for truth in ("fair", "mix")]
-    grid += [(k, 50, 40, truth) for k in worlds.CLASSES for truth in worlds.TRUTHS]
-    grid += [(k, 160, 128, truth) for k in (2, 4, 8) for truth in worlds.TRUTHS]
-    grid += [(k, 160, 160, truth) for k in (2, 4) for truth in ("fair", "mix")]
-    grid += [(2, 1000, 160, "mix")]
-    return [Cell("rd", {"K": k, "n": n, "n0": n0, "truth": t}, 1000) for k, n, n0, t in grid]
+        return grid("rd", 60, K=(2, 4), n=[50], n0=[40], truth=worlds.TRUTHS)
+    return [
+        *grid("rd", 1000, K=(2, 4, 8), n=[20], n0=[16], truth=("fair", "mix")),
+        *grid("rd", 1000, K=worlds.CLASSES, n=[50], n0=[40], truth=worlds.TRUTHS),
+        *grid("rd", 1000, K=(2, 4, 8), n=[160], n0=[128], truth=worlds.TRUTHS),
+        *grid("rd", 1000, K=(2, 4), n=[160], n0=[160], truth=("fair", "mix")),
+        *grid("rd", 1000, K=[2], n=[1000], n0=[160], truth=["mix"]),
+    ]
 
 
 CONCENTRATION = Study(
@@ -140,3 +127,4 @@ RD = Study(
     cells=_rd_cells,
     run=run_rd,
 )
+STUDIES = (CONCENTRATION, RD)

@@ -7,39 +7,24 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
-from fairbench.validation.cells import Cell, Result, Study
-from fairbench.validation.compared import EQUIVALENT, FALSE, POWER_STUDY
-from fairbench.validation.corrected import CONCENTRATION as CORRECTED_CONCENTRATION
-from fairbench.validation.corrected import RD as CORRECTED_RD
-from fairbench.validation.images import IMAGES
-from fairbench.validation.raw import CONCENTRATION, RD
-from fairbench.validation.stress import STRESS
+from fairbench.validation import compared, corrected, images, raw, stress
+from fairbench.validation.cells import Cell, Result
 
-STUDIES: Final[tuple[Study, ...]] = (
-    CONCENTRATION,
-    RD,
-    CORRECTED_CONCENTRATION,
-    CORRECTED_RD,
-    FALSE,
-    EQUIVALENT,
-    POWER_STUDY,
-    STRESS,
-    IMAGES,
-)
+STUDIES: Final = (*raw.STUDIES, *corrected.STUDIES, *compared.STUDIES, *stress.STUDIES, *images.STUDIES)
 CELLS: Final = "validation.cells.jsonl"
 """Finished cells, one JSON record per line."""
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def cells_of(quick: bool, studies: Sequence[Study] = STUDIES) -> list[Cell]:
+def cells_of(quick: bool) -> list[Cell]:
     """Return the cells of all studies."""
-    return [cell for study in studies for cell in study.cells(quick)]
+    return [cell for study in STUDIES for cell in study.cells(quick)]
 
 
 def run(cells: Sequence[Cell], folder: Path, jobs: int, progress: Progress) -> list[Result]:
@@ -71,26 +56,20 @@ def _simulated(cells: Sequence[Cell], jobs: int) -> Iterator[Result]:
     if jobs == 1 or len(cells) < 2:
         yield from map(simulate, cells)
         return
-    before = {name: os.environ.get(name) for name in _THREADS}
+    before = {name: os.environ[name] for name in _THREADS if name in os.environ}
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # the new processes read it: cells run beside each other
     try:
         context = multiprocessing.get_context("spawn")
         with context.Pool(min(jobs, len(cells)), _ignore_interrupts) as pool:
             yield from pool.imap_unordered(simulate, cells)
     finally:
-        _restore(before.items())
+        for name in _THREADS:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers it
-
-
-def _restore(variables: Iterable[tuple[str, str | None]]) -> None:
-    for name, value in variables:
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 def _append(path: Path, result: Result) -> None:

@@ -10,8 +10,8 @@ from fairbench.stats import correction_interval, transfer
 from fairbench.stats.estimands import Floats, IntArray, concentration, concentration_of_shares
 from fairbench.stats.power import symmetric_confusion
 from fairbench.validation import worlds
-from fairbench.validation.cells import Cell, Measure, Study, average, share
-from fairbench.validation.corrected import bias_bar
+from fairbench.validation.cells import Cell, Measure, Study, grid, share
+from fairbench.validation.corrected import bias_measures
 from fairbench.validation.raw import PROMPTS
 
 _ACCURACY: Final = 0.85
@@ -51,10 +51,8 @@ def run(cell: Cell) -> list[Measure]:
     pairs = list(zip(observed, used, strict=True))[:_TESTED]
     flagged = [transfer.check(*pair).reason is not None for pair in pairs]
     handled = stress in _HANDLED
-    least, most = (-bias_bar(raw.mean()), bias_bar(raw.mean())) if handled else (None, None)
     return [
-        average("bias raw", raw),
-        average("bias", errors, least, most),
+        *bias_measures(raw, errors, barred=handled),
         share("cover these", inside, 0.93 if handled else None),
         share("flagged", flagged, most=0.01 if handled else None),
     ]
@@ -104,15 +102,10 @@ def _as_used(stress: str, counted: IntArray) -> IntArray:
 
 
 def _cells(quick: bool) -> list[Cell]:
-    grid = [
-        (stress, k, truth)
-        for stress in (CONTROL, HARDER, EASIER, SUBJECTS, MISSES_IGNORED, MISSES_IN_TABLE)
-        for k in ((2,) if quick else (2, 4, 8))
-        for truth in (("mix",) if quick else ("fair", "mix"))
-    ]
-    grid += [(s, 8, truth) for s in (PRODUCT_TABLE, JOINT_TABLE) for truth in (("mix",) if quick else ("fair", "mix"))]
-    times = 100 if quick else 400
-    return [Cell("stress", {"stress": s, "K": k, "truth": truth}, times) for s, k, truth in grid]
+    times, classes, truths = (100, [2], ["mix"]) if quick else (400, [2, 4, 8], ["fair", "mix"])
+    stresses = (CONTROL, HARDER, EASIER, SUBJECTS, MISSES_IGNORED, MISSES_IN_TABLE)
+    cells = grid("stress", times, stress=stresses, K=classes, truth=truths)
+    return cells + grid("stress", times, stress=(PRODUCT_TABLE, JOINT_TABLE), K=[8], truth=truths)
 
 
 STRESS = Study(
@@ -128,3 +121,4 @@ STRESS = Study(
     cells=_cells,
     run=run,
 )
+STUDIES = (STRESS,)
