@@ -116,7 +116,7 @@ def load(folder: PathLike, *, store: PathLike | None = None) -> Run:
 
     Raises FairbenchError where the folder holds no run.
     """
-    finished = Run(paths.expand(os.fspath(folder)), _path(store))
+    finished = Run(folder, _path(store))
     _ = finished.id  # a folder without a run is named now
     return finished
 

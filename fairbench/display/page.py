@@ -94,10 +94,15 @@ class Shown:
 
 
 def _rows(table: Table) -> Iterator[list[Cell]]:
-    """Yield a table's rows; the lines of a group's name stand beside the rows of the group."""
+    """Yield a table's rows without the gaps between sections."""
+    yield from (row for row in _sections(table) if row is not None)
+
+
+def _sections(table: Table) -> list[list[Cell] | None]:
+    """Return a table's rows, None between sections; the lines of a group's name stand beside the rows of the group."""
     table = table.with_full_names()
-    spread = table.spread() if table.grouped else table
-    yield from (row for row in spread.rows if row is not None)
+    rows = (table.spread() if table.grouped else table).rows
+    return rows[:-1] if rows and rows[-1] is None else rows
 
 
 def _heads(table: Table) -> list[str]:
@@ -142,7 +147,10 @@ def _markdown(text: str) -> str:
 
 def _latex_table(table: Table) -> str:
     columns = "".join("r" if column.number else "l" for column in table.columns)
-    rows = [" & ".join(_latex(cell.text) for cell in row) + r" \\" for row in _rows(table)]
+    rows = [
+        r"\addlinespace" if row is None else " & ".join(_latex(cell.text) for cell in row) + r" \\"
+        for row in _sections(table)
+    ]
     head = " & ".join(map(_latex, _heads(table))) + r" \\"
     note = _latex(f"{table.note} {LABEL_NOTE}".strip())
     caption = [rf"\caption{{{_latex(table.title)}}}"] if table.title else []

@@ -6,6 +6,7 @@ The labels are perceived presentation in pictures, as a classifier sees it; they
 from __future__ import annotations
 
 import csv
+import html
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
 
 from fairbench import registry
+from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
 from fairbench.runs import evidence, pictures, record
 from fairbench.runs.record import RunRecord
-from fairbench.storage import folders, schemas
+from fairbench.storage import folders, paths, schemas
 from fairbench.storage.store import Store
 from fairbench.types import Prompt
 
@@ -32,11 +35,11 @@ _WORDS = ("prompt", "subject", "category")
 """Columns of prompts.csv that hold text: there, what is empty is no missing number."""
 
 
-class Run:
-    """A run in its folder. Everything is read when it is first asked for; docs/reference.md lists all columns."""
+class Run(Shown):
+    """A run in its folder. Everything is read when it is first asked for; docs/reference/columns.md has all columns."""
 
-    def __init__(self, folder: Path, store: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str], store: Path | None = None) -> None:
+        self.folder = paths.expand(os.fspath(folder))
         self._store = store
 
     @cached_property
@@ -96,6 +99,30 @@ class Run:
         rows = [{**each.model_dump(), "examples": "; ".join(each.examples)} for each in self.record.notices]
         return pd.DataFrame(rows, columns=["code", "count", "text", "examples", "fix", "strict"])
 
+    def summary(self) -> pd.DataFrame:
+        """Return what the main table shows, a row per attribute and estimate.
+
+        Columns: attribute, metric, estimate, n0, value, ci_low and ci_high (for these prompts), population_ci_low and
+        population_ci_high (for prompts like these), floor, floor_p95, ceiling, n_faces, n_prompts, reason.
+        """
+        from fairbench.runs.terminal_tables import LINES
+
+        keys = ["attribute", "metric", "estimate"]
+        lines = [(line.metric, line.estimate) for line in LINES]
+        pairs = list(zip(self.metrics["metric"], self.metrics["estimate"], strict=True))
+        rows = self.metrics[[pair in lines for pair in pairs]]
+        limits = rows[rows["scope"] == "population"][[*keys, "ci_low", "ci_high"]]
+        limits = limits.rename(columns={"ci_low": "population_ci_low", "ci_high": "population_ci_high"})
+        table = rows[rows["scope"] == "task"].merge(limits, on=keys, how="left")
+        attributes = list(dict.fromkeys(table["attribute"]))
+        place = [
+            (attributes.index(row["attribute"]), lines.index((row["metric"], row["estimate"])))
+            for row in table.to_dict("records")
+        ]
+        table = table.iloc[sorted(range(len(table)), key=place.__getitem__)].reset_index(drop=True)
+        columns = [*keys, "n0", "value", "ci_low", "ci_high", "population_ci_low", "population_ci_high"]
+        return table[[*columns, "floor", "floor_p95", "ceiling", "n_faces", "n_prompts", "reason"]]
+
     def shares(self, attribute: str) -> pd.DataFrame:
         """Return the share of every class of an attribute or cross in every prompt: a row per prompt and class.
 
@@ -154,6 +181,27 @@ class Run:
         except ValueError as err:
             raise FairbenchError(f"{image_id!r} is no image_id: take one of the column image_id of images().") from err
         return pictures.picture(self._stores(), self.record.keys.images, wanted)
+
+    def show(self, *, full: bool = False) -> None:
+        """Print what the command prints. full: all estimates and metrics, as `fairbench show RUN --full`."""
+        self._print(Console(), full=full)
+
+    def _print(self, console: Console, *, full: bool = False) -> None:
+        from fairbench.runs import terminal  # it reads runs
+
+        terminal.show(self, console, full=full)
+
+    def __repr__(self) -> str:
+        try:
+            return super().__repr__()
+        except FairbenchError as err:  # a shard of a run has no results yet
+            return f"Run({str(self.folder)!r}): {err}"
+
+    def _repr_html_(self) -> str:
+        try:
+            return super()._repr_html_()
+        except FairbenchError:
+            return f"<p>{html.escape(repr(self))}</p>"
 
     @cached_property
     def _prompts(self) -> list[Prompt]:

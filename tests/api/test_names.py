@@ -78,7 +78,10 @@ from fairbench.cli.app import main
 a, b, board = sys.argv[1:]
 run = fairbench.load(a)
 assert len(run.metrics) and len(run.prompts) and run.notices is not None and run.id
-assert len(fairbench.compare(a, b).table)
+assert len(run.shares("gender")) and len(run.images()) and len(run.summary())
+assert "identity" in repr(run) and "identity" in run.to_latex() and "identity" in run._repr_html_()
+comparison = fairbench.compare(a, b)
+assert len(comparison.table) and "identity" in repr(comparison)
 assert fairbench.interval([[30, 10], [5, 5]], "concentration").prompts == 2
 assert fairbench.metrics.rd(counts=[30, 10]) == 0.5
 assert "phantom" in fairbench.list_models() and "rd" in fairbench.list_metrics()

@@ -23,6 +23,9 @@ class Result(Shown):
         )
         table.add(Cell("gender\n2 classes"), HOSTILE, ".5")
         table.add("", "male", ".25")
+        table.section()
+        table.add("race", "", ".1")
+        table.section()
         table.show(console)
         console.print()
         say(console, f"note: {HOSTILE}", "yellow")
@@ -48,7 +51,7 @@ class Cells(HTMLParser):
 def test_html_has_tables_and_sentences_as_text() -> None:
     cells = Cells(Result()._repr_html_())
     assert "script" not in cells.tags
-    assert cells.tags.count("tr") == 3
+    assert cells.tags.count("tr") == 4
     shown = HOSTILE.replace("\x1b", "\\x1b")
     for text in ("a title", "gender", "2 classes", shown, ".5", "male", "a note", f"note: {shown}", LABEL_NOTE):
         assert text in cells.words
@@ -58,7 +61,7 @@ def test_html_has_tables_and_sentences_as_text() -> None:
 def test_markdown_keeps_every_cell_in_its_column() -> None:
     text = Result().to_markdown()
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(table) == 4
+    assert len(table) == 5
     assert table[0] == "| attribute | class | these prompts |"
     assert table[1] == "| --- | --- | ---: |"
     for row in table:
@@ -79,7 +82,8 @@ def test_latex_is_balanced_and_says_what_labels_are() -> None:
     for name in ("table", "tabular"):
         assert plain.count(rf"\begin{{{name}}}") == plain.count(rf"\end{{{name}}}") == 1
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
-    assert len(rows) == 3
+    assert len(rows) == 4
+    assert text.count(r"\addlinespace") == 1
     assert all(row.replace(r"\&", "").count("&") == 2 for row in rows)
 
 

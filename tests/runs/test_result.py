@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fairbench.errors import FairbenchError
 from fairbench.runs.result import Run
 from fairbench.storage import pixels
 from tests.builders import drawn_faces
+from tests.builders.cli import exit_code
 from tests.builders.folders import ROOT
 from tests.builders.runs import finished_run
 
@@ -40,7 +42,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Run:
             number += 1
     (folder / "images.csv").write_text("\n".join(lines) + "\n")
     card = drawn_faces.card(select="all", min_prob=0.68).card
-    (folder / "both.yaml").write_text(yaml.safe_dump(card.model_dump(by_alias=True, exclude_none=True)))
+    (folder / "both.yaml").write_text(
+        yaml.safe_dump(card.model_dump(by_alias=True, exclude_none=True), sort_keys=False)
+    )
     with pytest.MonkeyPatch.context() as patch:
         drawn_faces.register(patch)
         made = finished_run(
@@ -166,3 +170,37 @@ def test_a_picture_comes_from_the_store_or_is_said_to_be_gone(
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(FairbenchError, match=r"run\.json cannot be read .*name the folder of a finished run"):
         fairbench.load(tmp_path)
+
+
+def test_a_run_is_shown_as_the_command_shows_it(
+    drawn: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments, show in (((), lambda: print(drawn)), (("--full",), lambda: drawn.show(full=True))):
+        assert exit_code("show", drawn.folder, *arguments) == 0
+        printed = capsys.readouterr().out.rstrip()
+        show()
+        assert capsys.readouterr().out.rstrip() == printed
+    for text in (drawn._repr_html_(), drawn.to_markdown(), drawn.to_latex()):
+        assert "never anyone's identity" in html.unescape(text)
+
+
+def test_the_summary_has_both_intervals_of_every_estimate(drawn: Run) -> None:
+    summary = drawn.summary()
+    assert summary["attribute"].drop_duplicates().tolist() == ["gender", "race7", "race4", "gender_x_race4"]
+    gender = summary[summary["attribute"] == "gender"].set_index(["metric", "estimate"])
+    metrics = drawn.metrics[drawn.metrics["attribute"] == "gender"].set_index(["metric", "estimate", "scope"])
+    for column, scope, name in (
+        ("value", "task", "value"),
+        ("ci_low", "task", "ci_low"),
+        ("population_ci_high", "population", "ci_high"),
+    ):
+        assert gender.loc[("rd", "raw"), column] == metrics.loc[("rd", "raw", scope), name]
+
+
+def test_a_run_without_results_says_so_wherever_it_is_shown(tmp_path: Path) -> None:
+    """As one shard of a run."""
+    unfinished = Run(str(tmp_path / "<b>"))
+    assert repr(unfinished).startswith("Run('")
+    assert "name the folder of a finished run" in repr(unfinished)
+    assert "&lt;b&gt;" in unfinished._repr_html_()
