@@ -16,7 +16,7 @@ from fairbench.measure.quantities import THESE
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
 from fairbench.runs import terminal_tables as tables
-from fairbench.runs.result import Run
+from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
 
 _SUMMARY = (
@@ -27,7 +27,7 @@ _SUMMARY = (
 """Fields of the metrics table in a result for machines."""
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(run: RunFolder) -> dict[str, Any]:
     """Return the result for machines: every value of the task with its counts and reason. Raises FairbenchError."""
     plain = run.record.model_dump(include={"statuses", "notices", "correction", "truth"})
     return {
@@ -42,7 +42,7 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def show(run: Run, console: Console, *, full: bool = False) -> None:
+def show(run: RunFolder, console: Console, *, full: bool = False) -> None:
     """Print a finished run. full: all of its estimates and metrics. Raises FairbenchError where the folder is damaged.
 
     PARTS says what each form has.

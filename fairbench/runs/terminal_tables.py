@@ -18,9 +18,9 @@ from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.quantities import LIKE_THESE, THESE
 from fairbench.measure.series import QUALITY
 from fairbench.runs import references
+from fairbench.runs.folder import RunFolder
 from fairbench.runs.known_truth import Comparison
 from fairbench.runs.record import RunRecord
-from fairbench.runs.result import Run
 from fairbench.types import FloatArray
 
 Row = dict[str, Any]
@@ -73,7 +73,7 @@ _MAX_GAPS = 7
 class Measured:
     """What a run measured, as its folder says it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.record: RunRecord = run.record
         self.space = LabelSpace(run.record.labeller)
@@ -102,7 +102,7 @@ class Measured:
         return np.array(columns, dtype=np.float64).T  # None is NaN
 
 
-def task_rows(run: Run) -> list[Row]:
+def task_rows(run: RunFolder) -> list[Row]:
     """Return the rows of the metrics table that are not of one prompt."""
     table = run.metrics_table
     rows: list[Row] = table.filter(pc.not_equal(table["scope"], "prompt")).to_pylist()
