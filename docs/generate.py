@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fairbench.cli.app import COMMANDS, app, command
-from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS
+from fairbench.display.dictionary import ESTIMATES, TABLES
 from fairbench.display.glossary import GLOSSARY
 
 DOCS = Path(__file__).parent
@@ -41,13 +41,9 @@ def _glossary() -> Iterator[str]:
 
 
 def _columns() -> Iterator[str]:
-    yield "`fairbench show columns` prints these. In Python: `run.metrics` and `run.prompts`."
-    described: tuple[tuple[str, str, Mapping[str, str]], ...] = (
-        ("metrics.csv", "One row per value; `metrics.parquet` holds the same.", COLUMNS),
-        ("prompts.csv", "One row per prompt; ATTRIBUTE and CLASS stand for those of the labeller.", PROMPT_COLUMNS),
-    )
-    for file, sentence, columns in described:
-        yield from ("", f"## {file}", "", sentence, "")
+    yield "`fairbench show columns` prints these. ATTRIBUTE and CLASS stand for those of the labeller."
+    for table, (sentence, columns) in TABLES.items():
+        yield from ("", f"## {table}", "", sentence, "")
         yield from _table(("column", "what it holds"), ((f"`{name}`", text) for name, text in columns.items()))
     yield from ("", "## Names in the column `metric`", "")
     yield "Every metric of [metrics](../metrics.md), every scorer, and:"

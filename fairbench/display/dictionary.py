@@ -1,4 +1,4 @@
-"""What stands in metrics.csv and prompts.csv: every column, and every estimate that is not a metric plug-in."""
+"""What stands in the tables of runs, comparisons and calibrations: every column, and every estimate by its name."""
 
 from __future__ import annotations
 
@@ -51,6 +51,109 @@ PROMPT_COLUMNS: Final[Mapping[str, str]] = {
     "ATTRIBUTE.reference CLASS": "the class's share in the task's reference, as a workforce; where the task has one",
 }
 """Column of prompts.csv -> what it holds."""
+
+_INTERVAL = {
+    "ci_low": "lower limit of the 95 % interval for these prompts",
+    "ci_high": "upper limit of it",
+}
+TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "metrics.csv": ("One row per value; in Python `run.metrics`. metrics.parquet holds the same.", COLUMNS),
+    "prompts.csv": ("One row per prompt; in Python `run.prompts`.", PROMPT_COLUMNS),
+    "notices.csv": (
+        "One row per thing that a reader of the numbers has to know; in Python `run.notices`.",
+        {
+            "code": "what kind of notice it is",
+            "count": "how many cases there are",
+            "text": "a sentence with the facts",
+            "examples": "some of the cases",
+            "fix": "what to do about it",
+            "strict": "whether --strict counts it",
+        },
+    ),
+    "run.shares(ATTRIBUTE)": (
+        "One row per prompt and class.",
+        {
+            "prompt": "the prompt's text",
+            "subject": "its subject, as an occupation",
+            "class": "the class, or the classes of a cross",
+            "share": "the class's share of the labelled faces; NaN where there is none",
+            "ci_low": "lower limit of the 95 % interval; NaN where images have several faces",
+            "ci_high": "upper limit of it",
+            "n": "faces with a label of this attribute or cross",
+            "n_excluded": "faces that were selected and not counted, as a label is missing",
+        },
+    ),
+    "run.images(PROMPT)": (
+        "One row per face, and one per image without a face.",
+        {
+            "image_id": "the image: what `run.picture` takes",
+            "prompt": "the prompt's text",
+            "subject": "its subject, as an occupation",
+            "prompt_id": "the prompt's id",
+            "sample_index": "which of the prompt's images it is, from 0",
+            "seed": "the seed that its noise was drawn from",
+            "text": "what the model was asked: a method may have rewritten the prompt",
+            "status": "ok: a face was found; no_face: none was; refused, failed, blank, no_image: there are no pixels",
+            "error": "why there are no pixels",
+            "face": "index of the face in its image; absent without a face",
+            "counted": "whether the labeller's policy counts the face",
+            "ATTRIBUTE": "its label as it is counted; absent where the label is too uncertain for the policy",
+            "ATTRIBUTE.prob": "probability of the label that was read; of a derived label, the sum over its source's",
+            "ATTRIBUTE.prob CLASS": "probability of each class",
+        },
+    ),
+    "run.summary()": (
+        "One row per attribute and estimate of the main table.",
+        {
+            "attribute": COLUMNS["attribute"],
+            "metric": "rd or concentration",
+            "estimate": "raw, rarefied (expected at n0 faces) or corrected (for the labeller's errors)",
+            "n0": COLUMNS["n0"],
+            "value": "the mean over prompts",
+            **_INTERVAL,
+            "population_ci_low": "lower limit of the 95 % interval for prompts like these",
+            "population_ci_high": "upper limit of it",
+            **{name: COLUMNS[name] for name in ("floor", "floor_p95", "ceiling", "n_faces", "n_prompts", "reason")},
+        },
+    ),
+    "compare.csv": (
+        "One row per effect and design; in Python `fairbench.compare(...).table`.",
+        {
+            "baseline": "letter of the run that is compared with",
+            "run": "letter of the other run",
+            "attribute": COLUMNS["attribute"],
+            "estimand": "what is compared: rd@n0, concentration, a gap or a score",
+            "scope": "these prompts, or prompts like these",
+            "a": "the baseline's mean over the prompts used",
+            "b": "the other run's",
+            "effect": "b - a",
+            "low": "lower limit of the effect's interval",
+            "high": "upper limit of it",
+            "p": "p-value of no difference",
+            "p_adjusted": "the same, adjusted within its family",
+            "family": "primary, or exploratory",
+            "margin": "what a difference may be at most for the claim to hold",
+            "claim": "what the margin is for: equivalent, or preserved",
+            "p_equivalence": "p-value of the claim: small where it holds",
+            "p_equivalence_adjusted": "the same, adjusted over the claims of one kind",
+            "verdict": "what may be said",
+            "n_prompts": "prompts used",
+            "left_out": "common prompts with too few faces in either run",
+            "quota": "whether a method of the two runs deals its groups out by quota",
+            "reason": "why interval and p-values are withheld",
+        },
+    ),
+    "calibration.table": (
+        "One row per true cell and what it was read as; of the result of `fairbench.calibrate`.",
+        {
+            "truth": "the true labels; no person: images that show nobody",
+            "read": "the labels that were read; no face: none was",
+            "count": "images",
+            "share": "their share of the true cell's images",
+        },
+    ),
+}
+"""Table -> what a row is, and column -> what it holds. ATTRIBUTE and CLASS stand for those of the labeller."""
 
 ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
     "concentration": (

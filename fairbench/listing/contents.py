@@ -18,8 +18,8 @@ from fairbench.errors import FairbenchError
 from fairbench.listing.kinds import CARDS, KINDS, SHOWN
 from fairbench.runs.prompts import expand
 
-COLUMNS: Final = {"metrics.csv": dict(dictionary.COLUMNS), "prompts.csv": dict(dictionary.PROMPT_COLUMNS)}
-"""File of a run -> column -> what it holds."""
+COLUMNS: Final = {table: dict(columns) for table, (_, columns) in dictionary.TABLES.items()}
+"""Table -> column -> what it holds."""
 
 
 def names(kind: str) -> Iterable[str]:

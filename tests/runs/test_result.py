@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import fairbench
+from fairbench.display.dictionary import TABLES
 from fairbench.errors import FairbenchError
 from fairbench.runs.result import Run
 from fairbench.storage import pixels
@@ -204,3 +205,27 @@ def test_a_run_without_results_says_so_wherever_it_is_shown(tmp_path: Path) -> N
     assert repr(unfinished).startswith("Run('")
     assert "name the folder of a finished run" in repr(unfinished)
     assert "&lt;b&gt;" in unfinished._repr_html_()
+
+
+def test_every_column_is_in_the_dictionary(drawn: Run) -> None:
+    tables = {
+        "metrics.csv": drawn.metrics,
+        "prompts.csv": drawn.prompts,
+        "notices.csv": drawn.notices,
+        "run.shares(ATTRIBUTE)": drawn.shares("race7"),
+        "run.images(PROMPT)": drawn.images("nurse"),
+        "run.summary()": drawn.summary(),
+        "compare.csv": fairbench.compare(drawn, drawn.folder).table,
+    }
+    classes = {a: spec.labels for a, spec in drawn.record.labeller.attributes.items()}
+    for name, table in tables.items():
+        described = [
+            column.replace("ATTRIBUTE", attribute).replace("CLASS", label)
+            for column in TABLES[name][1]
+            for attribute in (classes if "ATTRIBUTE" in column else [""])
+            for label in (classes[attribute] if "CLASS" in column else [""])
+        ]
+        crosses = [column for column in table.columns if "_x_" in column]
+        references = [column for column in described if ".reference " in column]
+        assert set(described) - set(references) == set(table.columns) - set(crosses), name
+    assert set(TABLES) - set(tables) == {"calibration.table"}
