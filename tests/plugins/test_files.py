@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import textwrap
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import fairbench
 from fairbench import registry
 from fairbench.errors import FairbenchError
 from fairbench.networks import identity
@@ -214,3 +216,30 @@ def test_stdout_is_put_back_whatever_the_order_in_which_threads_end() -> None:
     leave.set()
     thread.join()
     assert sys.stdout is before
+
+
+def test_finished_runs_are_read_compared_and_verified_without_the_files(cli: Cli) -> None:
+    """A model, a labeller, a method, a scorer and a metric that only files define, which are gone afterwards."""
+    given: list[object] = []
+    for kind in ("adapter", "labeller", "method", "scorer", "metric"):
+        cli("new", kind, f"our-{kind}").succeeded()
+        given += ["--plugins", f"our-{kind}/our_{kind}.py"]
+    given += ["--model", "our-adapter:0.8", "--labeller", "our-labeller/our-labeller.yaml"]
+    given += ["--scorers", "our-scorer", "--task", "phantom-occupations", "--limit-prompts", 3, "-n", 4, "--no-sheets"]
+    cli("run", *given, "--out", "a", "--leaderboard", "board.csv").succeeded()
+    cli("run", *given, "--out", "b", "--method", "our-method").succeeded()
+    with_files = cli("compare", "a", "b", "--json", *given[:10]).json()
+    for kind in ("adapter", "labeller", "method", "scorer", "metric"):
+        shutil.rmtree(f"our-{kind}")
+    registry._registered.clear()
+    files._imported.clear()
+
+    verified = cli("leaderboard", "verify", "board.csv", "--json").json()
+    assert [row["verdict"] for row in verified["rows"]] == ["agrees"]
+    run = fairbench.load("a")
+    assert {"our-metric", "our-scorer", "rd"} <= set(run.metrics.metric)
+    assert set(run.shares("clothes")["class"]) == {"warm", "cold"}
+    without = cli("compare", "a", "b", "--json").json()
+    compared = [{effect["estimand"] for effect in found["effects"]} for found in (with_files, without)]
+    assert compared[0] - compared[1] == {"our-scorer"}
+    assert "our-scorer: not compared, as There is no scorer 'our-scorer'" in " ".join(without["notes"])
