@@ -11,7 +11,6 @@ import io
 import json
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
