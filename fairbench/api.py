@@ -150,13 +150,14 @@ def calibrate(
     allow_implausible: bool = False,
     store: PathLike | None = None,
     device: str = "auto",
+    plugins: Sequence[PathLike] = (),
     progress: bool = True,
 ) -> Calibration:
     """Measure a labeller's errors on labelled images: how often it reads each true cell as which.
 
     images: a CSV with the columns path, one per attribute, and optionally person and sha256. out: the calibration file,
     a .json that the labeller's card can name. domain: the kind of image. allow_implausible: accept a cell that is read
-    as another more often than as itself.
+    as another more often than as itself. plugins: files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
 
     Raises FairbenchError.
     """
@@ -168,6 +169,7 @@ def calibrate(
     from fairbench.runs.device import pick_device
 
     shown, name, domain = start(progress), os.fspath(labeller), domain.strip()
+    registry.load_files(plugins)
     loaded, manifest_file, file = catalog.load_labeller(name), paths.expand(os.fspath(images)), _path(out)
     assert file is not None
     files.check(file, domain)

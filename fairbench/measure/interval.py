@@ -18,6 +18,7 @@ from fairbench.measure.quantities import (
     THESE,
     Quantity,
     Spread,
+    left_out,
 )
 from fairbench.metrics.base import ShareMetric
 from fairbench.stats import bounds, estimands, intervals
@@ -66,8 +67,8 @@ def interval(counts: ArrayLike, metric: str, scope: Scope, seed: int = 0) -> Int
         raise ValueError(f"interval: scope is {scope!r}; it is one of {', '.join(map(repr, scopes))}")
     data = _Counts(_table(counts), seed)
     row = estimates.row_of(data, _quantity(data, metric, scopes[scope]))
-    with_value = row.prompts if row.prompts is not None else int((data.faces > 0).sum())
-    return Interval(row.value, row.low, row.high, row.ci_method, with_value, row.reason)
+    method = None if np.isnan(row.low) else row.ci_method
+    return Interval(row.value, row.low, row.high, method, row.prompts or 0, row.reason)
 
 
 def _table(counts: ArrayLike) -> IntArray:
@@ -103,9 +104,11 @@ def _quantity(data: _Counts, name: str, scope: str) -> Quantity:
         return np.asarray(metric.fn(p, None), dtype=np.float64)
 
     means = bootstrap_task_means({name: statistic}, data.table, _DRAWS, data.rng)[name]
+    error = float(means.std(ddof=1)) if data.faces.any() else np.nan
     mean = estimands.task_mean(statistic(estimands.shares(data.table)))
+    columns = {"prompts": mean.used, "reason": left_out(mean.used, mean.left_out)}
     limits = (-np.inf, np.inf) if metric.spec.limits is None else metric.spec.limits(classes)
-    return Quantity(name, "raw", scope, Spread(mean.value, float(means[~np.isnan(means)].std(ddof=1))), limits)
+    return Quantity(name, "raw", scope, Spread(mean.value, error), limits, columns)
 
 
 def _with_interval() -> list[str]:
