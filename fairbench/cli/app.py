@@ -8,7 +8,7 @@ import sys
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fairbench import threads
 from fairbench.errors import FairbenchError
@@ -33,6 +33,8 @@ COMMANDS: Final = {
 }
 """Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary, which begins its own help."""
 
+HELP: Final = ["-h", "--help"]
+
 
 class Commands(TyperGroup):
     """The group of all commands, each imported when it is run or its own help is shown."""
@@ -45,12 +47,18 @@ class Commands(TyperGroup):
         """Return the command of that name, None where there is none."""
         return command(cmd_name) if cmd_name in COMMANDS else None
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """Return --help, off by default: typer imports pydantic to find out what an option without a default means."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands and options that a word may become, without importing any command."""
+        commands: dict[str, Any] = {n: TyperCommand(n, help=summary) for n, (_, summary) in COMMANDS.items()}
+        group = TyperGroup(commands=commands, params=self.params)
+        return group.shell_complete(typer.Context(group, help_option_names=HELP), incomplete)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, all off by default: typer imports pydantic to find out what None means for an option."""
+        params = list(super().get_params(ctx))
+        for option in params:
+            option.default = option.default or False
+        return params
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands and their summaries without importing any."""
@@ -75,7 +83,7 @@ app = typer.Typer(
     cls=Commands,
     help="How demographically fair is an image-generating model? Labels are perceived presentation, never identity.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": HELP},  # sub-commands inherit them
     rich_markup_mode=None,  # rich help pages take twice as long to import as everything else
     pretty_exceptions_enable=False,
 )
@@ -102,7 +110,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     threads.prepare()
     try:
-        app()
+        app(prog_name="fairbench")  # also where it is called as python -m fairbench
     except FairbenchError as err:
         _fail(str(err))
     except (OSError, UnicodeError, RecursionError) as err:  # names and files that no system or library accepts

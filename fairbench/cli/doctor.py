@@ -6,10 +6,17 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import Plugins
 
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Check only this model: access, disk and memory. Downloads nothing.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        autocompletion=complete.one("models"),
+        help="Check only this model: access, disk and memory. Downloads nothing.",
+    ),
 ]
 
 

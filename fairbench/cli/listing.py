@@ -8,20 +8,34 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import AsJson, Plugins
 from fairbench.errors import FairbenchError
 from fairbench.listing.kinds import KINDS, SHOWN
 
-ListedKind = Annotated[str | None, typer.Argument(help=" | ".join(KINDS), show_default=False)]
+ListedKind = Annotated[
+    str | None, typer.Argument(autocompletion=complete.listed, help=" | ".join(KINDS), show_default=False)
+]
 ShownKind = Annotated[
-    str, typer.Argument(metavar="RUN|KIND", help=f"Folder of a finished run, or {' | '.join(SHOWN)}.")
+    str,
+    typer.Argument(
+        metavar="RUN|KIND", autocompletion=complete.shown, help=f"Folder of a finished run, or {' | '.join(SHOWN)}."
+    ),
 ]
 Name = Annotated[
-    str, typer.Argument(help="Of a KIND: its name, as `fairbench list` prints it, or a card file.", show_default=False)
+    str,
+    typer.Argument(
+        autocompletion=complete.of_shown,
+        help="Of a KIND: its name, as `fairbench list` prints it, or a card file.",
+        show_default=False,
+    ),
 ]
 First = Annotated[int | None, typer.Option("--first", min=1, help="Of a task: only so many of its prompts.")]
 ShownFull = Annotated[bool, typer.Option("--full", help="Of a run: every estimate and metric.")]
-Term = Annotated[str | None, typer.Argument(help="The term to explain. [default: all]", show_default=False)]
+Term = Annotated[
+    str | None,
+    typer.Argument(autocompletion=complete.terms, help="The term to explain. [default: all]", show_default=False),
+]
 
 
 def list_(kind: ListedKind = None, as_json: AsJson = False, plugins: Plugins = None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.errors import FairbenchError
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -41,12 +42,33 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
-Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file, model folder, or ADAPTER:TARGET.")]
-Task = Annotated[str | None, typer.Option("--task", "-t", help="Prompt suite: name or folder. [default: the card's]")]
-LabellerName = Annotated[
-    str | None, typer.Option("--labeller", "-l", help="Labeller: name or card file. [default: the card's]")
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        autocompletion=complete.one("models"),
+        help="Card name, card file, model folder, or ADAPTER:TARGET.",
+    ),
 ]
-NamedLabeller = Annotated[str, typer.Option("--labeller", "-l", help="Labeller: name or card file.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task", "-t", autocompletion=complete.one("tasks"), help="Prompt suite: name or folder. [default: the card's]"
+    ),
+]
+LabellerName = Annotated[
+    str | None,
+    typer.Option(
+        "--labeller",
+        "-l",
+        autocompletion=complete.one("labellers"),
+        help="Labeller: name or card file. [default: the card's]",
+    ),
+]
+NamedLabeller = Annotated[
+    str, typer.Option("--labeller", "-l", autocompletion=complete.one("labellers"), help="Labeller: name or card file.")
+]
 Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Run seed; the same for models that are compared.")]
 StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where images and labels are kept.")]

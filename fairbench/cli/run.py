@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import (
     AsJson,
     Batch,
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
     from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
 
-MethodName = Annotated[str, typer.Option("--method", help="Mitigation method, as NAME or NAME:ARGUMENT.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method", autocompletion=complete.one("methods"), help="Mitigation method, as NAME or NAME:ARGUMENT."
+    ),
+]
 ImagesPerPrompt = Annotated[
     int | None,
     typer.Option("--images-per-prompt", "-n", min=1, max=20000, help="Images per prompt. [default: the card's]"),
@@ -40,13 +46,18 @@ Scorers = Annotated[
     str | None,
     typer.Option(
         "--scorers",
+        autocompletion=complete.several("scorers"),
         help="Comma-separated scorers (clip-score, clip-iqa, inception-score) or YAML files, or none. [default: the "
         "card's]",
     ),
 ]
 Metrics = Annotated[
     str | None,
-    typer.Option("--metrics", help="Comma-separated metrics to compute beside rd and concentration. [default: all]"),
+    typer.Option(
+        "--metrics",
+        autocompletion=complete.several("metrics"),
+        help="Comma-separated metrics to compute beside rd and concentration. [default: all]",
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
 Shard = Annotated[

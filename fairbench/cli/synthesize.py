@@ -7,15 +7,29 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, Seed, StoreDir
 from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Card name, card file, model folder, or ADAPTER:TARGET. [default: phantom]"),
+    typer.Option(
+        "--model",
+        "-m",
+        autocompletion=complete.one("models"),
+        help="Card name, card file, model folder, or ADAPTER:TARGET. [default: phantom]",
+    ),
 ]
-Task = Annotated[str | None, typer.Option("--task", "-t", help="Task whose prompts training will see: name or folder.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        autocompletion=complete.one("tasks"),
+        help="Task whose prompts training will see: name or folder.",
+    ),
+]
 Groups = Annotated[
     str, typer.Option("--groups", help="Attribute or cross of the labeller, as in gender, race4, gender_x_race4.")
 ]
@@ -32,7 +46,10 @@ PerGroup = Annotated[
 LabellerName = Annotated[
     str | None,
     typer.Option(
-        "--labeller", "-l", help="Labeller: name or card file. [default: the model card's; of --images: fairface]"
+        "--labeller",
+        "-l",
+        autocompletion=complete.one("labellers"),
+        help="Labeller: name or card file. [default: the model card's; of --images: fairface]",
     ),
 ]
 Templates = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import Plugins, Quiet, Verbose
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
@@ -18,7 +19,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Card name, card file or model folder.")]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", autocompletion=complete.one("models"), help="Card name, card file or model folder."),
+]
 Data = Annotated[Path, typer.Option("--data", help="Manifest of a balanced set, as `fairbench synthesize` writes it.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the adapter; a stopped training goes on there.")]
 Parent = Annotated[Path | None, typer.Option("--from", help="Adapter folder to start from, as BPO does after SFT.")]
@@ -65,7 +69,12 @@ Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Save memor
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between states to resume from.")]
 LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between rows of metrics.jsonl.")]
 EvalEvery = Annotated[int, typer.Option("--eval-every", min=0, help="Steps between evaluations; 0: none.")]
-EvalTask = Annotated[str | None, typer.Option("--eval-task", help="Task of the evaluations. [default: the card's]")]
+EvalTask = Annotated[
+    str | None,
+    typer.Option(
+        "--eval-task", autocompletion=complete.one("tasks"), help="Task of the evaluations. [default: the card's]"
+    ),
+]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
 EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; torchrun uses several.")]
