@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import Plugins
-from fairbench.display.plain import echo
+from fairbench.cli.options import AsJson, Plugins
+from fairbench.display.plain import echo, echo_json
+
+Paths = Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")]
 
 
-def check(
-    paths: Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")], plugins: Plugins = None
-) -> None:
+def check(paths: Paths, as_json: AsJson = False, plugins: Plugins = None) -> None:
     """Find every problem of cards, with file, field and line.
 
     Exit code 2 where there is one.
@@ -22,8 +23,12 @@ def check(
 
     files = [file for path in paths for file in cards.cards_in(path)]
     problems = [problem for file in files for problem in cards.problems(file)]
-    for problem in problems:
-        echo(str(problem))
-    echo(f"{len(files)} cards, {len(problems)} problems")
+    if as_json:
+        records = [asdict(problem) | {"path": str(problem.path)} for problem in problems]
+        echo_json({"cards": len(files), "problems": records})
+    else:
+        for problem in problems:
+            echo(str(problem))
+        echo(f"{len(files)} cards, {len(problems)} problems")
     if problems:
         raise typer.Exit(2)

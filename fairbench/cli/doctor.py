@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli import complete
-from fairbench.cli.options import Plugins
+from fairbench.cli.options import AsJson, Plugins
 
 Model = Annotated[
     str | None,
@@ -20,15 +20,15 @@ Model = Annotated[
 ]
 
 
-def doctor(model: Model = None, plugins: Plugins = None) -> None:
+def doctor(model: Model = None, as_json: AsJson = False, plugins: Plugins = None) -> None:
     """Check what is installed and what could run here.
 
     Packages, devices and caches; which models and labellers could run, and why not. With --model: whether that model's
     files can be read, and whether disk and memory are large enough.
     """
-    from fairbench.doctor import machine
+    from fairbench.doctor import findings, machine
     from fairbench.doctor import model as doctor_model
 
-    well = not machine.show() if model is None else doctor_model.check(model)
-    if not well:
+    all_findings = machine.findings() if model is None else doctor_model.findings(model)
+    if not findings.show(all_findings, as_json=as_json):
         raise typer.Exit(1)

@@ -29,7 +29,9 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a
 
 
 @app.command()
-def add(run: Run, board: Board = None, evidence: Evidence = True, plugins: Plugins = None) -> None:
+def add(
+    run: Run, board: Board = None, evidence: Evidence = True, as_json: AsJson = False, plugins: Plugins = None
+) -> None:
     """Add a finished run's row with its evidence, or replace it.
 
     The evidence is what the row can be computed from.
@@ -43,8 +45,12 @@ def add(run: Run, board: Board = None, evidence: Evidence = True, plugins: Plugi
     task = finished.record.task
     path = board or Path("leaderboards") / f"{task.name}-v{task.version}.csv"
     add_run(path, finished, evidence=evidence)
-    copied = f", evidence in {path.parent / EVIDENCE / finished.run_id}" if evidence else ""
-    echo(f"{finished.name}: row of run {finished.run_id} in {path}{copied}")
+    copied = str(path.parent / EVIDENCE / finished.run_id) if evidence else None
+    if as_json:
+        echo_json({"run_id": finished.run_id, "leaderboard": str(path), "evidence": copied})
+    else:
+        where = f", evidence in {copied}" if copied else ""
+        echo(f"{finished.name}: row of run {finished.run_id} in {path}{where}")
 
 
 @app.command()

