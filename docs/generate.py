@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fairbench.cli.app import COMMANDS, app, command
+from fairbench.cli.app import COMMANDS, HELP, app, command
 from fairbench.display.dictionary import ESTIMATES, TABLES
 from fairbench.display.glossary import GLOSSARY
 
@@ -56,7 +56,7 @@ def _commands() -> Iterator[str]:
     from typer.main import get_command
 
     root: Any = get_command(app)
-    with root.context_class(root, info_name="fairbench", terminal_width=WIDTH) as parent:
+    with root.context_class(root, info_name="fairbench", terminal_width=WIDTH, help_option_names=HELP) as parent:
         yield from _help(root, parent)
         for name in COMMANDS:
             found = command(name)
