@@ -289,7 +289,7 @@ def copied(rows: list[list[str]], folder: Path) -> None:
 
 LIES: list[tuple[Change, str]] = [
     (put(3, 0, ""), "line 3, field path: it is empty; fill it in"),
-    (put(3, 0, "9.png"), r"line 3, field path: there is no file .*9\.png; mend"),
+    (put(3, 0, "9.png"), r"line 3, field path: there is no file .*9\.png; fix"),
     (file("1.png", None), r"line 3, field path: there is no file .*1\.png"),
     (file("1.png", b""), r"line 3, field path: .*1\.png is empty"),
     (file("1.png", b"GIF89a"), r"line 3, field path: .*1\.png .*(damaged|not an image)"),

@@ -59,7 +59,7 @@ def test_only_full_precision_reads_once(
     """In reduced precision the number of rows may change how a sum is rounded, so it must never vary."""
     asked: list[bool] = []
 
-    def sample(self: JanusModel, prompts: list[list[int]], *_: object, read_once: bool) -> np.ndarray:
+    def sample(self: JanusModel, prompts: list[list[int]], *_: object, read_once: bool, **__: object) -> np.ndarray:
         asked.append(read_once)
         return np.zeros((len(prompts), self.tokens_per_image), dtype=np.int64)
 
