@@ -64,3 +64,10 @@ def test_the_version_is_one() -> None:
 
 def test_pydoclint_sees_the_public_modules() -> None:
     assert {"fairbench/api.py", "fairbench/runs/result.py"} <= set(public_modules.files())
+
+
+def test_links_of_files_outside_the_site_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "leaderboards").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    targets = {(p, t) for p in pages for t in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", p.read_text(encoding="utf-8"))}
+    assert len(targets) > 20
+    assert not [(page.name, target) for page, target in targets if not (page.parent / target).exists()]
