@@ -48,7 +48,7 @@ def _sheet(run: fairbench.Run, figure: Any) -> None:
             axis.imshow(run.picture(image.image_id))
             axis.set(xticks=[], yticks=[])
             for spine in axis.spines.values():
-                spine.set(color=COLOURS[image.gender], linewidth=2)
+                spine.set(color=COLOURS.get(image.gender, "#999999"), linewidth=2)
         row[0].set_ylabel(subject, fontsize=9, rotation=0, ha="right", va="center", labelpad=5)
     figure.suptitle("What it draws", x=0.02, ha="left", fontsize=12, weight="bold")
     figure.subplots_adjust(left=0.19, right=0.97, top=0.87, bottom=0.09, wspace=0.06, hspace=0.06)
