@@ -13,6 +13,8 @@ from tests.builders.folders import ROOT
 
 SHAPE = re.compile(r"\[\.\.\.(, \w+)*\]|\(\w+(, ?\w+)*,?\)")
 """As in p[..., K], (P, K) or (K,)."""
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+"""A relative link of Markdown, without its anchor."""
 
 
 def functions() -> dict[str, object]:
@@ -68,6 +70,6 @@ def test_pydoclint_sees_the_public_modules() -> None:
 
 def test_links_of_files_outside_the_site_lead_somewhere() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "leaderboards").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
-    targets = {(p, t) for p in pages for t in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", p.read_text(encoding="utf-8"))}
+    targets = {(p, t) for p in pages for t in LINK.findall(p.read_text(encoding="utf-8"))}
     assert len(targets) > 20
     assert not [(page.name, target) for page, target in targets if not (page.parent / target).exists()]
