@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fairbench import metrics as metrics
     from fairbench.api import calibrate as calibrate
     from fairbench.api import compare as compare
-    from fairbench.api import interval as interval
     from fairbench.api import list_labellers as list_labellers
     from fairbench.api import list_methods as list_methods
     from fairbench.api import list_metrics as list_metrics
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from fairbench.cards.cards import ModelCard as ModelCard
     from fairbench.comparison.result import Comparison as Comparison
     from fairbench.errors import FairbenchError as FairbenchError
+    from fairbench.measure.interval import interval as interval
     from fairbench.metrics.base import ShareMetric as ShareMetric
     from fairbench.metrics.decorator import metric as metric
     from fairbench.protocols import MetricSpec as MetricSpec
@@ -44,7 +44,6 @@ _MODULES = {
     "api": (
         "calibrate",
         "compare",
-        "interval",
         "list_labellers",
         "list_methods",
         "list_metrics",
@@ -58,6 +57,7 @@ _MODULES = {
     "cards.cards": ("ModelCard",),
     "comparison.result": ("Comparison",),
     "errors": ("FairbenchError",),
+    "measure.interval": ("interval",),
     "metrics.base": ("ShareMetric",),
     "metrics.decorator": ("metric",),
     "protocols": ("MetricSpec", "Params", "ScorerSpec"),

@@ -6,7 +6,6 @@ Paths may be given as text. What a user can fix raises FairbenchError, in one se
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,23 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fairbench import registry
 from fairbench.cards import catalog
 from fairbench.errors import FairbenchError
+from fairbench.runs.arguments import run_settings as run_settings
 from fairbench.runs.result import Run
 from fairbench.storage import paths
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from fairbench.calibration.result import Calibration
     from fairbench.comparison.result import Comparison
     from fairbench.display.progress import Progress
-    from fairbench.measure.interval import Interval
     from fairbench.runs.pipeline import Outcome
-    from fairbench.runs.spec import RunSettings, RunSpec
-    from fairbench.stats.intervals import Scope
+    from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
 
 PathLike: TypeAlias = str | os.PathLike[str]
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def run(
@@ -61,17 +56,41 @@ def run(
 ) -> Run:
     """Generate images, label the faces, measure bias. Stopped and started again, it goes on where it was.
 
-    The arguments are the options of `fairbench run`; None takes the card's value. model: a card's name or file, a model
-    folder, ADAPTER:TARGET, FILE.py:FUNCTION, or a function `draw(prompt: str, seed: int)` that returns a PIL image, an
-    array of height x width x 3 (uint8, or floats from 0 to 1) or None (refused); called so, `draw(prompts, seeds)`
-    returns a list. name, version: of a function; its images are stored under them, so raise the version whenever it
-    draws otherwise. Without them they are stored under a key of this process. plugins: files that register plug-ins,
-    beside those of FAIRBENCH_PLUGINS. scorers, metrics: names, or a text with commas. shard: "i/N" makes every N-th
-    block; there are no results before a call without it. store: None is FAIRBENCH_STORE, else runs/store. out: the run
-    folder; None is runs/<run>. strict: raise, after all is written, for notices that matter. Images that cannot be read
-    count as failed; a notice names them.
+    The arguments are the options of `fairbench run`; None takes the card's value. Images that cannot be read count as
+    failed; a notice names them.
 
-    Raises FairbenchError.
+    Args:
+        model: A card's name or file, a model folder, ADAPTER:TARGET, FILE.py:FUNCTION, or a function
+            `draw(prompt: str, seed: int)` that returns a PIL image, an array (height, width, 3) of uint8 or of floats
+            from 0 to 1, or None (refused); called so, `draw(prompts, seeds)` returns a list.
+        name: Of a function: its images are stored under name and version; without them, under a key of this process.
+        version: Of a function: raise it whenever the function draws otherwise.
+        task: A prompt suite: name or folder.
+        method: A mitigation: NAME or NAME:ARGUMENT.
+        labeller: Name or card file.
+        images_per_prompt: From 1 to 20,000.
+        limit_prompts: Only the first so many prompts.
+        scorers: Names or YAML files, or a text with commas; "none" for none.
+        metrics: Names, or a text with commas; None computes all.
+        seed: The same for models that are compared.
+        store: Where images and labels are kept; None is FAIRBENCH_STORE, else runs/store.
+        out: The run folder; None is a folder in runs.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: float32, bfloat16 or float16.
+        batch_size: Images per block.
+        shard: "i/N" makes every N-th block; there are no results before a call without it.
+        leaderboard: A CSV to add the run's row to.
+        sheets: Write a contact sheet per prompt.
+        strict: Raise, after all is written, for notices that matter.
+        near_copies: Look for images of a folder that look alike.
+        plugins: Files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
+        progress: Show how far it is, on stderr or in the notebook.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        FairbenchError: For whatever the caller can fix, in one sentence.
     """
     from fairbench.runs import spec
 
@@ -112,9 +131,17 @@ def _model(model: PathLike | Callable[..., Any], name: str | None, version: int 
 
 
 def load(folder: PathLike, *, store: PathLike | None = None) -> Run:
-    """Read a finished run from its folder. store: where its images are, for `Run.picture`.
+    """Read a finished run from its folder.
 
-    Raises FairbenchError where the folder holds no run.
+    Args:
+        folder: The run folder.
+        store: Where its images are, for `Run.picture`; None looks where the run was made.
+
+    Returns:
+        The run.
+
+    Raises:
+        FairbenchError: Where the folder holds no run.
     """
     finished = Run(folder, _path(store))
     _ = finished.id  # a folder without a run is named now
@@ -126,10 +153,17 @@ def compare(
 ) -> Comparison:
     """Compare finished runs with the first of them, prompt by prompt, or two labellers of the same images.
 
-    alpha: the level of each family of tests, in (0, 0.5). select: choose the best run on half of the prompts and judge
-    it on the rest; None: with three runs or more. out: a folder to write compare.json, compare.csv and the picture to.
+    Args:
+        *runs: Two or more runs or run folders; the first is the baseline.
+        alpha: The level of each family of tests, in (0, 0.5).
+        select: Choose the best run on half of the prompts and judge it on the rest; None: with three runs or more.
+        out: A folder to write compare.json, compare.csv and the picture to.
 
-    Raises FairbenchError for runs that do not compare.
+    Returns:
+        The comparison.
+
+    Raises:
+        FairbenchError: For runs that do not compare.
     """
     from fairbench.comparison.compare import compare as compare_runs
     from fairbench.comparison.result import Comparison
@@ -155,11 +189,22 @@ def calibrate(
 ) -> Calibration:
     """Measure a labeller's errors on labelled images: how often it reads each true cell as which.
 
-    images: a CSV with the columns path, one per attribute, and optionally person and sha256. out: the calibration file,
-    a .json that the labeller's card can name. domain: the kind of image. allow_implausible: accept a cell that is read
-    as another more often than as itself. plugins: files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
+    Args:
+        labeller: Name or card file.
+        images: A CSV with the columns path, one per attribute, and optionally person and sha256.
+        out: The calibration file, a .json that the labeller's card can name.
+        domain: The kind of image.
+        allow_implausible: Accept a cell that is read as another more often than as itself.
+        store: Where faces and labels are kept; None is FAIRBENCH_STORE, else runs/store.
+        device: auto, cpu, cuda, cuda:N or mps.
+        plugins: Files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
+        progress: Show how far it is, on stderr or in the notebook.
 
-    Raises FairbenchError.
+    Returns:
+        The calibration.
+
+    Raises:
+        FairbenchError: For whatever the caller can fix, in one sentence.
     """
     import shlex
 
@@ -180,28 +225,6 @@ def calibrate(
     counted = count.calibrate(labelled, loaded, open_store(store), shown, domain=domain, command=command, device=where)
     counted = files.write(counted, file, manifest_file, allow_implausible=allow_implausible)
     return Calibration(counted, file, loaded.path)
-
-
-def interval(
-    counts: ArrayLike, metric: str = "concentration", *, scope: Scope = "these prompts", seed: int = 0
-) -> Interval:
-    """Return the mean of a metric over prompts with its 95 % interval, and how that was computed.
-
-    counts: (P, K) or (K,), for each prompt the faces of each declared class. metric: `concentration`, or the name of a
-    metric of class shares, such as `rd`; most of these have a chance floor, and the interval is then of their expected
-    value at these face counts. scope: whether these prompts are all that is asked about ("these prompts"), or stand for
-    others ("prompts like these"). seed: of the resampling.
-
-    Raises ValueError for anything but counts, FairbenchError for an unknown metric.
-
-    >>> import fairbench
-    >>> value, low, high, *_ = fairbench.interval([[30, 10], [5, 5], [12, 8]], "concentration")
-    >>> f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    '0.036 [-0.098, 0.170]'
-    """
-    from fairbench.measure import interval as measure_interval
-
-    return measure_interval.interval(counts, metric, scope, seed)
 
 
 def list_models() -> list[str]:
@@ -255,40 +278,6 @@ def open_store(store: PathLike | None, *, look_only: bool = False) -> Store:
     return Store(
         paths.expand(os.fspath(store or os.environ.get("FAIRBENCH_STORE") or "runs/store")), look_only=look_only
     )
-
-
-def run_settings(**options: Any) -> RunSettings:
-    """Return the settings of a run from the arguments of `run`. Raises FairbenchError for what no run can have."""
-    from fairbench.runs.spec import RunSettings
-
-    for name in ("images_per_prompt", "limit_prompts", "batch_size"):
-        value = options[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise FairbenchError(f"{name} is {value!r}: give a whole number of at least 1, or leave it out.")
-    if isinstance(options["seed"], bool) or not isinstance(options["seed"], int) or options["seed"] < 0:
-        raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
-    if options["dtype"] not in {None, *DTYPES}:
-        raise FairbenchError(f"--dtype {options['dtype']}: name {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
-    for name in ("model", "task", "labeller"):
-        options[name] = None if options[name] is None else os.fspath(options[name])
-    for name in ("scorers", "metrics"):
-        options[name] = None if options[name] is None else _names(options[name])
-    options["shard"] = None if options["shard"] is None else _shard(options["shard"])
-    return RunSettings(**options)
-
-
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Return names from a sequence or a text with commas; "none" is no name."""
-    words = names.split(",") if isinstance(names, str) else names
-    given = tuple(name.strip() for name in words if name.strip())
-    return () if given == ("none",) else given
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if not match or not int(match[1]) < int(match[2]):
-        raise FairbenchError(f"--shard {text}: write i/N with i from 0 to N - 1, as in 0/2 and 1/2.")
-    return int(match[1]), int(match[2])
 
 
 def _path(name: PathLike | None) -> Path | None:

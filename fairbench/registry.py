@@ -63,13 +63,22 @@ def register(kind: str, name: str, plugin: T) -> T: ...
 def register(kind: str, name: str, plugin: Any = None) -> Any:
     """Put a plug-in into this process's registry, under a name that no other plug-in of its kind has; return it.
 
-    Without `plugin` it is a decorator: `@fairbench.register("scorers", "brightness")` above a class. kind: adapters,
-    detectors, crops, classifiers, scorers, methods, metrics, or tasks (the path of a folder with task.yaml);
-    protocols.py says what each must offer. A notebook cell that runs again replaces what it registered before.
+    A notebook cell that runs again replaces what it registered before. What is stored of adapters, detectors, crops,
+    classifiers and scorers is keyed by name, `version` and the content of the file that defines them; of those that no
+    file defines, by a key of this process alone.
 
-    What is stored of adapters, detectors, crops, classifiers and scorers is keyed by name, `version` and the content of
-    the file that defines them; of those that no file defines, by a key of this process alone. Raises FairbenchError for
-    a name that is taken, and PluginError for a plug-in that lacks something.
+    Args:
+        kind: adapters, detectors, crops, classifiers, scorers, methods, metrics, or tasks (the path of a folder with
+            task.yaml); protocols.py says what each must offer.
+        name: As users write it.
+        plugin: Without it this is a decorator: `@fairbench.register("scorers", "brightness")` above a class.
+
+    Returns:
+        The plug-in.
+
+    Raises:
+        FairbenchError: For a name that is taken.
+        PluginError: For a plug-in that lacks something.
     """
     if plugin is None:
         return lambda plugin: register(kind, name, plugin)

@@ -57,10 +57,29 @@ class _Counts:
         return bounds.rd_bounds(self.table[prompt], self.rng)
 
 
-def interval(counts: ArrayLike, metric: str, scope: Scope, seed: int = 0) -> Interval:
-    """Return a metric's task mean and its interval from counts (P, K) or (K,); see `fairbench.interval`.
+def interval(
+    counts: ArrayLike, metric: str = CONCENTRATION, *, scope: Scope = "these prompts", seed: int = 0
+) -> Interval:
+    """Return the mean of a metric over prompts with its 95 % interval, and how that was computed.
 
-    Raises ValueError for anything but counts and scopes, FairbenchError for an unknown metric.
+    Args:
+        counts: Shape (P, K) or (K,): for each prompt the faces of each declared class.
+        metric: `concentration`, or the name of a metric of class shares, such as `rd`. Most of these have a chance
+            floor, and the interval is then of their expected value at these face counts.
+        scope: "these prompts" where they are all that is asked about, "prompts like these" where they stand for others.
+        seed: Of the resampling.
+
+    Returns:
+        Value, low and high, and how the interval was computed.
+
+    Raises:
+        ValueError: For anything but counts.
+        FairbenchError: For an unknown metric.
+
+    >>> import fairbench
+    >>> value, low, high, *_ = fairbench.interval([[30, 10], [5, 5], [12, 8]], "concentration")
+    >>> f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    '0.036 [-0.098, 0.170]'
     """
     scopes = {design: name for name, design in SCOPES.items()}
     if scope not in scopes:

@@ -29,10 +29,23 @@ def metric(
     """Make a metric out of a function that maps class shares p[..., K] to values [...], and register it.
 
     The function takes `p`, or `p` and `ref`, the reference shares [..., K]; its docstring's first line is the metric's
-    summary. direction: which way is fairer. bounds: the range, for display; where both ends are numbers, intervals are
-    cut there (else `limits` says where, as a function of K). ideal: the value of a perfectly fair model. labels: the
-    two labels, in order, that a signed metric needs. version: raise it whenever a value changes. Raises FairbenchError
-    for a name that is taken, PluginError for a function without a docstring or with other parameters.
+    summary.
+
+    Args:
+        name: As users write it, with hyphens.
+        version: Raise it whenever a value changes.
+        direction: Which way is fairer.
+        bounds: The range, for display; where both ends are numbers, intervals are cut there.
+        ideal: The value of a perfectly fair model.
+        labels: The two labels, in order, that a signed metric needs.
+        limits: Where intervals are cut, as a function of K, where `bounds` does not say it in numbers.
+
+    Returns:
+        The decorator; the function becomes a metric that can be called with shares or `counts=`.
+
+    Raises:
+        FairbenchError: For a name that is taken.
+        PluginError: For a function without a docstring or with other parameters.
 
     >>> @metric("doctest-largest", direction="lower", bounds="[0, 1]")
     ... def largest(p):

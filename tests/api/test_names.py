@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import fairbench
-from fairbench import api, metrics, registry
+from fairbench import metrics, registry
 from fairbench.errors import FairbenchError
+from fairbench.measure import interval
 from tests.builders.runs import finished_run
 
 
@@ -56,7 +57,7 @@ def test_counts_are_asked_for_by_name() -> None:
         _ = fairbench.metrics.concentration  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("module", [fairbench, api, metrics])
+@pytest.mark.parametrize("module", [fairbench, interval, metrics])
 def test_the_examples_in_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted

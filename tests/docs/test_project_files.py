@@ -45,6 +45,21 @@ def test_arrays_of_public_functions_have_shapes() -> None:
     assert not without, f"say the shape of the arrays, as [..., K] or (P, K): {without}"
 
 
+def test_public_functions_document_each_argument() -> None:
+    public = {name: getattr(fairbench, name) for name in fairbench.__all__}
+    signatures = {name: inspect.signature(f) for name, f in public.items() if inspect.isfunction(f)}
+    missing = [
+        f"{name}: {parameter}"
+        for name, signature in signatures.items()
+        for parameter in signature.parameters
+        if not re.search(
+            rf"^ +\*?{parameter}: \S", (inspect.getdoc(public[name]) or "").partition("Args:")[2], re.MULTILINE
+        )
+    ]
+    assert {"run", "load", "register"} <= set(signatures)
+    assert not missing
+
+
 def test_every_public_name_says_what_it_is() -> None:
     undocumented = [n for n in fairbench.__all__ if n != "__version__" and not inspect.getdoc(getattr(fairbench, n))]
     assert not undocumented

@@ -1,0 +1,49 @@
+"""What a caller says of a run, checked: from arguments of Python or options of the command line to settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from fairbench.errors import FairbenchError
+
+if TYPE_CHECKING:
+    from fairbench.runs.spec import RunSettings
+
+DTYPES: Final = ("float32", "bfloat16", "float16")
+
+
+def run_settings(**options: Any) -> RunSettings:
+    """Return the settings of a run from the arguments of `run`. Raises FairbenchError for what no run can have."""
+    from fairbench.runs.spec import RunSettings
+
+    for name in ("images_per_prompt", "limit_prompts", "batch_size"):
+        value = options[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise FairbenchError(f"{name} is {value!r}: give a whole number of at least 1, or leave it out.")
+    if isinstance(options["seed"], bool) or not isinstance(options["seed"], int) or options["seed"] < 0:
+        raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
+    if options["dtype"] not in {None, *DTYPES}:
+        raise FairbenchError(f"--dtype {options['dtype']}: name {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
+    for name in ("model", "task", "labeller"):
+        options[name] = None if options[name] is None else os.fspath(options[name])
+    for name in ("scorers", "metrics"):
+        options[name] = None if options[name] is None else _names(options[name])
+    options["shard"] = None if options["shard"] is None else _shard(options["shard"])
+    return RunSettings(**options)
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names from a sequence or a text with commas; "none" is no name."""
+    words = names.split(",") if isinstance(names, str) else names
+    given = tuple(name.strip() for name in words if name.strip())
+    return () if given == ("none",) else given
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise FairbenchError(f"--shard {text}: write i/N with i from 0 to N - 1, as in 0/2 and 1/2.")
+    return int(match[1]), int(match[2])
