@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fairbench.comparison import labellers, ranks
@@ -12,19 +12,21 @@ from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.effects import effects
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.margins import Margins
-from fairbench.comparison.ranks import Ranking, Selection
+from fairbench.comparison.ranks import Selection
 from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
 from fairbench.comparison.verdicts import Row, judged
 from fairbench.display.numbers import number
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
+from fairbench.stats.ranking import Ranks
 
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
     """Runs against the first of them. primary: the attributes of the primary family. n_prompts: common to all runs.
 
-    pairing: letter of a run -> how it is paired with the baseline. rankings and selection: of three runs or more.
+    pairing: letter of a run -> how it is paired with the baseline. rankings and selection: of three runs or more; the
+    ranks of each primary attribute are by RD at the smallest face count of any run.
     """
 
     sides: list[Side]
@@ -34,9 +36,9 @@ class RunComparison:
     n_prompts: int
     pairing: dict[str, str]
     rows: list[Row]
-    rankings: list[Ranking] = field(default_factory=list)
-    selection: Selection | None = None
-    notes: list[str] = field(default_factory=list)
+    rankings: dict[str, Ranks]
+    selection: Selection | None
+    notes: list[str]
 
     @property
     def variants(self) -> int:
@@ -44,9 +46,10 @@ class RunComparison:
         return len(self.sides) - 1
 
 
-def compare(
-    folders: Sequence[Path], alpha: float = 0.05, select: bool | None = None
-) -> RunComparison | LabellerComparison:
+Result = RunComparison | LabellerComparison
+
+
+def compare(folders: Sequence[Path], alpha: float = 0.05, select: bool | None = None) -> Result:
     """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
 
     alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
@@ -74,9 +77,9 @@ def compare(
 def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
     baseline, variants = sides[0], sides[1:]
     margins = comparison_margins.of_task(baseline.run.record.task.name)
-    effects_of_variants = [effects(baseline, side, margins, alpha) for side in variants]
-    rows = judged([row for e in effects_of_variants for row in e.rows], alpha)
-    notes = list(dict.fromkeys(note for e in effects_of_variants for note in e.notes))
+    rows_of_variants, notes_of_variants = zip(*(effects(baseline, s, margins, alpha) for s in variants), strict=True)
+    rows = judged([row for rows in rows_of_variants for row in rows], alpha)
+    notes = list(dict.fromkeys(note for notes in notes_of_variants for note in notes))
     selection = ranks.select(sides, alpha) if select else None
     if select and selection is None:
         notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
@@ -88,7 +91,7 @@ def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
         n_prompts=len(baseline.positions),
         pairing={side.letter: pairing(baseline, side) for side in variants},
         rows=rows,
-        rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else [],
+        rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else {},
         selection=selection,
         notes=notes + _too_few_prompts(rows, alpha),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,24 +13,15 @@ from fairbench import registry
 from fairbench.cards.cards import RESERVED
 from fairbench.comparison.margins import Margins
 from fairbench.comparison.sides import Side, of_prompts, primary_attributes, shared_attributes
-from fairbench.comparison.verdicts import Claim, Row
+from fairbench.comparison.verdicts import Row
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
 from fairbench.measure.stated import followed
 from fairbench.runs import evidence
-from fairbench.stats import correction_difference, intervals
+from fairbench.stats import correction_difference, intervals, paired
 from fairbench.stats.estimands import IntArray
 from fairbench.stats.intervals import PromptValues
-from fairbench.stats.paired import (
-    Better,
-    Effect,
-    Pairs,
-    effect_fixed,
-    effect_random,
-    independent_se,
-    pair,
-    sign_flip_p,
-)
+from fairbench.stats.paired import Better, Effect, Pairs
 from fairbench.stats.units import Data, as_units
 from fairbench.types import FloatArray
 
@@ -45,41 +36,29 @@ _REDRAWS: Final = 400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
-    """One quantity of two runs, prompt by prompt. a, b: its means over the prompts used.
+    """One quantity of two runs, prompt by prompt. columns: those of its rows that both designs share.
 
     images_se: the s.e. of the mean difference from drawing images. calibration_se: what the calibration that both runs
-    share adds to any standard error. The rest as in `Row`.
+    share adds to any standard error.
     """
 
-    attribute: str
-    estimand: str
+    columns: Mapping[str, Any]
     pairs: Pairs
-    a: float
-    b: float
     images_se: float
-    better: Better | None = None
-    primary: bool = False
-    claim: Claim | None = None
-    margin: float = math.nan
     calibration_se: float = 0.0
 
     def effects(self) -> tuple[Effect, Effect]:
         """Return the effect for these prompts and for prompts like these."""
-        designs = effect_fixed(self.pairs, self.images_se), effect_random(self.pairs)
+        designs = paired.effect_fixed(self.pairs, self.images_se), paired.effect_random(self.pairs)
         fixed, random = (replace(e, se=math.hypot(e.se, self.calibration_se)) for e in designs)
         return fixed, random
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """Rows without verdicts, and sentences on what could not be compared."""
+def effects(a: Side, b: Side, margins: Margins, alpha: float) -> tuple[list[Row], list[str]]:
+    """Return every effect B - A, in both designs, with unadjusted p-values; and what could not be compared, in words.
 
-    rows: list[Row]
-    notes: list[str]
-
-
-def effects(a: Side, b: Side, margins: Margins, alpha: float) -> Effects:
-    """Return every effect B - A, in both designs, with unadjusted p-values."""
+    The rows have no verdicts yet.
+    """
     not_corrected = _why_not_corrected(a, b)
     not_compared = dict(_scores_that_differ(a, b))
     notes = [f"{scorer}: not compared, {reason}." for scorer, reason in not_compared.items()]
@@ -91,64 +70,53 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> Effects:
         *_following(a, b, margins),
         *_scores(a, b, margins, [s for s in a.run.scores if s not in not_compared]),
     ]
-    return Effects([row for i, q in enumerate(quantities) for row in _rows(a, b, q, alpha, i)], notes)
+    return [row for i, q in enumerate(quantities) for row in _rows(a, b, q, alpha, i)], notes
 
 
 def _rows(a: Side, b: Side, quantity: Quantity, alpha: float, index: int) -> Iterator[Row]:
     """Yield a quantity's rows. Random numbers depend on `index` alone: A and B swapped flip signs, no more."""
     fixed, random = quantity.effects()
-    sign_flips = sign_flip_p(quantity.pairs, np.random.default_rng([_SEED, index]))
+    sign_flips = paired.sign_flip_p(quantity.pairs, np.random.default_rng([_SEED, index]))
     for effect, p_value in ((fixed, fixed.p_value()), (random, sign_flips)):
-        row = Row(
-            baseline=a.letter,
-            run=b.letter,
-            attribute=quantity.attribute,
-            estimand=quantity.estimand,
-            scope=effect.scope,
-            a=quantity.a,
-            b=quantity.b,
-            effect=effect.estimate,
-            n_prompts=effect.n_pairs,
-            left_out=effect.n_left_out,
-            primary=quantity.primary,
-            better=quantity.better,
-            claim=quantity.claim,
-            margin=quantity.margin,
-        )
+        columns = {**quantity.columns, "n_prompts": effect.n_pairs, "left_out": effect.n_left_out}
+        row = Row(baseline=a.letter, run=b.letter, scope=effect.scope, effect=effect.estimate, **columns)
         if effect is fixed and (a.quota or b.quota):
             yield replace(row, reason=QUOTA)
         else:
             low, high = effect.interval(1 - alpha)
-            yield replace(row, low=low, high=high, p=p_value, p_equivalence=_margin_p(effect, quantity))
+            yield replace(row, low=low, high=high, p=p_value, p_equivalence=_margin_p(effect, row))
 
 
-def _margin_p(effect: Effect, quantity: Quantity) -> float:
-    if quantity.claim == "equivalent":
-        return effect.equivalence_p(quantity.margin)
-    if quantity.claim == "preserved" and quantity.better is not None:
-        return effect.non_inferiority_p(quantity.margin, quantity.better)
+def _margin_p(effect: Effect, row: Row) -> float:
+    if row.claim == "equivalent":
+        return effect.equivalence_p(row.margin)
+    if row.claim == "preserved" and row.better is not None:
+        return effect.non_inferiority_p(row.margin, row.better)
     return math.nan
 
 
-def _quantity(attribute: str, estimand: str, a: PromptValues, b: PromptValues, **rest: Any) -> Quantity:
+def _quantity(attribute: str, estimand: str, a: PromptValues, b: PromptValues, **columns: Any) -> Quantity:
     """Return the quantity whose values and variances two runs have for each prompt."""
-    pairs = pair(a.value, b.value)
-    images_se = independent_se(pairs, a.variance, b.variance)
-    return Quantity(attribute, estimand, pairs, _mean(a.value, pairs), _mean(b.value, pairs), images_se, **rest)
+    pairs = paired.pair(a.value, b.value)
+    means = _means(a.value, b.value, pairs)
+    images_se = paired.independent_se(pairs, a.variance, b.variance)
+    return Quantity({"attribute": attribute, "estimand": estimand, **means, **columns}, pairs, images_se)
 
 
-def _mean(values: FloatArray, pairs: Pairs) -> float:
-    return float(values[pairs.in_both].mean()) if pairs.in_both.any() else math.nan
+def _means(a: FloatArray, b: FloatArray, pairs: Pairs) -> dict[str, float]:
+    """Return the means of both runs over the prompts used."""
+    used = pairs.in_both
+    return {name: float(values[used].mean()) if used.any() else math.nan for name, values in (("a", a), ("b", b))}
 
 
 def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Quantity]:
     """Yield what the labels give: RD at the smaller face count, concentration raw and corrected, the signed gaps."""
-    primary_names = primary_attributes(a)
+    primary = primary_attributes(a)
     for names in shared_attributes(a, b):
         name, classes = cross_name(names), a.run.counts.labeller.classes(names)
         k, data = len(classes), (a.data(names), b.data(names))
-        rd = _quantity(name, "rd@n0", *diversity(data), better="lower", claim="equivalent", margin=margins.rd(name, k))
-        yield replace(rd, primary=names in primary_names)
+        claim: dict[str, Any] = {"claim": "equivalent", "margin": margins.rd(name, k), "primary": names in primary}
+        yield _quantity(name, "rd@n0", *diversity(data), better="lower", **claim)
         yield _quantity(name, "concentration", *map(intervals.concentration_of_prompts, data), better="lower")
         if corrected and (groups := a.run.correction.groups(names)) is not None:
             yield _corrected(a, b, name, groups)
@@ -188,17 +156,9 @@ def _corrected(a: Side, b: Side, name: str, groups: Sequence[int]) -> Quantity:
     assert calibration is not None
     observed_a, observed_b = (side.observed(calibration.attributes) for side in (a, b))
     difference = correction_difference.concentration_difference(observed_a, observed_b, calibration.counts, rng, groups)
-    pairs = difference.pairs
-    means = _mean(difference.a, pairs), _mean(difference.b, pairs)
-    return Quantity(
-        name,
-        "concentration corrected",
-        pairs,
-        *means,
-        difference.images,
-        better="lower",
-        calibration_se=difference.shared,
-    )
+    means = _means(difference.a, difference.b, difference.pairs)
+    columns = {"attribute": name, "estimand": "concentration corrected", "better": "lower", **means}
+    return Quantity(columns, difference.pairs, difference.images, difference.shared)
 
 
 def _why_not_corrected(a: Side, b: Side) -> str | None:
@@ -218,7 +178,7 @@ def _without_face(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
         counts = side.run.counts
         by_outcome = np.stack([counts.images - counts.with_face, counts.with_face], axis=1)
         shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
-    yield _with_margin(FACES, "no-face-rate", shares, "lower", margins)
+    yield _quality(FACES, "no-face-rate", shares, "lower", margins)
 
 
 def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
@@ -230,7 +190,7 @@ def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
             return
         by_outcome = np.stack([following.right, following.of - following.right], axis=1)
         shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
-    yield _with_margin(FACES, "attribute-following", shares, "higher", margins)
+    yield _quality(FACES, "attribute-following", shares, "higher", margins)
 
 
 def _scores(a: Side, b: Side, margins: Margins, scorers: Sequence[str]) -> Iterator[Quantity]:
@@ -238,17 +198,14 @@ def _scores(a: Side, b: Side, margins: Margins, scorers: Sequence[str]) -> Itera
         spec = registry.resolve("scorers", scorer).spec
         values = [PromptValues(*(v[s.positions] for v in evidence.score_values(s.run, scorer))) for s in (a, b)]
         better = None if spec.direction == "none" else spec.direction
-        yield _with_margin(QUALITY, spec.values[0], values, better, margins)
+        yield _quality(QUALITY, spec.values[0], values, better, margins)
 
 
-def _with_margin(
-    attribute: str, name: str, values: Sequence[PromptValues], better: Better | None, margins: Margins
-) -> Quantity:
+def _quality(attribute: str, name: str, runs: list[PromptValues], better: Better | None, margins: Margins) -> Quantity:
     """Return a quantity that is to be preserved within its margin, where it has one."""
-    quantity, margin = _quantity(attribute, name, *values, better=better), margins.quality(name)
-    if margin is None or better is None:
-        return quantity
-    return replace(quantity, claim="preserved", margin=margin)
+    margin = margins.values.get(name)
+    claim: dict[str, Any] = {} if margin is None or better is None else {"claim": "preserved", "margin": margin}
+    return _quantity(attribute, name, *runs, better=better, **claim)
 
 
 def _scores_that_differ(a: Side, b: Side) -> Iterator[tuple[str, str]]:

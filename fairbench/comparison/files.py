@@ -14,15 +14,15 @@ from typing import Any
 import fairbench
 from fairbench import keys
 from fairbench.comparison import plots
-from fairbench.comparison.compare import RunComparison
+from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
 from fairbench.comparison.labellers import LabellerComparison
-from fairbench.comparison.ranks import Ranking
 from fairbench.comparison.sides import Side
 from fairbench.comparison.verdicts import Row
 from fairbench.display.json_values import plain as to_plain
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import MissingExtra
+from fairbench.stats.ranking import Ranks
 from fairbench.storage import atomic, folders
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-def default_folder(result: RunComparison | LabellerComparison) -> Path:
+def default_folder(result: Result) -> Path:
     """Return a folder that is named after the runs."""
     ids = [side.run.run_id for side in result.sides]
     shown = [i[:8] for i in ids]
@@ -43,7 +43,7 @@ def default_folder(result: RunComparison | LabellerComparison) -> Path:
     return Path("runs") / "-".join(["compare", *shown])
 
 
-def write(result: RunComparison | LabellerComparison, folder: Path) -> dict[str, Any]:
+def write(result: Result, folder: Path) -> dict[str, Any]:
     """Write the picture, compare.csv and compare.json, and return the content of the last. Raises FairbenchError."""
     folders.check(folder, folders.COMPARISON)
     record = manifest(result)
@@ -57,7 +57,7 @@ def write(result: RunComparison | LabellerComparison, folder: Path) -> dict[str,
     return record
 
 
-def manifest(result: RunComparison | LabellerComparison) -> dict[str, Any]:
+def manifest(result: Result) -> dict[str, Any]:
     """Return the result as plain data; what could not be computed is None."""
     common = {"note": LABEL_NOTE, "fairbench": fairbench.__version__, "alpha": result.alpha}
     specific = _of_runs(result) if isinstance(result, RunComparison) else _of_labellers(result)
@@ -65,7 +65,7 @@ def manifest(result: RunComparison | LabellerComparison) -> dict[str, Any]:
     return record
 
 
-def rows(result: RunComparison | LabellerComparison, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows(result: Result, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of compare.csv. record: the content of compare.json."""
     return record["effects"] if isinstance(result, RunComparison) else [_flat(a) for a in record["attributes"]]
 
@@ -82,7 +82,7 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "primary": result.primary,
         "margins": {"source": result.margins.source, **result.margins.values},
         "effects": [_effect(row, quota) for row in result.rows],
-        "rankings": [_ranking(result.sides, ranking) for ranking in result.rankings],
+        "rankings": [_ranking(result.sides, name, ranks) for name, ranks in result.rankings.items()],
         "selection": None if result.selection is None else asdict(result.selection),
         "notes": result.notes + ([f"{', '.join(sorted(quota))}: {QUOTA}."] if quota else []),
     }
@@ -93,11 +93,10 @@ def _effect(row: Row, quota: set[str]) -> dict[str, Any]:
     return {name: values[name] for name in _COLUMNS}
 
 
-def _ranking(sides: Sequence[Side], ranking: Ranking) -> dict[str, Any]:
-    ranks = ranking.ranks
+def _ranking(sides: Sequence[Side], attribute: str, ranks: Ranks) -> dict[str, Any]:
     values = zip(sides, ranks.mean, ranks.rank, ranks.low, ranks.high, strict=True)
     runs = [{"run": s.letter, "rd": m, "rank": r, "best": low, "worst": high} for s, m, r, low, high in values]
-    return {"attribute": ranking.attribute, "runs": runs, "n_prompts": ranks.n_prompts, "left_out": ranks.n_left_out}
+    return {"attribute": attribute, "runs": runs, "n_prompts": ranks.n_prompts, "left_out": ranks.n_left_out}
 
 
 def _of_labellers(result: LabellerComparison) -> dict[str, Any]:

@@ -107,10 +107,8 @@ def compare(a: Side, b: Side, alpha: float) -> LabellerComparison:
     agreements = []
     for names in shared:
         labels = {name: tuple(faces_a.space.declared.labels[name]) for name in names}
-        classes_a = faces_a.classes(names, labels)[index_in_a[in_both]]
-        classes_b = faces_b.classes(names, labels)[in_both]
-        cells = tuple(" ".join(cell) for cell in product(*labels.values()))
-        agreements.append(_agreement(a, b, names, cells, classes_a, classes_b, alpha))
+        classes = [faces_a.classes(names, labels)[index_in_a[in_both]], faces_b.classes(names, labels)[in_both]]
+        agreements.append(_agreement([a, b], names, classes, alpha))
     declared = (names for side in (a, b) for names in attributes(side.run.counts.labeller))
     not_shared = list(dict.fromkeys(cross_name(names) for names in declared if names not in shared))
     matched = int(in_both.sum())
@@ -138,19 +136,13 @@ def _by_image(faces_a: _Labelled, faces_b: _Labelled) -> IntArray:
     return np.asarray(face_in_image[faces_b.reading.image])
 
 
-def _agreement(
-    a: Side,
-    b: Side,
-    names: tuple[str, ...],
-    cells: tuple[str, ...],
-    classes_a: IntArray,
-    classes_b: IntArray,
-    alpha: float,
-) -> AttributeAgreement:
-    """Return how two labellers agree on the matched faces, whose classes are indices into `cells`."""
-    both, k = (classes_a >= 0) & (classes_b >= 0), len(cells)
+def _agreement(sides: list[Side], names: tuple[str, ...], classes: list[IntArray], alpha: float) -> AttributeAgreement:
+    """Return how two labellers agree on the matched faces, whose classes (N,) count as A's labeller orders them."""
+    cells = tuple(sides[0].run.counts.labeller.classes(names))
+    k, (classes_a, classes_b) = len(cells), classes
+    both = (classes_a >= 0) & (classes_b >= 0)
     table = np.bincount(classes_a[both] * k + classes_b[both], minlength=k * k).reshape(k, k)
-    data = [side.data(names) for side in (a, b)]
+    data = [side.data(names) for side in sides]
     n0, enough = common_faces(data)
     # Rounded, so that prompts that tie do tie in the ranks.
     rd_a, rd_b = (estimands.rd_at(as_units(of_prompts(d, enough)).counts, n0[enough]).round(DECIMALS) for d in data)

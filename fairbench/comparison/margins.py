@@ -18,6 +18,7 @@ SHARE_OF_RANGE: Final = 0.05
 class Margins:
     """values: rd.ATTRIBUTE, or the name of a score or share -> its margin. source: where they are from, in words.
 
+    A score or share without a margin has none: nobody declared what loss would be harmless.
     Raises CardError for a margin that is not positive.
     """
 
@@ -32,10 +33,6 @@ class Margins:
     def rd(self, attribute: str, classes: int) -> float:
         """Return the margin of the RD of an attribute or cross of K classes."""
         return self.values.get(f"rd.{attribute}", SHARE_OF_RANGE * 2 / classes)
-
-    def quality(self, name: str) -> float | None:
-        """Return the margin of a score or share; None where nobody declared what loss would be harmless."""
-        return self.values.get(name)
 
 
 def of_task(name: str) -> Margins:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison.compare import RunComparison
+from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.verdicts import Row
 from fairbench.display.figure import INK, drawing, heat, png
@@ -27,7 +27,7 @@ _TABLE_WIDTH, _CELL_WIDTH, _NAMES_WIDTH = 3.2, 0.62, 1.6
 """Of the pictures of labellers' tables, in inches: a table at least, a cell, the names beside the cells."""
 
 
-def write(result: RunComparison | LabellerComparison, path: Path) -> None:
+def write(result: Result, path: Path) -> None:
     """Write the picture. Raises MissingExtra without matplotlib, StoreError."""
     with drawing("The picture of a comparison", "report") as pyplot:
         figure = _forest(pyplot, result) if isinstance(result, RunComparison) else _tables(pyplot, result)
@@ -115,9 +115,8 @@ def _tables(pyplot: Any, result: LabellerComparison) -> Any:
     attributes = result.attributes
     widths = [max(_TABLE_WIDTH, _CELL_WIDTH * len(a.labels) + _NAMES_WIDTH) for a in attributes] or [4]
     size = max(sum(widths), 4), max(widths)
-    figure, axes = pyplot.subplots(
-        1, len(widths), figsize=size, squeeze=False, layout="constrained", width_ratios=widths
-    )
+    style = {"figsize": size, "layout": "constrained", "width_ratios": widths}
+    figure, axes = pyplot.subplots(1, len(widths), squeeze=False, **style)
     side_a, side_b = (f"{side.letter}: {line(side.run.record.labeller.name)}" for side in result.sides)
     for axis, attribute in zip(axes[0], attributes, strict=False):
         heat(axis, attribute.table, attribute.labels, attribute.labels, "{:.0f}".format)

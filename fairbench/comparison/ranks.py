@@ -21,14 +21,6 @@ _SEED = 1979
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """The ranks of all runs by RD at the smallest face count of any run, for one primary attribute."""
-
-    attribute: str
-    ranks: Ranks
-
-
-@dataclass(frozen=True, slots=True)
 class Half:
     """The winner's effect (winner minus baseline, mean concentration) on one half of the prompts; p: sign-flip test."""
 
@@ -54,17 +46,17 @@ class Selection:
     n_left_out: int
 
 
-def rankings(sides: Sequence[Side], alpha: float) -> list[Ranking]:
+def rankings(sides: Sequence[Side], alpha: float) -> dict[str, Ranks]:
     """Return the runs' ranks on every primary attribute; intervals hold for all runs of one attribute at once."""
-    rankings_of_attributes = []
+    ranks_of = {}
     for names in primary_attributes(sides[0]):
         data = [side.data(names) for side in sides]
         n0, enough = common_faces(data)
         values = np.full((len(sides), len(n0)), np.nan)
         for i, data_of_run in enumerate(data):
             values[i, enough] = estimands.rd_at(as_units(of_prompts(data_of_run, enough)).counts, n0[enough])
-        rankings_of_attributes.append(Ranking(cross_name(names), rank_intervals(values, 1 - alpha)))
-    return rankings_of_attributes
+        ranks_of[cross_name(names)] = rank_intervals(values, 1 - alpha)
+    return ranks_of
 
 
 def select(sides: Sequence[Side], alpha: float) -> Selection | None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from fairbench.comparison import files, terminal
-from fairbench.comparison.compare import RunComparison
-from fairbench.comparison.labellers import LabellerComparison
+from fairbench.comparison.compare import Result
 from fairbench.display.page import Shown
 from fairbench.storage import paths
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Comparison(Shown):
     """Runs against the first of them, or two labellers on the same images. folder: where its files are, if written."""
 
-    def __init__(self, result: RunComparison | LabellerComparison) -> None:
+    def __init__(self, result: Result) -> None:
         self.result = result
         self.folder: Path | None = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison.compare import RunComparison
+from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.ranks import Half
@@ -40,7 +40,7 @@ _LABELS = {"concentration corrected": "  corrected"}
 _MAX_GAPS, _MAX_DISAGREEMENTS = 6, 3
 
 
-def show(result: RunComparison | LabellerComparison, folder: Path | None, console: Console) -> None:
+def show(result: Result, folder: Path | None, console: Console) -> None:
     """Print the tables and where the files are, if anywhere."""
     _sides(result.sides).show(console)
     console.print()
@@ -111,9 +111,8 @@ def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) ->
         previous = attribute
         values = number(random.a), number(random.b), number(random.effect)
         intervals = span(fixed.low, fixed.high), span(random.low, random.high)
-        table.add(
-            name, _LABELS.get(estimand, estimand), *values, *intervals, p_value(random.p_adjusted), random.verdict
-        )
+        test = p_value(random.p_adjusted), random.verdict
+        table.add(name, _LABELS.get(estimand, estimand), *values, *intervals, *test)
     return table
 
 
@@ -131,10 +130,10 @@ def _directions(rows: list[Row], alpha: float) -> str:
 
 def _ranks(result: RunComparison) -> Table:
     title = "ranks by rd@n0, 1: least biased (in brackets: what the data allow)"
-    heads = numbers(*(spaced(ranking.attribute) for ranking in result.rankings))
+    heads = numbers(*map(spaced, result.rankings))
     table = Table([Column("run", wraps=True), *heads], title)
     for i, side in enumerate(result.sides):
-        ranks = [ranking.ranks for ranking in result.rankings]
+        ranks = result.rankings.values()
         cells = [f"{number(r.mean[i])}  {r.rank[i]} ({r.low[i]}-{r.high[i]})" for r in ranks]
         table.add(f"{side.letter} {side.name}", *cells)
     return table
@@ -158,12 +157,10 @@ def _half(half: Half) -> str:
 
 
 def _notes(result: RunComparison) -> list[str]:
-    left_out = max((r.left_out for r in result.rows if r.estimand == "rd@n0"), default=0)
+    most = max((r.left_out for r in result.rows if r.estimand == "rd@n0"), default=0)
     notes = [f"{s.letter}: {QUOTA}; its intervals for these prompts are withheld." for s in result.sides if s.quota]
-    if left_out:
-        notes.append(
-            f"rd@n0 leaves out up to {left_out} prompts in which a run has fewer than {MIN_FACES_PER_PROMPT} faces."
-        )
+    if most:
+        notes += [f"rd@n0 leaves out up to {most} prompts in which a run has fewer than {MIN_FACES_PER_PROMPT} faces."]
     if any(r.family == "primary" and math.isnan(r.p_adjusted) and r.reason is None for r in result.rows):
         notes.append("a primary effect could not be tested: no prompt has enough faces in both runs.")
     return notes + result.notes

@@ -190,9 +190,8 @@ def three(folders: dict[str, Path]) -> RunComparison:
 def test_several_runs_are_one_family_and_are_ranked(three: RunComparison) -> None:
     assert three.variants == 2
     assert len([r for r in three.rows if r.family == "primary"]) == 2 * len(LEAST)
-    assert [r.attribute for r in three.rankings] == list(LEAST)
-    for ranking in three.rankings:
-        ranks = ranking.ranks
+    assert list(three.rankings) == list(LEAST)
+    for ranks in three.rankings.values():
         assert (ranks.rank[0], ranks.low[0], ranks.high[0]) == (3, 3, 3)
         assert ranks.low.tolist()[1:] == [1, 1] and ranks.high.tolist()[1:] == [2, 2], "two fair models tie"
 

@@ -24,7 +24,7 @@ def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> N
     found = comparison_margins.of_task("folder")
     assert found.source == "task occupations, as no card of task folder was found"
     assert [found.rd("another", k) for k in (2, 4, 8)] == pytest.approx([0.05, 0.025, 0.0125])
-    assert found.quality("clip_score") == 0.5 and found.quality("elo") is None
+    assert found.values.get("clip_score") == 0.5 and found.values.get("elo") is None
     with pytest.raises(CardError, match=r"margins\.rd\.gender"):
         comparison_margins.Margins({"rd.gender": 0.0}, "task mine")
 
