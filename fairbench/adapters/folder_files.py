@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -59,23 +59,34 @@ def _folder(root: Path) -> list[ImageFile]:
     if not paths.is_folder(root):
         raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): fix the path behind folder:.")
     top = _listing(root)
-    others = top.others
-    if top.images:
-        _report_folders(root, top.folders, "it holds images itself")
-        files = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images]
-    else:
-        files, deeper, empty = [], [], []
+    others, unread, reason = top.others, top.folders, "it holds images itself"
+    files, names = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images], list[str]()
+    empty = list[str]()
+    if not top.images:
+        unread, reason, names = [], "one folder per prompt is what is read", [f.name for f in top.folders]
         for folder in top.folders:
             inside = _listing(folder)
             files += [ImageFile(p, nfc(folder.name), str(folder)) for p in inside.images]
-            others = others + inside.others
-            deeper += inside.folders
-            empty += [] if inside.images else [folder]
-        _report_folders(root, deeper, "one folder per prompt is what is read")
-        _report_empty(root, empty)
-        _report_merged(root, top.folders)
-    _report_others(root, others)
+            others, unread = others + inside.others, unread + inside.folders
+            empty += [] if inside.images else [folder.name]
+    inner = [str(f.relative_to(root)) for f in unread]
+    _report(root, "ignored-folder", inner, f"sub-folder(s) are not looked at, because {reason}.")
+    _report(root, "prompts-without-images", empty, "folder(s) hold no images, so they are no prompts.")
+    # Names that are one name in two Unicode forms (NFC and NFD) are one prompt.
+    merged = [name for name, count in Counter(map(nfc, names)).items() if count > 1]
+    differ = "prompt(s) have several folders, whose names differ in Unicode form alone."
+    _report(root, "near-equal-prompts", merged, differ)
+    suffixes = Counter(f.suffix.lower() or "no suffix" for f in others)
+    often = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+    kinds = ", ".join(f"{suffix} {count}" for suffix, count in often[:8])
+    what = f"file(s) are no images by their suffix ({kinds}) and are not looked at."
+    _report(root, "unknown-suffix", [str(f.relative_to(root)) for f in others], what)
     return files
+
+
+def _report(root: Path, code: str, names: list[str], what: str) -> None:
+    if names:
+        notice(code, f"{root}: {len(names)} {what}", count=len(names), examples=names)
 
 
 def _listing(folder: Path) -> _Listing:
@@ -112,39 +123,6 @@ def _is_utf8(text: str) -> bool:
 def _natural(path: Path) -> list[Any]:
     parts = re.split(r"(\d+)", nfc(path.name))
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
-
-
-def _report_folders(root: Path, folders: Iterable[Path], reason: str) -> None:
-    names = [str(f.relative_to(root)) for f in folders]
-    if names:
-        text = f"{root}: {len(names)} sub-folder(s) are not looked at, because {reason}."
-        notice("ignored-folder", text, count=len(names), examples=names)
-
-
-def _report_empty(root: Path, folders: Iterable[Path]) -> None:
-    names = [f.name for f in folders]
-    if names:
-        text = f"{root}: {len(names)} folder(s) hold no images, so they are no prompts."
-        notice("prompts-without-images", text, count=len(names), examples=names)
-
-
-def _report_merged(root: Path, folders: Iterable[Path]) -> None:
-    """Report folders whose names are one name in two Unicode forms (NFC and NFD): they are one prompt."""
-    counts = Counter(nfc(f.name) for f in folders)
-    names = [name for name, count in counts.items() if count > 1]
-    if names:
-        text = f"{root}: {len(names)} prompt(s) have several folders, whose names differ in Unicode form alone."
-        notice("near-equal-prompts", text, count=len(names), examples=names)
-
-
-def _report_others(root: Path, files: Iterable[Path]) -> None:
-    names = [str(f.relative_to(root)) for f in files]
-    if names:
-        suffixes = Counter(Path(n).suffix.lower() or "no suffix" for n in names)
-        often = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
-        kinds = ", ".join(f"{suffix} {count}" for suffix, count in often[:8])
-        text = f"{root}: {len(names)} file(s) are no images by their suffix ({kinds}) and are not looked at."
-        notice("unknown-suffix", text, count=len(names), examples=names)
 
 
 # --- manifests ---

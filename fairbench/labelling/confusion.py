@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -58,8 +58,8 @@ class Calibration:
     command: str
     seed: int
     notes: str = ""
-    independent_check: Mapping[str, float] = field(default_factory=dict)
     implausible_allowed: bool = False
+    independent_check: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = self._cell_problem() or self._number_problem()
@@ -94,24 +94,11 @@ class Calibration:
 
         Raises StoreError, and CardError for a field that `read` would refuse.
         """
-        names = (
-            "labeller",
-            "labeller_id",
-            "domain",
-            "attributes",
-            "rows",
-            "columns",
-            "counts",
-            "command",
-            "seed",
-            "notes",
-        )
-        values: dict[str, Any] = {FORMAT: VERSION} | {name: getattr(self, name) for name in names}
+        values = {FORMAT: VERSION, **{f.name: getattr(self, f.name) for f in fields(self)}}
         values["counts"] = self.counts.tolist()
-        if self.implausible_allowed:
-            values["implausible_allowed"] = True
-        if self.independent_check:
-            values["independent_check"] = dict(self.independent_check)
+        for name in ("implausible_allowed", "independent_check"):
+            if not values[name]:
+                del values[name]
         lines = (f"{json.dumps(name)}: {_json(name, value)}" for name, value in values.items())
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         _typed(json.loads(text), path)

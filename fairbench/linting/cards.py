@@ -1,8 +1,8 @@
-"""Finds every problem of a card, with file, field and line."""
+"""Finds every problem of a card and of the files that it names, with file, field and line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,13 +10,14 @@ from pydantic import BaseModel, ValidationError
 
 from fairbench import registry
 from fairbench.cards import catalog, truth_table, yamlfile
-from fairbench.cards.cards import LabellerCard, ModelCard, PluginRef, TaskCard
+from fairbench.cards.cards import FileWeights, HubModel, LabellerCard, ModelCard, PluginRef, TaskCard
+from fairbench.cards.csvfile import read_csv
 from fairbench.cards.yamlfile import Loc, Problem, YamlFile
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import Labeller
-from fairbench.linting import files
 from fairbench.methods import lora
+from fairbench.networks import weights
 from fairbench.runs.prompts import expand
 from fairbench.storage import paths
 from fairbench.types import BuildContext
@@ -62,15 +63,49 @@ def _parsed(file: YamlFile, model: type[M], more: Callable[[YamlFile, M], Iterat
     return list(more(file, card))
 
 
+def _problem(file: YamlFile, loc: Loc, message: str) -> Problem:
+    return Problem(file.path, file.line(loc), ".".join(map(str, loc)), message.rstrip("."))
+
+
+def _refused(file: YamlFile, loc: Loc, read: Callable[..., Any], *args: Any) -> Iterator[Problem]:
+    """Yield what `read` refuses, as a problem of the field at `loc`."""
+    try:
+        read(*args)
+    except FairbenchError as err:
+        yield _problem(file, loc, str(err))
+
+
 def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
     if file.path.name == "task.yaml" and file.path.resolve().parent.name != card.name:
         yield _problem(file, ("name",), f"it is {card.name!r}, but the folder's name differs")
-    try:
-        expand(card)
-    except CardError as err:
-        yield _problem(file, ("subjects",), str(err))
-    for loc, message in files.of_references(card):
-        yield _problem(file, loc, message)
+    yield from _refused(file, ("subjects",), expand, card)
+    for attribute, path in card.references.items():
+        yield from _refused(file, ("references", attribute), _check_reference, attribute, path)
+
+
+def _check_reference(attribute: str, path: str) -> None:
+    """Refuse a reference that a run with any labeller of the catalog would refuse, or that nothing could read."""
+    rows = [row for _, row in read_csv(Path(path), ("subject",), others="allow")]
+    columns = tuple(name for name in (rows[0] if rows else {}) if name != "subject")
+    # Those of labellers that share a label with it, else its own columns: another labeller may have them.
+    label_sets = {labels for labels in _declared(attribute) if set(labels) & set(columns)} or {columns}
+    for labels in sorted(label_sets):
+        catalog.reference_file(path, labels)
+    if not rows:
+        raise CardError(f"{path} holds no rows: add one for each subject")
+
+
+def _declared(attribute: str) -> set[tuple[str, ...]]:
+    """Return the labels that the labellers of the catalog declare for an attribute."""
+    label_sets = set()
+    for name in catalog.find("labellers"):
+        try:
+            attributes = catalog.load_labeller(name).card.attributes
+        except FairbenchError:  # a broken card of another has its own problems
+            continue
+        if attribute in attributes:
+            label_sets.add(tuple(attributes[attribute].labels))
+    return label_sets
 
 
 def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
@@ -78,24 +113,14 @@ def _model(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
     yield from sampling_problems or _adapter(file, card)
     for name, params in card.scorers.items():
         yield from _params(file, "scorers", name, params, ("scorers", name), ("scorers", name))
-    for loc, message in files.of_params(card, (), file.path.resolve().parent):
-        yield _problem(file, loc, message)
+    yield from _weights(file, card, ())
+    folder = file.path.resolve().parent
     if card.lora is not None:
-        try:
-            lora.files(file.path.resolve().parent / paths.expand(card.lora))
-        except CardError as err:
-            yield _problem(file, ("lora",), str(err))
+        yield from _refused(file, ("lora",), lambda path: lora.files(folder / paths.expand(path)), card.lora)
     if card.default_task is not None:
-        try:
-            catalog.load_task(card.default_task)
-        except CardError as err:
-            yield _problem(file, ("default_task",), str(err))
-    try:
-        labeller = catalog.load_labeller(card.labeller).card
-    except CardError as err:
-        yield _problem(file, ("labeller",), str(err))
-    else:
-        yield from _truth(file, card, labeller)
+        yield from _refused(file, ("default_task",), catalog.load_task, card.default_task)
+    broken = list(_refused(file, ("labeller",), catalog.load_labeller, card.labeller))
+    yield from broken or _truth(file, card, catalog.load_labeller(card.labeller).card)
 
 
 def _adapter(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
@@ -110,10 +135,6 @@ def _adapter(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
         yield _problem(file, ("adapter",), f"{card.adapter} cannot be built: {type(err).__name__}: {err}")
 
 
-def _problem(file: YamlFile, loc: Loc, message: str) -> Problem:
-    return Problem(file.path, file.line(loc), ".".join(map(str, loc)), message.rstrip("."))
-
-
 def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[Problem]:
     """Check the tables of known truth against the labels of the card's own labeller."""
     for i, table in enumerate(card.truth):
@@ -123,19 +144,17 @@ def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[
                 message = f"the labeller {labeller.name} has no attribute {name!r}{hint}"
                 yield _problem(file, ("truth", i, "attributes", j), message)
         labels = [labeller.attributes[a].labels for a in table.attributes if a in labeller.attributes]
-        if len(labels) < len(table.attributes):
-            continue
-        try:
-            path = truth_table.locate(table.file, file.path.resolve().parent)
-            truth_table.read(path, truth_table.columns(labels))
-        except CardError as err:
-            yield _problem(file, ("truth", i, "file"), str(err))
+        if len(labels) == len(table.attributes):
+            yield from _refused(file, ("truth", i, "file"), _read_truth, file, table.file, truth_table.columns(labels))
+
+
+def _read_truth(file: YamlFile, name: str, columns: tuple[str, ...]) -> None:
+    truth_table.read(truth_table.locate(name, file.path.resolve().parent), columns)
 
 
 def _lora(file: YamlFile, card: lora.LoraCard) -> Iterator[Problem]:
     """Check a file that `--method lora:` may name."""
-    for loc, message in files.of_params(card, (), file.path.resolve().parent):
-        yield _problem(file, loc, message)
+    yield from _weights(file, card, ())
 
 
 def _scorer(file: YamlFile, ref: PluginRef) -> Iterator[Problem]:
@@ -144,28 +163,18 @@ def _scorer(file: YamlFile, ref: PluginRef) -> Iterator[Problem]:
 
 
 def _labeller(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
-    problems_of_parts: list[Problem] = []
+    parts: list[tuple[str, PluginRef, Loc]] = []
     for i, route in enumerate(card.routes):
-        for kind, name in (("detectors", "detector"), ("crops", "crop")):
-            ref = getattr(route, name)
-            problems_of_parts += _params(
-                file, kind, ref.type, ref.params, ("routes", i, name, "type"), ("routes", i, name)
-            )
-    for i, ref in enumerate(card.classifiers):
-        problems_of_parts += _params(
-            file, "classifiers", ref.type, ref.params, ("classifiers", i, "type"), ("classifiers", i)
-        )
-    problems_of_parts += _heads(file, card)
-    yield from problems_of_parts
-    if not problems_of_parts:  # what only the parts together can get wrong
-        try:
-            Labeller(catalog.Loaded(card, file.path))
-        except CardError as err:
-            yield _problem(file, ("routes",), str(err))
-    try:
-        confusion.of_labeller(catalog.Loaded(card, file.path))
-    except CardError as err:
-        yield _problem(file, ("calibration",), str(err))
+        parts += [
+            ("detectors", route.detector, ("routes", i, "detector")),
+            ("crops", route.crop, ("routes", i, "crop")),
+        ]
+    parts += [("classifiers", ref, ("classifiers", i)) for i, ref in enumerate(card.classifiers)]
+    of_parts = [p for kind, ref, loc in parts for p in _params(file, kind, ref.type, ref.params, (*loc, "type"), loc)]
+    of_parts += _heads(file, card)
+    # Where no part is wrong: what only the parts together can get wrong.
+    yield from of_parts or _refused(file, ("routes",), Labeller, catalog.Loaded(card, file.path))
+    yield from _refused(file, ("calibration",), confusion.of_labeller, catalog.Loaded(card, file.path))
 
 
 def _heads(file: YamlFile, card: LabellerCard) -> Iterator[Problem]:
@@ -199,5 +208,26 @@ def _params(file: YamlFile, kind: str, name: str, params: dict[str, Any], type_l
     except ValidationError as err:
         yield from yamlfile.problems(file, err, loc)
     else:
-        for field, message in files.of_params(checked, loc, file.path.resolve().parent):
-            yield _problem(file, field, message)
+        yield from _weights(file, checked, loc)
+
+
+def _weights(file: YamlFile, value: Any, loc: Loc) -> Iterator[Problem]:
+    """Yield the fields of weights, at `loc` in the card, that name a file or folder that is not there.
+
+    What a hub or url can give is not looked up; nor is a file without a path, which the user puts into a folder of
+    weights.
+    """
+    folder = file.path.resolve().parent
+    parts: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, FileWeights) and value.path and not (value.url or value.repo):
+        yield from _refused(file, loc, weights.locate, value, folder)
+    elif isinstance(value, HubModel) and value.path:
+        yield from _refused(file, loc, weights.model_folder, value, folder)
+    elif isinstance(value, BaseModel):
+        parts = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, dict):
+        parts = ((str(key), part) for key, part in value.items())
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    for name, part in parts:
+        yield from _weights(file, part, (*loc, name))

@@ -17,7 +17,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -95,9 +95,8 @@ AUDIT: Final = Kind(
     {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
 )
-COMPARISON: Final = Kind(
-    "a comparison", {"compare.json": json_with("kind", "runs", "alpha")}, r"compare\.(json|csv|png)"
-)
+_COMPARE_JSON: Final = {"compare.json": json_with("kind", "runs", "alpha")}
+COMPARISON: Final = Kind("a comparison", _COMPARE_JSON, r"compare\.(json|csv|png)")
 VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})
 LABELLED_IMAGES: Final = Kind(
     "labelled mannequins",
@@ -168,11 +167,9 @@ def _try_to_write(folder: Path) -> None:
         probe.mkdir()
         probe.rmdir()
     finally:
-        for path in new_folders:  # the deepest first; one that somebody else filled meanwhile stays
-            try:
+        with suppress(OSError):  # the deepest first; one that somebody else filled meanwhile stays
+            for path in new_folders:
                 path.rmdir()
-            except OSError:
-                break
 
 
 @contextmanager
@@ -211,16 +208,8 @@ def replacing(folder: Path, kind: Kind, before: Callable[[Path], None] | None = 
         os.close(handle)
         shutil.rmtree(fresh, ignore_errors=True)
         if not existed:
-            with _ignored():
+            with suppress(OSError):
                 real.rmdir()  # only if it is empty: nothing was put there
-
-
-@contextmanager
-def _ignored() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        return
 
 
 def finish(folder: Path) -> None:
@@ -241,7 +230,9 @@ def _finish(folder: Path) -> None:
             _refuse_outside(folder, name)  # anybody may have made the folder
         for name in decided["stale"]:
             (folder / name).unlink(missing_ok=True)
-            _remove_if_empty(folder, (folder / name).parent)
+            with suppress(OSError):  # folders that are empty now go, too
+                for above in PurePosixPath(name).parents[:-1]:
+                    (folder / above).rmdir()
         touched = {folder}
         for name in decided["files"]:
             if (pending / name).exists():
@@ -260,15 +251,6 @@ def _refuse_outside(folder: Path, name: str) -> None:
     linked = any((folder / above).is_symlink() for above in parts.parents if str(above) != ".")
     if parts.is_absolute() or ".." in parts.parts or linked:
         raise StoreError(f"{folder / PENDING} names {name}, which lies outside of the folder: remove {PENDING}.")
-
-
-def _remove_if_empty(folder: Path, inner: Path) -> None:
-    while inner != folder:
-        try:
-            inner.rmdir()
-        except OSError:
-            return
-        inner = inner.parent
 
 
 def files(folder: Path, pattern: str = ".*") -> list[str]:
