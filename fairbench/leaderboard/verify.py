@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -55,16 +56,6 @@ class Check:
     not_checked: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Recomputed:
-    """A row, computed once more: `row` is None where that cannot be done."""
-
-    row: Row | None
-    verdict: Verdict
-    reason: str | None = None
-    not_checked: tuple[str, ...] = ()
-
-
 def verify(path: Path, labels: Path | None = None) -> list[Check]:
     """Check every row of a leaderboard that is a run's, or claims to be, against labels/RUN_ID/.
 
@@ -76,10 +67,10 @@ def verify(path: Path, labels: Path | None = None) -> list[Check]:
     if labels is not None and not labels.is_dir():
         raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder per run.")
     measured = [(line, r) for line, r in enumerate(rows, 2) if _claims_a_run(r)]
-    recomputed = [_recompute(r, folder) for _, r in measured]
-    ranks = board.rank([again.row or stated for again, (_, stated) in zip(recomputed, measured, strict=True)])
+    recomputed = [_recompute(line, r, folder) for line, r in measured]
+    ranks = board.rank([again or stated for (again, _), (_, stated) in zip(recomputed, measured, strict=True)])
     parts = zip(measured, recomputed, ranks, strict=True)
-    return [_check(line, stated, again, ranks_of_row) for (line, stated), again, ranks_of_row in parts]
+    return [_compared(stated, again, ranks_of_row, c) for (_, stated), (again, c), ranks_of_row in parts]
 
 
 def _claims_a_run(stated: Row) -> bool:
@@ -87,37 +78,35 @@ def _claims_a_run(stated: Row) -> bool:
     return stated["source"] == "measured" or bool(stated["run_id"]) or not stated["published_in"]
 
 
-def _recompute(stated: Row, evidence_folder: Path) -> _Recomputed:
-    """Compute a row again from its evidence."""
+def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | None, Check]:
+    """Compute a row again from its evidence, None where that cannot be done; the check has no differences yet."""
     run_id = stated["run_id"]
-    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        return _Recomputed(None, "unverifiable", f"{run_id!r} is no run_id")
+    check = partial(Check, line, run_id, stated["model"], stated["method"])
     folder = evidence_folder / run_id
-    if not folder.is_dir():
-        return _Recomputed(None, "unverifiable", f"{folder} is not there")
     try:
+        if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+            return None, check("unverifiable", reason=f"{run_id!r} is no run_id")
+        if not folder.is_dir():
+            return None, check("unverifiable", reason=f"{folder} is not there")
         run = evidence.open_run(folder)
         if run.run_id != run_id:
-            return _Recomputed(None, "damaged", f"{folder / 'run.json'} is that of run {run.run_id}")
+            return None, check("damaged", reason=f"{folder / 'run.json'} is that of run {run.run_id}")
         beyond = tuple(beyond_evidence(run, run.record))
         if run.unbound:
-            reason = (
-                f"{' and '.join(run.unbound)}: the plug-ins that are installed here cannot confirm what run.json says"
-            )
-            return _Recomputed(row(run), "unverifiable", reason, beyond)
-        return _Recomputed(row(run), "agrees", not_checked=beyond)
+            unbound = " and ".join(run.unbound)
+            reason = f"{unbound}: the plug-ins that are installed here cannot confirm what run.json says"
+            return row(run), check("unverifiable", reason=reason, not_checked=beyond)
+        return row(run), check("agrees", not_checked=beyond)
     except FairbenchError as err:
-        return _Recomputed(None, "damaged", str(err))
+        return None, check("damaged", reason=str(err))
     except _MALFORMED as err:
         what = str(err).splitlines() or [""]
-        return _Recomputed(None, "damaged", f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
+        return None, check("damaged", reason=f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
 
 
-def _check(line: int, stated: Row, recomputed: _Recomputed, ranks: Row) -> Check:
-    wrong = [] if recomputed.row is None else _differences(stated, {**recomputed.row, **ranks}, recomputed.not_checked)
-    verdict = "differs" if wrong else recomputed.verdict
-    names = stated["run_id"], stated["model"], stated["method"]
-    return Check(line, *names, verdict, tuple(wrong), recomputed.reason, recomputed.not_checked)
+def _compared(stated: Row, computed: Row | None, ranks: Row, check: Check) -> Check:
+    wrong = [] if computed is None else _differences(stated, {**computed, **ranks}, check.not_checked)
+    return replace(check, verdict="differs", differences=tuple(wrong)) if wrong else check
 
 
 def _differences(stated: Row, computed: Row, skipped: Sequence[str]) -> list[Difference]:

@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
+from fairbench.measure import quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
-from fairbench.measure.quantities import (
-    AT_THESE_COUNTS,
-    OVER_PROMPTS,
-    SCOPES,
-    THESE,
-    Attribute,
-    Quantity,
-    Spread,
-    left_out,
-    quantities,
-    relative_diversity,
-)
+from fairbench.measure.quantities import THESE, Attribute, Quantity, Spread, Table
 from fairbench.measure.series import Series
 from fairbench.stats import bounds, estimands, intervals
-from fairbench.stats.estimands import IntArray
 from fairbench.stats.intervals import Interval, PromptValues
 
 _SEED: Final = 1948
@@ -81,55 +70,38 @@ def estimate(
     for index, names in enumerate(attributes(counts.labeller)):
         attribute = Attribute(counts, names, correction, n0, [_SEED, index])
         metrics = [s for s in series if s.attribute == attribute.name and s.statistic is not None and s.metric != "rd"]
-        rows += [row_of(attribute, quantity) for quantity in quantities(attribute, metrics)]
+        rows += [row_of(attribute, quantity) for quantity in quantities.of_attribute(attribute, metrics)]
         rows += _of_prompts(attribute) if prompts else []
     return rows
 
 
-class Estimated(Protocol):
-    """What a quantity's row needs of an attribute. faces: (P,), faces of each prompt."""
-
-    name: str
-    faces: IntArray
-
-    @property
-    def several(self) -> bool:
-        """Whether any image has more than one counted face."""
-        ...
-
-    def rd_bounds(self, prompt: int) -> tuple[float, float]:
-        """Return bounds of a prompt's RD."""
-        ...
-
-
-def row_of(attribute: Estimated, quantity: Quantity) -> Estimate:
+def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
-    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THESE else OVER_PROMPTS}
+    row = partial(Estimate, quantity.metric, attribute.name, quantity.estimate, quantity.scope)
+    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THESE else quantities.OVER_PROMPTS}
     match quantity.values:
         case PromptValues() as values:
-            interval = intervals.interval_of(values, SCOPES[quantity.scope], 0.95, *quantity.limits)
+            interval = intervals.interval_of(values, quantities.SCOPES[quantity.scope], 0.95, *quantity.limits)
             value, low, high = interval.estimate, interval.low, interval.high
             fields |= {"error": interval.error, "prompts": interval.prompts}
-            fields["reason"] = left_out(interval.prompts, interval.left_out)
+            fields["reason"] = quantities.left_out(interval.prompts, interval.left_out)
         case Interval() as corrected:
             # The value is not cut: that would bias it.
             value, half = corrected.estimate, corrected.high - corrected.estimate
             low, high = _around(value, half, *quantity.limits)
             fields |= {"error": corrected.error, "prompts": corrected.prompts}
-            fields["reason"] = left_out(corrected.prompts, corrected.left_out)
+            fields["reason"] = quantities.left_out(corrected.prompts, corrected.left_out)
             fields["ci_method"] += f"; {WITH_CALIBRATION}"
             if np.isnan(corrected.error):
                 fields |= {"ci_method": None, "reason": fields["reason"] or "one prompt is no sample of prompts"}
         case Spread() as spread:
             value = spread.mean
             low, high = _around(value, _Z_95 * spread.error, *quantity.limits)
-            fields |= {"error": spread.error, "ci_method": f"{AT_THESE_COUNTS}: {NORMAL}"}
+            fields |= {"error": spread.error, "ci_method": f"{quantities.AT_THESE_COUNTS}: {NORMAL}"}
         case float() as value:
-            columns = dict(quantity.columns)
-            return Estimate(quantity.metric, attribute.name, quantity.estimate, quantity.scope, value, **columns)
+            return row(value, **quantity.columns)
     fields |= {"low": low, "high": high, **quantity.columns}
-    row = Estimate(quantity.metric, attribute.name, quantity.estimate, quantity.scope, value, **fields)
-    return _with_bounds(attribute, _without_certainty(row))
+    return _with_bounds(attribute, _without_certainty(row(value, **fields)))
 
 
 def _around(value: float, half: float, lowest: float, highest: float) -> tuple[float, float]:
@@ -149,7 +121,7 @@ def _without_certainty(row: Estimate) -> Estimate:
     return replace(row, low=_NAN, high=_NAN, error=_NAN, ci_method=None, reason="; ".join(reasons))
 
 
-def _with_bounds(attribute: Estimated, row: Estimate) -> Estimate:
+def _with_bounds(attribute: Table, row: Estimate) -> Estimate:
     """Give the task's RD the bounds of its prompt, where only one has faces and each image shows one of them."""
     prompts = np.flatnonzero(attribute.faces)
     if (row.metric, row.estimate, row.scope) != ("rd", "raw", THESE) or len(prompts) != 1 or attribute.several:
@@ -171,7 +143,7 @@ def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
         if faces:
             limits = attribute.rd_bounds(prompt) if independent else (_NAN, _NAN)
             method = BOUNDS if independent else None
-            value = float(relative_diversity(shares[prompt]))
+            value = float(quantities.relative_diversity(shares[prompt]))
             yield row("rd", estimate="bounds", value=value, low=limits[0], high=limits[1], ci_method=method)
         reason = f"fewer than {attribute.n0} faces" if np.isnan(at_n0[prompt]) else None
         yield row("rd", estimate="rarefied", value=float(at_n0[prompt]), n0=attribute.n0, reason=reason)

@@ -10,18 +10,9 @@ from numpy.typing import ArrayLike
 from fairbench import registry
 from fairbench.errors import FairbenchError
 from fairbench.measure import estimates
-from fairbench.measure.quantities import (
-    AT_THESE_COUNTS,
-    LIKE_THESE,
-    OVER_PROMPTS,
-    SCOPES,
-    THESE,
-    Quantity,
-    Spread,
-    left_out,
-)
+from fairbench.measure.quantities import AT_THESE_COUNTS, OVER_PROMPTS, SCOPES, THESE, Quantity, Spread, Table, left_out
 from fairbench.metrics.base import ShareMetric
-from fairbench.stats import bounds, estimands, intervals
+from fairbench.stats import estimands, intervals
 from fairbench.stats.estimands import Floats, IntArray
 from fairbench.stats.intervals import Scope
 from fairbench.stats.units import bootstrap_task_means
@@ -42,19 +33,6 @@ class Interval(NamedTuple):
     method: str | None
     prompts: int
     reason: str | None
-
-
-class _Counts:
-    """Counts (P, K) of faces, one per image, as `estimates.row_of` needs them."""
-
-    name, several = "counts", False
-
-    def __init__(self, table: IntArray, seed: int) -> None:
-        self.table, self.faces, self.rng = table, table.sum(axis=1), np.random.default_rng(seed)
-
-    def rd_bounds(self, prompt: int) -> tuple[float, float]:
-        """Return bounds of a prompt's RD."""
-        return bounds.rd_bounds(self.table[prompt], self.rng)
 
 
 def interval(
@@ -84,7 +62,7 @@ def interval(
     scopes = {design: name for name, design in SCOPES.items()}
     if scope not in scopes:
         raise ValueError(f"interval: scope is {scope!r}; it is one of {', '.join(map(repr, scopes))}")
-    data = _Counts(_table(counts), seed)
+    data = Table("counts", _table(counts), seed)
     row = estimates.row_of(data, _quantity(data, metric, scopes[scope]))
     method = None if np.isnan(row.low) else row.ci_method
     return Interval(row.value, row.low, row.high, method, row.prompts or 0, row.reason)
@@ -101,7 +79,7 @@ def _table(counts: ArrayLike) -> IntArray:
     return table.astype(np.int64)
 
 
-def _quantity(data: _Counts, name: str, scope: str) -> Quantity:
+def _quantity(data: Table, name: str, scope: str) -> Quantity:
     classes = data.table.shape[1]
     if name == CONCENTRATION:
         return Quantity(name, "raw", scope, intervals.concentration_of_prompts(data.table), (-np.inf, 1.0))
@@ -115,7 +93,7 @@ def _quantity(data: _Counts, name: str, scope: str) -> Quantity:
         )
     if name not in _with_interval():
         raise FairbenchError(f"{name} is no function of class shares alone: fairbench.metrics gives its value.")
-    if scope == LIKE_THESE:
+    if scope != THESE:
         raise FairbenchError(f"{name} has no interval for prompts like these: concentration and rd have one.")
     metric: ShareMetric = registry.resolve("metrics", name)
 

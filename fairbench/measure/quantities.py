@@ -6,8 +6,9 @@ corrected; shares and signed gaps. docs/statistics.md explains each choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -59,27 +60,34 @@ class Quantity:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Attribute:
+class Table:
+    """Faces (P, K) of P prompts in K classes, and the images by the classes of their faces. faces: (P,)."""
+
+    several = False
+    """Whether any image has more than one counted face."""
+
+    def __init__(self, name: str, data: Data, seed: int | list[int]) -> None:
+        self.name, self.data, self.table = name, data, as_units(data).counts
+        self.faces, self.rng = self.table.sum(axis=1), np.random.default_rng(seed)
+
+    def rd_bounds(self, prompt: int) -> tuple[float, float]:
+        """Return the bounds of a prompt's RD."""
+        return bounds.rd_bounds(self.table[prompt], self.rng)
+
+
+class Attribute(Table):
     """An attribute or cross of a run: P prompts, K classes. n0: faces per prompt at which RD is taken.
 
-    data: the images by the classes of their faces; table: faces (P, K). groups: the class of each calibrated cell, None
-    where the calibration does not cover the attribute. Its random numbers depend on `seed`, and on the order of use.
+    groups: the class of each calibrated cell, None where the calibration does not cover the attribute. Its random
+    numbers depend on `seed`, and on the order of use.
     """
 
     def __init__(self, counts: Counts, names: Sequence[str], correction: Correction, n0: int, seed: list[int]) -> None:
-        self.name, self.names, self.n0 = cross_name(names), tuple(names), n0
-        self.counts, self.correction = counts, correction
-        self.data: Data = counts.data(names)
-        self.table = as_units(self.data).counts
-        self.faces = self.table.sum(axis=1)
+        super().__init__(cross_name(names), counts.data(names), seed)
+        self.names, self.n0, self.seed = tuple(names), n0, seed
+        self.counts, self.correction, self.several = counts, correction, counts.several
         self.classes = counts.labeller.classes(names)
         self.groups = correction.groups(names)
-        self.seed, self.rng = seed, np.random.default_rng(seed)
-
-    @property
-    def several(self) -> bool:
-        """Whether any image has more than one counted face."""
-        return self.counts.several
 
     def rd_bounds(self, prompt: int) -> tuple[float, float]:
         """Return the bounds of a prompt's RD: always the same, whoever asks and in whatever order."""
@@ -103,7 +111,7 @@ def relative_diversity(shares: FloatArray) -> Floats:
     return np.asarray(_rd.relative_diversity(shares), dtype=np.float64)
 
 
-def quantities(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
+def of_attribute(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
     """Yield all that is estimated of an attribute. series: its metrics of shares, `rd` aside."""
     yield from _diversity(attribute)
     yield from _corrected_diversity(attribute)
@@ -178,14 +186,9 @@ def _concentration(attribute: Attribute) -> Iterator[Quantity]:
     values = intervals.concentration_of_prompts(attribute.data)
     for scope in SCOPES:
         yield Quantity("concentration", "raw", scope, values, (-np.inf, 1.0))
-    for scope, design in SCOPES.items():
-        if attribute.not_corrected() is not None:
-            yield _uncorrected(attribute, "concentration", scope)
-            continue
-        interval = correction_interval.concentration_interval(
-            *attribute.calibrated(), design, attribute.rng, attribute.groups, draws=_DRAWS
-        )
-        yield Quantity("concentration", "corrected", scope, interval, columns=_calibration(attribute))
+    for scope in SCOPES:
+        of_cells = partial(correction_interval.concentration_interval, groups=attribute.groups, draws=_DRAWS)
+        yield _corrected(attribute, "concentration", scope, of_cells)
 
 
 def _shares_and_gaps(attribute: Attribute) -> Iterator[Quantity]:
@@ -206,22 +209,20 @@ def _shares_and_gaps(attribute: Attribute) -> Iterator[Quantity]:
 
 def _contrast(attribute: Attribute, metric: str, weights: FloatArray, limits: tuple[float, float]) -> Quantity:
     """Return a weighted sum of the corrected shares of the classes."""
-    if attribute.not_corrected() is not None:
-        return _uncorrected(attribute, metric, THESE)
-    of_cells = weights[np.asarray(attribute.groups)].tolist()
-    interval = correction_interval.contrast_interval(
-        *attribute.calibrated(), SCOPES[THESE], attribute.rng, of_cells, draws=_DRAWS // 4
-    )
-    return Quantity(metric, "corrected", THESE, interval, limits, _calibration(attribute))
+    of_cells = [] if attribute.groups is None else weights[attribute.groups].tolist()
+    interval = partial(correction_interval.contrast_interval, contrast=of_cells, draws=_DRAWS // 4)
+    return _corrected(attribute, metric, THESE, interval, limits)
 
 
-def _uncorrected(attribute: Attribute, metric: str, scope: str) -> Quantity:
-    columns = {**_calibration(attribute), "reason": attribute.not_corrected()}
-    return Quantity(metric, "corrected", scope, np.nan, columns=columns)
-
-
-def _calibration(attribute: Attribute) -> dict[str, Any]:
-    return {"calibration": attribute.correction.sha256}
+def _corrected(
+    attribute: Attribute, metric: str, scope: str, of: Callable[..., Interval], limits: tuple[float, float] = _ANY
+) -> Quantity:
+    """Return what `of` gives for the calibrated counts; NaN, with the reason, where nothing is corrected."""
+    columns, reason = {"calibration": attribute.correction.sha256}, attribute.not_corrected()
+    if reason is not None:
+        return Quantity(metric, "corrected", scope, np.nan, columns={**columns, "reason": reason})
+    interval = of(*attribute.calibrated(), SCOPES[scope], attribute.rng)
+    return Quantity(metric, "corrected", scope, interval, limits, columns)
 
 
 def left_out(used: int, without: int) -> str | None:
