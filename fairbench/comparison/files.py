@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -52,7 +50,9 @@ def write(result: Result, folder: Path) -> dict[str, Any]:
             plots.write(result, new / "compare.png")
         except MissingExtra as err:
             log.warning("%s", err)
-        atomic.write_text(new / "compare.csv", _csv(rows(result, record)))
+        table = rows(result, record)
+        header = list(table[0]) if table else ["attribute"]
+        atomic.write_text(new / "compare.csv", atomic.csv_text([header, *(row.values() for row in table)]))
         atomic.write_text(new / "compare.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     return record
 
@@ -135,11 +135,3 @@ def _flat(attribute: Mapping[str, Any]) -> dict[str, Any]:
     row = {k: v for k, v in attribute.items() if k not in {"labels", "table", "agreement", "top"}}
     top = "; ".join(f"{t['first']} > {t['second']}: {t['count']}" for t in attribute["top"])
     return {"attribute": row.pop("attribute"), **attribute["agreement"], **row, "top": top}
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["attribute"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

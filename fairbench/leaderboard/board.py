@@ -88,9 +88,8 @@ def read(path: Path) -> list[Row]:
     except csv.Error as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
     if columns != COLUMNS:
-        raise CardError(
-            f"{path}, line 1: the columns are not those of a leaderboard of this version; name another file."
-        )
+        fix = "name another file"
+        raise CardError(f"{path}, line 1: the columns are not those of a leaderboard of this version; {fix}.")
     ragged = next((line for line, row in enumerate(rows, 2) if None in row or None in row.values()), None)
     if ragged is not None:
         raise CardError(f"{path}, line {ragged}: the row has another number of fields than line 1; fix it.")
@@ -150,22 +149,16 @@ def _locked(path: Path) -> Iterator[Path]:
         try:
             held = FileLock(lock).acquire(timeout=60)
         except Timeout as err:
-            raise StoreError(
-                f"{lock} is held by another process: wait for it, then run the same command again."
-            ) from err
+            fix = "wait for it, then run the same command again"
+            raise StoreError(f"{lock} is held by another process: {fix}.") from err
         with held:
             yield path
 
 
 def render(rows: Sequence[Row]) -> str:
     """Return the CSV text: measured rows by rank, then published ones, which are never ranked."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for group in groups(rows):
-        writer.writerows(group)
-    writer.writerows(published(rows))
-    return out.getvalue()
+    ordered = [*itertools.chain(*groups(rows)), *published(rows)]
+    return atomic.csv_text([COLUMNS, *([row[column] for column in COLUMNS] for row in ordered)])
 
 
 def published(rows: Sequence[Row]) -> list[Row]:

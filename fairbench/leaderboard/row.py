@@ -79,8 +79,8 @@ def row(run: FinishedRun) -> Row:
         "n_faces": int(counts.selected.sum()),
         "n0": next((r["n0"] for r in rows.values() if r["estimate"] == "rarefied"), None),
         **{c: rows[a, s.metric, s.estimate][s.field] for c, (a, s) in _SOURCES.items() if (a, *s[:2]) in rows},
-        **_scores(run, record),
-        "missing": "; ".join(_missing(run, record, rows)),
+        **_scores(run),
+        "missing": "; ".join(_missing(run, rows)),
         "run_id": run.run_id,
         "labels_sha256": labels_sha256(run),
         "fairbench": fairbench.__version__,
@@ -102,7 +102,7 @@ def _revision(record: RunRecord) -> str:
     return "local" if weights.path else weights.revision or "unpinned"
 
 
-def _missing(run: FinishedRun, record: RunRecord, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
+def _missing(run: FinishedRun, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:
     """Return "COLUMN: reason" for every value that is absent, or that leaves prompts out."""
     missing = []
     for column, (attribute, source) in _SOURCES.items():
@@ -110,33 +110,35 @@ def _missing(run: FinishedRun, record: RunRecord, rows: Mapping[tuple[str, str, 
         uncalibrated = source.estimate == "corrected" and run.calibration is None  # then nothing is missing
         if source.field != "value" or not reason or uncalibrated:
             continue
-        other = source.estimate == "corrected" and record.no_calibration
+        other = source.estimate == "corrected" and run.record.no_calibration
         missing.append(f"{column}: {OTHER_LABELLER if other else reason}")
-    scorers = {s: record.scorers.get(_scorer(s)) for s in SCORES}
-    return missing + [f"{s}: not measured" for s, scorer in scorers.items() if scorer and scorer.backbone is None]
+    scorers = _scorers(run).items()
+    return missing + [f"{s}: not measured" for s, scorer in scorers if scorer and scorer.backbone is None]
 
 
 def _scorer(column: str) -> str:
     return column.replace("_", "-")
 
 
-def _scores(run: FinishedRun, record: RunRecord) -> dict[str, Any]:
+def _scorers(run: FinishedRun) -> dict[str, Any]:
+    return {column: run.record.scorers.get(_scorer(column)) for column in SCORES}
+
+
+def _scores(run: FinishedRun) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for column in SCORES:
         single = run.scores.get(_scorer(column))
         if single is not None and len(single):
             values |= {column: float(pc.mean(single["value"]).as_py()), f"{column}.n": len(single)}
-    for column in beyond_evidence(run, record):
+    for column in beyond_evidence(run):
         values |= _from_metrics(run.folder / "metrics.parquet", column)
     return values
 
 
-def beyond_evidence(run: FinishedRun, record: RunRecord) -> list[str]:
+def beyond_evidence(run: FinishedRun) -> list[str]:
     """Return the scores that were measured, but that the evidence does not hold: several numbers per image."""
-    scorers = {s: record.scorers.get(_scorer(s)) for s in SCORES}
-    return [
-        s for s, scorer in scorers.items() if scorer and scorer.backbone and not len(run.scores.get(_scorer(s), ()))
-    ]
+    measured = [column for column, scorer in _scorers(run).items() if scorer and scorer.backbone]
+    return [column for column in measured if not len(run.scores.get(_scorer(column), ()))]
 
 
 def _from_metrics(path: Path, column: str) -> dict[str, Any]:

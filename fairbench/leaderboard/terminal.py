@@ -46,10 +46,8 @@ def standings(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _typed(row: Row) -> dict[str, Any]:
     whole = {*board.RANKS, "task_version", "prompts", "n_requested", "n_images", "n_faces", "n0"}
-    return {
-        c: None if v == "" else int(v) if c in whole and v.isdigit() else float(v) if c in VALUES else v
-        for c, v in row.items()
-    }
+    kinds: dict[str, type] = dict.fromkeys(VALUES, float) | {c: int for c in whole if row.get(c, "").isdigit()}
+    return {column: kinds.get(column, str)(text) if text else None for column, text in row.items()}
 
 
 def show(rows: Sequence[Row], console: Console) -> None:

@@ -91,7 +91,7 @@ def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | Non
         run = evidence.open_run(folder)
         if run.run_id != run_id:
             return None, check("damaged", reason=f"{folder / 'run.json'} is that of run {run.run_id}")
-        beyond = tuple(beyond_evidence(run, run.record))
+        beyond = tuple(beyond_evidence(run))
         if run.unbound:
             unbound = " and ".join(run.unbound)
             reason = f"{unbound}: the plug-ins that are installed here cannot confirm what run.json says"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,12 +30,10 @@ def write(analysis: Analysis, folder: Path) -> None:
 
 def _csv(curves: Sequence[Curve]) -> str:
     """Return a row per attribute, number of prompts and number of images; an empty cell where no change is found."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["attribute", "classes", "prompts", "images_per_prompt", "smallest_change_of_rd"])
+    rows: list[list[object]] = [["attribute", "classes", "prompts", "images_per_prompt", "smallest_change_of_rd"]]
     for curve in curves:
         for prompts in curve.prompts:
             for images, value in zip(IMAGES, curve.at(prompts), strict=True):
                 shown = "" if value is None else f"{value:.5f}"
-                writer.writerow([curve.attribute, curve.classes, prompts, images, shown])
-    return text.getvalue()
+                rows.append([curve.attribute, curve.classes, prompts, images, shown])
+    return atomic.csv_text(rows)

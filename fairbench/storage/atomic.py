@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import re
 import secrets
@@ -51,6 +53,13 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text."""
     write_bytes(path, text.encode())
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows, the first of which is mostly the header, as CSV; None is an empty field."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def make_folder(folder: Path) -> None:
