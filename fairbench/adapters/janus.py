@@ -17,7 +17,7 @@ from fairbench import threads
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
-from fairbench.networks import janus, weights
+from fairbench.networks import janus, janus_answers, janus_tokens, weights
 from fairbench.protocols import LATER
 from fairbench.protocols import Params as BaseParams
 from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
@@ -196,20 +196,14 @@ class JanusAdapter:
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:
         """Return the image tokens (images, N) that the model's own image tokenizer gives."""
-        from fairbench.networks import janus_tokens
-
         return janus_tokens.encode(self.model, images)
 
     def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return log p(token | text, tokens before it) of image tokens (rows, N); see `janus_tokens.log_probs`."""
-        from fairbench.networks import janus_tokens
-
         return janus_tokens.log_probs(self.model, texts, tokens)
 
     def embed(self, images: Sequence[RgbImage]) -> FloatArray:
         """Return the vision encoder's embeddings (images, hidden)."""
-        from fairbench.networks import janus_tokens
-
         return janus_tokens.embed(self.model, images)
 
     def answer(
@@ -223,18 +217,9 @@ class JanusAdapter:
         limit: int = 32,
     ) -> list[str]:
         """Return one answer per question, with or without an image; see `janus_answers.answer`."""
-        from fairbench.networks import janus_answers
-
-        return janus_answers.answer(
-            self.model,
-            questions,
-            images,
-            seeds,
-            temperature=temperature,
-            top_p=top_p,
-            limit=limit,
-            on_step=lambda step: self.on_progress(step / limit),
-        )
+        settings: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "limit": limit}
+        settings["on_step"] = lambda step: self.on_progress(step / limit)
+        return janus_answers.answer(self.model, questions, images, seeds, **settings)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""

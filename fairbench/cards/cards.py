@@ -141,16 +141,11 @@ class ModelCard(Card):
     notes: Text | None = None
 
     @model_validator(mode="after")
-    def _pattern(self) -> ModelCard:
-        if self.lora_targets:
-            try:
-                re.compile(self.lora_targets)
-            except re.error as err:
-                raise ValueError(f"lora_targets is not a regular expression: {err}") from err
-        return self
-
-    @model_validator(mode="after")
-    def _truths(self) -> ModelCard:
+    def _consistent(self) -> ModelCard:
+        try:
+            re.compile(self.lora_targets or "")
+        except re.error as err:
+            raise ValueError(f"lora_targets is not a regular expression: {err}") from err
         names = [t.name for t in self.truth]
         if len(set(names)) != len(names):
             raise ValueError("truth: two tables have the same name; rename one")

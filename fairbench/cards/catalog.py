@@ -69,8 +69,9 @@ def _is_ours(pyproject: Path) -> bool:
 def find(kind: Kind) -> dict[str, Path]:
     """Return name -> card file of every card of a kind. Raises CardError where two have one name."""
     cards: dict[str, Path] = {}
+    patterns = {"tasks": "tasks/*/task.yaml", "models": "models/*.yaml", "labellers": "models/labellers/*.yaml"}
     for root in roots():
-        for path in _files(kind, root):
+        for path in sorted(root.glob(patterns[kind])):
             name = path.parent.name if kind == "tasks" else path.stem
             if name in cards:
                 raise CardError(f"Two {kind} are called {name!r} ({cards[name]} and {path}): rename one.")
@@ -86,11 +87,6 @@ def find(kind: Kind) -> dict[str, Path]:
 
 def _plugin_task(name: str) -> Path:
     return Path(str(registry.resolve("tasks", name))) / "task.yaml"
-
-
-def _files(kind: Kind, root: Path) -> list[Path]:
-    patterns = {"tasks": "tasks/*/task.yaml", "models": "models/*.yaml", "labellers": "models/labellers/*.yaml"}
-    return sorted(root.glob(patterns[kind]))
 
 
 def _card_file(kind: Kind, target: str) -> Path:
@@ -217,12 +213,11 @@ def _bare_card(adapter: str, target: str) -> ModelCard:
         raise CardError(f"{adapter}: needs a {what} behind the colon, as in {adapter}:{what.upper()}.")
     fields: dict[str, Any] = {"sampling": {field: target}}
     if field is None:
-        if Path(target).suffix.lower() in _CHECKPOINTS:
+        path = Path(target).expanduser()
+        if path.suffix.lower() in _CHECKPOINTS:
             raise CardError(_single_file(target))
-        is_repo = not Path(target).expanduser().exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
-        fields = {
-            "weights": HubModel(repo=target) if is_repo else HubModel(path=str(Path(target).expanduser().resolve()))
-        }
+        is_repo = not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", target)
+        fields = {"weights": HubModel(repo=target) if is_repo else HubModel(path=str(path.resolve()))}
     words = Path(target).name.replace(".py:", ".")
     if registry.is_third_party("adapters", adapter):
         words = f"{adapter.rpartition('/')[2]}-{words}"  # "0.8" alone says nothing

@@ -135,10 +135,8 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _separator_hint(header: Sequence[str]) -> str:
-    joined = ",".join(header)
-    separator = next(
-        (name for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")) if sign in joined), None
-    )
+    names, joined = {";": "semicolons", "\t": "tabs", "|": "bars"}, ",".join(header)
+    separator = next((name for sign, name in names.items() if sign in joined), None)
     return f"; the fields are separated by {separator}: save the file with commas" if separator else ""
 
 

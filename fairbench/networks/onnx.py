@@ -19,13 +19,18 @@ def session(path: Path, device: str = "cpu") -> Any:
     onnxfile.refuse_external_data(path)
     import onnxruntime as ort
 
-    options = session_options(threads.count())
-    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        return ort.InferenceSession(str(path), session_options(threads.count()), providers=providers(device))
     except Exception as err:
         raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first_line(err)}).") from err
+
+
+def providers(device: str) -> list[str]:
+    """Return the execution providers of a device, the preferred one first."""
+    import onnxruntime as ort
+
+    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    return [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
 
 
 def session_options(intra_op_threads: int) -> Any:

@@ -124,18 +124,8 @@ class OpenClip:
         # Long enough for any text: no tokenizer gives two tokens per byte.
         enough = max(context, 2 * len(text.encode("utf-8", "surrogatepass")) + 8)
         rows = (self.tokenizer([text], context_length=length)[0].tolist() for length in (context, enough))
-        tokens, all_tokens = (_without_padding(row, padding) for row in rows)
-        return tokens != all_tokens
-
-
-def _without_padding(tokens: list[int], padding: int) -> list[int]:
-    """Strip padding from both ends."""
-    start, stop = 0, len(tokens)
-    while start < stop and tokens[stop - 1] == padding:
-        stop -= 1
-    while start < stop and tokens[start] == padding:
-        start += 1
-    return tokens[start:stop]
+        tokens, all_tokens = (np.trim_zeros(np.subtract(row, padding)) for row in rows)  # padding stands at either end
+        return not np.array_equal(tokens, all_tokens)
 
 
 def load(params: OpenClipParams, ctx: BuildContext) -> OpenClip:

@@ -83,25 +83,17 @@ def report(images: Sequence[GivenImage], *, near_copies: bool = False) -> None:
 
     Images whose rows have no notes (stored by an earlier release) are compared by their bytes alone.
     """
-    _report_unread(images)
-    _report_plain(images)
+    unread = [image.error.rstrip(".") for image in images if image.error is not None]
+    plain = [f"{i.name}: {i.notes[PLAIN]}" for i in images if PLAIN in i.notes]
+    for code, examples, what in (
+        ("unread-file", unread, "image files cannot be read and count as failed."),
+        (PLAIN, plain, "images are of one colour; they count as ok, without a face."),
+    ):
+        if examples:
+            notice(code, f"{len(examples)} of {len(images)} {what}", count=len(examples), examples=examples)
     _report_copies(images)
     if near_copies:
         _report_near(images)
-
-
-def _report_unread(images: Sequence[GivenImage]) -> None:
-    reasons = [image.error for image in images if image.error is not None]
-    if reasons:
-        text = f"{len(reasons)} of {len(images)} image files cannot be read and count as failed."
-        notice("unread-file", text, count=len(reasons), examples=(r.rstrip(".") for r in reasons[:MAX_EXAMPLES]))
-
-
-def _report_plain(images: Sequence[GivenImage]) -> None:
-    plain = [f"{i.name}: {i.notes[PLAIN]}" for i in images if PLAIN in i.notes]
-    if plain:
-        text = f"{len(plain)} of {len(images)} images are of one colour; they count as ok, without a face."
-        notice(PLAIN, text, count=len(plain), examples=plain)
 
 
 def _report_copies(images: Sequence[GivenImage]) -> None:

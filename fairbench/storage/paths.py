@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fairbench.errors import CardError
+
+is_file, is_folder = os.path.isfile, os.path.isdir
+"""Whether a regular file, or a folder, stands there; False for names that the system cannot take (too long, not text).
+
+Other than pathlib's, which raise for some of them.
+"""
 
 
 def expand(name: str) -> Path:
@@ -13,22 +20,6 @@ def expand(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError as err:
         raise CardError(f"{name}: there is no home folder of that user; write the path without ~.") from err
-
-
-def is_file(path: Path) -> bool:
-    """Whether a regular file stands there; False for names that the system cannot take (too long, not text)."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def is_folder(path: Path) -> bool:
-    """Whether a folder stands there; False for names that the system cannot take."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def file_of_row(folder: Path, name: str, where: str) -> Path:

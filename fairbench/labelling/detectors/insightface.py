@@ -101,9 +101,8 @@ class InsightFaceDetector:
             width, height = model.static_input_size
             raise CardError(f"{self._path} works at {width} x {height} pixels only, the card says det_size: {size}.")
         # insightface's own default is two sizes, 128 and 640; the published protocols use one.
-        model.prepare(
-            ctx_id=0, input_size=(size, size), det_thresh=self._params.det_thresh, nms_thresh=self._params.nms_thresh
-        )
+        thresholds = {"det_thresh": self._params.det_thresh, "nms_thresh": self._params.nms_thresh}
+        model.prepare(ctx_id=0, input_size=(size, size), **thresholds)
         return model
 
     def detect(self, images: Sequence[RgbImage]) -> list[list[Face]]:
@@ -145,12 +144,8 @@ def _load(path: Path, device: str) -> Any:
             f"The package insightface cannot be imported ({err}): reinstall it with pip install insightface, and on "
             "Debian or Ubuntu run apt-get install libgl1 libglib2.0-0."
         ) from err
-    import onnxruntime as ort
-
     # The callers compute too: no more threads than processors, or they wait for each other.
-    options = onnx.session_options(max(1, threads.count() - CALLERS + 1))
-    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    providers = [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    options, providers = onnx.session_options(max(1, threads.count() - CALLERS + 1)), onnx.providers(device)
     try:
         # static_shape_sessions would open the model a second time, with its shapes fixed.
         model = model_zoo.get_model(str(path), providers=providers, sess_options=options, static_shape_sessions=False)
