@@ -217,9 +217,8 @@ def _reading(base: Any, tokenizer: Any, name: str, text: str, read: int, special
     unread = ""
     if read < tokens:
         first_unread = max(read - (tokens - len(ids)), 0)
-        unread = (
-            text[content["offset_mapping"][first_unread][0] :] if fast else str(tokenizer.decode(ids[first_unread:]))
-        )
+        begin = content["offset_mapping"][first_unread][0] if fast else 0
+        unread = text[begin:] if fast else str(tokenizer.decode(ids[first_unread:]))
     return Reading(name, re.sub(r"Tokenizer(Fast)?$", "", base.__name__), text, tokens, min(read, tokens), unread)
 
 

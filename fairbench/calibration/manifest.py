@@ -73,7 +73,7 @@ def read(path: Path, space: LabelSpace, progress: Progress) -> LabelledImages:
     attributes, images = _parsed(path, space)
     labels = [space.declared.labels[a] for a in attributes]
     cells = tuple(itertools.product(*labels))
-    _refuse_empty_rows(path, dict(zip(attributes, labels, strict=True)), cells, {i.cell for i in images})
+    _refuse_gaps(path, dict(zip(attributes, labels, strict=True)), cells, {i.cell for i in images})
     if any(i.cell == NO_PERSON for i in images):
         cells += (NO_PERSON,)
     return LabelledImages(path, attributes, cells, tuple(_decoded(path, images, progress)))
@@ -142,9 +142,7 @@ def _cell(where: str, row: Mapping[str, str], attributes: tuple[str, ...]) -> Ce
     return NO_PERSON
 
 
-def _refuse_empty_rows(
-    path: Path, labels: Mapping[str, Sequence[str]], people: Sequence[Cell], cells: set[Cell]
-) -> None:
+def _refuse_gaps(path: Path, labels: Mapping[str, Sequence[str]], people: Sequence[Cell], cells: set[Cell]) -> None:
     """Refuse a manifest that lacks a label or a combination of labels (`people`). cells: those that lines have."""
     for index, (name, declared) in enumerate(labels.items()):
         used = {cell[index] for cell in cells - {NO_PERSON}}

@@ -173,24 +173,22 @@ def _why_not_corrected(a: Side, b: Side) -> str | None:
 
 def _without_face(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     """Yield the share of images without a face: what is not seen is not measured."""
-    shares = []
-    for side in (a, b):
-        counts = side.run.counts
-        by_outcome = np.stack([counts.images - counts.with_face, counts.with_face], axis=1)
-        shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
+    counts = [(side, side.run.counts) for side in (a, b)]
+    shares = [_share(side, c.images - c.with_face, c.images) for side, c in counts]
     yield _quality(FACES, "no-face-rate", shares, "lower", margins)
 
 
 def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     """Yield the share of faces that show what their prompt states, where prompts state something."""
-    shares = []
-    for side in (a, b):
-        following = followed(side.run.counts, side.run.prompts)
-        if following is None:
-            return
-        by_outcome = np.stack([following.right, following.of - following.right], axis=1)
-        shares.append(intervals.share_of_prompts(by_outcome[side.positions], 0))
-    yield _quality(FACES, "attribute-following", shares, "higher", margins)
+    sides = [(side, followed(side.run.counts, side.run.prompts)) for side in (a, b)]
+    shares = [_share(side, following.right, following.of) for side, following in sides if following is not None]
+    if len(shares) == len(sides):
+        yield _quality(FACES, "attribute-following", shares, "higher", margins)
+
+
+def _share(side: Side, part: IntArray, whole: IntArray) -> PromptValues:
+    """Return the share that `part` (P,) is of `whole`, over the common prompts."""
+    return intervals.share_of_prompts(np.stack([part, whole - part], axis=1)[side.positions], 0)
 
 
 def _scores(a: Side, b: Side, margins: Margins, scorers: Sequence[str]) -> Iterator[Quantity]:

@@ -160,9 +160,8 @@ class Labeller(LabelSpace):
                     f"Labeller card {self.card.name}, field routes.{i}.crop: {crop.ref.type} reads the landmarks of "
                     f"{' or '.join(crop.plugin.detectors)}, not those of {detector.ref.type}; change one of the two."
                 )
-        self._classifiers = [
-            self._part("classifiers", c, ("classifiers", i)) for i, c in enumerate(self.card.classifiers)
-        ]
+        refs = enumerate(self.card.classifiers)
+        self._classifiers = [self._part("classifiers", ref, ("classifiers", i)) for i, ref in refs]
 
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)

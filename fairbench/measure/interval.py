@@ -88,9 +88,8 @@ def _quantity(data: Table, name: str, scope: str) -> Quantity:
         method = AT_THESE_COUNTS if scope == THESE else f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"
         return Quantity(name, "raw", scope, values, (0.0, 2 / classes), {"ci_method": method})
     if name not in registry.names("metrics"):
-        raise FairbenchError(
-            f"There is no metric {name!r}{registry.suggest(name, [CONCENTRATION, *_with_interval()])}."
-        )
+        near = registry.suggest(name, [CONCENTRATION, *_with_interval()])
+        raise FairbenchError(f"There is no metric {name!r}{near}.")
     if name not in _with_interval():
         raise FairbenchError(f"{name} is no function of class shares alone: fairbench.metrics gives its value.")
     if scope != THESE:

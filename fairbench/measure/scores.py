@@ -47,10 +47,9 @@ def collect(store: Store, key: str, rows: Sequence[ImageRow]) -> Scores:
     by_image: dict[bytes, tuple[bytes, str, list[float], str | None]] = {}
     names = ("image_id", "neutral_id", "status", "features", "error")
     for _, table in store.scan("scores", key, names):
-        rows_of_run = table.filter(images.contains(table["image_id"]))
-        for image_id, neutral_id, status, values, error in zip(
-            *(rows_of_run[c].to_pylist() for c in names), strict=True
-        ):
+        rows_of_run = table.filter(images.contains(table["image_id"])).select(names)
+        columns = (column.to_pylist() for column in rows_of_run.columns)
+        for image_id, neutral_id, status, values, error in zip(*columns, strict=True):
             if status == "ok" and not np.isfinite(values).all():
                 status, error = "failed", "the stored values are not finite numbers"
             by_image.setdefault(image_id, (neutral_id, status, values, error))

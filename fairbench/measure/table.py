@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fairbench.measure.counts import Counts
 from fairbench.measure.estimates import NOTHING_VARIES, Estimate
 from fairbench.measure.quantities import THESE
 from fairbench.measure.series import QUALITY, Series
 from fairbench.storage import schemas
+from fairbench.storage.ids import IntArray
 from fairbench.types import Prompt
 
 
@@ -64,9 +64,7 @@ def build(
     return schemas.build("metrics", {name: [row.get(name) for row in rows] for name in schemas.schema("metrics").names})
 
 
-def _numbers(
-    counts: Counts, faces: NDArray[np.int64], excluded: NDArray[np.int64], prompt: int | None
-) -> dict[str, int]:
+def _numbers(counts: Counts, faces: IntArray, excluded: IntArray, prompt: int | None) -> dict[str, int]:
     """Return how many requests, images and faces stand behind a row: of one prompt, or of all."""
     columns = {"n_requested": counts.requested, "n_images": counts.images, "n_faces": faces, "n_excluded": excluded}
     return {name: int(n.sum() if prompt is None else n[prompt]) for name, n in columns.items()}

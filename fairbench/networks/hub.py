@@ -33,9 +33,8 @@ class NoAnswer(WeightsError):
 
 def offline() -> bool:
     """Whether the user forbade downloads (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)."""
-    return any(
-        os.environ.get(v, "").lower() in {"1", "true", "yes", "on"} for v in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE")
-    )
+    values = (os.environ.get(name, "").lower() for name in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value in {"1", "true", "yes", "on"} for value in values)
 
 
 def answer(ask: Callable[[], T], server: str) -> T:

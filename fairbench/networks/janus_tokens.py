@@ -108,9 +108,7 @@ def embed(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> 
     return np.concatenate(parts)
 
 
-def log_probs(
-    model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64], batch: int = BATCH
-) -> NDArray[np.float32]:
+def log_probs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64], batch: int = BATCH) -> FloatArray:
     """Return log p(token | text, tokens before it) of given image tokens (rows, N), one text per row, shape (rows, N).
 
     At guidance 1 and temperature 1, without truncation: the model's own distribution.

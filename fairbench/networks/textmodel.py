@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from fairbench import keys
 from fairbench.cards.cards import HubModel, ModelCard
@@ -30,24 +30,9 @@ VERSION = 2
 """Of what `CausalAnswers` writes. 2: a checkpoint's penalties and forced words no longer change what is drawn."""
 _GREEDY: Final = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 """Settings of `generate` for the most likely word at each step."""
+_SPECIAL_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 Question = tuple[str, int]
 """A prompt and the seed that its answer is drawn from."""
-
-
-class Writer(Protocol):
-    """What writes the answers that are not in the cache. Cheap to make: it loads its weights when it first writes."""
-
-    name: str
-    reporter: object
-    """What reports its progress while it writes, if it does: see `protocols.ReportsProgress`."""
-
-    def identity(self) -> str:
-        """Return what stands for everything that can change an answer, apart from prompt and seed (hex digits)."""
-        ...
-
-    def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """Return one answer per prompt, sampled at temperature 1 from its own seed; all are one batch."""
-        ...
 
 
 class OwnAnswers:
@@ -115,11 +100,7 @@ class CausalAnswers:
         """
         from transformers import GenerationConfig
 
-        return GenerationConfig(
-            bos_token_id=settings.bos_token_id,
-            eos_token_id=settings.eos_token_id,
-            pad_token_id=settings.pad_token_id,
-        )
+        return GenerationConfig(**{name: getattr(settings, name) for name in _SPECIAL_TOKENS})
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return the answers to prompts in the model's chat template, if it has one."""
@@ -137,15 +118,9 @@ class CausalAnswers:
                 raise FloatingPointError("its logits are not finite numbers")
             return scores.float() + torch.from_numpy(next(noise)).to(scores.device)
 
+        inputs = {"input_ids": ids.to(net.device), "attention_mask": keep.to(net.device), "pad_token_id": pad}
         with torch.inference_mode():  # the most likely word under Gumbel noise is a draw at temperature 1
-            out = net.generate(
-                input_ids=ids.to(net.device),
-                attention_mask=keep.to(net.device),
-                logits_processor=[noisy],
-                pad_token_id=pad,
-                max_new_tokens=LIMIT,
-                **_GREEDY,
-            )
+            out = net.generate(**inputs, logits_processor=[noisy], max_new_tokens=LIMIT, **_GREEDY)
         texts: list[str] = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
@@ -156,6 +131,14 @@ class CausalAnswers:
         message = [{"role": "user", "content": prompt}]
         text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+Writer = OwnAnswers | CausalAnswers
+"""What writes the answers that are not in the cache, each sampled at temperature 1 from its own seed, all in one batch.
+
+Cheap to make: it loads its weights when it first writes. identity: hex digits that stand for everything that can change
+an answer, apart from prompt and seed. reporter: what reports progress while it writes (`protocols.ReportsProgress`).
+"""
 
 
 class CachedText:
@@ -189,17 +172,15 @@ class CachedText:
         return dict(zip(block, written, strict=False))
 
 
-def of_card(
-    card: ModelCard, adapter: object, ctx: BuildContext, image_key: str, progress: Progress
-) -> CachedText | None:
+def of_card(card: ModelCard, adapter: object, ctx: BuildContext, key: str, progress: Progress) -> CachedText | None:
     """Return the text model of a card: the one it names, else the model itself where it answers questions, else None.
 
-    Loads nothing: weights are read when the first answer is not in the cache.
+    key: of the images. Loads nothing: weights are read when the first answer is not in the cache.
     """
     if card.text_model is not None:
         return CachedText(CausalAnswers(card.text_model, ctx), ctx, progress)
     if isinstance(adapter, UnderstandingModel):
-        return CachedText(OwnAnswers(card.name, adapter, image_key), ctx, progress)
+        return CachedText(OwnAnswers(card.name, adapter, key), ctx, progress)
     return None
 
 

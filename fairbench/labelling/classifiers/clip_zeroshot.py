@@ -45,9 +45,8 @@ class ClipZeroShotClassifier:
             _same_labels(name, params.prompts[name], labels)
         self._batch_size = params.batch_size
         self._clip = openclip.load(params, ctx)
-        self._labels = {
-            name: self._label_features(params.prompts[name], labels) for name, labels in self.schema.labels.items()
-        }
+        declared_labels = self.schema.labels.items()
+        self._labels = {name: self._label_features(params.prompts[name], labels) for name, labels in declared_labels}
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return, for every attribute, class probabilities of shape (chips, K) in the declared order."""

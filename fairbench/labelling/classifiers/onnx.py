@@ -65,15 +65,11 @@ class OnnxClassifier:
         height, width = self._params.input.size
         max_rows = self._fixed_rows or max(1, min(self._params.batch_size, MAX_PIXELS // (height * width)))
         device = "" if self._fixed_rows else self._device  # a number of rows that the model fixes is constant already
-        parts = [
-            self._run(part, self._fixed_rows or rows)
-            for part, rows in batching.batches(chips, device, max_rows, max_rows)
-        ]
+        batches = batching.batches(chips, device, max_rows, max_rows)
+        parts = [self._run(part, self._fixed_rows or rows) for part, rows in batches]
         raw = {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
-        return {
-            name: heads.probabilities(raw[head.output], name, head, self.schema)
-            for name, head in ((n, self._params.heads[n]) for n in self.schema.labels)
-        }
+        of = self._params.heads
+        return {n: heads.probabilities(raw[of[n].output], n, of[n], self.schema) for n in self.schema.labels}
 
     def _run(self, chips: Sequence[RgbImage], rows: int) -> dict[str, NDArray[Any]]:
         batch = preprocess.batch(chips, self._params.input, rows)

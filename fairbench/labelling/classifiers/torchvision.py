@@ -75,9 +75,7 @@ class TorchvisionClassifier:
         height, width = self._params.input.size
         batches = batching.batches(chips, self._device, self._params.batch_size, MAX_PIXELS // (height * width) or 1)
         raw = np.concatenate([self._logits(*batch) for batch in batches])
-        return {
-            name: heads.probabilities(raw, name, self._params.heads[name], self.schema) for name in self.schema.labels
-        }
+        return {n: heads.probabilities(raw, n, self._params.heads[n], self.schema) for n in self.schema.labels}
 
     def _logits(self, chips: Sequence[RgbImage], rows: int) -> NDArray[np.float32]:
         import torch

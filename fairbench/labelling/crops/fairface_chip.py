@@ -46,13 +46,11 @@ class FairFaceChip:
             raise CardError(
                 "The crop fairface-chip needs landmarks, and its detector gave none: use the detector dlib."
             )
-        small = scale(image, self._params.max_size)
+        dlib, small = self._dlib, scale(image, self._params.max_size)
         factor = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
         # dlib found the face in whole pixels of the scaled image; rounding gives exactly these back (see DlibDetector).
         corners = np.rint(np.reshape(face.bbox_xyxy, (2, 2)) * factor).astype(int).ravel().tolist()
         points = np.rint(np.reshape(face.landmarks5, (5, 2)) * factor).astype(int).tolist()
-        shape = self._dlib.full_object_detection(
-            self._dlib.rectangle(*corners), [self._dlib.point(x, y) for x, y in points]
-        )
-        chip: RgbImage = self._dlib.get_face_chip(small, shape, size=self._params.size, padding=self._params.padding)
+        shape = dlib.full_object_detection(dlib.rectangle(*corners), [dlib.point(x, y) for x, y in points])
+        chip: RgbImage = dlib.get_face_chip(small, shape, size=self._params.size, padding=self._params.padding)
         return chip

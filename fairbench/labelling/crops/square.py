@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from fairbench.labelling.crops.common import cut_padded
+from fairbench.labelling.crops.box import cut_padded
 from fairbench.protocols import Params
 from fairbench.types import BuildContext, Face, RgbImage
 
