@@ -275,6 +275,9 @@ def test_cards_are_found_however_fairbench_is_installed(bare: Path, tmp_path: Pa
             summary = json.loads(done.stdout)
             assert [t["note"] for t in summary["truth"]] == [None, None]
             assert "clip_score" in {m["metric"] for m in summary["metrics"] if m["value"] is not None}
+            new = [*command[:3], "new", "metric", "mine-alone"]  # and the examples
+            subprocess.run(new, cwd=tmp_path, check=True, env=env)
+            assert (tmp_path / "mine-alone" / "mine_alone.py").is_file()
     finally:
         if how != "checkout":
             subprocess.run([*pip, "uninstall", "-q", "-y", "fairbench-umm"], check=True)
