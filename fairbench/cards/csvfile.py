@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,14 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
         line, last_line = last_line + 1, reader.line_num
         if cells:
             yield line, cells
+
+
+def number(text: str) -> float:
+    """Return the number that a field says, NaN where it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _separator_hint(header: Sequence[str]) -> str:

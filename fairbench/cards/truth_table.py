@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import number, read_csv
 from fairbench.errors import CardError
 
 OTHER = "*"
@@ -57,7 +57,11 @@ def read(path: Path, cells: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         if not subject or subject in rows:
             problem = f"{subject!r} stands in an earlier line already" if subject else "it is empty"
             raise CardError(f"{path}, line {line}, field subject: {problem}; give every subject one row.")
-        shares = np.array([_probability(path, line, c, row[c]) for c in cells])
+        shares = np.array([number(row[c]) for c in cells])
+        for column, share in zip(cells, shares, strict=True):
+            if not 0 <= share <= 1:
+                where = f"{path}, line {line}, field {column}"
+                raise CardError(f"{where}: {row[column]!r} is no probability; give a number from 0 to 1.")
         if abs(shares.sum() - 1) > 1e-3:
             raise CardError(
                 f"{path}, line {line}, fields {cells[0]} to {cells[-1]}: the probabilities of {subject!r} sum to "
@@ -67,16 +71,6 @@ def read(path: Path, cells: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     if not rows:
         raise CardError(f"{path} holds no rows: add one for each subject, or one for {OTHER!r}.")
     return rows
-
-
-def _probability(path: Path, line: int, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value <= 1:
-        raise CardError(f"{path}, line {line}, field {column}: {text!r} is no probability; give a number from 0 to 1.")
-    return value
 
 
 def row_of(subject: str, rows: Iterable[str]) -> str | None:

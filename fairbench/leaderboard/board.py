@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
+from fairbench.cards.csvfile import number
 from fairbench.cards.textfile import read_text
 from fairbench.errors import CardError, StoreError, storage_errors
 from fairbench.storage import atomic
@@ -111,16 +112,9 @@ def _problem(row: Row) -> str | None:
     if row["source"] not in SOURCES:
         return f"source: {row['source']!r} is neither {' nor '.join(SOURCES)}"
     for column, text in row.items():
-        if column in VALUES and text and not _is_number(text):
+        if column in VALUES and text and not math.isfinite(number(text)):
             return f"{column}: {text!r} is no finite number"
     return next((f"{c}: {text!r} holds a control character" for c, text in row.items() if _CONTROL.search(text)), None)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:

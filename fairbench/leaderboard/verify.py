@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
+from fairbench.cards import csvfile
 from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board, evidence
 from fairbench.leaderboard.board import COLUMNS, VALUES, Row
@@ -118,7 +119,4 @@ def _differences(stated: Row, computed: Row, skipped: Sequence[str]) -> list[Dif
 def _same(stated: str, computed: str, *, number: bool) -> bool:
     if stated == computed or not number:
         return stated == computed
-    try:
-        return math.isclose(float(stated), float(computed), rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
-    except ValueError:
-        return False
+    return math.isclose(csvfile.number(stated), csvfile.number(computed), rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +51,7 @@ def _export(folder: Path, per_group: int, seed: int, vq: Any | None, progress: P
                 atomic.write_bytes(folder / name, data)
                 rows.append((name, *CELLS[cell]))
                 stage.advance()
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("path", "gender", "race4"), *rows])
-    atomic.write_text(folder / MANIFEST, text.getvalue())
+    atomic.write_text(folder / MANIFEST, atomic.csv_text([("path", "gender", "race4"), *rows]))
 
 
 def _image_tokenizer() -> Any:

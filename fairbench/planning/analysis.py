@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from fairbench.cards import catalog
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
-from fairbench.planning import curve, rows
-from fairbench.planning.curve import IMAGES, Curve
+from fairbench.planning import rows
 from fairbench.planning.design import Design, check_share
 from fairbench.planning.inputs import Baseline, LabellerErrors
 from fairbench.planning.rows import Row
+from fairbench.stats.power import Plan, detectable
+from fairbench.types import FloatArray
+
+IMAGES: Final = (10, 20, 40, 80, 160, 320, 640)
+"""Images per prompt and run at which a curve is computed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """One attribute's curves. smallest (prompts, IMAGES): the smallest change of RD found; NaN where none is."""
+
+    attribute: str
+    classes: int
+    prompts: tuple[int, ...]
+    smallest: FloatArray
+
+    def at(self, prompts: int) -> list[float | None]:
+        """Return the curve of one of the numbers of prompts; None where no change is found."""
+        row = self.smallest[self.prompts.index(prompts)]
+        return [None if math.isnan(value) else float(value) for value in row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +83,14 @@ def analyse(
         raise FairbenchError(
             f"--detect {design.detect:g} cannot be planned for, ask for less or fix --baseline ({reasons})."
         )
-    curves = [curve.of(row.attribute, row.plan, design.prompts, design.power) for row in table if row.plan is not None]
+    curves = [_curve(row.attribute, row.plan, design) for row in table if row.plan is not None]
     return Analysis(catalog.load_task(task).card.name, errors, design, baseline, table, curves)
+
+
+def _curve(attribute: str, plan: Plan, design: Design) -> Curve:
+    """Return the curves for a quarter, a half, all and twice as many prompts as the design has."""
+    fewest = 2 if plan.scope == "prompts like these" else 1
+    fewer = (max(fewest, design.prompts // part) for part in (2, 4))
+    numbers = tuple(sorted({design.prompts, 2 * design.prompts, *fewer}))
+    smallest = detectable(plan, [[n] for n in numbers], [IMAGES], design.power)
+    return Curve(attribute, plan.baseline.shape[-1], numbers, smallest)

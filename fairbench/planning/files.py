@@ -8,8 +8,7 @@ from pathlib import Path
 
 from fairbench.display import figure
 from fairbench.planning import plots, terminal
-from fairbench.planning.analysis import Analysis
-from fairbench.planning.curve import IMAGES, Curve
+from fairbench.planning.analysis import IMAGES, Analysis, Curve
 from fairbench.storage import atomic, folders
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import number, read_csv
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import LabelSpace
@@ -106,10 +106,7 @@ class PilotRun:
             )
         values = []
         for line, row in self._rows:
-            try:
-                value = float(row[name] or 0)  # the shares of a prompt without a face are empty
-            except ValueError:
-                value = math.nan
+            value = number(row[name] or "0")  # the shares of a prompt without a face are empty
             if not 0 <= value < math.inf:
                 raise CardError(f"{self.path}, line {line}, field {name}: {row[name]!r} is no count or share.")
             values.append(value)

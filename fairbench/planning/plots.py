@@ -7,8 +7,7 @@ from typing import Any
 
 from fairbench.display import figure
 from fairbench.display.labels import spaced
-from fairbench.planning.analysis import Analysis
-from fairbench.planning.curve import IMAGES, Curve
+from fairbench.planning.analysis import IMAGES, Analysis, Curve
 
 _BLUES = ("#9ecae1", "#4292c6", "#08519c", "#041f42")  # the more prompts, the darker
 FIGURE = ("The picture of a plan", "report")

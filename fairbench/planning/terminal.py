@@ -12,8 +12,7 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, whole
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
-from fairbench.planning.analysis import Analysis
-from fairbench.planning.curve import IMAGES
+from fairbench.planning.analysis import IMAGES, Analysis
 from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, PilotRun
 from fairbench.planning.rows import MIN_FACES_PER_PROMPT, TYPICAL_SHARE_OF_MAXIMUM

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
@@ -238,21 +236,17 @@ def _prompt_table(outcome: Outcome) -> str:
             rd = values["rd", name][i]
             shares[i] += [str(n), *(f"{v / n:.6f}" if n else "" for v in row), f"{rd:.6f}" if n else ""]
             shares[i] += [] if reference is None else ["" if np.isnan(v) else f"{v:.6f}" for v in reference[i]]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
+    lines: list[list[object]] = [[*header]]
     for i, p in enumerate(spec.prompts):
         numbers = [int(a[i]) for a in (counts.requested, counts.images, counts.with_face, counts.selected)]
-        writer.writerow([p.text, p.subject, p.category, *numbers, *shares[i]])
-    return out.getvalue()
+        lines.append([p.text, p.subject, p.category, *numbers, *shares[i]])
+    return atomic.csv_text(lines)
 
 
 def _notice_table(outcome: Outcome) -> str:
     """Return the notices as CSV: all that a reader of the numbers has to know, and what to do about it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["code", "count", "text", "examples", "fix", "strict"])
+    lines: list[list[object]] = [["code", "count", "text", "examples", "fix", "strict"]]
     for row in (item.record() for item in outcome.notices):
         strict = "yes" if row["strict"] else "no"
-        writer.writerow([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"], strict])
-    return out.getvalue()
+        lines.append([row["code"], row["count"], row["text"], "; ".join(row["examples"]), row["fix"], strict])
+    return atomic.csv_text(lines)

@@ -6,9 +6,7 @@ group is a tuple of labels in the order of the attributes. A manifest that does 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import itertools
 import json
 import os
@@ -117,12 +115,10 @@ def write(
     Images must exist; their paths are stored relative to the folder. Raises CardError for what `read` refuses.
     """
     folder = folder.resolve()
-    table = io.StringIO()
-    out = csv.writer(table, lineterminator="\n")
-    out.writerow([*_COLUMNS, *attributes, "source_prompt"])
+    table = [[*_COLUMNS, *attributes, "source_prompt"]]
     for row in rows:
         image = Path(os.path.relpath(row.image.resolve(), folder)).as_posix()
-        out.writerow([image, row.sha256, row.prompt, row.subject, *row.group, row.source_prompt])
+        table.append([image, row.sha256, row.prompt, row.subject, *row.group, row.source_prompt])
     manifest = {
         "fairbench.balanced": VERSION,
         "attributes": {name: list(labels) for name, labels in attributes.items()},
@@ -131,7 +127,7 @@ def write(
         "note": LABEL_NOTE,
         "provenance": dict(provenance),
     }
-    atomic.write_text(folder / ROWS, table.getvalue())
+    atomic.write_text(folder / ROWS, atomic.csv_text(table))
     _checked(_parse(manifest, folder / MANIFEST), folder / MANIFEST)
     atomic.write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     return folder / MANIFEST

@@ -19,7 +19,7 @@ from fairbench.cards import catalog
 from fairbench.display.numbers import number
 from fairbench.labelling.confusion import NO_FACE, Calibration
 from fairbench.metrics._rd import relative_diversity
-from fairbench.planning.curve import IMAGES
+from fairbench.planning.analysis import IMAGES
 from fairbench.planning.inputs import LabellerErrors
 from fairbench.stats.paired import effect_random, pair
 from fairbench.stats.power import Plan, detectable, power, shares_at_rd

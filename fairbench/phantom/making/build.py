@@ -7,8 +7,6 @@ figures. Every stage writes its result whole, and is skipped where that is there
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import secrets
 import shutil
@@ -203,14 +201,12 @@ class Builder:
 
 def realised_csv(counts: NDArray[np.int64]) -> str:
     """Return the realised truth of counts (32, 8): shares, the faces they rest on, and Jeffreys' 95 % intervals."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     limits = [f"{cell}_{side}" for cell in planted.COLUMNS for side in ("low", "high")]
-    writer.writerow(["subject", *planted.COLUMNS, "n", *limits])
+    lines = [["subject", *planted.COLUMNS, "n", *limits]]
     for subject, row, *interval in zip(text.EVALUATED, counts, *share_interval(counts), strict=True):
         shares = [f"{c / row.sum():.6f}" for c in row]
-        writer.writerow([subject, *shares, row.sum(), *(f"{v:.6f}" for v in np.stack(interval, axis=1).ravel())])
-    return out.getvalue()
+        lines.append([subject, *shares, row.sum(), *(f"{v:.6f}" for v in np.stack(interval, axis=1).ravel())])
+    return atomic.csv_text(lines)
 
 
 def _with_guidance(card: str, guidance: float) -> str:

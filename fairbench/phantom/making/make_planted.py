@@ -7,8 +7,6 @@ show (mean relative diversity over the 50 test occupations near .75 gender, .40 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,11 +106,8 @@ def table_text() -> str:
     rng = np.random.default_rng(SEED)
     table = rows(TEST, rng) | rows(TRAINING, rng) | rows(LABOUR, rng)
     table[OTHER] = _rounded(np.mean(list(table.values()), axis=0))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["subject", *COLUMNS])
-    writer.writerows([subject, *(f"{p:.4f}" for p in cells)] for subject, cells in table.items())
-    return out.getvalue()
+    lines = ([subject, *(f"{p:.4f}" for p in cells)] for subject, cells in table.items())
+    return atomic.csv_text([["subject", *COLUMNS], *lines])
 
 
 if __name__ == "__main__":
