@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairbench.cards.cards import MAX_PROMPT
-from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv, read_jsonl
+from fairbench.cards.csvfile import IMAGE_IS_PATH, Columns, read_csv, read_jsonl
 from fairbench.cards.texts import hidden_character, nfc
 from fairbench.errors import CardError
 from fairbench.notices import notice
@@ -132,7 +132,7 @@ def _manifest(path: Path) -> Iterator[ImageFile]:
     read_rows = _READERS.get(path.suffix.lower())
     if read_rows is None:
         raise CardError(f"{path} is no manifest: name a .csv or .jsonl file, or a folder.")
-    for line, row in read_rows(path, ("path",), _COLUMNS, aliases=IMAGE_IS_PATH):
+    for line, row in read_rows(path, Columns(("path",), _COLUMNS, aliases=IMAGE_IS_PATH)):
         where = f"{path}, line {line}"
         name = row["path"]
         if not isinstance(name, str) or not name or not _is_utf8(name):

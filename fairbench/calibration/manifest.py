@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from fairbench import registry
-from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, Columns, read_csv
 from fairbench.display.progress import Progress
 from fairbench.errors import CardError, ImageError
 from fairbench.labelling.confusion import NO_PERSON, Cell
@@ -83,7 +83,7 @@ def _parsed(path: Path, space: LabelSpace) -> tuple[tuple[str, ...], list[Labell
     """Return the manifest's attributes and its lines, whose files are not read yet."""
     attributes, images, first = tuple[str, ...](), list[LabelledImage](), dict[str, LabelledImage]()
     optional = (PERSON, SHA256, *space.declared.labels)
-    for line, row in read_csv(path, (PATH,), optional, aliases=IMAGE_IS_PATH):
+    for line, row in read_csv(path, Columns((PATH,), optional, aliases=IMAGE_IS_PATH)):
         attributes = attributes or _attributes(path, row, space)
         image = _image(path, line, row, {a: space.declared.labels[a] for a in attributes})
         earlier = first.setdefault(image.person, image) if image.person else image

@@ -19,7 +19,7 @@ import fairbench
 from fairbench import registry
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import HubModel, LabellerCard, ModelCard, TaskCard
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.errors import CardError, PluginError
 from fairbench.notices import notice
 
@@ -233,7 +233,7 @@ def reference_file(path: str, labels: tuple[str, ...]) -> dict[str, tuple[float,
     labels gives no shares at all: then the metric is null, with that reason. Raises CardError.
     """
     rows: dict[str, tuple[float, ...]] = {}
-    for line, row in read_csv(Path(path), ("subject",), labels, others="allow"):
+    for line, row in read_csv(Path(path), Columns(("subject",), labels, others="allow")):
         if not set(labels) <= set(row):
             return {}
         try:

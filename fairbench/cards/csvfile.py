@@ -84,19 +84,11 @@ class Columns:
             notice("ignored-column", text, count=len(ignored), examples=ignored)
 
 
-def read_csv(
-    path: Path,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    *,
-    others: Others = "notice",
-    aliases: Mapping[str, str] | None = None,
-) -> Iterator[tuple[int, dict[str, str]]]:
+def read_csv(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row): known column name -> value without surrounding blanks. Lines without a value are none.
 
     Raises CardError: unreadable, not separated by commas, a missing, doubled or misspelt column, a ragged row.
     """
-    columns = Columns(required, optional, others, aliases or {})
     lines = _cells(path)
     first, header = next(lines, (1, []))
     names = columns.names(header, path, first)
@@ -149,19 +141,11 @@ def _separator_hint(header: Sequence[str]) -> str:
     return f"; the fields are separated by {separator}: save the file with commas" if separator else ""
 
 
-def read_jsonl(
-    path: Path,
-    required: Sequence[str],
-    optional: Sequence[str] = (),
-    *,
-    others: Others = "notice",
-    aliases: Mapping[str, str] | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of JSON lines, with the fields named as `read_csv` names columns. Raises CardError.
 
     What is not read is reported after the last line, because any line may bring a new field.
     """
-    columns = Columns(required, optional, others, aliases or {})
     names_of: dict[tuple[str, ...], list[str]] = {}  # lines mostly have the same fields
     for number, line in enumerate(read_text(path).split("\n"), start=1):  # other line ends may stand inside a string
         if not line.strip():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench.cards.csvfile import number, read_csv
+from fairbench.cards.csvfile import Columns, number, read_csv
 from fairbench.errors import CardError
 
 OTHER = "*"
@@ -46,7 +46,7 @@ def read(path: Path, cells: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     Rows must sum to 1 within 0.001 (tables are rounded) and are then scaled to sum to 1. Raises CardError.
     """
     rows: dict[str, NDArray[np.float64]] = {}
-    for line, row in read_csv(path, ("subject",), cells, others="allow"):
+    for line, row in read_csv(path, Columns(("subject",), cells, others="allow")):
         subject = row["subject"]
         absent = next((c for c in cells if c not in row), None)
         if absent is not None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from fairbench import registry
 from fairbench.cards import catalog, truth_table, yamlfile
 from fairbench.cards.cards import FileWeights, HubModel, LabellerCard, ModelCard, PluginRef, TaskCard
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.cards.yamlfile import Loc, Problem, YamlFile
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
@@ -85,7 +85,7 @@ def _task(file: YamlFile, card: TaskCard) -> Iterator[Problem]:
 
 def _check_reference(attribute: str, path: str) -> None:
     """Refuse a reference that a run with any labeller of the catalog would refuse, or that nothing could read."""
-    rows = [row for _, row in read_csv(Path(path), ("subject",), others="allow")]
+    rows = [row for _, row in read_csv(Path(path), Columns(("subject",), others="allow"))]
     columns = tuple(name for name in (rows[0] if rows else {}) if name != "subject")
     # Those of labellers that share a label with it, else its own columns: another labeller may have them.
     label_sets = {labels for labels in _declared(attribute) if set(labels) & set(columns)} or {columns}

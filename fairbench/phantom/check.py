@@ -99,7 +99,7 @@ def realised(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """
     shares = truth_table.read(path, planted.COLUMNS)
     n = {}
-    for line, row in csvfile.read_csv(path, ("subject", "n"), others="allow"):
+    for line, row in csvfile.read_csv(path, csvfile.Columns(("subject", "n"), others="allow")):
         if not row["n"].isdecimal() or int(row["n"]) < 2:
             raise CardError(f"{path}, line {line}, field n: {row['n']!r} is no number of faces above 1: build again.")
         n[row["subject"]] = int(row["n"])

@@ -11,7 +11,7 @@ import numpy as np
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
-from fairbench.cards.csvfile import number, read_csv
+from fairbench.cards.csvfile import Columns, number, read_csv
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import LabelSpace
@@ -78,7 +78,7 @@ class PilotRun:
                 f"--baseline {folder}: give the RD of run A as a number, or the folder of a finished run (one that "
                 "holds prompts.csv)."
             )
-        self._rows = list(read_csv(self.path, ("n_images", "n_with_face"), others="allow"))
+        self._rows = list(read_csv(self.path, Columns(("n_images", "n_with_face"), others="allow")))
 
     def counts(self, attribute: str, labels: Sequence[str]) -> FloatArray:
         """Return the number of faces by label (S, K) of the S prompts that have any. Raises CardError."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from fairbench import contracts, keys
 from fairbench.cards import catalog
 from fairbench.cards.cards import TaskCard
-from fairbench.cards.csvfile import read_csv
+from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.cards.texts import hidden_character, report_near_equal
 from fairbench.errors import CardError
 from fairbench.measure.series import References
@@ -27,7 +27,7 @@ def subjects(path: Path) -> list[dict[str, str]]:
     """Read a subjects file. Raises CardError where a subject is empty or stands twice."""
     rows: list[dict[str, str]] = []
     first: dict[str, int] = {}
-    for line, row in read_csv(path, ("subject",), ("category",), others="allow"):
+    for line, row in read_csv(path, Columns(("subject",), ("category",), others="allow")):
         name = row["subject"]
         if not name:
             raise CardError(f"{path}, line {line}, field subject: it is empty; name a subject or remove the line.")

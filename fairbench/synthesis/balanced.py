@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from fairbench import keys
-from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, Columns, read_csv
 from fairbench.cards.textfile import read_text
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import CardError
@@ -172,7 +172,7 @@ def _checked(manifest: _Manifest, path: Path) -> Balanced:
             raise CardError(f"{path}, field attributes.{name}: two or more different labels, and a name of its own.")
     groups = _groups(manifest, attributes, path)
     table = path.parent / manifest.rows
-    lines = read_csv(table, (*_COLUMNS, *attributes), ("source_prompt",), aliases=IMAGE_IS_PATH)
+    lines = read_csv(table, Columns((*_COLUMNS, *attributes), ("source_prompt",), aliases=IMAGE_IS_PATH))
     rows = [_row(f"{table}, line {line}", cells, attributes, groups, table.parent) for line, cells in lines]
     if not rows:
         raise CardError(f"{table} has no rows: a balanced set needs images of every group.")

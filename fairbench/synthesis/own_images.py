@@ -15,7 +15,7 @@ from typing import Any
 import fairbench
 from fairbench import keys
 from fairbench.adapters.folder import FolderAdapter, FolderParams
-from fairbench.cards.csvfile import IMAGE_IS_PATH, read_csv
+from fairbench.cards.csvfile import IMAGE_IS_PATH, Columns, read_csv
 from fairbench.cards.texts import nfc
 from fairbench.display.progress import Progress
 from fairbench.errors import CardError, ImageError
@@ -65,7 +65,8 @@ def read(path: Path, attributes: Attributes) -> list[Row]:
     Images are named relative to the CSV. Raises CardError, naming the line, for a file that is absent or cannot be
     decoded, an unknown label, the same image twice under a prompt, and a group that a prompt lacks.
     """
-    lines = read_csv(path, ("path", "prompt", *attributes), ("subject", "source_prompt"), aliases=IMAGE_IS_PATH)
+    columns = Columns(("path", "prompt", *attributes), ("subject", "source_prompt"), aliases=IMAGE_IS_PATH)
+    lines = read_csv(path, columns)
     return checked((_row(path, f"{path}, line {line}", cells, attributes) for line, cells in lines), path, attributes)
 
 

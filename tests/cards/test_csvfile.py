@@ -19,7 +19,7 @@ COLUMNS = (("path",), ("prompt", "prompt_id", "sample_index"))
 def rows(file: Path, content: str | bytes) -> list[dict[str, str]]:
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     read = csvfile.read_jsonl if file.suffix == ".jsonl" else csvfile.read_csv
-    return [row for _, row in read(file, *COLUMNS)]
+    return [row for _, row in read(file, csvfile.Columns(*COLUMNS))]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_unknown_name_is_a_notice(tmp_path: Path, suffix: str) -> None:
 def test_names_that_differ_in_a_digit_are_different_names(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("image,race4\na.png,Black\n")
     with collecting() as notices:
-        assert list(csvfile.read_csv(tmp_path / "m.csv", ("image",), ("race7",)))
+        assert list(csvfile.read_csv(tmp_path / "m.csv", csvfile.Columns(("image",), ("race7",))))
     assert [n.code for n in notices] == ["ignored-column"]
 
 
@@ -72,7 +72,7 @@ def test_a_known_name_beside_one_like_it_is_no_misspelling(tmp_path: Path) -> No
 
 def test_labels_that_differ_in_case_alone_stay_apart(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("subject,A,a\nx,1,2\n")
-    ((_, row),) = csvfile.read_csv(tmp_path / "t.csv", ("subject",), ("a", "A"))
+    ((_, row),) = csvfile.read_csv(tmp_path / "t.csv", csvfile.Columns(("subject",), ("a", "A")))
     assert row == {"subject": "x", "A": "1", "a": "2"}
 
 
@@ -121,27 +121,27 @@ def test_json_lines_that_lie(tmp_path: Path, content: str, words: str) -> None:
 def test_quoted_line_ends_and_empty_lines(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b'path,prompt,,\r\n\r\na.png,"one\ntwo, three",,\r\n , ,,\r\nb.png,x,,\r\n')
     with collecting() as notices:
-        found = list(csvfile.read_csv(tmp_path / "m.csv", *COLUMNS))
+        found = list(csvfile.read_csv(tmp_path / "m.csv", csvfile.Columns(*COLUMNS)))
     assert found == [(3, {"path": "a.png", "prompt": "one\ntwo, three"}), (6, {"path": "b.png", "prompt": "x"})]
     assert not notices
 
 
 def test_either_name_of_the_column_of_images(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("Image,prompt\na.png,x\n")
-    read = csvfile.read_csv(tmp_path / "m.csv", ("path",), ("prompt",), aliases=csvfile.IMAGE_IS_PATH)
+    read = csvfile.read_csv(tmp_path / "m.csv", csvfile.Columns(("path",), ("prompt",), aliases=csvfile.IMAGE_IS_PATH))
     assert [row["path"] for _, row in read] == ["a.png"]
     (tmp_path / "m.csv").write_text("path,image\na.png,b.png\n")
     with pytest.raises(CardError, match="'path' stands twice"):
-        list(csvfile.read_csv(tmp_path / "m.csv", ("path",), aliases=csvfile.IMAGE_IS_PATH))
+        list(csvfile.read_csv(tmp_path / "m.csv", csvfile.Columns(("path",), aliases=csvfile.IMAGE_IS_PATH)))
 
 
 def test_only_regular_files_of_a_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (Path("/dev/zero"), tmp_path / "pipe.csv", tmp_path):
         with pytest.raises(CardError, match="is not a regular file"):
-            list(csvfile.read_csv(path, ("path",)))
+            list(csvfile.read_csv(path, csvfile.Columns(("path",))))
     with pytest.raises(CardError, match="cannot be read"):
-        list(csvfile.read_csv(Path("a\0b.csv"), ("path",)))
+        list(csvfile.read_csv(Path("a\0b.csv"), csvfile.Columns(("path",))))
     from fairbench.cards import textfile
 
     (tmp_path / "big.csv").write_text("path\n" + "a\n" * 100)
