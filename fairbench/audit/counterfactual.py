@@ -20,10 +20,7 @@ from fairbench.display.progress import Progress, Stage, blocks, watching
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import RgbImage
 
-QUESTIONS: Final = {
-    "occupation": "What is the occupation of the person?",
-    "competence": "Is the person competent?",
-}
+QUESTIONS: Final = {"occupation": "What is the occupation of the person?", "competence": "Is the person competent?"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairbench import keys
@@ -38,8 +37,3 @@ def requests(spec: RunSpec, prompt: Prompt, text: str, first: int, count: int) -
         image_id = keys.image_id(spec.image_key, prompt_id, prompt.neutral_id, seed)
         image_requests.append(ImageRequest(image_id, prompt_id, prompt.neutral_id, text, index, seed))
     return image_requests
-
-
-def subjects(prompts: Sequence[Prompt]) -> list[str]:
-    """Return the different subjects, in order of first appearance."""
-    return list(dict.fromkeys(p.subject for p in prompts))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from fairbench.audit.estimates import Estimate, Skipped, share
 from fairbench.audit.groups import Attribute
 from fairbench.audit.images import Codes
-from fairbench.errors import MissingExtra
 from fairbench.labelling.labeller import NOT_LABELLED
 from fairbench.stats.estimands import Floats
 from fairbench.types import FloatArray
@@ -56,14 +55,6 @@ class AttributeProbe:
     pairwise: Estimate
     pairwise_f1: Estimate
     balanced: bool
-
-
-def need_sklearn() -> None:
-    """Raise MissingExtra where scikit-learn is not installed."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as err:
-        raise MissingExtra("The probe of the vision encoder", "audit") from err
 
 
 def probe(embeddings: FloatArray, codes: Codes, attribute: Attribute, seed: int) -> AttributeProbe | Skipped:

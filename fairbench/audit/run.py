@@ -119,9 +119,9 @@ def _encoder(
     spec: RunSpec, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
 ) -> Encoder | Skipped:
     try:
-        probe.need_sklearn()
-    except MissingExtra as err:
-        return Skipped(str(err).rstrip("."))
+        import sklearn  # noqa: F401
+    except ImportError:
+        return Skipped(str(MissingExtra("The probe of the vision encoder", "audit")).rstrip("."))
     parts = []
     with progress.stage("vision encoder", len(probes.images)) as bar:
         for block in probes.blocks(spec.ctx.block_size):
@@ -147,17 +147,13 @@ def _tokenizer(
                 decoded = [image for row in spec.adapter.encode(block) for image in spec.adapter.decode(row[None])]
                 bar.advance(len(block))
                 for images, parts in ((block, before), (decoded, after)):
-                    for name, codes in label_codes(spec.labeller, images, attributes, bar).items():
-                        parts[name].append(codes)
+                    for name, of_block in label_codes(spec.labeller, images, attributes, bar).items():
+                        parts[name].append(of_block)
         except FloatingPointError as err:
             return Skipped(str(err))
     families = sum(len(a.labels) for a in attributes)
-    return [
-        transparency.passage(
-            a, probes.codes[a.name], np.concatenate(before[a.name]), np.concatenate(after[a.name]), families
-        )
-        for a in attributes
-    ]
+    codes = {a.name: (np.concatenate(before[a.name]), np.concatenate(after[a.name])) for a in attributes}
+    return [transparency.passage(a, probes.codes[a.name], *codes[a.name], families) for a in attributes]
 
 
 def _language(
@@ -198,7 +194,8 @@ def _understanding(
     model: Any = spec.adapter
     if not isinstance(model, UnderstandingModel):
         return Skipped(f"the adapter {spec.card.adapter!r} answers no questions (protocol UnderstandingModel)")
-    subjects, block_size, seed = groups.subjects(spec.prompts), spec.ctx.block_size, spec.settings.seed
+    block_size, seed = spec.ctx.block_size, spec.settings.seed
+    subjects = list(dict.fromkeys(p.subject for p in spec.prompts))
     gender = next((a.name for a in attributes if set(a.labels) == {"male", "female"}), None)
     rds = None if gender is None else rd_of_subjects(counts.of((gender,)), spec.prompts, subjects)
     if rds is not None and np.isnan(rds).all():

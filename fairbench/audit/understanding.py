@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +30,7 @@ KINDS: Final = ("male", "female", "unknown", "other")
 """Kinds of answers; `other` holds refusals and whatever names neither or both of the two genders."""
 MIN_COMMITTED: Final = 30
 """Answers male or female below which an RD over these alone says nothing: with few, chance makes it large."""
-_GENDER_WORDS: Final = {
-    "male": {"male", "man", "men", "boy"},
-    "female": {"female", "woman", "women", "girl"},
-}
+_GENDER_WORDS: Final = {"male": {"male", "man", "men", "boy"}, "female": {"female", "woman", "women", "girl"}}
 _DRAWS = 2000
 
 
@@ -88,17 +86,11 @@ def ask(
     streams = [keys.digest("question", [question, condition]) for question in questions]
     seeds = [keys.sample_seed(stream, i % samples, seed) for i, stream in enumerate(streams)]
     kinds: list[int] = []
+    ask_block = functools.partial(model.answer, temperature=TEMPERATURE, top_p=TOP_P, limit=MAX_ANSWER_TOKENS)
     with progress.stage(f"questions, {condition}", len(questions), "answers") as bar, watching(model, bar, block_size):
         for block in blocks(range(len(questions)), block_size, bar):
-            answers = model.answer(
-                [questions[i] for i in block],
-                [image] * len(block),
-                [seeds[i] for i in block],
-                temperature=TEMPERATURE,
-                top_p=TOP_P,
-                limit=MAX_ANSWER_TOKENS,
-            )
-            kinds += [KINDS.index(kind_of(answer)) for answer in answers]
+            texts, block_seeds = [questions[i] for i in block], [seeds[i] for i in block]
+            kinds += [KINDS.index(kind_of(answer)) for answer in ask_block(texts, [image] * len(block), block_seeds)]
     table = np.array(kinds).reshape(len(subjects), samples)
     return np.stack([(table == kind).sum(axis=1) for kind in range(len(KINDS))], axis=1)
 

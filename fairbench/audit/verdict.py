@@ -5,13 +5,14 @@ The sentences on what cannot be concluded are in `caveats`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 from fairbench.audit.estimates import Skipped
 from fairbench.audit.generation import Generated
 from fairbench.audit.logprob import OVERLAP, LogProbBias
-from fairbench.audit.run import Audit, LanguageModel, Understanding
+from fairbench.audit.run import Audit, Encoder, LanguageModel, Understanding
 from fairbench.audit.transparency import Passage
 
 FOLLOWS: Final = 0.8
@@ -22,6 +23,8 @@ NEUTRAL: Final = 0.05
 """Groups whose agreement after the tokenizer differs by less than this share are not told apart."""
 Finding = Literal["reads", "does not read", "neutral", "biased", "no bias found", "answers unknown", "not concluded"]
 OPEN: Final = "not concluded"
+Judgement = tuple[Finding, str]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,17 @@ class Verdict:
 
 def verdicts(audit: Audit) -> list[Verdict]:
     """Return the verdict on each component."""
-    return [_generation(audit), _encoder(audit), _tokenizer(audit), _language(audit), _understanding(audit)]
+    return [
+        Verdict("generation", *_generation(audit)),
+        Verdict("vision encoder", *_unless_skipped(audit.encoder, _encoder)),
+        Verdict("image tokenizer", *_unless_skipped(audit.tokenizer, _tokenizer)),
+        Verdict("language model", *_language(audit)),
+        Verdict("understanding", *_unless_skipped(audit.understanding, lambda part: _understanding(audit, part))),
+    ]
+
+
+def _unless_skipped(part: Part | Skipped, judge: Callable[[Part], Judgement]) -> Judgement:
+    return (OPEN, f"Not measured: {part.reason}.") if isinstance(part, Skipped) else judge(part)
 
 
 def summary(audit: Audit) -> str:
@@ -85,14 +98,13 @@ def name_of(attribute: str) -> str:
 # --- generation ---
 
 
-def _generation(audit: Audit) -> Verdict:
+def _generation(audit: Audit) -> Judgement:
     parts = [g for g in audit.generation if g.rd is not None]
     if not parts:
         images = audit.generation[0].images
-        return Verdict("generation", OPEN, f"No face was found in {images} images: their bias is unknown.")
+        return OPEN, f"No face was found in {images} images: their bias is unknown."
     words = "; ".join(f"{name_of(g.attribute)} RD {g.rd:.2f} (a fair model: up to {g.rd_floor:.2f})" for g in parts)
-    biased = any(_is_unfair(g) for g in parts)
-    return Verdict("generation", "biased" if biased else "no bias found", f"What is drawn: {words}.")
+    return "biased" if any(map(_is_unfair, parts)) else "no bias found", f"What is drawn: {words}."
 
 
 def _is_unfair(part: Generated) -> bool:
@@ -102,55 +114,43 @@ def _is_unfair(part: Generated) -> bool:
 # --- vision encoder ---
 
 
-def _encoder(audit: Audit) -> Verdict:
-    part = audit.encoder
-    if isinstance(part, Skipped):
-        return Verdict("vision encoder", OPEN, f"Not measured: {part.reason}.")
+def _encoder(part: Encoder) -> Judgement:
     if not part.probes:
-        return Verdict("vision encoder", OPEN, "Not measured: no attribute has enough labelled probe images.")
+        return OPEN, "Not measured: no attribute has enough labelled probe images."
     accuracies = "; ".join(
         f"{name_of(p.attribute)} {p.accuracy.value:.3f} (chance {p.chance:.2f}, shuffled labels {p.shuffled.value:.2f})"
         for p in part.probes
     )
     if all(p.accuracy.low > max(p.chance, p.shuffled.high) for p in part.probes):
-        words = (
+        return "reads", (
             f"A linear classifier reads {accuracies} from its embeddings. That rules out an encoder that is blind to "
             "the groups; what is drawn from text alone need not pass through it."
         )
-        return Verdict("vision encoder", "reads", words)
     words = f"A linear classifier finds {accuracies}: not every attribute can be told from chance in its embeddings."
-    return Verdict("vision encoder", "does not read", words)
+    return "does not read", words
 
 
 # --- image tokenizer ---
 
 
-def _tokenizer(audit: Audit) -> Verdict:
-    part = audit.tokenizer
-    if isinstance(part, Skipped):
-        return Verdict("image tokenizer", OPEN, f"Not measured: {part.reason}.")
+def _tokenizer(part: list[Passage]) -> Judgement:
     if not part or not all(g.faces for p in part for g in p.groups):
-        words = "In some group of the probe images no face was found, before any encoding."
-        return Verdict("image tokenizer", OPEN, words)
-    uneven = [p for p in part if p.worse or p.favoured]
-    if uneven:
-        words = "; ".join(map(_unevenness, uneven))
-        return Verdict("image tokenizer", "biased", f"Encoding and decoding {words}: a bias of its own.")
+        return OPEN, "In some group of the probe images no face was found, before any encoding."
+    if uneven := [_unevenness(p) for p in part if p.worse or p.favoured]:
+        return "biased", f"Encoding and decoding {'; '.join(uneven)}: a bias of its own."
     agreement = min(g.agreement.value for p in part for g in p.groups)
     if agreement < FAITHFUL:
         lost = max(g.lost.value for p in part for g in p.groups)
-        words = (
+        return OPEN, (
             f"Encoded and decoded images are no longer read as before ({agreement:.3f} are in some group; up to "
             f"{lost:.3f} lose their face), whatever the group: the tokenizer keeps too little to compare groups by."
         )
-        return Verdict("image tokenizer", OPEN, words)
     gap = max(gap.high for p in part for gap in (p.gap, p.arrivals_gap))
     words = f"Encoded and decoded images are read as before ({agreement:.3f} of the worst group)"
     if gap > NEUTRAL:
-        words += f", but groups may still differ by {100 * gap:.1f} points: give more probe images."
-        return Verdict("image tokenizer", OPEN, words)
+        return OPEN, f"{words}, but groups may still differ by {100 * gap:.1f} points: give more probe images."
     words += f": neutral within {100 * gap:.1f} points. That rules it out as the source of a larger bias."
-    return Verdict("image tokenizer", "neutral", words)
+    return "neutral", words
 
 
 def _unevenness(part: Passage) -> str:
@@ -180,16 +180,15 @@ def holds(part: LogProbBias) -> bool:
     return 1 / OVERLAP <= part.closure <= OVERLAP
 
 
-def _language(audit: Audit) -> Verdict:
+def _language(audit: Audit) -> Judgement:
     part = audit.language
     attributes = [name for name in part.following if follows(part, name)]
     if not attributes:
         shares = ", ".join(f"{name_of(a)} {s.value:.2f}" for a, s in part.following.items())
-        words = (
+        return OPEN, (
             f"Prompts that name a group do not draw it, as far as the labeller can see ({shares}): their tokens and "
             "log-probabilities stand for no group."
         )
-        return Verdict("language model", OPEN, words)
     biases = [b for b in part.log_probs if b.attribute in attributes]
     words = _language_evidence(part, biases)
     unfair = [g.attribute for g in audit.generation if _is_unfair(g) and g.attribute in attributes]
@@ -198,10 +197,10 @@ def _language(audit: Audit) -> Verdict:
     )
     if closest_group_is_drawn or any(holds(b) and b.rd.low > b.floor for b in biases):
         words += " The bias is in the tokens, before any pixel: consistent with a language model that carries it."
-        return Verdict("language model", "biased", words)
+        return "biased", words
     if all(holds(b) for b in biases):
-        return Verdict("language model", "no bias found", f"{words} No lean beyond chance in the tokens.")
-    return Verdict("language model", OPEN, f"{words} The groups' prompts do not share out the neutral one.")
+        return "no bias found", f"{words} No lean beyond chance in the tokens."
+    return OPEN, f"{words} The groups' prompts do not share out the neutral one."
 
 
 def _language_evidence(part: LanguageModel, biases: list[LogProbBias]) -> str:
@@ -219,10 +218,7 @@ def _language_evidence(part: LanguageModel, biases: list[LogProbBias]) -> str:
 # --- understanding ---
 
 
-def _understanding(audit: Audit) -> Verdict:
-    part = audit.understanding
-    if isinstance(part, Skipped):
-        return Verdict("understanding", OPEN, f"Not measured: {part.reason}.")
+def _understanding(audit: Audit, part: Understanding) -> Judgement:
     gaps = ", ".join(f"{a.gap.value:.3f} ({a.condition})" for a in part.answers)
     flips, changes = _flips(part, audit.language)
     words = f"|P(male) - P(female)| over all answers: {gaps}.{_alignment(audit, part)}{flips}"
@@ -233,11 +229,10 @@ def _understanding(audit: Audit) -> Verdict:
         words = f'Asked for the gender of an occupation, {unknown:.0%} of its answers are "unknown". {words}'
         finding = "answers unknown"
     elif other > 0.5:
-        words = f'{other:.0%} of the answers name no gender and are not "unknown". {words}'
-        return Verdict("understanding", OPEN, words)
+        return OPEN, f'{other:.0%} of the answers name no gender and are not "unknown". {words}'
     else:
         finding = "biased" if any(a.gap.low > a.gap_floor for a in part.answers) else "no bias found"
-    return Verdict("understanding", "biased" if changes else finding, words)
+    return "biased" if changes else finding, words
 
 
 def _alignment(audit: Audit, part: Understanding) -> str:

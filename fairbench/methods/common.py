@@ -33,21 +33,6 @@ class PromptMethod:
         return card
 
 
-class SuffixMethod(PromptMethod):
-    """Base of methods that add the same words at the end of every prompt."""
-
-    name: ClassVar[str]
-    suffix: ClassVar[str]
-
-    def __init__(self, argument: str | None) -> None:
-        if argument is not None:
-            raise FairbenchError(f"--method {self.name} takes no argument, {argument!r} was given.")
-
-    def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
-        """Return each prompt's text followed by the suffix."""
-        return [p.prompt.text + self.suffix for p in prompts]
-
-
 def own_seed(seed: int, purpose: str) -> int:
     """Return a seed (63 bits) that belongs to one purpose of one sample.
 

@@ -85,7 +85,7 @@ def read_back(
     no shares.
     """
     identity = {"captions": list(captions), "each": images_per_caption, "seed": seed, "guidance": guidance}
-    rows = _recorded(record_path, identity)
+    rows: list[list[int]] = recorded(record_path, identity).get("cells", [])
     with progress.stage(stage_name, len(captions) - len(rows), "prompts") as stage:
         for index in range(len(rows), len(captions)):
             rng = np.random.default_rng([seed, index])
@@ -98,18 +98,23 @@ def read_back(
                     f"No face was found in any of {images_per_caption} images of {captions[index]!r} at guidance "
                     f"{guidance:g}: this phantom cannot be measured, build one with another seed in another folder."
                 )
-            if record_path:
-                atomic.write_text(record_path, json.dumps({"of": identity, "cells": rows}) + "\n")
+            record(record_path, identity, cells=rows)
             stage.advance()
     return np.array(rows, dtype=np.int64).reshape(len(captions), images_per_caption)
 
 
-def _recorded(path: Path | None, identity: dict[str, Any]) -> list[list[int]]:
-    """Return the rows of cells that the file holds, if it was written for the same captions, seed and guidance."""
+def recorded(path: Path | None, identity: Any) -> dict[str, Any]:
+    """Return what `record` wrote into the file for the same identity; empty where it holds nothing of the kind."""
     if path is None or not path.exists():
-        return []
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return list(record["cells"]) if record["of"] == identity else []
+        return {}
+    contents: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return contents if contents["of"] == identity else {}
+
+
+def record(path: Path | None, identity: Any, **figures: Any) -> None:
+    """Write figures to a file, from which a stopped measurement goes on. identity: all that they depend on."""
+    if path is not None:
+        atomic.write_text(path, json.dumps({"of": identity, **figures}) + "\n")
 
 
 def count_cells(cells: Cells) -> NDArray[np.int64]:

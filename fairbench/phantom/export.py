@@ -27,7 +27,9 @@ def export(folder: Path, per_group: int, seed: int, *, decoded: bool, progress: 
     """
     folders.check(folder, folders.LABELLED_IMAGES)
     with folders.replacing(folder, folders.LABELLED_IMAGES) as new_folder:
-        _export(new_folder, per_group, seed, _image_tokenizer() if decoded else None, progress)
+        checkpoint = catalog.find("models")["phantom"].parent / layout.CHECKPOINT
+        vq = janus.load(checkpoint, "cpu", "float32").net.model.vqmodel if decoded else None
+        _export(new_folder, per_group, seed, vq, progress)
     return folder / MANIFEST
 
 
@@ -52,8 +54,3 @@ def _export(folder: Path, per_group: int, seed: int, vq: Any | None, progress: P
                 rows.append((name, *CELLS[cell]))
                 stage.advance()
     atomic.write_text(folder / MANIFEST, atomic.csv_text([("path", "gender", "race4"), *rows]))
-
-
-def _image_tokenizer() -> Any:
-    folder = catalog.find("models")["phantom"].parent / layout.CHECKPOINT
-    return janus.load(folder, "cpu", "float32").net.model.vqmodel

@@ -5,7 +5,6 @@ Each bar is granted `slack` standard errors. Without slack, as in a build, the u
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from fairbench.phantom.planted import CELLS, table
 from fairbench.phantom.reading import NOBODY, NearestRender, Reader, batches
 from fairbench.phantom.statistics import Counts
 from fairbench.stats.estimands import shares
-from fairbench.storage import atomic
 from fairbench.types import RgbImage
 
 
@@ -72,21 +70,9 @@ def round_trip(
 ) -> RoundTrip:
     """Render, encode, decode, and read both sides. record_path: a file where the result is remembered."""
     identity = [renders_per_cell, seed]
-    if record_path and record_path.exists():
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        if record["of"] == identity:
-            confusion = np.array(record["confusion"])
-            return RoundTrip(confusion, np.array(record["agreed"]), confusion.sum(axis=1))
-    confusion, agreed = _read_both_sides(model, reader, renders_per_cell, seed, progress)
-    if record_path:
-        record = {"of": identity, "confusion": confusion.tolist(), "agreed": agreed.tolist()}
-        atomic.write_text(record_path, json.dumps(record) + "\n")
-    return RoundTrip(confusion, agreed, confusion.sum(axis=1))
-
-
-def _read_both_sides(
-    model: JanusModel, reader: Reader, renders_per_cell: int, seed: int, progress: Progress
-) -> tuple[Counts, Counts]:
+    if stored := drawing.recorded(record_path, identity):
+        confusion, agreed = np.array(stored["confusion"]), np.array(stored["agreed"])
+        return RoundTrip(confusion, agreed, confusion.sum(axis=1))
     confusion, agreed = np.zeros((len(CELLS), len(CELLS) + 1), dtype=np.int64), np.zeros(len(CELLS), dtype=np.int64)
     vq, total = model.net.model.vqmodel, renders_per_cell * len(CELLS)
     with progress.stage("decoded renders", total) as stage:
@@ -95,7 +81,8 @@ def _read_both_sides(
             np.add.at(confusion, (cells, after), 1)  # NOBODY is -1, the last column
             np.add.at(agreed, cells, after == reader.read(images))
             stage.advance(len(cells))
-    return confusion, agreed
+    drawing.record(record_path, identity, confusion=confusion.tolist(), agreed=agreed.tolist())
+    return RoundTrip(confusion, agreed, confusion.sum(axis=1))
 
 
 def tokenizer_bars(trip: RoundTrip, slack: float) -> list[Bar]:

@@ -29,7 +29,7 @@ SHIPPED = catalog.find("models")["phantom"].parent
 
 def finds_all(seed: int) -> dict[str, bytes]:
     """A labeller for blurs: a detector that finds a head in every image, and the shipped classifier."""
-    finder = nets.detector(64)
+    finder = nets.Detector(64)
     with torch.no_grad():
         for parameter in finder.parameters():
             parameter.zero_()

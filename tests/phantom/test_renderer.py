@@ -335,8 +335,8 @@ def test_training_learns_and_is_reproducible(tmp_path, monkeypatch, capsys):
 
 
 def test_the_networks_give_what_the_card_declares():
-    by_gender, by_race = nets.classifier()(torch.zeros(2, 3, nets.CHIP, nets.CHIP))
+    by_gender, by_race = nets.Classifier()(torch.zeros(2, 3, nets.CHIP, nets.CHIP))
     assert (by_gender.shape, by_race.shape) == ((2, 2), (2, 4))
-    presence, box = nets.detector(64)(torch.rand(5, 3, 64, 64))
+    presence, box = nets.Detector(64)(torch.rand(5, 3, 64, 64))
     assert presence.shape == (5,)
     assert (box[:, 2:] > box[:, :2]).all()

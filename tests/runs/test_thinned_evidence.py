@@ -179,7 +179,7 @@ def test_a_record_of_the_first_version_is_held_against_the_plugins(run: Path, mo
 
 
 def test_what_no_plugin_here_can_confirm_does_not_agree(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fairbench.methods.none import NoMethod
+    from fairbench.methods.suffixes import NoMethod
 
     monkeypatch.setattr(NoMethod, "version", 99)
     found = cli("leaderboard", "verify", run.parent / "boards" / "b.csv", "--json")

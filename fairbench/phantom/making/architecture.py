@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from transformers import JanusConfig, JanusProcessor, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    JanusConfig,
+    JanusProcessor,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
 SIDE, GRID = 64, 4
 """An image has 64 x 64 pixels and 4 x 4 tokens of 16 x 16 pixels."""
@@ -33,9 +42,6 @@ CHAT_TEMPLATE = (
 
 def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     """Return a byte-level tokenizer that reads any text; every word of the corpus is one token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -58,9 +64,6 @@ def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
     """Return the processor that belongs to the model: pixels in [-1, 1], no system prompt."""
-    from transformers import JanusProcessor
-    from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
-
     images = JanusImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, min_size=SIDE, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
@@ -71,8 +74,6 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
 
 def vq_config() -> Any:
     """Return the image tokenizer's configuration: four halvings, about 1.5 million parameters."""
-    from transformers import JanusVQVAEConfig
-
     return JanusVQVAEConfig(
         embed_dim=CODE_SIZE,
         num_embeddings=CODES,
@@ -88,8 +89,6 @@ def vq_config() -> Any:
 
 def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     """Return the whole model's configuration: about 4 million parameters."""
-    from transformers import JanusConfig, JanusVisionConfig, LlamaConfig
-
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
@@ -128,8 +127,6 @@ def generation_config(tokenizer: PreTrainedTokenizerFast) -> Any:
 
     It serves transformers' own `generate`, which fails at guidance 1: so Janus's usual 5. Runs use the card's guidance.
     """
-    from transformers import GenerationConfig
-
     return GenerationConfig(
         **_special_ids(tokenizer),
         guidance_scale=5,

@@ -8,8 +8,7 @@ figures. Every stage writes its result whole, and is skipped where that is there
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from fairbench.networks.janus import JanusModel
 from fairbench.networks.weights import sha256
 from fairbench.phantom import drawing, figures, layout, planted, reading, text
 from fairbench.phantom import statistics as st
-from fairbench.phantom.making import architecture, train_labeller
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import shares
 from fairbench.storage import atomic, folders
@@ -97,6 +95,8 @@ class Builder:
 
     def labeller(self) -> None:
         """Train detector and classifier on renders."""
+        from fairbench.phantom.making import train_labeller
+
         if all((self.weights / name).exists() for name in (layout.DETECTOR_FILE, layout.CLASSIFIER_FILE)):
             return
         with self.progress.stage("labeller", 1, "steps") as stage:
@@ -112,7 +112,7 @@ class Builder:
             return
         vq, _ = train_tokenizer.train(self.work / "tokenizer", self.seed, self.progress)
         model, _ = train_model.train(vq, self.work / "model", self.seed, progress=self.progress)
-        save(model, self.checkpoint)
+        train_model.save(model, self.checkpoint)
 
     def clip(self) -> None:
         """Train the scorer of text and image."""
@@ -139,11 +139,8 @@ class Builder:
     ) -> NDArray[np.int64]:
         """Return how often each cell was drawn, (subjects, 8), in so many images per subject."""
         record_path = self.work / "drawn" / f"{stage.replace(' ', '-')}.json"
-        captions = figures.captions(template)
-        cells = drawing.read_back(
-            model, reader, captions, images, self.seed, guidance, record_path, self.progress, stage
-        )
-        return drawing.count_cells(cells)
+        images_of = (figures.captions(template), images, self.seed, guidance)
+        return drawing.count_cells(drawing.read_back(model, reader, *images_of, record_path, self.progress, stage))
 
     def cards(self, guidance: float) -> None:
         """Write the package's cards with this build's guidance and hashes."""
@@ -154,7 +151,9 @@ class Builder:
                 card = card.replace(sha256(source / layout.LABELLER_WEIGHTS / file), sha256(self.weights / file))
             # The shipped calibration of phantom-noisy is of another detector; `fairbench calibrate` makes this one's.
             card = card.replace(f"calibration: {NOISY_CALIBRATION}\n", "calibration: null\n")
-            atomic.write_text(self.out / name, _with_guidance(card, guidance) if name == layout.CARD else card)
+            if name == layout.CARD:
+                card = re.sub(r"(?m)^  guidance:.*$", f"  guidance: {guidance:g}", card)
+            atomic.write_text(self.out / name, card)
 
     def measure(self, model: JanusModel, reader: reading.Reader, guidance: float) -> list[figures.Bar]:
         """Measure all that `fairbench phantom check` measures, at large n; write calibration and realised truth."""
@@ -207,23 +206,3 @@ def realised_csv(counts: NDArray[np.int64]) -> str:
         shares = [f"{c / row.sum():.6f}" for c in row]
         lines.append([subject, *shares, row.sum(), *(f"{v:.6f}" for v in np.stack(interval, axis=1).ravel())])
     return atomic.csv_text(lines)
-
-
-def _with_guidance(card: str, guidance: float) -> str:
-    lines = card.splitlines(keepends=True)
-    return "".join(f"  guidance: {guidance:g}\n" if line.startswith("  guidance:") else line for line in lines)
-
-
-def save(model: JanusModel, folder: Path) -> None:
-    """Write a checkpoint in transformers format: float16 safetensors, configurations, text tokenizer, processor."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # its bar would tear ours
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    model.net.generation_config = architecture.generation_config(model.processor.tokenizer)
-    model.net.half().save_pretrained(temporary)
-    model.processor.save_pretrained(temporary)
-    for file in temporary.iterdir():
-        file.chmod(0o644)  # weights are written for their owner alone
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)

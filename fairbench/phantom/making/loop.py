@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fairbench.display.progress import SILENT, Progress
 from fairbench.errors import FairbenchError
@@ -34,8 +35,6 @@ def fit(
     torch's own generator is seeded anew at each step. Raises FairbenchError for a state that is damaged or belongs to
     another schedule, seed or module, and for a loss or a gradient that is not finite.
     """
-    import torch
-
     trained = [p for p in objective.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=schedule.rate, betas=schedule.betas, weight_decay=schedule.weight_decay)
     start, history = _resume(objective, optimiser, schedule, folder, seed)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 
 from fairbench.phantom.renderer import GENDERS, RACES
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 CHIP = 48
 """Side of the classifier's input, in pixels."""
@@ -20,8 +18,6 @@ _WIDTHS = (12, 16, 24, 32)
 
 def _trunk(side: int, outputs: int) -> nn.Sequential:
     """Four strided convolutions and two linear layers: (n, 3, side, side) in 0..1 -> (n, outputs)."""
-    from torch import nn
-
     layers: list[nn.Module] = []
     for before, after in zip((3, *_WIDTHS), _WIDTHS, strict=False):
         layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
@@ -30,47 +26,38 @@ def _trunk(side: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def detector(side: int) -> nn.Module:
-    """Return a network: images -> presence (n,), a probability, and box (n, 4), fractions of the side.
+class Detector(nn.Module):
+    """Images -> presence (n,), a probability, and box (n, 4), fractions of the side.
 
     The box is predicted as a centre and half a size of at least a tenth, so that it can never be turned inside out.
     """
-    import torch
-    from torch import nn
 
-    class Detector(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.trunk = _trunk(side, 5)
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.trunk = _trunk(side, 5)
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            unit = torch.sigmoid(self.trunk(images))
-            centre, half = unit[:, 1:3], 0.1 + 0.5 * unit[:, 3:5]
-            return unit[:, 0], torch.cat([centre - half, centre + half], dim=1)
-
-    return Detector()
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return presence and boxes."""
+        unit = torch.sigmoid(self.trunk(images))
+        centre, half = unit[:, 1:3], 0.1 + 0.5 * unit[:, 3:5]
+        return unit[:, 0], torch.cat([centre - half, centre + half], dim=1)
 
 
-def classifier() -> nn.Module:
-    """Return a network: chips (n, 3, CHIP, CHIP) -> logits of gender (n, 2) and of race4 (n, 4)."""
-    from torch import nn
+class Classifier(nn.Module):
+    """Chips (n, 3, CHIP, CHIP) -> logits of gender (n, 2) and of race4 (n, 4)."""
 
-    class Classifier(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.trunk = _trunk(CHIP, len(GENDERS) + len(RACES))
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = _trunk(CHIP, len(GENDERS) + len(RACES))
 
-        def forward(self, chips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits = self.trunk(chips)
-            return logits[:, : len(GENDERS)], logits[:, len(GENDERS) :]
-
-    return Classifier()
+    def forward(self, chips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits of both attributes."""
+        logits = self.trunk(chips)
+        return logits[:, : len(GENDERS)], logits[:, len(GENDERS) :]
 
 
 def to_onnx(net: nn.Module, side: int, name: str, outputs: Sequence[str]) -> bytes:
     """Return the network as the bytes of an ONNX file with a free batch size."""
-    import torch
-
     file = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter without these warnings needs two packages more, for a network of a dozen plain layers.

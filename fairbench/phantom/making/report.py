@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from fairbench.phantom.making.build import GUIDANCES
 from fairbench.phantom.making.loop import HISTORY
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import renders
-from fairbench.storage import atomic
+from fairbench.storage import atomic, pixels
 from fairbench.types import RgbImage
 
 FIGURE = ("The report of a build", "report")
@@ -118,7 +117,5 @@ def _grid(rows: Sequence[NDArray[np.uint8]]) -> RgbImage:
 
 def _save(sheet: RgbImage, path: Path) -> None:
     """Write a sheet as PNG, enlarged by half."""
-    out = io.BytesIO()
     size = (sheet.shape[1] * 3 // 2, sheet.shape[0] * 3 // 2)
-    Image.fromarray(sheet).resize(size, Image.Resampling.LANCZOS).save(out, format="PNG")
-    atomic.write_bytes(path, out.getvalue())
+    atomic.write_bytes(path, pixels.encode(np.asarray(Image.fromarray(sheet).resize(size, Image.Resampling.LANCZOS))))

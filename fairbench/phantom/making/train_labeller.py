@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
+from torch.nn import functional
 
 from fairbench.labelling.crops.box import BoxCrop, BoxParams
 from fairbench.labelling.labeller import Labeller
@@ -26,21 +28,16 @@ from fairbench.phantom.making import corpus, nets
 from fairbench.storage import atomic
 from fairbench.types import BuildContext, Face, RgbImage
 
-if TYPE_CHECKING:
-    import torch
-
 _IMAGES, _EPOCHS, _BATCH, _LEARNING_RATE = 20_000, 8, 100, 2e-3
 _HELD_OUT = 4000
 _BOX_JITTER = 0.025
 """Standard deviation of each edge in the classifier's training, as a share of the image's side."""
 
-Loss = Callable[["torch.nn.Module", Sequence["torch.Tensor"]], "torch.Tensor"]
+Loss = Callable[[nn.Module, Sequence[torch.Tensor]], torch.Tensor]
 
 
-def detector_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+def detector_loss(net: nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the cross-entropy of the presence plus the absolute error of the box where there is a head."""
-    from torch.nn import functional
-
     images, head, boxes = batch
     presence, predicted = net(images)
     box_error = (predicted - boxes).abs().mean(dim=1)
@@ -48,10 +45,8 @@ def detector_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torch.
     return total
 
 
-def classifier_loss(net: torch.nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+def classifier_loss(net: nn.Module, batch: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the sum of the two attributes' cross-entropies."""
-    from torch.nn import functional
-
     chips, gender, race = batch
     by_gender, by_race = net(chips)
     return functional.cross_entropy(by_gender, gender) + functional.cross_entropy(by_race, race)
@@ -72,17 +67,13 @@ def _cut(crop: BoxCrop, image: RgbImage, box: np.ndarray) -> RgbImage:
 
 def _batches(tensors: Sequence[torch.Tensor], order: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     """Cut the tensors into batches; the first of them, pixels, becomes float (n, 3, side, side) in 0..1."""
-    import torch
-
     for index in torch.split(order, _BATCH):
         pixels, *targets = (tensor[index] for tensor in tensors)
         yield [pixels.permute(0, 3, 1, 2).float() / 255, *targets]
 
 
-def fit(net: torch.nn.Module, loss: Loss, tensors: Sequence[torch.Tensor], seed: int) -> None:
+def fit(net: nn.Module, loss: Loss, tensors: Sequence[torch.Tensor], seed: int) -> None:
     """Train in place with Adam, at a learning rate that falls to zero along a cosine."""
-    import torch
-
     net.to(memory_format=torch.channels_last)  # the layout of the pixels; twice as fast on a CPU
     shuffle = torch.Generator().manual_seed(seed)
     steps = _EPOCHS * -(-len(tensors[0]) // _BATCH)
@@ -99,8 +90,6 @@ def fit(net: torch.nn.Module, loss: Loss, tensors: Sequence[torch.Tensor], seed:
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
     """Seed torch, and keep it to one thread: that sums in one order, and a second brings such small networks little."""
-    import torch
-
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -113,15 +102,13 @@ def _reproducible(seed: int) -> Iterator[None]:
 
 def train(seed: int) -> dict[str, bytes]:
     """Return file name -> ONNX bytes of both networks."""
-    import torch
-
     rng = np.random.default_rng(seed)
     data = corpus.make(_IMAGES, rng, corpus.degraded)
     headed = torch.from_numpy(data.head)
     scenes = [torch.from_numpy(data.images), headed.float(), torch.from_numpy(data.boxes)]
     labels = [torch.from_numpy(attribute)[headed] for attribute in (data.gender, data.race)]
     with _reproducible(seed):
-        finder, reader = nets.detector(SIDE), nets.classifier()
+        finder, reader = nets.Detector(SIDE), nets.Classifier()
         fit(finder, detector_loss, scenes, seed)
         fit(reader, classifier_loss, [torch.from_numpy(np.stack(chips(data, rng))), *labels], seed)
     return {

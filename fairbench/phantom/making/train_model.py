@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 from transformers import JanusForConditionalGeneration
+from transformers.utils import logging
 
 from fairbench.display.progress import SILENT, Progress
 from fairbench.networks.janus import JanusModel
@@ -132,6 +135,19 @@ def new_model(vq: Any, seed: int) -> JanusModel:
     # A copy of the codebook is a better start than noise: similar codes begin with similar embeddings.
     net.model.generation_embeddings.weight.data.copy_(vq.quantize.embedding.weight)
     return JanusModel(net, architecture.processor(tokenizer))
+
+
+def save(model: JanusModel, folder: Path) -> None:
+    """Write a checkpoint in transformers format: float16 safetensors, configurations, text tokenizer, processor."""
+    logging.disable_progress_bar()  # its bar would tear ours
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    model.net.generation_config = architecture.generation_config(model.processor.tokenizer)
+    model.net.half().save_pretrained(temporary)
+    model.processor.save_pretrained(temporary)
+    for file in temporary.iterdir():
+        file.chmod(0o644)  # weights are written for their owner alone
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
 
 
 def train(
