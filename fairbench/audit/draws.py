@@ -35,6 +35,7 @@ class Draws:
     texts: attribute -> for each prompt the K attribute-specified texts. tokens: attribute -> (P, K, n, N).
     """
 
+    attributes: Sequence[Attribute]
     texts: dict[str, list[list[str]]]
     tokens: dict[str, Tokens]
 
@@ -88,7 +89,7 @@ def group_draws(
         drawn = _tokens(model, requests, spec.ctx.block_size, f"{stage}, {attribute.name}", progress)
         texts[attribute.name] = rows
         tokens[attribute.name] = drawn.reshape(len(rows), len(attribute.labels), count, -1)
-    return Draws(texts, tokens)
+    return Draws(attributes, texts, tokens)
 
 
 def _tokens(
@@ -111,18 +112,11 @@ class GroupImages:
     following: dict[str, Estimate]
 
 
-def decoded(
-    model: TokenModel,
-    draws: Draws,
-    samples: int,
-    attributes: Sequence[Attribute],
-    labeller: Labeller,
-    progress: Progress,
-) -> GroupImages:
+def decoded(model: TokenModel, draws: Draws, samples: int, labeller: Labeller, progress: Progress) -> GroupImages:
     """Decode the first `samples` images of every prompt and group, and count how many show their group."""
     images: dict[str, list[RgbImage | None]] = {}
     following = {}
-    for attribute in attributes:
+    for attribute in draws.attributes:
         tokens = draws.tokens[attribute.name][:, :, :samples]
         group_codes = np.broadcast_to(np.arange(len(attribute.labels))[None, :, None], tokens.shape[:3]).ravel()
         rows = tokens.reshape(-1, tokens.shape[-1])

@@ -9,6 +9,7 @@ between the two. A loss that all groups share cancels when the shares are scaled
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from fairbench.display.progress import Progress, blocks
 from fairbench.metrics._rd import relative_diversity
 from fairbench.protocols import TokenModel
 from fairbench.stats.estimands import Floats, IntArray, shares
-from fairbench.types import Prompt
 
 OVERLAP = 1.5
 """How far from 1 the unscaled shares may sum: 1 where groups do not overlap, K where their prompts do not differ."""
@@ -80,19 +80,14 @@ def log_probs(
 
 
 def bias(
-    under_neutral: Floats,
-    under_own: Floats,
-    length: int,
-    attribute: Attribute,
-    prompts: Sequence[Prompt],
-    counts: IntArray,
-    seed: int,
+    neutral: Floats, own: Floats, length: int, attribute: Attribute, texts: Sequence[str], counts: IntArray, seed: int
 ) -> LogProbBias:
-    """Estimate shares from summed log-probabilities (P, K, n). length: tokens per image. counts: labelled faces (P, K).
+    """Estimate shares from the summed log-probabilities (P, K, n) of `log_probs`.
 
-    Prompts with a group without a usable image are left out.
+    length: tokens per image. texts: the neutral prompts, (P,). counts: labelled faces (P, K). Prompts with a group
+    without a usable image are left out.
     """
-    log_ratios = under_neutral - under_own
+    log_ratios = neutral - own
     usable = (~np.isnan(log_ratios)).sum(axis=2).min(axis=1) > 0
     ratios = log_ratios[usable]
     log_shares = np.nanmean(ratios, axis=2)
@@ -101,10 +96,9 @@ def bias(
     largest_rd = 2 / len(attribute.labels)
     labelled = shares(counts[usable])
     has_face = ~np.isnan(labelled).any(axis=1)
-    per_token = np.nanmean(under_neutral[usable], axis=2) / length
+    per_token = np.nanmean(neutral[usable], axis=2) / length
     sums = np.exp(log_shares).sum(axis=1) if usable.any() else np.array([math.nan])
     low, median, high = (float(q) for q in np.quantile(sums, [0.25, 0.5, 0.75]))
-    texts = [prompt.text for prompt, is_usable in zip(prompts, usable, strict=True) if is_usable]
     return LogProbBias(
         attribute.name,
         images=int((~np.isnan(ratios)).sum()),
@@ -117,7 +111,7 @@ def bias(
         per_token={label: mean(per_token[:, k]) for k, label in enumerate(attribute.labels)},
         shares={
             text: dict(zip(attribute.labels, row.tolist(), strict=True))
-            for text, row in zip(texts, estimated, strict=True)
+            for text, row in zip(itertools.compress(texts, usable), estimated, strict=True)
         },
     )
 

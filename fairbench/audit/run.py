@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from fairbench.audit.counterfactual import Flips
 from fairbench.audit.draws import GroupImages
 from fairbench.audit.estimates import Estimate, Skipped
 from fairbench.audit.generation import Generated, generated, rd_of_subjects
-from fairbench.audit.groups import Attribute
 from fairbench.audit.images import Codes, ProbeImages, label_codes, probe_images
 from fairbench.audit.logprob import LogProbBias
 from fairbench.audit.probe import AttributeProbe
@@ -103,21 +101,19 @@ def _audit(spec: RunSpec, manifest: Path | None, samples: int, store: Store, pro
     if outcome.counts is None:
         raise FairbenchError("An audit needs a whole run, not a shard of it.")
     spec, counts = outcome.spec, outcome.counts
-    language, pictures = _language(spec, attributes, counts, progress)
+    language, pictures = _language(spec, counts, progress)
     return Audit(
         spec,
         probes.reason if isinstance(probes, Skipped) else f"{len(probes.images)} images, {probes.source}",
         [generated(counts, a, spec.settings.seed) for a in attributes],
-        probes if isinstance(probes, Skipped) else _encoder(spec, probes, attributes, progress),
-        probes if isinstance(probes, Skipped) else _tokenizer(spec, probes, attributes, progress),
+        probes if isinstance(probes, Skipped) else _encoder(spec, probes, progress),
+        probes if isinstance(probes, Skipped) else _tokenizer(spec, probes, progress),
         language,
-        _understanding(spec, attributes, counts, pictures, samples, progress),
+        _understanding(spec, counts, pictures, samples, progress),
     )
 
 
-def _encoder(
-    spec: RunSpec, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
-) -> Encoder | Skipped:
+def _encoder(spec: RunSpec, probes: ProbeImages, progress: Progress) -> Encoder | Skipped:
     try:
         import sklearn  # noqa: F401
     except ImportError:
@@ -128,17 +124,16 @@ def _encoder(
             parts.append(spec.adapter.embed(block))
             bar.advance(len(block))
     embeddings, seed = np.concatenate(parts), spec.settings.seed
-    results = [probe.probe(embeddings, probes.codes[a.name], a, seed) for a in attributes if a.name in probes.codes]
+    attributes = [a for a in groups.attributes(spec.labeller.card) if a.name in probes.codes]
+    results = [probe.probe(embeddings, probes.codes[a.name], a, seed) for a in attributes]
     return Encoder(
         [result for result in results if isinstance(result, AttributeProbe)],
         [result.reason for result in results if isinstance(result, Skipped)],
     )
 
 
-def _tokenizer(
-    spec: RunSpec, probes: ProbeImages, attributes: Sequence[Attribute], progress: Progress
-) -> list[Passage] | Skipped:
-    attributes = [a for a in attributes if a.name in probes.codes]
+def _tokenizer(spec: RunSpec, probes: ProbeImages, progress: Progress) -> list[Passage] | Skipped:
+    attributes = [a for a in groups.attributes(spec.labeller.card) if a.name in probes.codes]
     before: dict[str, list[Codes]] = {a.name: [] for a in attributes}
     after: dict[str, list[Codes]] = {a.name: [] for a in attributes}
     with progress.stage("image tokenizer", 3 * len(probes.images)) as bar:
@@ -156,16 +151,15 @@ def _tokenizer(
     return [transparency.passage(a, probes.codes[a.name], *codes[a.name], families) for a in attributes]
 
 
-def _language(
-    spec: RunSpec, attributes: Sequence[Attribute], counts: Counts, progress: Progress
-) -> tuple[LanguageModel, GroupImages]:
+def _language(spec: RunSpec, counts: Counts, progress: Progress) -> tuple[LanguageModel, GroupImages]:
     """Return the results on the image tokens, and images of attribute-specified prompts drawn as in a run."""
+    attributes = groups.attributes(spec.labeller.card)
     seed, labeller = spec.settings.seed, spec.labeller
     per_group = len(spec.requests) // len(spec.prompts) // 2
     decoded_per_group = min(MAX_DECODED_PER_GROUP, per_group)
     neutral = draws.neutral_tokens(spec, progress)
     drawn = draws.group_draws(spec, spec.adapter, attributes, per_group, progress, "group tokens")
-    pictures = draws.decoded(spec.adapter, drawn, decoded_per_group, attributes, labeller, progress)
+    pictures = draws.decoded(spec.adapter, drawn, decoded_per_group, labeller, progress)
     divergences: list[Divergences] = []
     for a in attributes:
         divergences += tokens.divergences(neutral, drawn.tokens[a.name], counts.of((a.name,)), a, seed)
@@ -173,24 +167,20 @@ def _language(
     model, following = draws.unguided(spec), pictures.following
     if model is not spec.adapter:
         drawn = draws.group_draws(spec, model, attributes, per_group, progress, "unguided tokens")
-        following = draws.decoded(model, drawn, decoded_per_group, attributes, labeller, progress).following
+        following = draws.decoded(model, drawn, decoded_per_group, labeller, progress).following
     texts = [p.text for p in spec.prompts]
     biases = []
     for a in attributes:
         log_probs = logprob.log_probs(model, texts, drawn, a.name, spec.ctx.block_size, progress)
         length = drawn.tokens[a.name].shape[-1]
-        biases.append(logprob.bias(*log_probs, length, a, spec.prompts, counts.of((a.name,)), seed))
+        biases.append(logprob.bias(*log_probs, length, a, texts, counts.of((a.name,)), seed))
     return LanguageModel(following, divergences, biases), pictures
 
 
 def _understanding(
-    spec: RunSpec,
-    attributes: Sequence[Attribute],
-    counts: Counts,
-    pictures: GroupImages,
-    samples: int,
-    progress: Progress,
+    spec: RunSpec, counts: Counts, pictures: GroupImages, samples: int, progress: Progress
 ) -> Understanding | Skipped:
+    attributes = groups.attributes(spec.labeller.card)
     model: Any = spec.adapter
     if not isinstance(model, UnderstandingModel):
         return Skipped(f"the adapter {spec.card.adapter!r} answers no questions (protocol UnderstandingModel)")

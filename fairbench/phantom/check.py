@@ -103,7 +103,6 @@ def realised(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if not row["n"].isdecimal() or int(row["n"]) < 2:
             raise CardError(f"{path}, line {line}, field n: {row['n']!r} is no number of faces above 1: build again.")
         n[row["subject"]] = int(row["n"])
-    absent = next((s for s in text.EVALUATED if s not in shares), None)
-    if absent is not None:
+    if absent := next((s for s in text.EVALUATED if s not in shares), None):
         raise CardError(f"{path} has no row for {absent!r}: build the phantom again.")
     return np.stack([shares[s] for s in text.EVALUATED]), np.array([n[s] for s in text.EVALUATED])

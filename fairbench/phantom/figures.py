@@ -61,20 +61,15 @@ class RoundTrip:
 
 
 def round_trip(
-    model: JanusModel,
-    reader: Reader,
-    renders_per_cell: int,
-    seed: int,
-    progress: Progress,
-    record_path: Path | None = None,
+    model: JanusModel, reader: Reader, renders: int, seed: int, progress: Progress, record_path: Path | None = None
 ) -> RoundTrip:
-    """Render, encode, decode, and read both sides. record_path: a file where the result is remembered."""
-    identity = [renders_per_cell, seed]
+    """Render, encode, decode, and read both sides. renders: per cell. record_path: a file that keeps the result."""
+    identity = [renders, seed]
     if stored := drawing.recorded(record_path, identity):
         confusion, agreed = np.array(stored["confusion"]), np.array(stored["agreed"])
         return RoundTrip(confusion, agreed, confusion.sum(axis=1))
     confusion, agreed = np.zeros((len(CELLS), len(CELLS) + 1), dtype=np.int64), np.zeros(len(CELLS), dtype=np.int64)
-    vq, total = model.net.model.vqmodel, renders_per_cell * len(CELLS)
+    vq, total = model.net.model.vqmodel, renders * len(CELLS)
     with progress.stage("decoded renders", total) as stage:
         for images, cells in batches(total, np.random.default_rng([seed, 3])):
             after = reader.read(drawing.decoded(vq, drawing.encoded(vq, images)))

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,11 +52,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Balanced:
-    """A checked set. attributes: their ordered labels. groups: at least two; every prompt has an image of each."""
+    """A checked set. attributes: their ordered labels. groups: at least two; every prompt has an image of each.
+
+    provenance: what the manifest says of where the images come from.
+    """
 
     attributes: dict[str, tuple[str, ...]]
     groups: tuple[Group, ...]
     rows: list[Row]
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
@@ -86,7 +90,7 @@ class Balanced:
         groups = tuple(dict.fromkeys(map(marginal, self.groups)))
         if len(groups) < 2:
             raise CardError(f"By {', '.join(attributes)} alone, the balanced set has one group: nothing to balance.")
-        return Balanced({a: self.attributes[a] for a in attributes}, groups, rows)
+        return Balanced({a: self.attributes[a] for a in attributes}, groups, rows, self.provenance)
 
 
 def groups_of(attributes: Attributes) -> list[Group]:
@@ -161,8 +165,8 @@ def _parse(data: Any, path: Path) -> _Manifest:
         return _Manifest.model_validate(data)
     except ValidationError as err:
         first = err.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the whole file"
-        raise CardError(f"{path}, field {field}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from err
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise CardError(f"{path}, field {where}: {first['msg'][:1].lower()}{first['msg'][1:]}.") from err
 
 
 def _checked(manifest: _Manifest, path: Path) -> Balanced:
@@ -178,7 +182,7 @@ def _checked(manifest: _Manifest, path: Path) -> Balanced:
         raise CardError(f"{table} has no rows: a balanced set needs images of every group.")
     refuse_repeated([(os.path.realpath(row.image), row) for row in rows])
     need_all_groups(rows, groups)
-    return Balanced(attributes, tuple(groups), rows)
+    return Balanced(attributes, tuple(groups), rows, manifest.provenance)
 
 
 def _groups(manifest: _Manifest, attributes: Attributes, path: Path) -> list[Group]:
@@ -206,8 +210,7 @@ def _row(where: str, cells: Mapping[str, str], attributes: Attributes, groups: S
     group = group_of_row(where, cells, attributes)
     if group not in groups:
         raise CardError(f"{where}: the group {' '.join(group)} is not among the manifest's groups.")
-    empty = next((column for column in _COLUMNS if not cells[column]), None)
-    if empty is not None:
+    if empty := next((column for column in _COLUMNS if not cells[column]), None):
         raise CardError(f"{where}: the column {empty!r} is empty.")
     image = folder / cells["path"]
     if not image.is_file():
@@ -247,8 +250,7 @@ def by_cell(rows: Iterable[Row]) -> dict[str, dict[Group, list[Row]]]:
 def need_all_groups(rows: Iterable[Row], groups: Iterable[Group], count: int = 1, kind: str = "") -> None:
     """Raise CardError where a prompt has fewer than `count` images of a group. kind: "confirmed " where these are."""
     for prompt, cells in by_cell(rows).items():
-        lacking = next((group for group in groups if len(cells.get(group, [])) < count), None)
-        if lacking is not None:
+        if lacking := next((group for group in groups if len(cells.get(group, [])) < count), None):
             nearest = cells.get(lacking) or next(iter(cells.values()))
             fix = ", lower --per-group" if count > 1 else ""
             raise CardError(

@@ -30,11 +30,9 @@ def attributes_of(name: str, labels: LabelSpace) -> dict[str, tuple[str, ...]]:
     Raises FairbenchError for an attribute that the labeller does not give, and for a cross of one with itself.
     """
     names, declared = name.split(CROSS), labels.declared.labels
-    unknown = next((n for n in names if n not in declared), None)
-    if unknown is not None:
-        raise FairbenchError(
-            f"--groups {name}: {labels.card.name} gives no attribute {unknown!r}{suggest(unknown, declared)}."
-        )
+    for n in names:
+        if n not in declared:
+            raise FairbenchError(f"--groups {name}: {labels.card.name} gives no attribute {n!r}{suggest(n, declared)}.")
     sources = [labels.card.attributes[n].source or n for n in names]
     if len(set(sources)) != len(sources):
         raise FairbenchError(f"--groups {name}: two of its attributes have the same source; cross different ones.")
@@ -101,6 +99,5 @@ def rate(group: Group, verdicts: Sequence[Verdict], first: Sequence[Verdict]) ->
     hits = first.count("confirmed")
     low, high = share_interval(np.array([hits, len(first) - hits]))
     confirmed, other, no_face, no_image = (verdicts.count(kind) for kind in get_args(Verdict))
-    limits = float(low[0]), float(high[0])
-    share = hits / len(first)
-    return Rate(group, len(verdicts), confirmed, other, no_face, no_image, len(first), share, *limits)
+    share = (len(first), hits / len(first), float(low[0]), float(high[0]))
+    return Rate(group, len(verdicts), confirmed, other, no_face, no_image, *share)

@@ -49,8 +49,7 @@ def read(
         else:
             wordings = _wordings_of_task(subject_folder, prompts_of)
         group_folders = [(_group(path, group_of, groups), path) for path in _folders(subject_folder)]
-        lacking = next((g for g in groups if g not in {group for group, _ in group_folders}), None)
-        if lacking is not None:
+        if lacking := next((g for g in groups if g not in {group for group, _ in group_folders}), None):
             raise CardError(
                 f"{subject_folder} has no folder of the group {' '.join(lacking)}: add "
                 f"{subject_folder / '-'.join(lacking)}, or take {subject_folder.name} out."
@@ -116,8 +115,7 @@ def _plain(name: str) -> str:
 
 def _folders(folder: Path) -> list[Path]:
     paths = _visible(folder)
-    odd = next((path for path in paths if not path.is_dir()), None)
-    if odd is not None:
+    if odd := next((path for path in paths if not path.is_dir()), None):
         raise CardError(f"{odd} is not a folder, where one is expected: {LAYOUT}.")
     return paths
 
@@ -135,13 +133,12 @@ def _files(folder: Path) -> list[Path]:
 def _visible(folder: Path) -> list[Path]:
     try:
         paths = sorted(
-            path for path in folder.iterdir() if not (path.name.startswith(".") or path.name.casefold() in SYSTEM_FILES)
+            p for p in folder.iterdir() if not p.name.startswith(".") and p.name.casefold() not in SYSTEM_FILES
         )
     except OSError as err:
         raise CardError(f"{folder} cannot be read ({err.strerror}): fix its permissions.") from err
     if not paths:
         raise CardError(f"{folder} has no images: {LAYOUT}; fill the folder, or take it out.")
-    odd = next((path for path in paths if not path.name.strip() or hidden_character(path.name)), None)
-    if odd is not None:
+    if odd := next((path for path in paths if not path.name.strip() or hidden_character(path.name)), None):
         raise CardError(f"{str(odd)!r} has a name that is not plain text: rename it.")
     return paths

@@ -25,16 +25,8 @@ from fairbench.runs.labels import LabelStage
 from fairbench.storage import paths, pixels, provenance
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
-from fairbench.synthesis import export
-from fairbench.synthesis.balanced import (
-    Attributes,
-    Row,
-    by_cell,
-    group_of_row,
-    groups_of,
-    need_all_groups,
-    refuse_repeated,
-)
+from fairbench.synthesis import balanced, export
+from fairbench.synthesis.balanced import Attributes, Row, by_cell, groups_of, need_all_groups
 from fairbench.synthesis.confirm import Rate, rate, verdicts
 from fairbench.types import ImageRequest
 
@@ -79,15 +71,14 @@ def checked(images: Iterable[Row], path: Path, attributes: Attributes) -> list[R
     rows = list(images)
     if not rows:
         raise CardError(f"{path} has no images: a balanced set needs images of every group.")
-    refuse_repeated((row.sha256, row) for row in rows)
+    balanced.refuse_repeated((row.sha256, row) for row in rows)
     need_all_groups(rows, groups_of(attributes))
     return rows
 
 
 def _row(path: Path, where: str, cells: Mapping[str, str], attributes: Attributes) -> Row:
-    group = group_of_row(where, cells, attributes)
-    empty = next((name for name in ("path", "prompt") if not cells[name]), None)
-    if empty is not None:
+    group = balanced.group_of_row(where, cells, attributes)
+    if empty := next((name for name in ("path", "prompt") if not cells[name]), None):
         raise CardError(f"{where}, field {empty}: it is empty; fill it in or remove the row.")
     image = paths.file_of_row(path.parent, cells["path"], f"{where}, field path")
     sha256 = sha256_of(image, f"{where}, field path: ")
@@ -116,15 +107,13 @@ def confirmed(
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     stored = [_image_row(row, image_key) for row in rows]
-    LabelStage(store, labeller, faces_key, labels_key).run(
-        list({image.request.image_id: image for image in stored}.values()), progress
-    )
+    images = {image.request.image_id: image for image in stored}
+    LabelStage(store, labeller, faces_key, labels_key).run(list(images.values()), progress)
     image_groups = [(image, row.group) for image, row in zip(stored, rows, strict=True)]
     verdict_of = verdicts(store, labeller, faces_key, labels_key, tuple(attributes), image_groups)
     confirmed_rows = [row for row, verdict in zip(rows, verdict_of, strict=True) if verdict == "confirmed"]
     prompts = {row.prompt for row in confirmed_rows}
-    lost = next((row for row in rows if row.prompt not in prompts), None)
-    if lost is not None:
+    if lost := next((row for row in rows if row.prompt not in prompts), None):
         raise CardError(
             f"{lost.where}: the labeller {labeller.card.name} confirms no image of the prompt {lost.prompt!r}: leave "
             "the prompt out."
@@ -147,7 +136,7 @@ def _image_row(row: Row, image_key: str) -> ImageRow:
     return ImageRow(request, "ok", None, row.sha256, path)
 
 
-def balanced(rows: Sequence[Row], attributes: Attributes, per_group: int | None, kind: str = "") -> list[Row]:
+def equal_groups(rows: Sequence[Row], attributes: Attributes, per_group: int | None, kind: str = "") -> list[Row]:
     """Return the first images of each group: `per_group`, else as many as the prompt's smallest group has.
 
     kind: "confirmed " where these are. Raises CardError where a group has fewer than `per_group`.

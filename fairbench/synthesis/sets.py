@@ -60,7 +60,7 @@ def of_own_images(
     if store is not None:
         usable, rates = own_images.confirmed(labelled, attributes, labeller, store, progress)
         confirmed_by, adjective = (labeller.card.name, labeller.id), "confirmed "
-    chosen = own_images.balanced(usable, attributes, per_group, adjective)
+    chosen = own_images.equal_groups(usable, attributes, per_group, adjective)
     own = own_images.OwnSet(attributes, chosen, len(labelled) - len(chosen), rates, confirmed_by)
     folder = out or _folder(images.resolve().stem, groups, set_id=own.set_id)
     if export.held(folder, own.set_id):
@@ -70,8 +70,7 @@ def of_own_images(
 
 def refuse_options_of_models(images: Path, options: Mapping[str, object]) -> None:
     """Raise FairbenchError for an option (name -> value, None: not given) that says what a model is to make."""
-    option = next((name for name, value in options.items() if value is not None), None)
-    if option:
+    if option := next((name for name, value in options.items() if value is not None), None):
         raise FairbenchError(f"{option} says what a model is to make: with --images {images}, leave it out.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from fairbench.synthesis import balanced
 
 def summary(manifest: Path) -> dict[str, Any]:
     """Return the set for machines. Raises CardError for a set that is damaged."""
-    images, provenance = balanced.read(manifest), _provenance(manifest)
+    images = balanced.read(manifest)
+    provenance = images.provenance
     return {
         "out": str(manifest.parent),
         "manifest": str(manifest),
@@ -34,7 +35,8 @@ def summary(manifest: Path) -> dict[str, Any]:
 
 def show(manifest: Path, console: Console) -> None:
     """Print how often each group was confirmed, and what the set holds. Raises CardError for a set that is damaged."""
-    images, provenance = balanced.read(manifest), _provenance(manifest)
+    images = balanced.read(manifest)
+    provenance = images.provenance
     if provenance["confirmation"] is not None:
         confirmations(provenance).show(console)
     else:
@@ -49,12 +51,7 @@ def show(manifest: Path, console: Console) -> None:
     say(console, LABEL_NOTE, "dim")
 
 
-def _provenance(manifest: Path) -> dict[str, Any]:
-    provenance: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))["provenance"]
-    return provenance
-
-
-def confirmations(provenance: dict[str, Any]) -> Table:
+def confirmations(provenance: Mapping[str, Any]) -> Table:
     """Return how many images of each group the labeller confirmed."""
     labeller, model = provenance["labeller"]["name"], provenance.get("model")
     source = provenance["origin"] if model is None else model["name"]

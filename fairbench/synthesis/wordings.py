@@ -40,17 +40,9 @@ def reworded(prompts: Sequence[Prompt], templates: Sequence[str]) -> list[Prompt
     for subject in dict.fromkeys(prompt.subject for prompt in prompts):
         for number, template in enumerate(templates):
             text = template.replace("{subject}", subject)
+            prompt = dataclasses.replace(first_of[subject], text=text, template_id=f"rewording-{number}", stated={})
             prompt_id = keys.prompt_id(text)
-            new_prompts.append(
-                dataclasses.replace(
-                    first_of[subject],
-                    prompt_id=prompt_id,
-                    neutral_id=prompt_id,
-                    text=text,
-                    template_id=f"rewording-{number}",
-                    stated={},
-                )
-            )
+            new_prompts.append(dataclasses.replace(prompt, prompt_id=prompt_id, neutral_id=prompt_id))
     return new_prompts
 
 
@@ -58,8 +50,7 @@ def neutral(prompts: Sequence[Prompt], templates: Sequence[str] | None) -> list[
     """Return the prompts, reworded where there are templates. Raises FairbenchError for one that states a group."""
     if templates is not None:
         return reworded(prompts, templates)
-    stating = next((p for p in prompts if p.stated), None)
-    if stating is not None:
+    if stating := next((p for p in prompts if p.stated), None):
         raise FairbenchError(
             f"Task {stating.task}: the prompt {stating.text!r} states {', '.join(stating.stated)}, a balanced set "
             "needs neutral prompts: name another task, or word its subjects anew with --templates."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
 
 BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None}
@@ -31,6 +33,34 @@ def load(path: Path) -> dict[str, Any]:
         if damaged := file.testzip():  # torch.load itself compares no checksum
             raise ValueError(f"{damaged} does not have its checksum")
     return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def resume(path: Path, name: str, identity: dict[str, Any], restore: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
+    """Return the state of a stopped training, after `restore` has put it in place; empty where there is none.
+
+    name: that of the identity in the state. restore: returns why a state does not fit, "" where it does. Raises
+    FairbenchError for a state that is damaged or belongs to another training.
+    """
+    if not path.exists():
+        return {}
+    try:
+        state = load(path)
+        state["step"] = int(state["step"])
+        misfit = differences(state[name], identity) or restore(state)
+    except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
+        raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
+    if misfit:
+        raise FairbenchError(f"{path} belongs to another training ({misfit}): name another folder.")
+    return state
+
+
+def rows_before(path: Path, step: int, fix: str) -> list[dict[str, Any]]:
+    """Return the logged rows of earlier steps. Raises FairbenchError, with the fix, for a file that cannot be read."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [row for row in rows if row["step"] < step]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise FairbenchError(f"{path} cannot be read ({type(err).__name__}): {fix}.") from err
 
 
 def differences(stored: dict[str, Any], identity: dict[str, Any]) -> str:

@@ -53,12 +53,14 @@ def train(job: Job, progress: Progress) -> Path:
         return job.out
     accelerator = _accelerator(job)
     model, adapter = _load(job, accelerator)
-    state = _resume(job, adapter, identity)
+    state = checkpoint.resume(
+        job.out / STATE_DIR / STATE, "identity", identity, lambda state: lora.put(adapter, state["adapter"])
+    )
     if accelerator.is_main_process:
         atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # marks the folder as ours
     source = _source(job, model, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
-    start = int(state["step"]) if state else 0
+    start = state.get("step", 0)
     records = Records(job.out, start) if accelerator.is_main_process else None
     _set_training(model)
     began = time.perf_counter()
@@ -233,22 +235,6 @@ def _save(
     if accelerator.is_main_process:
         checkpoint.save(job.out / STATE_DIR / STATE, state)
     accelerator.wait_for_everyone()
-
-
-def _resume(job: Job, adapter: Any, identity: dict[str, Any]) -> dict[str, Any]:
-    """Set the adapter to the stored state, if there is one, and return that state."""
-    path = job.out / STATE_DIR / STATE
-    if not path.exists():
-        return {}
-    try:
-        state = checkpoint.load(path)
-        other = checkpoint.differences(state["identity"], identity)
-        misfit = "" if other else lora.put(adapter, state["adapter"])
-    except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
-        raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
-    if other or misfit:
-        raise FairbenchError(f"{path} belongs to another training ({other or misfit}): name another folder.")
-    return state
 
 
 def _evaluate(job: Job, accelerator: Accelerator, model: JanusModel, records: Records | None, step: int) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairbench.errors import FairbenchError, storage_errors
+from fairbench.errors import storage_errors
 from fairbench.storage import atomic
+from fairbench.training import checkpoint
 
 METRICS, BOARD = "metrics.jsonl", "tensorboard"
 log = logging.getLogger(__name__)
@@ -20,17 +21,10 @@ class Records:
 
     def __init__(self, folder: Path, start: int) -> None:
         self._path = folder / METRICS
-        atomic.write_text(self._path, "".join(line + "\n" for line in self._before(start)))
+        resumed = start > 0 and self._path.exists()
+        rows = checkpoint.rows_before(self._path, start, "remove it to go on") if resumed else []
+        atomic.write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._board = _board(folder / BOARD, start)
-
-    def _before(self, start: int) -> list[str]:
-        if not self._path.exists() or start == 0:
-            return []
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-            return [line for line in lines if json.loads(line)["step"] < start]
-        except (OSError, ValueError, KeyError, TypeError) as err:
-            raise FairbenchError(f"{self._path} cannot be read ({type(err).__name__}): remove it to go on.") from err
 
     def add(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Write one row. Raises StoreError."""

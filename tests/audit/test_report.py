@@ -20,7 +20,6 @@ from fairbench.audit.estimates import Estimate, Skipped, share
 from fairbench.audit.generation import Generated
 from fairbench.audit.groups import Attribute
 from fairbench.audit.run import Audit, Encoder, LanguageModel, Understanding
-from fairbench.types import Prompt
 
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"))
 
@@ -35,16 +34,15 @@ def found() -> Audit:
     after[80:87], after[120:122] = 0, -1
     counts = rng.multinomial(40, [0.7, 0.1, 0.1, 0.1], size=5)
     found = tokens.divergences(rng.integers(0, 9, (5, 20, 6)), rng.integers(0, 9, (5, 4, 10, 6)), counts, RACE, 0)
-    prompts = [Prompt(bytes(16), bytes(16), "t", 1, "a", f"n{i}", f"n{i}") for i in range(5)]
     plain = rng.normal(-9, 0.2, (5, 4, 10))
-    bias = logprob.bias(plain, plain - np.log(0.25), 6, RACE, prompts, counts, 0)
+    bias = logprob.bias(plain, plain - np.log(0.25), 6, RACE, [f"n{i}" for i in range(5)], counts, 0)
     asked = np.array([[20, 15, 10, 5]] * 5)
     said = [understanding.summary(c, list("abcde"), asked, 0) for c in understanding.CONDITIONS]
     flips = [Flips("race4", "competence", "?", share(30, 100), share(5, 100), "[yes]")]
     plan: Any = SimpleNamespace(
         card=SimpleNamespace(name="m"),
         task="t",
-        prompts=prompts,
+        prompts=[None] * 5,
         labeller=SimpleNamespace(card=SimpleNamespace(name="l")),
     )
     return Audit(

@@ -11,7 +11,6 @@ from fairbench.audit.draws import FAILED, Draws
 from fairbench.audit.groups import Attribute
 from fairbench.display.progress import Silent
 from fairbench.metrics._rd import relative_diversity
-from fairbench.types import Prompt
 
 GENDER = Attribute("gender", ("female", "male"))
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"))
@@ -121,14 +120,13 @@ def mixture(shares: np.ndarray, n: int, inner: np.ndarray, own: np.ndarray, rng:
             tables[f"g{p}.{k}"] = table
             second = rng.choice(inner.shape[1], size=n, p=own[k])
             drawn[-1].append(np.stack([np.full(n, k), second], axis=1))
-    return Mixture(tables), Draws({"race4": texts}, {"race4": np.array(drawn)})
+    return Mixture(tables), Draws([RACE], {"race4": texts}, {"race4": np.array(drawn)})
 
 
 def found(shares: np.ndarray, model: Mixture, draws: Draws, counts: np.ndarray) -> logprob.LogProbBias:
     texts = [f"n{p}" for p in range(len(shares))]
-    prompts = [Prompt(bytes(16), bytes(16), "t", 1, "a", text, text) for text in texts]
     plain, own = logprob.log_probs(model, texts, draws, "race4", 7, Silent())
-    return logprob.bias(plain, own, 2, RACE, prompts, counts, 0)
+    return logprob.bias(plain, own, 2, RACE, texts, counts, 0)
 
 
 def test_log_probabilities_give_the_shares_of_disjoint_groups() -> None:

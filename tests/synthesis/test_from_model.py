@@ -324,7 +324,7 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
     path = csv(F, "g.jpg,a nurse,female", M)
     found = own_images.read(path, GENDER)
     assert [own.subject for own in found] == ["a nurse"] * 3  # none was given
-    chosen = own_images.balanced(found, GENDER, None)
+    chosen = own_images.equal_groups(found, GENDER, None)
     assert [own.image.name for own in chosen] == ["f.png", "m.png"]  # as many as the smallest group has
     own = own_images.OwnSet(GENDER, chosen, 1, None, None)
     manifest = own_images.write(own, tmp_path / "set", path)
@@ -332,9 +332,9 @@ def test_own_images_are_copied_as_they_are(csv: Callable[..., Path], tmp_path: P
     assert [r.image.read_bytes() for r in held.rows] == [o.image.read_bytes() for o in chosen]
     assert json.loads(manifest.read_text())["provenance"]["left_out"] == 1
     with pytest.raises(CardError, match="has 1 images of the group male, 2 are needed: add some, lower --per-group"):
-        own_images.balanced(found, GENDER, 2)
+        own_images.equal_groups(found, GENDER, 2)
     with pytest.raises(CardError, match="has 1 confirmed images of the group male"):
-        own_images.balanced(found, GENDER, 2, "confirmed ")
+        own_images.equal_groups(found, GENDER, 2, "confirmed ")
 
 
 @pytest.mark.parametrize(

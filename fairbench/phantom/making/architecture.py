@@ -6,16 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    GenerationConfig,
-    JanusConfig,
-    JanusProcessor,
-    JanusVisionConfig,
-    JanusVQVAEConfig,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
+from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
+from transformers.models import janus
 
 SIDE, GRID = 64, 4
 """An image has 64 x 64 pixels and 4 x 4 tokens of 16 x 16 pixels."""
@@ -62,19 +54,19 @@ def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
+def processor(tokenizer: PreTrainedTokenizerFast) -> janus.JanusProcessor:
     """Return the processor that belongs to the model: pixels in [-1, 1], no system prompt."""
-    images = JanusImageProcessorPil(
+    images = janus.JanusImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, min_size=SIDE, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
-    return JanusProcessor(
+    return janus.JanusProcessor(
         images, tokenizer, chat_template=CHAT_TEMPLATE, use_default_system_prompt=False, num_image_tokens=GRID**2
     )
 
 
 def vq_config() -> Any:
     """Return the image tokenizer's configuration: four halvings, about 1.5 million parameters."""
-    return JanusVQVAEConfig(
+    return janus.JanusVQVAEConfig(
         embed_dim=CODE_SIZE,
         num_embeddings=CODES,
         latent_channels=64,
@@ -87,7 +79,7 @@ def vq_config() -> Any:
     )
 
 
-def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
+def config(tokenizer: PreTrainedTokenizerFast) -> janus.JanusConfig:
     """Return the whole model's configuration: about 4 million parameters."""
     text = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -99,7 +91,7 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
         max_position_embeddings=512,
         **_special_ids(tokenizer),
     )
-    vision = JanusVisionConfig(
+    vision = janus.JanusVisionConfig(
         hidden_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -109,7 +101,7 @@ def config(tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
         num_image_tokens=GRID**2,
         projection_dim=HIDDEN,
     )
-    return JanusConfig(
+    return janus.JanusConfig(
         text_config=text,
         vision_config=vision,
         vq_config=vq_config(),

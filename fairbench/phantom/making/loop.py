@@ -21,11 +21,13 @@ from fairbench.training import checkpoint
 from fairbench.training.schedule import Schedule
 
 STATE, HISTORY = "state.pt", "history.jsonl"
+History = list[dict[str, float]]
+"""Figures of the logged steps, with the step."""
 
 
 def fit(
     objective: Any, schedule: Schedule, folder: Path, seed: int, progress: Progress = SILENT, name: str = "training"
-) -> list[dict[str, float]]:
+) -> History:
     """Train in place until `schedule.steps`, from the state in `folder` if there is one; return the logged figures.
 
     objective: a torch module that holds all its state; its parameters that require gradients are trained.
@@ -73,13 +75,7 @@ def _identity(schedule: Schedule, seed: int) -> dict[str, Any]:
 
 
 def _save(
-    objective: Any,
-    optimiser: Any,
-    schedule: Schedule,
-    folder: Path,
-    seed: int,
-    step: int,
-    history: list[dict[str, float]],
+    objective: Any, optimiser: Any, schedule: Schedule, folder: Path, seed: int, step: int, history: History
 ) -> None:
     modules = {"objective": objective.state_dict(), "optimiser": optimiser.state_dict()}
     state = {"step": step, "plan": _identity(schedule, seed), **modules}
@@ -88,32 +84,14 @@ def _save(
     checkpoint.save(folder / STATE, state)
 
 
-def _resume(
-    objective: Any, optimiser: Any, schedule: Schedule, folder: Path, seed: int
-) -> tuple[int, list[dict[str, float]]]:
-    path = folder / STATE
-    if not path.exists():
+def _resume(objective: Any, optimiser: Any, schedule: Schedule, folder: Path, seed: int) -> tuple[int, History]:
+    def restore(state: dict[str, Any]) -> str:
+        objective.load_state_dict(state["objective"])
+        optimiser.load_state_dict(state["optimiser"])
+        return ""
+
+    state = checkpoint.resume(folder / STATE, "plan", _identity(schedule, seed), restore)
+    if not state:
         return 0, []
-    try:
-        state = checkpoint.load(path)
-        differences = checkpoint.differences(state["plan"], _identity(schedule, seed))
-        step = int(state["step"])
-        if not differences:
-            objective.load_state_dict(state["objective"])
-            optimiser.load_state_dict(state["optimiser"])
-    except Exception as err:  # a damaged file makes zip, pickle and torch raise almost anything
-        raise FairbenchError(f"{path} cannot be resumed ({type(err).__name__}): remove it to start again.") from err
-    if differences:
-        raise FairbenchError(f"{path} belongs to another training ({differences}): name another folder.")
-    return step, _history(folder / HISTORY, step)
-
-
-def _history(path: Path, steps: int) -> list[dict[str, float]]:
-    """Return the rows of the first `steps` steps."""
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [row for row in rows if row["step"] < steps]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise FairbenchError(
-            f"{path} cannot be read ({type(err).__name__}): put it back, or remove {path.parent} to start again."
-        ) from err
+    fix = f"put it back, or remove {folder} to start again"
+    return state["step"], checkpoint.rows_before(folder / HISTORY, state["step"], fix)
