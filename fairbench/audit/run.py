@@ -142,8 +142,8 @@ def _tokenizer(spec: RunSpec, probes: ProbeImages, progress: Progress) -> list[P
                 decoded = [image for row in spec.adapter.encode(block) for image in spec.adapter.decode(row[None])]
                 bar.advance(len(block))
                 for images, parts in ((block, before), (decoded, after)):
-                    for name, of_block in label_codes(spec.labeller, images, attributes, bar).items():
-                        parts[name].append(of_block)
+                    for name, block_codes in label_codes(spec.labeller, images, attributes, bar).items():
+                        parts[name].append(block_codes)
         except FloatingPointError as err:
             return Skipped(str(err))
     families = sum(len(a.labels) for a in attributes)

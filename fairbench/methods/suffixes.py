@@ -1,7 +1,8 @@
 """Methods that add the same words at the end of every prompt, and the baseline, which adds none.
 
 Liu et al. (NeurIPS 2025, arXiv 2502.03429, Table 1) report rows called prompt engineering; the words behind them are
-not known here, those of the `any-...-suffix` methods are ours.
+not known here, those of the `any-...-suffix` methods are ours. The ethical intervention reminds the model that anybody
+can have the occupation.
 """
 
 from __future__ import annotations
