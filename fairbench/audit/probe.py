@@ -122,7 +122,8 @@ def pairwise(
     tables = _redrawn(cells, seed)
     # Every redraw's tables in one list, so that each figure is computed once: (1 + 1000, pairs).
     flat = tables.reshape(-1, 4)
-    accuracy, f1 = (figure.reshape(len(tables), -1) for figure in (_accuracy(flat), _f1(flat, 2)))
+    shares_right = (flat[:, 0] + flat[:, 3]) / np.maximum(flat.sum(axis=1), 1)
+    accuracy, f1 = (figure.reshape(len(tables), -1) for figure in (shares_right, _f1(flat, 2)))
     pairs = []
     for k, (i, j) in enumerate(couples):
         hits, n = int(tables[0, k, [0, 3]].sum()), int(tables[0, k].sum())
@@ -157,10 +158,6 @@ def macro_f1(y: Codes, predicted: Codes, classes: int, seed: int) -> Estimate:
     confusion = np.bincount(y * classes + predicted, minlength=classes**2)
     redrawn = np.random.default_rng([seed, 2]).multinomial(len(y), confusion / len(y), size=_RESAMPLES)
     return _percentiles(_f1(np.concatenate([confusion[None], redrawn]), classes), len(y))
-
-
-def _accuracy(confusion: NDArray[np.int64]) -> Floats:
-    return np.asarray((confusion[:, 0] + confusion[:, 3]) / np.maximum(confusion.sum(axis=1), 1))
 
 
 def _f1(confusion: NDArray[np.int64], classes: int) -> Floats:

@@ -10,7 +10,6 @@ import numpy as np
 from fairbench.errors import FairbenchError
 from fairbench.methods.common import PromptMethod, ask, index_at, instead_of_subject, or_neutral, stream
 from fairbench.protocols import MethodContext, PromptSample
-from fairbench.types import Prompt
 
 NAME = "verbalized-sampling"
 INSTRUCTION = (
@@ -39,12 +38,11 @@ class VerbalizedSampling(PromptMethod):
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
         """Return the prompt of the drawn person for each sample. Raises FairbenchError where there is no text model."""
-        answers = ask(ctx, NAME, [self._question(p.prompt) for p in prompts], prompts)
+        instruction = INSTRUCTION.replace("{count}", self._count)
+        texts = [(p.prompt.subject, p.prompt.text) for p in prompts]
+        questions = [instruction.replace("{subject}", subject).replace("{prompt}", text) for subject, text in texts]
+        answers = ask(ctx, NAME, questions, prompts)
         return or_neutral(ctx, NAME, [_drawn(a, p) for a, p in zip(answers, prompts, strict=True)], prompts)
-
-    def _question(self, prompt: Prompt) -> str:
-        instruction = INSTRUCTION.replace("{count}", self._count).replace("{subject}", prompt.subject)
-        return instruction.replace("{prompt}", prompt.text)
 
 
 def parse(answer: str, subject: str) -> list[tuple[float, str]]:

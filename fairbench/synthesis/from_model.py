@@ -149,7 +149,9 @@ def fill(synthesis: Synthesis, store: Store, progress: Progress) -> Synthesis:
     """
     while True:
         try:
-            while requests := _next_round(synthesis):
+            settings, key = synthesis.settings, synthesis.plan.image_key
+            limits = (settings.per_group, settings.per_group * settings.max_tries)
+            while requests := [(c, r) for c in synthesis.cells for r in c.extend(*limits, key, settings.run.seed)]:
                 _do_round(synthesis, requests, store, progress)
             break
         except images.BlockTooLarge:
@@ -157,12 +159,6 @@ def fill(synthesis: Synthesis, store: Store, progress: Progress) -> Synthesis:
             synthesis = dataclasses.replace(smaller, first_set_id=synthesis.set_id)
     _refuse_unfilled(synthesis)
     return synthesis
-
-
-def _next_round(synthesis: Synthesis) -> list[tuple[Cell, ImageRequest]]:
-    settings, key = synthesis.settings, synthesis.plan.image_key
-    limit = settings.per_group * settings.max_tries
-    return [(c, r) for c in synthesis.cells for r in c.extend(settings.per_group, limit, key, settings.run.seed)]
 
 
 def _do_round(

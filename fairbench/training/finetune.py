@@ -189,7 +189,7 @@ def _step(
     total = torch.zeros(3, device=accelerator.device)
     for turn in range(s.accumulation):
         part = turn * accelerator.num_processes + accelerator.process_index
-        torch.manual_seed(_noise_seed(s.seed, step, part))
+        torch.manual_seed(int(np.random.default_rng([s.seed, step, part, 1]).integers(2**63)))  # of the dropout
         synchronised = turn + 1 == s.accumulation
         with contextlib.nullcontext() if synchronised else accelerator.no_sync(module):
             rows = examples[part]
@@ -207,10 +207,6 @@ def _step(
     optimiser.step()
     figures = {"loss": loss_value, "log_prob": log_prob, "grad_norm": float(norm)}
     return figures | ({"gap": gap_value} if s.kind == "bpo" else {})
-
-
-def _noise_seed(seed: int, step: int, part: int) -> int:
-    return int(np.random.default_rng([seed, step, part, 1]).integers(2**63))
 
 
 def _gathered(adapter: Any) -> lora.Tensors:

@@ -56,13 +56,12 @@ def chips(data: corpus.Corpus, rng: np.random.Generator) -> list[RgbImage]:
     """Return the chip of every image with a head, cut from its true box after each edge was moved a little."""
     crop, side = BoxCrop(BoxParams(), BuildContext()), data.images.shape[1]
     moved = (data.boxes + rng.normal(0.0, _BOX_JITTER, data.boxes.shape)) * side
-    return [_cut(crop, data.images[i], moved[i]) for i in np.flatnonzero(data.head)]
-
-
-def _cut(crop: BoxCrop, image: RgbImage, box: np.ndarray) -> RgbImage:
-    x1, y1, x2, y2 = (float(v) for v in box)
-    chip = Image.fromarray(crop.cut(image, Face((x1, y1, x2, y2), 1.0)))
-    return np.asarray(chip.resize((nets.CHIP, nets.CHIP), Image.Resampling.BILINEAR), dtype=np.uint8)
+    chips = []
+    for i in np.flatnonzero(data.head):
+        x1, y1, x2, y2 = (float(v) for v in moved[i])
+        chip = Image.fromarray(crop.cut(data.images[i], Face((x1, y1, x2, y2), 1.0)))
+        chips.append(np.asarray(chip.resize((nets.CHIP, nets.CHIP), Image.Resampling.BILINEAR), dtype=np.uint8))
+    return chips
 
 
 def _batches(tensors: Sequence[torch.Tensor], order: torch.Tensor) -> Iterator[list[torch.Tensor]]:
