@@ -74,8 +74,8 @@ class Bench:
         self.labeller = Labeller(Loaded(self._card(), folder / "card.yaml"))
         self.labeller.load()
         self.rows = reading.index(self.store, "bench", self.requests)
-        self.detector = self.labeller._build("detector", 0, self.labeller._routes[0][0])
-        self.classifiers = [self.labeller._classifier(i, p) for i, p in enumerate(self.labeller._classifiers)]
+        self.detector = self.labeller._routes[0][0].built
+        self.classifiers = [part.built for part in self.labeller._classifiers]
         self.blobs, self.chips = self._inputs()
         self.session = onnxruntime.InferenceSession(self.pack / "det_10g.onnx", providers=["CPUExecutionProvider"])
         self.answers: dict[str, Any] = {}
