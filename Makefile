@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo mitigate test lint docs clean help
+.PHONY: demo mitigate test test-long lint docs clean help
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 demo: $(READY) ## Run the whole instrument on the built-in model of known bias, and add a leaderboard row
 	$(BIN)/fairbench run --model phantom --task phantom-occupations --images-per-prompt 32 --leaderboard runs/demo.csv
@@ -15,8 +15,11 @@ demo: $(READY) ## Run the whole instrument on the built-in model of known bias, 
 mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it helped; ARGS=--full for all arms
 	$(BIN)/python benchmarks/mitigate.py $(ARGS)
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests
+test: $(READY) ## Run the tests, but for those of test-long
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m 'not long' tests
+
+test-long: $(READY) ## Run the longest proofs: the phantom's truth, bias and builds, trainings in several processes
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m long tests
 
 lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the offline checks of the workflows
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ def audited(cli: Cli, *args: str | Path) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_phantoms_bias_is_located(cli: Cli) -> None:
     record = audited(cli, "--model", "phantom", "-n", "20", "--limit-prompts", "6", "--samples", "10")
     findings = {v["component"]: v["finding"] for v in record["verdicts"]}

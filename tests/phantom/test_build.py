@@ -182,7 +182,7 @@ class Stop(Exception):
     """Somebody pressed Ctrl-C."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_build_that_is_stopped_in_every_stage_gives_the_same_files(built: Path, tmp_path: Path) -> None:
     """Once in each training and each kind of count, in one folder, each time by a new builder."""
     out = tmp_path / "build"

@@ -78,6 +78,7 @@ def reach(counts: NDArray[np.int64], truth: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(np.maximum(truth - low, high - truth).max(axis=1))
 
 
+@pytest.mark.long
 def test_the_realised_truth_is_reproduced(counts: NDArray[np.int64]) -> None:
     """Every joint share of every subject lies within 0.10 of the table: evidence of it, at alpha 0.05.
 

@@ -98,7 +98,7 @@ def test_one_chip_has_one_label(chips: list[RgbImage]) -> None:
     assert [int(cells("phantom-noisy", [chips[i]])[0]) for i in some[:5]] == whole[some[:5]].tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_corrected_intervals_cover_the_realised_truth_and_raw_ones_do_not(cli: Cli) -> None:
     """The proof of a correction: a model whose true bias is known, read by a labeller with declared errors."""
     args = ("--model", "phantom", "--labeller", "phantom-noisy", "-n", "16", "--scorers", "none", "--no-sheets")

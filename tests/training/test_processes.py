@@ -79,7 +79,7 @@ def losses(folder: Path) -> list[tuple[int, float]]:
     return [(r["step"], r["loss"]) for r in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("what", "sharded"), [("gradients", False), ("fsdp", True)])
 def test_two_processes_have_the_gradients_of_one(
     command: tuple[str, ...], whole: Path, tmp_path: Path, what: str, sharded: bool
@@ -132,7 +132,7 @@ def test_a_killed_training_goes_on_bit_for_bit(
     assert [p.name for p in out.rglob("*.tmp")] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_sharded_training_goes_on(command: tuple[str, ...], whole: Path, tmp_path: Path) -> None:
     """The state holds the whole adapter: it does not matter how many processes had shards of it, or whether."""
     out = tmp_path / "out"
