@@ -63,7 +63,7 @@ def read(manifest: Path, labeller: Labeller, attributes: Sequence[Attribute], pr
     """
     table = calibration_manifest.read(manifest, labeller, progress)
     all_images, images = (
-        [image for image in known.images if image.cell != NO_PERSON] for known in (table, table.one_per_person())
+        [image for image in images.images if image.cell != NO_PERSON] for images in (table, table.one_per_person())
     )
     codes = {}
     for attribute in attributes:

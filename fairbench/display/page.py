@@ -24,9 +24,13 @@ _STYLE: Final = {"dim": "color:gray;font-size:smaller", "yellow": "color:#8a6d00
 """CSS of the styles in which sentences are printed."""
 _LATEX: Final = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
-    "<": "\\textless{}", ">": "\\textgreater{}", "·": "\\textperiodcentered{}",
-}  # fmt: skip
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "·": "\\textperiodcentered{}",
+}
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 

@@ -94,12 +94,12 @@ def terms(term: str | None) -> dict[str, Entry]:
     """Return the terms of the glossary, or the one of this name, whatever its case. Raises FairbenchError."""
     if term is None:
         return dict(GLOSSARY)
-    wanted = term.casefold()
+    folded = term.casefold()
     name_of = {word: name for name in GLOSSARY for word in (name.casefold(), *name.casefold().split(", "))}
-    if wanted in name_of:
-        return {name_of[wanted]: GLOSSARY[name_of[wanted]]}
-    holding = [word for word in name_of if wanted and wanted in word]
-    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(wanted, name_of, n=3, cutoff=0.5)]))[:3]
+    if folded in name_of:
+        return {name_of[folded]: GLOSSARY[name_of[folded]]}
+    holding = [word for word in name_of if folded and folded in word]
+    near = list(dict.fromkeys([*holding, *difflib.get_close_matches(folded, name_of, n=3, cutoff=0.5)]))[:3]
     nearest = dict.fromkeys(name_of[word] for word in near)
     advice = f"did you mean {' or '.join(map(repr, nearest))}?" if near else "`fairbench glossary` lists all."
     raise FairbenchError(f"The glossary has no term {term!r}: {advice}")

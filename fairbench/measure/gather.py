@@ -111,13 +111,13 @@ class Labels:
         names = list(self._labeller.base.labels)
         attribute, face = _index(table["attribute"], names), self._index.find(table["face_id"])
         rows = np.flatnonzero((attribute >= 0) & (face >= 0))
-        place = attribute[rows] * len(self._prompt) + face[rows]
-        ours = keep_first(self._row, place, rows + self._rows)
+        cell = attribute[rows] * len(self._prompt) + face[rows]
+        ours = keep_first(self._row, cell, rows + self._rows)
         self._rows += len(table)
-        rows, place = rows[ours], place[ours]
+        rows, cell = rows[ours], cell[ours]
         self.statuses.update(_tally(table["status"].take(pa.array(rows))))
         sure = self._labeller.admitted(table["prob"].to_numpy()[rows])  # an absent probability is NaN
-        rows, place = rows[sure], place[sure]
+        rows, cell = rows[sure], cell[sure]
         code = self._code_of_word[attribute[rows], _index(table["label"], self._words)[rows]]
         start = _one_chunk(table["probs"]).offsets.to_numpy()
         if (code < 0).any() or (np.diff(start)[rows] != self.sizes[attribute[rows]]).any():
@@ -125,7 +125,7 @@ class Labels:
                 f"The store holds labels that labeller card {self._labeller.card.name} does not declare, under its "
                 "key: remove the folder of these labels, or name another --store."
             )
-        self.code.reshape(-1)[place] = code
+        self.code.reshape(-1)[cell] = code
         self._add_probs(_one_chunk(table["probs"]).values.to_numpy(), start, attribute, face, rows)
 
     def _add_probs(

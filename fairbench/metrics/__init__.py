@@ -56,9 +56,9 @@ def __getattr__(name: str) -> Any:
         from fairbench import registry
 
         return registry.resolve("metrics", name.replace("_", "-"))
-    known = ", ".join(__all__)
+    names = ", ".join(__all__)
     estimate = " It is estimated from counts: fairbench.interval(counts, 'concentration')." * (name == "concentration")
-    raise AttributeError(f"module {__name__!r} has no metric {name!r} (known: {known}).{estimate}")
+    raise AttributeError(f"module {__name__!r} has no metric {name!r} (known: {names}).{estimate}")
 
 
 def __dir__() -> list[str]:

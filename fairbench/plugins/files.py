@@ -67,10 +67,10 @@ def import_file(named: str | os.PathLike[str]) -> PythonFile:
     except OSError as err:
         raise FairbenchError(f"{title} cannot be read ({err.strerror}): fix the path.") from err
     sha256 = hashlib.sha256(source).hexdigest()
-    known = _imported.get(path)
-    if known is None or known.sha256 != sha256:
-        known = _imported[path] = PythonFile(path, sha256, _run(title, path, source, sha256))
-    return known
+    imported = _imported.get(path)
+    if imported is None or imported.sha256 != sha256:
+        imported = _imported[path] = PythonFile(path, sha256, _run(title, path, source, sha256))
+    return imported
 
 
 def _run(title: str, path: Path, source: bytes, sha256: str) -> ModuleType:

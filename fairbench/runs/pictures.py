@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _IMAGES = ["image_id", "neutral_id", "text", "sample_index", "seed", "status", "error"]
 _FACES = ["image_id", "status", "face_id", "face_index", "area_frac", "is_primary", "is_central"]
 _LABELS = ["face_id", "attribute", "status", "label", "prob", "probs"]
-_FIRST = ("image_id", "prompt", "subject", "prompt_id", "sample_index", "seed", "text", "status", "error", "face",
-          "counted")  # fmt: skip
+_FIRST = ["image_id", "prompt", "subject", "prompt_id", "sample_index", "seed", "text", "status", "error"]
+_FIRST += ["face", "counted"]
 
 
 def table(evidence: Store, run: RunRecord, prompts: Sequence[Prompt]) -> pd.DataFrame:
@@ -38,14 +38,16 @@ def table(evidence: Store, run: RunRecord, prompts: Sequence[Prompt]) -> pd.Data
     import pandas as pd
 
     space, keys = LabelSpace(run.labeller), run.keys
-    wanted = pa.array([prompt.neutral_id for prompt in prompts], schemas.ID)
-    images = _rows(evidence, "images", keys.images, _IMAGES, "neutral_id", wanted).to_pandas()
+    neutral_ids = pa.array([prompt.neutral_id for prompt in prompts], schemas.ID)
+    images = _rows(evidence, "images", keys.images, _IMAGES, "neutral_id", neutral_ids).to_pandas()
     images = images.drop_duplicates("image_id")
-    found = _rows(evidence, "faces", keys.faces, _FACES, "image_id", pa.array(images["image_id"], schemas.ID))
-    found = found.append_column("counted", counted(found, run.labeller.face_policy))
-    faces = found.select(["image_id", "status", "face_id", "face_index", "counted"]).to_pandas()
+    face_rows = _rows(evidence, "faces", keys.faces, _FACES, "image_id", pa.array(images["image_id"], schemas.ID))
+    face_rows = face_rows.append_column("counted", counted(face_rows, run.labeller.face_policy))
+    faces = face_rows.select(["image_id", "status", "face_id", "face_index", "counted"]).to_pandas()
     rows = images.merge(faces, on="image_id", how="left", suffixes=("", "_of_face"))
-    labels = _rows(evidence, "labels", keys.labels, _LABELS, "face_id", found["face_id"].combine_chunks().drop_null())
+    labels = _rows(
+        evidence, "labels", keys.labels, _LABELS, "face_id", face_rows["face_id"].combine_chunks().drop_null()
+    )
     rows = rows.join(_labels(labels, space), on="face_id")
 
     order = {prompt.neutral_id: i for i, prompt in enumerate(prompts)}
@@ -65,11 +67,11 @@ def table(evidence: Store, run: RunRecord, prompts: Sequence[Prompt]) -> pd.Data
     return pd.DataFrame(rows[[*_FIRST, *of_labels]]).reset_index(drop=True)
 
 
-def _rows(store: Store, stage: str, key: str, columns: list[str], column: str, wanted: pa.Array) -> pa.Table:
-    """Return the rows of a stage whose `column` is among those wanted; several shards become one table."""
+def _rows(store: Store, stage: str, key: str, columns: list[str], column: str, values: pa.Array) -> pa.Table:
+    """Return the rows of a stage whose `column` is among `values`; several shards become one table."""
     schema = pa.schema([schemas.schema(stage).field(name) for name in columns])
-    found = [t.filter(pc.is_in(t[column], value_set=wanted)) for _, t in store.scan(stage, key, columns)]
-    return pa.concat_tables(t.replace_schema_metadata(None) for t in found) if found else schema.empty_table()
+    parts = [t.filter(pc.is_in(t[column], value_set=values)) for _, t in store.scan(stage, key, columns)]
+    return pa.concat_tables(t.replace_schema_metadata(None) for t in parts) if parts else schema.empty_table()
 
 
 def _columns(attribute: str, space: LabelSpace) -> list[str]:

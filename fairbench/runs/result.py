@@ -49,11 +49,11 @@ class Run(RunFolder, Shown):
         limits = limits.rename(columns={"ci_low": "population_ci_low", "ci_high": "population_ci_high"})
         table = rows[rows["scope"] == "task"].merge(limits, on=keys, how="left")
         attributes = list(dict.fromkeys(table["attribute"]))
-        place = [
+        rank_of_row = [
             (attributes.index(row["attribute"]), lines.index((row["metric"], row["estimate"])))
             for row in table.to_dict("records")
         ]
-        table = table.iloc[sorted(range(len(table)), key=place.__getitem__)].reset_index(drop=True)
+        table = table.iloc[sorted(range(len(table)), key=rank_of_row.__getitem__)].reset_index(drop=True)
         columns = [*keys, "n0", "value", "ci_low", "ci_high", "population_ci_low", "population_ci_high"]
         return table[[*columns, "floor", "floor_p95", "ceiling", "n_faces", "n_prompts", "reason"]]
 
@@ -67,10 +67,10 @@ class Run(RunFolder, Shown):
 
         shares = self.metrics[(self.metrics["scope"] == "prompt") & (self.metrics["estimate"] == "raw")]
         shares = shares[shares["metric"].str.startswith("share[")]
-        known = list(dict.fromkeys(shares["attribute"]))
-        if attribute not in known:
+        attributes = list(dict.fromkeys(shares["attribute"]))
+        if attribute not in attributes:
             raise FairbenchError(
-                f"Run {self.folder} has no attribute {attribute!r}{registry.suggest(attribute, known)}."
+                f"Run {self.folder} has no attribute {attribute!r}{registry.suggest(attribute, attributes)}."
             )
         shares = shares[shares["attribute"] == attribute]
         subject_of = {prompt.text: prompt.subject for prompt in self._prompts}
@@ -101,8 +101,8 @@ class Run(RunFolder, Shown):
         if prompt is not None:
             prompts = [p for p in prompts if prompt in (p.subject, p.text, p.neutral_id.hex())]
             if not prompts:
-                known = [p.subject for p in self._prompts]
-                raise FairbenchError(f"Run {self.folder} has no prompt {prompt!r}{registry.suggest(prompt, known)}.")
+                subjects = [p.subject for p in self._prompts]
+                raise FairbenchError(f"Run {self.folder} has no prompt {prompt!r}{registry.suggest(prompt, subjects)}.")
         return pictures.table(Store(self.folder / evidence.FOLDER, look_only=True), self.record, prompts)
 
     def picture(self, image_id: str) -> Image:
@@ -111,10 +111,10 @@ class Run(RunFolder, Shown):
         Raises FairbenchError where the store is gone: `fairbench.load` takes another.
         """
         try:
-            wanted = bytes.fromhex(image_id)
+            sought_id = bytes.fromhex(image_id)
         except ValueError as err:
             raise FairbenchError(f"{image_id!r} is no image_id: take one of the column image_id of images().") from err
-        return pictures.picture(self._stores(), self.record.keys.images, wanted)
+        return pictures.picture(self._stores(), self.record.keys.images, sought_id)
 
     def show(self, *, full: bool = False) -> None:
         """Print what the command prints. full: all estimates and metrics, as `fairbench show RUN --full`."""

@@ -75,11 +75,11 @@ class _Captions:
 
     def of(self, image_id: bytes) -> list[str]:
         """Return a line an attribute; of several faces, numbered as their boxes are, a line a face."""
-        found = [self._lines.get(b.face_id, {}) for b in self.boxes.get(image_id, [])]
-        if len(found) < 2:
-            return [f"{a}: {found[0][a]}" for a in self._attributes if a in found[0]] if found else ["no face"]
-        short = [" ".join(labels[a] for a in self._attributes if a in labels) for labels in found]
-        more = [f"and {len(found) - FACES} more faces"] if len(found) > FACES else []
+        lines = [self._lines.get(b.face_id, {}) for b in self.boxes.get(image_id, [])]
+        if len(lines) < 2:
+            return [f"{a}: {lines[0][a]}" for a in self._attributes if a in lines[0]] if lines else ["no face"]
+        short = [" ".join(labels[a] for a in self._attributes if a in labels) for labels in lines]
+        more = [f"and {len(lines) - FACES} more faces"] if len(lines) > FACES else []
         return [f"{i}: {text}"[:30] for i, text in enumerate(short[:FACES], 1)] + more
 
 
@@ -153,22 +153,22 @@ def _boxes(outcome: Outcome, store: Store) -> Boxes:
     """Return the counted faces of every image of the run that has one."""
     spec = outcome.spec
     ours = IdIndex(pa.array([r.request.image_id for r in outcome.rows], schemas.ID))
-    found: Boxes = {}
+    boxes: Boxes = {}
     for _, table in store.scan("faces", spec.faces_key):
         kept = table.filter(pc.and_(ours.contains(table["image_id"]), counted(table, spec.labeller.card.face_policy)))
         fresh: Boxes = {}
         for row in kept.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
             fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"]))
-        found |= {k: v for k, v in fresh.items() if k not in found}  # two processes may have detected the same image
-    return found
+        boxes |= {k: v for k, v in fresh.items() if k not in boxes}  # two processes may have detected the same image
+    return boxes
 
 
 def _lines(outcome: Outcome, store: Store, boxes: Sequence[Box]) -> Lines:
     """Return face id -> attribute -> label and probability, of the faces that are shown."""
     shown = IdIndex(pa.array([b.face_id for b in boxes], schemas.ID))
-    found: Lines = {}
+    lines: Lines = {}
     for _, table in store.scan("labels", outcome.spec.labels_key, ["face_id", "attribute", "label", "prob"]):
         for row in table.filter(shown.contains(table["face_id"])).to_pylist():
             text = "failed" if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
-            found.setdefault(row["face_id"], {})[row["attribute"]] = text
-    return found
+            lines.setdefault(row["face_id"], {})[row["attribute"]] = text
+    return lines
