@@ -6,17 +6,11 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli import complete
-from fairbench.cli.options import AsJson, Plugins
+from fairbench.cli.options import AsJson, Plugins, model_option
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        autocompletion=complete.one("models"),
-        help="Check only this model: access, disk and memory. Downloads nothing.",
-    ),
+    model_option("Check only this model: access, disk and memory. Downloads nothing."),
 ]
 
 

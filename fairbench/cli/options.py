@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -42,21 +42,20 @@ Plugins = Annotated[
         show_default=False,
     ),
 ]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        autocompletion=complete.one("models"),
-        help="Card name, card file, model folder, or ADAPTER:TARGET.",
-    ),
-]
-Task = Annotated[
-    str | None,
-    typer.Option(
-        "--task", "-t", autocompletion=complete.one("tasks"), help="Prompt suite: name or folder. [default: the card's]"
-    ),
-]
+
+
+def model_option(words: str) -> Any:
+    """Return the option --model, with the command's own words for it."""
+    return typer.Option("--model", "-m", autocompletion=complete.one("models"), help=words)
+
+
+def task_option(words: str) -> Any:
+    """Return the option --task, with the command's own words for it."""
+    return typer.Option("--task", "-t", autocompletion=complete.one("tasks"), help=words)
+
+
+Model = Annotated[str, model_option("Card name, card file, model folder, or ADAPTER:TARGET.")]
+Task = Annotated[str | None, task_option("Prompt suite: name or folder. [default: the card's]")]
 LabellerName = Annotated[
     str | None,
     typer.Option(

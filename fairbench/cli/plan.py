@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli import complete
-from fairbench.cli.options import AsJson, NamedLabeller, Plugins
+from fairbench.cli.options import AsJson, NamedLabeller, Plugins, task_option
 from fairbench.display.plain import echo, echo_json
 
-Task = Annotated[
-    str, typer.Option("--task", "-t", autocompletion=complete.one("tasks"), help="Prompt suite: name or folder.")
-]
+Task = Annotated[str, task_option("Prompt suite: name or folder.")]
 Detect = Annotated[float, typer.Option("--detect", help="Change of RD, towards balance, to be found.")]
 Attribute = Annotated[
     str,

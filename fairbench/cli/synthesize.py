@@ -8,27 +8,17 @@ from typing import Annotated
 import typer
 
 from fairbench.cli import complete
-from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, Seed, StoreDir
+from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, Seed, StoreDir, model_option, task_option
 from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
 Model = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        autocompletion=complete.one("models"),
-        help="Card name, card file, model folder, or ADAPTER:TARGET. [default: phantom]",
-    ),
+    model_option("Card name, card file, model folder, or ADAPTER:TARGET. [default: phantom]"),
 ]
 Task = Annotated[
     str | None,
-    typer.Option(
-        "--task",
-        "-t",
-        autocompletion=complete.one("tasks"),
-        help="Task whose prompts training will see: name or folder.",
-    ),
+    task_option("Task whose prompts training will see: name or folder."),
 ]
 Groups = Annotated[
     str, typer.Option("--groups", help="Attribute or cross of the labeller, as in gender, race4, gender_x_race4.")

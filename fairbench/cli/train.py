@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fairbench.cli import complete
-from fairbench.cli.options import Plugins, Quiet, Verbose
+from fairbench.cli.options import Plugins, Quiet, Verbose, model_option
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", autocompletion=complete.one("models"), help="Card name, card file or model folder."),
+    model_option("Card name, card file or model folder."),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Manifest of a balanced set, as `fairbench synthesize` writes it.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the adapter; a stopped training goes on there.")]

@@ -10,6 +10,7 @@ import html
 import io
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -64,12 +65,12 @@ class Page(Console):
         return "\n".join(_latex_table(item) for item in self.items if isinstance(item, Table))
 
 
-class Shown:
+class Shown(ABC):
     """A result that Python shows as its command prints it."""
 
+    @abstractmethod
     def _print(self, console: Console) -> None:
         """Print the result on a console."""
-        raise NotImplementedError
 
     def _page(self) -> Page:
         page = Page()

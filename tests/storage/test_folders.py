@@ -92,9 +92,11 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, monkeypatc
             try:
                 put(folder, "b")
             except Crash:
-                pass
+                killed = True
             else:
-                break
+                killed = False
+        if not killed:
+            break
         folders.finish(folder)
         after = state(folder)
         assert after in [whole(w) | {"notes.txt": "mine"} for w in "ab"], f"after {steps}"
