@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -123,17 +124,16 @@ def check(folder: Path, kind: Kind, *, store: Path | None = None, option: str = 
         real = Path(os.path.realpath(folder))
         if store is not None and real.is_relative_to(os.path.realpath(store)):
             raise FairbenchError(f"{option} {folder} lies inside the store {store}: name a folder outside of it.")
-        if real.exists() and not real.is_dir():
-            raise FairbenchError(f"{option} {folder} is a file: name a folder.")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISDIR(real.stat().st_mode):
+                raise FairbenchError(f"{option} {folder} is a file: name a folder.")
         _try_to_write(real)
-        if real.is_dir():
-            finish(real)
-            if not kind.holds(real) and (strange := _strange(real, store)):
-                named = ", ".join(strange[:_MAX_NAMED]) + (", ..." if len(strange) > _MAX_NAMED else "")
-                raise FairbenchError(
-                    f"{option} {folder} holds files that are not {kind.what} ({named}): name a folder that is new, "
-                    f"empty, or holds {kind.what}."
-                )
+        if strange := _strange(real, kind, store):
+            named = ", ".join(strange[:_MAX_NAMED]) + (", ..." if len(strange) > _MAX_NAMED else "")
+            raise FairbenchError(
+                f"{option} {folder} holds files that are not {kind.what} ({named}): name a folder that is new, "
+                f"empty, or holds {kind.what}."
+            )
 
 
 def check_file(path: Path, what: str, is_ours: Test, *, option: str = "--out") -> None:
@@ -146,30 +146,37 @@ def check_file(path: Path, what: str, is_ours: Test, *, option: str = "--out") -
         _try_to_write(Path(os.path.realpath(path)).parent)
 
 
-def _strange(folder: Path, store: Path | None) -> list[str]:
-    """Return the names in a folder, but for the store's and for what a killed process of ours left."""
+def _strange(folder: Path, kind: Kind, store: Path | None) -> list[str]:
+    """Return the names in a folder that holds no result of this kind, but for the store's.
+
+    What killed processes left is not named; nothing is looked at while another process puts files in place there.
+    """
     real_store = None if store is None else Path(os.path.realpath(store))
     inside = real_store is not None and real_store.is_relative_to(folder)
     name_of_store = real_store.relative_to(folder).parts[0] if real_store is not None and inside else None
-    return sorted(p.name for p in folder.iterdir() if p.name != name_of_store and not _NEW.fullmatch(p.name))
+    try:
+        with atomic.locked(folder):
+            _finish(folder)
+            if kind.holds(folder):
+                return []
+            return sorted(p.name for p in folder.iterdir() if p.name != name_of_store and not _NEW.fullmatch(p.name))
+    except FileNotFoundError:  # it is not there, or no longer
+        return []
 
 
 def _try_to_write(folder: Path) -> None:
-    """Make and remove a folder in `folder`, and the folders above it that do not exist yet."""
-    new_folders = []
+    """Make and remove, under a name of its own, what lies between `folder` and the last folder above it that exists.
+
+    `folder` itself is not made: another process that makes it meanwhile would lose it when it is removed here.
+    """
     above = folder
     while not os.path.lexists(above):
-        new_folders.append(above)
         above = above.parent
-    probe = folder / f".fairbench-new-{secrets.token_hex(4)}"
+    probe = above / f".fairbench-new-{secrets.token_hex(4)}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.mkdir()
-        probe.rmdir()
+        (probe / folder.relative_to(above)).mkdir(parents=True)
     finally:
-        with suppress(OSError):  # the deepest first; one that somebody else filled meanwhile stays
-            for path in new_folders:
-                path.rmdir()
+        shutil.rmtree(probe, ignore_errors=True)
 
 
 @contextmanager
@@ -184,11 +191,7 @@ def replacing(folder: Path, kind: Kind, before: Callable[[Path], None] | None = 
     real = Path(os.path.realpath(folder))
     existed = real.is_dir()
     with storage_errors(folder):
-        atomic.make_folder(real)
-        finish(real)
-        _remove_abandoned(real)
-        fresh = real / f".fairbench-new-{secrets.token_hex(4)}"
-        fresh.mkdir()
+        fresh = _make_fresh(real)
     handle = os.open(fresh, os.O_RDONLY)
     try:
         atomic.lock(handle, wait=False)
@@ -210,6 +213,27 @@ def replacing(folder: Path, kind: Kind, before: Callable[[Path], None] | None = 
         if not existed:
             with suppress(OSError):
                 real.rmdir()  # only if it is empty: nothing was put there
+
+
+def _make_fresh(real: Path) -> Path:
+    """Make an empty folder in `real`; what killed processes left there is put in place or removed first.
+
+    Another process that fails removes `real` where it is empty (see `replacing`), which may be just before this one's
+    folder is made in it: it is made again.
+    """
+    fresh = real / f".fairbench-new-{secrets.token_hex(4)}"
+    while True:
+        atomic.make_folder(real)
+        try:
+            with atomic.locked(real):
+                _finish(real)
+                _remove_abandoned(real)
+                fresh.mkdir()
+        except FileNotFoundError:
+            if real.is_dir():
+                raise
+            continue
+        return fresh
 
 
 def finish(folder: Path) -> None:

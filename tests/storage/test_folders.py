@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,27 @@ def test_a_link_to_a_folder_is_followed_to_what_it_holds(tmp_path: Path) -> None
     put(tmp_path / "link", "a")
     assert state(tmp_path / "target") == whole("a")
     assert (tmp_path / "link").is_symlink()
+
+
+def test_checks_and_failures_of_others_take_no_folder_away(tmp_path: Path) -> None:
+    """Two processes look at and fail in a folder that they did not find there, while a third writes to it."""
+    targets = [tmp_path / f"runs-{i}" / "out" for i in range(100)]
+    over = threading.Event()
+
+    def disturb() -> None:
+        for target in targets:
+            while not (target / "run.json").exists() and not over.is_set():
+                folders.check(target, RUN)
+                with suppress(RuntimeError), folders.replacing(target, RUN):
+                    raise RuntimeError
+
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(disturb) for _ in range(2)]
+        try:
+            for target in targets:
+                put(target, "a")
+                assert state(target) == whole("a")
+        finally:
+            over.set()
+        for other in others:
+            other.result()
