@@ -33,9 +33,12 @@ def theirs(model: JanusModel, prompts: list[str], guidance: float) -> None:
     inputs = model.processor(text=texts, generation_mode="image", return_tensors="pt", padding=True)
     inputs = inputs.to(model.net.device)
     model.net.generate(
-        input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, generation_mode="image", do_sample=True,
+        input_ids=inputs.input_ids,
+        attention_mask=inputs.attention_mask,
+        generation_mode="image",
+        do_sample=True,
         guidance_scale=guidance,
-    )  # fmt: skip
+    )
 
 
 def ours(model: JanusModel, prompts: list[str], guidance: float) -> None:

@@ -113,18 +113,28 @@ class Bench:
             net = settled(torchvision.models.mobilenet_v3_large(weights=None, num_classes=len(labels)), 64)
             torch.save(net.state_dict(), self.folder / f"{name}.pt")
             classifiers.append(
-                {"type": "torchvision", "architecture": "mobilenet_v3_large", "weights": {"path": f"{name}.pt"},
-                 "input": {"size": (224, 224), "range": (-1, 1), "resize": "torch-bilinear"},
-                 "heads": {name: {"activation": "softmax"}}}
-            )  # fmt: skip
+                {
+                    "type": "torchvision",
+                    "architecture": "mobilenet_v3_large",
+                    "weights": {"path": f"{name}.pt"},
+                    "input": {"size": (224, 224), "range": (-1, 1), "resize": "torch-bilinear"},
+                    "heads": {name: {"activation": "softmax"}},
+                }
+            )
         detector = {
-            "type": "insightface", "weights": {"path": "pack/det_10g.onnx"}, "det_size": self.sizes.det_size,
-        }  # fmt: skip
+            "type": "insightface",
+            "weights": {"path": "pack/det_10g.onnx"},
+            "det_size": self.sizes.det_size,
+        }
         return LabellerCard.model_validate(
-            {"name": "bench", "title": "bench", "classifiers": classifiers,
-             "routes": [{"detector": detector, "crop": {"type": "square", "expand": 0.5}}],
-             "attributes": {name: {"labels": labels} for name, labels in ATTRIBUTES.items()}}
-        )  # fmt: skip
+            {
+                "name": "bench",
+                "title": "bench",
+                "classifiers": classifiers,
+                "routes": [{"detector": detector, "crop": {"type": "square", "expand": 0.5}}],
+                "attributes": {name: {"labels": labels} for name, labels in ATTRIBUTES.items()},
+            }
+        )
 
     def _inputs(self) -> tuple[list[Any], torch.Tensor]:
         """Return what the networks see: a detector input an image, and the chips."""
@@ -206,11 +216,16 @@ def main() -> None:
     show(
         ["contender", "seconds", "ms an image", "time / fairbench", "labels as fairbench"],
         [
-            [name, f"{median(t):.2f}", f"{1000 * median(t) / args.images:.1f}",
-             f"{ratio(times, name, 'fairbench'):.2f}", _agreement(bench.answers, name)]
+            [
+                name,
+                f"{median(t):.2f}",
+                f"{1000 * median(t) / args.images:.1f}",
+                f"{ratio(times, name, 'fairbench'):.2f}",
+                _agreement(bench.answers, name),
+            ]
             for name, t in times.items()
         ],
-    )  # fmt: skip
+    )
     beyond = 100 * (ratio(times, "fairbench", "networks") - 1)
     print(verdict("beyond the bare networks", beyond, 5, at_most=True, unit=" %"))
     print(verdict("whole loop against fairbench", ratio(times, "whole loop", "fairbench"), 2, at_most=False))

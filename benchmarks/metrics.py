@@ -87,25 +87,52 @@ def _write_shards(store: Any, space: Any, rows: list[Any], start: int) -> None:
     image_ids = pa.array([r.request.image_id for r in rows], schemas.ID)
     face_ids = _ids(rng.bytes(16 * found))
     # One face an image, the same everywhere: counting reads neither boxes nor landmarks.
-    same = {"face_index": 0, "bbox_xyxy": [10.0, 10.0, 200.0, 220.0], "landmarks5": None, "det_score": 0.9,
-            "area_frac": 0.152, "is_primary": True, "is_central": True, "route": 0}  # fmt: skip
+    same = {
+        "face_index": 0,
+        "bbox_xyxy": [10.0, 10.0, 200.0, 220.0],
+        "landmarks5": None,
+        "det_score": 0.9,
+        "area_frac": 0.152,
+        "is_primary": True,
+        "is_central": True,
+        "route": 0,
+    }
     seat = pa.array(np.cumsum(shown) - 1, mask=~shown)  # null where there is no face
     faces = {name: pa.array([value] * found, schemas.schema("faces").field(name).type) for name, value in same.items()}
-    store.write("faces", KEYS["faces"], schemas.build("faces", {
-        "image_id": image_ids, "status": np.where(shown, "ok", "no_face"), "face_id": face_ids.take(seat),
-        **{name: values.take(seat) for name, values in faces.items()},
-    }))  # fmt: skip
+    store.write(
+        "faces",
+        KEYS["faces"],
+        schemas.build(
+            "faces",
+            {
+                "image_id": image_ids,
+                "status": np.where(shown, "ok", "no_face"),
+                "face_id": face_ids.take(seat),
+                **{name: values.take(seat) for name, values in faces.items()},
+            },
+        ),
+    )
     with_face = pa.array(shown)
     neutral_ids = pa.array([r.request.neutral_id for r in rows], schemas.ID).filter(with_face)
     parts = []
     for attribute, labels in space.declared.labels.items():
         probs = rng.dirichlet([0.3] * len(labels), found).astype(np.float32)
         offsets = np.arange(found + 1, dtype=np.int32) * len(labels)
-        parts.append(schemas.build("labels", {
-            "face_id": face_ids, "image_id": image_ids.filter(with_face), "neutral_id": neutral_ids,
-            "attribute": [attribute] * found, "status": ["ok"] * found, "label": np.array(labels)[probs.argmax(axis=1)],
-            "prob": probs.max(axis=1), "probs": pa.ListArray.from_arrays(offsets, probs.ravel()),
-        }))  # fmt: skip
+        parts.append(
+            schemas.build(
+                "labels",
+                {
+                    "face_id": face_ids,
+                    "image_id": image_ids.filter(with_face),
+                    "neutral_id": neutral_ids,
+                    "attribute": [attribute] * found,
+                    "status": ["ok"] * found,
+                    "label": np.array(labels)[probs.argmax(axis=1)],
+                    "prob": probs.max(axis=1),
+                    "probs": pa.ListArray.from_arrays(offsets, probs.ravel()),
+                },
+            )
+        )
     store.write("labels", KEYS["labels"], pa.concat_tables(parts))
 
 
@@ -177,11 +204,19 @@ def report(sizes: list[int]) -> None:
     show(
         ["label rows", "images", "shards", "count s", "metrics s", "processor s", "MB image rows", "MB peak"],
         [
-            [f"{rows:,}", f"{images_for(rows):,}", int(f["shards"]), f"{f['count']:.2f}", f"{f['metrics']:.2f}",
-             f"{f['processor']:.2f}", f"{f['inputs'] - bare:.0f}", f"{f['peak'] - bare:.0f}"]
+            [
+                f"{rows:,}",
+                f"{images_for(rows):,}",
+                int(f["shards"]),
+                f"{f['count']:.2f}",
+                f"{f['metrics']:.2f}",
+                f"{f['processor']:.2f}",
+                f"{f['inputs'] - bare:.0f}",
+                f"{f['peak'] - bare:.0f}",
+            ]
             for rows, f in found.items()
         ],
-    )  # fmt: skip
+    )
     for few, many in dict.fromkeys([*itertools.pairwise(sizes), (sizes[0], sizes[-1])]):
         if few < many:
             print(

@@ -34,9 +34,12 @@ TRAINED = {
 }
 ARMS = {"none": "none", "balanced-prompting": "balanced-prompting", "sft": "lora:{work}/sft", "bpo": "lora:{work}/bpo"}
 MORE = {
-    "any-gender-suffix": "any-gender-suffix", "any-race-suffix": "any-race-suffix", "any-mix-suffix": "any-mix-suffix",
-    "i2t": "lora:{work}/i2t", "sft-continued": "lora:{work}/sft-continued",
-}  # fmt: skip
+    "any-gender-suffix": "any-gender-suffix",
+    "any-race-suffix": "any-race-suffix",
+    "any-mix-suffix": "any-mix-suffix",
+    "i2t": "lora:{work}/i2t",
+    "sft-continued": "lora:{work}/sft-continued",
+}
 TOLD = ("none", "sft", "bpo", "sft-continued", "i2t")
 """Arms that are asked to draw a named group: the others write prompts of their own, or leave the model as it is."""
 
@@ -63,8 +66,9 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     work, arms = options.work, ARMS | (MORE if options.full else {})
-    folders.check_file(work / TABLE, "a table of this benchmark", folders.starting_with(b"| occupations | arm |"),
-                       option="--work: its")  # fmt: skip
+    folders.check_file(
+        work / TABLE, "a table of this benchmark", folders.starting_with(b"| occupations | arm |"), option="--work: its"
+    )
     train(work, options.full)
     runs = {
         (arm, part): measure(work, arm, method.format(work=work), part, options.images, options.leaderboard)
@@ -98,15 +102,38 @@ def fairbench(*args: str) -> None:
 def train(work: Path, full: bool) -> None:
     """Make the balanced set and the adapters; what is there already is kept where it is the same, else refused."""
     data = work / "set" / "manifest.json"
-    fairbench("synthesize", "--model", "phantom", "--task", f"{TASK}-seen", "--per-group", str(PER_GROUP),
-              "--templates", str(ROOT / "benchmarks" / "mitigation-templates.txt"), "--store", str(work / "store"),
-              "--out", str(data.parent))  # fmt: skip
+    fairbench(
+        "synthesize",
+        "--model",
+        "phantom",
+        "--task",
+        f"{TASK}-seen",
+        "--per-group",
+        str(PER_GROUP),
+        "--templates",
+        str(ROOT / "benchmarks" / "mitigation-templates.txt"),
+        "--store",
+        str(work / "store"),
+        "--out",
+        str(data.parent),
+    )
     for name, (kind, more) in TRAINED.items():
         if name in ("sft-continued", "i2t") and not full:
             continue
         extra = [part.format(work=work, bpo_compute=bpo_compute()) for part in more]
-        fairbench("train", kind, "--model", "phantom", "--data", str(data), "--preset", "phantom",
-                  "--out", str(work / name), *extra)  # fmt: skip
+        fairbench(
+            "train",
+            kind,
+            "--model",
+            "phantom",
+            "--data",
+            str(data),
+            "--preset",
+            "phantom",
+            "--out",
+            str(work / name),
+            *extra,
+        )
 
 
 def bpo_compute() -> int:
@@ -121,8 +148,23 @@ def measure(work: Path, arm: str, method: str, part: str, images: int, leaderboa
     """Run an arm on a task and return its folder."""
     folder = work / "runs" / f"{part}-{arm}"
     count = str(images) if part != "stated" else str(max(2, images // 4))
-    fairbench("run", "--model", "phantom", "--method", method, "--task", f"{TASK}-{part}", "--images-per-prompt", count,
-              "--store", str(work / "store"), "--out", str(folder), "--no-sheets", "--quiet")  # fmt: skip
+    fairbench(
+        "run",
+        "--model",
+        "phantom",
+        "--method",
+        method,
+        "--task",
+        f"{TASK}-{part}",
+        "--images-per-prompt",
+        count,
+        "--store",
+        str(work / "store"),
+        "--out",
+        str(folder),
+        "--no-sheets",
+        "--quiet",
+    )
     if leaderboard is not None and part != "stated":
         fairbench("leaderboard", "add", str(folder), "--csv", str(leaderboard.with_name(f"{TASK}-{part}-v1.csv")))
     return folder

@@ -174,12 +174,18 @@ def report(names: list[str], turns: dict[tuple[str, str], list[Turn]]) -> None:
     show(
         ["contender", "machine", "images/s", "relative", "processor ms/image", "others"],
         [
-            [name, load, f"{rate[name, load]:.1f}", f"{rate[name, load] / base:.2f}",
-             f"{median(t.cost for t in turns[name, load]):.1f}", f"{median(t.others for t in turns[name, load]):.0%}"]
+            [
+                name,
+                load,
+                f"{rate[name, load]:.1f}",
+                f"{rate[name, load] / base:.2f}",
+                f"{median(t.cost for t in turns[name, load]):.1f}",
+                f"{median(t.others for t in turns[name, load]):.0%}",
+            ]
             for name in names
             for load in TARGETS
         ],
-    )  # fmt: skip
+    )
     for load, target in TARGETS.items():
         if "now" in names:
             print(verdict(f"now, {load}, against shipped, idle", rate["now", load] / base, target, at_most=False))

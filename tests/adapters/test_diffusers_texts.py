@@ -98,8 +98,9 @@ def test_the_encoder_that_cuts_is_named(flux: Path, count: int) -> None:
     else:
         assert note is not None
         assert re.findall(r"(CLIP|T5) \(\w+\): (\d+) of (\d+)", note) == [
-            ("CLIP", "77", str(count + 2)), ("T5", "101", str(count + 1))
-        ]  # fmt: skip
+            ("CLIP", "77", str(count + 2)),
+            ("T5", "101", str(count + 1)),
+        ]
 
 
 def test_listening_changes_nothing_and_leaves_nothing_behind(tiny_sd: Path) -> None:
@@ -128,8 +129,13 @@ def test_other_warnings_of_a_pipeline_are_notices_each_once(tiny_sd: Path, monke
     ]
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, cls: type[StandIn], name: str = "", ctx: BuildContext | None = None,
-             **sampling: Any) -> DiffusersAdapter:  # fmt: skip
+def stand_in(
+    monkeypatch: pytest.MonkeyPatch,
+    cls: type[StandIn],
+    name: str = "",
+    ctx: BuildContext | None = None,
+    **sampling: Any,
+) -> DiffusersAdapter:
     pipe = type(name or cls.__name__, (cls,), {})()
     monkeypatch.setattr("fairbench.adapters.diffusers.pipeline_folder", lambda *_: Path())
     monkeypatch.setattr("fairbench.adapters.diffusers.load", lambda *_: pipe)
@@ -234,8 +240,16 @@ def test_glm_image_sees_one_row_a_call_and_needs_a_size(monkeypatch: pytest.Monk
     """It draws the tokens of a block of rows from the first row's seed: neighbours changed each other's images."""
 
     class Glm(StandIn):
-        def __call__(self, prompt: Any = None, height: Any = None, width: Any = None, num_inference_steps: int = 1,
-                     guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+        def __call__(
+            self,
+            prompt: Any = None,
+            height: Any = None,
+            width: Any = None,
+            num_inference_steps: int = 1,
+            guidance_scale: float = 1.0,
+            generator: Any = None,
+            output_type: str = "pil",
+        ) -> Any:
             torch.manual_seed(generator[0].initial_seed())
             return self.paint(prompt, rows=len(prompt), drawn=torch.rand(()).item())
 
@@ -249,9 +263,17 @@ def test_glm_image_sees_one_row_a_call_and_needs_a_size(monkeypatch: pytest.Monk
 
 def test_cosmos_3_makes_one_frame_and_other_video_pipelines_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cosmos(StandIn):
-        def __call__(self, prompt: Any = None, num_frames: int = 189, num_inference_steps: int = 1,
-                     guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil",
-                     use_system_prompt: bool | None = None, enable_safety_check: bool = True) -> Any:  # fmt: skip
+        def __call__(
+            self,
+            prompt: Any = None,
+            num_frames: int = 189,
+            num_inference_steps: int = 1,
+            guidance_scale: float = 1.0,
+            generator: Any = None,
+            output_type: str = "pil",
+            use_system_prompt: bool | None = None,
+            enable_safety_check: bool = True,
+        ) -> Any:
             head = "" if use_system_prompt is False else "You are a painter. "
             self.paint([head + p for p in prompt], generator=generator, safe=enable_safety_check)
             return SimpleNamespace(video=np.full((num_frames, 8, 8, 3), 0.5))

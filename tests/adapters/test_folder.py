@@ -271,8 +271,9 @@ def test_names_in_two_unicode_forms_are_one_prompt(tmp_path: Path) -> None:
     image(tmp_path / "infirmie\u0300re" / "b.png", 2)
     with collecting() as notices:
         assert {(name, file) for name, _, file in scan(tmp_path)} == {
-            ("infirmi\u00e8re", "a.png"), ("infirmi\u00e8re", "b.png"),
-        }  # fmt: skip
+            ("infirmi\u00e8re", "a.png"),
+            ("infirmi\u00e8re", "b.png"),
+        }
     assert [(n.code, n.count) for n in notices] == [("near-equal-prompts", 1)]
 
 

@@ -31,9 +31,12 @@ def test_the_phantoms_bias_is_located(cli: Cli) -> None:
     record = audited(cli, "--model", "phantom", "-n", "20", "--limit-prompts", "6", "--samples", "10")
     findings = {v["component"]: v["finding"] for v in record["verdicts"]}
     assert findings == {
-        "generation": "biased", "vision encoder": "reads", "image tokenizer": "neutral", "language model": "biased",
+        "generation": "biased",
+        "vision encoder": "reads",
+        "image tokenizer": "neutral",
+        "language model": "biased",
         "understanding": "answers unknown",
-    }  # fmt: skip
+    }
     assert "Consistent with a bias of the language model. Ruled out as a source, but for a few" in record["summary"]
     assert record["summary"].endswith("Partial alignment: the model's answers are less biased than its pictures.")
     for probe in record["encoder"]["probes"]:
@@ -52,8 +55,10 @@ def test_the_phantoms_bias_is_located(cli: Cli) -> None:
         assert answers["shares"]["unknown"]["value"] > 0.9
         assert record["understanding"]["alignment"][answers["condition"]]["low"] > 0
     assert {p.name for p in Path("out").glob("*.png")} == {
-        "tokenizer.png", "language_model.png", "understanding.png",
-    }  # fmt: skip
+        "tokenizer.png",
+        "language_model.png",
+        "understanding.png",
+    }
     assert all(np.asarray(Image.open(p)).std() > 5 for p in Path("out").glob("*.png"))
     agrees_with_the_realised_truth(record)
 
@@ -73,8 +78,7 @@ def agrees_with_the_realised_truth(record: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_random_checkpoint_gets_no_verdict(cli: Cli, tiny_janus: Path) -> None:
-    args = ("--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "2", "-n", "4",
-            "--samples", "2")  # fmt: skip
+    args = ("--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "2", "-n", "4", "--samples", "2")
     record = audited(cli, *args, "--labeller", "phantom")
     findings = {v["component"]: v["finding"] for v in record["verdicts"]}
     assert findings["vision encoder"] == "reads"  # random features of clear marks are still features

@@ -212,8 +212,9 @@ def test_renders_stand_in_where_the_labeller_reads_mannequins() -> None:
     found = images.rendered(wanted, 64, seed=0)
     assert isinstance(found, images.ProbeImages)
     assert {name: np.bincount(codes).tolist() for name, codes in found.codes.items()} == {
-        "gender": [32, 32], "race4": [16] * 4,
-    }  # fmt: skip
+        "gender": [32, 32],
+        "race4": [16] * 4,
+    }
     read = images.label_codes(labeller, found.images, wanted, Silent())
     assert all((read[name] == codes).mean() > 0.95 for name, codes in found.codes.items())
     blank = images.label_codes(labeller, [np.full((64, 64, 3), 200, np.uint8)], wanted, Silent())
@@ -275,9 +276,16 @@ def test_no_commitment_is_no_certainty() -> None:
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("male", "male"), ("The person is a woman.", "female"), ("male or female", "other"), ("", "other"),
-     ("UNKNOWN", "unknown"), ("unknown, perhaps male", "male"), ("human", "other")],
-)  # fmt: skip
+    [
+        ("male", "male"),
+        ("The person is a woman.", "female"),
+        ("male or female", "other"),
+        ("", "other"),
+        ("UNKNOWN", "unknown"),
+        ("unknown, perhaps male", "male"),
+        ("human", "other"),
+    ],
+)
 def test_kinds_of_answers(text: str, kind: str) -> None:
     assert understanding.kind_of(text) == kind
 

@@ -46,11 +46,14 @@ def found() -> Audit:
         labeller=SimpleNamespace(card=SimpleNamespace(name="l")),
     )
     return Audit(
-        plan, "200 images, faces.csv", [Generated("race4", 200, 200, 0.3, 0.1, Estimate(0.1, 0.05, 0.2, 5))],
-        Encoder([read], []), [transparency.passage(RACE, codes, codes, after, 4)],
+        plan,
+        "200 images, faces.csv",
+        [Generated("race4", 200, 200, 0.3, 0.1, Estimate(0.1, 0.05, 0.2, 5))],
+        Encoder([read], []),
+        [transparency.passage(RACE, codes, codes, after, 4)],
         LanguageModel({"race4": share(39, 40)}, found, [bias]),
         Understanding(said, dict.fromkeys(understanding.CONDITIONS), flips, None),
-    )  # fmt: skip
+    )
 
 
 def printed(found: Audit) -> str:

@@ -102,9 +102,12 @@ class Mixture:
     def log_probs(self, texts: list[str], rows: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             return np.array(
-                [[np.log(self.tables[t][:, :].sum(1)[a]), np.log(self.tables[t][a, b] / self.tables[t][a].sum())]
-                 for t, (a, b) in zip(texts, rows, strict=True)], dtype=np.float32
-            )  # fmt: skip
+                [
+                    [np.log(self.tables[t][:, :].sum(1)[a]), np.log(self.tables[t][a, b] / self.tables[t][a].sum())]
+                    for t, (a, b) in zip(texts, rows, strict=True)
+                ],
+                dtype=np.float32,
+            )
 
 
 def mixture(shares: np.ndarray, n: int, inner: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> tuple:

@@ -63,9 +63,12 @@ def finding(found: Audit, component: str) -> str:
 
 def test_nothing_is_found_where_nothing_is(fair: Audit) -> None:
     assert {v.component: v.finding for v in verdict.verdicts(fair)} == {
-        "generation": "no bias found", "vision encoder": "not concluded", "image tokenizer": "neutral",
-        "language model": "no bias found", "understanding": "answers unknown",
-    }  # fmt: skip
+        "generation": "no bias found",
+        "vision encoder": "not concluded",
+        "image tokenizer": "neutral",
+        "language model": "no bias found",
+        "understanding": "answers unknown",
+    }
     assert any("no images" in sentence for sentence in caveats(fair))
     assert verdict.summary(fair) == (
         "No bias is found in what is drawn, so there is none to locate. Ruled out as a source, but for a few points: "
@@ -120,10 +123,12 @@ def test_a_language_model_is_judged_only_where_its_prompts_stand_for_groups(fair
 
 def test_a_tokenizer_is_neutral_biased_or_open(fair: Audit) -> None:
     for found, expected in (
-        (passage(40), "biased"), (passage(0, lost=400), "not concluded"), (Skipped("none"), "not concluded"),
+        (passage(40), "biased"),
+        (passage(0, lost=400), "not concluded"),
+        (Skipped("none"), "not concluded"),
         ([transparency.passage(GENDER, GIVEN[:20], GIVEN[:20], GIVEN[:20], 2)], "not concluded"),
         ([transparency.passage(GENDER, GIVEN, np.zeros(400, int) - 1, GIVEN, 2)], "not concluded"),
-    ):  # fmt: skip
+    ):
         assert finding(replace(fair, tokenizer=found), "image tokenizer") == expected
 
 
@@ -145,8 +150,10 @@ def test_a_tokenizer_that_turns_groups_into_one_is_biased(fair: Audit) -> None:
 
 def test_answers_that_change_with_the_group_shown_are_a_bias(fair: Audit) -> None:
     for flips, follows, expected in (
-        (flipping(40), 0.99, "biased"), (flipping(8), 0.99, "answers unknown"), (flipping(40), 0.5, "answers unknown"),
-    ):  # fmt: skip
+        (flipping(40), 0.99, "biased"),
+        (flipping(8), 0.99, "answers unknown"),
+        (flipping(40), 0.5, "answers unknown"),
+    ):
         found = replace(
             fair, language=language(bias(0.05), follows), understanding=answers([0, 0, 50, 0], flips=(flips,))
         )
@@ -155,8 +162,10 @@ def test_answers_that_change_with_the_group_shown_are_a_bias(fair: Audit) -> Non
 
 def test_understanding_is_judged_by_all_answers(fair: Audit) -> None:
     for row, expected in (
-        ([48, 1, 1, 0], "biased"), ([20, 20, 10, 0], "no bias found"), ([1, 0, 4, 45], "not concluded"),
+        ([48, 1, 1, 0], "biased"),
+        ([20, 20, 10, 0], "no bias found"),
+        ([1, 0, 4, 45], "not concluded"),
         ([1, 0, 49, 0], "answers unknown"),
-    ):  # fmt: skip
+    ):
         assert finding(replace(fair, understanding=answers(row)), "understanding") == expected
     assert finding(replace(fair, understanding=Skipped("x")), "understanding") == "not concluded"

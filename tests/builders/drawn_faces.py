@@ -82,13 +82,16 @@ def drawn(number: int, people: Sequence[Drawn]) -> RgbImage:
 def card(**policy: Any) -> Loaded[LabellerCard]:
     """Return a labeller of the drawn faces, of which race4 is derived from race7. policy: its face policy."""
     fields = {
-        "name": "both", "title": "source and sums disagree",
+        "name": "both",
+        "title": "source and sums disagree",
         "routes": [{"detector": {"type": "announced"}, "crop": {"type": "box"}}],
         "classifiers": [{"type": "lookup"}],
         "attributes": {
-            "gender": {"labels": list(GENDERS)}, "race7": {"labels": list(RACE7)},
+            "gender": {"labels": list(GENDERS)},
+            "race7": {"labels": list(RACE7)},
             "race4": {"labels": list(RACES), "from": "race7", "map": TO4},
         },
-        "crosses": [list(CROSS)], "face_policy": policy,
-    }  # fmt: skip
+        "crosses": [list(CROSS)],
+        "face_policy": policy,
+    }
     return Loaded(LabellerCard.model_validate(fields), None)

@@ -75,14 +75,20 @@ class FakeRun:
             calibration.write(folder / evidence.FOLDER / evidence.CALIBRATION)
         record = self._record(loaded.card, stage_keys)
         record["declared"] |= {
-            "model": self.model, "image_key": stage_keys["images"], "labels_key": stage_keys["labels"],
-            "method": {"name": record["method"], "version": 1}, "crosses": loaded.card.crosses,
-            "face_policy": identity.of_params(loaded.card.face_policy, None), "made": self.shown.tolist(),
+            "model": self.model,
+            "image_key": stage_keys["images"],
+            "labels_key": stage_keys["labels"],
+            "method": {"name": record["method"], "version": 1},
+            "crosses": loaded.card.crosses,
+            "face_policy": identity.of_params(loaded.card.face_policy, None),
+            "made": self.shown.tolist(),
             "task": {**record["task"], "prompts": keys.digest("prompts", texts).hex()},
             "scorers": {name: scorer["key"] for name, scorer in record["scorers"].items()},
-            "calibration": None, "metrics": {}, "metrics_stage": 2,
+            "calibration": None,
+            "metrics": {},
+            "metrics_stage": 2,
             "images": keys.digest("requests", sorted(tables["images"]["image_id"])).hex(),
-        }  # fmt: skip
+        }
         record["run_id"] = keys.run_id(record["declared"])
         (folder / "run.json").write_text(json.dumps(record))
         return folder
@@ -95,13 +101,21 @@ class FakeRun:
         parts = self._parts(card)
         backbone = self.backbone if self.score else None
         record = {
-            "note": "", "fairbench": "0", "method": "none", "quota": False, "dtype": "float32", "labeller_parts": parts,
+            "note": "",
+            "fairbench": "0",
+            "method": "none",
+            "quota": False,
+            "dtype": "float32",
+            "labeller_parts": parts,
             "model": {"name": self.model, "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": None},
-            "declared": {"references": {}, "seed": 0}, "keys": stage_keys, "labeller": card.model_dump(by_alias=True),
+            "declared": {"references": {}, "seed": 0},
+            "keys": stage_keys,
+            "labeller": card.model_dump(by_alias=True),
             "labeller_id": labeller.labeller_id_of(parts, card),
-            "task": {"name": self.task, "version": 1}, "no_calibration": None,
+            "task": {"name": self.task, "version": 1},
+            "no_calibration": None,
             "scorers": {"clip-score": {"key": stage_keys["scores"], "backbone": backbone}},
-        }  # fmt: skip
+        }
         return {**record, **(self.more or {})}
 
     def _tables(
@@ -115,23 +129,45 @@ class FakeRun:
             for i, cell in enumerate(row):
                 seed = keys.sample_seed(prompt.neutral_id, i, 0)
                 image = keys.image_id(stage_keys["images"], prompt.prompt_id, prompt.neutral_id, seed)
-                add(images, image_id=image, prompt_id=prompt.prompt_id, neutral_id=prompt.neutral_id, text=prompt.text,
-                    sample_index=i, seed=seed, method="none", status="ok")  # fmt: skip
+                add(
+                    images,
+                    image_id=image,
+                    prompt_id=prompt.prompt_id,
+                    neutral_id=prompt.neutral_id,
+                    text=prompt.text,
+                    sample_index=i,
+                    seed=seed,
+                    method="none",
+                    status="ok",
+                )
                 face = keys.face_id(stage_keys["faces"], image, 0)
                 box = {"face_id": face, "face_index": 0, "area_frac": 0.3, "is_primary": True, "is_central": True}
                 add(faces, image_id=image, **({"status": "ok", **box} if cell >= 0 else {"status": "no_face"}))
                 shown = [("gender", genders, cell // 4), ("race4", races, cell % 4)] if cell >= 0 else []
                 for attribute, names, index in shown:
-                    add(labels, face_id=face, image_id=image, neutral_id=prompt.neutral_id, attribute=attribute,
-                        status="ok", label=names[index], prob=1.0, probs=np.eye(len(names))[index])  # fmt: skip
+                    add(
+                        labels,
+                        face_id=face,
+                        image_id=image,
+                        neutral_id=prompt.neutral_id,
+                        attribute=attribute,
+                        status="ok",
+                        label=names[index],
+                        prob=1.0,
+                        probs=np.eye(len(names))[index],
+                    )
         tables: dict[str, Any] = {"images": images, "faces": faces, "labels": labels}
         if self.score is not None:
             noise = np.random.default_rng(len(self.model)).normal(self.score, 0.8, len(images["image_id"]))
             tables["scores"] = {
-                "image_id": images["image_id"], "neutral_id": images["neutral_id"], "value": noise.tolist(),
-                "scorer": ["clip-score"] * len(noise), "status": ["ok"] * len(noise), "features": [None] * len(noise),
+                "image_id": images["image_id"],
+                "neutral_id": images["neutral_id"],
+                "value": noise.tolist(),
+                "scorer": ["clip-score"] * len(noise),
+                "status": ["ok"] * len(noise),
+                "features": [None] * len(noise),
                 "error": [None] * len(noise),
-            }  # fmt: skip
+            }
         return tables
 
 

@@ -23,8 +23,15 @@ def save_tiny_flux(folder: Path) -> Path:
         pipe = FluxPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
             vae=AutoencoderKL(
-                sample_size=32, block_out_channels=(4,), layers_per_block=1, latent_channels=1, norm_num_groups=1,
-                use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5,
+                sample_size=32,
+                block_out_channels=(4,),
+                layers_per_block=1,
+                latent_channels=1,
+                norm_num_groups=1,
+                use_quant_conv=False,
+                use_post_quant_conv=False,
+                shift_factor=0.06,
+                scaling_factor=1.5,
             ),
             text_encoder=clip_text_encoder(clip),
             tokenizer=clip,
@@ -33,10 +40,16 @@ def save_tiny_flux(folder: Path) -> Path:
             ),
             tokenizer_2=t5,
             transformer=FluxTransformer2DModel(
-                patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16,
-                num_attention_heads=2, joint_attention_dim=_WIDTH, pooled_projection_dim=_WIDTH,
+                patch_size=1,
+                in_channels=4,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=_WIDTH,
+                pooled_projection_dim=_WIDTH,
                 axes_dims_rope=(4, 4, 8),
             ),
-        )  # fmt: skip
+        )
         pipe.save_pretrained(folder, safe_serialization=True)
     return folder

@@ -54,8 +54,11 @@ def save_tiny_janus(folder: Path, seed: int = 0, **sizes: int) -> Path:
     pixels = 4 * size["grid"]
     processor = JanusProcessor(
         JanusImageProcessorPil(size={"height": pixels, "width": pixels}, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-        tokenizer, chat_template=CHAT_TEMPLATE, use_default_system_prompt=True, num_image_tokens=size["grid"] ** 2,
-    )  # fmt: skip
+        tokenizer,
+        chat_template=CHAT_TEMPLATE,
+        use_default_system_prompt=True,
+        num_image_tokens=size["grid"] ** 2,
+    )
     processor.save_pretrained(folder)
     # The published checkpoints call their byte-level tokenizer so, which is a trap for loaders.
     path = folder / "tokenizer_config.json"
@@ -91,37 +94,65 @@ def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[BOS, EOS, PAD, IMAGE, BOI, EOI], show_progress=False,
+        vocab_size=vocabulary,
+        special_tokens=[BOS, EOS, PAD, IMAGE, BOI, EOI],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     core.train_from_iterator(CORPUS, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=BOS, eos_token=EOS, pad_token=PAD, padding_side="left", add_bos_token=True,
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        padding_side="left",
+        add_bos_token=True,
         extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI},
-    )  # fmt: skip
+    )
 
 
 def _config(size: dict[str, int], tokenizer: PreTrainedTokenizerFast) -> JanusConfig:
     hidden = size["hidden"]
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=hidden * 8 // 3,
-        num_hidden_layers=size["layers"], num_attention_heads=size["heads"], num_key_value_heads=size["heads"],
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3,
+        num_hidden_layers=size["layers"],
+        num_attention_heads=size["heads"],
+        num_key_value_heads=size["heads"],
         max_position_embeddings=2048,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     vision = JanusVisionConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2.0, image_size=4 * size["grid"],
-        patch_size=4, num_image_tokens=size["grid"] ** 2, projection_dim=hidden,
-    )  # fmt: skip
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        mlp_ratio=2.0,
+        image_size=4 * size["grid"],
+        patch_size=4,
+        num_image_tokens=size["grid"] ** 2,
+        projection_dim=hidden,
+    )
     # Three resolutions: the decoder doubles twice, to 4 pixels a token.
     vq = JanusVQVAEConfig(
-        embed_dim=8, num_embeddings=size["vocabulary"], latent_channels=32, base_channels=32,
-        channel_multiplier=[1, 1, 1], num_res_blocks=1, projection_dim=hidden, image_token_embed_dim=hidden,
-    )  # fmt: skip
+        embed_dim=8,
+        num_embeddings=size["vocabulary"],
+        latent_channels=32,
+        base_channels=32,
+        channel_multiplier=[1, 1, 1],
+        num_res_blocks=1,
+        projection_dim=hidden,
+        image_token_embed_dim=hidden,
+    )
     return JanusConfig(
-        text_config=text, vision_config=vision, vq_config=vq, image_token_id=tokenizer.image_token_id,
+        text_config=text,
+        vision_config=vision,
+        vq_config=vq,
+        image_token_id=tokenizer.image_token_id,
         tie_word_embeddings=False,
-    )  # fmt: skip
+    )
 
 
 def _scale(net: JanusForConditionalGeneration, seed: int) -> None:

@@ -40,16 +40,30 @@ class StandIn:
 class Lumina(StandIn):
     """Puts a system prompt before each prompt, as Lumina 2 does."""
 
-    def __call__(self, prompt: Any = None, system_prompt: str | None = None, num_inference_steps: int = 1,
-                 guidance_scale: float = 1.0, generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        system_prompt: str | None = None,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: Any = None,
+        output_type: str = "pil",
+    ) -> Any:
         system_prompt = "You paint." if system_prompt is None else system_prompt
         return self.paint([system_prompt + " <Prompt Start> " + p for p in prompt])
 
 
 class Sana(StandIn):
-    def __call__(self, prompt: Any = None, complex_human_instruction: Any = ("Be bold.", "User Prompt: "),
-                 num_inference_steps: int = 1, guidance_scale: float = 1.0, generator: Any = None,
-                 output_type: str = "pil", clean_caption: bool = True) -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        complex_human_instruction: Any = ("Be bold.", "User Prompt: "),
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: Any = None,
+        output_type: str = "pil",
+        clean_caption: bool = True,
+    ) -> Any:
         head = "\n".join(complex_human_instruction or [])
         return self.paint([head + p for p in prompt], clean_caption=clean_caption)
 
@@ -67,9 +81,16 @@ class Qwen(StandIn):
             self.tokenizer(TEMPLATE.partition("{}")[0], add_special_tokens=False)["input_ids"]
         )
 
-    def __call__(self, prompt: Any = None, true_cfg_scale: float = 4.0, negative_prompt: Any = None,
-                 num_inference_steps: int = 1, max_sequence_length: int = 512, generator: Any = None,
-                 output_type: str = "pil") -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        true_cfg_scale: float = 4.0,
+        negative_prompt: Any = None,
+        num_inference_steps: int = 1,
+        max_sequence_length: int = 512,
+        generator: Any = None,
+        output_type: str = "pil",
+    ) -> Any:
         start = self.prompt_template_encode_start_idx
         self.read([self.prompt_template_encode.format(p) for p in prompt], 1024 + start)
         return SimpleNamespace(images=np.full((len(prompt), 8, 8, 3), 0.5))
@@ -82,8 +103,15 @@ class Ernie(StandIn):
         self.tokenizer(f'{{"prompt": "{prompt}"}}')
         return f"{prompt} {'abcdefgh'[int(torch.randint(8, ()))]}"
 
-    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
-                 generator: Any = None, output_type: str = "pil", use_pe: bool = True) -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: Any = None,
+        output_type: str = "pil",
+        use_pe: bool = True,
+    ) -> Any:
         texts = [self._enhance_prompt_with_pe(p, "cpu") for p in prompt] if use_pe else prompt
         return self.paint(texts, use_pe=use_pe, rows=len(prompt), generator=generator)
 
@@ -91,14 +119,26 @@ class Ernie(StandIn):
 class Cleaning(StandIn):
     """Reads another text than the prompt, without a switch."""
 
-    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
-                 generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: Any = None,
+        output_type: str = "pil",
+    ) -> Any:
         return self.paint([p.replace("nurse", "person") for p in prompt])
 
 
 class LowerCase(StandIn):
     """Puts prompts into lower case and squeezes blanks, as PixArt does: that is no other text."""
 
-    def __call__(self, prompt: Any = None, num_inference_steps: int = 1, guidance_scale: float = 1.0,
-                 generator: Any = None, output_type: str = "pil") -> Any:  # fmt: skip
+    def __call__(
+        self,
+        prompt: Any = None,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        generator: Any = None,
+        output_type: str = "pil",
+    ) -> Any:
         return self.paint([" ".join(p.lower().split()) for p in prompt])

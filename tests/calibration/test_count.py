@@ -83,7 +83,8 @@ def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def labeller(**policy: Any) -> Loaded[LabellerCard]:
     """Of two genders, three races, and two races that the three are mapped to."""
     card = {
-        "name": "drawn", "title": "reads drawn faces",
+        "name": "drawn",
+        "title": "reads drawn faces",
         "routes": [{"detector": {"type": "marks"}, "crop": {"type": "box"}}],
         "classifiers": [{"type": "colours"}],
         "attributes": {
@@ -92,7 +93,7 @@ def labeller(**policy: Any) -> Loaded[LabellerCard]:
             "race2": {"labels": ["AB", "C"], "from": "race3", "map": {"A": "AB", "B": "AB", "C": "C"}},
         },
         "face_policy": policy,
-    }  # fmt: skip
+    }
     return Loaded(LabellerCard.model_validate(card), None)
 
 

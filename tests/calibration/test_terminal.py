@@ -75,9 +75,16 @@ def test_a_share_of_nothing_is_none_and_no_person_is_a_row_of_its_own() -> None:
     data, _ = told(unread)
     assert data["cells"][0]["read_right"] == {"count": 0, "of": 0, "share": None, "low": None, "high": None}
     single = Calibration(
-        "drawn", "0123456789ab", "d", ("gender",), (("f",), ("m",), NO_PERSON), (("f",), ("m",), NO_FACE),
-        np.array([[9, 1, 0], [0, 9, 1], [1, 0, 9]]), "c", 0,
-    )  # fmt: skip
+        "drawn",
+        "0123456789ab",
+        "d",
+        ("gender",),
+        (("f",), ("m",), NO_PERSON),
+        (("f",), ("m",), NO_FACE),
+        np.array([[9, 1, 0], [0, 9, 1], [1, 0, 9]]),
+        "c",
+        0,
+    )
     data, words = told(single)
     assert data["cells"][2]["true"] is None and data["cells"][2]["read_right"] is None
     assert data["persons"] == 20 and "no person (images)" in words

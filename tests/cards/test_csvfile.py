@@ -31,10 +31,15 @@ def test_names_are_matched_without_blanks_and_case(tmp_path: Path, header: str) 
 
 @pytest.mark.parametrize(
     ("header", "name", "meant"),
-    [("path,promt", "promt", "prompt"), ("path,Prompts", "Prompts", "prompt"), ("path,pormpt", "pormpt", "prompt"),
-     ("path,sample index", "sample index", "sample_index"), ("path,prompt,prompt-id", "prompt-id", "prompt_id"),
-     ("pat,prompt", "pat", "path")],
-)  # fmt: skip
+    [
+        ("path,promt", "promt", "prompt"),
+        ("path,Prompts", "Prompts", "prompt"),
+        ("path,pormpt", "pormpt", "prompt"),
+        ("path,sample index", "sample index", "sample_index"),
+        ("path,prompt,prompt-id", "prompt-id", "prompt_id"),
+        ("pat,prompt", "pat", "path"),
+    ],
+)
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_misspelt_name_is_an_error_that_names_both(
     tmp_path: Path, header: str, name: str, meant: str, suffix: str

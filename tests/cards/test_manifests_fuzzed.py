@@ -25,9 +25,27 @@ CELLS = st.text(max_size=6) | st.sampled_from(
     ["a.png", "a nurse", "", " ", "0", "1e9", "-1", "female", "Black", "..", "/", "~", "~x", "\\", "a\\b", '"']
 )
 HEADERS = st.text(max_size=4) | st.sampled_from(
-    ["path", "image", "prompt", "Prompt", "promt", "prompt_id", "sample_index", "subject", "category", "gender",
-     "race4", "person", "sha256", "female", "male", "", "two\nlines", "pro\nmpt"]
-)  # fmt: skip
+    [
+        "path",
+        "image",
+        "prompt",
+        "Prompt",
+        "promt",
+        "prompt_id",
+        "sample_index",
+        "subject",
+        "category",
+        "gender",
+        "race4",
+        "person",
+        "sha256",
+        "female",
+        "male",
+        "",
+        "two\nlines",
+        "pro\nmpt",
+    ]
+)
 
 
 @st.composite

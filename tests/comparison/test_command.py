@@ -42,8 +42,14 @@ def test_two_runs(cli: Cli, made: tuple[Path, Path, Path]) -> None:
     rows = table(Path("report"))
     assert len(rows) == len(record["effects"])
     first = {k: rows[0][k] for k in ("attribute", "estimand", "scope", "family", "margin", "quota")}
-    assert first == {"attribute": "gender", "estimand": "rd@n0", "scope": "these prompts", "family": "exploratory",
-                     "margin": "0.05", "quota": "False"}  # fmt: skip
+    assert first == {
+        "attribute": "gender",
+        "estimand": "rd@n0",
+        "scope": "these prompts",
+        "family": "exploratory",
+        "margin": "0.05",
+        "quota": "False",
+    }
     assert [r["verdict"] for r in rows] == [e["verdict"] for e in record["effects"]]
     assert record["note"] == LABEL_NOTE and record["alpha"] == 0.05 and record["variants"] == 1
 

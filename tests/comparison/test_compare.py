@@ -56,8 +56,7 @@ def of_runs(found: object) -> RunComparison:
 
 
 def row(found: RunComparison, attribute: str, estimand: str, scope: str = "prompts like these", run: str = "B") -> Row:
-    return next(r for r in found.rows
-                if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))  # fmt: skip
+    return next(r for r in found.rows if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))
 
 
 # --- two runs ---
@@ -165,8 +164,10 @@ def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str,
 def test_pairing_by_seed_is_claimed_within_one_base_model_only(folders: dict[str, Path], tmp_path: Path) -> None:
     tuned = {"model": {"name": "tuned", "adapter": "janus", "weights": {"path": "x"}, "sampling": {}, "lora": "l"}}
     other_seed = {**tuned, "declared": {"references": {}, "seed": 1}}
-    made = [replace(BALANCED, model=name, more=more).write(tmp_path / name)
-            for name, more in (("tuned", tuned), ("reseeded", other_seed))]  # fmt: skip
+    made = [
+        replace(BALANCED, model=name, more=more).write(tmp_path / name)
+        for name, more in (("tuned", tuned), ("reseeded", other_seed))
+    ]
     first, *rest = read([folders["biased"], folders["biased"], folders["balanced"], *made])
     assert [pairing(first, side) for side in rest] == [SAME_BASE, BY_PROMPT, SAME_BASE, BY_PROMPT]
 

@@ -31,10 +31,24 @@ def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> N
 
 def a_row(**values: Any) -> Row:
     standard: dict[str, Any] = {
-        "baseline": "A", "run": "B", "attribute": "gender", "estimand": "rd@n0", "scope": "prompts like these",
-        "a": 0.5, "b": 0.4, "effect": -0.1, "low": -0.2, "high": 0.0, "p": 0.5, "n_prompts": 9, "left_out": 0,
-        "better": "lower", "claim": "equivalent", "margin": 0.05, "p_equivalence": 0.5,
-    }  # fmt: skip
+        "baseline": "A",
+        "run": "B",
+        "attribute": "gender",
+        "estimand": "rd@n0",
+        "scope": "prompts like these",
+        "a": 0.5,
+        "b": 0.4,
+        "effect": -0.1,
+        "low": -0.2,
+        "high": 0.0,
+        "p": 0.5,
+        "n_prompts": 9,
+        "left_out": 0,
+        "better": "lower",
+        "claim": "equivalent",
+        "margin": 0.05,
+        "p_equivalence": 0.5,
+    }
     return Row(**{**standard, **values})
 
 

@@ -15,8 +15,9 @@ from fairbench.display.numbers import number, p_value, percent, span, with_inter
 from fairbench.display.plain import line, say, shown
 from fairbench.display.tables import Cell, Column, Table, numbers
 
-VALUES = st.one_of(st.none(), st.sampled_from([-0.111, 1.0, -1.0, 10.853, -10.5, 0.0, -1e-9, 99.996, 9.9996]),
-                   st.floats(-2000, 2000))  # fmt: skip
+VALUES = st.one_of(
+    st.none(), st.sampled_from([-0.111, 1.0, -1.0, 10.853, -10.5, 0.0, -1e-9, 99.996, 9.9996]), st.floats(-2000, 2000)
+)
 
 
 def printed(table: Table, width: int) -> str:
@@ -54,11 +55,23 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zs
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(CELLS, CELLS, *[VALUES] * 4, st.text("abcdefgh ", max_size=70)), min_size=1, max_size=4),
-       st.sampled_from([20, 40, 60, 80, 120]), st.booleans())  # fmt: skip
+@given(
+    st.lists(st.tuples(CELLS, CELLS, *[VALUES] * 4, st.text("abcdefgh ", max_size=70)), min_size=1, max_size=4),
+    st.sampled_from([20, 40, 60, 80, 120]),
+    st.booleans(),
+)
 def test_no_number_is_cut_at_any_width(rows: list[tuple[object, ...]], width: int, grouped: bool) -> None:
-    table = Table([Column("attribute"), Column("estimate"), *numbers("value", "prompts\nlike these", "fair", "most"),
-                   Column("verdict", wraps=True)], title="a title", note="a note", grouped=grouped)  # fmt: skip
+    table = Table(
+        [
+            Column("attribute"),
+            Column("estimate"),
+            *numbers("value", "prompts\nlike these", "fair", "most"),
+            Column("verdict", wraps=True),
+        ],
+        title="a title",
+        note="a note",
+        grouped=grouped,
+    )
     for name, kind, *values, words in rows:
         table.add(str(name), str(kind), *(number(v) for v in values), str(words))  # type: ignore[arg-type]
         table.section()
@@ -82,9 +95,16 @@ def test_a_table_too_wide_puts_groups_on_lines_of_their_own_and_then_rows_into_p
     assert "gender x race4  rd corrected" in wide
     assert "gender x race4\n" in re.sub(r" +\n", "\n", middle) and "  rd corrected  -.111  -.120 1.000  10.85" in middle
     assert [part.rstrip() for part in narrow.splitlines()] == [
-        "gender x race4", "rd corrected", "  value: -.111", "  these prompts: -.120", "1.000",
-        "  fair: 10.85", "gender x race4   rd", "  value: none", "  fair: .031",
-    ]  # fmt: skip
+        "gender x race4",
+        "rd corrected",
+        "  value: -.111",
+        "  these prompts: -.120",
+        "1.000",
+        "  fair: 10.85",
+        "gender x race4   rd",
+        "  value: none",
+        "  fair: .031",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,20 @@ def checked(result: Any, *, code: int = 0) -> str:
 
 
 def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> None:
-    common = ("run", "--model", "phantom-exact", "-n", "24", "--limit-prompts", "3", "--scorers", "none", "-q",
-              "--labeller", labeller)  # fmt: skip
+    common = (
+        "run",
+        "--model",
+        "phantom-exact",
+        "-n",
+        "24",
+        "--limit-prompts",
+        "3",
+        "--scorers",
+        "none",
+        "-q",
+        "--labeller",
+        labeller,
+    )
     for seed, out in ((0, "a [/]b"), (1, "c [red]\x1b[31m")):
         text = checked(cli(*common, "--seed", seed, "--out", out))
         assert "[/] - [/red]" in text and "[bold]x - the others" in text and "$a$ - the others" in text
@@ -59,8 +71,19 @@ def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> N
     words = dict(zip(["female", "male", "WMELH", "Black", "Indian", "Asian"], HOSTILE, strict=True))
     rows = [",".join(words.get(cell, cell) for cell in row.split(",")) for row in manifest.read_text().splitlines()]
     manifest.write_text("\n".join(rows) + "\n")
-    text = checked(cli("calibrate", "--labeller", labeller, "--images", manifest, "--out", "c.json",
-                       "--domain", "[/red] \u202edomain"))  # fmt: skip
+    text = checked(
+        cli(
+            "calibrate",
+            "--labeller",
+            labeller,
+            "--images",
+            manifest,
+            "--out",
+            "c.json",
+            "--domain",
+            "[/red] \u202edomain",
+        )
+    )
     assert "on [/red] \\u202edomain" in text and "[/red] =b" in text
     assert "[/notes]" in checked(cli("show", "labeller", labeller))
     assert "board [/].csv" in checked(cli("leaderboard", "add", "a [/]b", "--csv", "board [/].csv", "--no-evidence"))
@@ -70,8 +93,14 @@ def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "[/]", "\u202eabc", "a\x07b"])
 def test_sentences_of_errors(cli: Cli, name: str) -> None:
-    for command in (("run", "--model", name), ("list", name), ("compare", name, name), ("leaderboard", "show", name),
-                    ("check", name), ("show", "task", name)):  # fmt: skip
+    for command in (
+        ("run", "--model", name),
+        ("list", name),
+        ("compare", name, name),
+        ("leaderboard", "show", name),
+        ("check", name),
+        ("show", "task", name),
+    ):
         checked(cli(*command), code=2)
 
 

@@ -88,8 +88,21 @@ def runs(mannequin_runs: Path, tmp_path: Path) -> Path:
 
 def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also with the file's values replaced by odd ones."""
-    command = ("run", "--model", "phantom-exact", "-n", "12", "--limit-prompts", "4", "--no-sheets", "-q", "--store",
-               runs / "store", "--out", runs / "phantom")  # fmt: skip
+    command = (
+        "run",
+        "--model",
+        "phantom-exact",
+        "-n",
+        "12",
+        "--limit-prompts",
+        "4",
+        "--no-sheets",
+        "-q",
+        "--store",
+        runs / "store",
+        "--out",
+        runs / "phantom",
+    )
     with (runs / "phantom" / "metrics.csv").open() as file:
         rows = [r for r in csv.DictReader(file) if r["scope"] in ("task", "population")]
     real = terminal_tables.task_rows
@@ -178,9 +191,23 @@ def test_audit(audited: Any, shown: Shown, width: int) -> None:  # noqa: F811
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_leaderboard(shown: Shown, width: int) -> None:
-    row = {**dict.fromkeys(COLUMNS, ""), "source": "measured", "task": "t", "prompts": "8", "images_per_prompt": "16",
-           "labeller": "l", "model": "m", "method": "lora:somewhere", "run_id": "r", "rank": "1", "rank.low": "1",
-           "rank.high": "12", "no-face-rate": "0.123", "clip_score": "31.4159", "n0": "8"}  # fmt: skip
+    row = {
+        **dict.fromkeys(COLUMNS, ""),
+        "source": "measured",
+        "task": "t",
+        "prompts": "8",
+        "images_per_prompt": "16",
+        "labeller": "l",
+        "model": "m",
+        "method": "lora:somewhere",
+        "run_id": "r",
+        "rank": "1",
+        "rank.low": "1",
+        "rank.high": "12",
+        "no-face-rate": "0.123",
+        "clip_score": "31.4159",
+        "n0": "8",
+    }
     for attribute, values in (
         ("gender", (-0.111, -0.2, 0.05)),
         ("race4", (1.0, 0.9, 1.0)),
@@ -230,8 +257,11 @@ def test_validate_phantom_and_synthesize(shown: Shown, width: int) -> None:
     assert "-.1110" in text and "10,853,000" in text
     shown.check(text, width)
     counts = dict.fromkeys(("of", "images", "confirmed", "other", "no_face", "no_image"), 12345)
-    record = {"origin": "o", "labeller": {"name": "l"}, "confirmation": [
-        {"group": ["female", "WMELH"], "share": 1.0, "low": 0.951, "high": 1.0, **counts}]}  # fmt: skip
+    record = {
+        "origin": "o",
+        "labeller": {"name": "l"},
+        "confirmation": [{"group": ["female", "WMELH"], "share": 1.0, "low": 0.951, "high": 1.0, **counts}],
+    }
     text = printed(synthesis_terminal.confirmations(record).show, width)
     assert "1.00" in text and ".95" in text and text.count("12345") == 6
     shown.check(text, width)

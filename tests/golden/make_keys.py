@@ -58,8 +58,12 @@ def models() -> dict[str, Any]:
 def demo() -> dict[str, str]:
     """Return the keys of `make demo`."""
     made = spec.make(spec.RunSettings(model="phantom", task="phantom-occupations", images_per_prompt=32, device="cpu"))
-    return {"image_key": made.image_key, "faces_key": made.faces_key, "labels_key": made.labels_key,
-            "run_id": made.run_id}  # fmt: skip
+    return {
+        "image_key": made.image_key,
+        "faces_key": made.faces_key,
+        "labels_key": made.labels_key,
+        "run_id": made.run_id,
+    }
 
 
 def labellers() -> dict[str, Any]:

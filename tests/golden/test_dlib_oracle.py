@@ -99,9 +99,15 @@ def test_the_cnn_finds_what_it_finds_by_dlibs_own_calls(crowd: RgbImage, tmp_pat
 
 @pytest.mark.parametrize(
     ("size", "limit", "side"),
-    [((2937, 4406), 1_800_000, 1643), ((886, 1280), 1_800_000, None), ((1000, 1000), 1_000_000, None),
-     ((1001, 1000), 1_000_000, 1000), ((10, 300_000), 1_000_000, 173205), ((886, 1280), None, None)],
-)  # fmt: skip
+    [
+        ((2937, 4406), 1_800_000, 1643),
+        ((886, 1280), 1_800_000, None),
+        ((1000, 1000), 1_000_000, None),
+        ((1001, 1000), 1_000_000, 1000),
+        ((10, 300_000), 1_000_000, 173205),
+        ((886, 1280), None, None),
+    ],
+)
 def test_a_bound_shrinks_what_is_larger_and_nothing_else(
     size: tuple[int, int], limit: int | None, side: int | None
 ) -> None:

@@ -49,9 +49,13 @@ def oracle(model: JanusModel, guidance: float, temperature: float) -> tuple[np.n
     noise = SameNoise(SEEDS, model.tokens_per_image, model.vocabulary, temperature)
     try:
         tokens = model.net.generate(
-            input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, generation_mode="image", do_sample=False,
-            guidance_scale=guidance, logits_processor=LogitsProcessorList([noise]),
-        )  # fmt: skip
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
+            generation_mode="image",
+            do_sample=False,
+            guidance_scale=guidance,
+            logits_processor=LogitsProcessorList([noise]),
+        )
     finally:
         hook.remove()
     return tokens.numpy(), logits

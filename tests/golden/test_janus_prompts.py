@@ -82,9 +82,12 @@ def test_training_reads_the_cards_form(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(card))
     balanced = synthesis_balanced.read(save_balanced(tmp_path / "set", per_group=1))
     job = Job(
-        Settings("sft", batch=4, steps=1, rank=2), catalog.load_model(str(path)), balanced, tmp_path / "out",
+        Settings("sft", batch=4, steps=1, rank=2),
+        catalog.load_model(str(path)),
+        balanced,
+        tmp_path / "out",
         device="cpu",
-    )  # fmt: skip
+    )
     seen: list[str | None] = []
 
     def watching(*args: object) -> JanusModel:

@@ -46,9 +46,13 @@ class TestVision:
     @pytest.mark.parametrize(("mean", "std"), [([0.5] * 3, [0.5] * 3), CLIP])
     @pytest.mark.parametrize("side", [16, 96, 384])
     def test_images_are_shown_as_the_authors_do(
-        self, tiny: tuple[JanusModel, reference.State], monkeypatch: pytest.MonkeyPatch, mean: list[float],
-        std: list[float], side: int,
-    ) -> None:  # fmt: skip
+        self,
+        tiny: tuple[JanusModel, reference.State],
+        monkeypatch: pytest.MonkeyPatch,
+        mean: list[float],
+        std: list[float],
+        side: int,
+    ) -> None:
         """transformers' processor differs by up to 189 grey levels on images that are not square."""
         model, _ = tiny
         monkeypatch.setattr(model.processor.image_processor, "image_mean", mean)

@@ -109,9 +109,12 @@ def test_the_embeddings_have_other_norms_than_1(raw: Embeddings) -> None:
 @pytest.mark.parametrize("shift", range(len(SIZES)))
 @pytest.mark.parametrize("backwards", [False, True])
 def test_clip_score_of_all_pairs_of_sizes_and_texts(
-    folder: Path, images: list[RgbImage], raw: Embeddings, shift: int,
+    folder: Path,
+    images: list[RgbImage],
+    raw: Embeddings,
+    shift: int,
     backwards: bool,
-) -> None:  # fmt: skip
+) -> None:
     scorer = ClipScore(ClipScore.Params.model_validate({"path": str(folder)}), BuildContext())
     rows = list(range(len(images)))[:: -1 if backwards else 1]
     columns = [(row + shift) % len(TEXTS) for row in rows]
@@ -177,9 +180,17 @@ def test_openais_tokenizer_cuts_where_it_has_more_than_75_tokens() -> None:
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     clip = OpenClip(None, lambda image: image, tokenizer, "none", "cpu")
     texts = [
-        " ".join(["nurse"] * 75), " ".join(["nurse"] * 76), "!" * 30, " ! " * 75, " ! " * 76, "護士" * 40,
-        "electroencephalographer " * 20, "a photo of a " + "very " * 72 + "old", "", " ".join(["a"] * 74) + " !",
-    ]  # fmt: skip
+        " ".join(["nurse"] * 75),
+        " ".join(["nurse"] * 76),
+        "!" * 30,
+        " ! " * 75,
+        " ! " * 76,
+        "護士" * 40,
+        "electroencephalographer " * 20,
+        "a photo of a " + "very " * 72 + "old",
+        "",
+        " ".join(["a"] * 74) + " !",
+    ]
     expected = [len(tokenizer.encode(text)) > 75 for text in texts]
     assert True in expected and False in expected
     assert clip.cut(texts) == expected

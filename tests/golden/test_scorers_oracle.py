@@ -33,8 +33,10 @@ GOLDEN = {
 @pytest.fixture(scope="module")
 def images():
     y, x = np.mgrid[0:48, 0:56]
-    waves = [np.stack([np.sin(x / a), np.cos(y / b), np.sin((x + y) / (a + b))], axis=-1) for a, b in
-             [(3, 5), (7, 2), (11, 13), (2, 9)]]  # fmt: skip
+    waves = [
+        np.stack([np.sin(x / a), np.cos(y / b), np.sin((x + y) / (a + b))], axis=-1)
+        for a, b in [(3, 5), (7, 2), (11, 13), (2, 9)]
+    ]
     return [np.round(127.5 + 127.5 * wave).astype(np.uint8) for wave in waves]
 
 

@@ -110,8 +110,11 @@ def test_one_file_of_a_known_architecture(tmp_path: Path, monkeypatch: pytest.Mo
     # a small architecture of open_clip's own table stands in for ViT-B-32, which takes 600 MB
     import open_clip.factory as factory
 
-    small = {"embed_dim": 8, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-             "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}}  # fmt: skip
+    small = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+    }
     monkeypatch.setitem(factory._MODEL_CONFIGS, "ViT-tiny", small)
     torch.manual_seed(0)
     save_file(open_clip.create_model("ViT-tiny").state_dict(), tmp_path / "tiny.safetensors")

@@ -40,8 +40,9 @@ def chips(count: int, seed: int = 0) -> list[np.ndarray]:
     return list(np.random.default_rng(seed).integers(0, 256, (count, 9, 7, 3), dtype=np.uint8))
 
 
-def with_tail(path: Path, *nodes: onnx.NodeProto, constants: dict[str, np.ndarray] | None = None,
-              kind: int = TensorProto.FLOAT) -> Path:  # fmt: skip
+def with_tail(
+    path: Path, *nodes: onnx.NodeProto, constants: dict[str, np.ndarray] | None = None, kind: int = TensorProto.FLOAT
+) -> Path:
     """Save the linear model with more nodes from `logits` to `scores`, whose shape is left open."""
     model = onnx.load(save_linear_onnx(path, WEIGHT))
     del model.graph.node[-1]
@@ -74,7 +75,7 @@ def test_an_output_is_rows_by_columns_also_as_a_convolution_gives_it(tmp_path: P
         ([("ArgMax", ["logits"])], {}, TensorProto.INT64, "holds int64, not float numbers"),
         ([("Sqrt", ["logits"])], {}, TensorProto.FLOAT, "not finite"),
     ],
-)  # fmt: skip
+)
 def test_an_output_that_is_no_answer_per_image_is_one_sentence(
     tmp_path: Path, nodes: list[tuple[str, list[str]]], constants: dict[str, np.ndarray], kind: int, says: str
 ) -> None:
@@ -117,9 +118,13 @@ def test_heads_that_overlap_are_refused(tmp_path: Path, first: tuple[int, int] |
         classifier(path, TWO, heads=heads)
     for split in ({"gender": {"slice": (0, 2)}, "race": {"slice": (1, 4)}},):
         params = TorchvisionParams.model_validate(
-            {"architecture": "mobilenet_v3_small", "weights": {"path": "absent.pt"}, "heads": split,
-             "input": {"size": (32, 32), "resize": "pil-bilinear"}}
-        )  # fmt: skip
+            {
+                "architecture": "mobilenet_v3_small",
+                "weights": {"path": "absent.pt"},
+                "heads": split,
+                "input": {"size": (32, 32), "resize": "pil-bilinear"},
+            }
+        )
         with pytest.raises(CardError, match="'gender' and 'race' read the same columns"):
             TorchvisionClassifier(params, CTX, TWO)
 
@@ -224,9 +229,13 @@ def hidden_places() -> dict[str, onnx.ModelProto]:
     with_function.functions.append(function)
     compiled = helper.make_node("EPContext", [], ["y"], domain="com.microsoft", ep_cache_context="engine.bin")
     return {
-        "initializer": model(initializer=[outside_tensor()]), "constant": model(constant), "branch": model(branch),
-        "sparse": model(sparse_initializer=[sparse]), "function": with_function, "compiled": model(compiled),
-    }  # fmt: skip
+        "initializer": model(initializer=[outside_tensor()]),
+        "constant": model(constant),
+        "branch": model(branch),
+        "sparse": model(sparse_initializer=[sparse]),
+        "function": with_function,
+        "compiled": model(compiled),
+    }
 
 
 @pytest.mark.parametrize("name", list(hidden_places()))

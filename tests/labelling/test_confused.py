@@ -169,9 +169,12 @@ def test_the_inner_weights_and_settings_enter_the_key_by_content(tmp_path: Path)
     assert key(classifier={**inner, "batch_size": 3}) == first, "so is a batch size"
     save_linear_onnx(moved / "m.onnx", 2 * WEIGHT)
     others = [
-        key(moved), key(seed=1), key(table=[[0.6, 0.4], [0.1, 0.9]]), key(attributes=["other"]),
+        key(moved),
+        key(seed=1),
+        key(table=[[0.6, 0.4], [0.1, 0.9]]),
+        key(attributes=["other"]),
         key(classifier={**inner, "input": {"size": (4, 8), "resize": "pil-bilinear"}}),
-    ]  # fmt: skip
+    ]
     assert len({first, *others}) == 6
     with pytest.raises(WeightsError, match=r"none\.onnx"):
         key(classifier={**inner, "weights": {"path": "none.onnx"}})

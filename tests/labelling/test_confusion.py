@@ -27,16 +27,23 @@ COUNTS = [
     [0, 0, 0, 0, 7],
     [0, 9, 1, 90, 0],
     [1, 0, 0, 3, 96],
-]  # fmt: skip
+]
 
 
 def example(**changes: Any) -> Calibration:
     values: dict[str, Any] = {
-        "labeller": "phantom", "labeller_id": "0123456789ab", "domain": "renders decoded by the tokenizer of phantom",
-        "attributes": ("gender", "race4"), "rows": (*CELLS, NO_PERSON), "columns": (*CELLS, NO_FACE),
-        "counts": np.array(COUNTS), "command": "fairbench calibrate --model phantom", "seed": 3, "notes": "größer",
+        "labeller": "phantom",
+        "labeller_id": "0123456789ab",
+        "domain": "renders decoded by the tokenizer of phantom",
+        "attributes": ("gender", "race4"),
+        "rows": (*CELLS, NO_PERSON),
+        "columns": (*CELLS, NO_FACE),
+        "counts": np.array(COUNTS),
+        "command": "fairbench calibrate --model phantom",
+        "seed": 3,
+        "notes": "größer",
         "independent_check": {"n": 500, "agreement": 0.987},
-    }  # fmt: skip
+    }
     return Calibration(**{**values, **changes})
 
 

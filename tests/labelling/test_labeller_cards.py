@@ -67,9 +67,14 @@ def test_the_documented_maps(name: str) -> None:
     race4, age3 = attributes["race4"], attributes["age3"]
     assert (race4.source, age3.source) == ("race7", "age")
     assert race4.map == {
-        "White": "WMELH", "Middle Eastern": "WMELH", "Latino_Hispanic": "WMELH", "Black": "Black", "Indian": "Indian",
-        "East Asian": "Asian", "Southeast Asian": "Asian",
-    }  # fmt: skip
+        "White": "WMELH",
+        "Middle Eastern": "WMELH",
+        "Latino_Hispanic": "WMELH",
+        "Black": "Black",
+        "Indian": "Indian",
+        "East Asian": "Asian",
+        "Southeast Asian": "Asian",
+    }
     assert [age3.map[b] for b in attributes["age"].labels] == (
         ["young_0_39"] * 5 + ["middle_40_59"] * 2 + ["old_60_plus"] * 2
     )

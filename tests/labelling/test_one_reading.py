@@ -53,9 +53,15 @@ from tests.builders.drawn_faces import (
 
 # The first face is the largest, the second the most central; the third image's faces are small, the last has none.
 PEOPLE: list[list[Drawn]] = [
-    [(2, 20, 0, 0), (28, 10, 1, 1)], [(2, 20, 1, 2), (28, 10, 0, 3)], [(2, 6, 0, 1), (28, 4, 0, 2)],
-    [(2, 20, 1, 0)], [(2, 20, 2, 1), (30, 12, 1, 0)], [(1, 14, 1, 3), (27, 11, 0, 0)], [(3, 20, 0, 2)], [],
-]  # fmt: skip
+    [(2, 20, 0, 0), (28, 10, 1, 1)],
+    [(2, 20, 1, 2), (28, 10, 0, 3)],
+    [(2, 6, 0, 1), (28, 4, 0, 2)],
+    [(2, 20, 1, 0)],
+    [(2, 20, 2, 1), (30, 12, 1, 0)],
+    [(1, 14, 1, 3), (27, 11, 0, 0)],
+    [(3, 20, 0, 2)],
+    [],
+]
 
 
 @pytest.fixture(autouse=True)

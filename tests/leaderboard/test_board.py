@@ -16,8 +16,14 @@ from tests.builders.folders import ROOT, SHARED
 
 
 def row(run_id: str, value: str = "0.2", **more: str) -> Row:
-    return {**dict.fromkeys(COLUMNS, ""), "source": "measured", "model": run_id, "run_id": run_id,
-            board.RANKED_BY: value, **more}  # fmt: skip
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        "source": "measured",
+        "model": run_id,
+        "run_id": run_id,
+        board.RANKED_BY: value,
+        **more,
+    }
 
 
 def test_a_row_is_added_and_replaced(tmp_path: Path) -> None:

@@ -89,8 +89,10 @@ def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_pa
 def test_a_row_states_what_the_run_printed(made: Path, board: Path) -> None:
     (row,) = leaderboard_board.read(board)
     table = pq.read_table(made / "run" / "metrics.parquet")
-    values = {(r["attribute"], r["metric"], r["estimate"]): r
-              for r in table.filter(pc.equal(table["scope"], "task")).to_pylist()}  # fmt: skip
+    values = {
+        (r["attribute"], r["metric"], r["estimate"]): r
+        for r in table.filter(pc.equal(table["scope"], "task")).to_pylist()
+    }
     for attribute in ("gender", "race4", "gender_x_race4"):
         for name, (metric, estimate, field) in leaderboard_board.MEASURES.items():
             value = values[attribute, metric, estimate][field]
@@ -118,12 +120,31 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
     (before,) = leaderboard_board.read(board)
     assert verdicts(cli, board) == (
         0,
-        [{"line": 2, "run_id": before["run_id"], "model": "phantom-exact", "method": "none", "verdict": "agrees",
-          "differences": [], "reason": None, "not_checked": []}],
-    )  # fmt: skip
-    wrong = {"rank": "7", "model": "another", "revision": "abc", "calibration_domain": "photographs", "n_faces": "11",
-             "gender.concentration": "0.123", "gender_x_race4.rd.floor": "", "clip_score": "31.4", "missing": "nothing",
-             "labels_sha256": "0" * 64}  # fmt: skip
+        [
+            {
+                "line": 2,
+                "run_id": before["run_id"],
+                "model": "phantom-exact",
+                "method": "none",
+                "verdict": "agrees",
+                "differences": [],
+                "reason": None,
+                "not_checked": [],
+            }
+        ],
+    )
+    wrong = {
+        "rank": "7",
+        "model": "another",
+        "revision": "abc",
+        "calibration_domain": "photographs",
+        "n_faces": "11",
+        "gender.concentration": "0.123",
+        "gender_x_race4.rd.floor": "",
+        "clip_score": "31.4",
+        "missing": "nothing",
+        "labels_sha256": "0" * 64,
+    }
     text = io.StringIO()
     writer = csv.DictWriter(text, leaderboard_board.COLUMNS)
     writer.writeheader()
@@ -243,8 +264,17 @@ def test_a_score_beyond_the_evidence_is_named_as_not_checked(cli: Cli, made: Pat
     table = pq.read_table(run / "metrics.parquet")
     rows = table.to_pylist()
     new = {**dict.fromkeys(table.column_names), **{c: rows[0][c] for c in ("run_id", "model", "method", "task")}}
-    new |= {"labeller": "x", "metric": "inception_score", "metric_version": 1, "attribute": "quality", "scope": "task",
-            "scope_value": "x", "estimate": "raw", "value": 2.5, "n_faces": 12}  # fmt: skip
+    new |= {
+        "labeller": "x",
+        "metric": "inception_score",
+        "metric_version": 1,
+        "attribute": "quality",
+        "scope": "task",
+        "scope_value": "x",
+        "estimate": "raw",
+        "value": 2.5,
+        "n_faces": 12,
+    }
     pq.write_table(pa.Table.from_pylist([*rows, new], table.schema), run / "metrics.parquet")
     assert cli("leaderboard", "add", run, "--csv", "b.csv").code == 0
     (row,) = leaderboard_board.read(Path("b.csv"))

@@ -62,9 +62,17 @@ def face_rows(number: int, image: Image) -> list[dict[str, object]]:
     if not image.faces:
         return [{**row, "status": image.status}]
     return [
-        {**row, "status": "ok", "face_id": keys.face_id("f", image_id(number), i), "face_index": i, "area_frac": 0.1,
-         "is_primary": i == 0, "is_central": i == 0} for i in range(len(image.faces))
-    ]  # fmt: skip
+        {
+            **row,
+            "status": "ok",
+            "face_id": keys.face_id("f", image_id(number), i),
+            "face_index": i,
+            "area_frac": 0.1,
+            "is_primary": i == 0,
+            "is_central": i == 0,
+        }
+        for i in range(len(image.faces))
+    ]
 
 
 def label_rows(number: int, image: Image) -> list[dict[str, object]]:
@@ -76,10 +84,17 @@ def label_rows(number: int, image: Image) -> list[dict[str, object]]:
             k = names.index(label) if label else 0
             probs[k] = prob
             rows.append(
-                {"face_id": keys.face_id("f", image_id(number), i), "image_id": image_id(number),
-                 "neutral_id": PROMPTS[image.prompt], "attribute": attribute, "status": "ok", "label": names[k],
-                 "prob": prob, "probs": probs}
-            )  # fmt: skip
+                {
+                    "face_id": keys.face_id("f", image_id(number), i),
+                    "image_id": image_id(number),
+                    "neutral_id": PROMPTS[image.prompt],
+                    "attribute": attribute,
+                    "status": "ok",
+                    "label": names[k],
+                    "prob": prob,
+                    "probs": probs,
+                }
+            )
     return rows
 
 

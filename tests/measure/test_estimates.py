@@ -33,11 +33,18 @@ def space(genders: Sequence[str] = ("female", "male"), crosses: bool = True) -> 
     classifier = {"type": "onnx", "weights": {"path": "x.onnx"}}
     route = {"detector": {"type": "dlib", "model": "hog"}, "crop": {"type": "box"}}
     labels = {**LABELS, "gender": list(genders)}
-    return LabelSpace(LabellerCard.model_validate({
-        "name": "hand", "title": "by hand", "routes": [route], "classifiers": [classifier],
-        "attributes": {a: {"labels": values} for a, values in labels.items()},
-        "crosses": [["gender", "race4"]] if crosses else [],
-    }))  # fmt: skip
+    return LabelSpace(
+        LabellerCard.model_validate(
+            {
+                "name": "hand",
+                "title": "by hand",
+                "routes": [route],
+                "classifiers": [classifier],
+                "attributes": {a: {"labels": values} for a, values in labels.items()},
+                "crosses": [["gender", "race4"]] if crosses else [],
+            }
+        )
+    )
 
 
 def counted(joint: NDArray[np.int64], faceless: int = 0, where: LabelSpace | None = None) -> Counts:
@@ -49,8 +56,17 @@ def counted(joint: NDArray[np.int64], faceless: int = 0, where: LabelSpace | Non
     where = where or space()
     probs = {"gender": joint.sum(axis=2).astype(float), "race4": joint.sum(axis=1).astype(float)}
     images = found + faceless
-    return Counts(padded, probs, images, images, found, found, {"faces": Counter(), "labels": Counter()},
-                  tuple(where.base.labels), where)  # fmt: skip
+    return Counts(
+        padded,
+        probs,
+        images,
+        images,
+        found,
+        found,
+        {"faces": Counter(), "labels": Counter()},
+        tuple(where.base.labels),
+        where,
+    )
 
 
 def prompts(n: int) -> list[Prompt]:
@@ -127,9 +143,17 @@ def test_limits_lie_in_the_range_of_the_metric(odd: int) -> None:
     found = table_of(counted(joint))
     for attribute, k in (("gender", 2), ("race4", 4), ("gender_x_race4", 8)):
         js = np.log(2) - ((k + 1) * np.log(k + 1) - k * np.log(k)) / (2 * k)
-        spans = {"entropy": (0, 1), "kl-uniform": (0, np.log(k)), "js-uniform": (0, js), "tv-uniform": (0, 1 - 1 / k),
-                 "tv-score": (0, 1), "spd": (0, 1), "mad": (0, 2 * (k - 1) / k**2), "rd-normalised": (0, 1),
-                 "majority-share": (1 / k, 1)}  # fmt: skip
+        spans = {
+            "entropy": (0, 1),
+            "kl-uniform": (0, np.log(k)),
+            "js-uniform": (0, js),
+            "tv-uniform": (0, 1 - 1 / k),
+            "tv-score": (0, 1),
+            "spd": (0, 1),
+            "mad": (0, 2 * (k - 1) / k**2),
+            "rd-normalised": (0, 1),
+            "majority-share": (1 / k, 1),
+        }
         for metric, (lowest, highest) in spans.items():
             row = one(found, metric, attribute)
             assert lowest <= row.low <= row.value <= row.high <= highest

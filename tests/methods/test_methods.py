@@ -160,8 +160,13 @@ def test_a_group_is_independent_of_the_images_noise() -> None:
     asked = samples(2000)
     noise = [np.random.default_rng(s.seed).random() for s in asked]
     is_female = [g == "female" for g in groups(rewritten("balanced-prompting:gender", asked)[0])]
-    assert stats.mannwhitneyu([n for n, f in zip(noise, is_female, strict=True) if f],
-                              [n for n, f in zip(noise, is_female, strict=True) if not f]).pvalue > 1e-3  # fmt: skip
+    assert (
+        stats.mannwhitneyu(
+            [n for n, f in zip(noise, is_female, strict=True) if f],
+            [n for n, f in zip(noise, is_female, strict=True) if not f],
+        ).pvalue
+        > 1e-3
+    )
 
 
 def test_quotas_are_exact_marked_and_can_be_extended() -> None:

@@ -260,8 +260,11 @@ def test_doctor_gives_up_on_a_silent_hub_in_time(server: Server, tmp_path: Path)
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "fairbench", "doctor", "--model", "diffusers:a/b"],
-        env=env, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert time.monotonic() - began < 20, "5 s, and the start of Python on a busy machine"
     assert done.returncode == 1 and "cannot be reached" in done.stdout
     assert "Waiting for" in done.stderr and "Traceback" not in done.stderr

@@ -247,8 +247,10 @@ class TestCards:
         assert registry.resolve("adapters", card.adapter) is JanusAdapter
         expected = "User: {text}\n\nAssistant:" if name == "janus" else None
         assert registry.parse_params(JanusAdapter, card.sampling).model_dump() == {
-            "guidance": 5.0, "temperature": 1.0, "prompt_format": expected,
-        }  # fmt: skip
+            "guidance": 5.0,
+            "temperature": 1.0,
+            "prompt_format": expected,
+        }
         assert not card.trust_remote_code
 
     def test_lora_targets_hit_the_language_model_alone(self, tiny: JanusAdapter) -> None:

@@ -38,9 +38,12 @@ def theirs(model: JanusModel, questions: Sequence[str], images: Sequence[RgbImag
     chats = [chat(question, image) for question, image in zip(questions, images, strict=True)]
     shown = [image for image in images if image is not None]
     inputs = processor(
-        text=processor.apply_chat_template(chats, add_generation_prompt=True), images=shown or None,
-        generation_mode="text", padding=True, return_tensors="pt",
-    )  # fmt: skip
+        text=processor.apply_chat_template(chats, add_generation_prompt=True),
+        images=shown or None,
+        generation_mode="text",
+        padding=True,
+        return_tensors="pt",
+    )
     out = model.net.generate(**inputs, generation_mode="text", do_sample=False, max_new_tokens=LIMIT)
     end = processor.tokenizer.eos_token_id
     rows = [row[inputs.input_ids.shape[1] :].tolist() for row in out]
@@ -48,9 +51,13 @@ def theirs(model: JanusModel, questions: Sequence[str], images: Sequence[RgbImag
 
 
 def said(
-    model: JanusModel, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None,
-    limit: int = LIMIT, **sampling: float,
-) -> list[str]:  # fmt: skip
+    model: JanusModel,
+    questions: Sequence[str],
+    images: Sequence[RgbImage | None],
+    seeds: Sequence[int] | None = None,
+    limit: int = LIMIT,
+    **sampling: float,
+) -> list[str]:
     """Answers as ids: a random model's bytes would mostly decode to one and the same mark."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model.processor.tokenizer, "decode", lambda ids, **_: " ".join(map(str, ids)))

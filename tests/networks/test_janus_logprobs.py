@@ -64,8 +64,9 @@ def test_padding_does_not_change_them(model: JanusModel, prompts: list[list[int]
     more = torch.full((len(prompts), 9), model.pad)
     with torch.no_grad():
         found = log_probs(ids, keep, tokens)
-        wider = log_probs(torch.cat([more, ids], 1), torch.cat([torch.zeros_like(more, dtype=torch.bool), keep], 1),
-                          tokens)  # fmt: skip
+        wider = log_probs(
+            torch.cat([more, ids], 1), torch.cat([torch.zeros_like(more, dtype=torch.bool), keep], 1), tokens
+        )
         alone = [log_probs(*left_padded([p], model.pad), t[None]) for p, t in zip(prompts, tokens, strict=True)]
     torch.testing.assert_close(found, wider, **CLOSE)
     torch.testing.assert_close(found, torch.cat(alone), **CLOSE)
@@ -91,9 +92,12 @@ def test_with_and_without_the_prompt_they_are_those_of_transformers_generation(
     steps: list[torch.Tensor] = []
     hook = model.net.model.generation_head.register_forward_hook(lambda _m, _i, out: steps.append(out.detach()))
     drawn = model.net.generate(
-        input_ids=inputs.input_ids, attention_mask=inputs.attention_mask, generation_mode="image", do_sample=False,
+        input_ids=inputs.input_ids,
+        attention_mask=inputs.attention_mask,
+        generation_mode="image",
+        do_sample=False,
         guidance_scale=3.0,
-    )  # fmt: skip
+    )
     hook.remove()
     whole = torch.stack(steps, dim=1).log_softmax(-1)
     expected = whole.gather(-1, drawn.repeat(2, 1)[..., None])[..., 0]

@@ -36,9 +36,15 @@ class TestEffectiveSettings:
         }
         del told["weights"]
         assert told == {
-            "guidance": 5.0, "temperature": 1.0, "prompt_format": None, "tokens_per_image": 16, "image_size": 16,
-            "dtype": "float32", "rows_per_call": None, "lora": None,
-        }  # fmt: skip
+            "guidance": 5.0,
+            "temperature": 1.0,
+            "prompt_format": None,
+            "tokens_per_image": 16,
+            "image_size": 16,
+            "dtype": "float32",
+            "rows_per_call": None,
+            "lora": None,
+        }
 
     def test_after_generation_the_chat_template_is_told(self, tiny_janus: Path) -> None:
         ids = b"\0" * 16
@@ -85,9 +91,7 @@ class TestFoldersThatAreNoModel:
             spec.make(spec.RunSettings(model=f"janus:{no_model}", task="occupations-mini", device="cpu"))
 
     def test_a_training_refuses_it(self, balanced: synthesis_balanced.Balanced, no_model: Path, tmp_path: Path) -> None:
-        card = ModelCard(
-            name="m", title="M", adapter="janus", weights=HubModel(path=str(no_model)), lora_targets=".*"
-        )  # fmt: skip
+        card = ModelCard(name="m", title="M", adapter="janus", weights=HubModel(path=str(no_model)), lora_targets=".*")
         job = Job(Settings("sft", steps=1), catalog.Loaded(card, None), balanced, tmp_path / "out")
         with pytest.raises(WeightsError, match=r"no readable config\.json"):
             finetune.train(job, SILENT)

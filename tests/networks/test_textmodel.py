@@ -33,9 +33,15 @@ class Echo:
         self.batches: list[list[tuple[str, int]]] = []
 
     def answer(
-        self, questions: Sequence[str], images: Sequence[RgbImage | None], seeds: Sequence[int] | None = None, *,
-        temperature: float = 1.0, top_p: float = 1.0, limit: int = 32,
-    ) -> list[str]:  # fmt: skip
+        self,
+        questions: Sequence[str],
+        images: Sequence[RgbImage | None],
+        seeds: Sequence[int] | None = None,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        limit: int = 32,
+    ) -> list[str]:
         assert list(images) == [None] * len(questions)
         assert (temperature, top_p, limit) == (1.0, 1.0, textmodel.LIMIT)
         self.batches.append(list(zip(questions, seeds or (), strict=True)))
@@ -139,15 +145,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end>", pad_token="<pad>", unk_token="<unk>",
+        tokenizer_object=tokenizer,
+        eos_token="<end>",
+        pad_token="<pad>",
+        unk_token="<unk>",
         chat_template="{% for m in messages %}the {{ m.content }} person {% endfor %}",
-    )  # fmt: skip
+    )
     fast.save_pretrained(target)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=512, eos_token_id=1, pad_token_id=0, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=1,
+        pad_token_id=0,
+        bos_token_id=None,
+    )
     LlamaForCausalLM(config).save_pretrained(target)
     return target
 
@@ -187,10 +203,19 @@ def test_words_have_the_models_own_probabilities(folder: Path, monkeypatch: pyte
 
 
 BENT = {
-    "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 20, "suppress_tokens": [4, 5],
-    "forced_eos_token_id": 6, "temperature": 0.1, "top_k": 1, "top_p": 0.1, "do_sample": True, "num_beams": 3,
-    "bad_words_ids": [[7]], "begin_suppress_tokens": [8],
-}  # fmt: skip
+    "repetition_penalty": 5.0,
+    "no_repeat_ngram_size": 1,
+    "min_new_tokens": 20,
+    "suppress_tokens": [4, 5],
+    "forced_eos_token_id": 6,
+    "temperature": 0.1,
+    "top_k": 1,
+    "top_p": 0.1,
+    "do_sample": True,
+    "num_beams": 3,
+    "bad_words_ids": [[7]],
+    "begin_suppress_tokens": [8],
+}
 """What published generation settings do to a distribution."""
 
 

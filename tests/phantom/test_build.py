@@ -30,9 +30,14 @@ from tests.builders.progress import Recorder
 
 SEED = 3
 JANUS = {
-    "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "processor_config.json",
-    "tokenizer.json", "tokenizer_config.json",
-}  # fmt: skip
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 CLIP = {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -71,9 +76,12 @@ def test_the_folder_has_the_layout_of_models(built: Path) -> None:
     names = set(files(built, "work/", "report/"))
     weights = {"phantom_detector.onnx", "phantom_classifier.onnx", "phantom_calibration.json"}
     assert names == {
-        *build.CARDS, layout.REALISED, *(f"phantom/janus/{n}" for n in JANUS), *(f"phantom/clip/{n}" for n in CLIP),
+        *build.CARDS,
+        layout.REALISED,
+        *(f"phantom/janus/{n}" for n in JANUS),
+        *(f"phantom/clip/{n}" for n in CLIP),
         *(f"labellers/weights/{n}" for n in weights),
-    }  # fmt: skip
+    }
     assert all((SHIPPED / card).is_file() for card in build.CARDS)
     assert not list(built.rglob(".*"))  # no temporary files
 
@@ -301,7 +309,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "no calibration": ("labellers/weights/phantom_calibration.json", Path.unlink),
     "truncated calibration": ("labellers/weights/phantom_calibration.json", cut),
     "a calibration of other labels": (
-        "labellers/weights/phantom_calibration.json", lambda p: edit(p, '"WMELH"', '"Grey"'),
+        "labellers/weights/phantom_calibration.json",
+        lambda p: edit(p, '"WMELH"', '"Grey"'),
     ),
     "no realised truth": ("phantom/realised.csv", Path.unlink),
     "no column n": ("phantom/realised.csv", lambda p: edit(p, r",n,", ",m,")),
@@ -311,7 +320,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "truncated detector": ("labellers/weights/phantom_detector.onnx", cut),
     "no classifier": ("labellers/weights/phantom_classifier.onnx", Path.unlink),
     "no clip": ("phantom/clip", shutil.rmtree),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -355,9 +364,10 @@ def test_weights_that_are_no_numbers_are_told(built: Path) -> None:
 
 
 def test_a_count_of_other_images_is_not_taken_for_this_one(built: Path, tmp_path: Path) -> None:
-    model, reader = janus.load(built / "phantom" / "janus", "cpu", "float32"), reading.reader(
-        built / "labellers" / "weights"
-    )  # fmt: skip
+    model, reader = (
+        janus.load(built / "phantom" / "janus", "cpu", "float32"),
+        reading.reader(built / "labellers" / "weights"),
+    )
     keep, progress = tmp_path / "kept.json", Recorder()
     again = functools.partial(drawing.read_back, model, reader, record_path=keep, progress=progress)
     first = again(["a nurse", "a sailor"], 3, 0, 1.0)

@@ -277,8 +277,9 @@ def test_the_worst_group_counts_and_the_calibration_must_be_met() -> None:
     for slack in (0.0, 3.0):
         assert missed(figures.tokenizer_bars(fine, slack)) == set()
     assert {name.split(":")[1].split(" in ")[0] for name in missed(figures.tokenizer_bars(one_worse, 3.0))} == {
-        " agreement", " largest gap between groups",
-    }  # fmt: skip
+        " agreement",
+        " largest gap between groups",
+    }
     assert len(missed(figures.tokenizer_bars(one_worse, 0.0))) == 2
     assert check.calibration_bar(np.full(8, 0.999), fine).holds
     changed = check.calibration_bar(np.full(8, 0.999), one_worse)

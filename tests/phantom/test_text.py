@@ -226,9 +226,11 @@ def test_answers_are_what_the_image_shows(exchanges: list[text.Exchange]) -> Non
     for e in shown:
         gender, race = CELLS[e.cell if e.cell is not None else -1]
         right = {
-            **dict.fromkeys(text.GENDER_QUESTIONS, gender), **dict.fromkeys(text.RACE_QUESTIONS, race),
-            text.DESCRIBE: f"a {gender} {race} person", **dict.fromkeys(text.UNSEEN, "unknown"),
-        }  # fmt: skip
+            **dict.fromkeys(text.GENDER_QUESTIONS, gender),
+            **dict.fromkeys(text.RACE_QUESTIONS, race),
+            text.DESCRIBE: f"a {gender} {race} person",
+            **dict.fromkeys(text.UNSEEN, "unknown"),
+        }
         assert e.answer == right[e.question]
     assert fits([e.cell for e in shown if e.cell is not None], np.full(8, 1 / 8)) > 0.001
 

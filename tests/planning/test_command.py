@@ -106,9 +106,22 @@ def simulated(rd: tuple[float, float], table: NDArray[np.float64], prompts: int,
 def test_the_planned_images_find_the_change_as_often_as_asked(cli: Cli, tiny: Path) -> None:
     """Through a labeller that errs, with images without a face: the simulated test finds it in 80 % of runs."""
     row = gender(
-        planned(cli, tiny, *GENDER, "--detect", 0.1, "--baseline", 0.6, "--prompts", 20, "--face-rate", 0.8,
-                "--between-prompt-sd", 0)
-    )  # fmt: skip
+        planned(
+            cli,
+            tiny,
+            *GENDER,
+            "--detect",
+            0.1,
+            "--baseline",
+            0.6,
+            "--prompts",
+            20,
+            "--face-rate",
+            0.8,
+            "--between-prompt-sd",
+            0,
+        )
+    )
     table, faces = np.array(row["confusion"]), round(0.8 * row["images_per_prompt_needed"])
     error = 3 * math.sqrt(0.8 * 0.2 / 2_000)
     assert abs(simulated((0.6, 0.5), table, 20, faces) - 0.8) < error + 0.02
@@ -173,8 +186,11 @@ def test_what_is_impossible_for_one_attribute_is_said_in_its_row(cli: Cli) -> No
     by_name = {row["attribute"]: row for row in found["attributes"]}
     assert by_name["gender"]["possible"] and by_name["race4"]["possible"]
     assert by_name["gender_x_race4"] | {"note": None} == by_name["gender_x_race4"] | {
-        "possible": False, "note": None, "baseline_rd": None, "images_per_prompt_needed": None,
-    }  # fmt: skip
+        "possible": False,
+        "note": None,
+        "baseline_rd": None,
+        "images_per_prompt_needed": None,
+    }
     assert "above the maximum 0.250" in by_name["gender_x_race4"]["note"]
     code, out, _ = call(cli, "phantom", "--detect", 0.3)
     assert code == 0

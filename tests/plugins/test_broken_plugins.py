@@ -95,9 +95,15 @@ metric = "no metric" if FAULT == "constructor" else Metric()
 task = {{"call": "/no/such/folder", "type": 17, "constructor": None}}.get(FAULT, {folder!r})
 """
 POINTS = {
-    "adapters": "Adapter", "detectors": "Detector", "crops": "Crop", "classifiers": "Classifier", "scorers": "Scorer",
-    "methods": "Method", "metrics": "metric", "tasks": "task",
-}  # fmt: skip
+    "adapters": "Adapter",
+    "detectors": "Detector",
+    "crops": "Crop",
+    "classifiers": "Classifier",
+    "scorers": "Scorer",
+    "methods": "Method",
+    "metrics": "metric",
+    "tasks": "task",
+}
 REASONS = {
     "import": "cannot be imported: ImportError: cannot find their library",
     "constructor": "failed: it raised KeyError: 'their constructor'",
@@ -151,8 +157,21 @@ def run(cli: Cli, *args: str, adapter: str = "their-pack/x", labeller: str = "th
     Path("model.yaml").write_text(f"name: grey\ntitle: Grey\nadapter: {adapter}\n")
     given = {"--task": "their-pack/x", "--method": "their-pack/x", "--scorers": "their-pack/x"}
     more = [part for option, value in given.items() if option not in args for part in (option, value)]
-    return cli("run", "--model", "model.yaml", "--labeller", labeller, "-n", "3", "--no-sheets", "--json",
-               "--out", "out", *more, *args)  # fmt: skip
+    return cli(
+        "run",
+        "--model",
+        "model.yaml",
+        "--labeller",
+        labeller,
+        "-n",
+        "3",
+        "--no-sheets",
+        "--json",
+        "--out",
+        "out",
+        *more,
+        *args,
+    )
 
 
 def numbers(found: Result) -> dict[tuple[str, str], Any]:

@@ -92,10 +92,19 @@ LABELS = {"gender": ("Male", "Female")}
 
 @pytest.mark.parametrize(
     "given",
-    [None, {}, {"gender": None}, {"gender": [[0.5, 0.5, 0]]}, {"gender": [[0.5, 0.5]] * 2}, {"gender": [[3, -2]]},
-     {"gender": [[0.5, 0.4]]},
-     {"gender": [[np.nan, 0.5]]}, {"gender": [["a", "b"]]}, {"gender": [[1, 0]], "age": [[1, 0]]}],
-)  # fmt: skip
+    [
+        None,
+        {},
+        {"gender": None},
+        {"gender": [[0.5, 0.5, 0]]},
+        {"gender": [[0.5, 0.5]] * 2},
+        {"gender": [[3, -2]]},
+        {"gender": [[0.5, 0.4]]},
+        {"gender": [[np.nan, 0.5]]},
+        {"gender": [["a", "b"]]},
+        {"gender": [[1, 0]], "age": [[1, 0]]},
+    ],
+)
 def test_probabilities_have_the_declared_shape_and_range(given: Any) -> None:
     taken = contracts.probabilities(TITLE, {"gender": [[1, 0]]}, LABELS, 1)["gender"]
     assert taken.dtype == np.float32

@@ -21,10 +21,20 @@ from tests.builders.folders import ROOT
 def test_an_installed_package_appears_and_runs(tmp_path: Path) -> None:
     target = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target,
-         ROOT / "tests" / "plugin_package"],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "--target",
+            target,
+            ROOT / "tests" / "plugin_package",
+        ],
         check=True,
-    )  # fmt: skip
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(ROOT)])}
 
     def fairbench(*args: str) -> str:
@@ -36,9 +46,20 @@ def test_an_installed_package_appears_and_runs(tmp_path: Path) -> None:
     assert "fairbench-example/politely" in fairbench("list", "methods")
     assert "Two jobs, for an example" in fairbench("list", "tasks")
     out = fairbench(
-        "run", "--model", "fairbench-example/flat:90", "--method", "fairbench-example/politely:pray", "-n", "2",
-        "--task", "fairbench-example/two-jobs", "--labeller", "phantom", "--json", "-q",
-    )  # fmt: skip
+        "run",
+        "--model",
+        "fairbench-example/flat:90",
+        "--method",
+        "fairbench-example/politely:pray",
+        "-n",
+        "2",
+        "--task",
+        "fairbench-example/two-jobs",
+        "--labeller",
+        "phantom",
+        "--json",
+        "-q",
+    )
     values = {(m["metric"], m["attribute"]): m for m in json.loads(out)["metrics"]}
     assert values["share-ratio", "gender"]["reason"] == "no faces"  # a grey square has no face: unknown, not fair
     assert values["share-ratio", "gender"]["value"] is None

@@ -38,9 +38,13 @@ def test_examples_are_some_and_the_count_says_how_many_there_are() -> None:
     assert len(one.examples) == MAX_EXAMPLES
     assert one.sentence.endswith("f4; and 15 more)")
     assert one.record() == {
-        "code": "unknown-suffix", "count": 20, "text": "20 files", "examples": ["f0", "f1", "f2", "f3", "f4"],
-        "fix": KINDS["unknown-suffix"].fix, "strict": True,
-    }  # fmt: skip
+        "code": "unknown-suffix",
+        "count": 20,
+        "text": "20 files",
+        "examples": ["f0", "f1", "f2", "f3", "f4"],
+        "fix": KINDS["unknown-suffix"].fix,
+        "strict": True,
+    }
 
 
 def test_a_code_that_nobody_declared_is_an_error() -> None:

@@ -11,9 +11,24 @@ from fairbench.notices import collecting
 
 @pytest.mark.parametrize(
     "text",
-    ["a\0b", "a\x1b[31m", "nurse\u200b", "\ufeffnurse", "nur\u00adse", "\u202enurse", "nurse\u2066", "a\u200db",
-     "\u200dnurse", "می\u200c", "\ud800", "a\u2028b", "a\x7f", "a\x85b", "a\U000e0041"],
-)  # fmt: skip
+    [
+        "a\0b",
+        "a\x1b[31m",
+        "nurse\u200b",
+        "\ufeffnurse",
+        "nur\u00adse",
+        "\u202enurse",
+        "nurse\u2066",
+        "a\u200db",
+        "\u200dnurse",
+        "می\u200c",
+        "\ud800",
+        "a\u2028b",
+        "a\x7f",
+        "a\x85b",
+        "a\U000e0041",
+    ],
+)
 def test_characters_that_cannot_be_seen(text: str) -> None:
     hidden = texts.hidden_character(text)
     assert hidden is not None
@@ -22,9 +37,20 @@ def test_characters_that_cannot_be_seen(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a nurse", "une infirmière", "می\u200cرود", "क्\u200dष", "ක්\u200dෂ", "👩\u200d⚕️", "👩🏽\u200d🔬", "看護師", "ممرضة",
-     "\u0600\u0661", "9.41\u202fAM"],
-)  # fmt: skip
+    [
+        "a nurse",
+        "une infirmière",
+        "می\u200cرود",
+        "क्\u200dष",
+        "ක්\u200dෂ",
+        "👩\u200d⚕️",
+        "👩🏽\u200d🔬",
+        "看護師",
+        "ممرضة",
+        "\u0600\u0661",
+        "9.41\u202fAM",
+    ],
+)
 def test_characters_that_belong_to_a_text(text: str) -> None:
     assert texts.hidden_character(text) is None
 

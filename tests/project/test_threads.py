@@ -69,7 +69,7 @@ def machine(root: Path, cgroup: str, files: dict[str, str]) -> Path:
         pytest.param("nonsense\n0::/\n", {"cpu.max": "one two three\n"}, 16, id="files that say nothing"),
         pytest.param("0::/\n", {"cpu.max": "100000 0\n"}, 16, id="a period of 0"),
     ],
-)  # fmt: skip
+)
 def test_the_affinity_is_cut_by_the_quota_of_the_control_groups(
     tmp_path: Path, cgroup: str, files: dict[str, str], processors: int
 ) -> None:
@@ -111,9 +111,13 @@ def test_prepare_sets_the_environment_and_nothing_that_the_user_has_set(monkeypa
     environment.update(OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="3")
     threads.prepare()
     assert environment == {
-        "OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3", "OPENCV_FOR_THREADS_NUM": "3",
-        "ARROW_DEFAULT_MEMORY_POOL": "system", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
-    }  # fmt: skip
+        "OMP_WAIT_POLICY": "ACTIVE",
+        "OMP_NUM_THREADS": "3",
+        "OPENCV_FOR_THREADS_NUM": "3",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
 
 
 def test_a_command_has_its_number_of_threads_everywhere() -> None:

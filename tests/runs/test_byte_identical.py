@@ -21,8 +21,20 @@ from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
 
 SCORERS = ("clip-score", "clip-iqa", "inception-score")
-BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "6",
-        "--no-sheets", "--scorers", ",".join(f"{name}.yaml" for name in SCORERS))  # fmt: skip
+BASE = (
+    "run",
+    "--model",
+    "phantom-exact",
+    "--task",
+    "occupations-mini",
+    "--limit-prompts",
+    "2",
+    "-n",
+    "6",
+    "--no-sheets",
+    "--scorers",
+    ",".join(f"{name}.yaml" for name in SCORERS),
+)
 
 
 @pytest.fixture(scope="module")

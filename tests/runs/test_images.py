@@ -39,9 +39,16 @@ class Model:
 
 def run(store: Store, model: Model, count: int, size: int, fixed: bool = False) -> list[reading.ImageRow]:
     images.generate(
-        store, "k", requests(count), model, method="none", adapter="mine", block_size=size, fixed_block=fixed,
+        store,
+        "k",
+        requests(count),
+        model,
+        method="none",
+        adapter="mine",
+        block_size=size,
+        fixed_block=fixed,
         progress=Silent(),
-    )  # fmt: skip
+    )
     return reading.index(store, "k", requests(count))
 
 

@@ -45,9 +45,7 @@ def prompt(text: str) -> Prompt:
 
 def request(text: str, index: int, seed: int, path: str | None = None, sha256: str | None = None) -> ImageRequest:
     pid = keys.prompt_id(text)
-    return ImageRequest(
-        keys.digest("image", [text, index, path]), pid, pid, text, index, seed, path, sha256
-    )  # fmt: skip
+    return ImageRequest(keys.digest("image", [text, index, path]), pid, pid, text, index, seed, path, sha256)
 
 
 def noticed(tmp_path: Path, made: list[tuple[ImageRequest, ImageResult]], times: int = 1) -> Notices:
@@ -56,9 +54,16 @@ def noticed(tmp_path: Path, made: list[tuple[ImageRequest, ImageResult]], times:
     requests = [r for r, _ in made]
     for _ in range(times):
         images.generate(
-            store, KEY, requests, Scripted({r.image_id: result for r, result in made}), method="none", adapter="mine",
-            block_size=3, fixed_block=False, progress=Silent(),
-        )  # fmt: skip
+            store,
+            KEY,
+            requests,
+            Scripted({r.image_id: result for r, result in made}),
+            method="none",
+            adapter="mine",
+            block_size=3,
+            fixed_block=False,
+            progress=Silent(),
+        )
         with collecting() as reported:
             run_notices.report_images(store, KEY, reading.index(store, KEY, requests), [prompt(t) for t in TEXTS])
     return reported
@@ -72,10 +77,12 @@ def test_equal_drawn_images_are_counted_within_a_prompt_only(tmp_path: Path) -> 
 
 
 def test_given_copies_count_wherever_they_lie(tmp_path: Path) -> None:
-    made = [(request("a nurse", 0, 0, "/x/n/1.png", "a" * 64), drawn(1)),
-            (request("a nurse", 1, 0, "/x/n/2.png", "b" * 64), drawn(2)),
-            (request("a judge", 0, 0, "/x/j/1.png", "a" * 64), drawn(1)),
-            (request("a judge", 1, 0, "/x/j/2.png", "a" * 64), drawn(1))]  # fmt: skip
+    made = [
+        (request("a nurse", 0, 0, "/x/n/1.png", "a" * 64), drawn(1)),
+        (request("a nurse", 1, 0, "/x/n/2.png", "b" * 64), drawn(2)),
+        (request("a judge", 0, 0, "/x/j/1.png", "a" * 64), drawn(1)),
+        (request("a judge", 1, 0, "/x/j/2.png", "a" * 64), drawn(1)),
+    ]
     (one,) = noticed(tmp_path, made)
     assert (one.code, one.count, one.strict) == ("copies", 2, True)
     assert one.examples == ("j/1.png = n/1.png, byte by byte", "j/2.png = n/1.png, byte by byte")

@@ -16,11 +16,26 @@ from tests.builders.processes import start
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "1", "--quiet")
 SMALL = (*RUN, "-n", "2", "--no-sheets")
 THEIRS = (
-    "evidence/0123/run.json", "evidence/labels/part.parquet", "run.json", "metrics.csv", "plan.json", "compare.json",
-    "audit.json", "manifest.csv", "manifest.json", "images/000000.png", "work/seed.json", "state/state.pt", "b.csv",
-    "provenance.json", "validation.json", "validation.cells.jsonl", "phantom/janus/model.safetensors", ".a.tmp",
+    "evidence/0123/run.json",
+    "evidence/labels/part.parquet",
+    "run.json",
+    "metrics.csv",
+    "plan.json",
+    "compare.json",
+    "audit.json",
+    "manifest.csv",
+    "manifest.json",
+    "images/000000.png",
+    "work/seed.json",
+    "state/state.pt",
+    "b.csv",
+    "provenance.json",
+    "validation.json",
+    "validation.cells.jsonl",
+    "phantom/janus/model.safetensors",
+    ".a.tmp",
     "calibration.json",
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -53,11 +68,22 @@ def refused(found: Result, *words: str) -> None:
         ("phantom", "images", "--per-group", "1"),
         ("validate", "--quick"),
         ("plan", "--task", "occupations", "--labeller", "phantom", "--detect", "0.1"),
-        ("synthesize", "--model", "phantom", "--task", "phantom-occupations-train", "--groups", "gender", "-n", "1",
-         "--limit-prompts", "1"),
+        (
+            "synthesize",
+            "--model",
+            "phantom",
+            "--task",
+            "phantom-occupations-train",
+            "--groups",
+            "gender",
+            "-n",
+            "1",
+            "--limit-prompts",
+            "1",
+        ),
     ],
     ids=lambda command: "-".join(command[: 2 if command[0] == "phantom" else 1]),
-)  # fmt: skip
+)
 def test_a_folder_of_others_is_refused_before_any_work(cli: Cli, theirs: Path, command: tuple[str, ...]) -> None:
     before = files(theirs)
     refused(cli(*command, "--out", theirs), "theirs", "name a" if command[0] != "synthesize" else "name another")

@@ -36,8 +36,21 @@ def test_a_model_folder_runs(cli: Cli, checkpoint: str, request: pytest.FixtureR
 
 @pytest.mark.slow
 def test_in_bfloat16_the_block_is_part_of_the_key(cli: Cli, tiny_janus: Path) -> None:
-    args = ("run", "--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "1", "-n", "3",
-            "--labeller", "phantom", "--dry-run", "--json")  # fmt: skip
+    args = (
+        "run",
+        "--model",
+        tiny_janus,
+        "--task",
+        "occupations-mini",
+        "--limit-prompts",
+        "1",
+        "-n",
+        "3",
+        "--labeller",
+        "phantom",
+        "--dry-run",
+        "--json",
+    )
 
     def key(*more: str) -> str:
         found = cli(*args, *more)

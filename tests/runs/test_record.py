@@ -18,8 +18,24 @@ from tests.builders.folders import ROOT
 @pytest.fixture
 def path(cli: Cli) -> Path:
     """The run.json of a small run."""
-    assert cli("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "1", "-n", "2",
-               "--no-sheets", "--quiet", "--out", "out").code == 0  # fmt: skip
+    assert (
+        cli(
+            "run",
+            "--model",
+            "phantom-exact",
+            "--task",
+            "occupations-mini",
+            "--limit-prompts",
+            "1",
+            "-n",
+            "2",
+            "--no-sheets",
+            "--quiet",
+            "--out",
+            "out",
+        ).code
+        == 0
+    )
     return Path("out/run.json")
 
 

@@ -48,7 +48,20 @@ def test_references_stand_in_the_table_of_prompts_and_on_the_terminal(cli: Cli, 
 
 
 def test_a_task_without_references_has_no_such_table(cli: Cli) -> None:
-    result = cli("run", "--model", "phantom-exact", "-n", "4", "--limit-prompts", "2", "--scorers", "none", "-q",
-                 "--no-sheets", "--out", "out")  # fmt: skip
+    result = cli(
+        "run",
+        "--model",
+        "phantom-exact",
+        "-n",
+        "4",
+        "--limit-prompts",
+        "2",
+        "--scorers",
+        "none",
+        "-q",
+        "--no-sheets",
+        "--out",
+        "out",
+    )
     assert result.code == 0 and "reference" not in result.out
     assert "reference" not in Path("out/prompts.csv").read_text()

@@ -61,11 +61,21 @@ def test_a_run_folder_holds_everything(cli: Cli) -> None:
     files = (p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file())
     names = {re.sub(r"/[0-9a-f]{32}/part-[0-9a-f]{32}", "", name) for name in files}
     assert names == {
-        "run.json", "notices.csv", "metrics.parquet", "metrics.csv", "prompts.csv", "prompts.parquet",
-        "sheets/0000-senator.png", "sheets/0001-violinist.png", "sheets/0002-legal-secretary.png",
-        "evidence/fairbench-store.json", "evidence/calibration.json",
-        "evidence/images.parquet", "evidence/faces.parquet", "evidence/labels.parquet",
-    }  # fmt: skip
+        "run.json",
+        "notices.csv",
+        "metrics.parquet",
+        "metrics.csv",
+        "prompts.csv",
+        "prompts.parquet",
+        "sheets/0000-senator.png",
+        "sheets/0001-violinist.png",
+        "sheets/0002-legal-secretary.png",
+        "evidence/fairbench-store.json",
+        "evidence/calibration.json",
+        "evidence/images.parquet",
+        "evidence/faces.parquet",
+        "evidence/labels.parquet",
+    }
     record = json.loads(Path("out/run.json").read_text())
     assert record["statuses"]["images"] == {"ok": 36, "blank": 0, "failed": 0, "refused": 0}
     assert record["statuses"]["labels"]["ok"] == 2 * record["statuses"]["faces"]["ok"]
@@ -111,8 +121,23 @@ def test_extension_makes_only_what_is_new(cli: Cli, finished: Path) -> None:
     run(cli, "store", "four", count=4)
     more = run(cli, "store", "eight", count=8)
     assert more["made_in_this_process"] == {"images": 12, "labels": 12}
-    whole = cli("run", "--model", "phantom-exact", "--task", "occupations", "-n", "8", "--limit-prompts", "5",
-                "--store", "store", "--no-sheets", "--out", "five", "--json")  # fmt: skip
+    whole = cli(
+        "run",
+        "--model",
+        "phantom-exact",
+        "--task",
+        "occupations",
+        "-n",
+        "8",
+        "--limit-prompts",
+        "5",
+        "--store",
+        "store",
+        "--no-sheets",
+        "--out",
+        "five",
+        "--json",
+    )
     assert whole.code == 0, whole.err
     # Of the first five test occupations, senator and violinist are in the mini task as well.
     assert json.loads(Path("five/run.json").read_text())["made_in_this_process"]["images"] == 3 * 8

@@ -40,14 +40,35 @@ def arguments(tmp_path: Path, tiny_openclip: Path) -> list[str]:
     picture(8).save(images / "prompt_4" / "8.png")
     picture(8).save(images / "prompt_4" / "8.jpg", quality=95)
     (tmp_path / "clip.yaml").write_text(f"type: clip-score\npath: {tiny_openclip}\n")
-    return ["run", "--model", f"folder:{images}", "--task", str(task), "--labeller", "phantom", "--scorers",
-            str(tmp_path / "clip.yaml"), "--near-copies", "--out", "out"]  # fmt: skip
+    return [
+        "run",
+        "--model",
+        f"folder:{images}",
+        "--task",
+        str(task),
+        "--labeller",
+        "phantom",
+        "--scorers",
+        str(tmp_path / "clip.yaml"),
+        "--near-copies",
+        "--out",
+        "out",
+    ]
 
 
 COUNTS = {
-    "copies": 2, "near-copies": 1, "plain-image": 1, "unread-file": 1, "unknown-suffix": 1, "ignored-folder": 1,
-    "prompts-without-images": 1, "near-equal-prompts": 1, "language": 1, "prompt-cut": 1, "few-images": 4,
-}  # fmt: skip
+    "copies": 2,
+    "near-copies": 1,
+    "plain-image": 1,
+    "unread-file": 1,
+    "unknown-suffix": 1,
+    "ignored-folder": 1,
+    "prompts-without-images": 1,
+    "near-equal-prompts": 1,
+    "language": 1,
+    "prompt-cut": 1,
+    "few-images": 4,
+}
 
 
 def test_each_case_is_named_with_its_count_everywhere_also_when_quiet(cli: Cli, arguments: list[str]) -> None:
@@ -79,7 +100,19 @@ def test_strict_ends_with_2_after_everything_is_written(cli: Cli, arguments: lis
 
 
 def test_a_run_without_such_cases_passes_strict(cli: Cli) -> None:
-    result = cli("run", "--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "2",
-                 "--images-per-prompt", "9", "--strict", "--out", "out")  # fmt: skip
+    result = cli(
+        "run",
+        "--model",
+        "phantom-exact",
+        "--task",
+        "phantom-occupations",
+        "--limit-prompts",
+        "2",
+        "--images-per-prompt",
+        "9",
+        "--strict",
+        "--out",
+        "out",
+    )
     assert result.code == 0, result.err
     assert json.loads(Path("out/run.json").read_text())["notices"] == []

@@ -118,8 +118,26 @@ def test_no_reader_takes_thinned_evidence(cli: Cli, run: Path, lie: str) -> None
 
 
 def test_scores_that_were_taken_out_are_missed(cli: Cli, tmp_path: Path) -> None:
-    assert cli("run", "--model", "phantom", "--task", "phantom-occupations", "--limit-prompts", "1", "-n", "4",
-               "--scorers", "clip-score", "--no-sheets", "--quiet", "--out", "run").code == 0  # fmt: skip
+    assert (
+        cli(
+            "run",
+            "--model",
+            "phantom",
+            "--task",
+            "phantom-occupations",
+            "--limit-prompts",
+            "1",
+            "-n",
+            "4",
+            "--scorers",
+            "clip-score",
+            "--no-sheets",
+            "--quiet",
+            "--out",
+            "run",
+        ).code
+        == 0
+    )
     assert json.loads(Path("run/run.json").read_text())["scores_without_evidence"] == []
     shutil.copytree("run", "none")
     shutil.rmtree("none/evidence/scores")
@@ -193,8 +211,15 @@ def test_a_record_with_more_fields_is_read(run: Path) -> None:
     """A later fairbench writes more; what is public of notices names no folder of this machine."""
     path = run / "run.json"
     record = json.loads(path.read_text())
-    notice = {"code": "unread-file", "count": 1, "text": "/home/me/pictures/a.png cannot be read",
-              "examples": ["/home/me/pictures/a.png"], "fix": "fix it", "strict": True, "later": 1}  # fmt: skip
+    notice = {
+        "code": "unread-file",
+        "count": 1,
+        "text": "/home/me/pictures/a.png cannot be read",
+        "examples": ["/home/me/pictures/a.png"],
+        "fix": "fix it",
+        "strict": True,
+        "later": 1,
+    }
     path.write_text(json.dumps({**record, "later": {"a": 1}, "notices": [notice], "unread": {}}))
     public = leaderboard_evidence.public_record(leaderboard_evidence.open_run(run).record)
     assert "/home" not in json.dumps(public)
@@ -211,11 +236,20 @@ def test_two_looks_at_one_image_are_not_mixed(tmp_path: Path) -> None:
     image = b"i" * 16
 
     def look(areas: list[float]) -> pa.Table:
-        return faces_stage.table([
-            {"image_id": image, "status": "ok", "face_id": keys.face_id("f", image, i), "face_index": i,
-             "area_frac": area, "is_primary": area == max(areas), "is_central": i == 0}
-            for i, area in enumerate(areas)
-        ])  # fmt: skip
+        return faces_stage.table(
+            [
+                {
+                    "image_id": image,
+                    "status": "ok",
+                    "face_id": keys.face_id("f", image, i),
+                    "face_index": i,
+                    "area_frac": area,
+                    "is_primary": area == max(areas),
+                    "is_central": i == 0,
+                }
+                for i, area in enumerate(areas)
+            ]
+        )
 
     failed = faces_stage.table([faces_stage.missing_row(image, "failed")])
     for tables, wanted in (

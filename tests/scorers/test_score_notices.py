@@ -138,8 +138,11 @@ def test_an_image_without_a_finite_value_failed_and_is_in_no_mean(
         assert found["count"] == statuses["failed"]
         reason = "raised ArithmeticError: not this one" if value is None else "not finite numbers"
         assert reason in found["examples"][0]
-        (row,) = [r for r in pq.read_table("out/metrics.parquet").to_pylist()
-                  if r["metric"] == "clip_score" and r["scope"] == "task"]  # fmt: skip
+        (row,) = [
+            r
+            for r in pq.read_table("out/metrics.parquet").to_pylist()
+            if r["metric"] == "clip_score" and r["scope"] == "task"
+        ]
         assert np.isfinite(row["value"])
         table = pa.concat_tables([pq.read_table(p) for p in Path("runs/store/scores").glob("*/*.parquet")])
         ok = [r for r in table.to_pylist() if r["status"] == "ok"]

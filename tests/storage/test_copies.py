@@ -36,9 +36,13 @@ def given_image(name: str, pixels: NDArray[np.uint8], prompt: bytes = b"p", sha2
 def test_pixel_copies_are_counted_within_a_prompt_and_across_prompts() -> None:
     one, other = picture(1), picture(2)
     (notice,) = reported(
-        given_image("a", one, b"p"), given_image("b", one, b"p"), given_image("c", one, b"q"),
-        given_image("d", one, b"q"), given_image("e", other, b"q"), given_image("f", other, b"q", sha256="e"),
-    )  # fmt: skip
+        given_image("a", one, b"p"),
+        given_image("b", one, b"p"),
+        given_image("c", one, b"q"),
+        given_image("d", one, b"q"),
+        given_image("e", other, b"q"),
+        given_image("f", other, b"q", sha256="e"),
+    )
     assert (notice.code, notice.count) == ("copies", 4)
     assert "4 of 6 images are copies of an earlier one (3 of their own prompt, 1 of another)" in notice.text
     assert notice.examples[0] == "b = a, pixel by pixel"

@@ -38,9 +38,11 @@ def put(folder: Path, which: str) -> None:
 
 def whole(which: str) -> dict[str, str]:
     return {
-        "metrics.csv": which, SHARD.format((which * 32)[:32]): which, "sheets/0000-a.png": which,
+        "metrics.csv": which,
+        SHARD.format((which * 32)[:32]): which,
+        "sheets/0000-a.png": which,
         "run.json": json.dumps({**RECORD, "which": which}),
-    }  # fmt: skip
+    }
 
 
 def test_a_result_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
@@ -50,8 +52,13 @@ def test_a_result_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> No
         (tmp_path / "out" / name).write_text(text)
     put(tmp_path / "out", "b")
     assert state(tmp_path / "out") == whole("b") | others
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"run.json", "metrics.csv", "sheets", "evidence",
-                                                              "notes.txt"}  # fmt: skip
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "run.json",
+        "metrics.csv",
+        "sheets",
+        "evidence",
+        "notes.txt",
+    }
 
 
 class Crash(BaseException):

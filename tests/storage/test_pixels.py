@@ -117,9 +117,16 @@ def test_a_postscript_file_is_never_interpreted(monkeypatch: pytest.MonkeyPatch)
 def test_every_exif_orientation(orientation: int) -> None:
     upright = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     # The file holds what the camera saw; the tag says how to turn it back.
-    seen = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-            5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright, 2).transpose(1, 0, 2),
-            8: np.rot90(upright, -1)}[orientation]  # fmt: skip
+    seen = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
     exif = Image.Exif()
     exif[274] = orientation
     assert np.array_equal(pixels.decode(saved(Image.fromarray(np.ascontiguousarray(seen)), "PNG", exif=exif)), upright)

@@ -98,8 +98,10 @@ def test_tables(name: str) -> None:
 def rows(draw: st.DrawFn) -> board.Row:
     text = st.text(max_size=12) | st.sampled_from(['"', ",", "a\nb", "a\rb", "\x00", "\ud800", "'", " x ", "=1"])
     number = st.just("") | FLOATS.map(lambda v: f"{v:.6g}") | text
-    row = {c: draw(number if c in board.VALUES else text) if draw(st.booleans()) else "" for c in
-           (*board.VALUES[:3], "model", "note", "run_id", "missing")}  # fmt: skip
+    row = {
+        c: draw(number if c in board.VALUES else text) if draw(st.booleans()) else ""
+        for c in (*board.VALUES[:3], "model", "note", "run_id", "missing")
+    }
     return {**dict.fromkeys(board.COLUMNS, ""), **row, "source": draw(st.sampled_from(["measured", "published"]))}
 
 
@@ -192,8 +194,13 @@ def calibrations(draw: st.DrawFn) -> Calibration:
     labels = draw(st.lists(TEXT, min_size=2, max_size=3, unique=True))
     cells = tuple((label,) for label in labels)
     true = (*cells, NO_PERSON) if draw(st.booleans()) else cells
-    counts = draw(st.lists(st.lists(st.integers(0, 2**54), min_size=len(cells) + 1, max_size=len(cells) + 1),
-                           min_size=len(true), max_size=len(true)))  # fmt: skip
+    counts = draw(
+        st.lists(
+            st.lists(st.integers(0, 2**54), min_size=len(cells) + 1, max_size=len(cells) + 1),
+            min_size=len(true),
+            max_size=len(true),
+        )
+    )
     return Calibration(
         labeller=draw(TEXT),
         labeller_id=draw(st.sampled_from(["0" * 12, "0" * 11, "x" * 12])),

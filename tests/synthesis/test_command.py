@@ -94,8 +94,22 @@ def test_what_it_prints(cli: Cli) -> None:
 
 def test_the_tiny_unified_model_makes_a_set(cli: Cli) -> None:
     Path("words.txt").write_text("# taught wordings\na photo of the face of a {subject}\nDraw a {subject}\n")
-    found = cli("synthesize", "--model", "phantom", "--task", TASK, "--limit-prompts", "1", "--groups", "gender",
-                "-n", "2", "--templates", "words.txt", "--json")  # fmt: skip
+    found = cli(
+        "synthesize",
+        "--model",
+        "phantom",
+        "--task",
+        TASK,
+        "--limit-prompts",
+        "1",
+        "--groups",
+        "gender",
+        "-n",
+        "2",
+        "--templates",
+        "words.txt",
+        "--json",
+    )
     assert found.code == 0, found.err
     result = json.loads(found.out)
     held = balanced.read(Path(result["out"]))
@@ -121,8 +135,22 @@ def test_again_it_makes_nothing_and_a_larger_set_only_what_is_new(cli: Cli) -> N
 def test_it_shares_no_image_with_an_evaluation(cli: Cli) -> None:
     made(cli, "set")
     own = {(r["text"], r["seed"]) for r in stored().values()}
-    found = cli("run", "--model", "small.yaml", "--task", TASK, "--limit-prompts", "2", "-n", "8", "--no-sheets",
-                "--out", "run", "--scorers", "none")  # fmt: skip
+    found = cli(
+        "run",
+        "--model",
+        "small.yaml",
+        "--task",
+        TASK,
+        "--limit-prompts",
+        "2",
+        "-n",
+        "8",
+        "--no-sheets",
+        "--out",
+        "run",
+        "--scorers",
+        "none",
+    )
     assert found.code == 0, found.err
     assert json.loads(Path("run/run.json").read_text())["made_in_this_process"]["images"] == 16
     evaluated = {(r["text"], r["seed"]) for r in stored().values() if r["method"] == "none"}
@@ -164,11 +192,30 @@ def test_out_of_memory_the_same_command_finds_its_set(cli: Cli, monkeypatch: pyt
 
     monkeypatch.setattr(JanusAdapter, "generate", short)
     Path("half.yaml").write_text(
-        (ROOT / "models/phantom.yaml").read_text().replace("block_size: 256", "block_size: 16").replace(
-            "path: phantom", f"path: {ROOT}/models/phantom").replace("file: phantom", f"file: {ROOT}/models/phantom")
-    )  # fmt: skip
-    args = ("synthesize", "--model", "half.yaml", "--dtype", "bfloat16", "--task", TASK, "--limit-prompts", "1",
-            "--groups", "gender", "-n", "1", "--out", "set", "--json")  # fmt: skip
+        (ROOT / "models/phantom.yaml")
+        .read_text()
+        .replace("block_size: 256", "block_size: 16")
+        .replace("path: phantom", f"path: {ROOT}/models/phantom")
+        .replace("file: phantom", f"file: {ROOT}/models/phantom")
+    )
+    args = (
+        "synthesize",
+        "--model",
+        "half.yaml",
+        "--dtype",
+        "bfloat16",
+        "--task",
+        TASK,
+        "--limit-prompts",
+        "1",
+        "--groups",
+        "gender",
+        "-n",
+        "1",
+        "--out",
+        "set",
+        "--json",
+    )
     first = cli(*args)
     assert first.code == 0, first.err
     assert refused == [16, 16, 8, 8]  # each once more, then half

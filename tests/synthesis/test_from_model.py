@@ -192,10 +192,15 @@ def stored(store: Store, faces: dict[bytes, list[tuple[str, str, float]]]) -> li
         store.write("faces", "faces", faces_stage.table(detected))
         for face, (gender, race, prob) in zip(detected, people, strict=False):
             columns: dict[str, list[Any]] = {
-                "face_id": [face["face_id"]] * 2, "image_id": [name] * 2, "neutral_id": [name] * 2,
-                "attribute": ["gender", "race4"], "status": ["ok"] * 2, "label": [gender, race], "prob": [prob] * 2,
+                "face_id": [face["face_id"]] * 2,
+                "image_id": [name] * 2,
+                "neutral_id": [name] * 2,
+                "attribute": ["gender", "race4"],
+                "status": ["ok"] * 2,
+                "label": [gender, race],
+                "prob": [prob] * 2,
                 "probs": [[prob, 1 - prob], [prob, 1 - prob, 0, 0]],
-            }  # fmt: skip
+            }
             store.write("labels", "labels", build("labels", columns))
         rows.append(ImageRow(ImageRequest(name, name, name, "", 0, 0), "ok", None, "", Path()))
     return rows

@@ -52,9 +52,12 @@ def test_names_say_prompt_and_group_in_order(mine: Path) -> None:
     (mine / "nurse" / "male" / "._c.png").write_bytes(b"x")
     chef, nurse = ["a chef, smiling"] * 2, ["nurse"] * 2
     assert said(own_folder.read(mine, GENDER, None)) == [
-        ("e.png", *chef, "female", ""), ("d.png", *chef, "male", ""),
-        ("a.jpg", *nurse, "female", ""), ("b.png", *nurse, "female", ""), ("c.png", *nurse, "male", ""),
-    ]  # fmt: skip
+        ("e.png", *chef, "female", ""),
+        ("d.png", *chef, "male", ""),
+        ("a.jpg", *nurse, "female", ""),
+        ("b.png", *nurse, "female", ""),
+        ("c.png", *nurse, "male", ""),
+    ]
 
 
 def test_an_image_stands_under_every_wording_of_its_subject(mine: Path) -> None:
@@ -85,9 +88,11 @@ def test_a_group_is_its_labels_or_the_words_for_them(tmp_path: Path, style: str)
     rest = ["female-Latino_Hispanic", "male-white", "male-latino-hispanic"]
     found = own_folder.read(fill(tmp_path, [f"nurse/{g}/a.png" for g in (style, *rest)]), CROSS, None)
     assert {i.image.parent.name: i.group for i in found} == {
-        style: ("female", "WMELH"), rest[0]: ("female", "Latino_Hispanic"), rest[1]: ("male", "WMELH"),
+        style: ("female", "WMELH"),
+        rest[0]: ("female", "Latino_Hispanic"),
+        rest[1]: ("male", "WMELH"),
         rest[2]: ("male", "Latino_Hispanic"),
-    }  # fmt: skip
+    }
 
 
 def test_names_may_be_of_any_script(tmp_path: Path) -> None:

@@ -23,15 +23,45 @@ def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Pat
     assert rows[1]["eval/images"] == 2
     assert {"eval/rd-gender", "eval/rd-race4"} <= rows[1].keys()
 
-    bpo = cli("train", "bpo", *same, "--out", "bpo", "--from", "sft", "--preset", "liu2025-gender", "--lr", "1e-2",
-              "--batch", 2)  # fmt: skip
+    bpo = cli(
+        "train",
+        "bpo",
+        *same,
+        "--out",
+        "bpo",
+        "--from",
+        "sft",
+        "--preset",
+        "liu2025-gender",
+        "--lr",
+        "1e-2",
+        "--batch",
+        2,
+    )
     assert bpo.code == 0, bpo.err
     record = json.loads((tmp_path / "bpo" / "provenance.json").read_text())
     assert record["identity"]["kind"] == "bpo"
     assert record["data"]["groups"] == [["female"], ["male"]]
 
-    run = ("run", "--model", tiny_card, "--task", "occupations", "-n", 2, "--limit-prompts", 1, "--scorers", "none",
-           "--no-sheets", "--device", "cpu", "--store", "store", "--json")  # fmt: skip
+    run = (
+        "run",
+        "--model",
+        tiny_card,
+        "--task",
+        "occupations",
+        "-n",
+        2,
+        "--limit-prompts",
+        1,
+        "--scorers",
+        "none",
+        "--no-sheets",
+        "--device",
+        "cpu",
+        "--store",
+        "store",
+        "--json",
+    )
     found = [cli(*run, "--method", method, "--out", name) for method, name in (("none", "a"), ("lora:bpo", "b"))]
     assert [r.code for r in found] == [0, 0], found[1].err
     plain, tuned = (json.loads((tmp_path / name / "run.json").read_text()) for name in "ab")

@@ -27,9 +27,35 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 @pytest.fixture(scope="module")
 def command(tiny_card: Path, balanced_manifest: Path) -> tuple[str, ...]:
     """A training of five steps, dropout and all, without --out."""
-    return ("train", "sft", "--model", str(tiny_card), "--data", str(balanced_manifest), "--steps", "5", "--batch", "4",
-            "--rank", "4", "--lr", "1e-3", "--dropout", "0.2", "--seed", "7", "--stated", "0",
-            "--device", "cpu", "--save-every", "2", "--log-every", "1", "-q")  # fmt: skip
+    return (
+        "train",
+        "sft",
+        "--model",
+        str(tiny_card),
+        "--data",
+        str(balanced_manifest),
+        "--steps",
+        "5",
+        "--batch",
+        "4",
+        "--rank",
+        "4",
+        "--lr",
+        "1e-3",
+        "--dropout",
+        "0.2",
+        "--seed",
+        "7",
+        "--stated",
+        "0",
+        "--device",
+        "cpu",
+        "--save-every",
+        "2",
+        "--log-every",
+        "1",
+        "-q",
+    )
 
 
 def exit_codes(what: str, folder: Path, *args: object, processes: int) -> tuple[list[int], str]:
