@@ -137,14 +137,18 @@ class Notice:
 
 
 class Notices(list[Notice]):
-    """Collected notices, each once."""
+    """Collected notices, each once. shown: notices of earlier work, which need not be shown again."""
+
+    def __init__(self, shown: Iterable[Notice] = ()) -> None:
+        super().__init__()
+        self._shown = list(shown)
 
     def add(self, new: Notice) -> bool:
-        """Add a notice; return False where it was there already."""
+        """Add a notice; return False where it was there, or was shown, already."""
         if new in self:
             return False
         self.append(new)
-        return True
+        return new not in self._shown
 
     @property
     def strict(self) -> list[Notice]:
@@ -156,9 +160,12 @@ _current: ContextVar[Notices | None] = ContextVar("fairbench_notices", default=N
 
 
 @contextmanager
-def collecting() -> Iterator[Notices]:
-    """Collect the notices of the work inside; a collection inside another belongs to both."""
-    outer, notices = _current.get(), Notices()
+def collecting(shown: Iterable[Notice] = ()) -> Iterator[Notices]:
+    """Collect the notices of the work inside; a collection inside another belongs to both.
+
+    shown: notices of earlier work; one of them that comes again is collected, but not shown a second time.
+    """
+    outer, notices = _current.get(), Notices(shown)
     token = _current.set(notices)
     try:
         yield notices

@@ -27,6 +27,8 @@ ALWAYS = ("rd", "no-face-rate")
 """The metrics that every run has: tables and comparisons with known truths rest on them."""
 FACES, QUALITY = RESERVED
 """The `attribute` of rates of faces and of scorers."""
+_ROUNDING = 1e-6
+"""A value may lie so far outside of its metric's bounds."""
 T = TypeVar("T")
 References = Mapping[str, Mapping[str, tuple[float, ...]]]
 """attribute -> subject -> reference shares in the labeller's declared order."""
@@ -114,6 +116,10 @@ class _Guarded:
         if values is None or values.shape != p.shape[:-1]:
             what = "no array of numbers" if values is None else f"an array of shape {values.shape}"
             raise PluginError(f"{self._title} returned {what} for shares of shape {p.shape}: return {p.shape[:-1]}.")
+        low, high = self._call_limits(p.shape[-1])
+        outside = values[(values < low - _ROUNDING) | (values > high + _ROUNDING)]
+        if outside.size:
+            raise PluginError(f"{self._title} returned {outside[0]:g}, but its bounds are {low:g} and {high:g}.")
         return values.astype(np.float64)
 
     def _limits(self, classes: int) -> tuple[float, float]:

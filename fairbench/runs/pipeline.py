@@ -66,7 +66,7 @@ class Outcome:
 
 def run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
     """Do a run, or what is left of it. Raises FairbenchError for what the user can fix."""
-    with collecting() as reported:
+    with collecting(spec.notices) as reported:
         while True:
             try:
                 outcome = _run(spec, store, progress)

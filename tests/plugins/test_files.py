@@ -147,6 +147,24 @@ def test_a_scorer_that_returns_nonsense_is_left_out_in_one_sentence(cli: Cli, bo
     assert len(found.err) < 3000
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 7 * p.max(axis=-1)", "returned 3.5, but its bounds are 0 and 1"),
+        ("return p", "returned an array of shape"),
+        ("raise SystemExit", "it raised SystemExit"),
+        ("p[...] = 0; raise ValueError", "it raised ValueError"),
+    ],
+)
+def test_a_metric_that_returns_nonsense_is_left_out_in_one_sentence(cli: Cli, body: str, words: str) -> None:
+    written("bad.py", METRIC.replace("return p.min(axis=-1) / p.max(axis=-1)", body))
+    found = cli(*RUN, "--plugins", "bad.py", "--json", "--out", "bad").succeeded()
+    plain = cli(*RUN, "--json", "--out", "plain").succeeded()
+    said = " ".join(found.err.split())
+    assert said.count("plugin-left-out: The metric 'share-ratio'") == 1 and words in said, said
+    assert json.loads(found.out)["metrics"] == json.loads(plain.out)["metrics"]
+
+
 def test_the_content_of_the_file_is_in_the_key(cli: Cli) -> None:
     """Other code under the same name and version must not have the stored scores of the first."""
     keys = []

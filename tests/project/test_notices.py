@@ -31,6 +31,17 @@ def test_a_collection_inside_another_belongs_to_both() -> None:
     assert [n.code for n in outer] == ["memory", "method"]
 
 
+def test_what_was_shown_is_collected_again_but_not_shown_again(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        with collecting() as before:
+            notice("method", "said at the start")
+        with collecting(before) as after:
+            notice("method", "said at the start")
+            notice("method", "said later")
+    assert [n.text for n in after] == ["said at the start", "said later"]
+    assert [caplog.text.count(n.text) for n in after] == [1, 1]
+
+
 def test_examples_are_some_and_the_count_says_how_many_there_are() -> None:
     with collecting() as reported:
         notice("unknown-suffix", "20 files", count=20, examples=(f"f{i}" for i in range(20)))
