@@ -171,7 +171,7 @@ def measure(work: Path, arm: str, method: str, part: str, images: int, leaderboa
 
 
 def estimates(folder: Path) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Return (metric, attribute, estimate) -> the task's row, for these prompts."""
+    """Return (metric, attribute, estimate) -> the task's row, for this list."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(folder / "metrics.parquet").to_pylist()
@@ -184,9 +184,9 @@ def compare(work: Path, name: str, folders: list[Path]) -> None:
 
 
 def effect(work: Path, name: str, run: int, attribute: str, estimand: str) -> dict[str, float]:
-    """Return an effect of the run with this number (0: the baseline) for these prompts, and its 90 % interval."""
+    """Return an effect of the run with this number (0: the baseline) for this list, and its 90 % interval."""
     with (work / f"compare-{name}" / "compare.csv").open(newline="", encoding="utf-8") as file:
-        wanted = (chr(ord("A") + run), attribute, estimand, "these prompts")
+        wanted = (chr(ord("A") + run), attribute, estimand, "this list")
         (row,) = [r for r in csv.DictReader(file) if (r["run"], r["attribute"], r["estimand"], r["scope"]) == wanted]
     found = {key: float(row[key]) for key in ("effect", "low", "high", "margin") if row[key]}
     reach = (found["high"] - found["low"]) / 2 * 1.645 / 1.96

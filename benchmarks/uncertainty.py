@@ -74,7 +74,7 @@ def corrected(times: int) -> None:
     seen = np.kron(gender, race) * 0.95
     calibration = np.round(500 * np.column_stack([seen, np.full(len(seen), 0.05)])).astype(np.int64)
     rng, observed = np.random.default_rng(1), counts()
-    for groups, scope in itertools.product(GROUPS.values(), ("these prompts", "prompts like these")):
+    for groups, scope in itertools.product(GROUPS.values(), ("this list", "other prompts")):
         concentration_interval(observed, calibration, scope, rng, groups, draws=times)
 
 

@@ -42,10 +42,10 @@ def share(hits: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
 
 
 def mean(values: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Estimate:
-    """Return the mean of one value per prompt (NaN: left out) with Student's interval for prompts like these.
+    """Return the mean of one value per prompt (NaN: left out) with Student's interval for other prompts.
 
     The interval is cut to [lowest, highest], where the mean must lie; its limits are NaN below two values.
     """
     without_variance = PromptValues(values, np.zeros(len(values)))
-    interval = interval_of(without_variance, "prompts like these", CONFIDENCE, lowest, highest)
+    interval = interval_of(without_variance, "other prompts", CONFIDENCE, lowest, highest)
     return Estimate(interval.estimate, interval.low, interval.high, interval.prompts)

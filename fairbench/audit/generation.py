@@ -20,7 +20,7 @@ from fairbench.types import Prompt
 @dataclass(frozen=True, slots=True)
 class Generated:
     """One attribute. rd: mean RD over the prompts with a face, None where there is none; rd_floor: 95th percentile of a
-    fair model's at these numbers of faces. concentration: its unbiased counterpart (docs/metrics.md), these prompts.
+    fair model's at these numbers of faces. concentration: its unbiased counterpart (docs/metrics.md), this list.
     """
 
     attribute: str
@@ -37,7 +37,7 @@ def generated(counts: Counts, attribute: Attribute, seed: int) -> Generated:
     faces = table.sum(axis=1)
     if not faces.any():
         return Generated(attribute.name, images, 0, None, None, no_estimate())
-    interval = concentration_interval(table, "these prompts")
+    interval = concentration_interval(table, "this list")
     concentration = Estimate(interval.estimate, interval.low, interval.high, interval.prompts)
     rd = float(np.nanmean(_rd(shares(table))))
     fair = floor(of_shares(_rd), faces, len(attribute.labels), np.random.default_rng([seed, 6]), times=1000)

@@ -34,7 +34,7 @@ _Z_95 = 1.96
 
 @dataclass(frozen=True, slots=True)
 class LogProbBias:
-    """One attribute. rd: mean over prompts of the RD of the estimated shares, these prompts; its interval is from
+    """One attribute. rd: mean over prompts of the RD of the estimated shares, this list; its interval is from
     redrawing images, so a premise that does not hold is not in it. floor: what the error of the shares alone makes of
     equal ones. closure: the median over prompts of the sum of the unscaled shares, 1 where the premise holds;
     closure_quartiles: how far prompts differ in it. shares: prompt -> label -> share.

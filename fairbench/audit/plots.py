@@ -82,7 +82,7 @@ def _divergences(axis: Any, part: LanguageModel) -> None:
     axis.set_xticks(ticks, names, rotation=30, ha="right")
     axis.set(ylabel="JSD of token histograms, bits", ylim=(0, None), title="Distance from the neutral prompt's tokens")
     axis.set_ylim(top=1.25 * axis.get_ylim()[1])  # room for the legend above every bar
-    axis.set_xlabel("error bars: 95 % intervals, prompts like these", fontsize="small")
+    axis.set_xlabel("error bars: 95 % intervals, other prompts", fontsize="small")
     axis.legend(frameon=False, ncols=2, loc="upper left")
 
 

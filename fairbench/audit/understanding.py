@@ -133,5 +133,5 @@ def _committed_rd(counts: NDArray[np.int64]) -> float | None:
 
 
 def alignment_gap(generation_rd: Floats, understanding_rd: Floats) -> Estimate:
-    """Return generation RD minus understanding RD, both (subjects,) and of gender; prompts like these."""
+    """Return generation RD minus understanding RD, both (subjects,) and of gender; other prompts."""
     return mean(generation_rd - understanding_rd, -1.0, 1.0)

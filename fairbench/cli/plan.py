@@ -33,7 +33,7 @@ BetweenSd = Annotated[
 Images = Annotated[int, typer.Option("--images-per-prompt", "-n", help="Images per prompt and run.")]
 Prompts = Annotated[int | None, typer.Option("--prompts", help="Number of prompts. [default: the task's]")]
 Budget = Annotated[int | None, typer.Option("--budget", help="Images per run, to be split in the best way.")]
-ScopeName = Annotated[str, typer.Option("--scope", help="'prompts like these' or 'these prompts'.")]
+ScopeName = Annotated[str, typer.Option("--scope", help="'other prompts' or 'this list'.")]
 Estimand = Annotated[
     str, typer.Option("--estimand", help="What is tested: rd (at equal face counts) or concentration.")
 ]
@@ -53,7 +53,7 @@ def plan(
     images_per_prompt: Images = 160,
     prompts: Prompts = None,
     budget: Budget = None,
-    scope: ScopeName = "prompts like these",
+    scope: ScopeName = "other prompts",
     estimand: Estimand = "rd",
     out: Out = None,
     plugins: Plugins = None,

@@ -48,7 +48,7 @@ class Quantity:
     calibration_se: float = 0.0
 
     def effects(self) -> tuple[Effect, Effect]:
-        """Return the effect for these prompts and for prompts like these."""
+        """Return the effect for this list and for other prompts."""
         designs = paired.effect_fixed(self.pairs, self.images_se), paired.effect_random(self.pairs)
         fixed, random = (replace(e, se=math.hypot(e.se, self.calibration_se)) for e in designs)
         return fixed, random

@@ -36,7 +36,7 @@ class AttributeAgreement:
     """Two labellers on one attribute or cross. table (K, K): faces, rows A's label, columns B's.
 
     top: the most frequent disagreements. rd_a, rd_b: mean RD at the smaller face count, over n_prompts prompts; change
-    (B - A) with its interval for prompts like these. rank_correlation: Spearman's, of the prompts' RD; NaN where one
+    (B - A) with its interval for other prompts. rank_correlation: Spearman's, of the prompts' RD; NaN where one
     labeller gives all prompts one RD. reason: why some of these numbers are absent.
     """
 

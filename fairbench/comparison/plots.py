@@ -79,7 +79,7 @@ def _panel(axis: Any, groups: Sequence[Sequence[Row]], result: RunComparison) ->
         if np.isfinite(rows[0].margin):
             axis.fill_between(_margin(rows[0]), y - 0.42, y + 0.42, color=MARGIN, linewidth=0, label="margin")
         for row in rows:
-            random, label = row.scope == "prompts like these", f"{level}, {row.scope}"
+            random, label = row.scope == "other prompts", f"{level}, {row.scope}"
             colour, shift, width = (RANDOM, -0.12, 1.6) if random else (FIXED, 0.14, 3.2)
             if np.isfinite(row.low):
                 axis.hlines(y + shift, row.low, row.high, color=colour, linewidth=width, label=label)

@@ -25,13 +25,13 @@ CAPTION = (
     "runs in each prompt; concentration: of the classes, 0 where they are equal and 1 where one stands alone, free of "
     "the chance floor. p: sign-flip test over prompts, adjusted: Holm over rd@n0 of {primary} ({tests} tests), "
     "Benjamini-Hochberg over all others, which are exploratory. Verdicts are "
-    "for prompts like these; equivalent and preserved are claims of their own, tested "
+    "for other prompts; equivalent and preserved are claims of their own, tested "
     "against the margins of {margins}. Everything is in compare.csv."
 )
 LABELLERS_CAPTION = (
     "agree: share of faces with the same label. kappa: Cohen's, agreement beyond chance, 1 is full. p: Stuart-Maxwell "
     "test that both give every label equally often; where it is small, the choice of labeller shifts the shares. rd: "
-    "mean over prompts, with the {level:g} % interval of its change for prompts like these. ranks: Spearman's "
+    "mean over prompts, with the {level:g} % interval of its change for other prompts. ranks: Spearman's "
     "correlation of the prompts' RD. Neither labeller is the truth."
 )
 _SCORES = ("rd@n0", "concentration", "concentration corrected")
@@ -93,7 +93,7 @@ def _show_runs(result: RunComparison, console: Console) -> None:
 
 def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) -> Table:
     """Return the table of one run: the primary attributes, then quality. Single gaps are in the CSV."""
-    heads = numbers(baseline, letter, f"{letter} - {baseline}", "these\nprompts", "prompts\nlike these", "p")
+    heads = numbers(baseline, letter, f"{letter} - {baseline}", "this\nlist", "other\nprompts", "p")
     columns = [Column("attribute"), Column("estimate"), *heads, Column("verdict", wraps=True)]
     table = Table(columns, grouped=True)
     row_of = {(r.attribute, r.estimand, r.scope): r for r in rows}
@@ -101,10 +101,10 @@ def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) ->
     quantities += [(r.attribute, r.estimand) for r in rows if r.attribute in RESERVED]
     previous = ""
     for attribute, estimand in dict.fromkeys(quantities):
-        random = row_of.get((attribute, estimand, "prompts like these"))
+        random = row_of.get((attribute, estimand, "other prompts"))
         if random is None:
             continue
-        fixed = row_of[attribute, estimand, "these prompts"]
+        fixed = row_of[attribute, estimand, "this list"]
         if previous and attribute != previous and previous not in RESERVED:
             table.section()
         name = "" if attribute == previous or attribute in RESERVED else spaced(attribute)
@@ -118,7 +118,7 @@ def _effects(rows: list[Row], primary: list[str], baseline: str, letter: str) ->
 
 def _directions(rows: list[Row], alpha: float) -> str:
     """Return a sentence on the signed gaps, which the table leaves out, that differ."""
-    gaps = [r for r in rows if r.estimand.startswith("gap[") and r.scope == "prompts like these"]
+    gaps = [r for r in rows if r.estimand.startswith("gap[") and r.scope == "other prompts"]
     differing = sorted((r for r in gaps if r.p_adjusted <= alpha), key=lambda r: r.p_adjusted)
     largest = [(r.estimand[4:-1], number(r.effect, sign=True)) for r in differing[:_MAX_GAPS]]
     gaps_shown = "; ".join(f"{label} {effect}" for label, effect in largest)
@@ -158,7 +158,7 @@ def _half(half: Half) -> str:
 
 def _notes(result: RunComparison) -> list[str]:
     most = max((r.left_out for r in result.rows if r.estimand == "rd@n0"), default=0)
-    notes = [f"{s.letter}: {QUOTA}; its intervals for these prompts are withheld." for s in result.sides if s.quota]
+    notes = [f"{s.letter}: {QUOTA}; its intervals for this list are withheld." for s in result.sides if s.quota]
     if most:
         notes += [f"rd@n0 leaves out up to {most} prompts in which a run has fewer than {MIN_FACES_PER_PROMPT} faces."]
     if any(r.family == "primary" and math.isnan(r.p_adjusted) and r.reason is None for r in result.rows):

@@ -23,8 +23,8 @@ INCONCLUSIVE, NOT_SHOWN, WORSE, WITHHELD = "inconclusive", "not shown to be pres
 class Row:
     """One effect in one design: run minus baseline. NaN is written as null.
 
-    run, baseline: letters. a, b: the means of baseline and run over the prompts used. p: sign-flip test for prompts
-    like these, normal for these prompts. primary: RD of a primary attribute. claim: what the margin is for; its
+    run, baseline: letters. a, b: the means of baseline and run over the prompts used. p: sign-flip test for other
+    prompts, normal for this list. primary: RD of a primary attribute. claim: what the margin is for; its
     p-values are small where the claim holds. left_out: common prompts with too few faces in either run. reason: why
     interval and p-values are withheld.
     """
@@ -55,7 +55,7 @@ class Row:
     @property
     def family(self) -> str:
         """Which family the difference is tested in."""
-        return "primary" if self.primary and self.scope == "prompts like these" else "exploratory"
+        return "primary" if self.primary and self.scope == "other prompts" else "exploratory"
 
 
 def judged(rows: list[Row], alpha: float) -> list[Row]:

@@ -14,7 +14,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "metric": "what is measured: a metric, a score, concentration, share[CLASS], gap[CLASS], pooled-rd, rd-above-floor",
     "metric_version": "version of its definition",
     "attribute": "attribute or cross, as gender_x_race4; faces: of rates of faces; quality: of scores",
-    "scope": "task: the mean over these prompts; population: the same, for prompts like these; prompt: one prompt",
+    "scope": "task: the mean over this list; population: the same, for other prompts; prompt: one prompt",
     "scope_value": "name of the task, or the prompt's text",
     "estimate": "raw: of the counts; rarefied: expected at n0 faces; corrected: for the labeller's errors; "
     "bounds: of one prompt; worst-case-misses: if every missed face had been counted",
@@ -53,7 +53,7 @@ PROMPT_COLUMNS: Final[Mapping[str, str]] = {
 """Column of prompts.csv -> what it holds."""
 
 _INTERVAL = {
-    "ci_low": "lower limit of the 95 % interval for these prompts",
+    "ci_low": "lower limit of the 95 % interval for this list",
     "ci_high": "upper limit of it",
 }
 TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
@@ -111,7 +111,7 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "n0": COLUMNS["n0"],
             "value": "the mean over prompts",
             **_INTERVAL,
-            "population_ci_low": "lower limit of the 95 % interval for prompts like these",
+            "population_ci_low": "lower limit of the 95 % interval for other prompts",
             "population_ci_high": "upper limit of it",
             **{name: COLUMNS[name] for name in ("floor", "floor_p95", "ceiling", "n_faces", "n_prompts", "reason")},
         },
@@ -123,7 +123,7 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "run": "letter of the other run",
             "attribute": COLUMNS["attribute"],
             "estimand": "what is compared: rd@n0, concentration, a gap or a score",
-            "scope": "these prompts, or prompts like these",
+            "scope": "this list, or other prompts",
             "a": "the baseline's mean over the prompts used",
             "b": "the other run's",
             "effect": "b - a",

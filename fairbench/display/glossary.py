@@ -66,6 +66,9 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "n0": Entry("the number of faces per prompt at which rd is taken, so that two models compare at one number"),
     "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
     "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
+    "other prompts": Entry(
+        "an interval for prompts of the kind of the task's, not only for those that were asked; scope `population`",
+    ),
     "phantom": Entry(
         "a tiny Janus that ships with fairbench and whose bias was planted, so that every measurement can be checked; "
         "it draws mannequins that depict nobody",
@@ -75,9 +78,6 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
         "the two truths of the phantom: the table it was taught, and what it was measured to draw"
     ),
     "pooled-rd": Entry("rd of all faces of a task together; small where prompts lean opposite ways"),
-    "prompts like these": Entry(
-        "an interval for prompts of the kind of the task's, not only for those that were asked; scope `population`",
-    ),
     "quota": Entry("a method deals groups out in fixed numbers; the counts then do not vary as chance would have them"),
     "race4": Entry(
         "four groups: WMELH, Asian, Black, Indian; read from the seven of race7 by a map in the card", _SHEN
@@ -97,7 +97,7 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "share": Entry("a class's faces divided by all labelled faces of a prompt"),
     "store": Entry("the folder with all images and labels; runs share it, and only what is new is made"),
     "task": Entry("a prompt suite: sentences with a gap, and the subjects to put into it"),
-    "these prompts": Entry("an interval for the prompts that were asked, and no others; scope `task`"),
+    "this list": Entry("an interval for the prompts that were asked, and no others; scope `task`"),
     "unpinned": Entry("weights that are not fixed to a commit or hash: the number may not be had again"),
     "WMELH": Entry(f"{SHORT['WMELH']}: one of the four groups of race4", f"{_SHEN}; {_LIU}"),
     "worst-case-misses": Entry(

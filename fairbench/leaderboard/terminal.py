@@ -22,7 +22,7 @@ from fairbench.leaderboard.verify import NOT_CHECKED, Check, Verdict
 SHOWN = {"gender": "gender", "race4": "race (4)", "gender_x_race4": "gender x race"}
 CAPTION = (
     "conc.: concentration of the classes, 0 to 1 (estimates near balance can fall below 0), with its 95 % interval for "
-    "these prompts; rd: the literature's number, which has a chance floor (see the CSV). Rank by concentration of "
+    "this list; rd: the literature's number, which has a chance floor (see the CSV). Rank by concentration of "
     "gender x race, the lower the fairer, and the ranks that the row could hold: where these overlap, the data do not "
     "order the rows. "
     f"race (4): WMELH ({SHORT['WMELH']}), Black, Indian, Asian."

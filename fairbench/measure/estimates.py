@@ -12,7 +12,7 @@ import numpy as np
 from fairbench.measure import quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
-from fairbench.measure.quantities import THESE, Attribute, Quantity, Spread, Table
+from fairbench.measure.quantities import THIS_LIST, Attribute, Quantity, Spread, Table
 from fairbench.measure.series import Series
 from fairbench.stats import bounds, estimands, intervals
 from fairbench.stats.intervals import Interval, PromptValues
@@ -78,7 +78,7 @@ def estimate(
 def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
     row = partial(Estimate, quantity.metric, attribute.name, quantity.estimate, quantity.scope)
-    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THESE else quantities.OVER_PROMPTS}
+    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THIS_LIST else quantities.OVER_PROMPTS}
     match quantity.values:
         case PromptValues() as values:
             interval = intervals.interval_of(values, quantities.SCOPES[quantity.scope], 0.95, *quantity.limits)
@@ -124,7 +124,7 @@ def _without_certainty(row: Estimate) -> Estimate:
 def _with_bounds(attribute: Table, row: Estimate) -> Estimate:
     """Give the task's RD the bounds of its prompt, where only one has faces and each image shows one of them."""
     prompts = np.flatnonzero(attribute.faces)
-    if (row.metric, row.estimate, row.scope) != ("rd", "raw", THESE) or len(prompts) != 1 or attribute.several:
+    if (row.metric, row.estimate, row.scope) != ("rd", "raw", THIS_LIST) or len(prompts) != 1 or attribute.several:
         return row
     low, high = attribute.rd_bounds(prompts[0])
     reason = (row.reason or "").removesuffix(NOTHING_VARIES).removesuffix("; ") or None  # the bounds are an interval

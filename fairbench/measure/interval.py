@@ -10,7 +10,16 @@ from numpy.typing import ArrayLike
 from fairbench import registry
 from fairbench.errors import FairbenchError
 from fairbench.measure import estimates
-from fairbench.measure.quantities import AT_THESE_COUNTS, OVER_PROMPTS, SCOPES, THESE, Quantity, Spread, Table, left_out
+from fairbench.measure.quantities import (
+    AT_THESE_COUNTS,
+    OVER_PROMPTS,
+    SCOPES,
+    THIS_LIST,
+    Quantity,
+    Spread,
+    Table,
+    left_out,
+)
 from fairbench.metrics.base import ShareMetric
 from fairbench.stats import estimands, intervals
 from fairbench.stats.estimands import Floats, IntArray
@@ -35,16 +44,14 @@ class Interval(NamedTuple):
     reason: str | None
 
 
-def interval(
-    counts: ArrayLike, metric: str = CONCENTRATION, *, scope: Scope = "these prompts", seed: int = 0
-) -> Interval:
+def interval(counts: ArrayLike, metric: str = CONCENTRATION, *, scope: Scope = "this list", seed: int = 0) -> Interval:
     """Return the mean of a metric over prompts with its 95 % interval, and how that was computed.
 
     Args:
         counts: Shape (P, K) or (K,): for each prompt the faces of each declared class.
         metric: `concentration`, or the name of a metric of class shares, such as `rd`. Most of these have a chance
             floor, and the interval is then of their expected value at these face counts.
-        scope: "these prompts" where they are all that is asked about, "prompts like these" where they stand for others.
+        scope: "this list" where the prompts are all that is asked about, "other prompts" where they stand for others.
         seed: Of the resampling.
 
     Returns:
@@ -85,15 +92,15 @@ def _quantity(data: Table, name: str, scope: str) -> Quantity:
         return Quantity(name, "raw", scope, intervals.concentration_of_prompts(data.table), (-np.inf, 1.0))
     if name == "rd":
         values = intervals.rd_at_of_prompts(data.table, np.maximum(data.faces, 1), data.rng)
-        method = AT_THESE_COUNTS if scope == THESE else f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"
+        method = AT_THESE_COUNTS if scope == THIS_LIST else f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"
         return Quantity(name, "raw", scope, values, (0.0, 2 / classes), {"ci_method": method})
     if name not in registry.names("metrics"):
         near = registry.suggest(name, [CONCENTRATION, *_with_interval()])
         raise FairbenchError(f"There is no metric {name!r}{near}.")
     if name not in _with_interval():
         raise FairbenchError(f"{name} is no function of class shares alone: fairbench.metrics gives its value.")
-    if scope != THESE:
-        raise FairbenchError(f"{name} has no interval for prompts like these: concentration and rd have one.")
+    if scope != THIS_LIST:
+        raise FairbenchError(f"{name} has no interval for other prompts: concentration and rd have one.")
     metric: ShareMetric = registry.resolve("metrics", name)
 
     def statistic(p: Floats) -> Floats:

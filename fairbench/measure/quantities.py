@@ -26,9 +26,9 @@ from fairbench.stats.intervals import Interval, PromptValues, Scope
 from fairbench.stats.units import Data, as_units, bootstrap_task_means
 from fairbench.types import FloatArray
 
-THESE: Final = "task"
-LIKE_THESE: Final = "population"
-SCOPES: Final[Mapping[str, Scope]] = {THESE: "these prompts", LIKE_THESE: "prompts like these"}
+THIS_LIST: Final = "task"
+OTHER_PROMPTS: Final = "population"
+SCOPES: Final[Mapping[str, Scope]] = {THIS_LIST: "this list", OTHER_PROMPTS: "other prompts"}
 """`scope` in the metrics table -> the design of the interval. Both have one estimate, of two different things."""
 OVER_PROMPTS: Final = "t over prompts"
 AT_THESE_COUNTS: Final = "of the expected value at these face counts"
@@ -133,15 +133,15 @@ def _diversity(attribute: Attribute) -> Iterator[Quantity]:
         "ceiling": floor.ceiling(relative_diversity, k, table),
         "calibration": attribute.correction.sha256 if table is not None else None,
     }
-    methods = {THESE: AT_THESE_COUNTS, LIKE_THESE: f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"}
+    methods = {THIS_LIST: AT_THESE_COUNTS, OTHER_PROMPTS: f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"}
     for scope, method in methods.items():
         yield Quantity("rd", "raw", scope, own, (0.0, 2 / k), {**columns, "ci_method": method})
     at_n0 = intervals.rd_at_of_prompts(attribute.data, attribute.n0, rng)
     for scope in SCOPES:
         yield Quantity("rd", "rarefied", scope, at_n0, (0.0, 2 / k), {"n0": attribute.n0})
     above, room = estimands.task_mean(own.value).value - fair.mean, 2 / k - fair.mean
-    yield Quantity("rd-above-floor", "raw", THESE, above / room if room > 0 else np.nan)
-    yield Quantity("pooled-rd", "raw", THESE, float(estimands.pooled_rd(attribute.table)))
+    yield Quantity("rd-above-floor", "raw", THIS_LIST, above / room if room > 0 else np.nan)
+    yield Quantity("pooled-rd", "raw", THIS_LIST, float(estimands.pooled_rd(attribute.table)))
 
 
 def _corrected_diversity(attribute: Attribute) -> Iterator[Quantity]:
@@ -156,15 +156,15 @@ def _corrected_diversity(attribute: Attribute) -> Iterator[Quantity]:
         shares = cells @ np.eye(len(attribute.classes))[attribute.groups]
         mean = estimands.task_mean(np.where(enough, relative_diversity(shares), np.nan))
         columns |= {"prompts": mean.used, "reason": left_out(mean.used, mean.left_out)}
-        yield Quantity("rd", "corrected", THESE, mean.value, columns=columns)
+        yield Quantity("rd", "corrected", THIS_LIST, mean.value, columns=columns)
         return
-    yield Quantity("rd", "corrected", THESE, np.nan, columns={**columns, "reason": reason})
+    yield Quantity("rd", "corrected", THIS_LIST, np.nan, columns={**columns, "reason": reason})
     missed = attribute.counts.images - attribute.counts.with_face
     if missed.any():
         extremes = misses.rd_bounds(attribute.table, np.maximum(missed, 0))
         low, high = (estimands.task_mean(of_prompts.astype(np.float64)).value for of_prompts in extremes)
         columns = {"low": low, "high": high, "ci_method": "every missed face, whatever its group"}
-        yield Quantity("rd", "worst-case-misses", THESE, np.nan, columns=columns)
+        yield Quantity("rd", "worst-case-misses", THIS_LIST, np.nan, columns=columns)
 
 
 def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
@@ -178,7 +178,7 @@ def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Q
         means = redrawn[s.metric][~np.isnan(redrawn[s.metric])]
         error = float(means.std(ddof=1)) if means.size > 1 else np.nan
         if not np.isnan(error):
-            yield Quantity(s.metric, "raw", THESE, Spread(estimands.task_mean(s.values).value, error), s.limits)
+            yield Quantity(s.metric, "raw", THIS_LIST, Spread(estimands.task_mean(s.values).value, error), s.limits)
 
 
 def _concentration(attribute: Attribute) -> Iterator[Quantity]:
@@ -211,7 +211,7 @@ def _contrast(attribute: Attribute, metric: str, weights: FloatArray, limits: tu
     """Return a weighted sum of the corrected shares of the classes."""
     of_cells = [] if attribute.groups is None else weights[attribute.groups].tolist()
     interval = partial(correction_interval.contrast_interval, contrast=of_cells, draws=_DRAWS // 4)
-    return _corrected(attribute, metric, THESE, interval, limits)
+    return _corrected(attribute, metric, THIS_LIST, interval, limits)
 
 
 def _corrected(

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fairbench.measure.counts import Counts
 from fairbench.measure.estimates import NOTHING_VARIES, Estimate
-from fairbench.measure.quantities import THESE
+from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import QUALITY, Series
 from fairbench.storage import schemas
 from fairbench.storage.ids import IntArray
@@ -37,7 +37,7 @@ def build(
     What is estimated of a series' own task value (its interval, floor and ceiling) stands in that row.
     """
     common = asdict(names)
-    own = {(e.metric, e.attribute): e for e in estimates if e.scope == THESE and e.estimate == "raw"}
+    own = {(e.metric, e.attribute): e for e in estimates if e.scope == THIS_LIST and e.estimate == "raw"}
     rows: list[dict[str, Any]] = []
     for s in series:
         shared = {"metric": s.metric, "metric_version": s.version, "attribute": s.attribute, "estimate": "raw"}
@@ -47,13 +47,13 @@ def build(
             rows.append({**common, **shared, **cells, **_numbers(counts, s.faces, s.excluded, i)})
         value, reason = _task_value(s)
         interval = own.pop((s.metric, s.attribute), None)
-        cells = {"scope": THESE, "scope_value": names.task, "value": value, "reason": _reasons(reason, interval)}
+        cells = {"scope": THIS_LIST, "scope_value": names.task, "value": value, "reason": _reasons(reason, interval)}
         cells |= {"n_prompts": int((~np.isnan(s.values)).sum())} | ({} if interval is None else _uncertainty(interval))
         rows.append({**common, **shared, **cells, **_numbers(counts, s.faces, s.excluded, None)})
     versions = {s.metric: s.version for s in series}
     faces_of = {s.attribute: s.faces for s in reversed(series)}
     for e in estimates:
-        if e.estimate == "raw" and e.scope == THESE and (e.metric, e.attribute) not in own:
+        if e.estimate == "raw" and e.scope == THIS_LIST and (e.metric, e.attribute) not in own:
             continue
         faces = faces_of.get(e.attribute, counts.selected)
         scope = {"scope": e.scope, "scope_value": names.task if e.prompt is None else prompts[e.prompt].text}

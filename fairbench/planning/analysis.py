@@ -89,7 +89,7 @@ def analyse(
 
 def _curve(attribute: str, plan: Plan, design: Design) -> Curve:
     """Return the curves for a quarter, a half, all and twice as many prompts as the design has."""
-    fewest = 2 if plan.scope == "prompts like these" else 1
+    fewest = 2 if plan.scope == "other prompts" else 1
     fewer = (max(fewest, design.prompts // part) for part in (2, 4))
     numbers = tuple(sorted({design.prompts, 2 * design.prompts, *fewer}))
     smallest = detectable(plan, [[n] for n in numbers], [IMAGES], design.power)

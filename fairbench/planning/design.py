@@ -10,7 +10,7 @@ from fairbench.registry import suggest
 from fairbench.stats.intervals import Scope
 
 MAX_COUNT: Final = 1_000_000
-SCOPES: Final[tuple[Scope, ...]] = ("prompts like these", "these prompts")
+SCOPES: Final[tuple[Scope, ...]] = ("other prompts", "this list")
 Estimand = Literal["rd", "concentration"]
 ESTIMANDS: Final[tuple[Estimand, ...]] = ("rd", "concentration")
 Choice = TypeVar("Choice", bound=str)

@@ -114,7 +114,7 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
     if design.budget is None:
         return None
     prompts = [design.prompts]
-    if plan.scope == "prompts like these":  # of which some may be left out
+    if plan.scope == "other prompts":  # of which some may be left out
         most = min(design.prompts, int(design.budget * plan.face_rate / MIN_FACES_PER_PROMPT))
         prompts = sorted({round(most / 2 ** (step / 2)) for step in range(9)} - {0, 1}, reverse=True)
         if not prompts:
@@ -129,10 +129,10 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
 def _why_none(plan: stats_power.Plan, design: Design, images: int | None, prompts: int | None) -> str | None:
     """Return in words why no number of images, or of prompts, is enough."""
     most = f"{stats_power.MAX_SEARCHED:,}"
-    if images is None and design.prompts == 1 and plan.scope == "prompts like these":
-        return "one prompt is no sample of prompts: give more prompts, or --scope 'these prompts'"
+    if images is None and design.prompts == 1 and plan.scope == "other prompts":
+        return "one prompt is no sample of prompts: give more prompts, or --scope 'this list'"
     if images is None:
-        fixed = replace(plan, scope="these prompts")
+        fixed = replace(plan, scope="this list")
         if stats_power.images_needed(fixed, -design.detect, design.prompts, design.power) is None:
             return f"no number of images up to {most} is enough: the labeller reads the two runs too much alike"
         more = f"{prompts:,} are enough" if prompts else "more are needed"

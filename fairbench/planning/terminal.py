@@ -90,10 +90,10 @@ def assumptions(analysis: Analysis) -> list[str]:
 
 
 def _scope(design: Design) -> str:
-    if design.scope == "these prompts":
-        return "Scope: these prompts. Only the images are a sample, and nothing is said of other prompts."
+    if design.scope == "this list":
+        return "Scope: this list. Only the images are a sample, and nothing is said of other prompts."
     return (
-        f"Scope: prompts like these. The prompts are a sample too; the true change varies over them with SD "
+        f"Scope: other prompts. The prompts are a sample too; the true change varies over them with SD "
         f"{design.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's shares imply."
     )
 

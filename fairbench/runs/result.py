@@ -38,8 +38,8 @@ class Run(RunFolder, Shown):
     def summary(self) -> pd.DataFrame:
         """Return what the main table shows, a row per attribute and estimate.
 
-        Columns: attribute, metric, estimate, n0, value, ci_low and ci_high (for these prompts), population_ci_low and
-        population_ci_high (for prompts like these), floor, floor_p95, ceiling, n_faces, n_prompts, reason.
+        Columns: attribute, metric, estimate, n0, value, ci_low and ci_high (for this list), population_ci_low and
+        population_ci_high (for other prompts), floor, floor_p95, ceiling, n_faces, n_prompts, reason.
         """
         keys = ["attribute", "metric", "estimate"]
         lines = [(line.metric, line.estimate) for line in LINES]

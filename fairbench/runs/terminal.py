@@ -12,7 +12,7 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import say
 from fairbench.display.tables import Table
-from fairbench.measure.quantities import THESE
+from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
 from fairbench.runs import terminal_tables as tables
@@ -129,7 +129,7 @@ def _counted(measured: Measured, table: str) -> str:
 
 def _scores(measured: Measured, console: Console, _: bool) -> None:
     for row in measured.rows:
-        if row["attribute"] == QUALITY and row["scope"] == THESE:
+        if row["attribute"] == QUALITY and row["scope"] == THIS_LIST:
             scorers = measured.record.scorers.items()
             backbone = next((s.backbone for name, s in scorers if name.replace("-", "_") == row["metric"]), None)
             say(console, f"{row['metric']}: {number(row['value'])}{f' ({backbone})' if backbone else ''}")
@@ -139,7 +139,7 @@ def _reasons(measured: Measured, console: Console, full: bool) -> None:
     """Say why values are absent, or what was left out of them: each reason once, with all that it holds for."""
     names_of: dict[str, list[str]] = {}
     for row in measured.rows:
-        if row["reason"] and row["scope"] == THESE and (full or row["estimate"] == "raw"):
+        if row["reason"] and row["scope"] == THIS_LIST and (full or row["estimate"] == "raw"):
             name = row["metric"] if row["attribute"] == QUALITY else spaced(row["attribute"])
             if name not in names_of.setdefault(row["reason"], []):
                 names_of[row["reason"]].append(name)

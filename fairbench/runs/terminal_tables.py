@@ -15,7 +15,7 @@ from fairbench.display.numbers import number, span
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import attributes, cross_name
-from fairbench.measure.quantities import LIKE_THESE, THESE
+from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
 from fairbench.runs import references
 from fairbench.runs.folder import RunFolder
@@ -47,7 +47,7 @@ LINES: Final = (
 )
 """All other estimates and metrics stand in tables of their own, which only the full form has."""
 BIAS_NOTE: Final = (
-    "Means over prompts, with 95 % intervals for these prompts and for prompts like these. rd: mean absolute "
+    "Means over prompts, with 95 % intervals for this list of prompts and for other prompts. rd: mean absolute "
     "difference of class shares at the faces that there are; rd@n: the same, expected at n faces per prompt; "
     "concentration: of the classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, "
     "estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
@@ -63,8 +63,8 @@ OTHERS_NOTE: Final = (
     "rd has. `fairbench show metric NAME` says what each is."
 )
 TRUTH_NOTE: Final = (
-    "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for these "
-    "prompts holds the truth."
+    "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for this "
+    "list of prompts holds the truth."
 )
 _MAX_GAPS = 7
 """Attributes with more classes are not in the table of directions."""
@@ -84,7 +84,7 @@ class Measured:
         """The rows of the metrics table that are not of one prompt, in its order."""
         return task_rows(self.run)
 
-    def find(self, metric: str, estimate: str, attribute: str, scope: str = THESE) -> Row | None:
+    def find(self, metric: str, estimate: str, attribute: str, scope: str = THIS_LIST) -> Row | None:
         """Return one row, None where the run has none."""
         return self._row_of.get((metric, estimate, attribute, scope))
 
@@ -112,7 +112,7 @@ def task_rows(run: RunFolder) -> list[Row]:
 def bias(measured: Measured, full: bool) -> Table:
     """Return the main table: what is estimated of every attribute, with both intervals, floor and ceiling."""
     record = measured.record
-    heads = numbers("value", "these\nprompts", "prompts\nlike these", "fair", "most")
+    heads = numbers("value", "this\nlist", "other\nprompts", "fair", "most")
     title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
     note = f"{BIAS_NOTE} {ELSEWHERE[full]}"
     table = Table([Column("attribute"), Column("estimate"), *heads], title, note, grouped=True)
@@ -127,7 +127,7 @@ def bias(measured: Measured, full: bool) -> Table:
             label = line.label.format(n0=row["n0"])
             floor = "" if row["floor"] is None else f"{number(row['floor'])} ({number(row['floor_p95'])})"
             ceiling = "" if row["ceiling"] is None else number(row["ceiling"])
-            wider = measured.find(line.metric, line.estimate, attribute, LIKE_THESE)
+            wider = measured.find(line.metric, line.estimate, attribute, OTHER_PROMPTS)
             table.add(side, label, number(row["value"]), interval(row), interval(wider), floor, ceiling)
             name = ""
         table.section()
@@ -137,7 +137,7 @@ def bias(measured: Measured, full: bool) -> Table:
 def direction(measured: Measured) -> Table:
     """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
     labels_of = measured.space.declared.labels
-    columns = [Column("attribute"), Column("gap"), *numbers("value", "these prompts", "prompts like these")]
+    columns = [Column("attribute"), Column("gap"), *numbers("value", "this list", "other prompts")]
     note = expanded(label for labels in labels_of.values() for label in labels)
     table = Table(columns, "direction", note, grouped=True)
     for attribute, labels in labels_of.items():
@@ -149,20 +149,20 @@ def direction(measured: Measured) -> Table:
             if row is None:
                 continue
             what = f"{label} - {labels[1]}" if two else f"{label} - the others"
-            wider = measured.find(f"gap[{label}]", "raw", attribute, LIKE_THESE)
+            wider = measured.find(f"gap[{label}]", "raw", attribute, OTHER_PROMPTS)
             table.add("" if i else attribute, what, number(row["value"]), interval(row), interval(wider))
     return table
 
 
 def others(measured: Measured) -> Table:
     """Return every estimate and metric of attributes and faces that no other table shows."""
-    columns = [Column("attribute"), Column("metric"), *numbers("value", "these\nprompts", "prompts\nlike these")]
+    columns = [Column("attribute"), Column("metric"), *numbers("value", "this\nlist", "other\nprompts")]
     table = Table(columns, "other metrics and estimates", OTHERS_NOTE, grouped=True)
     in_lines = {(line.metric, line.estimate) for line in LINES}
     shown = [
         row
         for row in measured.rows
-        if row["scope"] == THESE
+        if row["scope"] == THIS_LIST
         and row["attribute"] != QUALITY
         and (row["metric"], row["estimate"]) not in in_lines
         and not row["metric"].startswith(("share[", "gap["))
@@ -172,7 +172,7 @@ def others(measured: Measured) -> Table:
         for row in (row for row in shown if row["attribute"] == attribute):
             metric, estimate = row["metric"], row["estimate"]
             label = metric if estimate == "raw" else f"{metric}, {estimate}"
-            wider = measured.find(metric, estimate, attribute, LIKE_THESE)
+            wider = measured.find(metric, estimate, attribute, OTHER_PROMPTS)
             table.add(side, label, number(row["value"]), interval(row), interval(wider))
             side = ""
         table.section()
@@ -181,9 +181,9 @@ def others(measured: Measured) -> Table:
 
 def of_classes(measured: Measured, name: str, title: str) -> Table:
     """Return the shares or the gaps of every class, raw and corrected. name: "share" or "gap"."""
-    heads = ["value", "these\nprompts", "prompts\nlike these"]
+    heads = ["value", "this\nlist", "other\nprompts"]
     is_corrected = any(r["estimate"] == "corrected" and r["value"] is not None for r in measured.rows)
-    heads += ["corrected", "these\nprompts"] if is_corrected else []
+    heads += ["corrected", "this\nlist"] if is_corrected else []
     table = Table([Column("attribute"), Column("class"), *numbers(*heads)], title, grouped=True)
     for attribute, names in measured.attributes.items():
         side = spaced(attribute)
@@ -192,7 +192,11 @@ def of_classes(measured: Measured, name: str, title: str) -> Table:
             raw, corrected = (measured.find(metric, estimate, attribute) for estimate in ("raw", "corrected"))
             if raw is None:
                 continue
-            cells = [number(raw["value"]), interval(raw), interval(measured.find(metric, "raw", attribute, LIKE_THESE))]
+            cells = [
+                number(raw["value"]),
+                interval(raw),
+                interval(measured.find(metric, "raw", attribute, OTHER_PROMPTS)),
+            ]
             if is_corrected and corrected is not None:
                 cells += [number(corrected["value"]), interval(corrected)]
             table.add(side, label, *cells)

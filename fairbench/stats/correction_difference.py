@@ -44,7 +44,7 @@ class CorrectedDifference:
 
     def effect(self, scope: Scope) -> Effect:
         """Return the mean difference; error^2 = (the images' or the prompts' part)^2 + shared^2."""
-        exact = effect_fixed(self.pairs, self.images) if scope == "these prompts" else effect_random(self.pairs)
+        exact = effect_fixed(self.pairs, self.images) if scope == "this list" else effect_random(self.pairs)
         return replace(exact, se=float(np.hypot(exact.se, self.shared)))
 
 

@@ -33,8 +33,8 @@ def concentration_interval(
     """Return the task mean of `corrected_concentration` with its 95 % interval.
 
     observed (P, K + 1) or Units, calibration (K or K + 1, K + 1), groups: as in `corrected_concentration`. The squared
-    error is the sum of two parts. The prompts': for "these prompts" the sampling variances of their images; for
-    "prompts like these" the variance between the prompts' values over P, but not less than the first, with a t
+    error is the sum of two parts. The prompts': for "this list" the sampling variances of their images; for
+    "other prompts" the variance between the prompts' values over P, but not less than the first, with a t
     quantile. The calibration's: the variance of the task mean over `draws` tables, every row from Dirichlet(its
     counts), each table for all prompts.
     """
@@ -98,12 +98,12 @@ def _interval(
     """Return the interval of the mean of `value` (P,); `variance`: that of the sum of its values for a given table."""
     enough = usable(sample)
     used, left_out = int(enough.sum()), int((~enough).sum())
-    if used < (2 if scope == "prompts like these" else 1):
+    if used < (2 if scope == "other prompts" else 1):
         nan = float("nan")
         return Interval(nan, nan, nan, nan, used, left_out, nan)
     sample = replace(sample, times=sample.times[enough])
     values = value(sample)
-    if scope == "prompts like these":
+    if scope == "other prompts":
         # As in `intervals.interval_of`: the spread of few or equal values must not hide the images' own error.
         own = max(float(values.var(ddof=1)) / used, variance(sample) / used**2)
         quantile = float(stdtrit(used - 1, _TAIL))

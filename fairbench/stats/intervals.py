@@ -12,7 +12,9 @@ from scipy.special import ndtri, stdtrit
 from fairbench.stats.estimands import Floats, IntArray, concentration, rd_at, task_mean
 from fairbench.stats.units import Data, Units, as_units, merged
 
-Scope = Literal["these prompts", "prompts like these"]
+Scope = Literal["this list", "other prompts"]
+"""What a claim is about: the prompts that were asked and no others (fixed: only the images are a sample), or all
+prompts of which they could be a random sample."""
 _PSEUDO_FACES = 3.0
 """Faces, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
 Agresti and Coull (1998, who add four): images that all show one class must not have an error of 0."""
@@ -61,11 +63,11 @@ def interval_of(
     """Return the interval around the mean of prompt values, cut at the limits of the estimand's range."""
     estimate, used, left_out = task_mean(values.value)
     tail = (1 + confidence) / 2
-    if used == 0 or (used == 1 and scope == "prompts like these"):
+    if used == 0 or (used == 1 and scope == "other prompts"):
         nan = float("nan")
         return Interval(estimate, nan, nan, nan, used, left_out)
     error, quantile = float(np.sqrt(np.nansum(values.variance)) / used), float(ndtri(tail))
-    if scope == "prompts like these":
+    if scope == "other prompts":
         # The spread over prompts holds the images' error too. Where prompts hardly differ it can fall below it, by
         # chance (fair models) or because values cannot spread (all prompts one-sided): the interval would be too short.
         error = max(float(np.nanstd(values.value, ddof=1) / np.sqrt(used)), error)

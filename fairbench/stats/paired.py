@@ -2,9 +2,9 @@
 
 The pairing unit is the prompt. Every difference is B minus A, and two questions are kept apart:
 
-* "prompts like these" (random): the prompts are a sample. The differences vary between prompts and with the images
+* "other prompts" (random): the prompts are a sample. The differences vary between prompts and with the images
   drawn; the t distribution over prompts carries both.
-* "these prompts" (fixed): only the images are a sample. The standard error comes from the images, so the caller
+* "this list" (fixed): only the images are a sample. The standard error comes from the images, so the caller
   passes it in; the normal distribution applies.
 """
 
@@ -103,7 +103,7 @@ class Effect:
             above = float(stdtr(self.df, -distance / self.se))
         elif self.se <= ROUNDING and abs(distance) <= ROUNDING:
             below = above = 1.0
-        elif self.se <= ROUNDING and self.scope == "prompts like these":
+        elif self.se <= ROUNDING and self.scope == "other prompts":
             tail = 0.5**self.n_pairs
             below, above = (tail, 1.0) if distance < 0 else (1.0, tail)
         else:
@@ -135,17 +135,17 @@ def _check_margin(margin: float) -> None:
 
 
 def effect_random(pairs: Pairs) -> Effect:
-    """Return the mean difference for prompts like these: s.e. = sd / sqrt(n) over prompts, n - 1 degrees of freedom."""
+    """Return the mean difference for other prompts: s.e. = sd / sqrt(n) over prompts, n - 1 degrees of freedom."""
     d, n = pairs.difference, pairs.difference.size
     se = math.nan
     if n > 1:
         se = float(d.std(ddof=1)) / math.sqrt(n) if np.ptp(d) > ROUNDING else 0.0
     estimate = float(d.mean()) if n else math.nan
-    return Effect(estimate, se, float(n - 1), n, pairs.n_left_out, "prompts like these")
+    return Effect(estimate, se, float(n - 1), n, pairs.n_left_out, "other prompts")
 
 
 def effect_fixed(pairs: Pairs, se: float) -> Effect:
-    """Return the mean difference for these prompts; `se`: its standard error over the images of the paired prompts.
+    """Return the mean difference for this list; `se`: its standard error over the images of the paired prompts.
 
     See `independent_se`. Where both runs are corrected by one calibration table, their errors are shared: take the
     standard deviation of the mean difference over common calibration draws instead.
@@ -155,7 +155,7 @@ def effect_fixed(pairs: Pairs, se: float) -> Effect:
         raise ValueError(f"a standard error is not negative, got {se}")
     n = pairs.difference.size
     estimate = float(pairs.difference.mean()) if n else math.nan
-    return Effect(estimate, se if n else math.nan, math.inf, n, pairs.n_left_out, "these prompts")
+    return Effect(estimate, se if n else math.nan, math.inf, n, pairs.n_left_out, "this list")
 
 
 def independent_se(pairs: Pairs, variance_a: ArrayLike, variance_b: ArrayLike) -> float:

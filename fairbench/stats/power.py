@@ -35,7 +35,7 @@ class Plan:
     baseline: true shares of run A, (K,) or (S, K) for S typical prompts, say those of a pilot run; see `shares_at_rd`.
     confusion: (K, K), rows true, columns read, rows summing to 1; None: the classifier does not err.
     face_rate: faces per image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
-    the shares of `baseline` imply; it counts only for "prompts like these". estimand: "rd" is rd@n0 at the planned
+    the shares of `baseline` imply; it counts only for "other prompts". estimand: "rd" is rd@n0 at the planned
     number of faces, "concentration" the unbiased (K sum p^2 - 1) / (K - 1).
     Raises FairbenchError where a number is out of range.
     """
@@ -45,7 +45,7 @@ class Plan:
     face_rate: float = 1.0
     between_prompt_sd: float = 0.0
     alpha: float = 0.05
-    scope: Scope = "prompts like these"
+    scope: Scope = "other prompts"
     estimand: Literal["rd", "concentration"] = "rd"
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ def _effect_and_sd(plan: Plan, change: float, faces: float) -> tuple[float, floa
     mean_b, variance_b = _moments(plan, change, faces)
     effect = float((mean_b - mean_a).mean())
     variance = float((variance_a + variance_b).mean())
-    if plan.scope == "prompts like these":
+    if plan.scope == "other prompts":
         variance += float((mean_b - mean_a).var())
         # A difference between prompts shrinks on paper as the mean change does.
         variance += (plan.between_prompt_sd * effect / change) ** 2 if change else plan.between_prompt_sd**2
@@ -152,7 +152,7 @@ def _as_read(plan: Plan, shares: FloatArray) -> FloatArray:
 
 def _test_power(plan: Plan, shift_in_se: FloatArray, prompts: FloatArray) -> FloatArray:
     """Return the power of the two-sided test whose statistic is off by `shift_in_se` standard errors."""
-    if plan.scope == "these prompts":
+    if plan.scope == "this list":
         z = -float(ndtri(plan.alpha / 2))
         return np.asarray(ndtr(shift_in_se - z) + ndtr(-shift_in_se - z))
     df = prompts - 1

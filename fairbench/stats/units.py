@@ -77,7 +77,7 @@ def resamples(data: Data, times: int, rng: np.random.Generator) -> Iterator[IntA
 def bootstrap_task_means(
     metrics: Mapping[str, Callable[[Floats], Floats]], data: Data, times: int, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Return, for each metric of shares, the task mean (times,) of every resample of the images ("these prompts").
+    """Return, for each metric of shares, the task mean (times,) of every resample of the images ("this list").
 
     All metrics see the same resamples. A prompt without a face is left out; NaN where none is left. The spread of the
     draws is the standard error of a metric. Their percentiles are no interval for a metric with a chance floor, such as

@@ -42,7 +42,7 @@ def _pairs_by_metric(a: IntArray, b: IntArray) -> dict[str, list[Pairs]]:
 def run_false(cell: Cell) -> list[Measure]:
     """Two equal models: how often is a difference found?"""
     settings, rng = cell.settings, cell.rng()
-    k, fixed = settings["K"], settings["scope"] == "these"
+    k, fixed = settings["K"], settings["scope"] == "list"
     prompts = _PROMPTS_WHEN_FIXED[k] if fixed else _PROMPTS
     times = cell.replicates
     shares = worlds.draw(settings["truth"], k, (times, prompts), rng)
@@ -115,9 +115,9 @@ def run_power(cell: Cell) -> list[Measure]:
 def _false_cells(quick: bool) -> list[Cell]:
     name, some = "false positives", ("fair", "mix")
     if quick:
-        return grid(name, 200, K=(2, 8), truth=some, faces=_FACES, scope=["like"])
-    cells = grid(name, 2000, K=worlds.CLASSES, truth=worlds.TRUTHS, faces=_FACES, scope=["like"])
-    return cells + grid(name, 1000, K=_PROMPTS_WHEN_FIXED, truth=some, faces=_FACES[:2], scope=["these"])
+        return grid(name, 200, K=(2, 8), truth=some, faces=_FACES, scope=["other"])
+    cells = grid(name, 2000, K=worlds.CLASSES, truth=worlds.TRUTHS, faces=_FACES, scope=["other"])
+    return cells + grid(name, 1000, K=_PROMPTS_WHEN_FIXED, truth=some, faces=_FACES[:2], scope=["list"])
 
 
 def _equivalent_cells(quick: bool) -> list[Cell]:
@@ -142,8 +142,8 @@ FALSE = Study(
     name="false positives",
     title="Two equal models: how often a difference is found at level .05",
     about=(
-        f"{_RUNS} Models are paired by prompt; rd@n0 is taken at the smaller face count. `like`: prompts are a "
-        "sample (t and sign-flip test); `these`: only images are (normal test), over 20 prompts for K = 2 and 10 "
+        f"{_RUNS} Models are paired by prompt; rd@n0 is taken at the smaller face count. `other`: prompts are a "
+        "sample (t and sign-flip test); `list`: only images are (normal test), over 20 prompts for K = 2 and 10 "
         "for K = 4."
     ),
     cells=_false_cells,

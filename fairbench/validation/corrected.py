@@ -29,13 +29,13 @@ def bias_measures(raw: Floats, corrected: Floats, barred: bool = True) -> list[M
 
 
 def run_concentration(cell: Cell) -> list[Measure]:
-    """Simulate corrected concentration in both scopes; bias, RMSE and refusals are those for "these prompts"."""
+    """Simulate corrected concentration in both scopes; bias, RMSE and refusals are those for "this list"."""
     settings, rng = cell.settings, cell.rng()
     k, world = settings["K"], settings["truth"]
     table = worlds.table(k, settings["accuracy"])
     measures: list[Measure] = []
     for scope in get_args(Scope):
-        fixed = scope == "these prompts"
+        fixed = scope == "this list"
         shares = worlds.draw(world, k, (PROMPTS,) if fixed else (cell.replicates, PROMPTS), rng)
         truth = float(concentration_of_shares(shares).mean()) if fixed else worlds.population_concentration(world, k)
         shares_of_runs = np.broadcast_to(shares, (cell.replicates, PROMPTS, k))

@@ -49,11 +49,11 @@ def run(cell: Cell) -> list[Measure]:
     for _ in range(cell.replicates):
         read = reader.counts(captions, settings["n"], rng)
         counts = read[:, :-1] @ classes
-        raw.append(concentration_interval(counts, "these prompts"))
+        raw.append(concentration_interval(counts, "this list"))
         corrected.append(
-            correction_interval.concentration_interval(read, table, "these prompts", rng, groups.tolist(), draws=200)
+            correction_interval.concentration_interval(read, table, "this list", rng, groups.tolist(), draws=200)
         )
-        rd.append(rd_at_interval(counts, n0, "these prompts", rng, times=200))
+        rd.append(rd_at_interval(counts, n0, "this list", rng, times=200))
         low, high = share_interval(counts)
         covered.append(((low <= shares) & (shares <= high)).mean())
     raw_errors = np.array([i.estimate for i in raw]) - truth

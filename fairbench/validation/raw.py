@@ -28,7 +28,7 @@ def interval_measures(
     # A one-sided truth is met exactly, up to rounding, by an interval of no width.
     inside = (low <= truth + 1e-9) & (truth - 1e-9 <= high)
     least, most = bars(settings)
-    name = {"these prompts": "these", "prompts like these": "like"}[scope]
+    name = {"this list": "list", "other prompts": "other"}[scope]
     return [share(f"cover {name}", inside, least, most), average(f"width {name}", high - low)]
 
 
@@ -43,19 +43,19 @@ def _counts(
     settings: Mapping[str, Any], scope: Scope, prompts: int, times: int, rng: np.random.Generator
 ) -> tuple[IntArray, Floats]:
     """Return counts (R, P, K), and the shares (P, K) or (R, P, K) behind them."""
-    size = (prompts,) if scope == "these prompts" else (times, prompts)
+    size = (prompts,) if scope == "this list" else (times, prompts)
     shares = worlds.draw(settings["truth"], settings["K"], size, rng)
     return rng.multinomial(settings["n"], shares, size=(times, prompts)), shares
 
 
 def run_concentration(cell: Cell) -> list[Measure]:
-    """Simulate concentration in both scopes; bias and RMSE are those for "these prompts"."""
+    """Simulate concentration in both scopes; bias and RMSE are those for "this list"."""
     settings, rng = cell.settings, cell.rng()
     measures: list[Measure] = []
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, PROMPTS, cell.replicates, rng)
         intervals = [concentration_interval(c, scope) for c in counts]
-        if scope == "these prompts":
+        if scope == "this list":
             truth = float(concentration_of_shares(shares).mean())
             errors = np.array([i.estimate for i in intervals]) - truth
             measures += [average("bias", errors), rmse("rmse", errors)]
@@ -73,7 +73,7 @@ def run_rd(cell: Cell) -> list[Measure]:
     measures: list[Measure] = []
     for scope in get_args(Scope):
         counts, shares = _counts(settings, scope, prompts, cell.replicates, rng)
-        if scope == "these prompts":
+        if scope == "this list":
             truth = worlds.expected_rd(shares, n0, rng)
             rd_errors = relative_diversity(counts / n).mean(axis=1) - float(relative_diversity(shares).mean())
             errors = rd_at(counts, n0).mean(axis=1) - truth
@@ -81,8 +81,8 @@ def run_rd(cell: Cell) -> list[Measure]:
             measures += [average("bias", errors), rmse("rmse", errors)]
         else:
             truth = worlds.population_rd(settings["truth"], settings["K"], n0, rng)
-        # For "prompts like these" the resamples only bound the error from below: a few are enough.
-        times = _RESAMPLES if scope == "these prompts" else _RESAMPLES // 4
+        # For "other prompts" the resamples only bound the error from below: a few are enough.
+        times = _RESAMPLES if scope == "this list" else _RESAMPLES // 4
         intervals = [rd_at_interval(c, n0, scope, rng, times=times) for c in counts]
         measures += interval_measures(intervals, truth, scope, settings)
     return measures
@@ -109,8 +109,8 @@ CONCENTRATION = Study(
     name="concentration",
     title="concentration, labels without errors",
     about=(
-        f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `these`: the prompts are"
-        " given and only their images are drawn; `like`: the prompts, too, are drawn anew, and the truth is their "
+        f"{PROMPTS} prompts of n faces each. `bias` and `rmse` are those of the task mean. `list`: the prompts are"
+        " given and only their images are drawn; `other`: the prompts, too, are drawn anew, and the truth is their "
         "population's."
     ),
     cells=_concentration_cells,

@@ -42,7 +42,7 @@ def run(cell: Cell) -> list[Measure]:
     counted = rng.multinomial(_ROWS, calibration_table, size=(cell.replicates, k))
     used = [_as_used(stress, c) for c in counted]
     intervals = [
-        correction_interval.concentration_interval(o, u, "these prompts", rng, draws=_DRAWS)
+        correction_interval.concentration_interval(o, u, "this list", rng, draws=_DRAWS)
         for o, u in zip(observed, used, strict=True)
     ]
     raw = concentration(observed[..., :k]).mean(axis=1) - truth
@@ -53,7 +53,7 @@ def run(cell: Cell) -> list[Measure]:
     handled = stress in _HANDLED
     return [
         *bias_measures(raw, errors, barred=handled),
-        share("cover these", inside, 0.93 if handled else None),
+        share("cover list", inside, 0.93 if handled else None),
         share("flagged", flagged, most=0.01 if handled else None),
     ]
 

@@ -53,7 +53,7 @@ def test_an_interval_is_that_of_the_run(tmp_path: Path) -> None:
     counts = np.rint((shares["share"] * shares["n"]).to_numpy()).reshape(2, 4)
     rows = run.metrics[(run.metrics["attribute"] == "race4") & (run.metrics["estimate"] == "raw")]
     rows = rows.set_index(["metric", "scope"])
-    for scope, design in (("task", "these prompts"), ("population", "prompts like these")):
+    for scope, design in (("task", "this list"), ("population", "other prompts")):
         row = rows.loc[("concentration", scope)]
         interval = fairbench.interval(counts, "concentration", scope=design)  # type: ignore[arg-type]
         assert interval[:3] == pytest.approx((row["value"], row["ci_low"], row["ci_high"]))
@@ -70,15 +70,15 @@ def test_an_interval_of_nothing_sensible_is_refused() -> None:
         fairbench.interval([[0.5, 0.5]])
     with pytest.raises(ValueError, match=r"not \(1, 1\)"):
         fairbench.interval([5])
-    with pytest.raises(ValueError, match="'these prompts', 'prompts like these'"):
+    with pytest.raises(ValueError, match="'this list', 'other prompts'"):
         fairbench.interval([[3, 4]], scope="all")  # type: ignore[arg-type]
     with pytest.raises(FairbenchError, match="did you mean 'concentration'"):
         fairbench.interval([[3, 4]], "concentratio")
     for metric in ("no-face-rate", "distance-to-reference"):
         with pytest.raises(FairbenchError, match="no function of class shares alone"):
             fairbench.interval([[3, 4]], metric)
-    with pytest.raises(FairbenchError, match="prompts like these"):
-        fairbench.interval([[3, 4], [5, 5]], "entropy", scope="prompts like these")
+    with pytest.raises(FairbenchError, match="other prompts"):
+        fairbench.interval([[3, 4], [5, 5]], "entropy", scope="other prompts")
     alike = fairbench.interval([[9, 0], [9, 0]], "entropy")
     assert np.isnan(alike.low)
     assert alike.reason == "nothing varies: no interval"

@@ -45,7 +45,7 @@ def test_two_runs(cli: Cli, made: tuple[Path, Path, Path]) -> None:
     assert first == {
         "attribute": "gender",
         "estimand": "rd@n0",
-        "scope": "these prompts",
+        "scope": "this list",
         "family": "exploratory",
         "margin": "0.05",
         "quota": "False",
@@ -63,9 +63,7 @@ def test_three_runs_as_json_in_the_default_folder(cli: Cli, made: tuple[Path, Pa
     folder = Path("runs") / "-".join(["compare", *(run["run_id"][:8] for run in record["runs"])])
     assert json.loads((folder / "compare.json").read_text()) == record
     assert {e["quota"] for e in record["effects"] if e["run"] == "C"} == {True}
-    assert {e["verdict"] for e in record["effects"] if e["run"] == "C" and e["scope"] == "these prompts"} == {
-        "withheld"
-    }
+    assert {e["verdict"] for e in record["effects"] if e["run"] == "C" and e["scope"] == "this list"} == {"withheld"}
     assert {e["quota"] for e in record["effects"] if e["run"] == "B"} == {False}
     assert [r["attribute"] for r in record["rankings"]] == record["primary"]
 
@@ -79,7 +77,7 @@ def test_the_terminal_of_three_runs_fits(
     assert max(len(line) for line in result.out.splitlines() if "written to" not in line) <= 80
     assert "…" not in result.out
     words = " ".join(result.out.split())
-    assert "quota + dealt (quota)" in words and "its intervals for these prompts are withheld" in words
+    assert "quota + dealt (quota)" in words and "its intervals for this list are withheld" in words
     assert "Variants compared: 2" in words and "ranks by rd@n0" in words
     assert "which flatters it; judged on the other 12" in words
     assert "judged on the other" not in cli("compare", *made, "--no-select").out

@@ -55,7 +55,7 @@ def of_runs(found: object) -> RunComparison:
     return found
 
 
-def row(found: RunComparison, attribute: str, estimand: str, scope: str = "prompts like these", run: str = "B") -> Row:
+def row(found: RunComparison, attribute: str, estimand: str, scope: str = "other prompts", run: str = "B") -> Row:
     return next(r for r in found.rows if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))
 
 
@@ -65,7 +65,7 @@ def row(found: RunComparison, attribute: str, estimand: str, scope: str = "promp
 def test_a_known_difference_is_found_in_both_designs(forward: RunComparison) -> None:
     # The gap of SIDED, less what a fair gender scores by chance.
     true = (SIDED[4:].sum() - SIDED[:4].sum()) - np.sqrt(2 / (np.pi * IMAGES))
-    for scope in ("these prompts", "prompts like these"):
+    for scope in ("this list", "other prompts"):
         one = row(forward, "gender", "rd@n0", scope)
         assert one.effect == pytest.approx(-true, abs=0.04)
         assert one.low < one.effect < one.high < 0
@@ -78,7 +78,7 @@ def test_a_known_difference_is_found_in_both_designs(forward: RunComparison) -> 
 
 def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: RunComparison) -> None:
     primary = [r for r in forward.rows if r.family == "primary"]
-    assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "rd@n0", "prompts like these") for a in LEAST]
+    assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "rd@n0", "other prompts") for a in LEAST]
     assert all(r.p_adjusted >= r.p for r in forward.rows)
     assert [r.margin for r in primary] == [0.05, 0.025, 0.0125]
     assert forward.margins.source == "task occupations-mini"
@@ -152,7 +152,7 @@ def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
 def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
     dealt = replace(BALANCED, model="dealt", more={"quota": True, "method": "dealt"}).write(tmp_path / "dealt")
     found = of_runs(compare([folders["biased"], dealt]))
-    withheld = row(found, "gender", "rd@n0", "these prompts")
+    withheld = row(found, "gender", "rd@n0", "this list")
     assert withheld.verdict == "withheld" and np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
     assert withheld.reason is not None
     assert row(found, "gender", "rd@n0").verdict == "B lower (less biased)"

@@ -35,7 +35,7 @@ def a_row(**values: Any) -> Row:
         "run": "B",
         "attribute": "gender",
         "estimand": "rd@n0",
-        "scope": "prompts like these",
+        "scope": "other prompts",
         "a": 0.5,
         "b": 0.4,
         "effect": -0.1,

@@ -65,7 +65,7 @@ def test_no_number_is_cut_at_any_width(rows: list[tuple[object, ...]], width: in
         [
             Column("attribute"),
             Column("estimate"),
-            *numbers("value", "prompts\nlike these", "fair", "most"),
+            *numbers("value", "other\nprompts", "fair", "most"),
             Column("verdict", wraps=True),
         ],
         title="a title",

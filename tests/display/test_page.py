@@ -18,9 +18,7 @@ class Result(Shown):
     """A result with a grouped table, a hostile label and two sentences."""
 
     def _print(self, console: Console) -> None:
-        table = Table(
-            [Column("attribute"), Column("class"), *numbers("these\nprompts")], "a title", "a note", grouped=True
-        )
+        table = Table([Column("attribute"), Column("class"), *numbers("this\nlist")], "a title", "a note", grouped=True)
         table.add(Cell("gender\n2 classes"), HOSTILE, ".5")
         table.add("", "male", ".25")
         table.section()
@@ -62,7 +60,7 @@ def test_markdown_keeps_every_cell_in_its_column() -> None:
     text = Result().to_markdown()
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 5
-    assert table[0] == "| attribute | class | these prompts |"
+    assert table[0] == "| attribute | class | this list |"
     assert table[1] == "| --- | --- | ---: |"
     for row in table:
         assert row.replace("\\|", "").count("|") == 4

@@ -143,7 +143,7 @@ def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch
             there = numbers_of(result.out)
             for effect in record.get("effects", []):
                 if effect["attribute"] in record["primary"] and effect["estimand"] in ("rd@n0", "concentration"):
-                    if effect["scope"] == "prompts like these":
+                    if effect["scope"] == "other prompts":
                         assert number(effect["effect"]) in there and number(effect["a"]) in there
                     assert all(limit in there for limit in span(effect["low"], effect["high"]).split())
             for agreed in record.get("attributes", []):

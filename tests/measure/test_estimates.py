@@ -332,9 +332,9 @@ def test_a_prompt_that_shows_hardly_anybody_is_left_out_of_corrected_values() ->
 
     known = np.array([[900, 50, 50], [60, 890, 50], [10, 10, 980]])
     usual = np.array([[90, 66, 4], [60, 92, 8]])
-    alone = concentration_interval(usual, known, "these prompts", np.random.default_rng(0))
+    alone = concentration_interval(usual, known, "this list", np.random.default_rng(0))
     for odd in ([0, 0, 160], [1, 0, 159], [2, 1, 157], [3, 2, 155]):
-        found = concentration_interval(np.vstack([usual, odd]), known, "these prompts", np.random.default_rng(0))
+        found = concentration_interval(np.vstack([usual, odd]), known, "this list", np.random.default_rng(0))
         assert (found.prompts, found.left_out) == (2, 1)
         assert found.estimate == pytest.approx(alone.estimate)
 

@@ -156,7 +156,7 @@ def test_a_larger_change_needs_fewer_and_errors_need_more(cli: Cli, tiny: Path) 
 
 
 def test_the_curve_falls_and_agrees_with_the_rows(cli: Cli) -> None:
-    found = planned(cli, "phantom", "--detect", 0.05, "--scope", "these prompts", "--estimand", "concentration")
+    found = planned(cli, "phantom", "--detect", 0.05, "--scope", "this list", "--estimand", "concentration")
     assert [row["attribute"] for row in found["attributes"]] == ["gender", "race4", "gender_x_race4"]
     for row, curve in zip(found["attributes"], found["curves"], strict=True):
         values = curve["smallest_change"]
@@ -204,7 +204,7 @@ def test_no_number_of_images_is_enough_where_prompts_differ(cli: Cli) -> None:
     assert f"the prompts themselves differ too much; with 160 images each, {row['prompts_needed']} are" in row["note"]
     alone = gender(planned(cli, "phantom", *options, "--prompts", 1))
     assert "one prompt is no sample of prompts" in alone["note"]
-    fixed = gender(planned(cli, "phantom", *options, "--prompts", 1, "--scope", "these prompts"))
+    fixed = gender(planned(cli, "phantom", *options, "--prompts", 1, "--scope", "this list"))
     assert fixed["images_per_prompt_needed"] > 0
     few = gender(planned(cli, "phantom", *GENDER, "--detect", 0.1, "--between-prompt-sd", 0, "-n", 1))
     assert few["prompts_needed"] is None
@@ -258,7 +258,7 @@ def test_what_is_assumed_is_said(cli: Cli, tiny: Path) -> None:
     said = " ".join(planned(cli, tiny, "--detect", 0.1)["assumptions"])
     assert "calibration on drawings (read right, mean over groups: gender .900" in said
     assert "88.3 % of images" in said and "0.75 of its maximum" in said and "SD 0.05" in said
-    free = " ".join(planned(cli, "fairface", *GENDER, "--detect", 0.1, "--scope", "these prompts")["assumptions"])
+    free = " ".join(planned(cli, "fairface", *GENDER, "--detect", 0.1, "--scope", "this list")["assumptions"])
     assert "assumed free of errors for gender, as the labeller's card names no calibration" in free
     assert "100.0 % of images" in free and "nothing is said of other prompts" in free
 
@@ -311,7 +311,7 @@ def test_without_matplotlib_nothing_is_written(cli: Cli, tmp_path: Path, monkeyp
         (("--baseline", "nowhere"), "--baseline nowhere: give the RD of run A as a number, or the folder"),
         (("--attribute", "gendr"), "no attribute 'gendr' (did you mean 'gender'?)"),
         (("--attribute", ","), "no attribute ','"),
-        (("--scope", "these prompt"), "(did you mean 'these prompts'?)"),
+        (("--scope", "this lst"), "(did you mean 'this list'?)"),
         (("--estimand", "kl"), "no --estimand 'kl'"),
         (("--task", "occupation"), "no task 'occupation' (did you mean 'occupations'?)"),
         (("--labeller", "fantom"), "no labeller 'fantom' (did you mean 'phantom'?)"),

@@ -19,16 +19,16 @@ def test_intervals_of_a_corrected_difference_cover_the_truth() -> None:
     for _ in range(200):
         drawn = rng.dirichlet(np.ones(4), (2, 30))
         known = rng.multinomial(150, TABLE)
-        for scope, (a, b) in (("these prompts", fixed), ("prompts like these", drawn)):
+        for scope, (a, b) in (("this list", fixed), ("other prompts", drawn)):
             seen = [rng.multinomial(100, shares @ TABLE) for shares in (a, b)]
             effect = concentration_difference(*seen, known, rng, draws=100).effect(scope)  # type: ignore[arg-type]
             low, high = effect.interval()
-            truth = true_concentration(b).mean() - true_concentration(a).mean() if scope == "these prompts" else 0.0
+            truth = true_concentration(b).mean() - true_concentration(a).mean() if scope == "this list" else 0.0
             covered.append((scope, low <= truth <= high))
-            if scope == "these prompts":
+            if scope == "this list":
                 errors.append(effect.se)
                 effects.append(effect.estimate)
-    for scope in ("these prompts", "prompts like these"):
+    for scope in ("this list", "other prompts"):
         assert np.mean([c for s, c in covered if s == scope]) == pytest.approx(0.95, abs=0.04)
     assert np.mean(errors) == pytest.approx(np.std(effects), rel=0.15)
 
@@ -53,6 +53,4 @@ def test_prompts_too_short_for_a_correction_are_left_out_of_both_runs() -> None:
     found = concentration_difference(a, b, rng.multinomial(500, TABLE), rng, GENDER[:4], draws=50)
     assert (found.pairs.difference.size, found.pairs.n_left_out) == (4, 2)
     nothing = concentration_difference(a[:2], b[:2], rng.multinomial(500, TABLE), rng, draws=50)
-    assert (
-        np.isnan([nothing.images, nothing.shared]).all() and np.isnan(nothing.effect("these prompts").interval()).all()
-    )
+    assert np.isnan([nothing.images, nothing.shared]).all() and np.isnan(nothing.effect("this list").interval()).all()

@@ -87,14 +87,14 @@ def test_plain_counts_are_images_with_one_face() -> None:
 def test_concentration_is_covered(p: list[float], prompts: int) -> None:
     truth = (len(p) * sum(x * x for x in p) - 1) / (len(p) - 1)
     rng = np.random.default_rng(2)
-    found = [concentration_interval(rng.multinomial(50, p, size=prompts), "these prompts") for _ in range(400)]
+    found = [concentration_interval(rng.multinomial(50, p, size=prompts), "this list") for _ in range(400)]
     assert 0.92 < np.mean([i.low <= truth <= i.high for i in found]) < 0.98
 
 
 def test_concentration_of_images_with_several_faces_is_covered_and_that_of_their_faces_is_not() -> None:
     truth, rng = (4 * sum(x * x for x in SKEWED) - 1) / 3, np.random.default_rng(3)
     units = [units_of_images(*crowds(SKEWED, 40, 8, rng), 8) for _ in range(300)]
-    pairs = [[concentration_interval(d, "these prompts") for d in (u, u.counts)] for u in units]
+    pairs = [[concentration_interval(d, "this list") for d in (u, u.counts)] for u in units]
     inside = np.array([[i.low <= truth <= i.high for i in pair] for pair in pairs])
     assert 0.92 < inside[:, 0].mean() < 0.99
     assert inside[:, 1].mean() < 0.8
@@ -102,8 +102,8 @@ def test_concentration_of_images_with_several_faces_is_covered_and_that_of_their
 
 def test_images_of_one_class_have_an_interval_with_a_width() -> None:
     for found in (
-        concentration_interval(np.array([[50, 0]] * 8), "these prompts"),
-        rd_at_interval(np.array([[50, 0]] * 8), 40, "these prompts", np.random.default_rng(4)),
+        concentration_interval(np.array([[50, 0]] * 8), "this list"),
+        rd_at_interval(np.array([[50, 0]] * 8), 40, "this list", np.random.default_rng(4)),
     ):
         assert found.estimate == found.high == pytest.approx(1)
         assert 0.9 < found.low < 0.999
@@ -129,7 +129,7 @@ def test_rd_of_two_prompts_is_covered_at_either_end(p: list[float]) -> None:
     """What few prompts of 60 faces score on average, also where all are fair or all one-sided."""
     rng = np.random.default_rng(13)
     truth = relative_diversity(rng.multinomial(60, p, size=20_000) / 60).mean()
-    for scope, times in (("these prompts", 150), ("prompts like these", 40)):
+    for scope, times in (("this list", 150), ("other prompts", 40)):
         found = [rd_at_interval(rng.multinomial(60, p, size=2), 60, scope, rng, times=100) for _ in range(times)]
         assert np.mean([i.low <= truth + 1e-9 and truth - 1e-9 <= i.high for i in found]) > 0.88
         assert all(0 <= i.low < i.high <= 2 / len(p) for i in found)
@@ -144,10 +144,10 @@ def test_rd_at_of_images_with_several_faces_varies_with_the_images() -> None:
 
 def test_a_prompt_with_too_few_faces_is_left_out() -> None:
     counts = np.array([[30, 20], [25, 25], [10, 2]])
-    found = rd_at_interval(counts, 40, "these prompts", np.random.default_rng(7))
+    found = rd_at_interval(counts, 40, "this list", np.random.default_rng(7))
     assert (found.prompts, found.left_out) == (2, 1)
     assert found.estimate == pytest.approx(rd_at(counts[:2], 40).mean())
-    nothing = rd_at_interval(counts, 99, "these prompts", np.random.default_rng(7))
+    nothing = rd_at_interval(counts, 99, "this list", np.random.default_rng(7))
     assert np.isnan([nothing.estimate, nothing.low, nothing.high]).all()
     assert (nothing.prompts, nothing.left_out) == (0, 3)
 
@@ -156,18 +156,18 @@ def test_prompts_like_these_is_the_t_interval_of_the_prompt_values() -> None:
     rng = np.random.default_rng(8)
     counts = np.stack([rng.multinomial(60, p) for p in rng.dirichlet([1, 1, 1, 1], size=6)])
     for found, values in (
-        (concentration_interval(counts, "prompts like these"), concentration(counts)),
-        (rd_at_interval(counts, 50, "prompts like these", np.random.default_rng(9)), rd_at(counts, 50)),
+        (concentration_interval(counts, "other prompts"), concentration(counts)),
+        (rd_at_interval(counts, 50, "other prompts", np.random.default_rng(9)), rd_at(counts, 50)),
     ):
         low, high = t.interval(0.95, 5, values.mean(), values.std(ddof=1) / np.sqrt(6))
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert np.isnan(concentration_interval(counts[:1], "prompts like these").low)
+    assert np.isnan(concentration_interval(counts[:1], "other prompts").low)
 
 
 def test_prompts_that_agree_leave_the_error_of_their_images() -> None:
     """Equal values of prompts have no spread; the interval must not have zero width for that."""
     for counts in (np.array([[40, 0]] * 8), np.array([[21, 19]] * 8)):
-        fixed, like = (concentration_interval(counts, scope) for scope in ("these prompts", "prompts like these"))
+        fixed, like = (concentration_interval(counts, scope) for scope in ("this list", "other prompts"))
         assert like.error == fixed.error > 0
         assert like.low < fixed.low
 

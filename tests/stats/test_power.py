@@ -97,7 +97,7 @@ def test_closed_forms() -> None:
     plan = Plan(shares_at_rd(0.5, 2), between_prompt_sd=0.1)
     oracle = TTestPower().power(effect_size=0.5, nobs=20, alpha=0.05)
     assert float(power(plan, -0.05, 20, 10**9)) == pytest.approx(oracle, abs=1e-3)
-    fixed = Plan(shares_at_rd(0.5, 2), scope="these prompts", between_prompt_sd=0.1)
+    fixed = Plan(shares_at_rd(0.5, 2), scope="this list", between_prompt_sd=0.1)
     se = math.sqrt(4 * (0.75 * 0.25 + 0.725 * 0.275) / 160 / 20)
     expected = stats.norm.sf(stats.norm.isf(0.025) - 0.05 / se)
     assert float(power(fixed, -0.05, 20, 160)) == pytest.approx(expected, abs=0.01)

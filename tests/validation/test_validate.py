@@ -128,14 +128,14 @@ def test_intervals_of_a_good_estimate_pass_and_those_of_a_wrong_one_do_not(monke
     settings = {"K": 4, "n": 50, "truth": "mild"}
     good = measures(raw.CONCENTRATION, settings, 150)
     assert good["bias"].value == pytest.approx(0, abs=4 * good["bias"].error)
-    assert good["cover these"].holds
-    assert good["cover like"].holds
+    assert good["cover list"].holds
+    assert good["cover other"].holds
 
     def too_short(counts, scope):
         return intervals.interval_of(intervals.concentration_of_prompts(counts), scope, confidence=0.8)
 
     monkeypatch.setattr(raw, "concentration_interval", too_short)
-    assert not measures(raw.CONCENTRATION, settings, 150)["cover these"].holds
+    assert not measures(raw.CONCENTRATION, settings, 150)["cover list"].holds
 
 
 @pytest.mark.parametrize(("study", "where"), [("concentration", raw), ("corrected concentration", corrected)])
@@ -154,8 +154,8 @@ def test_intervals_half_as_wide_fail_every_quick_cell_of_an_interior_truth(monke
     assert len(cells) >= 2
     for cell in cells:
         found = {m.name: m for m in where.CONCENTRATION.run(cell)}
-        assert not found["cover these"].holds
-        assert not found["cover like"].holds
+        assert not found["cover list"].holds
+        assert not found["cover other"].holds
 
 
 def test_rd_has_a_floor_and_rd_at_n0_is_unbiased(monkeypatch):
@@ -163,7 +163,7 @@ def test_rd_has_a_floor_and_rd_at_n0_is_unbiased(monkeypatch):
     found = measures(raw.RD, {"K": 2, "n": 20, "n0": 16, "truth": "fair"}, 40)
     assert found["bias rd"].value == pytest.approx(0.176, abs=0.03)
     assert abs(found["bias"].value) < 4 * found["bias"].error
-    assert found["cover these"].value > 0.8
+    assert found["cover list"].value > 0.8
 
 
 def test_correction_undoes_the_bias_of_raw_values():
@@ -180,7 +180,7 @@ def test_correction_undoes_the_bias_of_raw_values():
 
 @pytest.mark.parametrize("faces", ["equal", "unequal", "random"])
 def test_two_fair_models_are_told_apart_at_the_nominal_rate_and_called_equivalent(faces):
-    false = measures(compared.FALSE, {"K": 2, "truth": "fair", "faces": faces, "scope": "like"}, 100)
+    false = measures(compared.FALSE, {"K": 2, "truth": "fair", "faces": faces, "scope": "other"}, 100)
     assert len(false) == 4
     assert all(m.value < 0.15 for m in false.values())
     equal = measures(compared.EQUIVALENT, {"K": 4, "margin": 0.025, "models": "both fair", "faces": faces}, 50)
@@ -188,7 +188,7 @@ def test_two_fair_models_are_told_apart_at_the_nominal_rate_and_called_equivalen
 
 
 def test_the_rates_over_images_alone_and_of_a_real_difference():
-    fixed = measures(compared.FALSE, {"K": 4, "truth": "mix", "faces": "unequal", "scope": "these"}, 3)
+    fixed = measures(compared.FALSE, {"K": 4, "truth": "mix", "faces": "unequal", "scope": "list"}, 3)
     assert set(fixed) == {"rd@n0 normal", "concentration normal"}
     apart = {"K": 2, "margin": 0.05, "models": "a margin apart", "faces": "equal"}
     assert measures(compared.EQUIVALENT, apart, 300)["called equivalent"].value < 0.11
@@ -245,10 +245,10 @@ def test_processes_and_order_change_no_figure(tmp_path):
 
 def test_the_document_names_every_shortfall(tmp_path):
     cell = TINY[0]
-    bad = Result(cell, [Measure("cover these", 0.8, 0.004, 0.93, 0.97), Measure("bias", -0.00123, 0.0004)], 1.0)
+    bad = Result(cell, [Measure("cover list", 0.8, 0.004, 0.93, 0.97), Measure("bias", -0.00123, 0.0004)], 1.0)
     document.write([bad], "fairbench validate", tmp_path)
     text = (tmp_path / "validation.md").read_text()
-    assert "- concentration (K 2, n 50, truth mild): cover these 0.800(4), must be 0.93 to 0.97" in text
+    assert "- concentration (K 2, n 50, truth mild): cover list 0.800(4), must be 0.93 to 0.97" in text
     assert "| 2 | 50 | mild | 0.800(4) **NO** | -0.0012(4) |" in text
     assert "0 of 1 bars are met." in text
     stored = json.loads((tmp_path / "validation.json").read_text())
@@ -259,7 +259,7 @@ def test_the_document_names_every_shortfall(tmp_path):
 @pytest.mark.parametrize(("least", "code"), [(0.1, 0), (2.0, 1)])
 def test_the_command_ends_with_1_where_a_bar_is_not_met(tmp_path, monkeypatch, least, code):
     monkeypatch.setattr(runner, "cells_of", lambda quick: TINY[:1])
-    monkeypatch.setattr(runner, "simulate", lambda cell: Result(cell, [Measure("cover these", 0.95, 0.0, least)], 1.0))
+    monkeypatch.setattr(runner, "simulate", lambda cell: Result(cell, [Measure("cover list", 0.95, 0.0, least)], 1.0))
     command = ["validate", "--quick", "--jobs", "1", "--out", str(tmp_path)]
     shown = CliRunner().invoke(app, command)
     assert shown.exit_code == code
