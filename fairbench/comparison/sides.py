@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fairbench.errors import FairbenchError
+from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import attributes
 from fairbench.runs import evidence
 from fairbench.runs.evidence import FinishedRun
@@ -88,11 +89,15 @@ def _labels(side: Side) -> dict[tuple[str, ...], list[set[str]]]:
 
 
 def primary_attributes(side: Side) -> list[tuple[str, ...]]:
+    """Return `primary_of` the side's labeller."""
+    return primary_of(side.run.counts.labeller)
+
+
+def primary_of(space: LabelSpace) -> list[tuple[str, ...]]:
     """Return the attributes of the few comparisons that count: gender, race, and their cross.
 
     They are the first declared cross and its parts; without a cross, the attributes that classifiers give.
     """
-    space = side.run.counts.labeller
     if not space.card.crosses:
         return [(name,) for name in space.base.labels]
     cross = tuple(space.card.crosses[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,11 @@ def of_task(
         if attribute in declared.labels
     }
     return prompts, task.name, task.version, references, task.language
+
+
+def texts_hash(prompts: Sequence[Prompt]) -> str:
+    """Return the hash (32 hex digits) of the prompts' texts, in order: what a run declares of its task."""
+    return keys.digest("prompts", [p.text for p in prompts]).hex()
 
 
 def table(prompts: list[Prompt]) -> pa.Table:

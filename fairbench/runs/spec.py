@@ -29,7 +29,7 @@ from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
 from fairbench.runs import scores
 from fairbench.runs.device import pick_device
-from fairbench.runs.prompts import of_task
+from fairbench.runs.prompts import of_task, texts_hash
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
 DEFAULT_TASK = "occupations"
@@ -98,7 +98,7 @@ class RunSpec:
             "task": {
                 "name": self.task,
                 "version": self.task_version,
-                "prompts": keys.digest("prompts", [p.text for p in self.prompts]).hex(),
+                "prompts": texts_hash(self.prompts),
             },
             "labels_key": self.labels_key,
             "face_policy": identity.of_params(self.labeller.card.face_policy, None),
