@@ -166,7 +166,9 @@ def measure(work: Path, arm: str, method: str, part: str, images: int, leaderboa
         "--quiet",
     )
     if leaderboard is not None and part != "stated":
-        fairbench("leaderboard", "add", str(folder), "--csv", str(leaderboard.with_name(f"{TASK}-{part}-v1.csv")))
+        fairbench(
+            "leaderboard", "add", str(folder), "--leaderboard", str(leaderboard.with_name(f"{TASK}-{part}-v1.csv"))
+        )
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import AsJson, Plugins
+from fairbench.cli.options import BOARD_NAMES, AsJson, Plugins
 from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
@@ -18,7 +18,9 @@ app = typer.Typer(
 
 DEFAULT = Path("leaderboards/occupations-v1.csv")
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)]
-Board = Annotated[Path | None, typer.Option("--csv", help="The leaderboard. [default: leaderboards/TASK-vVERSION.csv]")]
+Board = Annotated[
+    Path | None, typer.Option(*BOARD_NAMES, help="The leaderboard's CSV. [default: leaderboards/TASK-vVERSION.csv]")
+]
 Evidence = Annotated[bool, typer.Option("--evidence/--no-evidence", help="Copy the run's evidence beside the CSV.")]
 Shown = Annotated[Path, typer.Argument(help="The leaderboard.")]
 Verified = Annotated[Path, typer.Argument(help="The leaderboard.", show_default=False)]

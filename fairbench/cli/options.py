@@ -11,6 +11,8 @@ from fairbench.cli import complete
 from fairbench.errors import FairbenchError
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
+BOARD_NAMES: Final = ("--leaderboard", "--csv")
+"""What the option for a leaderboard's CSV is called, in every command that adds to one."""
 
 
 def _check_dtype(dtype: str | None) -> str | None:

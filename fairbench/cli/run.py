@@ -9,6 +9,7 @@ import typer
 
 from fairbench.cli import complete
 from fairbench.cli.options import (
+    BOARD_NAMES,
     AsJson,
     Batch,
     Device,
@@ -63,7 +64,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: r
 Shard = Annotated[
     str | None, typer.Option("--shard", help="i/N: make every N-th block; once all are made, leave it out.")
 ]
-Board = Annotated[Path | None, typer.Option("--leaderboard", help="CSV to add this run's row and evidence to.")]
+Board = Annotated[Path | None, typer.Option(*BOARD_NAMES, help="CSV to add this run's row and evidence to.")]
 Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet per prompt.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with code 2, after all is written, for notices that matter.")

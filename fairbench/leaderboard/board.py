@@ -79,8 +79,8 @@ def read(path: Path) -> list[Row]:
     """Return the rows of a leaderboard; one of 0.1.0 is read under today's names of columns. Raises CardError."""
     if not path.exists():
         raise CardError(
-            f"There is no leaderboard {path} here: name its CSV, or make it with fairbench leaderboard add RUN --csv "
-            f"{path}."
+            f"There is no leaderboard {path} here: name its CSV, or make it with fairbench leaderboard add RUN "
+            f"--leaderboard {path}."
         )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
@@ -164,7 +164,7 @@ def groups(rows: Sequence[Row]) -> list[list[Row]]:
     """Return the measured rows by what they can be compared with, and by rank within that."""
     measured = [r for r in rows if r["source"] == "measured"]
     ranked = [{**r, **ranks} for r, ranks in zip(measured, rank(measured), strict=True)]
-    ranked.sort(key=lambda r: (_group(r), _value(r), r["model"], r["method"], r["run_id"]))
+    ranked.sort(key=lambda r: (_group(r), _value(r), r["labels_sha256"], r["model"], r["method"], r["run_id"]))
     return [list(rows) for _, rows in itertools.groupby(ranked, _group)]
 
 
@@ -175,11 +175,30 @@ def rank(rows: Sequence[Row]) -> list[Row]:
     are the ranks that a row could hold: 1 + the number of rows shown to be fairer, and M - the number shown to be less
     fair, by one-sided z tests of all M (M - 1) ordered pairs at (1 - 0.95) / (M (M - 1)) (Bonferroni), from the
     standard errors: the images are drawn again, the prompts stay. Rows of one base model share seeds, which makes the
-    tests stricter than they say. A row without a value, or over a part of the prompts, has no rank.
+    tests stricter than they say. Rows with the same labels of the same images, such as those of one run under two
+    calibrations, hold one rank together and count once. A row without a value, or over a part of the prompts, has none.
 
     Source: as fairbench/stats/ranking.py; z tests, as a CSV holds no prompt values.
     """
-    return [_ranks(r, [p for p in rows if _group(p) == _group(r) and _value(p) < math.inf]) for r in rows]
+    ranked = [r for r in rows if _value(r) < math.inf]
+    peers = {group: list(_one_per_label_table(members)) for group, members in _by(_group, ranked).items()}
+    return [_ranks(r, peers.get(_group(r), [])) for r in rows]
+
+
+def _by(key: Callable[[Row], tuple[str, ...]], rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    members: dict[tuple[str, ...], list[Row]] = {}
+    for r in rows:
+        members.setdefault(key(r), []).append(r)
+    return members
+
+
+def _one_per_label_table(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the first of the rows that rest on one label table; a row that names none stands for itself."""
+    seen: set[str] = set()
+    for r in rows:
+        if not r["labels_sha256"] or r["labels_sha256"] not in seen:
+            seen.add(r["labels_sha256"])
+            yield r
 
 
 def _ranks(row: Row, peers: Sequence[Row]) -> Row:

@@ -59,6 +59,23 @@ def test_ranks_that_the_data_do_not_order() -> None:
     assert ranks([measured("a", 0.1, 0.01), measured("b", 0.133, 0.01), measured("c", 9, 0.01)])["b"][1] == "1"
 
 
+def test_the_same_images_do_not_take_two_ranks() -> None:
+    """Under two calibrations, or under another name, the labels of one set of images are one entry."""
+
+    def measured(run_id: str, value: float, labels: str, **more: str) -> Row:
+        return row(run_id, str(value), **{f"{board.RANKED_BY}.error": "0.001"}, labels_sha256=labels, **more)
+
+    twice = measured("b2", 0.2, "B", labeller="flip", calibration_sha="other")
+    rows = [measured("a", 0.1, "A"), measured("b1", 0.2, "B"), twice, measured("c", 0.3, "C")]
+    expected = {"a": ("1", "1", "1"), "b1": ("2", "2", "2"), "b2": ("2", "2", "2"), "c": ("3", "3", "3")}
+    assert ranks(rows) == expected
+    assert [r["run_id"] for r in csv.DictReader(board.render(rows).splitlines())] == ["a", "b1", "b2", "c"]
+    other_labeller = measured("b3", 0.25, "B'", labeller_id="another")
+    assert ranks([*rows, other_labeller]) == {**expected, "b3": ("1", "1", "1")}  # ranks are of one labeller
+    unnamed = [measured("x", 0.1, ""), measured("y", 0.2, ""), measured("z", 0.3, "")]
+    assert [r[0] for r in ranks(unnamed).values()] == ["1", "2", "3"]
+
+
 def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
     board.add(path, row("a"))

@@ -68,8 +68,9 @@ def verdicts(cli: Cli, *args: str | Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_path: Path) -> None:
-    found = cli("run", *ARGS, "--store", made / "store", "--out", "out", "--leaderboard", tmp_path / "other" / "b.csv")
+    found = cli("run", *ARGS, "--store", made / "store", "--out", "out", "--csv", tmp_path / "other" / "b.csv")
     assert found.code == 0, found.err
+    assert cli("leaderboard", "add", "out", "--leaderboard", tmp_path / "other" / "b.csv").code == 0
     ((ours,), (theirs,)) = leaderboard_board.read(board), leaderboard_board.read(tmp_path / "other" / "b.csv")
     assert {**ours, "date": ""} == {**theirs, "date": ""}
     assert evidence(tmp_path / "other" / "b.csv").name == evidence(board).name == ours["run_id"]
