@@ -16,6 +16,7 @@ from fairbench.errors import FairbenchError
 COMMANDS: Final = {
     "run": ("run:run", "Generate images, label the faces, measure bias."),
     "synthesize": ("synthesize:synthesize", "Make a balanced training set of confirmed images."),
+    "annotate": ("annotate:annotate", "Have people label a sample of a run's images."),
     "calibrate": ("calibrate:calibrate", "Measure a labeller's errors on labelled images."),
     "audit": ("audit:audit", "Look for the component that carries the bias."),
     "compare": ("compare:compare", "Compare runs, or two labellers of the same images."),

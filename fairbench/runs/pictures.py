@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,36 +113,38 @@ def _labels(labels: pa.Table, space: LabelSpace) -> pd.DataFrame:
     return table
 
 
-def picture(stores: Iterable[Path], key: str, image_id: bytes) -> Image:
-    """Return an image out of the first of these stores that has it. key: the run's image key.
+def pictures(stores: Iterable[Path], key: str, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Image]]:
+    """Yield these images, in the order in which these stores hold them. key: the run's image key.
 
-    Raises FairbenchError where none has it, ImageError where its file cannot be decoded.
+    Raises FairbenchError where none holds one of them, ImageError where a file cannot be decoded.
     """
     from PIL import Image
 
-    looked_in = list(dict.fromkeys(stores))
+    looked_in, missing = list(dict.fromkeys(stores)), set(image_ids)
     for root in looked_in:
         store = Store(root, look_only=True)
-        for path in store.shards("images", key):
-            if not _holds(path, image_id):
+        for path in store.shards("images", key) if missing else ():
+            wanted = pa.array(sorted(missing & _ids(path)), schemas.ID)
+            table = store.read("images", path, ["image_id", "image", "status", "error", "sha256"]) if wanted else None
+            if table is None:
                 continue
-            table = store.read("images", path, ["image_id", "image", "status", "error", "sha256"])
-            if table is not None:
-                (row,) = table.filter(pc.equal(table["image_id"], pa.scalar(image_id, schemas.ID))).to_pylist()
-                return Image.fromarray(_pixels(row))
-    raise FairbenchError(
-        f"Image {image_id.hex()} is in none of the stores {', '.join(map(str, looked_in))}: name the run's store, as "
-        "in fairbench.load(RUN, store=STORE), or do the run again."
-    )
+            for row in table.filter(pc.is_in(table["image_id"], value_set=wanted)).to_pylist():
+                if row["image_id"] in missing:
+                    missing.remove(row["image_id"])
+                    yield row["image_id"], Image.fromarray(_pixels(row))
+    if missing:
+        raise FairbenchError(
+            f"Image {min(missing).hex()} is in none of the stores {', '.join(map(str, looked_in))}: name the run's "
+            "store (--store STORE, or fairbench.load(RUN, store=STORE)), or do the run again."
+        )
 
 
-def _holds(shard: Path, image_id: bytes) -> bool:
-    """Whether a shard has an image; of what may be gigabytes of pixels, it reads the ids alone."""
+def _ids(shard: Path) -> set[bytes]:
+    """Return the ids of a shard's images; of what may be gigabytes of pixels, it reads the ids alone."""
     try:
-        ids = pq.read_table(shard, columns=["image_id"], memory_map=True)["image_id"]
+        return set(pq.read_table(shard, columns=["image_id"], memory_map=True)["image_id"].to_pylist())
     except (OSError, pa.ArrowException):  # damaged, or moved aside by another process: the store says so when it runs
-        return False
-    return bool(pc.any(pc.equal(ids, pa.scalar(image_id, schemas.ID))).as_py())
+        return set()
 
 
 def _pixels(row: Mapping[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +114,12 @@ class Run(RunFolder, Shown):
             sought_id = bytes.fromhex(image_id)
         except ValueError as err:
             raise FairbenchError(f"{image_id!r} is no image_id: take one of the column image_id of images().") from err
-        return pictures.picture(self._stores(), self.record.keys.images, sought_id)
+        ((_, image),) = self.pictures([sought_id])
+        return image
+
+    def pictures(self, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Image]]:
+        """Yield images with their ids, in the order of the store; each of its files is read once."""
+        return pictures.pictures(self._stores(), self.record.keys.images, image_ids)
 
     def show(self, *, full: bool = False) -> None:
         """Print what the command prints. full: all estimates and metrics, as `fairbench show RUN --full`."""

@@ -96,6 +96,14 @@ AUDIT: Final = Kind(
     {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
 )
+_ANNOTATION_JSON: Final = {"annotation.json": json_with("seed", "design", "attributes", "annotators")}
+ANNOTATION: Final = Kind(
+    "an annotation",
+    _ANNOTATION_JSON,
+    r"annotation\.json|sample\.parquet|pages/annotator-\d+\.html|label-studio/(tasks\.json|config\.xml)"
+    r"|csv/(annotator-\d+\.csv|images/[0-9a-f]{12}\.jpg)",
+)
+COLLECTED: Final = Kind("an annotation", _ANNOTATION_JSON, r"annotations\.csv|labels\.(csv|parquet)|agreement\.json")
 _COMPARE_JSON: Final = {"compare.json": json_with("kind", "runs", "alpha")}
 COMPARISON: Final = Kind("a comparison", _COMPARE_JSON, r"compare\.(json|csv|png)")
 VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})

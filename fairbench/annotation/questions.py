@@ -1,0 +1,63 @@
+"""What is asked: the attributes of the runs' labellers, whose labels must be the same for all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fairbench import registry
+from fairbench.annotation import words
+from fairbench.cards.cards import LabellerCard
+from fairbench.errors import FairbenchError
+from fairbench.runs.result import Run
+
+
+def choose(runs: Sequence[Run], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return attribute -> labels. names: the attributes to ask about; without any, those that the labeller crosses.
+
+    Raises FairbenchError for an attribute that a labeller lacks or labels otherwise, and for a label that is an answer.
+    """
+    cards = [run.record.labeller for run in runs]
+    asked = list(dict.fromkeys(names)) or _default(cards[0])
+    for name in asked:
+        for run, card in zip(runs, cards, strict=True):
+            if name not in card.attributes:
+                known = ", ".join(card.attributes)
+                hint = registry.suggest(name, list(card.attributes))
+                raise FairbenchError(
+                    f"--attributes {name}: labeller {card.name} of {run.folder} has no such attribute{hint}; it has "
+                    f"{known}."
+                )
+            if card.attributes[name].labels != cards[0].attributes[name].labels:
+                raise FairbenchError(
+                    f"--attributes {name}: {run.folder} has other labels than {runs[0].folder}; annotate them apart."
+                )
+        _refuse_reserved(name, cards[0].attributes[name].labels)
+    return {name: tuple(cards[0].attributes[name].labels) for name in asked}
+
+
+def _default(card: LabellerCard) -> list[str]:
+    crossed = [name for cross in card.crosses for name in cross]
+    return list(dict.fromkeys(crossed)) or [a for a, spec in card.attributes.items() if spec.source is None]
+
+
+def _refuse_reserved(name: str, labels: Sequence[str]) -> None:
+    clash = next((label for label in labels if label in words.RESERVED), None)
+    if clash is not None:
+        raise FairbenchError(
+            f"--attributes {name}: its label {clash!r} is also an answer that names no label; rename it in the card."
+        )
+
+
+def shown(attribute: str) -> str:
+    """Return an attribute as a question names it: "race4" is about race.
+
+    >>> shown("race4"), shown("hair_colour")
+    ('race', 'hair colour')
+    """
+    return attribute.rstrip("0123456789").replace("_", " ").strip() or attribute
+
+
+def codes(attributes: Mapping[str, tuple[str, ...]], attribute: str) -> dict[str, int]:
+    """Return the code of each answer to an attribute's question; no person counts as a class, `cannot tell` as none."""
+    answers = (*attributes[attribute], words.NO_PERSON, words.CANNOT_TELL)
+    return {answer: code for code, answer in enumerate(answers)}
