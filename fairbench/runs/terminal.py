@@ -15,6 +15,7 @@ from fairbench.display.tables import Table
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
+from fairbench.runs import headline, terminal_headline
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -54,8 +55,17 @@ def show(run: RunFolder, console: Console, *, full: bool = False) -> None:
             part.show(measured, console, full)
 
 
-def _bias(measured: Measured, console: Console, full: bool) -> None:
-    _show_table(tables.bias(measured, full), console)
+def _headline(measured: Measured, console: Console, _: bool) -> None:
+    """Print the main table and what may be said: a verdict per attribute, other prompts, the literature's number."""
+    headlines = headline.of_run(measured)
+    terminal_headline.table(measured, headlines).show(console)
+    for sentence in terminal_headline.sentences(headlines):
+        say(console, sentence)
+
+
+def _estimates(measured: Measured, console: Console, _: bool) -> None:
+    console.print()
+    _show_table(tables.estimates(measured), console)
 
 
 def _direction(measured: Measured, console: Console, _: bool) -> None:
@@ -95,11 +105,14 @@ def _correction(measured: Measured, console: Console, _: bool) -> None:
         say(console, f"note: nothing is corrected for the labeller's errors: {correction.reason}", "yellow")
 
 
-def _truth(measured: Measured, console: Console, _: bool) -> None:
-    """Print what is known beside what was measured; a truth that does not apply is a note."""
+def _truth(measured: Measured, console: Console, full: bool) -> None:
+    """Print what is known beside what was measured, in short as a sentence; a truth that does not apply is a note."""
     table = tables.known_truth(measured)
-    if table is not None:
+    if table is not None and full:
         table.show(console)
+    elif table is not None:
+        for sentence in tables.known_truth_in_short(measured):
+            say(console, sentence)
     for truth in measured.record.truth:
         if truth.note is not None:
             say(console, f"note: known truth {truth.name!r} is not shown: {truth.note}", "yellow")
@@ -153,8 +166,8 @@ def _notices(measured: Measured, console: Console, _: bool) -> None:
         say(console, f"{notice.code}: {notice.sentence}", "yellow")
 
 
-def _note(_: Measured, console: Console, __: bool) -> None:
-    say(console, LABEL_NOTE, "dim")
+def _note(measured: Measured, console: Console, full: bool) -> None:
+    say(console, terminal_headline.note(measured, full), "dim")
 
 
 def _folder(measured: Measured, console: Console, _: bool) -> None:
@@ -170,15 +183,16 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
-    Part(_bias),
-    Part(_direction),
+    Part(_headline),
+    Part(_estimates, short=False),
+    Part(_direction, short=False),
     Part(_others, short=False),
     Part(_shares, short=False),
     Part(_gaps, short=False),
     Part(_references),
-    Part(_correction),
+    Part(_correction, short=False),
     Part(_truth),
-    Part(_images),
+    Part(_images, short=False),
     Part(_statuses, short=False),
     Part(_scores),
     Part(_reasons),
@@ -186,4 +200,4 @@ PARTS: Final = (
     Part(_note),
     Part(_folder),
 )
-"""What is printed, in this order. `terminal_tables.LINES` says the same of the lines of the main table."""
+"""What is printed, in this order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -34,8 +35,6 @@ class Line:
     metric: str
     estimate: str
     label: str
-    short: bool = True
-    """Whether the short form has it; the full form has them all."""
 
 
 LINES: Final = (
@@ -53,11 +52,6 @@ BIAS_NOTE: Final = (
     "estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
     "labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
 )
-ELSEWHERE: Final = {
-    False: "Other metrics, single prompts and shares are in metrics.csv.",
-    True: "Single prompts are in metrics.csv.",
-}
-"""full -> where the numbers are that this form does not show."""
 OTHERS_NOTE: Final = (
     "Intervals are of the values that are expected at these face counts: most of these metrics have a chance floor, as "
     "rd has. `fairbench show metric NAME` says what each is."
@@ -109,17 +103,14 @@ def task_rows(run: RunFolder) -> list[Row]:
     return rows
 
 
-def bias(measured: Measured, full: bool) -> Table:
-    """Return the main table: what is estimated of every attribute, with both intervals, floor and ceiling."""
-    record = measured.record
+def estimates(measured: Measured) -> Table:
+    """Return what is estimated of every attribute, with both intervals, floor and ceiling."""
     heads = numbers("value", "this\nlist", "other\nprompts", "fair", "most")
-    title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
-    note = f"{BIAS_NOTE} {ELSEWHERE[full]}"
-    table = Table([Column("attribute"), Column("estimate"), *heads], title, note, grouped=True)
+    table = Table([Column("attribute"), Column("estimate"), *heads], "estimates", BIAS_NOTE, grouped=True)
     for attribute, names in measured.attributes.items():
         classes = math.prod(measured.space.declared.size(name) for name in names)
         name = spaced(attribute)
-        for line in LINES if full else (line for line in LINES if line.short):
+        for line in LINES:
             row = measured.find(line.metric, line.estimate, attribute)
             if row is None or (line.estimate == "corrected" and row["value"] is None):
                 continue
@@ -229,6 +220,23 @@ def known_truth(measured: Measured) -> Table | None:
             if row is not None and row["ci_low"] is not None:
                 table.add("", label, interval(row), *(cell for v in values for cell in _covered(v, row)))
     return table
+
+
+def known_truth_in_short(measured: Measured) -> Iterator[str]:
+    """Yield, for each truth that applies, the true concentrations that the intervals hold, and those that they miss."""
+    for truth in measured.record.truth:
+        names: dict[str, list[str]] = {"inside": [], "outside": []}
+        for v in truth.values if truth.note is None else ():
+            row = measured.find("concentration", "corrected", v.attribute)
+            if row is None or row["ci_low"] is None:
+                row = measured.find("concentration", "raw", v.attribute)
+            if row is None or row["ci_low"] is None:
+                continue
+            value, where = _covered(v, row)
+            names[where or "inside"] += [f"{spaced(v.attribute)} {value}"] if value else []
+        words = [f"{where} the interval: {', '.join(found)}" for where, found in names.items() if found]
+        if words:
+            yield f"Known truth, {truth.name}: concentration {'; '.join(words)}."
 
 
 def _add_rd(table: Table, name: str, values: list[Comparison | None]) -> None:

@@ -1,0 +1,156 @@
+"""The short form of a run's result: one row and one sentence per attribute, and what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from fairbench.display.labels import expanded, spaced
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.numbers import number, percent, span, whole, with_interval
+from fairbench.display.tables import Column, Table, numbers
+from fairbench.measure.series import FACES
+from fairbench.runs import verdict
+from fairbench.runs.headline import MIN_PROMPTS, NOTHING, Headline, Limits
+from fairbench.runs.terminal_tables import Measured
+
+TWO_GENDERS: Final = "That there are two gender labels is the classifier's limit."
+WITHIN: Final = (
+    "Within t % of balance: no more uneven than a balanced model of which t % of the images are replaced by one group's."
+)
+MORE: Final = {False: "All estimates: `fairbench show RUN --full`.", True: "Single prompts are in metrics.csv."}
+"""full -> where the numbers are that this form does not show."""
+_FINE: Final = 0.02
+"""Width of the narrowest interval below which a table of concentrations has three decimals, else two."""
+
+
+def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
+    """Return the main table, a row per attribute; its note says which images and prompts it rests on."""
+    record, places = measured.record, _places(headlines)
+    by_people = any(h.people.value is not None for h in headlines)
+    adjusted = not by_people and any(h.corrected.value is not None or h.has_range for h in headlines)
+    heads = ["effective\ngroups, in a\nprompt / all"]
+    heads += ["concentration\nby people\n[95 %]"] if by_people else []
+    heads += [f"{'as read' if by_people else 'concentration'}\n0 even, 1 one\n[95 %]", "a fair / a\none-sided\nmodel reads"]
+    heads += ["adjusted for\nlabeller's\nerrors [95 %]"] if adjusted else []
+    title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
+    result = Table([Column("attribute", wraps=True), *numbers(*heads)], title, " ".join(_basis(measured, headlines)))
+    for h in headlines:
+        cells = [_groups(h)]
+        cells += [_limits(h.people, places)] if by_people else []
+        cells += [_limits(h.read, places), f"{number(h.fair, places)} / {number(h.one_sided, places)}"]
+        cells += [_adjusted(h, places)] if adjusted else []
+        result.add(spaced(h.attribute), *cells)
+    return result
+
+
+def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
+    """Yield the verdicts, and what may be said beyond this list and in the literature's number."""
+    for h in headlines:
+        yield f"{spaced(h.attribute)}: {verdict.sentence(h)}"
+    if any(verdict.finding(h) in ("balanced", "slightly uneven") for h in headlines):
+        yield WITHIN
+    yield _other_prompts(headlines)
+    yield _relative_diversity(headlines)
+
+
+def note(measured: Measured, full: bool) -> str:
+    """Return what labels are and are not, what abbreviations stand for, and where there is more."""
+    labels_of = measured.space.declared.labels
+    parts = [LABEL_NOTE, TWO_GENDERS if len(labels_of.get("gender", ())) == 2 else ""]
+    parts += [expanded(label for labels in labels_of.values() for label in labels), MORE[full]]
+    return " ".join(part for part in parts if part)
+
+
+def _places(headlines: Sequence[Headline]) -> int:
+    printed = [x for h in headlines for x in (h.read, h.corrected, h.people)]
+    widths = [x.high - x.low for x in printed if x.low is not None and x.high is not None]
+    return 3 if min(widths, default=1.0) < _FINE else 2
+
+
+def _groups(h: Headline) -> str:
+    pooled = "" if h.pooled is None else f" / {number(h.pooled, 1)}"
+    return "none" if h.within is None else f"{number(h.within, 1)}{pooled} of {h.classes}"
+
+
+def _limits(limits: Limits, places: int) -> str:
+    return with_interval(*limits, places)
+
+
+def _adjusted(h: Headline, places: int) -> str:
+    """Return the corrected value, or the range of what it may be; its interval is that of both ends."""
+    if not h.has_range:
+        return _limits(h.corrected, places)
+    ends = f"{number(h.lowest.value, places)} to {number(h.highest.value, places)}"
+    limits = span(h.lowest.low, h.highest.high, places).split()
+    return f"{ends} [{', '.join(limits)}]" if limits else ends
+
+
+def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
+    """Yield which prompts, images and faces stand behind the table, and what its columns assume."""
+    yield _counts(measured, headlines)
+    yield "[95 %]: for this list of prompts."
+    correction = measured.record.correction
+    domain = "its calibration's images" if correction is None or not correction.domain else correction.domain
+    if any(h.corrected.value is not None for h in headlines):
+        yield f"Adjusted: if the labeller errs here as on {domain}, whatever the prompt."
+    if any(h.has_range for h in headlines):
+        yield f"Adjusted, as a range: if errors are no larger than on {domain}; labels by people would settle it."
+    if not all(h.through_table for h in headlines):
+        yield "A fair / a one-sided model: read without errors, as none are known."
+    reasons = {h.not_corrected for h in headlines if h.not_corrected and not h.has_range}
+    for reason in sorted(reasons):
+        names = _listed(h for h in headlines if h.not_corrected == reason and not h.has_range)
+        who = "Not adjusted" if len(names.split(", ")) == len(headlines) else f"Not adjusted ({names})"
+        yield f"{who}: {reason}."
+
+
+def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
+    total, words = len(measured.run.prompts), []
+    used = {h.used for h in headlines}
+    if len(used) == 1:
+        words.append(f"{used.pop()} of {total} prompts used")
+    else:
+        words.append(f"prompts used of {total}: " + ", ".join(f"{spaced(h.attribute)} {h.used}" for h in headlines))
+    reasons = dict.fromkeys(h.left_out for h in headlines if h.left_out)
+    words[0] += f" ({'; '.join(map(str, reasons))})" if reasons else ""
+    images = sum((measured.record.statuses or {}).get("images", {}).values())
+    words.append(f"{whole(max(h.faces for h in headlines))} faces in {whole(images)} images" if images else "")
+    rate = measured.find("no-face-rate", "raw", FACES)
+    words.append("" if rate is None else f"without a face: {percent(rate['value'])}")
+    unclear = [f"{spaced(h.attribute)} {whole(h.unclear)}" for h in headlines if h.unclear]
+    words.append(f"faces with an unclear label: {', '.join(unclear)}" if unclear else "")
+    text = "; ".join(word for word in words if word)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _other_prompts(headlines: Sequence[Headline]) -> str:
+    known = [h for h in headlines if h.other_prompts.low is not None]
+    if known:
+        limits = (f"{spaced(h.attribute)} {_to(h.other_prompts)}" for h in known)
+        return f"Other prompts, if this list were a random sample of them: concentration of {', '.join(limits)}."
+    prompts = max((h.used for h in headlines), default=0)
+    reasons = dict.fromkeys(h.no_other_prompts for h in headlines if h.no_other_prompts and prompts >= MIN_PROMPTS)
+    return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or _too_few(prompts)}."
+
+
+def _too_few(prompts: int) -> str:
+    return f"{prompts} {'prompt is' if prompts == 1 else 'prompts are'} too few ({MIN_PROMPTS} are needed)"
+
+
+def _to(limits: Limits) -> str:
+    return f"{number(limits.low, 2)} to {number(limits.high, 2)}"
+
+
+def _relative_diversity(headlines: Sequence[Headline]) -> str:
+    """Return RD of each attribute, with what a fair model would score at these face counts."""
+    values = (
+        f"{spaced(h.attribute)} {number(h.rd)}" + ("" if h.rd_fair is None else f" (a fair model {number(h.rd_fair, 2)})")
+        for h in headlines
+        if h.rd is not None
+    )
+    return f"RD, the literature's number: {', '.join(values) or 'none'}."
+
+
+def _listed(headlines: Iterable[Headline]) -> str:
+    return ", ".join(spaced(h.attribute) for h in headlines)
