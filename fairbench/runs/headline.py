@@ -1,4 +1,4 @@
-"""What a run's short form says of each attribute, gathered from its metrics table. Rows that are absent are tolerated."""
+"""What a run's short form says of each attribute, from its metrics table: rows may be absent."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Headline:
     faces: int = 0
     unclear: int = 0
     through_table: bool = True
-    """Whether `fair` and `one_sided` are read with the errors of a calibration; else as by a labeller without errors."""
+    """Whether `fair` and `one_sided` are read with a calibration's errors; else as by a labeller without errors."""
     left_out: str | None = None
     not_corrected: str | None = None
     other_prompts: Limits = NOTHING

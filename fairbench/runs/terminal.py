@@ -152,7 +152,8 @@ def _reasons(measured: Measured, console: Console, full: bool) -> None:
     """Say why values are absent, or what was left out of them: each reason once, with all that it holds for."""
     names_of: dict[str, list[str]] = {}
     for row in measured.rows:
-        if row["reason"] and row["scope"] == THIS_LIST and (full or row["estimate"] == "raw"):
+        said = row["metric"] == "concentration" or row["estimate"] != "raw"  # or of a row that the short form lacks
+        if row["reason"] and row["scope"] == THIS_LIST and (full or not said):
             name = row["metric"] if row["attribute"] == QUALITY else spaced(row["attribute"])
             if name not in names_of.setdefault(row["reason"], []):
                 names_of[row["reason"]].append(name)

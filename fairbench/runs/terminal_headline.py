@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -11,12 +12,12 @@ from fairbench.display.numbers import number, percent, span, whole, with_interva
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.measure.series import FACES
 from fairbench.runs import verdict
-from fairbench.runs.headline import MIN_PROMPTS, NOTHING, Headline, Limits
+from fairbench.runs.headline import MIN_PROMPTS, Headline, Limits
 from fairbench.runs.terminal_tables import Measured
 
 TWO_GENDERS: Final = "That there are two gender labels is the classifier's limit."
 WITHIN: Final = (
-    "Within t % of balance: no more uneven than a balanced model of which t % of the images are replaced by one group's."
+    "Within t % of balance: no more uneven than a balanced model with t % of its images replaced by one group's."
 )
 MORE: Final = {False: "All estimates: `fairbench show RUN --full`.", True: "Single prompts are in metrics.csv."}
 """full -> where the numbers are that this form does not show."""
@@ -30,15 +31,16 @@ def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
     by_people = any(h.people.value is not None for h in headlines)
     adjusted = not by_people and any(h.corrected.value is not None or h.has_range for h in headlines)
     heads = ["effective\ngroups, in a\nprompt / all"]
-    heads += ["concentration\nby people\n[95 %]"] if by_people else []
-    heads += [f"{'as read' if by_people else 'concentration'}\n0 even, 1 one\n[95 %]", "a fair / a\none-sided\nmodel reads"]
+    main = "concentration\n(0 even, 1 one\ngroup) [95 %]"
+    heads += ["the same\nby people\n[95 %]", "as read by\nlabeller\n[95 %]"] if by_people else [main]
+    heads += ["a fair / a\none-sided\nmodel reads"]
     heads += ["adjusted for\nlabeller's\nerrors [95 %]"] if adjusted else []
     title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
     result = Table([Column("attribute", wraps=True), *numbers(*heads)], title, " ".join(_basis(measured, headlines)))
     for h in headlines:
         cells = [_groups(h)]
         cells += [_limits(h.people, places)] if by_people else []
-        cells += [_limits(h.read, places), f"{number(h.fair, places)} / {number(h.one_sided, places)}"]
+        cells += [_limits(h.read, places), _fair(h, places)]
         cells += [_adjusted(h, places)] if adjusted else []
         result.add(spaced(h.attribute), *cells)
     return result
@@ -46,6 +48,7 @@ def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
 
 def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
     """Yield the verdicts, and what may be said beyond this list and in the literature's number."""
+    yield verdict.LEAD
     for h in headlines:
         yield f"{spaced(h.attribute)}: {verdict.sentence(h)}"
     if any(verdict.finding(h) in ("balanced", "slightly uneven") for h in headlines):
@@ -73,6 +76,10 @@ def _groups(h: Headline) -> str:
     return "none" if h.within is None else f"{number(h.within, 1)}{pooled} of {h.classes}"
 
 
+def _fair(h: Headline, places: int) -> str:
+    return "none" if h.fair is None else f"{number(h.fair, places)} / {number(h.one_sided, places)}"
+
+
 def _limits(limits: Limits, places: int) -> str:
     return with_interval(*limits, places)
 
@@ -89,7 +96,7 @@ def _adjusted(h: Headline, places: int) -> str:
 def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
     """Yield which prompts, images and faces stand behind the table, and what its columns assume."""
     yield _counts(measured, headlines)
-    yield "[95 %]: for this list of prompts."
+    yield "Brackets: 95 % intervals for this list of prompts."
     correction = measured.record.correction
     domain = "its calibration's images" if correction is None or not correction.domain else correction.domain
     if any(h.corrected.value is not None for h in headlines):
@@ -106,22 +113,29 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
 
 
 def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
+    """Return how many prompts, images and faces there are, and what was left out of them and why."""
     total, words = len(measured.run.prompts), []
     used = {h.used for h in headlines}
-    if len(used) == 1:
-        words.append(f"{used.pop()} of {total} prompts used")
-    else:
-        words.append(f"prompts used of {total}: " + ", ".join(f"{spaced(h.attribute)} {h.used}" for h in headlines))
-    reasons = dict.fromkeys(h.left_out for h in headlines if h.left_out)
-    words[0] += f" ({'; '.join(map(str, reasons))})" if reasons else ""
+    each = ", ".join(f"{spaced(h.attribute)} {h.used}" for h in headlines)
+    words.append(
+        f"{used.pop() if len(used) == 1 else f'{each},'} of {total} {'prompt' if total == 1 else 'prompts'} used"
+    )
+    reasons = dict.fromkeys(_why(h.left_out) for h in headlines if h.left_out)
+    words[0] += f" ({'; '.join(reasons)})" if reasons else ""
     images = sum((measured.record.statuses or {}).get("images", {}).values())
-    words.append(f"{whole(max(h.faces for h in headlines))} faces in {whole(images)} images" if images else "")
+    words.append(f"{whole(max(h.faces for h in headlines))} faces in {whole(images)} images")
     rate = measured.find("no-face-rate", "raw", FACES)
-    words.append("" if rate is None else f"without a face: {percent(rate['value'])}")
-    unclear = [f"{spaced(h.attribute)} {whole(h.unclear)}" for h in headlines if h.unclear]
-    words.append(f"faces with an unclear label: {', '.join(unclear)}" if unclear else "")
-    text = "; ".join(word for word in words if word)
-    return f"{text[0].upper()}{text[1:]}."
+    words += [] if rate is None else [f"without a face: {percent(rate['value'])}"]
+    bases = [h for h in headlines if h.attribute in measured.space.declared.labels and h.unclear]
+    unclear = (f"{h.attribute} {whole(h.unclear)} ({percent(h.unclear / (h.unclear + h.faces))})" for h in bases)
+    words += [f"with an unclear label: {', '.join(unclear)}"] if bases else []
+    return f"{'; '.join(words)}."
+
+
+def _why(reason: str) -> str:
+    """Return the reason for leaving prompts out, without what is said beside it."""
+    beside = re.fullmatch(r"(?:mean )?over \d+ of \d+ prompts \((.*)\)", reason)
+    return reason if beside is None else beside[1]
 
 
 def _other_prompts(headlines: Sequence[Headline]) -> str:
@@ -144,11 +158,8 @@ def _to(limits: Limits) -> str:
 
 def _relative_diversity(headlines: Sequence[Headline]) -> str:
     """Return RD of each attribute, with what a fair model would score at these face counts."""
-    values = (
-        f"{spaced(h.attribute)} {number(h.rd)}" + ("" if h.rd_fair is None else f" (a fair model {number(h.rd_fair, 2)})")
-        for h in headlines
-        if h.rd is not None
-    )
+    fair = {h.attribute: "" if h.rd_fair is None else f" (a fair model {number(h.rd_fair, 2)})" for h in headlines}
+    values = [f"{spaced(h.attribute)} {number(h.rd)}{fair[h.attribute]}" for h in headlines if h.rd is not None]
     return f"RD, the literature's number: {', '.join(values) or 'none'}."
 
 

@@ -117,7 +117,7 @@ def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
 
     for width in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(width))
-        result = cli(*command)
+        result = cli(*command, "--full")
         assert result.code == 0, result.err
         for row in rows:
             if (row["metric"], row["estimate"]) in lines and row["value"]:
@@ -126,7 +126,8 @@ def test_run(cli: Cli, runs: Path, shown: Shown, monkeypatch: pytest.MonkeyPatch
         shown.check(result.out, width)
         with monkeypatch.context() as patch:
             patch.setattr(terminal_tables, "task_rows", odd)
-            result = cli(*command)
+            shown.check(cli(*command).out, width)
+            result = cli(*command, "--full")
         assert {"10.85", "-10.50", "-.111", "1.000"} <= set(numbers_of(result.out))
         shown.check(result.out, width)
 
