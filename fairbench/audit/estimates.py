@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from fairbench.stats.estimands import Floats
 from fairbench.stats.intervals import PromptValues, interval_of
 
 CONFIDENCE = 0.95
+Design = Literal["this list", "other prompts", "other images"]
+"""What varies in an interval. this list: answers and images are drawn again, for the same prompts, occupations and
+questions. other prompts: prompts vary too, as if these were a random sample. other images: the images that a part is
+probed with, as if they were a random sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class Estimate:
     low: float
     high: float
     n: int
+    design: Design = "this list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +41,13 @@ def no_estimate(n: int = 0) -> Estimate:
     return Estimate(float("nan"), float("nan"), float("nan"), n)
 
 
-def share(hits: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Return a share with Jeffreys' interval (`share_interval`); NaN at n = 0."""
+def share(hits: int, n: int, confidence: float = CONFIDENCE, design: Design = "this list") -> Estimate:
+    """Return a share of n independent cases with Jeffreys' interval (`share_interval`); NaN at n = 0.
+
+    Of answers about a list of occupations it holds for that list: over other occupations they vary more.
+    """
     low, high = share_interval(np.array([hits, n - hits]), confidence)
-    return Estimate(hits / n if n else float("nan"), float(low[0]), float(high[0]), n)
+    return Estimate(hits / n if n else float("nan"), float(low[0]), float(high[0]), n, design)
 
 
 def mean(values: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Estimate:
@@ -48,4 +57,4 @@ def mean(values: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Es
     """
     without_variance = PromptValues(values, np.zeros(len(values)))
     interval = interval_of(without_variance, "other prompts", CONFIDENCE, lowest, highest)
-    return Estimate(interval.estimate, interval.low, interval.high, interval.prompts)
+    return Estimate(interval.estimate, interval.low, interval.high, interval.prompts, "other prompts")

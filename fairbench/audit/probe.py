@@ -92,7 +92,7 @@ def probe(embeddings: FloatArray, codes: Codes, attribute: Attribute, seed: int)
 
 
 def _hits(predicted: Codes, y: Codes | int) -> Estimate:
-    return share(int((predicted == y).sum()), len(predicted))
+    return share(int((predicted == y).sum()), len(predicted), design="other images")
 
 
 def _out_of_fold(x: FloatArray, y: Codes, seed: int) -> Codes:
@@ -127,7 +127,7 @@ def pairwise(
     pairs = []
     for k, (i, j) in enumerate(couples):
         hits, n = int(tables[0, k, [0, 3]].sum()), int(tables[0, k].sum())
-        pairs.append(PairProbe(labels[i], labels[j], share(hits, n), _percentiles(f1[:, k], n)))
+        pairs.append(PairProbe(labels[i], labels[j], share(hits, n, design="other images"), _percentiles(f1[:, k], n)))
     return pairs, _percentiles(accuracy.mean(axis=1), len(y)), _percentiles(f1.mean(axis=1), len(y))
 
 
@@ -148,9 +148,9 @@ def _percentiles(values: Floats, n: int) -> Estimate:
     of n images of n (or none).
     """
     if values[0] in (0.0, 1.0):
-        return share(int(values[0]) * n, n)
+        return share(int(values[0]) * n, n, design="other images")
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Estimate(float(values[0]), float(low), float(high), n)
+    return Estimate(float(values[0]), float(low), float(high), n, "other images")
 
 
 def macro_f1(y: Codes, predicted: Codes, classes: int, seed: int) -> Estimate:

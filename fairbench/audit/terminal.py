@@ -20,6 +20,8 @@ from fairbench.display.numbers import number, with_interval
 from fairbench.display.plain import line, say
 from fairbench.display.tables import Cell, Column, Table
 
+OTHER_IMAGES = "Brackets: 95 %, for other images like these."
+OTHER_PROMPTS = "Brackets: 95 %, for other prompts, if these were a random sample of them"
 COLOURS = {"biased": "red", "neutral": "green", "reads": "green", "answers unknown": "green", "no bias found": "green"}
 
 
@@ -57,7 +59,7 @@ def _encoder(audit: Audit) -> Iterator[Table]:
         return
     note = (
         f"Linear probe of {audit.probe_images}; predictions of images that training did not see. chance: the largest "
-        "class; labels shuffled: what the probe finds where there is nothing to find."
+        f"class; labels shuffled: what the probe finds where there is nothing to find. {OTHER_IMAGES}"
     )
     for p in audit.encoder.probes:
         note += "" if p.balanced else f" {p.attribute} is not balanced: read its accuracy against chance."
@@ -81,7 +83,7 @@ def _tokenizer(audit: Audit) -> Iterator[Table]:
         ("attribute", "group"),
         ("faces", "alike", "face lost", "others read so"),
         "Shares of the faces found before. alike: read as before; others read so: other groups' faces that become this "
-        "group. Limits of both hold for all groups at once.",
+        f"group. {OTHER_IMAGES} Those of both hold for all groups at once.",
     )
     right = _table(
         "Image tokenizer: against the labels that the images were given",
@@ -115,7 +117,8 @@ def _divergences(part: LanguageModel) -> Table:
         ("JSD", "excess", "by position", "log p\nper token"),
         f"JSD of token histograms in bits, {part.divergences[0].a_side} images per side. excess: less that of two "
         f"neutral sets, which is {nulls}; by position: the same of tokens place by place. log p per token: mean "
-        "log-probability that the neutral prompt gives to the group's images, what BPO balances.",
+        "log-probability that the neutral prompt gives to the group's images, what BPO balances. "
+        f"{OTHER_PROMPTS} (Student's t).",
     )
     for histogram, by_position, bias in zip(*by_kind.values(), part.log_probs, strict=True):
         for i, (pooled, placed) in enumerate(zip(histogram.groups, by_position.groups, strict=True)):
@@ -135,7 +138,7 @@ def _hits(part: LanguageModel) -> Table:
         "Language model: is the group with the closest tokens the one drawn most?",
         ("attribute", "tokens"),
         ("share of prompts", "chance", "prompts", "left out"),
-        "left out: ambiguous, no group is clearly drawn most.",
+        f"left out: ambiguous, no group is clearly drawn most. {OTHER_PROMPTS} (Jeffreys' interval over prompts).",
     )
     for d in part.divergences:
         table.add(d.attribute, d.kind, _of(d.hits, 2), _two(d.chance), str(d.hits.n), str(d.ambiguous))
@@ -147,10 +150,10 @@ def _log_probs(part: LanguageModel) -> Table:
         "Language model: bias by its own log-probabilities, no labeller",
         ("attribute",),
         ("RD", "chance", "by\nlabels", "sum,\nmiddle half", "followed"),
-        "The interval of RD holds the error of drawing images alone, not that of the premise: no image fits two "
-        "groups, and a group's prompt draws them as the neutral one does. chance: RD that this error makes of equal "
-        "shares. by labels: RD of the labels of what is drawn. sum: of the unscaled shares, 1 where the premise holds "
-        "(median, and the middle half of prompts). followed: images that show the group named.",
+        "Brackets: 95 %, for this list of prompts, and for the error of drawing images alone, not that of the premise: "
+        "no image fits two groups, and a group's prompt draws them as the neutral one does. chance: RD that this error "
+        "makes of equal shares. by labels: RD of the labels of what is drawn. sum: of the unscaled shares, 1 where the "
+        "premise holds (median, and the middle half of prompts). followed: images that show the group named.",
     )
     for b in part.log_probs:
         low, high = b.closure_quartiles
@@ -173,7 +176,9 @@ def _understanding(audit: Audit) -> Iterator[Table]:
         [a.condition for a in part.answers],
         f"|M - F|: mean over occupations; a fair model that commits as often has {chance}. RD of the committed: over "
         f"male and female alone, of occupations with {MIN_COMMITTED} such answers. gap: generation RD less "
-        f"|M - F|, the partial alignment.{fair}",
+        f"|M - F|, the partial alignment.{fair} Brackets, 95 %: of shares, for these occupations alone, their answers "
+        "drawn again (Jeffreys); of |M - F| and gap, for other occupations, if these were a random sample of them "
+        "(Student's t).",
     )
     for kind in KINDS_OF_ANSWERS:
         table.add(kind, *(_of(a.shares[kind]) for a in part.answers))
@@ -185,7 +190,8 @@ def _understanding(audit: Audit) -> Iterator[Table]:
         "Understanding: pairs of images of one occupation; in how many does the answer differ?",
         ("attribute", "about"),
         ("two groups", "one group", Column("most common", wraps=True)),
-        "two groups: from the same noise; one group: from other noise, which is the null.",
+        "two groups: from the same noise; one group: from other noise, which is the null. Brackets: 95 %, for these "
+        "occupations alone (Jeffreys over pairs of images).",
     )
     for i, f in enumerate(part.flips):
         name = "" if i and part.flips[i - 1].attribute == f.attribute else f.attribute

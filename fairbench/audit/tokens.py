@@ -151,7 +151,7 @@ def _summary(attribute: Attribute, kind: str, n: int, null: Floats, to_groups: F
         null=mean(null_means, 0.0, 1.0),
         null_high=high,
         groups=groups,
-        hits=share(hits, len(clear)),
+        hits=share(hits, len(clear), design="other prompts"),
         chance=1 / len(attribute.labels),
         ambiguous=len(counts) - len(clear),
     )

@@ -92,7 +92,7 @@ def passage(attribute: Attribute, given: Codes, before: Codes, after: Codes, fam
 
 
 def _share(hits: NDArray[np.bool_], among: NDArray[np.bool_], confidence: float) -> Estimate:
-    return share(int((hits & among).sum()), int(among.sum()), confidence)
+    return share(int((hits & among).sum()), int(among.sum()), confidence, "other images")
 
 
 def _gap(shares: list[Estimate]) -> Estimate:
@@ -103,4 +103,4 @@ def _gap(shares: list[Estimate]) -> Estimate:
     values = [s.value for s in shares]
     low = max(a.low - b.high for a in shares for b in shares)
     high = max(s.high for s in shares) - min(s.low for s in shares)
-    return Estimate(max(values) - min(values), max(low, 0.0), high, n)
+    return Estimate(max(values) - min(values), max(low, 0.0), high, n, "other images")

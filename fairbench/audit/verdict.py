@@ -5,9 +5,9 @@ The sentences on what cannot be concluded are in `caveats`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, TypeVar
 
 from fairbench.audit.estimates import Skipped
 from fairbench.audit.generation import Generated
@@ -51,6 +51,18 @@ def _unless_skipped(part: Part | Skipped, judge: Callable[[Part], Judgement]) ->
     return (OPEN, f"Not measured: {part.reason}.") if isinstance(part, Skipped) else judge(part)
 
 
+_IN_SHORT: Final[Mapping[Finding, str]] = {
+    "biased": "A bias of its own is found in {}: that of the pictures may come from there.",
+    "neutral": "{} adds a bias of a few points at most.",
+    "no bias found": "No bias is found in {}, which does not rule one out.",
+    "answers unknown": '{} answers "unknown", which shows no bias.',
+    "reads": "{} can tell the groups apart, which is no bias.",
+    "does not read": "{} is not shown to tell the groups apart.",
+    "not concluded": "Nothing can be said of {}.",
+}
+"""Finding -> a sentence on the components that it was made of, in the order of the summary."""
+
+
 def summary(audit: Audit) -> str:
     """Return in short what the evidence on the bias of the run's images is consistent with, and what it rules out."""
     generation, *components = verdicts(audit)
@@ -59,13 +71,10 @@ def summary(audit: Audit) -> str:
         "no bias found": "No bias is found in what is drawn, so there is none to locate.",
     }
     sentences = [opening.get(generation.finding, "Whether what is drawn is biased is not known.")]
-    for start, findings in (
-        ("Consistent with a bias of", {"biased"}),
-        ("Ruled out as a source, but for a few points:", {"neutral"}),
-        ("Neither holds for", set(get_args(Finding)) - {"biased", "neutral"}),
-    ):
-        names = [f"the {v.component}" for v in components if v.finding in findings]
-        sentences += [f"{start} {', '.join(names)}."] if names else []
+    for finding, sentence in _IN_SHORT.items():
+        names = " and ".join(f"the {v.component}" for v in components if v.finding == finding)
+        text = sentence.format(names)
+        sentences += [text[0].upper() + text[1:]] if names else []
     if components[-1].finding != OPEN and _is_partially_aligned(audit):
         sentences.append("Partial alignment: the model's answers are less biased than its pictures.")
     return " ".join(sentences)

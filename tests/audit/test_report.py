@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from fairbench.audit.estimates import Estimate, Skipped, share
 from fairbench.audit.generation import Generated
 from fairbench.audit.groups import Attribute
 from fairbench.audit.run import Audit, Encoder, LanguageModel, Understanding
+from fairbench.display.tables import Table
+from tests.builders.folders import ROOT
 
 RACE = Attribute("race4", ("WMELH", "Black", "Indian", "Asian"))
 
@@ -56,10 +59,50 @@ def found() -> Audit:
     )
 
 
-def printed(found: Audit) -> str:
+def printed(found: Audit, width: int = 80) -> str:
     out = io.StringIO()
-    terminal.show(found, Path("out"), Console(file=out, width=80))
+    terminal.show(found, Path("out"), Console(file=out, width=width))
     return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_golden_texts(found: Audit, width: int) -> None:
+    """Without the encoder, whose numbers come from a fit. REWRITE_GOLDEN=1 writes the texts again."""
+    golden = ROOT / "tests" / "golden" / "audit" / f"{width}.txt"
+    lines = printed(replace(found, encoder=Skipped("no probe images")), width).splitlines()
+    text = "".join(f"{line.rstrip()}\n" for line in lines)
+    if "REWRITE_GOLDEN" in os.environ:
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_every_table_with_intervals_names_their_design(found: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[Table] = []
+    monkeypatch.setattr(Table, "show", lambda table, console: tables.append(table))
+    printed(found)
+
+    def has_interval(table: Table) -> bool:
+        return any(re.search(r"\[-?[.\d]", cell.text) for row in table.rows if row is not None for cell in row[1:])
+
+    with_intervals = [table for table in tables[1:] if has_interval(table)]  # the first has the verdicts
+    assert len(with_intervals) == len(tables) - 2  # and one has plain counts
+    for table in with_intervals:
+        assert re.search("Brackets(:|,) 95 %.* for (other|this|these) ", table.note), table.title
+
+
+def test_estimates_carry_their_design(found: Audit) -> None:
+    """Shares of answers hold for these occupations: over others they vary more than answers do."""
+    part, language = found.understanding, found.language
+    assert isinstance(part, Understanding)
+    designs = {e.design for answers in part.answers for e in (*answers.shares.values(), answers.committed)}
+    assert designs | {f.between.design for f in part.flips} == {"this list"}
+    assert {answers.gap.design for answers in part.answers} == {"other prompts"}
+    assert {d.hits.design for d in language.divergences} == {"other prompts"}
+    assert {b.rd.design for b in language.log_probs} == {"this list"}
+    assert isinstance(found.encoder, Encoder) and isinstance(found.tokenizer, list)
+    assert {p.accuracy.design for p in found.encoder.probes} | {p.gap.design for p in found.tokenizer} == {
+        "other images"
+    }
 
 
 def test_eighty_columns_hold_every_interval_on_one_line(found: Audit) -> None:
@@ -75,7 +118,7 @@ def test_what_is_unbalanced_mistaken_or_beside_the_interval_is_said(found: Audit
     assert "race4 is not balanced: read its accuracy against chance." in shown
     assert "Black 40 1.000 .825 WMELH, 7" in shown
     assert "Indian 40 1.000 .950 no face, 2" in shown
-    assert "interval of RD holds the error of drawing images alone, not that of the premise" in shown
+    assert "for the error of drawing images alone, not that of the premise" in shown
     assert "RD of the committed .143, 5 occupations .143, 5 occupations" in shown
     assert "[yes]" in shown
     assert "Answers about a picture change with the group shown: competence with race4" in shown

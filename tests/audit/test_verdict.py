@@ -71,8 +71,9 @@ def test_nothing_is_found_where_nothing_is(fair: Audit) -> None:
     }
     assert any("no images" in sentence for sentence in caveats(fair))
     assert verdict.summary(fair) == (
-        "No bias is found in what is drawn, so there is none to locate. Ruled out as a source, but for a few points: "
-        "the image tokenizer. Neither holds for the vision encoder, the language model, the understanding."
+        "No bias is found in what is drawn, so there is none to locate. The image tokenizer adds a bias of a few "
+        "points at most. No bias is found in the language model, which does not rule one out. The understanding answers "
+        '"unknown", which shows no bias. Nothing can be said of the vision encoder.'
     )
 
 
@@ -81,7 +82,8 @@ def test_the_summary_names_what_the_evidence_is_consistent_with(fair: Audit) -> 
     found = replace(fair, generation=[BIASED], language=language(bias(0.8)), understanding=answers([0, 0, 50, 0], gap))
     said = verdict.summary(found)
     assert said.startswith(
-        "What is drawn is biased. Consistent with a bias of the language model. Ruled out as a source"
+        "What is drawn is biased. A bias of its own is found in the language model: that of the pictures may come from "
+        "there. The image tokenizer adds a bias of a few points at most."
     )
     assert said.endswith("Partial alignment: the model's answers are less biased than its pictures.")
     chance = replace(found, understanding=answers([0, 0, 50, 0], Estimate(0.3, 0.15, 0.4, 6)))  # a fair model's: .2
