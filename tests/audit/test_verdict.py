@@ -72,8 +72,8 @@ def test_nothing_is_found_where_nothing_is(fair: Audit) -> None:
     assert any("no images" in sentence for sentence in caveats(fair))
     assert verdict.summary(fair) == (
         "No bias is found in what is drawn, so there is none to locate. The image tokenizer adds a bias of a few "
-        "points at most. No bias is found in the language model, which does not rule one out. The understanding answers "
-        '"unknown", which shows no bias. Nothing can be said of the vision encoder.'
+        "points at most. No bias is found in the language model, which does not rule one out. The understanding "
+        'answers "unknown", which shows no bias. Nothing can be said of the vision encoder.'
     )
 
 
