@@ -29,13 +29,14 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def run(
-    model: PathLike | Callable[..., Any] = "phantom",
+    model: PathLike | Callable[..., Any] | None = None,
     *,
     name: str | None = None,
     version: int | None = None,
     task: PathLike | None = None,
     method: str = "none",
     labeller: PathLike | None = None,
+    labels: PathLike | None = None,
     images_per_prompt: int | None = None,
     limit_prompts: int | None = None,
     scorers: str | Sequence[str] | None = None,
@@ -62,12 +63,14 @@ def run(
     Args:
         model: A card's name or file, a model folder, ADAPTER:TARGET, FILE.py:FUNCTION, or a function
             `draw(prompt: str, seed: int)` that returns a PIL image, an array (height, width, 3) of uint8 or of floats
-            from 0 to 1, or None (refused); called so, `draw(prompts, seeds)` returns a list.
+            from 0 to 1, or None (refused); called so, `draw(prompts, seeds)` returns a list. None is phantom, or with
+            `labels` nothing that makes images.
         name: Of a function: its images are stored under name and version; without them, under a key of this process.
         version: Of a function: raise it whenever the function draws otherwise.
         task: A prompt suite: name or folder.
         method: A mitigation: NAME or NAME:ARGUMENT.
         labeller: Name or card file.
+        labels: A CSV of labels that were made elsewhere; `labeller` then declares its attributes and classes.
         images_per_prompt: From 1 to 20,000.
         limit_prompts: Only the first so many prompts.
         scorers: Names or YAML files, or a text with commas; "none" for none.
@@ -101,6 +104,7 @@ def run(
         task=task,
         method=method,
         labeller=labeller,
+        labels=labels,
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
         scorers=scorers,
@@ -119,9 +123,9 @@ def run(
     return Run(folder, opened.root)
 
 
-def _model(model: PathLike | Callable[..., Any], name: str | None, version: int | None) -> PathLike:
+def _model(model: PathLike | Callable[..., Any] | None, name: str | None, version: int | None) -> PathLike | None:
     """Return what a model is called on the command line. Raises FairbenchError."""
-    if isinstance(model, str | os.PathLike):
+    if model is None or isinstance(model, str | os.PathLike):
         if name is not None or version is not None:
             raise FairbenchError("name and version are those of a function: leave them out for any other model.")
         return model

@@ -59,6 +59,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "sub-folders that are not looked at", "name the folder itself, or write a manifest", strict=True
     ),
     "ignored-column": Kind("columns of a manifest that are not read", "remove or rename them", strict=True),
+    "assumed-classes": Kind(
+        "a table of labels that declares no classes: those that occur were taken",
+        "declare them with --labeller, or give a column of probabilities per class",
+        strict=True,
+    ),
+    "unused-labels": Kind(
+        "rows of a table of labels whose images a part of a run does not have", "nothing, if only a part was wanted"
+    ),
+    "labels-only": Kind("labels without the images that they are of", "name the images' model, if they are here"),
     "no-folder": Kind("a folder of cards that is not there", "fix FAIRBENCH_PATH", strict=True),
     "prompts-without-images": Kind(
         "prompts of the task for which a folder holds no images", "add images, or leave the prompts out", strict=True

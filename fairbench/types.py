@@ -19,6 +19,8 @@ ImageStatus = Literal["ok", "refused", "failed", "blank"]
 
 NO_TEXT = "folder"
 """Template id of a prompt that is only the name of a group of images."""
+NO_GROUP = "all images"
+"""Name of the one group of images that nothing divides into prompts."""
 
 
 @dataclass(frozen=True, slots=True)

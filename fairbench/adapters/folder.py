@@ -19,12 +19,11 @@ from fairbench import keys
 from fairbench.adapters import folder_files
 from fairbench.adapters.folder_files import ImageFile
 from fairbench.cards.cards import ModelCard
-from fairbench.cards.texts import nfc, report_near_equal
 from fairbench.errors import CardError, FairbenchError, ImageError
-from fairbench.notices import notice
 from fairbench.protocols import TRANSPORT, Params
+from fairbench.runs.prompts import of_own_images
 from fairbench.storage import copies, paths, pixels
-from fairbench.types import NO_TEXT, BuildContext, ImageRequest, ImageResult, Prompt
+from fairbench.types import BuildContext, ImageRequest, ImageResult, Prompt
 
 UNREADABLE = "unreadable"
 
@@ -54,32 +53,8 @@ class FolderAdapter:
 
         Raises CardError for images whose prompt the task does not have.
         """
-        prompt_of: dict[bytes, Prompt] = {}
-        groups: dict[bytes, list[ImageFile]] = {}
-        names = None if task_prompts is None else _task_names(task_prompts)
-        for file in self._files:
-            matching = [_own_prompt(file)] if names is None else names.get(file.group, [])
-            if not matching:
-                raise CardError(
-                    f"{file.where}: {file.group!r} is no prompt of the task (its text, id, subject, or prompt_0 to "
-                    f"prompt_{len(task_prompts or []) - 1}): fix the name, or leave --task out."
-                )
-            if len(matching) > 1:
-                raise CardError(
-                    f"{file.where}: {file.group!r} may be {len(matching)} prompts: name it by its text or id."
-                )
-            prompt = matching[0]
-            prompt_of[prompt.prompt_id] = prompt
-            groups.setdefault(prompt.prompt_id, []).append(file)
-        self._groups = groups
-        if task_prompts is None:
-            report_near_equal((p.text for p in prompt_of.values()), str(self._path))
-            return list(prompt_of.values())
-        absent = [p.text for p in task_prompts if p.prompt_id not in prompt_of]
-        if absent:
-            text = f"{len(absent)} of the task's {len(task_prompts)} prompts have no images in {self._path}."
-            notice("prompts-without-images", text, count=len(absent), examples=absent)
-        return [p for p in task_prompts if p.prompt_id in prompt_of]
+        prompts, self._groups = of_own_images(self._files, task_prompts, str(self._path))
+        return prompts
 
     def requests(self, image_key: str, images_per_prompt: int | None) -> list[ImageRequest]:
         """Return one request per image. A file is read once here, for its sha256: its id is its content."""
@@ -121,23 +96,6 @@ def _read(request: ImageRequest) -> ImageResult:
         return ImageResult("ok", image, notes=copies.notes_of(image))
     except ImageError as err:
         return ImageResult("failed", error=str(err))
-
-
-def _own_prompt(file: ImageFile) -> Prompt:
-    # Only the field `prompt` of a manifest is known to be a prompt's text; a folder's name is a name.
-    prompt_id = keys.prompt_id(file.group)
-    return Prompt(prompt_id, prompt_id, "folder", 1, "manifest" if file.is_text else NO_TEXT, file.group, file.group)
-
-
-def _task_names(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
-    """Return every name under which a prompt may stand: its text, id, subject (also with _ for blanks), number."""
-    names: dict[str, list[Prompt]] = {}
-    for i, prompt in enumerate(prompts):
-        subject = prompt.subject
-        aliases = (subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text)
-        for name in set(map(nfc, aliases)):
-            names.setdefault(name, []).append(prompt)
-    return names
 
 
 def _sample_indices(files: Sequence[ImageFile]) -> list[int]:

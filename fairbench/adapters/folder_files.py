@@ -15,8 +15,8 @@ from fairbench.cards.texts import hidden_character, nfc
 from fairbench.errors import CardError
 from fairbench.notices import notice
 from fairbench.storage import paths, pixels
+from fairbench.types import NO_GROUP
 
-ALL_IMAGES: Final = "all images"
 _COLUMNS: Final = ("prompt", "prompt_id", "sample_index")
 _Rows = Iterator[tuple[int, Mapping[str, Any]]]
 _READERS: Final[Mapping[str, Callable[..., _Rows]]] = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv}
@@ -60,7 +60,7 @@ def _folder(root: Path) -> list[ImageFile]:
         raise CardError(f"{root} is neither a folder nor a manifest (CSV or JSONL): fix the path behind folder:.")
     top = _listing(root)
     others, unread, reason = top.others, top.folders, "it holds images itself"
-    files, names = [ImageFile(p, ALL_IMAGES, str(root)) for p in top.images], list[str]()
+    files, names = [ImageFile(p, NO_GROUP, str(root)) for p in top.images], list[str]()
     empty = list[str]()
     if not top.images:
         unread, reason, names = [], "one folder per prompt is what is read", [f.name for f in top.folders]
@@ -138,7 +138,7 @@ def _manifest(path: Path) -> Iterator[ImageFile]:
         if not isinstance(name, str) or not name or not _is_utf8(name):
             raise CardError(f"{where}, field path: name the image's file.")
         image = paths.file_of_row(path.parent, name, f"{where}, field path")
-        group = _group(row.get("prompt") or row.get("prompt_id") or ALL_IMAGES, where)
+        group = _group(row.get("prompt") or row.get("prompt_id") or NO_GROUP, where)
         index = _index(row.get("sample_index"), where)
         yield ImageFile(image, group, where, index, is_text=bool(row.get("prompt")))
 

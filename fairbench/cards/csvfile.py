@@ -92,7 +92,7 @@ def read_csv(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]
     lines = _cells(path)
     first, header = next(lines, (1, []))
     names = columns.names(header, path, first)
-    columns.check_required(names, path, first, _separator_hint(header))
+    columns.check_required(names, path, first, separator_hint(header))
     columns.report_others(names, path)
     for line, cells in lines:
         if not any(map(str.strip, cells)):
@@ -106,6 +106,11 @@ def read_csv(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]
         if nameless >= 0:
             raise CardError(f"{path}, line {first}: column {nameless + 1} has no name; name it, or empty it.")
         yield line, {name: cell.strip() for name, cell in zip(names, cells, strict=True) if name}
+
+
+def read_header(path: Path) -> list[str]:
+    """Return the names of a CSV's columns as they are written, without surrounding blanks. Raises CardError."""
+    return [name.strip() for name in next(_cells(path), (1, []))[1]]
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -135,7 +140,8 @@ def number(text: str) -> float:
         return math.nan
 
 
-def _separator_hint(header: Sequence[str]) -> str:
+def separator_hint(header: Sequence[str]) -> str:
+    """Return the end of a sentence that says what separates the fields, where that is no comma; else ""."""
     names, joined = {";": "semicolons", "\t": "tabs", "|": "bars"}, ",".join(header)
     separator = next((name for sign, name in names.items() if sign in joined), None)
     return f"; the fields are separated by {separator}: save the file with commas" if separator else ""

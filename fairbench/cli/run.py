@@ -17,13 +17,13 @@ from fairbench.cli.options import (
     Full,
     LabellerName,
     Limit,
-    Model,
     Plugins,
     Quiet,
     Seed,
     StoreDir,
     Task,
     Verbose,
+    model_option,
 )
 from fairbench.display.plain import echo, echo_json
 from fairbench.errors import FairbenchError
@@ -37,6 +37,16 @@ MethodName = Annotated[
     str,
     typer.Option(
         "--method", autocompletion=complete.one("methods"), help="Mitigation method, as NAME or NAME:ARGUMENT."
+    ),
+]
+Model = Annotated[
+    str | None,
+    model_option("Card name, card file, model folder, or ADAPTER:TARGET. [default: phantom, or none with --labels]"),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="CSV of labels made elsewhere; --labeller then only declares the attributes and classes."
     ),
 ]
 ImagesPerPrompt = Annotated[
@@ -75,10 +85,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 def run(
     ctx: typer.Context,
-    model: Model = "phantom",
+    model: Model = None,
     task: Task = None,
     method: MethodName = "none",
     labeller: LabellerName = None,
+    labels: Labels = None,
     images_per_prompt: ImagesPerPrompt = None,
     limit_prompts: Limit = None,
     scorers: Scorers = None,
@@ -116,6 +127,7 @@ def run(
         task=task,
         method=method,
         labeller=labeller,
+        labels=labels,
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
         scorers=scorers,
@@ -148,8 +160,9 @@ def run(
 
 def _describes_a_run(ctx: typer.Context) -> bool:
     """Whether any option says what to run."""
-    options = ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed")
-    sources = {getattr(ctx.get_parameter_source(name), "name", "") for name in options}
+    from fairbench.runs.files import OPTIONS
+
+    sources = {getattr(ctx.get_parameter_source(name), "name", "") for name in OPTIONS}
     return sources != {"DEFAULT"}
 
 

@@ -69,7 +69,7 @@ def compare(folders: Sequence[Path], alpha: float = 0.05, select: bool | None = 
         raise FairbenchError(
             f"Runs {baseline.letter} and {differing.letter} were labelled by different labellers ({names}), whose "
             "numbers do not compare: label both with one labeller, or compare two labellers on the same images, two "
-            "runs at a time."
+            "runs at a time; for tables of labels, declare the same classes with --labeller."
         )
     return labellers.compare(baseline, differing, alpha)
 
@@ -93,8 +93,19 @@ def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
         rows=rows,
         rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else {},
         selection=selection,
-        notes=notes + _too_few_prompts(rows, alpha),
+        notes=notes + _labels_of_tables(sides) + _too_few_prompts(rows, alpha),
     )
+
+
+def _labels_of_tables(sides: Sequence[Side]) -> list[str]:
+    """Return a sentence where the runs' labels stand in several tables: nothing here shows how those were made."""
+    tables = dict.fromkeys(side.run.record.labeller_id for side in sides)
+    if len(tables) < 2:
+        return []
+    names = ", ".join(dict.fromkeys(side.run.record.labeller.title for side in sides))
+    return [
+        f"the labels were made elsewhere ({names}): that all were made in the same way is assumed, and not checked."
+    ]
 
 
 def _too_few_prompts(rows: Sequence[Row], alpha: float) -> list[str]:

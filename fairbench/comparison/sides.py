@@ -11,6 +11,7 @@ import numpy as np
 
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
+from fairbench.labelling.table_labeller import is_table
 from fairbench.measure.counts import attributes
 from fairbench.runs import evidence
 from fairbench.runs.evidence import FinishedRun
@@ -105,8 +106,18 @@ def primary_of(space: LabelSpace) -> list[tuple[str, ...]]:
 
 
 def same_labeller(a: Side, b: Side) -> bool:
-    """Whether two runs were labelled alike: weights and plug-ins' versions count, titles and calibrations do not."""
-    return a.run.record.labeller_id == b.run.record.labeller_id
+    """Whether two runs were labelled alike: weights and plug-ins' versions count, titles and calibrations do not.
+
+    Tables of labels that were made elsewhere, of other images and with the same classes, are taken to be alike.
+    """
+    return a.run.record.labeller_id == b.run.record.labeller_id or (of_tables(a, b) and not same_images(a, b))
+
+
+def of_tables(a: Side, b: Side) -> bool:
+    """Whether the labels of both runs were made elsewhere, with the same classes and crosses."""
+    cards = [side.run.record.labeller for side in (a, b)]
+    declared = [(card.attributes, card.crosses, card.face_policy) for card in cards]
+    return all(map(is_table, cards)) and declared[0] == declared[1]
 
 
 def same_images(a: Side, b: Side) -> bool:

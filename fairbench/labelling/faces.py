@@ -68,8 +68,11 @@ def table(rows: Rows) -> pa.Table:
 
 
 def counted(faces: pa.Table, policy: FacePolicy) -> pa.Array:
-    """Return which rows the policy selects and admits (bool array): these faces are labelled and counted."""
-    return pc.and_(selected(faces, policy), pc.fill_null(pc.greater_equal(faces["area_frac"], policy.min_area), False))
+    """Return which rows the policy selects and admits (bool array): these faces are labelled and counted.
+
+    A face whose area nobody measured, as in a table of labels made elsewhere, is not too small.
+    """
+    return pc.and_(selected(faces, policy), pc.fill_null(pc.greater_equal(faces["area_frac"], policy.min_area), True))
 
 
 def selected(faces: pa.Table, policy: FacePolicy) -> pa.Array:

@@ -11,6 +11,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
         "folder": "fairbench.adapters.folder:FolderAdapter",
         "callable": "fairbench.adapters.callable:CallableAdapter",
+        "labels-only": "fairbench.adapters.labels_only:LabelsOnly",
         "phantom-exact": "fairbench.phantom.exact:PhantomExactAdapter",
     },
     "detectors": {

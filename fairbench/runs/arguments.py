@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fairbench.errors import FairbenchError
@@ -12,6 +13,8 @@ from fairbench.errors import FairbenchError
 if TYPE_CHECKING:
     from fairbench.runs.spec import RunSettings
 
+DEFAULT_MODEL: Final = "phantom"
+"""What is measured where nothing names a model, nor a table of labels."""
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
@@ -27,8 +30,11 @@ def run_settings(**options: Any) -> RunSettings:
         raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
     if options["dtype"] not in {None, *DTYPES}:
         raise FairbenchError(f"--dtype {options['dtype']}: name {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
-    for name in ("model", "task", "labeller"):
+    for name in ("model", "task", "labeller", "labels"):
         options[name] = None if options[name] is None else os.fspath(options[name])
+    if options["model"] is None:
+        labels = options["labels"]
+        options["model"] = DEFAULT_MODEL if labels is None else f"labels-only:{Path(labels).stem}"
     for name in ("scorers", "metrics"):
         options[name] = None if options[name] is None else _names(options[name])
     options["shard"] = None if options["shard"] is None else _shard(options["shard"])

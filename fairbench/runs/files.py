@@ -29,6 +29,10 @@ from fairbench.runs.spec import RunSettings, RunSpec
 from fairbench.storage import atomic, folders, provenance
 from fairbench.storage.store import Store
 
+OPTIONS: Final = (
+    *("model", "task", "method", "labeller", "labels", "images_per_prompt", "limit_prompts", "scorers", "seed"),
+)
+"""The settings that describe a run, as the command's options are called."""
 MAX_FAILURES: Final = 50
 """Images without pixels that run.json lists."""
 
@@ -66,7 +70,7 @@ def refuse_guess(folder: Path, spec: RunSpec) -> None:
 def _command(settings: RunSettings | None) -> str:
     """Return the command line of a run, as far as its settings are known."""
     words = ["fairbench", "run"]
-    for name in ("model", "task", "method", "labeller", "images_per_prompt", "limit_prompts", "scorers", "seed"):
+    for name in OPTIONS:
         value = getattr(settings, name, None)
         if isinstance(value, tuple):
             value = ",".join(value) or "none"
@@ -90,7 +94,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunR
         atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.spec.prompts)))
         atomic.write_text(new / "prompts.csv", _prompt_table(outcome))
         atomic.write_text(new / "notices.csv", _notice_table(outcome))
-        if sheets:
+        if sheets and not outcome.spec.without_images:
             sheet.write(outcome, store, new / "sheets")
         without_evidence = evidence.write(outcome, store, new)
         written = _record(outcome, store, without_evidence)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pyarrow as pa
 
@@ -20,6 +21,8 @@ from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult
 
 log = logging.getLogger(__name__)
+_OF_REQUEST: Final = ("image_id", "prompt_id", "neutral_id", "text", "sample_index", "seed")
+"""Columns that a row takes from the request as they are."""
 
 
 class BlockTooLarge(Exception):
@@ -54,6 +57,18 @@ def generate(
                 _refuse_if_all_crashed(results)
             store.write("images", key, _table(block, results, method, pool))
             bar.advance(len(block))
+    return len(todo)
+
+
+def declare(store: Store, key: str, requests: Sequence[ImageRequest], *, method: str) -> int:
+    """Note down images that only their labels are known of, and that are not here; return how many are new."""
+    have = store.ids("images", key)
+    todo = [r for r in requests if r.image_id not in have]
+    if todo:
+        columns = {name: [getattr(r, name) for r in todo] for name in _OF_REQUEST}
+        empty = dict.fromkeys(schemas.schema("images").names, [None] * len(todo))
+        known = {"method": [method] * len(todo), "status": ["ok"] * len(todo)}
+        store.write("images", key, schemas.build("images", {**empty, **columns, **known}))
     return len(todo)
 
 
@@ -116,12 +131,7 @@ def _table(
     return schemas.build(
         "images",
         {
-            "image_id": [r.image_id for r in block],
-            "prompt_id": [r.prompt_id for r in block],
-            "neutral_id": [r.neutral_id for r in block],
-            "text": [r.text for r in block],
-            "sample_index": [r.sample_index for r in block],
-            "seed": [r.seed for r in block],
+            **{name: [getattr(r, name) for r in block] for name in _OF_REQUEST},
             "method": [method] * len(block),
             "status": [r.status for r in results],
             "error": [r.error for r in results],

@@ -2,7 +2,7 @@
 
 Images are cut into parcels; a parcel writes one shard of faces and one of labels. Chips are batched across images.
 Faces that are in the store are not detected again, faces that have labels are not classified again: a kill costs the
-parcel in flight, and a new classifier generates and detects nothing.
+parcel in flight, and a new classifier generates and detects nothing. Of a table of labels, nothing is looked at.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fairbench.errors import FairbenchError, ImageError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.faces import StoredFace
 from fairbench.labelling.labeller import Labeller
+from fairbench.labelling.table_labeller import TableLabeller
 from fairbench.notices import notice
 from fairbench.storage import schemas
 from fairbench.storage.reading import READ_AHEAD, ImageReader, ImageRow
@@ -163,6 +164,41 @@ class LabelStage:
                     }
                 )
         parcel.chips.clear()
+
+
+class TableStage:
+    """Writes the faces and labels of a table that was made elsewhere; no image is looked at."""
+
+    def __init__(self, store: Store, labeller: TableLabeller, faces_key: str, labels_key: str) -> None:
+        self.store, self.labeller = store, labeller
+        self.faces_key, self.labels_key = faces_key, labels_key
+        self.unread: dict[bytes, str] = {}
+
+    def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
+        """Write what the store lacks; return of how many images. Raises FairbenchError for images without a row."""
+        labeller = self.labeller
+        labeller.refuse_unlabelled([r.request for r in rows if r.status == "ok"])
+        have = self.store.ids("faces", self.faces_key)
+        todo = [r.request for r in rows if r.request.image_id not in have]
+        with progress.stage("labels", len(todo)) as bar:
+            for start in range(0, len(todo), PARCEL):
+                parcel = todo[start : start + PARCEL]
+                labelled = [r for r in parcel if labeller.has_rows(r.image_id)]
+                labels = [x for r in labelled for x in labeller.label_rows(self.faces_key, r.image_id, r.neutral_id)]
+                faces = [x for r in labelled for x in labeller.face_rows(self.faces_key, r.image_id)]
+                unlabelled = (r.image_id for r in parcel if not labeller.has_rows(r.image_id))
+                faces += [faces_stage.missing_row(image_id, "no_image") for image_id in unlabelled]
+                self.store.write("labels", self.labels_key, _table(labels))  # first: an image with faces is done
+                self.store.write("faces", self.faces_key, faces_stage.table(faces))
+                bar.advance(len(parcel))
+        return len(todo)
+
+
+def stage(store: Store, labeller: Labeller, faces_key: str, labels_key: str) -> LabelStage | TableStage:
+    """Return the stage that gives a run's images faces and labels."""
+    if isinstance(labeller, TableLabeller):
+        return TableStage(store, labeller, faces_key, labels_key)
+    return LabelStage(store, labeller, faces_key, labels_key)
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

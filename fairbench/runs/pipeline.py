@@ -27,9 +27,9 @@ from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer
 from fairbench.runs import images, scores
+from fairbench.runs import labels as run_labels
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
-from fairbench.runs.labels import LabelStage
 from fairbench.runs.scores import RunScorer
 from fairbench.runs.spec import RunSettings, RunSpec
 from fairbench.storage import reading, schemas
@@ -95,21 +95,24 @@ def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
         loaded.load()
 
     with _timed(timings, "images"):
-        made["images"] = images.generate(
-            store,
-            spec.image_key,
-            spec.work,
-            spec.adapter,
-            method=spec.method,
-            adapter=spec.card.adapter,
-            block_size=spec.ctx.block_size,
-            fixed_block=spec.fixed_block,
-            progress=progress,
-            before=before,
-        )
+        if spec.without_images:
+            made["images"] = images.declare(store, spec.image_key, spec.work, method=spec.method)
+        else:
+            made["images"] = images.generate(
+                store,
+                spec.image_key,
+                spec.work,
+                spec.adapter,
+                method=spec.method,
+                adapter=spec.card.adapter,
+                block_size=spec.ctx.block_size,
+                fixed_block=spec.fixed_block,
+                progress=progress,
+                before=before,
+            )
         rows = reading.index(store, spec.image_key, spec.work)
     with _timed(timings, "labels"):
-        labels = LabelStage(store, spec.labeller, spec.faces_key, spec.labels_key)
+        labels = run_labels.stage(store, spec.labeller, spec.faces_key, spec.labels_key)
         made["labels"] = labels.run(rows, progress)
     built: dict[str, tuple[Scorer | None, str | None]] = {}
     with _timed(timings, "scores"):
@@ -169,7 +172,8 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
             outcome.statuses[scorer.name] = _tally("scores", measured.statuses)
             run_notices.report_failures(scorer.name, measured)
         series += measure_series.score_series(scorer.plugin, instance, measured, reason, spec.prompts)
-    run_notices.report_images(store, spec.image_key, rows, spec.prompts, near_copies=spec.settings.near_copies)
+    if not spec.without_images:
+        run_notices.report_images(store, spec.image_key, rows, spec.prompts, near_copies=spec.settings.near_copies)
     run_notices.report_counts(counts, spec.prompts)
     names = RunNames(spec.run_id, spec.card.name, spec.method, spec.task, spec.labeller.card.name)
     outcome.counts, outcome.series = counts, series
@@ -210,7 +214,8 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
     n_images = len(spec.work)
     todo = sum(r.image_id not in have for r in spec.work)
     measured = sum(have.values()) / len(have) if have else None
-    stored = not (spec.work and spec.work[0].path)  # files of a folder stay where they are
+    # Files of a folder stay where they are.
+    stored = not spec.without_images and not (spec.work and spec.work[0].path)
     return {
         "model": spec.card.name,
         "method": spec.method,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -12,11 +12,12 @@ from fairbench import contracts, keys
 from fairbench.cards import catalog
 from fairbench.cards.cards import TaskCard
 from fairbench.cards.csvfile import Columns, read_csv
-from fairbench.cards.texts import hidden_character, report_near_equal
+from fairbench.cards.texts import hidden_character, nfc, report_near_equal
 from fairbench.errors import CardError
 from fairbench.measure.series import References
+from fairbench.notices import notice
 from fairbench.storage import schemas
-from fairbench.types import LabelSchema, Prompt
+from fairbench.types import NO_TEXT, ImageRequest, LabelSchema, Prompt
 
 MAX_PROMPTS = 1_000_000
 """Of one task."""
@@ -102,6 +103,84 @@ def of_task(
 def texts_hash(prompts: Sequence[Prompt]) -> str:
     """Return the hash (32 hex digits) of the prompts' texts, in order: what a run declares of its task."""
     return keys.digest("prompts", [p.text for p in prompts]).hex()
+
+
+class OwnImage(Protocol):
+    """An image that exists, of which somebody says the prompt."""
+
+    @property
+    def group(self) -> str:
+        """What its prompt is called."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether that is the prompt's text."""
+
+    @property
+    def where(self) -> str:
+        """Where it says so, as the beginning of a sentence."""
+
+
+Image = TypeVar("Image", bound=OwnImage)
+
+
+def of_own_images(
+    images: Sequence[Image], task_prompts: Sequence[Prompt] | None, source: str
+) -> tuple[list[Prompt], dict[bytes, list[Image]]]:
+    """Return the prompts that have images, and each one's images by its id.
+
+    In the task's order, or without a task in the images' own. source: where the images stand, in words. Raises
+    CardError for images whose prompt the task does not have.
+    """
+    prompt_of: dict[bytes, Prompt] = {}
+    groups: dict[bytes, list[Image]] = {}
+    names = None if task_prompts is None else names_of(task_prompts)
+    for image in images:
+        matching = [_own_prompt(image)] if names is None else names.get(image.group, [])
+        if not matching:
+            raise CardError(
+                f"{image.where}: {image.group!r} is no prompt of the task (its text, id, subject, or prompt_0 to "
+                f"prompt_{len(task_prompts or []) - 1}): fix the name, or leave --task out."
+            )
+        if len(matching) > 1:
+            raise CardError(
+                f"{image.where}: {image.group!r} may be {len(matching)} prompts: name it by its text or id."
+            )
+        prompt = matching[0]
+        prompt_of[prompt.prompt_id] = prompt
+        groups.setdefault(prompt.prompt_id, []).append(image)
+    if task_prompts is None:
+        report_near_equal((p.text for p in prompt_of.values()), source)
+        return list(prompt_of.values()), groups
+    absent = [p.text for p in task_prompts if p.prompt_id not in prompt_of]
+    if absent:
+        text = f"{len(absent)} of the task's {len(task_prompts)} prompts have no images in {source}."
+        notice("prompts-without-images", text, count=len(absent), examples=absent)
+    return [p for p in task_prompts if p.prompt_id in prompt_of], groups
+
+
+def _own_prompt(image: OwnImage) -> Prompt:
+    # Only a prompt that somebody calls one is known to be a text; a folder's name is a name.
+    prompt_id = keys.prompt_id(image.group)
+    template = "manifest" if image.is_text else NO_TEXT
+    return Prompt(prompt_id, prompt_id, "folder", 1, template, image.group, image.group)
+
+
+def names_of(prompts: Sequence[Prompt]) -> dict[str, list[Prompt]]:
+    """Return every name under which a prompt may stand: its text, id, subject (also with _ for blanks), number."""
+    names: dict[str, list[Prompt]] = {}
+    for i, prompt in enumerate(prompts):
+        subject = prompt.subject
+        aliases = (subject.replace(" ", "_"), subject, f"prompt_{i}", prompt.prompt_id.hex(), prompt.text)
+        for name in set(map(nfc, aliases)):
+            names.setdefault(name, []).append(prompt)
+    return names
+
+
+def in_order(requests: Sequence[ImageRequest], prompts: Sequence[Prompt]) -> list[ImageRequest]:
+    """Return the requests of these prompts, prompt by prompt."""
+    index_of = {p.prompt_id: i for i, p in enumerate(prompts)}
+    return sorted((r for r in requests if r.prompt_id in index_of), key=lambda r: index_of[r.prompt_id])
 
 
 def table(prompts: list[Prompt]) -> pa.Table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,6 +74,15 @@ def resolve(target: str, image_key: str, model: Loaded[ModelCard]) -> RunScorer:
     except FairbenchError as err:
         return RunScorer(name, plugin, params, None, base_dir, str(err))
     return RunScorer(name, plugin, params, key, base_dir)
+
+
+def resolve_all(targets: Iterable[str], image_key: str, model: Loaded[ModelCard]) -> list[RunScorer]:
+    """Return scorers. Raises FairbenchError where two have one name, and what `resolve` raises."""
+    scorers = [resolve(target, image_key, model) for target in dict.fromkeys(targets)]
+    name, count = Counter(s.name for s in scorers).most_common(1)[0] if scorers else ("", 0)
+    if count > 1:
+        raise FairbenchError(f"--scorers names {name} twice: a run has one value of each scorer.")
+    return scorers
 
 
 class Scorers:

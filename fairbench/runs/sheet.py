@@ -31,7 +31,7 @@ _GREY, _INK, _BOX = (235, 235, 235), (20, 20, 20), (0, 160, 90)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A counted face: its id and its place in the image, in pixels."""
+    """A counted face: its id and its place in the image, in pixels; [] where nobody said where."""
 
     face_id: bytes
     corners: list[float]
@@ -121,6 +121,8 @@ def _thumbnail(image: RgbImage, boxes: Sequence[Box]) -> Image.Image:
     draw = ImageDraw.Draw(thumb)
     for i, box in enumerate(boxes, 1):
         corners = [v * scale for v in box.corners]
+        if not corners:  # a face of a table of labels has no box
+            continue
         draw.rectangle(corners, outline=_BOX, width=2)
         if len(boxes) > 1:
             draw.text((corners[0] + 3, corners[1] + 1), str(i), _BOX, ImageFont.load_default(12))
@@ -158,7 +160,7 @@ def _boxes(outcome: Outcome, store: Store) -> Boxes:
         kept = table.filter(pc.and_(ours.contains(table["image_id"]), counted(table, spec.labeller.card.face_policy)))
         fresh: Boxes = {}
         for row in kept.select(["image_id", "face_id", "bbox_xyxy"]).to_pylist():
-            fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"]))
+            fresh.setdefault(row["image_id"], []).append(Box(row["face_id"], row["bbox_xyxy"] or []))
         boxes |= {k: v for k, v in fresh.items() if k not in boxes}  # two processes may have detected the same image
     return boxes
 
@@ -167,8 +169,8 @@ def _lines(outcome: Outcome, store: Store, boxes: Sequence[Box]) -> Lines:
     """Return face id -> attribute -> label and probability, of the faces that are shown."""
     shown = IdIndex(pa.array([b.face_id for b in boxes], schemas.ID))
     lines: Lines = {}
-    for _, table in store.scan("labels", outcome.spec.labels_key, ["face_id", "attribute", "label", "prob"]):
+    for _, table in store.scan("labels", outcome.spec.labels_key, ["face_id", "attribute", "status", "label", "prob"]):
         for row in table.filter(shown.contains(table["face_id"])).to_pylist():
-            text = "failed" if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
+            text = row["status"] if row["label"] is None else f"{row['label']} {row['prob']:.2f}"
             lines.setdefault(row["face_id"], {})[row["attribute"]] = text
     return lines

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +26,10 @@ from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
-from fairbench.runs import scores
+from fairbench.runs import label_source, scores
 from fairbench.runs.device import pick_device
-from fairbench.runs.prompts import of_task, texts_hash
+from fairbench.runs.label_source import TableSource
+from fairbench.runs.prompts import in_order, of_task, texts_hash
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
 DEFAULT_TASK = "occupations"
@@ -55,6 +55,8 @@ class RunSettings:
     """Look for near-copies among given images; changes no number."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
+    labels: str | None = None
+    """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ class RunSpec:
         return self.ctx.reduced_precision and _computes(self.adapter)
 
     @property
+    def without_images(self) -> bool:
+        """Whether only labels are here, and no images."""
+        return isinstance(self.adapter, TableSource)
+
+    @property
     def work(self) -> list[ImageRequest]:
         """The requests of this process: all, or every N-th block of a shard i/N."""
         if self.settings.shard is None:
@@ -150,11 +157,12 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         block_size=settings.batch_size or card.block_size,
         base_dir=loaded.base_dir,
     )
-    labeller_card = catalog.load_labeller(settings.labeller or card.labeller)
-    labeller = Labeller(labeller_card, device)
+    labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device)
     calibration, no_calibration = _calibration(labeller_card, labeller)
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
+    scorer_names = card.scorers if settings.scorers is None else settings.scorers
+    label_source.give_table(labeller, adapter, [*scorer_names])
     own_images = isinstance(adapter, PromptSource)
     source = adapter if own_images else None
     task_name = settings.task or card.default_task or (None if own_images else DEFAULT_TASK)
@@ -163,17 +171,19 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     prompts = prompts[: settings.limit_prompts]
     if own_images:
         if method_name != "none":
-            raise FairbenchError("--method rewrites prompts before images are made; a folder's images exist already.")
+            raise FairbenchError("--method rewrites prompts before images are made; these images exist already.")
         with contracts.guard(title):
-            requests = _in_order(adapter.requests(image_key, settings.images_per_prompt), prompts)
+            requests = in_order(adapter.requests(image_key, settings.images_per_prompt), prompts)
     else:
         text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
         method_ctx = MethodContext(card, settings.seed, text_model)
         requests = _requests(settings, prompts, image_key, method, method_ctx)
+    partly = (settings.limit_prompts or settings.images_per_prompt) is not None
+    label_source.assign(labeller, adapter, card.name, requests, prompts, partly=partly)
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     series.usable(settings.metrics)  # a broken one is named before any work
-    scorers = _scorers(card.scorers if settings.scorers is None else settings.scorers, image_key, loaded)
+    scorers = scores.resolve_all(scorer_names, image_key, loaded)
     quota = bool(getattr(method, "quota", False))
     _notices(card, method_name, quota)
     return RunSpec(
@@ -253,12 +263,6 @@ def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) ->
     return keys.stage_key("images", parts)
 
 
-def _in_order(requests: Sequence[ImageRequest], prompts: Sequence[Prompt]) -> list[ImageRequest]:
-    """Return the requests of these prompts, prompt by prompt."""
-    index_of = {p.prompt_id: i for i, p in enumerate(prompts)}
-    return sorted((r for r in requests if r.prompt_id in index_of), key=lambda r: index_of[r.prompt_id])
-
-
 def _requests(
     settings: RunSettings, prompts: Sequence[Prompt], image_key: str, method: Method, ctx: MethodContext
 ) -> list[ImageRequest]:
@@ -277,15 +281,6 @@ def _requests(
     for sentence in ctx.warnings:
         notice("method", sentence)
     return requests
-
-
-def _scorers(targets: Iterable[str], image_key: str, model: catalog.Loaded[ModelCard]) -> list[scores.RunScorer]:
-    """Return the scorers. Raises FairbenchError where two have one name."""
-    scorers = [scores.resolve(target, image_key, model) for target in dict.fromkeys(targets)]
-    name, count = Counter(s.name for s in scorers).most_common(1)[0] if scorers else ("", 0)
-    if count > 1:
-        raise FairbenchError(f"--scorers names {name} twice: a run has one value of each scorer.")
-    return scorers
 
 
 def _notices(card: ModelCard, method: str, quota: bool) -> None:

@@ -115,7 +115,7 @@ VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 3,
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
-    "labels": frozenset({"ok", "failed"}),
+    "labels": frozenset({"ok", "failed", "unclear"}),
     "scores": frozenset({"ok", "no_image", "failed"}),
 }
 
