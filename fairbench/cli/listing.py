@@ -32,6 +32,7 @@ Name = Annotated[
 ]
 First = Annotated[int | None, typer.Option("--first", min=1, help="Of a task: only so many of its prompts.")]
 ShownFull = Annotated[bool, typer.Option("--full", help="Of a run: every estimate and metric.")]
+ShownPrompts = Annotated[bool, typer.Option("--prompts", help="Of a run: its worst prompts; with --full, all of them.")]
 Term = Annotated[
     str | None,
     typer.Argument(autocompletion=complete.terms, help="The term to explain. [default: all]", show_default=False),
@@ -50,6 +51,7 @@ def show(
     name: Name = "",
     first: First = None,
     full: ShownFull = False,
+    prompts: ShownPrompts = False,
     as_json: AsJson = False,
     plugins: Plugins = None,
 ) -> None:
@@ -60,11 +62,15 @@ def show(
     """
     if what not in SHOWN and (os.sep in what or Path(what).exists()):
         from fairbench import api
-        from fairbench.cli.results import show_run
+        from fairbench.cli.results import show_prompts, show_run
 
         if name:
             raise FairbenchError(f"{what} is read as the folder of a run: leave {name!r} out.")
-        show_run(api.load(what), full=full, as_json=as_json)
+        run = api.load(what)
+        if prompts:
+            show_prompts(run, full=full, as_json=as_json)
+        else:
+            show_run(run, full=full, as_json=as_json)
         return
     from fairbench.listing import terminal
 

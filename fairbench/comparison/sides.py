@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from fairbench.errors import FairbenchError
-from fairbench.labelling.labeller import LabelSpace
 from fairbench.labelling.table_labeller import is_table
-from fairbench.measure.counts import attributes
+from fairbench.measure.counts import attributes, primary
 from fairbench.runs import evidence
 from fairbench.runs.evidence import FinishedRun
 from fairbench.stats.units import Data, Units
@@ -90,19 +89,8 @@ def _labels(side: Side) -> dict[tuple[str, ...], list[set[str]]]:
 
 
 def primary_attributes(side: Side) -> list[tuple[str, ...]]:
-    """Return `primary_of` the side's labeller."""
-    return primary_of(side.run.counts.labeller)
-
-
-def primary_of(space: LabelSpace) -> list[tuple[str, ...]]:
-    """Return the attributes of the few comparisons that count: gender, race, and their cross.
-
-    They are the first declared cross and its parts; without a cross, the attributes that classifiers give.
-    """
-    if not space.card.crosses:
-        return [(name,) for name in space.base.labels]
-    cross = tuple(space.card.crosses[0])
-    return [*((name,) for name in cross), cross]
+    """Return `counts.primary` of the side's labeller."""
+    return primary(side.run.counts.labeller)
 
 
 def same_labeller(a: Side, b: Side) -> bool:

@@ -26,6 +26,17 @@ def attributes(space: LabelSpace) -> list[tuple[str, ...]]:
     return [(a,) for a in space.card.attributes] + [tuple(c) for c in space.card.crosses]
 
 
+def primary(space: LabelSpace) -> list[tuple[str, ...]]:
+    """Return the attributes of the few statements that count: gender, race, and their cross.
+
+    They are the first declared cross and its parts; without a cross, the attributes that classifiers give.
+    """
+    if not space.card.crosses:
+        return [(name,) for name in space.base.labels]
+    cross = tuple(space.card.crosses[0])
+    return [*((name,) for name in cross), cross]
+
+
 def cross_name(attributes: Sequence[str]) -> str:
     """Return the name of a cross, as in gender_x_race4."""
     return CROSS.join(attributes)

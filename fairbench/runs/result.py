@@ -17,7 +17,7 @@ from rich.console import Console
 from fairbench import registry
 from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
-from fairbench.runs import evidence, pictures, terminal
+from fairbench.runs import evidence, pictures, single_prompts, terminal
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import LINES
 from fairbench.storage.store import Store
@@ -86,6 +86,20 @@ class Run(RunFolder, Shown):
                 "n_excluded": shares["n_excluded"],
             }
         ).reset_index(drop=True)
+
+    def worst_prompts(self, attribute: str) -> pd.DataFrame:
+        """Return what is known of every prompt by itself, of one attribute or cross: a row per prompt, the worst first.
+
+        Columns: prompt, subject, attribute, n_faces; leads: the class that most faces show; raw: concentration; shrunk:
+        the same, drawn towards the other prompts, with an interval (ci_low, ci_high) that covers on average over
+        prompts; q: of the test that a fair model shows such faces, adjusted over the prompts (Benjamini-Hochberg);
+        chosen: the shrunk value on the half of the prompt's images by which the rows are ordered; judged: the raw value
+        on the other half, which the order does not flatter. Raises FairbenchError for what was not measured.
+        """
+        import pandas as pd
+
+        (statements,) = single_prompts.of_run(evidence.read(self.folder), attribute)
+        return pd.DataFrame(statements.rows)
 
     def images(self, prompt: str | None = None) -> pd.DataFrame:
         """Return a row per face, and one per image without a face, of one prompt or of all.
