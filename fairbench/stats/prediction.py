@@ -20,7 +20,7 @@ Counts = NDArray[Any]
 _BELIEF: Final = 4.0
 """Images per row that say, before any label, that the labeller reads what people see."""
 _MIXTURE: Final = 4.0
-"""Images, even over the rows, that a prompt's mixture is given: else EM can rule a row out for good."""
+"""Images that a prompt's mixture is given, as it starts: else EM can rule a class out for good."""
 _EM_STEPS: Final = 60
 
 
@@ -81,12 +81,14 @@ def predictions(sample: LabelledSample) -> FloatArray:
     belief[k] = 1 / (k + 1)  # ... and what people cannot decide on as anything
     table = others + _BELIEF * belief + 1 / (k + 1)
     table = table / table.sum(axis=-1, keepdims=True)
-    # Nobody, or what nobody can decide on, is not expected where no other prompt has such labels.
-    possible = np.ones((*others.shape[:-2], k + 2), dtype=bool)
-    possible[..., k:] = others[..., k:, :].sum(axis=-1) > 1e-9
-    read = sample.images.sum(axis=-2)
-    prior = _MIXTURE * possible / possible.sum(axis=-1, keepdims=True)
-    mixture, said = prior / _MIXTURE, np.zeros(0)
+    # A prompt starts from even classes, and from the other prompts' shares of undecided and of nobody: readings say
+    # little of these, and where no other prompt has such labels they are not expected.
+    start = others.sum(axis=-1)
+    every = np.maximum(start.sum(axis=-1, keepdims=True), 1)
+    start = np.maximum(start, 0) / every
+    start[..., :k] = (1 - start[..., k:].sum(axis=-1, keepdims=True)) / k
+    read, prior = sample.images.sum(axis=-2), _MIXTURE * start
+    mixture, said = start, np.zeros(0)
     for _ in range(_EM_STEPS):
         joint = mixture[..., None] * table
         said = joint / joint.sum(axis=-2, keepdims=True)

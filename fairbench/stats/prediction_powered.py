@@ -71,36 +71,73 @@ class Values(NamedTuple):
     quadratic: FloatArray
 
 
-def totals(sample: LabelledSample, predicted: FloatArray) -> Totals:
-    """Return the estimated totals. predicted (..., P, K + 1, K + 1): see `predictions`; 0: by people alone."""
+def totals(sample: LabelledSample, predicted: FloatArray, *, alone: bool = False) -> Totals:
+    """Return the estimated totals.
+
+    predicted (..., P, K + 1, K + 1): see `predictions`. alone: by the labels of people alone, as if nothing were
+    predicted; predictions then serve for the error.
+    """
     k, n, sizes = sample.classes, sample.counts, sample.sizes
-    # d of every pair of what is said and what is read, (..., P, 1, pairs, K + 1), and the share of labels that are it.
-    said = np.vstack([np.eye(k + 1), np.zeros(k + 1)])
-    d = said[:, None] - predicted[..., None, :, :]
-    d = d.reshape(*d.shape[:-3], 1, -1, k + 1)
-    weight = sample.labelled.reshape(*n.shape, -1) / np.maximum(n, 1)[..., None]
-    mean = (weight[..., None, :] @ d)[..., 0, :]
-    spread = np.swapaxes(d, -1, -2) @ (weight[..., None] * d) - mean[..., :, None] * mean[..., None, :]
-    spread *= (n / np.maximum(n - 1, 1))[..., None, None]
+    used = np.zeros_like(predicted) if alone else predicted
     factor = sizes * (sizes - n) / np.maximum(n, 1)
+    mean, spread = _labelled_moments(sample, used)
     design = (factor[..., None, None] * spread).sum(axis=-3)
-    total = (sample.images.sum(axis=-2)[..., None, :] @ predicted)[..., 0, :] + (sizes[..., None] * mean).sum(axis=-2)
+    total = (sample.images.sum(axis=-2)[..., None, :] @ used)[..., 0, :] + (sizes[..., None] * mean).sum(axis=-2)
 
     images = sizes.sum(axis=-1).astype(np.float64)
-    shares = total / np.maximum(images, 1)[..., None]
-    drawn = np.maximum(shares, 0)[..., None] * np.eye(k + 1) - shares[..., :, None] * shares[..., None, :]
-    wrong = np.zeros((k + 1, k + 1))  # the covariance of d where label and prediction are independent and even
-    wrong[:k, :k] = 2 * (np.eye(k) / k - 1 / k**2)
-    labels = np.maximum(n.sum(axis=(-1, -2)), 1)[..., None]
-    floor = (_PSEUDO_IMAGES * factor.sum(axis=-1) / labels)[..., None, None] * wrong
     n_images = np.maximum(images, 1)[..., None, None]
-    covariance = drawn / n_images + (design + floor) / n_images**2
+    shares = total / n_images[..., 0]
+    drawn = shares[..., None] * np.eye(k + 1) - shares[..., :, None] * shares[..., None, :]
+    covariance = drawn / n_images + _error_of_labels(sample, predicted, used, design) / n_images**2
 
     people = shares[..., :k].sum(axis=-1)
     certain = people**2 * n.sum(axis=-1) > _MIN_CERTAINTY**2 * people * (1 - people)
     sampled = ((n > 1) | (n == sizes)).all(axis=-1) & (n.sum(axis=-1) > 1)
     usable = sampled & (people > 0) & certain & (images >= _MIN_IMAGES)
     return Totals(images, total, design, covariance, usable)
+
+
+def _labelled_moments(sample: LabelledSample, used: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean (..., P, H, K + 1) and unbiased covariance (..., P, H, K + 1, K + 1) of d in every stratum."""
+    k, n = sample.classes, sample.counts
+    # d of every pair of what is said and what is read, (..., P, 1, pairs, K + 1), and the share of labels that are it.
+    said = np.vstack([np.eye(k + 1), np.zeros(k + 1)])
+    d = said[:, None] - used[..., None, :, :]
+    d = d.reshape(*d.shape[:-3], 1, -1, k + 1)
+    weight = sample.labelled.reshape(*n.shape, -1) / np.maximum(n, 1)[..., None]
+    mean = (weight[..., None, :] @ d)[..., 0, :]
+    spread = np.swapaxes(d, -1, -2) @ (weight[..., None] * d) - mean[..., :, None] * mean[..., None, :]
+    return mean, spread * (n / np.maximum(n - 1, 1))[..., None, None]
+
+
+def _error_of_labels(sample: LabelledSample, predicted: FloatArray, used: FloatArray, design: FloatArray) -> FloatArray:
+    """Return the design covariance of T for errors: pooled over prompts, with the pseudo-images.
+
+    Of few labels, a prompt's own covariance is large where its estimate is low, and 0 where all labels agree, so that
+    intervals from it cover too rarely (.82 to .90 by people alone). What the predictions say of it does not depend on
+    the prompt's labels; its size is that of the labels' own covariance in all prompts together. Where predictions are
+    used, errors that depend on the prompt are seen in its labels alone, and the mean of both is taken.
+    """
+    k, n, sizes = sample.classes, sample.counts, sample.sizes
+    factor = sizes * (sizes - n) / np.maximum(n, 1)
+    read = sample.images / np.maximum(sizes, 1)[..., None]
+    off = predicted - used
+    mean = read @ off
+    # For a given reading, labels vary as one draw from what is predicted.
+    of_reading = predicted[..., None] * np.eye(k + 1) + off[..., :, None] * off[..., None, :]
+    of_reading -= predicted[..., :, None] * predicted[..., None, :]
+    spread = (read @ of_reading.reshape(*of_reading.shape[:-2], -1)).reshape(*read.shape[:-1], k + 1, k + 1)
+    spread -= mean[..., :, None] * mean[..., None, :]
+    expected = (factor[..., None, None] * spread).sum(axis=-3)
+    weight = 1 / np.maximum(sizes.sum(axis=-1), 1) ** 2
+    seen, said = ((weight * np.trace(v[..., :k, :k], axis1=-2, axis2=-1)).sum(axis=-1) for v in (design, expected))
+    size = np.divide(seen, said, out=np.zeros(seen.shape), where=said > 0)
+    pooled = size[..., None, None, None] * expected
+    wrong = np.zeros((k + 1, k + 1))  # the covariance of d where label and prediction are independent and even
+    wrong[:k, :k] = 2 * (np.eye(k) / k - 1 / k**2)
+    labels = np.maximum(n.sum(axis=(-1, -2)), 1)[..., None]
+    floor = (_PSEUDO_IMAGES * factor.sum(axis=-1) / labels)[..., None, None] * wrong
+    return np.asarray(floor + ((design + pooled) / 2 if used.any() else pooled))
 
 
 def concentration_of(estimated: Totals, undecided: FloatArray | None = None) -> Values:
@@ -206,16 +243,20 @@ def _concentration(estimated: Totals, pairs: FloatArray, every: FloatArray, unde
     to_class = _to_class(_given(estimated, undecided))
     k = to_class.shape[-1]
     ok = estimated.usable & (every > 0)
-    simpson = np.where(ok, pairs / np.where(ok, every, 1), np.nan)
     shares = (estimated.total[..., None, :] @ to_class)[..., 0, :] / np.maximum(estimated.images, 1)[..., None]
     shown = np.where(ok, shares.sum(axis=-1), np.nan)[..., None]
+    covariance = np.swapaxes(to_class, -1, -2) @ estimated.covariance @ to_class
+    simpson = np.where(ok, pairs / np.where(ok, every, 1), np.nan)
+    # The bias of a ratio of two estimates, to second order.
+    with_size = covariance.sum(axis=-1) / shown**2
+    simpson = simpson + 4 * ((shares / shown * with_size).sum(axis=-1) - simpson * with_size.sum(axis=-1))
     scale = k / (k - 1)
     # The ratio |T|^2 / (sum T)^2: its derivative, and half of the second one but for terms that vanish with the first.
     slope = scale * 2 * (shares / shown - simpson[..., None]) / shown
     curvature = scale * (np.eye(k) - simpson[..., None, None]) / shown[..., None] ** 2
+    curved = curvature @ covariance
     slope = (to_class @ slope[..., None])[..., 0]
     curvature = to_class @ curvature @ np.swapaxes(to_class, -1, -2)
-    curved = curvature @ estimated.covariance
     quadratic = 2 * (curved * np.swapaxes(curved, -1, -2)).sum(axis=(-1, -2))
     value = (k * simpson - 1) / (k - 1)
     return Values(value, slope, curvature, _quadratic_form(slope, estimated.covariance), quadratic)
