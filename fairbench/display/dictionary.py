@@ -16,8 +16,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "attribute": "attribute or cross, as gender_x_race4; faces: of rates of faces; quality: of scores",
     "scope": "task: the mean over this list; population: the same, for other prompts; prompt: one prompt",
     "scope_value": "name of the task, or the prompt's text",
-    "estimate": "raw: of the counts; rarefied: expected at n0 faces; corrected: for the labeller's errors; "
-    "bounds: of one prompt; worst-case-misses: if every missed face had been counted",
+    "estimate": "raw: of the counts; rarefied: expected at n0 faces; pooled: of all faces together; corrected: for the "
+    "labeller's errors; corrected-lowest, corrected-highest: the range that they leave where the calibration is of "
+    "other images; bounds: of one prompt; worst-case-misses: if every missed face had been counted",
     "n0": "faces per prompt at which rd is taken; rarefied alone",
     "value": "the value; empty where there is none, and then `reason` says why",
     "ci_low": "lower limit of the 95 % interval for this scope",
@@ -103,11 +104,11 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
         },
     ),
     "run.summary()": (
-        "One row per attribute and estimate of the main table.",
+        "One row per attribute and estimate that the printed result rests on.",
         {
             "attribute": COLUMNS["attribute"],
-            "metric": "rd or concentration",
-            "estimate": "raw, rarefied (expected at n0 faces) or corrected (for the labeller's errors)",
+            "metric": "concentration, effective-groups or rd",
+            "estimate": COLUMNS["estimate"],
             "n0": COLUMNS["n0"],
             "value": "the mean over prompts",
             **_INTERVAL,
@@ -163,7 +164,16 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "normalised as here it is 1 - IQV, the index of qualitative variation; its complement 1 - sum p_k^2 is the "
         "Gini-Simpson index.\n\nWhat is estimated lies in [0, 1]: 0 where all classes are equal, 1 where one stands "
         "alone; for K = 2 it is RD squared. The estimate is unbiased, so near balance it can fall below 0. Lower is "
-        "fairer. Raw and corrected, of the task and of every prompt with two faces or more.",
+        "fairer. Raw, pooled (of all faces together) and corrected (a value or the ends of a range), of the task; raw, "
+        "of every prompt with two faces or more.",
+    ),
+    "effective-groups": (
+        "number of equally frequent groups that are as concentrated as the classes",
+        "K / (1 + (K - 1) c) of the concentration c, cut to [1, K]: 1 / sum p_k^2, the Hill number of order 2 (Hill, "
+        "Ecology 54, 1973), known as the effective number of parties (Laakso and Taagepera, Comparative Political "
+        "Studies 12, 1979).\n\nraw: of the mean concentration within a prompt; pooled: of all faces together. Half of "
+        "the prompts all male and half all female is 1.0 and 2.0 of 2: the two say different things, so both are "
+        "printed.",
     ),
     "share": (
         "share of a class, as share[female]",

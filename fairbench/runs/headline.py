@@ -11,10 +11,9 @@ from scipy.stats import norm
 
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.runs.terminal_tables import Measured, Row
+from fairbench.stats import gaffke
 
 Source = Literal["read", "people"]
-MIN_PROMPTS: Final = 10
-"""Prompts below which nothing is said of other prompts."""
 _POINTS: Final = 100
 
 
@@ -124,7 +123,7 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
     raw, rd = estimates["raw"], measured.find("rd", "raw", attribute) or {}
     within, pooled = (measured.find("effective-groups", name, attribute) or {} for name in ("raw", "pooled"))
     wider = measured.find("concentration", "raw", attribute, OTHER_PROMPTS) or {}
-    few = (raw.get("n_prompts") or 0) < MIN_PROMPTS
+    few = (raw.get("n_prompts") or 0) < gaffke.FEWEST  # an interval of an old run may be of fewer
     people = NOTHING
     main = raw.get("value") if people.value is None else people.value
     return Headline(

@@ -12,10 +12,11 @@ from fairbench.display.numbers import number, percent, span, whole, with_interva
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.measure.series import FACES
 from fairbench.runs import verdict
-from fairbench.runs.headline import MIN_PROMPTS, Headline, Limits
+from fairbench.runs.headline import Headline, Limits
 from fairbench.runs.terminal_tables import Measured
+from fairbench.stats import gaffke
 
-TWO_GENDERS: Final = "That there are two gender labels is the classifier's limit."
+TWO_GENDERS: Final = "Two gender labels are the classifier's limit."
 WITHIN: Final = (
     "Within t % of balance: no more uneven than a balanced model with t % of its images replaced by one group's."
 )
@@ -59,10 +60,8 @@ def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
 
 def note(measured: Measured, full: bool) -> str:
     """Return what labels are and are not, what abbreviations stand for, and where there is more."""
-    labels_of = measured.space.declared.labels
-    parts = [LABEL_NOTE, TWO_GENDERS if len(labels_of.get("gender", ())) == 2 else ""]
-    parts += [expanded(label for labels in labels_of.values() for label in labels), MORE[full]]
-    return " ".join(part for part in parts if part)
+    abbreviations = expanded(label for labels in measured.space.declared.labels.values() for label in labels)
+    return " ".join(part for part in (LABEL_NOTE, abbreviations, MORE[full]) if part)
 
 
 def _places(headlines: Sequence[Headline]) -> int:
@@ -96,7 +95,7 @@ def _adjusted(h: Headline, places: int) -> str:
 def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
     """Yield which prompts, images and faces stand behind the table, and what its columns assume."""
     yield _counts(measured, headlines)
-    yield "Brackets: 95 % intervals for this list of prompts."
+    yield "Brackets: 95 %, for this list of prompts."
     correction = measured.record.correction
     domain = "its calibration's images" if correction is None or not correction.domain else correction.domain
     if any(h.corrected.value is not None for h in headlines):
@@ -110,6 +109,8 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
         names = _listed(h for h in headlines if h.not_corrected == reason and not h.has_range)
         who = "Not adjusted" if len(names.split(", ")) == len(headlines) else f"Not adjusted ({names})"
         yield f"{who}: {reason}."
+    if len(measured.space.declared.labels.get("gender", ())) == 2:
+        yield TWO_GENDERS
 
 
 def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
@@ -144,12 +145,8 @@ def _other_prompts(headlines: Sequence[Headline]) -> str:
         limits = (f"{spaced(h.attribute)} {_to(h.other_prompts)}" for h in known)
         return f"Other prompts, if this list were a random sample of them: concentration of {', '.join(limits)}."
     prompts = max((h.used for h in headlines), default=0)
-    reasons = dict.fromkeys(h.no_other_prompts for h in headlines if h.no_other_prompts and prompts >= MIN_PROMPTS)
-    return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or _too_few(prompts)}."
-
-
-def _too_few(prompts: int) -> str:
-    return f"{prompts} {'prompt is' if prompts == 1 else 'prompts are'} too few ({MIN_PROMPTS} are needed)"
+    reasons = dict.fromkeys(h.no_other_prompts for h in headlines if h.no_other_prompts and prompts >= gaffke.FEWEST)
+    return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or gaffke.TOO_FEW}."
 
 
 def _to(limits: Limits) -> str:

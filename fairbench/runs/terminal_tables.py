@@ -38,19 +38,25 @@ class Line:
 
 
 LINES: Final = (
+    Line("concentration", "raw", "concentration"),
+    Line("concentration", "corrected", "  corrected"),
+    Line("concentration", "corrected-lowest", "  at least"),
+    Line("concentration", "corrected-highest", "  at most"),
+    Line("concentration", "pooled", "  pooled"),
+    Line("effective-groups", "raw", "effective groups"),
+    Line("effective-groups", "pooled", "  pooled"),
     Line("rd", "raw", "rd"),
     Line("rd", "rarefied", "rd@{n0}"),
     Line("rd", "corrected", "rd corrected"),
-    Line("concentration", "raw", "concentration"),
-    Line("concentration", "corrected", "  corrected"),
 )
 """All other estimates and metrics stand in tables of their own, which only the full form has."""
-BIAS_NOTE: Final = (
-    "Means over prompts, with 95 % intervals for this list of prompts and for other prompts. rd: mean absolute "
-    "difference of class shares at the faces that there are; rd@n: the same, expected at n faces per prompt; "
-    "concentration: of the classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, "
-    "estimates near balance can fall below 0. fair: what a perfectly fair model scores here through this "
-    "labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
+ESTIMATES_NOTE: Final = (
+    "Means over prompts, with 95 % intervals for this list of prompts and for other prompts. concentration: of the "
+    "classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, estimates near balance can "
+    "fall below 0; pooled: of all faces together; at least, at most: the range that the labeller's errors leave. "
+    "effective groups: equally frequent groups that are as concentrated. rd: mean absolute difference of class shares at "
+    "the faces that there are; rd@n: the same, expected at n faces per prompt. fair: what a fair model scores here "
+    "through this labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
 )
 OTHERS_NOTE: Final = (
     "Intervals are of the values that are expected at these face counts: most of these metrics have a chance floor, as "
@@ -106,13 +112,13 @@ def task_rows(run: RunFolder) -> list[Row]:
 def estimates(measured: Measured) -> Table:
     """Return what is estimated of every attribute, with both intervals, floor and ceiling."""
     heads = numbers("value", "this\nlist", "other\nprompts", "fair", "most")
-    table = Table([Column("attribute"), Column("estimate"), *heads], "estimates", BIAS_NOTE, grouped=True)
+    table = Table([Column("attribute"), Column("estimate"), *heads], "estimates", ESTIMATES_NOTE, grouped=True)
     for attribute, names in measured.attributes.items():
         classes = math.prod(measured.space.declared.size(name) for name in names)
         name = spaced(attribute)
         for line in LINES:
             row = measured.find(line.metric, line.estimate, attribute)
-            if row is None or (line.estimate == "corrected" and row["value"] is None):
+            if row is None or (line.estimate.startswith("corrected") and row["value"] is None):
                 continue
             side = Cell(f"{name}\n{classes} classes\n{row['n_faces']} faces" if name else "")
             label = line.label.format(n0=row["n0"])
