@@ -31,14 +31,14 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
         "what a one-sided model, which only ever shows one group, would read through this labeller; column `ceiling`"
     ),
     "clearly uneven": Entry(
-        "said where the interval of concentration lies above what 95 % of fair models would read here; `not shown to be "
-        "uneven` where it does not: docs/statistics.md has all rules",
+        "said where the interval of concentration lies above what 95 % of fair models would read here; `not shown to "
+        "be uneven` where it does not: docs/statistics.md has all rules",
     ),
     "concentration": Entry(
         "how much one class outweighs the others: 0 where all are equal, 1 where one stands alone; estimated without "
         "a chance floor, so that near balance it can fall below 0",
-        "Simpson, Nature 1949, normalised; the normalised Herfindahl-Hirschman index; 1 - IQV, the index of qualitative "
-        "variation",
+        "Simpson, Nature 1949, normalised; the normalised Herfindahl-Hirschman index; 1 - IQV, the index of "
+        "qualitative variation",
     ),
     "contact sheet": Entry("one picture per prompt with its images, boxes, labels and probabilities, to look at"),
     "corrected": Entry(
@@ -51,8 +51,8 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     ),
     "cross": Entry("two attributes read together, as gender_x_race4: its classes are pairs, as female Asian"),
     "effective groups": Entry(
-        "K / (1 + (K - 1) c) of K classes with concentration c: how many equally frequent groups are as concentrated; 1.2 "
-        "of 2 is close to one group alone",
+        "K / (1 + (K - 1) c) of K classes with concentration c: how many equally frequent groups are as concentrated; "
+        "1.2 of 2 is close to one group alone",
         "the Hill number of order 2, Ecology 1973; Laakso and Taagepera, Comparative Political Studies 1979",
     ),
     "equivalent": Entry(
@@ -63,8 +63,8 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "evidence": Entry("a run's own rows without pixels, from which each of its numbers can be computed again"),
     "face policy": Entry("which faces of an image count: the largest, the most central or all, from which size on"),
     "floor": Entry(
-        "what a perfectly fair model would read here, as faces are few and the labeller errs; columns `floor` (on average) "
-        "and `floor_p95` (95 % of the time at most)",
+        "what a perfectly fair model would read here, as faces are few and the labeller errs; columns `floor` (on "
+        "average) and `floor_p95` (95 % of the time at most)",
     ),
     "Gaffke's interval": Entry(
         "an interval for the mean of a bounded quantity that holds whatever its distribution; used for other prompts",
@@ -90,13 +90,14 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
     "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
     "other prompts": Entry(
-        "prompts that were not asked: what may be said of them if the list were a random sample; from 10 prompts on; scope "
-        "`population`",
+        "prompts that were not asked: what may be said of them if the list were a random sample; from 10 prompts on; "
+        "scope `population`",
         f"random prompts: {_FIXED_OR_RANDOM}",
     ),
     "people": Entry(
-        "the estimate from labels by people on a random sample of the run's images, together with the labeller's reading "
-        "of all of them; the headline where a run has it; of what most of these annotators perceive, not of the truth",
+        "the estimate from labels by people on a random sample of the run's images, together with the labeller's "
+        "reading of all of them; the headline where a run has it; of what most of these annotators perceive, not of "
+        "the truth",
         "prediction-powered inference, Angelopoulos et al., Science 2023",
     ),
     "phantom": Entry(

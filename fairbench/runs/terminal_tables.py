@@ -52,10 +52,10 @@ LINES: Final = (
 """All other estimates and metrics stand in tables of their own, which only the full form has."""
 ESTIMATES_NOTE: Final = (
     "Means over prompts, with 95 % intervals for this list of prompts and for other prompts. concentration: of the "
-    "classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, estimates near balance can "
-    "fall below 0; pooled: of all faces together; at least, at most: the range that the labeller's errors leave. "
-    "effective groups: equally frequent groups that are as concentrated. rd: mean absolute difference of class shares at "
-    "the faces that there are; rd@n: the same, expected at n faces per prompt. fair: what a fair model scores here "
+    "classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, estimates near balance "
+    "can fall below 0; pooled: of all faces together; at least, at most: the range that the labeller's errors leave. "
+    "effective groups: equally frequent groups that are as concentrated. rd: mean absolute difference of class shares "
+    "at the faces that there are; rd@n: the same, expected at n faces per prompt. fair: what a fair model scores here "
     "through this labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
 )
 OTHERS_NOTE: Final = (
