@@ -124,8 +124,9 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
     within, pooled = (measured.find("effective-groups", name, attribute) or {} for name in ("raw", "pooled"))
     wider = measured.find("concentration", "raw", attribute, OTHER_PROMPTS) or {}
     few = (raw.get("n_prompts") or 0) < gaffke.FEWEST  # an interval of an old run may be of fewer
-    people = NOTHING
+    people = _by_people(measured, attribute)
     main = raw.get("value") if people.value is None else people.value
+    of_pooled = effective_groups(estimates["pooled"].get("value"), classes)
     return Headline(
         attribute,
         classes,
@@ -138,7 +139,8 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
         highest=_limits(estimates["corrected-highest"]),
         people=people,
         within=within.get("value") if within and people.value is None else effective_groups(main, classes),
-        pooled=pooled.get("value") or effective_groups(estimates["pooled"].get("value"), classes),
+        # Of the labeller's reading alone: it would say nothing of an estimate by people.
+        pooled=None if people.value is not None else pooled.get("value", of_pooled),
         used=raw.get("n_prompts") or 0,
         faces=raw.get("n_faces") or 0,
         unclear=raw.get("n_excluded") or 0,
@@ -153,18 +155,26 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
     )
 
 
+def _by_people(measured: Measured, attribute: str) -> Limits:
+    row = None if measured.people is None else measured.people.find("concentration", "people", attribute)
+    return NOTHING if row is None else Limits(row.value, row.ci_low, row.ci_high)
+
+
 def _limits(row: Row) -> Limits:
     return Limits(row.get("value"), row.get("ci_low"), row.get("ci_high")) if row else NOTHING
 
 
 def _leans(measured: Measured, attribute: str, names: tuple[str, ...]) -> list[Lean]:
-    """Return the lean of every class, of the first alone of two; corrected where there is such an estimate."""
+    """Return the lean of every class, of the first alone of two: by people or corrected where there is that."""
     labels = measured.space.classes(names)
     two = len(labels) == 2  # then one is minus the other
     z = float(norm.ppf(1 - 0.025 / (1 if two else len(labels))))
     leans = []
     for label in labels[:1] if two else labels:
-        rows = (measured.find(f"gap[{label}]", estimate, attribute, THIS_LIST) for estimate in ("corrected", "raw"))
+        rows = [measured.find(f"gap[{label}]", estimate, attribute, THIS_LIST) for estimate in ("corrected", "raw")]
+        asked = measured.people and measured.people.find(f"gap[{label}]", "people", attribute)
+        if _by_people(measured, attribute).value is not None:  # sources are not mixed
+            rows = [asked.model_dump() if asked else None]
         row = next((r for r in rows if r is not None and r["value"] is not None), None)
         if row is None:
             continue

@@ -68,6 +68,10 @@ def _estimates(measured: Measured, console: Console, _: bool) -> None:
     _show_table(tables.estimates(measured), console)
 
 
+def _people(measured: Measured, console: Console, _: bool) -> None:
+    _show_table(tables.by_people(measured), console)
+
+
 def _direction(measured: Measured, console: Console, _: bool) -> None:
     _show_table(tables.direction(measured), console)
 
@@ -186,6 +190,7 @@ class Part(NamedTuple):
 PARTS: Final = (
     Part(_headline),
     Part(_estimates, short=False),
+    Part(_people, short=False),
     Part(_direction, short=False),
     Part(_others, short=False),
     Part(_shares, short=False),

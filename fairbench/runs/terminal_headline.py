@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fairbench.display.labels import expanded, spaced
@@ -33,7 +33,7 @@ def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
     adjusted = not by_people and any(h.corrected.value is not None or h.has_range for h in headlines)
     heads = ["effective\ngroups, in a\nprompt / all"]
     main = "concentration\n(0 even, 1 one\ngroup) [95 %]"
-    heads += ["the same\nby people\n[95 %]", "as read by\nlabeller\n[95 %]"] if by_people else [main]
+    heads += ["concentration\nby people\n[95 %]", "as read by\nlabeller\n[95 %]"] if by_people else [main]
     heads += ["a fair / a\none-sided\nmodel reads"]
     heads += ["adjusted for\nlabeller's\nerrors [95 %]"] if adjusted else []
     title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
@@ -96,6 +96,20 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
     """Yield which prompts, images and faces stand behind the table, and what its columns assume."""
     yield _counts(measured, headlines)
     yield "Brackets: 95 %, for this list of prompts."
+    if measured.people is None:
+        yield from _assumptions(measured, headlines)
+    else:  # that rests on no calibration
+        asked = measured.people
+        who = f" ({asked.who})" if asked.who else ""
+        yield f"By people: what most of {asked.annotators} annotators{who} perceive, from {whole(asked.images)} images."
+    if len(measured.space.declared.labels.get("gender", ())) == 2:
+        yield TWO_GENDERS
+
+
+def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
+    """Yield what adjusted values and the readings of a fair and a one-sided model assume, or why nothing is "
+    "adjusted.
+    """
     correction = measured.record.correction
     domain = "its calibration's images" if correction is None or not correction.domain else correction.domain
     if any(h.corrected.value is not None for h in headlines):
@@ -104,13 +118,11 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
         yield f"Adjusted, as a range: if errors are no larger than on {domain}; labels by people would settle it."
     if not all(h.through_table for h in headlines):
         yield "A fair / a one-sided model: read without errors, as none are known."
-    reasons = {h.not_corrected for h in headlines if h.not_corrected and not h.has_range}
-    for reason in sorted(reasons):
-        names = _listed(h for h in headlines if h.not_corrected == reason and not h.has_range)
-        who = "Not adjusted" if len(names.split(", ")) == len(headlines) else f"Not adjusted ({names})"
-        yield f"{who}: {reason}."
-    if len(measured.space.declared.labels.get("gender", ())) == 2:
-        yield TWO_GENDERS
+    without = [h for h in headlines if h.not_corrected and not h.has_range]
+    for reason in dict.fromkeys(h.not_corrected for h in without):
+        names = [spaced(h.attribute) for h in without if h.not_corrected == reason]
+        which = "" if len(names) == len(headlines) else f" ({', '.join(names)})"
+        yield f"Not adjusted{which}: {reason}."
 
 
 def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
@@ -143,7 +155,8 @@ def _other_prompts(headlines: Sequence[Headline]) -> str:
     known = [h for h in headlines if h.other_prompts.low is not None]
     if known:
         limits = (f"{spaced(h.attribute)} {_to(h.other_prompts)}" for h in known)
-        return f"Other prompts, if this list were a random sample of them: concentration of {', '.join(limits)}."
+        read = "" if all(h.people.value is None for h in headlines) else ", as read,"
+        return f"Other prompts, if this list were a random sample of them: concentration{read} of {', '.join(limits)}."
     prompts = max((h.used for h in headlines), default=0)
     reasons = dict.fromkeys(h.no_other_prompts for h in headlines if h.no_other_prompts and prompts >= gaffke.FEWEST)
     return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or gaffke.TOO_FEW}."
@@ -158,7 +171,3 @@ def _relative_diversity(headlines: Sequence[Headline]) -> str:
     fair = {h.attribute: "" if h.rd_fair is None else f" (a fair model {number(h.rd_fair, 2)})" for h in headlines}
     values = [f"{spaced(h.attribute)} {number(h.rd)}{fair[h.attribute]}" for h in headlines if h.rd is not None]
     return f"RD, the literature's number: {', '.join(values) or 'none'}."
-
-
-def _listed(headlines: Iterable[Headline]) -> str:
-    return ", ".join(spaced(h.attribute) for h in headlines)

@@ -18,9 +18,10 @@ from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
-from fairbench.runs import references
+from fairbench.runs import people, references
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.known_truth import Comparison
+from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
 from fairbench.types import FloatArray
 
@@ -84,6 +85,11 @@ class Measured:
         """The rows of the metrics table that are not of one prompt, in its order."""
         return task_rows(self.run)
 
+    @cached_property
+    def people(self) -> People | None:
+        """What labels by people say of this list of prompts; None where there are none."""
+        return people.read(self.run.folder, self.record.run_id)
+
     def find(self, metric: str, estimate: str, attribute: str, scope: str = THIS_LIST) -> Row | None:
         """Return one row, None where the run has none."""
         return self._row_of.get((metric, estimate, attribute, scope))
@@ -127,6 +133,24 @@ def estimates(measured: Measured) -> Table:
             wider = measured.find(line.metric, line.estimate, attribute, OTHER_PROMPTS)
             table.add(side, label, number(row["value"]), interval(row), interval(wider), floor, ceiling)
             name = ""
+        table.section()
+    return table
+
+
+def by_people(measured: Measured) -> Table | None:
+    """Return what labels by people say, with the estimates beside it; None where there are none."""
+    asked = measured.people
+    if asked is None:
+        return None
+    columns = [Column("attribute"), Column("estimate", wraps=True), *numbers("value", "this list")]
+    table = Table(columns, "concentration by labels of people", grouped=True)
+    for attribute in measured.attributes:
+        side = spaced(attribute)
+        for estimate, meaning in people.ESTIMATES.items():
+            row = asked.find("concentration", estimate, attribute)
+            if row is not None:
+                table.add(side, meaning, number(row.value), span(row.ci_low, row.ci_high))
+                side = ""
         table.section()
     return table
 

@@ -134,6 +134,36 @@ EVEN: Final = (
 )
 
 
+AGE: Final = (
+    *concentration("age", (0.411, 0.380, 0.442), (0.014, 0.021, 0.71), 0.28, 0.251),
+    gap("age", "20-29", 0.39, 0.37, 0.41),
+    gap("age", "70+", -0.11, -0.12, -0.10),
+)
+PEOPLE: Final = {
+    "run_id": json.loads((OLD / "run.json").read_text())["run_id"],
+    "labels_sha256": "0" * 64,
+    "images": 512,
+    "annotators": 3,
+    "who": "students of two universities",
+    "rows": [
+        row("concentration", "gender", 0.771, 0.722, 0.820) | {"estimate": "people"},
+        row("concentration", "gender", 0.779, 0.741, 0.817) | {"estimate": "local-table"},
+        row("concentration", "gender", 0.762, 0.681, 0.843) | {"estimate": "people-alone"},
+        row("concentration", "race4", 0.003, -0.004, 0.009) | {"estimate": "people"},
+        row("concentration", "gender_x_race4", None) | {"estimate": "people", "reason": "too few labels"},
+        gap("gender", "female", -0.071, -0.102, -0.040) | {"estimate": "people"},
+    ],
+}
+
+
+def _with_age() -> dict[str, Any]:
+    """Return the phantom's labeller as if it read ages, too."""
+    card = json.loads((OLD / "run.json").read_text())["labeller"]
+    card["attributes"]["age"] = {"labels": ["0-19", "20-29", "30-49", "50-69", "70+"]}
+    card["classifiers"][0]["heads"]["age"] = {"output": "age", "activation": "softmax"}
+    return card
+
+
 def _changed(rows: Sequence[Row], **columns: Any) -> tuple[Row, ...]:
     return tuple({**r, **columns} for r in rows)
 
@@ -158,6 +188,8 @@ CASES: Final[Mapping[str, MadeUp]] = {
             elsewhere("gender", -1.201, 1.207),
         )
     ),
+    "people": MadeUp((*BASIC, *REFUSED, *RANGE, *OTHERS), files={"people.json": json.dumps(PEOPLE)}),
+    "age": MadeUp((*BASIC, *AGE, *ADJUSTED), more={"labeller": _with_age()}),
     "even": MadeUp((*EVEN, *OTHERS), prompts=50, images=160),
     "no-calibration": MadeUp(
         _changed((*BASIC, *OTHERS), calibration_sha=None),

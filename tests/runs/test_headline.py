@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from fairbench import api
 from fairbench.display.note import LABEL_NOTE
+from fairbench.errors import FairbenchError
 from fairbench.runs import headline, terminal_headline, verdict
 from fairbench.runs.headline import NOTHING, Headline, Lean, Limits, effective_groups
 from fairbench.runs.terminal_tables import Measured
@@ -157,3 +159,36 @@ def test_dropped_prompts_are_said_with_the_reason(tmp_path: Path) -> None:
     some = [r | {"n_prompts": 30} if r["attribute"] == "race4" else r for r in CASES["normal"].rows]
     text = printed(MadeUp(some).write(tmp_path / "b"), 120)
     assert re.search(r"gender 32, race4 30, gender x race4 32, of 32 prompts used", text)
+
+
+def test_age_stands_beside_gender_and_race(tmp_path: Path) -> None:
+    lines = printed(CASES["age"].write(tmp_path / "run"), 80).splitlines()
+    names = [line.split("  ")[0] for line in lines[5:9]]
+    assert names == ["gender", "race4", "age", "gender x race4"]
+    assert any(line.startswith("age: clearly uneven within prompts; overall leaning to 20-29 +39.0") for line in lines)
+
+
+def test_people_are_the_headline(tmp_path: Path) -> None:
+    folder = CASES["people"].write(tmp_path / "run")
+    words = " ".join(printed(folder, 80).split())
+    assert "gender 1.1 of 2 .771 [.722, .820] .624 [.578, .669]" in words
+    assert "race4: within 10 % of balance" in words and "away" not in words
+    assert "gender: clearly uneven within prompts; overall leaning to male +7.1 [4.0, 10.2]" in words
+    full = " ".join(printed(folder, 120, full=True).split())
+    assert all(number in full for number in (".779 .741 .817", ".762 .681 .843", "-.004 .009"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "cannot be read"),
+        ("[]", "people.json, field"),
+        (json.dumps(shown_runs.PEOPLE | {"images": "many"}), "field images"),
+        (json.dumps(shown_runs.PEOPLE | {"run_id": "f" * 32}), "field run_id: it is of run ffff"),
+    ],
+)
+def test_a_people_json_that_is_damaged_or_of_another_run_is_named(text: str, words: str, tmp_path: Path) -> None:
+    folder = replace(CASES["people"], files={"people.json": text}).write(tmp_path / "run")
+    with pytest.raises(FairbenchError, match=re.escape(words)) as error:
+        printed(folder, 80)
+    assert "people.json" in str(error.value) and "calibrate --from" in str(error.value)
