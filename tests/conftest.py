@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -133,3 +135,11 @@ def mannequin_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make_run(folder / labeller, *args)
 
     return written_once(tmp_path_factory, "mannequins", write)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of a process; tests are skipped where there is none."""
+    from tests.builders.browser import chromium
+
+    yield from chromium()

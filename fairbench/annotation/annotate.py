@@ -60,7 +60,7 @@ def annotate(
     files.check(out)
     attributes = questions.choose(runs, settings.attributes)
     if settings.stratify is not None:
-        questions.choose(runs, [settings.stratify])
+        questions.choose(runs, [settings.stratify], "--stratify")
     sample = sampling.sample(runs, settings.per_prompt, settings.seed, settings.stratify)
     annotation = record.make(
         tuple(AnnotatedRun(id=run.id, folder=str(run.folder.resolve())) for run in runs),

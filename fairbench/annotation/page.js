@@ -63,10 +63,10 @@
 
   // --- answers ---
 
-  const answersOf = (index) => state.answers[items[index].item] ?? {};
-  const isDone = (index) => questions.every((question) => answersOf(index)[question.name]);
+  const answersOf = (index) => state.answers[items[index].item] ?? questions.map(() => "");
+  const isDone = (index) => answersOf(index).every(Boolean);
   const count = () => items.reduce((n, _, index) => n + isDone(index), 0);
-  const firstOpen = (index) => Math.max(0, questions.findIndex((question) => !answersOf(index)[question.name]));
+  const firstOpen = (index) => Math.max(0, answersOf(index).indexOf(""));
 
   function remember() {
     state.history.push([state.at, active, answersOf(state.at)]);
@@ -77,7 +77,7 @@
     if (state.at >= items.length || !picture(state.at).complete) return;
     active = question;
     remember();
-    state.answers[items[state.at].item] = { ...answersOf(state.at), [questions[question].name]: word };
+    state.answers[items[state.at].item] = answersOf(state.at).map((given, q) => (q === question ? word : given));
     if (isDone(state.at)) next();
     else active = firstOpen(state.at);
     save();
@@ -87,18 +87,15 @@
   function answerAll(word) {
     if (state.at >= items.length || !picture(state.at).complete) return;
     remember();
-    state.answers[items[state.at].item] = Object.fromEntries(questions.map((question) => [question.name, word]));
+    state.answers[items[state.at].item] = questions.map(() => word);
     next();
     save();
     show();
   }
 
   function next() {
-    state.at += 1;
-    if (state.at >= items.length) {
-      const open = items.findIndex((_, index) => !isDone(index));
-      if (open >= 0) state.at = open;
-    }
+    const open = items.map((_, index) => index).filter((index) => !isDone(index));
+    state.at = open.find((index) => index > state.at) ?? open[0] ?? items.length;
     active = state.at < items.length ? firstOpen(state.at) : 0;
   }
 
@@ -184,9 +181,10 @@
     const own = answersOf(state.at);
     fields.forEach(({ field, buttons }, q) => {
       field.classList.toggle("active", q === active);
-      for (const [word, made] of buttons) made.setAttribute("aria-pressed", String(own[questions[q].name] === word));
+      for (const [word, made] of buttons) made.setAttribute("aria-pressed", String(own[q] === word));
     });
-    const all = (word) => String(questions.every((question) => own[question.name] === word));
+    fields[active].field.scrollIntoView({ block: "nearest" });
+    const all = (word) => String(own.every((given) => given === word));
     nobody.setAttribute("aria-pressed", all(words.noPerson));
     skip.setAttribute("aria-pressed", all(words.skipped));
   }
@@ -197,10 +195,7 @@
 
   function exportAnswers() {
     const header = ["annotator", "item", ...questions.map((question) => question.name)];
-    const rows = items.map((item, index) => {
-      const own = answersOf(index);
-      return [data.annotator, item.item, ...questions.map((question) => own[question.name] ?? "")];
-    });
+    const rows = items.map((item, index) => [data.annotator, item.item, ...answersOf(index)]);
     const text = `${[header, ...rows].map((row) => row.map(quoted).join(",")).join("\n")}\n`;
     const link = element("a", "", { download: `annotations-${data.annotator}.csv` });
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

@@ -11,8 +11,10 @@ from fairbench.errors import FairbenchError
 from fairbench.runs.result import Run
 
 
-def choose(runs: Sequence[Run], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def choose(runs: Sequence[Run], names: Sequence[str], option: str = "--attributes") -> dict[str, tuple[str, ...]]:
     """Return attribute -> labels. names: the attributes to ask about; without any, those that the labeller crosses.
+
+    option: where the names come from.
 
     Raises FairbenchError for an attribute that a labeller lacks or labels otherwise, and for a label that is an answer.
     """
@@ -24,12 +26,12 @@ def choose(runs: Sequence[Run], names: Sequence[str]) -> dict[str, tuple[str, ..
                 known = ", ".join(card.attributes)
                 hint = registry.suggest(name, list(card.attributes))
                 raise FairbenchError(
-                    f"--attributes {name}: labeller {card.name} of {run.folder} has no such attribute{hint}; it has "
+                    f"{option} {name}: labeller {card.name} of {run.folder} has no such attribute{hint}; it has "
                     f"{known}."
                 )
             if card.attributes[name].labels != cards[0].attributes[name].labels:
                 raise FairbenchError(
-                    f"--attributes {name}: {run.folder} has other labels than {runs[0].folder}; annotate them apart."
+                    f"{option} {name}: {run.folder} has other labels than {runs[0].folder}; annotate them apart."
                 )
         _refuse_reserved(name, cards[0].attributes[name].labels)
     return {name: tuple(cards[0].attributes[name].labels) for name in asked}

@@ -31,6 +31,8 @@ ERRORS_NOTE: Final = (
     "Wrong: the share of an annotator's labels that Dawid and Skene's model holds to be wrong. It is a diagnostic and "
     "changes no label."
 )
+HIGH_AGREEMENT: Final = 0.9
+"""Share of equal pairs from which on a low alpha may come from nearly all images showing one label."""
 _OTHERS: Final = {
     words.UNCLEAR: "unclear",
     words.CANNOT_TELL: "cannot\ntell",
@@ -126,10 +128,18 @@ def _annotators(result: dict[str, Any]) -> Table:
 
 
 def _warning(attribute: dict[str, Any]) -> str:
-    alpha, low_high = attribute["reliability"]["alpha"], attribute["reliability"]
-    limits = span(low_high["low"], low_high["high"], 2).replace(" ", " to ")
-    shown = f"alpha is {number(alpha, 2)}" + (f" ({limits})" if limits else "")
+    found, name = attribute["reliability"], attribute["attribute"]
+    if found["alpha"] is None:
+        why = "only one answer occurs" if found["images"] else "no image has two answers"
+        return f"{name}: there is no alpha, because {why}."
+    limits = span(found["low"], found["high"], 2).replace(" ", " to ")
+    shown = f"{name}: alpha is {number(found['alpha'], 2)} ({limits}), below {number(words.MIN_ALPHA, 2)}"
+    if found["agreement"] >= HIGH_AGREEMENT:
+        return (
+            f"{shown}, and yet {percent(found['agreement'], 0)} of the pairs of answers are equal: nearly all images "
+            "show one answer, so that chance alone would agree as often. Look at the few that people differ on."
+        )
     return (
-        f"{attribute['attribute']}: {shown}, below {number(words.MIN_ALPHA, 2)}: these people do not agree enough for "
-        "conclusions; look at the pictures that they differ on, and make the question clearer or the labels fewer."
+        f"{shown}: these people do not agree enough for conclusions; look at the pictures that they differ on, and "
+        "make the question clearer or the labels fewer."
     )

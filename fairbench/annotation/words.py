@@ -26,6 +26,6 @@ NOTE: Final = (
 TARGET: Final = "The target is what the majority of these annotators perceives, not truth."
 ERRORS_SHORT: Final = "3 % of wrong single annotations move the estimates by .07"
 ERRORS: Final = (
-    f"Wrong labels matter: {ERRORS_SHORT}; the majority of three people who each err in 3 % errs in .3 %, which moves "
-    "them by less than .01."
+    f"Wrong labels matter: {ERRORS_SHORT}; the majority of three people who err independently, each in 3 %, errs in "
+    ".3 %, which moves them by less than .01."
 )

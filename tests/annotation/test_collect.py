@@ -103,6 +103,15 @@ def test_what_the_command_says(cli: Cli, run: Path, folder: Path, monkeypatch: p
     assert cli("annotate", "--collect", folder, *paths, "--json").json() == written
 
 
+def test_a_low_alpha_where_nearly_all_images_show_one_label(run: Path, folder: Path) -> None:
+    everyone = {image: {"gender": "male", "race4": "Black"} for image in truth_of(MADE, run)}
+    answer(folder, everyone, [0.02, 0.02, 0.02])
+    text = " ".join(repr(collect(folder, [])).split())
+    assert "of the pairs of answers are equal: nearly all images show one answer" in text
+    answer(folder, everyone, [0.0, 0.0, 0.0])
+    assert "race4: there is no alpha, because only one answer occurs." in " ".join(repr(collect(folder, [])).split())
+
+
 def test_half_finished_files_are_counted(cli: Cli, run: Path, folder: Path) -> None:
     paths = answer(folder, truth_of(MADE, run), [0.0, 0.0, 0.0])
     paths[0].write_text("\n".join(paths[0].read_text().splitlines()[:31]))
@@ -128,6 +137,7 @@ def test_one_annotator_only_if_told_so(run: Path, folder: Path) -> None:
     result = collect(folder, paths, one_annotator=True)
     assert set(result.labels["gender"]) == {"female", "male"}
     assert result.summary["attributes"][0]["reliability"]["alpha"] is None
+    assert "gender: there is no alpha, because no image has two answers." in " ".join(repr(result).split())
 
 
 def changed(path: Path, line: int, column: int, value: str) -> None:
