@@ -15,7 +15,7 @@ from fairbench.display.tables import Table
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
-from fairbench.runs import headline, terminal_headline
+from fairbench.runs import headline, terminal_headline, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -29,15 +29,21 @@ _SUMMARY = (
 
 
 def summary(run: RunFolder) -> dict[str, Any]:
-    """Return the result for machines: every value of the task with its counts and reason. Raises FairbenchError."""
+    """Return the result for machines: verdicts, and every value of the task with its counts. Raises FairbenchError."""
     plain = run.record.model_dump(include={"statuses", "notices", "correction", "truth"})
+    measured = Measured(run)
     return {
         "run_id": run.id,
         "folder": str(run.folder),
         "note": LABEL_NOTE,
         "statuses": plain["statuses"],
         "notices": plain["notices"],
-        "metrics": [{name: row[name] for name in _SUMMARY} for row in tables.task_rows(run)],
+        "verdicts": {
+            each.attribute: {"finding": verdict.finding(each), "words": verdict.sentence(each)}
+            for each in headline.of_run(measured)
+        },
+        "people": None if measured.people is None else measured.people.model_dump(),
+        "metrics": [{name: row[name] for name in _SUMMARY} for row in measured.rows],
         "correction": plain["correction"],
         "truth": plain["truth"],
     }

@@ -13,7 +13,7 @@ import pytest
 from fairbench import api
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
-from fairbench.runs import headline, terminal_headline, verdict
+from fairbench.runs import headline, terminal, terminal_headline, verdict
 from fairbench.runs.headline import NOTHING, Headline, Lean, Limits, effective_groups
 from fairbench.runs.terminal_tables import Measured
 from tests.builders import shown_runs
@@ -192,3 +192,25 @@ def test_a_people_json_that_is_damaged_or_of_another_run_is_named(text: str, wor
     with pytest.raises(FairbenchError, match=re.escape(words)) as error:
         printed(folder, 80)
     assert "people.json" in str(error.value) and "calibrate --from" in str(error.value)
+
+
+def test_machines_get_the_verdicts_and_the_labels_by_people(tmp_path: Path) -> None:
+    result = terminal.summary(api.load(CASES["people"].write(tmp_path / "run")))
+    assert {name: v["finding"] for name, v in result["verdicts"].items()} == {
+        "gender": "uneven",
+        "race4": "balanced",
+        "gender_x_race4": "uneven",
+    }
+    assert result["people"]["images"] == 512
+    assert json.loads(json.dumps(result))["verdicts"]["race4"]["words"].startswith("within 10 % of balance")
+
+
+def test_rd_of_few_prompts_is_never_silent(tmp_path: Path) -> None:
+    """Where 8 of 10 prompts have too few faces for n0, two fair ones made the value, and nothing said so."""
+    reason = "over 2 of 10 prompts (8 have too few faces)"
+    rarefied = shown_runs.row("rd", "gender", 0.063, 0.036, 0.089) | {"estimate": "rarefied", "n0": 80}
+    rows = [*shown_runs.BASIC, rarefied | {"n_prompts": 2, "reason": reason}]
+    folder = MadeUp(rows, prompts=10).write(tmp_path / "run")
+    short, full = (printed(folder, 120, full=form) for form in (False, True))
+    assert ".063" not in short and "10 of 10 prompts used" in short
+    assert "rd@80" in full and ".063" in full and f"gender: {reason}" in full
