@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +15,7 @@ from fairbench.annotation.annotate import collect
 from fairbench.errors import FairbenchError
 from tests.builders.annotators import answer, sampled, truth_of
 from tests.builders.cli import Cli
-from tests.builders.fake_runs import SIDED, FakeRun, draw_cells
+from tests.builders.fake_runs import FAIR, SIDED, FakeRun, draw_cells
 
 MADE = FakeRun(draw_cells(SIDED, 3, prompts=10, images=12))
 
@@ -85,6 +86,30 @@ def test_errors_of_annotators_are_found_and_mostly_outvoted(run: Path, folder: P
         assert sum(each["outcomes"].values()) == 100
         assert each["reliability"]["low"] < each["reliability"]["alpha"] < each["reliability"]["high"]
     assert sum(p["answered"] + p["skipped"] for p in result.summary["annotators"]) == 300
+
+
+def concentration(genders: pd.Series, prompts: pd.Series) -> float:
+    """Return the mean over prompts of (2 sum p^2 - 1), unbiased."""
+    counts = pd.crosstab(prompts, genders).to_numpy()
+    n = counts.sum(axis=1)
+    return float((2 * (counts * (counts - 1)).sum(axis=1) / (n * (n - 1)) - 1).mean())
+
+
+def test_three_percent_of_wrong_single_annotations_move_the_estimate_by_seven_hundredths(tmp_path: Path) -> None:
+    """What the command says of annotators' errors, and that three people outvote them."""
+    shown = np.concatenate([draw_cells(FAIR, 5, 12, 40), draw_cells(np.eye(8)[5], 6, 24, 40)])
+    made = FakeRun(shown)
+    folder = made.write(tmp_path / "run")
+    sampled(tmp_path / "a", [folder], per_prompt=40, attributes=["gender"])
+    truth, values = truth_of(made, folder), {}
+    for people in (1, 3):
+        paths = answer(tmp_path / "a", truth, [0.03] * people, into=tmp_path / str(people))
+        labels = collect(tmp_path / "a", paths, one_annotator=people == 1).labels
+        values[people] = concentration(labels["gender"], labels["prompt_id"])
+    true = concentration(pd.Series([truth[i]["gender"] for i in labels["image_id"]]), labels["prompt_id"])
+    assert true == pytest.approx(2 / 3, abs=0.04)
+    assert values[1] - true == pytest.approx((0.94**2 - 1) * true, abs=0.02) == pytest.approx(-0.07, abs=0.02)
+    assert abs(values[3] - true) < 0.01
 
 
 def test_what_the_command_says(cli: Cli, run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
