@@ -38,16 +38,21 @@ def write(
 ) -> list[Path]:
     """Write the sample and what annotators get; return the files for them.
 
-    Raises FairbenchError where the folder holds another annotation: its pages may have been sent out.
+    Nothing of an earlier call is removed. Raises FairbenchError where the folder holds another annotation, whose pages
+    may have been sent out.
     """
 
-    def refuse_another(real: Path) -> None:
-        if (real / record.FILE).is_file() and record.read(real).id != annotation.id:
+    def look_at_earlier(real: Path) -> None:
+        earlier = record.read(real) if (real / record.FILE).is_file() else annotation
+        if earlier.id != annotation.id:
             raise FairbenchError(
                 f"{folder} holds another annotation, whose answers would belong to no image: name another folder."
             )
+        if not annotation.annotators.described:
+            kept = annotation.described(earlier.annotators.described)
+            atomic.write_text(new / record.FILE, kept.json_text())
 
-    with folders.replacing(folder, folders.ANNOTATION, before=refuse_another) as new:
+    with folders.replacing(folder, folders.ANNOTATION, before=look_at_earlier) as new:
         _write_parquet(new / sampling.FILE, sample)
         atomic.write_text(new / record.FILE, annotation.json_text())
         if how == "html":
@@ -94,7 +99,7 @@ def write_collected(folder: Path, collected: Collected) -> dict[str, Any]:
     content = summary(collected)
     columns = ["annotator", "item", *collected.annotations[0]] if collected.annotations else []
     header = list(dict.fromkeys(columns))
-    with folders.replacing(folder, folders.COLLECTED) as new:
+    with folders.replacing(folder, folders.ANNOTATION) as new:
         _write_parquet(new / "labels.parquet", collected.labels)
         rows = (list(row.values()) for row in collected.labels.to_pylist())
         atomic.write_text(new / "labels.csv", atomic.csv_text([collected.labels.column_names, *rows]))
@@ -133,9 +138,8 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
     atomic.write_bytes(path, memoryview(sink.getvalue()))
 
 
-def describe(folder: Path, annotation: Annotation, words_: str) -> Annotation:
+def describe(folder: Path, annotation: Annotation, who: str) -> Annotation:
     """Store who the annotators are, in words, and return the record."""
-    annotators = annotation.annotators.model_copy(update={"described": words_})
-    changed = annotation.model_copy(update={"annotators": annotators})
+    changed = annotation.described(who)
     atomic.write_text(folder / record.FILE, changed.json_text())
     return changed

@@ -57,6 +57,10 @@ class Annotation(StrictModel):
         """Return the text of annotation.json."""
         return json.dumps(self.model_dump(), indent=2) + "\n"
 
+    def described(self, who: str) -> Annotation:
+        """Return the same with other words for who the annotators are."""
+        return self.model_copy(update={"annotators": self.annotators.model_copy(update={"described": who})})
+
     def answers(self, attribute: str) -> tuple[str, ...]:
         """Return all answers to an attribute's question: its labels, then those that name none."""
         return (*self.attributes[attribute], *words.ANSWERS)

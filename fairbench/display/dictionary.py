@@ -153,6 +153,23 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "share": "their share of the true cell's images",
         },
     ),
+    "labels.csv": (
+        "One row per image drawn for annotators; of `fairbench annotate --collect`. labels.parquet holds the same.",
+        {
+            "run_id": COLUMNS["run_id"],
+            "image_id": "the image: what `run.picture` takes",
+            "prompt_id": "the prompt's id",
+            "sample_index": "which of the prompt's images it is, from 0",
+            "stratum": "what the labeller read, or no label; empty without --stratify",
+            "stratum_images": "images of the stratum in the prompt",
+            "stratum_sampled": "those of them that were drawn",
+            "inclusion_probability": "the image's chance of being drawn: the second number by the first",
+            "face_id": "the face that was marked; empty where the run counts none",
+            "item": "the name of the image in what annotators got and returned",
+            "ATTRIBUTE": "the answer of more than half of those who answered; unclear: there is none; empty: too few "
+            "answered",
+        },
+    ),
 }
 """Table -> what a row is, and column -> what it holds. ATTRIBUTE and CLASS stand for those of the labeller."""
 

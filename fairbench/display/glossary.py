@@ -76,12 +76,24 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "i2t": Entry(
         "fine-tuning of the understanding side to answer with neutral words: the paper's negative control", _LIU
     ),
+    "inclusion probability": Entry(
+        "an image's chance of being drawn for annotators; images that were likelier count less in estimates",
+        "Horvitz and Thompson, JASA 1952",
+    ),
     "interval": Entry("the range that holds the true value in 95 of 100 repetitions; its method stands in `ci_method`"),
+    "Krippendorff's alpha": Entry(
+        "how far several people agree beyond chance: 1 fully, 0 as chance would; below .667 their labels carry no "
+        "conclusion",
+        "Krippendorff, Content Analysis 2004",
+    ),
     "label": Entry(
         "how a face looks to a classifier under a benchmark's categories: perceived presentation in pictures, never "
         "anyone's identity",
     ),
     "labeller": Entry("face detector, crop, classifier, declared classes and face policy, written in one card"),
+    "majority label": Entry(
+        "the answer of more than half of the annotators who answered; where there is none, the image is unclear"
+    ),
     "margin": Entry("the largest difference that a task's card calls too small to matter"),
     "method": Entry("a mitigation: it rewrites prompts, or draws with other weights; `none` is the baseline"),
     "metric": Entry("a pure function of class shares"),

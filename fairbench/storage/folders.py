@@ -29,6 +29,8 @@ from fairbench.storage import atomic
 PENDING: Final = ".fairbench-pending"
 LIST: Final = ".files.json"
 _NEW: Final = re.compile(r"\.fairbench-new-[0-9a-f]{8}")
+_ATTEMPTS: Final = 100
+"""How often a folder is made again that others, who fail, remove."""
 _MAX_NAMED: Final = 3
 """How many strange files an error names."""
 
@@ -96,14 +98,7 @@ AUDIT: Final = Kind(
     {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
 )
-_ANNOTATION_JSON: Final = {"annotation.json": json_with("seed", "design", "attributes", "annotators")}
-ANNOTATION: Final = Kind(
-    "an annotation",
-    _ANNOTATION_JSON,
-    r"annotation\.json|sample\.parquet|pages/annotator-\d+\.html|label-studio/(tasks\.json|config\.xml)"
-    r"|csv/(annotator-\d+\.csv|images/[0-9a-f]{12}\.jpg)",
-)
-COLLECTED: Final = Kind("an annotation", _ANNOTATION_JSON, r"annotations\.csv|labels\.(csv|parquet)|agreement\.json")
+ANNOTATION: Final = Kind("an annotation", {"annotation.json": json_with("seed", "design", "attributes", "annotators")})
 _COMPARE_JSON: Final = {"compare.json": json_with("kind", "runs", "alpha")}
 COMPARISON: Final = Kind("a comparison", _COMPARE_JSON, r"compare\.(json|csv|png)")
 VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})
@@ -230,18 +225,19 @@ def _make_fresh(real: Path) -> Path:
     folder is made in it: it is made again.
     """
     fresh = real / f".fairbench-new-{secrets.token_hex(4)}"
-    while True:
+    for attempt in range(_ATTEMPTS):
         atomic.make_folder(real)
         try:
             with atomic.locked(real):
                 _finish(real)
                 _remove_abandoned(real)
                 fresh.mkdir()
-        except FileNotFoundError:
-            if real.is_dir():
+        except FileNotFoundError:  # `real` may be there again by now: another process makes it, too
+            if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        return fresh
+        break
+    return fresh
 
 
 def finish(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from fairbench.annotation import agreement, words
 from fairbench.annotation.annotate import collect
+from fairbench.display.dictionary import TABLES
 from fairbench.errors import FairbenchError
 from tests.builders.annotators import answer, sampled, truth_of
 from tests.builders.cli import Cli
@@ -58,9 +59,8 @@ def test_labels_of_annotators_without_errors_are_the_truth(run: Path, folder: Pa
     assert len(labels) == 100
     for row in labels.to_dict("records"):
         assert {name: row[name] for name in ("gender", "race4")} == truth[row["image_id"]]
-    expected = ["run_id", "image_id", "prompt_id", "sample_index", "stratum", "stratum_images", "stratum_sampled"]
-    expected += ["inclusion_probability", "face_id", "item", "gender", "race4"]
-    assert list(labels.columns) == expected
+    *described, attribute = TABLES["labels.csv"][1]
+    assert list(labels.columns) == [*described, "gender", "race4"] and attribute == "ATTRIBUTE"
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "labels.parquet"), labels)
     assert pd.read_csv(folder / "labels.csv")["gender"].tolist() == labels["gender"].tolist()
     with (folder / "annotations.csv").open(newline="") as file:

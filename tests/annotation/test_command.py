@@ -99,9 +99,13 @@ def test_the_same_command_writes_the_same_and_another_sample_is_refused(cli: Cli
     before = {p: p.read_bytes() for p in Path("a").rglob("*") if p.is_file()}
     cli(*command).succeeded()
     assert {p: p.read_bytes() for p in Path("a").rglob("*") if p.is_file()} == before
+    cli(*command, "--annotators", 2, "--format", "csv").succeeded()  # the pages stay
+    cli(*command).succeeded()
+    added = {p for p in Path("a").rglob("*") if p.is_file()} - set(before)
+    assert added == set(Path("a/csv").glob("*.csv")) | set(Path("a/csv/images").glob("*.jpg"))
     refused = cli(*command, "--seed", 1)
     assert refused.code == 2 and "a holds another annotation, whose answers would belong to no image" in refused.err
-    assert {p: p.read_bytes() for p in Path("a").rglob("*") if p.is_file()} == before
+    assert {p: p.read_bytes() for p in before} == before
 
 
 def test_what_it_says_and_records(cli: Cli, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +120,8 @@ def test_what_it_says_and_records(cli: Cli, runs: tuple[Path, Path], monkeypatch
     assert max(map(len, done.out.splitlines())) <= 80
     kept = record.read(Path("a"))
     assert kept.annotators.described == describe[1] and [run.id for run in kept.runs] == [Run(r).id for r in runs]
-    summary = cli("annotate", *runs, "--per-prompt", 9, "--annotators", 2, *describe, "--out", "a", "--json").json()
+    summary = cli("annotate", *runs, "--per-prompt", 9, "--annotators", 2, "--out", "a", "--json").json()
+    assert record.read(Path("a")) == kept  # who they are is not forgotten
     assert (summary["images"], summary["prompts"], len(summary["files"])) == (48, 7, 2)
 
 
