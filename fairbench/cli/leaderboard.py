@@ -1,4 +1,4 @@
-"""`fairbench leaderboard add|show|verify`: rows with their evidence, standings, and whether the numbers hold."""
+"""`fairbench leaderboard add|show|upgrade|verify`: rows with their evidence, standings, whether the numbers hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fairbench.cli.options import BOARD_NAMES, AsJson, Plugins
 from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
-    help="Add, show and verify rows of a leaderboard.\n\nAnybody can compute them again from the evidence beside them.",
+    help="Add, show, upgrade and verify rows of a leaderboard.\n\n"
+    "Anybody can compute them again from the evidence beside them.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -71,6 +72,23 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
         echo_json(terminal.standings(rows))
     else:
         terminal.show(rows, Console())
+
+
+@app.command()
+def upgrade(board: Verified, as_json: AsJson = False, plugins: Plugins = None) -> None:
+    """Compute every row again and write it with the columns of today.
+
+    From the evidence beside the CSV; a row without evidence stays as it is.
+    """
+    from fairbench.cli.logs import start
+    from fairbench.leaderboard.row import upgrade as recompute
+
+    start(silent=True)  # the one error names the damage
+    computed = recompute(board)
+    if as_json:
+        echo_json({"leaderboard": str(board), "computed": computed})
+    else:
+        echo(f"{board}: {sum(computed.values())} of {len(computed)} measured rows were computed again")
 
 
 @app.command()

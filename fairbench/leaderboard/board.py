@@ -11,60 +11,18 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
-from typing import Final, NamedTuple
+from typing import Final
 
 from fairbench.cards.csvfile import number
 from fairbench.cards.textfile import read_text
 from fairbench.errors import CardError, StoreError, storage_errors
+from fairbench.leaderboard.columns import ATTRIBUTES, COLUMNS, RANKS, VALUES, Row, upgraded
 from fairbench.storage import atomic
-from fairbench.storage.renamed import current
 
-
-class Source(NamedTuple):
-    """Where a column comes from: the task's row of this metric and estimate in the metrics table, and the field."""
-
-    metric: str
-    estimate: str
-    field: str
-
-
-ATTRIBUTES: Final = ("gender", "race4", "race7", "gender_x_race4")
-MEASURES: Final[dict[str, Source]] = {
-    "rd": Source("rd", "raw", "value"),
-    "rd.floor": Source("rd", "raw", "floor"),
-    "rd.ceiling": Source("rd", "raw", "ceiling"),
-    "rd@n0": Source("rd", "rarefied", "value"),
-    "concentration": Source("concentration", "raw", "value"),
-    "concentration.error": Source("concentration", "raw", "error"),
-    "concentration.low": Source("concentration", "raw", "ci_low"),
-    "concentration.high": Source("concentration", "raw", "ci_high"),
-    "concentration-corrected": Source("concentration", "corrected", "value"),
-    "concentration-corrected.low": Source("concentration", "corrected", "ci_low"),
-    "concentration-corrected.high": Source("concentration", "corrected", "ci_high"),
-    "rd-normalised": Source("rd-normalised", "raw", "value"),
-    "entropy": Source("entropy", "raw", "value"),
-    "majority-share": Source("majority-share", "raw", "value"),
-    "n": Source("rd", "raw", "n_faces"),
-}
-"""Column behind `<attribute>.` -> its source. concentration.error: its standard error, images drawn again."""
-SCORES: Final = ("clip_score", "clip_iqa", "inception_score")
-RANKS: Final = ("rank", "rank.low", "rank.high")
-_SIMPLE: Final = ("no-face-rate", *SCORES)
-VALUES: Final = (
-    *(f"{attribute}.{measure}" for attribute in ATTRIBUTES for measure in MEASURES),
-    *(column for name in _SIMPLE for column in (name, f"{name}.n")),
-)
-"""Columns of measured numbers."""
-_RUN: Final = """
-source model revision method quota task task_version suite labeller labeller_id calibration_sha calibration_domain
-images_per_prompt prompts n_requested n_images n_faces n0
-"""
-_ORIGIN: Final = "missing run_id labels_sha256 fairbench date published_in note"
-COLUMNS: Final[tuple[str, ...]] = (*RANKS, *_RUN.split(), *VALUES, *_ORIGIN.split())
 RANKED_BY: Final = "gender_x_race4.concentration"
 _ERROR: Final = f"{RANKED_BY}.error"
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
@@ -72,11 +30,12 @@ SOURCES: Final = ("measured", "published")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """What no CSV file in UTF-8 gives back as it was."""
 _LEVEL: Final = 0.95
-Row = dict[str, str]
+MIN_PROMPTS: Final = 10
+"""Rows that rest on fewer carry a remark: they say nothing of other prompts."""
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of a leaderboard; one of 0.1.0 is read under today's names of columns. Raises CardError."""
+    """Return the rows of a leaderboard, under today's columns whichever version wrote it. Raises CardError."""
     if not path.exists():
         raise CardError(
             f"There is no leaderboard {path} here: name its CSV, or make it with fairbench leaderboard add RUN "
@@ -84,27 +43,21 @@ def read(path: Path) -> list[Row]:
         )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        reader.fieldnames = [current(name) for name in reader.fieldnames or ()]
-        columns, rows = tuple(reader.fieldnames), list(reader)
+        header, lines = tuple(reader.fieldnames or ()), list(reader)
     except csv.Error as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
-    if columns != COLUMNS:
-        fix = "name another file"
-        raise CardError(f"{path}, line 1: the columns are not those of a leaderboard of this version; {fix}.")
-    ragged = next((line for line, row in enumerate(rows, 2) if None in row or None in row.values()), None)
+    ragged = next((line for line, row in enumerate(lines, 2) if None in row or None in row.values()), None)
     if ragged is not None:
         raise CardError(f"{path}, line {ragged}: the row has another number of fields than line 1; fix it.")
+    rows = upgraded(header, lines)
+    if rows is None:
+        fix = "name another file"
+        raise CardError(f"{path}, line 1: the columns are not those of a leaderboard of this version; {fix}.")
     for line, row in enumerate(rows, 2):
         problem = _problem(row)
         if problem is not None:
             raise CardError(f"{path}, line {line}, field {problem}; fix it.")
-    return [{**r, "missing": _current_reasons(r["missing"])} for r in rows]
-
-
-def _current_reasons(missing: str) -> str:
-    """Return "COLUMN: reason; ..." with today's names of columns."""
-    parts = (part.partition(": ") for part in missing.split("; "))
-    return "; ".join(current(column) + colon + reason for column, colon, reason in parts)
+    return rows
 
 
 def _problem(row: Row) -> str | None:
@@ -131,6 +84,12 @@ def add(path: Path, new: Row, before: Callable[[], None] | None = None) -> None:
             before()
         others = [r for r in rows if not (r["run_id"] and r["run_id"] == new["run_id"])]
         atomic.write_text(target, render([*others, new]))
+
+
+def replace(path: Path, rows_of_runs: Mapping[str, Row]) -> None:
+    """Replace the rows of these runs, and write all others under today's columns. Raises StoreError, CardError."""
+    with _locked(path.resolve()) as target:
+        atomic.write_text(target, render([rows_of_runs.get(r["run_id"], r) for r in read(target)]))
 
 
 @contextmanager
@@ -213,6 +172,18 @@ def _ranks(row: Row, peers: Sequence[Row]) -> Row:
     low = sum(-difference > margin for difference, margin in margins)
     high = len(peers) - sum(difference > margin for difference, margin in margins)
     return dict(zip(RANKS, (str(1 + better), str(1 + low), str(high)), strict=True))
+
+
+def remark(r: Row) -> str | None:
+    """Return what to know of the prompts that a measured row rests on; None where that is all of them, and enough."""
+    of_attributes = [int(text) for a in ATTRIBUTES if (text := r[f"{a}.concentration.prompts"]).isdigit()]
+    listed = int(r["prompts"]) if r["prompts"].isdigit() else None
+    used = min(of_attributes, default=listed)
+    if used is None:
+        return None
+    if used < MIN_PROMPTS:
+        return f"only {used} prompt{'s' if used != 1 else ''}"
+    return f"{used} of {listed} prompts" if listed is not None and used < listed else None
 
 
 def _group(r: Row) -> tuple[str, ...]:

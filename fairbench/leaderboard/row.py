@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from fairbench import keys
 from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board
 from fairbench.leaderboard import evidence as published
-from fairbench.leaderboard.board import ATTRIBUTES, COLUMNS, MEASURES, SCORES, Row, Source
+from fairbench.leaderboard.columns import ATTRIBUTES, COLUMNS, MEASURES, SCORES, Row, Source
 from fairbench.leaderboard.evidence import OTHER_LABELLER
 from fairbench.measure import table
 from fairbench.measure.series import FACES, QUALITY
@@ -30,6 +31,7 @@ from fairbench.storage.store import Store
 
 EVIDENCE: Final = "evidence"
 """The folder beside a CSV: RUN_ID/ holds what the row of that run rests on."""
+RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _NO_FACE: Final = "no-face-rate"
 _SOURCES: Final = {
     **{f"{a}.{m}": (a, source) for a in ATTRIBUTES for m, source in MEASURES.items()},
@@ -46,6 +48,24 @@ def add_run(path: Path, run: FinishedRun, *, evidence: bool = True) -> Row:
     new, target = row(run), path.resolve().parent / EVIDENCE / run.run_id
     board.add(path, new, (lambda: published.publish(run, target)) if evidence else None)
     return new
+
+
+def upgrade(path: Path) -> dict[str, bool]:
+    """Write a leaderboard under today's columns, each measured row computed again from the evidence beside the file.
+
+    What evidence does not hold stays: the date, the note, and scores of several numbers per image. Returns run id ->
+    whether its evidence is there; a row without it stays as it is. Raises CardError, StoreError, and FairbenchError
+    where evidence is damaged: then nothing is written.
+    """
+    rows, folder = board.read(path), path.resolve().parent / EVIDENCE
+    measured = {r["run_id"]: r for r in rows if r["source"] == "measured" and RUN_ID.fullmatch(r["run_id"])}
+    runs = {run_id: published.open_run(folder / run_id) for run_id in measured if (folder / run_id).is_dir()}
+    again = {}
+    for run_id, run in runs.items():
+        beyond = {c: measured[run_id][c] for score in beyond_evidence(run) for c in (score, f"{score}.n")}
+        again[run_id] = {**row(run), **beyond, **{c: measured[run_id][c] for c in ("date", "note", "published_in")}}
+    board.replace(path, again)
+    return {run_id: run_id in again for run_id in measured}
 
 
 def row(run: FinishedRun) -> Row:

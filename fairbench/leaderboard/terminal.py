@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -12,24 +13,33 @@ from rich.console import Console
 
 from fairbench.display.labels import SHORT
 from fairbench.display.note import LABEL_NOTE
-from fairbench.display.numbers import number, percent
+from fairbench.display.numbers import number, percent, span, with_interval
 from fairbench.display.plain import line, say
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.leaderboard import board
-from fairbench.leaderboard.board import VALUES, Row
+from fairbench.leaderboard.columns import RANKS, VALUES, Row
 from fairbench.leaderboard.verify import NOT_CHECKED, Check, Verdict
 
-SHOWN = {"gender": "gender", "race4": "race (4)", "gender_x_race4": "gender x race"}
+SHOWN = {"gender": "gender", "race4": "race (4)", "race7": "race (7)", "gender_x_race4": "gender x race"}
 CAPTION = (
-    "conc.: concentration of the classes, 0 to 1 (estimates near balance can fall below 0), with its 95 % interval for "
-    "this list; rd: the literature's number, which has a chance floor (see the CSV). Rank by concentration of "
-    "gender x race, the lower the fairer, and the ranks that the row could hold: where these overlap, the data do not "
-    "order the rows. "
+    "conc.: concentration of the classes, 0 where they are equal and 1 where one stands alone (estimates near balance "
+    "can fall below 0). Brackets: 95 % intervals for this list of prompts. adjusted: for the labeller's errors; a "
+    "range where the calibration is of other images than the run's. rd: the literature's number, which has a chance "
+    "floor. Rank by concentration of gender x race, the lower the fairer, and in brackets the ranks that the row could "
+    "hold: where these overlap, the data do not order the rows. "
     f"race (4): WMELH ({SHORT['WMELH']}), Black, Indian, Asian."
 )
+FEW = f"only N prompts: under {board.MIN_PROMPTS}, so that nothing follows for other prompts."
+PUBLISHED = ("gender", "race4", "gender_x_race4")
+"""Attributes that papers give numbers of."""
+SAME = "=: the same labels of the same images as the row above; they hold one rank together."
 APART = "Published numbers: other labellers, other sampling; never ranked"
 COLOURS = {"agrees": "green", "differs": "red", "damaged": "red", "unverifiable": "yellow"}
 QUOTA = "q: its method deals groups out by quota, so that its intervals are mostly too wide."
+EARLIER = (
+    "written by an earlier version: its intervals, corrected values and ranks are computed otherwise since, and were "
+    "not compared; `fairbench leaderboard upgrade` computes them again"
+)
 UNRANKED = (
     "none: no rank, as the value is absent or leaves prompts out (see `missing` in the CSV), or images are a folder's."
 )
@@ -39,13 +49,13 @@ def standings(rows: Sequence[Row]) -> dict[str, Any]:
     """Return a leaderboard for machines: measured rows by group and rank, then published ones; null where empty."""
     return {
         "note": LABEL_NOTE,
-        "measured": [[_typed(r) for r in group] for group in board.groups(rows)],
+        "measured": [[{**_typed(r), "remark": board.remark(r)} for r in group] for group in board.groups(rows)],
         "published": [_typed(r) for r in board.published(rows)],
     }
 
 
 def _typed(row: Row) -> dict[str, Any]:
-    whole = {*board.RANKS, "task_version", "prompts", "n_requested", "n_images", "n_faces", "n0"}
+    whole = {*RANKS, "task_version", "prompts", "n_requested", "n_images", "n_faces", "n0"}
     kinds: dict[str, type] = dict.fromkeys(VALUES, float) | {c: int for c in whole if row.get(c, "").isdigit()}
     return {column: kinds.get(column, str)(text) if text else None for column, text in row.items()}
 
@@ -59,6 +69,10 @@ def show(rows: Sequence[Row], console: Console) -> None:
     if groups:
         say(console, CAPTION, "dim")
         shown = [r for group in groups for r in group]
+        if any(_is_again(*pair) for group in groups for pair in itertools.pairwise(group)):
+            say(console, SAME, "dim")
+        if any(board.remark(r) for r in shown):
+            say(console, FEW, "dim")
         if any(r["quota"] == "yes" for r in shown):
             say(console, QUOTA, "dim")
         if not all(r["rank"] for r in shown):
@@ -73,35 +87,74 @@ def show(rows: Sequence[Row], console: Console) -> None:
 
 
 def _measured(group: Sequence[Row]) -> Table:
+    """Return the table of rows that compare. What all of them share stands in the title, else below each name."""
     first = group[0]
+    read_by = {r["run_id"]: _read_by(r) for r in group}
+    shared = len(set(read_by.values())) == 1
     size = f"{first['prompts']} prompts x {first['images_per_prompt']} images"
-    title = f"{first['task']} · {size} · labelled by {first['labeller']} ({first['labeller_id']})"
-    attributes = (f"{name}\nconc.   rd" for name in SHOWN.values())
-    columns = [Column("rank"), Column("model\n+ method", wraps=True), *map(Column, attributes)]
-    table = Table([*columns, *numbers("no\nface", "CLIP\nscore")], title)
-    for r in group:
-        method = "" if r["method"] == "none" else f"\n+ {line(r['method'])}"
-        estimates = (_estimates(r, attribute) for attribute in SHOWN)
-        others = percent(_float(r["no-face-rate"])), _short(r["clip_score"])
-        table.add(_rank(r), Cell(line(r["model"]) + method), *estimates, *others)
+    title = f"{first['task']} · {size} · labeller {first['labeller_id']}" + (f", {_read_by(first)}" if shared else "")
+    heads = ("conc.\n[95 %]", "a fair / a\none-sided\nmodel reads", "adjusted\n[95 %]", "rd")
+    columns = [Column("rank, model\n+ method", wraps=True), Column("attribute", wraps=True)]
+    table = Table([*columns, *numbers(*heads)], title, grouped=True)
+    for above, r in zip([None, *group[:-1]], group, strict=True):
+        table.section()
+        name = "\n".join([_name(r, above), *([] if shared else [read_by[r["run_id"]]]), *_beside(r)])
+        for attribute, words in SHOWN.items():
+            if r[f"{attribute}.concentration"] or r[f"{attribute}.rd"]:
+                table.add(Cell(name), words, *_estimates(r, attribute))
+                name = ""
+        if name:
+            table.add(Cell(name), "none")
     return table
 
 
-def _rank(r: Row) -> Cell:
-    if not r["rank"]:
-        return Cell("none")
-    span = "" if r["rank.low"] == r["rank.high"] else f"\n{r['rank.low']} to {r['rank.high']}"
-    return Cell(r["rank"] + (" q" if r["quota"] == "yes" else "") + span)
+def _read_by(r: Row) -> str:
+    """Return the labeller, and the calibration that its errors are known from."""
+    if not r["calibration_sha"]:
+        return f"read by {line(r['labeller'])}, no calibration"
+    return f"read by {line(r['labeller'])}, calibration {r['calibration_sha'][:8]} on {line(r['calibration_domain'])}"
 
 
-def _estimates(r: Row, attribute: str) -> Cell:
-    """Return concentration and rd, and below them the interval of concentration."""
-    concentration, rd = r[f"{attribute}.concentration"], r[f"{attribute}.rd"]
-    if not concentration and not rd:
-        return Cell("")
-    low, high = r[f"{attribute}.concentration.low"], r[f"{attribute}.concentration.high"]
-    interval = f"\n{_short(low)} to {_short(high)}" if low and high else ""
-    return Cell(f"{_short(concentration):<7} {_short(rd)}{interval}")
+def _name(r: Row, above: Row | None) -> str:
+    """Return rank, model and method of a row."""
+    span = "" if r["rank.low"] == r["rank.high"] else f" ({r['rank.low']} to {r['rank.high']})"
+    rank = (
+        "="
+        if above is not None and _is_again(above, r)
+        else (r["rank"] or "none") + (" q" if r["quota"] == "yes" else "") + span
+    )
+    return f"{rank}  {line(r['model'])}" + ("" if r["method"] == "none" else f" + {line(r['method'])}")
+
+
+def _is_again(above: Row, r: Row) -> bool:
+    """Whether a row holds the rank of the one above it, as it rests on the same labels."""
+    return bool(r["rank"] and r["labels_sha256"]) and r["labels_sha256"] == above["labels_sha256"]
+
+
+def _beside(r: Row) -> list[str]:
+    """Return what stands below a row's name: rates and scores, and a remark on its prompts."""
+    clip_score = [f"CLIP {_short(r['clip_score'])}"] if r["clip_score"] else []
+    remark = board.remark(r)
+    return [f"no face {percent(_float(r['no-face-rate']))}", *clip_score, *([remark] if remark else [])]
+
+
+def _estimates(r: Row, attribute: str) -> Iterator[str]:
+    """Yield what is shown of an attribute: empty where a row of an earlier version does not say."""
+
+    def of(column: str) -> float | None:
+        return _float(r[f"{attribute}.{column}"])
+
+    yield with_interval(of("concentration"), of("concentration.low"), of("concentration.high"), 2)
+    fair, one_sided = of("concentration.floor"), of("concentration.ceiling")
+    yield "" if fair is None else f"{number(fair, 2)} / {number(one_sided, 2)}"
+    value, lowest = of("concentration-corrected"), of("concentration-lowest")
+    if value is None and lowest is not None:
+        limits = span(of("concentration-lowest.low"), of("concentration-highest.high"), 2).replace(" ", ", ")
+        range_ = f"{number(lowest, 2)} to {number(of('concentration-highest'), 2)}"
+        yield f"{range_} [{limits}]" if limits else range_
+    else:
+        yield with_interval(value, of("concentration-corrected.low"), of("concentration-corrected.high"), 2)
+    yield number(of("rd"), 2)
 
 
 def _published(rows: Sequence[Row]) -> Table:
@@ -113,7 +166,7 @@ def _published(rows: Sequence[Row]) -> Table:
         table.section()
         name = source
         for r in (r for r in rows if r["published_in"] == source):
-            digits = (r[c] for c in (*(f"{a}.rd" for a in SHOWN), "clip_score"))
+            digits = (r[c] for c in (*(f"{a}.rd" for a in PUBLISHED), "clip_score"))
             table.add(name, *(r[c] for c in ("model", "method", "task")), *digits)
             name = ""
     return table
@@ -152,6 +205,8 @@ def show_verification(checks: Sequence[Check], console: Console) -> None:
             say(console, f"  {c.reason}")
         if c.not_checked:
             say(console, f"  {', '.join(c.not_checked)}: not in the evidence, so not checked")
+        if c.earlier:
+            say(console, f"  {EARLIER}")
         if c.differences:
             _differences(c).show(console)
     counts = _counts(checks)

@@ -6,8 +6,7 @@ This shows that the numbers follow from the published label tables. That the lab
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,8 @@ import pyarrow as pa
 from fairbench.cards import csvfile
 from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board, evidence
-from fairbench.leaderboard.board import COLUMNS, VALUES, Row
-from fairbench.leaderboard.row import EVIDENCE, beyond_evidence, row
+from fairbench.leaderboard.columns import COLUMNS, STEPS, VALUES, Row
+from fairbench.leaderboard.row import EVIDENCE, RUN_ID, beyond_evidence, row
 
 NOT_CHECKED: Final = ("fairbench", "date", "published_in", "note")
 """Columns that say something of the row, not of the run."""
@@ -44,7 +43,8 @@ class Difference:
 class Check:
     """The verdict on one measured row. line: of the CSV file; reason: why it is damaged or unverifiable.
 
-    not_checked: scores that the evidence does not hold.
+    not_checked: scores that the evidence does not hold. earlier: whether an earlier version wrote the row, so that
+    what is computed otherwise since was not compared.
     """
 
     line: int
@@ -55,6 +55,7 @@ class Check:
     differences: tuple[Difference, ...] = ()
     reason: str | None = None
     not_checked: tuple[str, ...] = ()
+    earlier: bool = False
 
 
 def verify(path: Path, labels: Path | None = None) -> list[Check]:
@@ -85,7 +86,7 @@ def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | Non
     check = partial(Check, line, run_id, stated["model"], stated["method"])
     folder = evidence_folder / run_id
     try:
-        if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+        if not RUN_ID.fullmatch(run_id):
             return None, check("unverifiable", reason=f"{run_id!r} is no run_id")
         if not folder.is_dir():
             return None, check("unverifiable", reason=f"{folder} is not there")
@@ -106,12 +107,15 @@ def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | Non
 
 
 def _compared(stated: Row, computed: Row | None, ranks: Row, check: Check) -> Check:
-    wrong = [] if computed is None else _differences(stated, {**computed, **ranks}, check.not_checked)
+    since = [step for step in STEPS if step.is_after(stated)]
+    check = replace(check, earlier=bool(since))
+    skipped = {column for step in since for column in step.not_comparable}
+    wrong = [] if computed is None else _differences(stated, {**computed, **ranks}, check.not_checked, skipped)
     return replace(check, verdict="differs", differences=tuple(wrong)) if wrong else check
 
 
-def _differences(stated: Row, computed: Row, skipped: Sequence[str]) -> list[Difference]:
-    left_out = {*NOT_CHECKED, *skipped, *(f"{s}.n" for s in skipped)}
+def _differences(stated: Row, computed: Row, scores: Sequence[str], earlier: Set[str]) -> list[Difference]:
+    left_out = {*NOT_CHECKED, *scores, *(f"{s}.n" for s in scores), *earlier}
     wrong = [c for c in COLUMNS if c not in left_out and not _same(stated[c], computed[c], number=c in VALUES)]
     return [Difference(c, stated[c], computed[c]) for c in wrong]
 

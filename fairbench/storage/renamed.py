@@ -12,7 +12,7 @@ _BEFORE: Final = {today: before for before, today in RENAMED.items()}
 
 
 def current(name: str) -> str:
-    """Return today's name of a column or quantity of 0.1.0, such as gender.sq-corrected.low or `sq corrected`."""
+    """Return today's name of a quantity of 0.1.0, such as `sq corrected`."""
     return _replace(name, RENAMED)
 
 

@@ -20,7 +20,7 @@ from fairbench.audit import terminal as audit_terminal
 from fairbench.display.numbers import number, span
 from fairbench.display.tables import Table
 from fairbench.leaderboard import terminal as leaderboard_terminal
-from fairbench.leaderboard.board import COLUMNS
+from fairbench.leaderboard.columns import COLUMNS
 from fairbench.leaderboard.verify import Check, Difference
 from fairbench.phantom import terminal as phantom_terminal
 from fairbench.phantom.figures import Bar
@@ -224,7 +224,7 @@ def test_leaderboard(shown: Shown, width: int) -> None:
         row[f"{attribute}.rd"] = "0.9876"
     published = list(csv.DictReader((ROOT / "leaderboards" / "occupations-v1.csv").open()))
     text = printed(lambda console: leaderboard_terminal.show([row, *published], console), width)
-    assert {"-.111", "-.200", "1.000", "10.85", ".988", "31.42", "12.3"} <= set(numbers_of(text))
+    assert {"-.11", "-.20", "1.00", "10.85", ".99", "31.42", "12.3"} <= set(numbers_of(text))
     shown.check(text, width)
     checks = [
         Check(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fairbench.errors import CardError
-from fairbench.leaderboard import board
-from fairbench.leaderboard.board import COLUMNS, Row
+from fairbench.leaderboard import board, columns, terminal
+from fairbench.leaderboard.columns import COLUMNS, Row
 from tests.builders.folders import ROOT, SHARED
 
 
@@ -39,7 +41,7 @@ def test_a_row_is_added_and_replaced(tmp_path: Path) -> None:
 
 def ranks(rows: list[Row]) -> dict[str, tuple[str, ...]]:
     found = csv.DictReader(board.render(rows).splitlines())
-    return {r["run_id"]: tuple(r[c] for c in board.RANKS) for r in found}
+    return {r["run_id"]: tuple(r[c] for c in columns.RANKS) for r in found}
 
 
 def test_ranks_that_the_data_do_not_order() -> None:
@@ -74,6 +76,46 @@ def test_the_same_images_do_not_take_two_ranks() -> None:
     assert ranks([*rows, other_labeller]) == {**expected, "b3": ("1", "1", "1")}  # ranks are of one labeller
     unnamed = [measured("x", 0.1, ""), measured("y", 0.2, ""), measured("z", 0.3, "")]
     assert [r[0] for r in ranks(unnamed).values()] == ["1", "2", "3"]
+
+
+def test_every_row_names_its_labeller_and_calibration() -> None:
+    """Two cards of one labeller under two calibrations: the table says which row is whose, and "=" for one rank."""
+    shared = {"labels_sha256": "B", "labeller_id": "0e47a4e0fe0e", "prompts": "9", "gender.concentration": "0.2"}
+    shared |= {"gender.concentration.low": "0.1", "gender.concentration.high": "0.3", "no-face-rate": "0.01"}
+    photographs = {"labeller": "flip", "calibration_sha": "f" * 64, "calibration_domain": "photographs"}
+    photographs |= {"gender.concentration-lowest": "0.2", "gender.concentration-highest": "0.41"}
+    photographs |= {"gender.concentration-lowest.low": "0.15", "gender.concentration-highest.high": "0.5"}
+    rows = [row("a", **shared, labeller="phantom"), row("b", **shared, **photographs)]
+    rows = [{**r, "method": "none"} for r in rows]
+    out = io.StringIO()
+    terminal.show(rows, Console(file=out, width=140))
+    lines = [" ".join(text.split()) for text in out.getvalue().splitlines()]
+    assert "1 a gender .20 [.10, .30] none none" in lines
+    assert "read by phantom, no calibration gender x race .20 none none" in lines
+    assert "= b gender .20 [.10, .30] .20 to .41 [.15, .50] none" in lines
+    assert any("read by flip, calibration ffffffff on photographs" in text for text in lines)
+    assert "only 9 prompts" in lines and terminal.FEW in lines and terminal.SAME in lines
+    alone = io.StringIO()
+    terminal.show([rows[1] | {"prompts": "32"}], Console(file=alone, width=160))
+    assert "labeller 0e47a4e0fe0e, read by flip, calibration ffffffff on photographs" in alone.getvalue()
+    assert not {terminal.FEW, terminal.SAME} & set(alone.getvalue().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("listed", "used", "expected"),
+    [
+        ("32", {"gender": "32", "race4": "32"}, None),
+        ("32", {"gender": "32", "race4": "28"}, "28 of 32 prompts"),
+        ("32", {"gender": "9", "race4": "32"}, "only 9 prompts"),
+        ("1", {}, "only 1 prompt"),
+        ("10", {}, None),
+        ("", {}, None),
+    ],
+)
+def test_rows_on_few_prompts_carry_a_remark(listed: str, used: dict[str, str], expected: str | None) -> None:
+    found = row("a", prompts=listed, **{f"{name}.concentration.prompts": text for name, text in used.items()})
+    assert board.remark(found) == expected
+    assert terminal.standings([found])["measured"][0][0]["remark"] == expected
 
 
 def test_a_row_whose_evidence_fails_is_not_added(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from fairbench.display.plain import echo_json
 from fairbench.errors import CardError
 from fairbench.labelling import confusion
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
-from fairbench.leaderboard import board
+from fairbench.leaderboard import board, columns
 from fairbench.phantom import planted
 from fairbench.phantom.making.build import realised_csv
 from fairbench.runs import files as run_files
@@ -95,19 +95,19 @@ def test_tables(name: str) -> None:
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> board.Row:
+def rows(draw: st.DrawFn) -> columns.Row:
     text = st.text(max_size=12) | st.sampled_from(['"', ",", "a\nb", "a\rb", "\x00", "\ud800", "'", " x ", "=1"])
     number = st.just("") | FLOATS.map(lambda v: f"{v:.6g}") | text
     row = {
-        c: draw(number if c in board.VALUES else text) if draw(st.booleans()) else ""
-        for c in (*board.VALUES[:3], "model", "note", "run_id", "missing")
+        c: draw(number if c in columns.VALUES else text) if draw(st.booleans()) else ""
+        for c in (*columns.VALUES[:3], "model", "note", "run_id", "missing")
     }
-    return {**dict.fromkeys(board.COLUMNS, ""), **row, "source": draw(st.sampled_from(["measured", "published"]))}
+    return {**dict.fromkeys(columns.COLUMNS, ""), **row, "source": draw(st.sampled_from(["measured", "published"]))}
 
 
 @SMALL
 @given(rows(), rows())
-def test_leaderboards(first: board.Row, second: board.Row) -> None:
+def test_leaderboards(first: columns.Row, second: columns.Row) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "b.csv"
         added = []
@@ -119,13 +119,13 @@ def test_leaderboards(first: board.Row, second: board.Row) -> None:
             except CardError:
                 assert (path.read_bytes() if path.exists() else None) == before
         if added:
-            found = [{**r, **dict.fromkeys(board.RANKS, "")} for r in board.read(path)]
+            found = [{**r, **dict.fromkeys(columns.RANKS, "")} for r in board.read(path)]
             assert sorted(map(repr, found)) == sorted(map(repr, added))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
 def test_a_number_that_is_not_finite_is_not_added(tmp_path: Path, value: str) -> None:
-    row = {**dict.fromkeys(board.COLUMNS, ""), "source": "measured", "run_id": "a", "clip_score": value}
+    row = {**dict.fromkeys(columns.COLUMNS, ""), "source": "measured", "run_id": "a", "clip_score": value}
     with pytest.raises(CardError, match=f"field clip_score: '{value}' is no finite number"):
         board.add(tmp_path / "b.csv", row)
     assert not (tmp_path / "b.csv").exists()
