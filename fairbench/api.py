@@ -18,7 +18,7 @@ from fairbench.runs.result import Run
 from fairbench.storage import paths
 
 if TYPE_CHECKING:
-    from fairbench.calibration.result import Calibration
+    from fairbench.calibration.result import Calibration, PeopleEstimates
     from fairbench.comparison.result import Comparison
     from fairbench.display.progress import Progress
     from fairbench.runs.pipeline import Outcome
@@ -229,6 +229,27 @@ def calibrate(
     counted = count.calibrate(labelled, loaded, open_store(store), shown, domain=domain, command=command, device=where)
     counted = files.write(counted, file, manifest_file, allow_implausible=allow_implausible)
     return Calibration(counted, file, loaded.path)
+
+
+def calibrate_from(folder: PathLike, *, progress: bool = True) -> PeopleEstimates:
+    """Compute what labels by people say of the runs that were annotated, and write it into their folders.
+
+    Args:
+        folder: What `fairbench annotate` has written and its --collect has filled.
+        progress: Show how far it is, on stderr or in the notebook.
+
+    Returns:
+        The estimates of each run.
+
+    Raises:
+        FairbenchError: For whatever the caller can fix, in one sentence.
+    """
+    from fairbench.calibration import people
+    from fairbench.calibration.result import PeopleEstimates
+
+    annotation = _path(folder)
+    assert annotation is not None
+    return PeopleEstimates(people.estimate(annotation, start(progress)))
 
 
 def list_models() -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fairbench.calibration import terminal
+from fairbench.calibration import people, people_terminal, terminal
+from fairbench.calibration.people import RunPeople
 from fairbench.display.page import Shown
 from fairbench.labelling.confusion import Calibration as Confusion
 
@@ -44,3 +46,26 @@ class Calibration(Shown):
 
     def _print(self, console: Console) -> None:
         terminal.show(self.confusion, self.file, self.card, console)
+
+
+class PeopleEstimates(Shown):
+    """What labels by people say of the annotated runs; each of `runs` has its `people`."""
+
+    def __init__(self, runs: Sequence[RunPeople]) -> None:
+        self.runs = runs
+
+    @cached_property
+    def summary(self) -> list[dict[str, Any]]:
+        """What people.json holds of each run, as plain data, and which files were written."""
+        return people.summary(self.runs)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per run and estimate: the columns of people.csv, after the run's folder."""
+        import pandas as pd
+
+        rows = [{"run": str(r.folder), **e.model_dump()} for r in self.runs for e in r.people.rows]
+        return pd.DataFrame(rows)
+
+    def _print(self, console: Console) -> None:
+        people_terminal.show(self.runs, console)

@@ -112,12 +112,15 @@ class _Aside:
             self._tell(folder, self._announced)
 
     def keep(self, folder: Path, new: Path, *, sheets: bool) -> None:
-        """Keep another run's files in a folder beside `folder`; of the same run, the sheets where `new` has none."""
+        """Keep another run's files in a folder beside `folder`.
+
+        Of the same run: what labels by people say of it, and the sheets where `new` has none.
+        """
         target = self._free(folder)
         if target is None:
-            if not sheets:
-                for name in folders.files(folder, r"sheets/.*"):
-                    _link(folder / name, new / name)
+            kept = folders.PEOPLE.files if _run_id(folder) == self._run_id else r"(?!)"
+            for name in folders.files(folder, kept if sheets else rf"{kept}|sheets/.*"):
+                _link(folder / name, new / name)
             return
         fresh = target.with_name(f".fairbench-new-{secrets.token_hex(4)}")
         for name in folders.files(folder, folders.RUN.files):

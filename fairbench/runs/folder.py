@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fairbench.errors import FairbenchError
-from fairbench.runs import record
+from fairbench.runs import people, record
+from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
 from fairbench.storage import folders, paths, schemas
 
@@ -39,6 +40,11 @@ class RunFolder:
     def id(self) -> str:
         """The run's id, a hash of all declared settings (32 hex digits)."""
         return self.record.run_id
+
+    @cached_property
+    def people(self) -> People | None:
+        """What labels by people say of this run (`fairbench calibrate --from`); None where there are none."""
+        return people.read(self.folder, self.id)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Measured:
     @cached_property
     def people(self) -> People | None:
         """What labels by people say of this list of prompts; None where there are none."""
-        return people.read(self.run.folder, self.record.run_id)
+        return self.run.people
 
     def find(self, metric: str, estimate: str, attribute: str, scope: str = THIS_LIST) -> Row | None:
         """Return one row, None where the run has none."""

@@ -21,6 +21,8 @@ _MIN_ROW: Final = 2.0
 _PSEUDO_LABELS: Final = 3.0
 """Labels at random that count when an error is computed, as in `prediction_powered`. Without them rare errors that
 happen to be seen less often than they are make the table look too certain: false flags in .07-.18 of simulations."""
+MIN_LABELS: Final = 10
+"""Labels of each class below which no local table is shown."""
 FLAGGED: Final = 2.0
 """Standard errors beyond which the two estimates are said to differ."""
 
@@ -43,6 +45,13 @@ def local_concentration(sample: LabelledSample, table: FloatArray) -> FloatArray
     Raises numpy.linalg.LinAlgError for a singular table.
     """
     return _corrected(sample.images.sum(axis=-2), table)
+
+
+def error_of_local(sample: LabelledSample) -> FloatArray:
+    """Return the standard error (...) of the local table's mean, by the same jackknife as `error_of_difference`."""
+    k, prompts = sample.classes, sample.images.shape[:-2]
+    nothing = Values(*(np.zeros((*prompts, *of)) for of in ((), (k + 1,), (k + 1, k + 1), (), ())))
+    return error_of_difference(sample, np.zeros((*prompts, k + 1, k + 1)), nothing)
 
 
 def error_of_difference(sample: LabelledSample, predicted: FloatArray, powered: Values) -> FloatArray:
@@ -128,12 +137,21 @@ def _images_taken_out(read: Counts, table: FloatArray) -> FloatArray:
 def _labels_taken_out(read: Counts, table: FloatArray) -> FloatArray:
     """Return what a label of each cell adds to the mean local value, (..., K + 2, K + 1): with it minus without it."""
     k, rows = read.shape[-1] - 1, table.shape[-2]
-    mean = np.nanmean(_corrected(read, table), axis=-1)
+    mean = _mean(_corrected(read, table))
     effect = np.zeros((*table.shape[:-2], k + 2, k + 1))
     for row, column in np.ndindex(rows, k + 1):
         one = np.minimum(table[..., row, column], 1)
         fewer = table.copy()
         fewer[..., row, column] -= one
-        change = np.nan_to_num(mean - np.nanmean(_corrected(read, fewer), axis=-1))
+        change = np.nan_to_num(mean - _mean(_corrected(read, fewer)))
         effect[..., row if row < k else k + 1, column] = np.divide(change, one, out=np.zeros(one.shape), where=one > 0)
     return effect
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    """Return the mean over prompts (...) of those that have a value; NaN where none has."""
+    present = ~np.isnan(values)
+    n = present.sum(axis=-1)
+    return np.asarray(
+        np.divide(np.where(present, values, 0).sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)
+    )

@@ -86,12 +86,14 @@ def starting_with(start: bytes) -> Test:
     return test
 
 
+_RUN_JSON: Final = {"run.json": json_with("run_id", "fairbench", "declared")}
 RUN: Final = Kind(
     "a run",
-    {"run.json": json_with("run_id", "fairbench", "declared")},
-    r"run\.json|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
+    _RUN_JSON,
+    r"run\.json|people\.(csv|json)|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
     r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png",
 )
+PEOPLE: Final = Kind("a run", _RUN_JSON, r"people\.(csv|json)")
 PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
 AUDIT: Final = Kind(
     "an audit",

@@ -231,3 +231,17 @@ def test_the_same_run_four_times_at_once(cli: Cli, tmp_path: Path) -> None:
     kept = [n for n in files(tmp_path / "out") if n.startswith("evidence/")]
     assert len(kept) == 5, kept  # the marker, images, faces, labels, and the calibration
     assert not [p for p in tmp_path.rglob(".*") if p.name != ".b.csv.lock"]
+
+
+def test_labels_by_people_stay_with_their_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run, made again, keeps them; another run's go with it."""
+    monkeypatch.chdir(tmp_path)
+    assert cli(*SMALL, "--json", "--out", "out").code == 0
+    for name in ("people.json", "people.csv"):
+        (Path("out") / name).write_bytes(b"said")
+    assert cli(*SMALL, "--json", "--out", "out").code == 0
+    assert files(Path("out"))["people.json"] == files(Path("out"))["people.csv"] == b"said"
+    assert cli(*SMALL, "--json", "--seed", "1", "--out", "out").code == 0
+    assert "people.json" not in files(Path("out"))
+    (aside,) = Path().glob("out-*")
+    assert files(aside)["people.json"] == files(aside)["people.csv"] == b"said"
