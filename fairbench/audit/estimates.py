@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
 from fairbench.stats.bounds import share_interval
-from fairbench.stats.estimands import Floats
-from fairbench.stats.intervals import PromptValues, interval_of
+from fairbench.stats.estimands import Floats, task_mean
 
 CONFIDENCE = 0.95
 Design = Literal["this list", "other prompts", "other images"]
@@ -55,6 +55,8 @@ def mean(values: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Es
 
     The interval is cut to [lowest, highest], where the mean must lie; its limits are NaN below two values.
     """
-    without_variance = PromptValues(values, np.zeros(len(values)))
-    interval = interval_of(without_variance, "other prompts", CONFIDENCE, lowest, highest)
-    return Estimate(interval.estimate, interval.low, interval.high, interval.prompts, "other prompts")
+    average, used, _ = task_mean(values)
+    if used < 2:
+        return Estimate(average, float("nan"), float("nan"), used, "other prompts")
+    half = float(stdtrit(used - 1, (1 + CONFIDENCE) / 2) * np.nanstd(values, ddof=1) / np.sqrt(used))
+    return Estimate(average, max(average - half, lowest), min(average + half, highest), used, "other prompts")

@@ -18,7 +18,7 @@ from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
 from fairbench.measure.stated import followed
 from fairbench.runs import evidence
-from fairbench.stats import correction_difference, intervals, paired
+from fairbench.stats import correction_difference, intervals, paired, rarefaction
 from fairbench.stats.estimands import IntArray
 from fairbench.stats.intervals import PromptValues
 from fairbench.stats.paired import Better, Effect, Pairs
@@ -125,16 +125,16 @@ def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterat
 
 
 def diversity(data: Sequence[Data]) -> list[PromptValues]:
-    """Return, for each run, RD at the smallest face count that any of the runs has in the prompt.
+    """Return, for each run, RD at the smallest number of images with a face that any of the runs has in the prompt.
 
-    NaN below `MIN_FACES_PER_PROMPT` faces. Every run gets the same random numbers for its variances.
+    NaN below `MIN_FACES_PER_PROMPT` of them. Every run gets the same random numbers for its variances.
     """
-    n0, enough = common_faces(data)
+    n0, enough = common_images(data)
     values_of_runs = []
     for data_of_run in data:
         value, variance = np.full(n0.shape, np.nan), np.full(n0.shape, np.nan)
         some, rng = of_prompts(data_of_run, enough), np.random.default_rng(_SEED)
-        value[enough], variance[enough] = intervals.rd_at_of_prompts(some, n0[enough], rng, _REDRAWS)
+        value[enough], variance[enough], _ = rarefaction.rd_at_of_prompts(some, n0[enough], rng, _REDRAWS)
         values_of_runs.append(PromptValues(value, variance))
     return values_of_runs
 
@@ -142,6 +142,12 @@ def diversity(data: Sequence[Data]) -> list[PromptValues]:
 def common_faces(data: Sequence[Data]) -> tuple[IntArray, np.ndarray[Any, np.dtype[np.bool_]]]:
     """Return the smallest number of faces (P,) that any run has in each prompt, and where it is enough for RD."""
     n0 = np.min([as_units(d).counts.sum(axis=1) for d in data], axis=0)
+    return n0, n0 >= MIN_FACES_PER_PROMPT
+
+
+def common_images(data: Sequence[Data]) -> tuple[IntArray, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return the fewest images with a face (P,) that any run has in each prompt, and where they are enough for RD."""
+    n0 = np.min([as_units(d).times.sum(axis=1) for d in data], axis=0)
     return n0, n0 >= MIN_FACES_PER_PROMPT
 
 

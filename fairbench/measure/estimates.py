@@ -12,9 +12,9 @@ import numpy as np
 from fairbench.measure import quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
-from fairbench.measure.quantities import THIS_LIST, Attribute, Quantity, Spread, Table
+from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity, Spread, Table
 from fairbench.measure.series import Series
-from fairbench.stats import bounds, estimands, intervals
+from fairbench.stats import bounds, estimands, gaffke, intervals
 from fairbench.stats.intervals import Interval, PromptValues
 
 _SEED: Final = 1948
@@ -22,6 +22,10 @@ _Z_95: Final = 1.959964
 NORMAL: Final = "normal, images redrawn"
 WITH_CALIBRATION: Final = "one calibration draw a replicate for all prompts"
 BOUNDS: Final = "two one-sided 95 % bounds (test inversion)"
+INVERTED: Final = "test inversion"
+ONE_PROMPT: Final = (
+    f"one prompt with fewer than {intervals.FEWEST_OF_ONE_PROMPT} images, which show several faces: no interval"
+)
 JEFFREYS: Final = "Jeffreys"
 NOTHING_VARIES: Final = "nothing varies: no interval"
 _ROUNDING: Final = 1e-9
@@ -82,9 +86,13 @@ def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     match quantity.values:
         case PromptValues() as values:
             interval = intervals.interval_of(values, quantities.SCOPES[quantity.scope], 0.95, *quantity.limits)
+            if quantity.scope == OTHER_PROMPTS and interval.prompts < gaffke.FEWEST:
+                none = {"prompts": interval.prompts, "ci_method": None, "reason": gaffke.TOO_FEW}
+                return row(_NAN, **{**quantity.columns, **none})
             value, low, high = interval.estimate, interval.low, interval.high
             fields |= {"error": interval.error, "prompts": interval.prompts}
             fields["reason"] = quantities.left_out(interval.prompts, interval.left_out)
+            fields["ci_method"] = NORMAL if quantity.scope == THIS_LIST else quantities.GAFFKE
         case Interval() as corrected:
             # The value is not cut: that would bias it.
             value, half = corrected.estimate, corrected.high - corrected.estimate
@@ -122,13 +130,24 @@ def _without_certainty(row: Estimate) -> Estimate:
 
 
 def _with_bounds(attribute: Table, row: Estimate) -> Estimate:
-    """Give the task's RD the bounds of its prompt, where only one has faces and each image shows one of them."""
-    prompts = np.flatnonzero(attribute.faces)
-    if (row.metric, row.estimate, row.scope) != ("rd", "raw", THIS_LIST) or len(prompts) != 1 or attribute.several:
+    """Give RD and concentration of a task the limits of its prompt, where only one has a value.
+
+    Those of RD only where each image shows one face: they invert a test of independent faces.
+    """
+    if row.estimate != "raw" or row.scope != THIS_LIST or row.prompts != 1:
         return row
-    low, high = attribute.rd_bounds(prompts[0])
+    if row.metric == "rd" and not attribute.several:
+        (prompt,) = np.flatnonzero(attribute.faces)
+        low, high, method = *(float(bound[prompt]) for bound in attribute.rd_bounds), BOUNDS
+    elif row.metric == "concentration":
+        interval = intervals.concentration_interval(attribute.data, "this list")
+        low, high, method = interval.low, interval.high, NORMAL if attribute.several else INVERTED
+        if np.isnan(low):
+            return replace(row, low=low, high=high, error=_NAN, ci_method=None, reason=ONE_PROMPT)
+    else:
+        return row
     reason = (row.reason or "").removesuffix(NOTHING_VARIES).removesuffix("; ") or None  # the bounds are an interval
-    return replace(row, low=low, high=high, ci_method=BOUNDS, reason=reason)
+    return replace(row, low=low, high=high, ci_method=method, reason=reason)
 
 
 def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
@@ -141,7 +160,7 @@ def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
     for prompt, faces in enumerate(attribute.faces.tolist()):
         row = partial(Estimate, attribute=attribute.name, scope="prompt", prompt=prompt)
         if faces:
-            limits = attribute.rd_bounds(prompt) if independent else (_NAN, _NAN)
+            limits = [float(bound[prompt]) for bound in attribute.rd_bounds] if independent else (_NAN, _NAN)
             method = BOUNDS if independent else None
             value = float(quantities.relative_diversity(shares[prompt]))
             yield row("rd", estimate="bounds", value=value, low=limits[0], high=limits[1], ci_method=method)

@@ -12,16 +12,17 @@ from fairbench.errors import FairbenchError
 from fairbench.measure import estimates
 from fairbench.measure.quantities import (
     AT_THESE_COUNTS,
-    OVER_PROMPTS,
+    GAFFKE,
     SCOPES,
     THIS_LIST,
     Quantity,
     Spread,
     Table,
+    concentration,
     left_out,
 )
 from fairbench.metrics.base import ShareMetric
-from fairbench.stats import estimands, intervals
+from fairbench.stats import estimands, rarefaction
 from fairbench.stats.estimands import Floats, IntArray
 from fairbench.stats.intervals import Scope
 from fairbench.stats.units import bootstrap_task_means
@@ -69,7 +70,7 @@ def interval(counts: ArrayLike, metric: str = CONCENTRATION, *, scope: Scope = "
     scopes = {design: name for name, design in SCOPES.items()}
     if scope not in scopes:
         raise ValueError(f"interval: scope is {scope!r}; it is one of {', '.join(map(repr, scopes))}")
-    data = Table("counts", _table(counts), seed)
+    data = Table("counts", _table(counts), [seed])
     row = estimates.row_of(data, _quantity(data, metric, scopes[scope]))
     method = None if np.isnan(row.low) else row.ci_method
     return Interval(row.value, row.low, row.high, method, row.prompts or 0, row.reason)
@@ -89,10 +90,10 @@ def _table(counts: ArrayLike) -> IntArray:
 def _quantity(data: Table, name: str, scope: str) -> Quantity:
     classes = data.table.shape[1]
     if name == CONCENTRATION:
-        return Quantity(name, "raw", scope, intervals.concentration_of_prompts(data.table), (-np.inf, 1.0))
+        return concentration(data, scope)
     if name == "rd":
-        values = intervals.rd_at_of_prompts(data.table, np.maximum(data.faces, 1), data.rng)
-        method = AT_THESE_COUNTS if scope == THIS_LIST else f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"
+        values = rarefaction.rd_at_of_prompts(data.table, np.maximum(data.faces, 1), data.rng)
+        method = AT_THESE_COUNTS if scope == THIS_LIST else f"{AT_THESE_COUNTS}: {GAFFKE}"
         return Quantity(name, "raw", scope, values, (0.0, 2 / classes), {"ci_method": method})
     if name not in registry.names("metrics"):
         near = registry.suggest(name, [CONCENTRATION, *_with_interval()])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from fairbench.measure.correction import Correction, by_class
 from fairbench.measure.counts import Counts, cross_name
 from fairbench.measure.series import Series
 from fairbench.metrics import _rd
-from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses
+from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses, rarefaction
 from fairbench.stats.correction import likely_shares
 from fairbench.stats.correction_concentration import sample_of, usable
 from fairbench.stats.estimands import Floats
@@ -31,6 +31,7 @@ OTHER_PROMPTS: Final = "population"
 SCOPES: Final[Mapping[str, Scope]] = {THIS_LIST: "this list", OTHER_PROMPTS: "other prompts"}
 """`scope` in the metrics table -> the design of the interval. Both have one estimate, of two different things."""
 OVER_PROMPTS: Final = "t over prompts"
+GAFFKE: Final = "Gaffke's, over prompts"
 AT_THESE_COUNTS: Final = "of the expected value at these face counts"
 _DRAWS: Final = 2000
 _BOUNDS_DRAWS: Final = 400
@@ -61,18 +62,21 @@ class Quantity:
 
 
 class Table:
-    """Faces (P, K) of P prompts in K classes, and the images by the classes of their faces. faces: (P,)."""
+    """Faces (P, K) of P prompts in K classes, and the images by the classes of their faces.
 
-    several = False
-    """Whether any image has more than one counted face."""
+    faces, images: (P,), counted faces and images with one. several: whether any image has more than one.
+    """
 
-    def __init__(self, name: str, data: Data, seed: int | list[int]) -> None:
-        self.name, self.data, self.table = name, data, as_units(data).counts
-        self.faces, self.rng = self.table.sum(axis=1), np.random.default_rng(seed)
+    def __init__(self, name: str, data: Data, seed: list[int]) -> None:
+        units = as_units(data)
+        self.name, self.data, self.table, self.several = name, data, units.counts, units.several
+        self.faces, self.images = self.table.sum(axis=1), units.times.sum(axis=1)
+        self.seed, self.rng = seed, np.random.default_rng(seed)
 
-    def rd_bounds(self, prompt: int) -> tuple[float, float]:
-        """Return the bounds of a prompt's RD."""
-        return bounds.rd_bounds(self.table[prompt], self.rng)
+    @cached_property
+    def rd_bounds(self) -> tuple[Floats, Floats]:
+        """The bounds (P,) of every prompt's RD: always the same, whoever asks and in whatever order."""
+        return bounds.rd_bounds(self.table, np.random.default_rng([*self.seed, 1]), draws=_BOUNDS_DRAWS)
 
 
 class Attribute(Table):
@@ -84,15 +88,9 @@ class Attribute(Table):
 
     def __init__(self, counts: Counts, names: Sequence[str], correction: Correction, n0: int, seed: list[int]) -> None:
         super().__init__(cross_name(names), counts.data(names), seed)
-        self.names, self.n0, self.seed = tuple(names), n0, seed
-        self.counts, self.correction, self.several = counts, correction, counts.several
+        self.names, self.n0, self.counts, self.correction = tuple(names), n0, counts, correction
         self.classes = counts.labeller.classes(names)
         self.groups = correction.groups(names)
-
-    def rd_bounds(self, prompt: int) -> tuple[float, float]:
-        """Return the bounds of a prompt's RD: always the same, whoever asks and in whatever order."""
-        rng = np.random.default_rng([*self.seed, 1 + prompt])  # a last 0 would not count
-        return bounds.rd_bounds(self.table[prompt], rng, draws=_BOUNDS_DRAWS)
 
     def not_corrected(self) -> str | None:
         """Return why nothing of this attribute is corrected, None where it is."""
@@ -123,7 +121,7 @@ def of_attribute(attribute: Attribute, series: Sequence[Series]) -> Iterator[Qua
 def _diversity(attribute: Attribute) -> Iterator[Quantity]:
     """Yield RD at each prompt's own face count and at n0 faces, RD above the floor, and RD of all faces together."""
     k, rng = len(attribute.classes), attribute.rng
-    own = intervals.rd_at_of_prompts(attribute.data, np.maximum(attribute.faces, 1), rng)
+    own = rarefaction.rd_at_of_prompts(attribute.data, np.maximum(attribute.images, 1), rng)
     table = attribute.correction.table(attribute.names)
     by_classes = None if table is None or attribute.groups is None else by_class(table, attribute.groups)
     fair = floor.floor(floor.of_shares(relative_diversity), attribute.faces, k, rng, by_classes)
@@ -133,10 +131,10 @@ def _diversity(attribute: Attribute) -> Iterator[Quantity]:
         "ceiling": floor.ceiling(relative_diversity, k, table),
         "calibration": attribute.correction.sha256 if table is not None else None,
     }
-    methods = {THIS_LIST: AT_THESE_COUNTS, OTHER_PROMPTS: f"{AT_THESE_COUNTS}: {OVER_PROMPTS}"}
+    methods = {THIS_LIST: AT_THESE_COUNTS, OTHER_PROMPTS: f"{AT_THESE_COUNTS}: {GAFFKE}"}
     for scope, method in methods.items():
         yield Quantity("rd", "raw", scope, own, (0.0, 2 / k), {**columns, "ci_method": method})
-    at_n0 = intervals.rd_at_of_prompts(attribute.data, attribute.n0, rng)
+    at_n0 = rarefaction.rd_at_of_prompts(attribute.data, attribute.n0, rng)
     for scope in SCOPES:
         yield Quantity("rd", "rarefied", scope, at_n0, (0.0, 2 / k), {"n0": attribute.n0})
     above, room = estimands.task_mean(own.value).value - fair.mean, 2 / k - fair.mean
@@ -183,12 +181,18 @@ def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Q
 
 def _concentration(attribute: Attribute) -> Iterator[Quantity]:
     """Yield concentration, raw and corrected; unbiased, so neither estimates nor lower limits are cut at 0."""
-    values = intervals.concentration_of_prompts(attribute.data)
     for scope in SCOPES:
-        yield Quantity("concentration", "raw", scope, values, (-np.inf, 1.0))
+        yield concentration(attribute, scope)
     for scope in SCOPES:
         of_cells = partial(correction_interval.concentration_interval, groups=attribute.groups, draws=_DRAWS)
         yield _corrected(attribute, "concentration", scope, of_cells)
+
+
+def concentration(table: Table, scope: str) -> Quantity:
+    """Return concentration; for other prompts with the range of its unbiased estimate."""
+    values = intervals.concentration_of_prompts(table.data)
+    lowest = -np.inf if scope == THIS_LIST else intervals.lowest_concentration(table.data)
+    return Quantity("concentration", "raw", scope, values, (lowest, 1.0))
 
 
 def _shares_and_gaps(attribute: Attribute) -> Iterator[Quantity]:

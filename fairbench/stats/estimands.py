@@ -71,6 +71,18 @@ def concentration_of_shares(p: Floats) -> Floats:
     return np.asarray((classes * (p**2).sum(axis=-1) - 1) / (classes - 1))
 
 
+def concentration_variance(p: Floats, faces: Floats | IntArray) -> Floats:
+    """Return the variance (...) of `concentration` of so many independent faces (...) with shares (..., K).
+
+    faces: two or more. With S_r = sum p_k^r, that of sum n_k (n_k - 1) / (n (n - 1)) is
+    (4 (n - 2) (S_3 - S_2^2) + 2 (S_2 - S_2^2)) / (n (n - 1)).
+    """
+    classes = p.shape[-1]
+    second, third = (p**2).sum(axis=-1), (p**3).sum(axis=-1)
+    of_same = 4 * (faces - 2) * (third - second**2) + 2 * (second - second**2)
+    return np.asarray(of_same / (faces * (faces - 1)) * (classes / (classes - 1)) ** 2)
+
+
 def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     """Return RD at n0 faces: the expected RD of n0 faces drawn without replacement from the counted ones, exactly.
 
@@ -88,6 +100,12 @@ def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     if (drawn < 1).any():
         raise ValueError("rd_at: n0 must be at least 1")
     enough = drawn <= n
+    values = np.full(n.shape, np.nan)
+    every = enough & (drawn == n)
+    values[every] = relative_diversity(counts[every] / n[every][:, None])
+    enough &= drawn < n
+    if not enough.any():
+        return values
     ordered = np.sort(counts[enough], axis=-1).astype(np.int64)
     low, high = np.triu_indices(counts.shape[-1], 1)
     # Resamples repeat the same few pairs of counts over and over: every different one is computed once. A key holds the
@@ -99,7 +117,6 @@ def rd_at(counts: IntArray, n0: ArrayLike) -> Floats:
     size_index, pair = np.divmod(distinct, base * base)
     gaps = _mean_gaps(*np.divmod(pair, base), *sizes[size_index].T)
     # RD is the mean gap over the pairs of classes.
-    values = np.full(n.shape, np.nan)
     values[enough] = gaps[key_index.reshape(keys.shape)].mean(axis=-1)
     return values
 

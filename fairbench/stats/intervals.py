@@ -1,25 +1,36 @@
-"""Intervals of task means of `concentration` and `rd_at`, for the two designs."""
+"""Intervals of task means, above all of `concentration`, in both scopes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
-from fairbench.stats.estimands import Floats, IntArray, concentration, rd_at, task_mean
-from fairbench.stats.units import Data, Units, as_units, merged
+from fairbench.stats import gaffke
+from fairbench.stats.bounds import concentration_bounds
+from fairbench.stats.estimands import (
+    Floats,
+    IntArray,
+    concentration_of_shares,
+    concentration_variance,
+    task_mean,
+)
+from fairbench.stats.units import Data, as_units, merged
 
 Scope = Literal["this list", "other prompts"]
 """What a claim is about: the prompts that were asked and no others (fixed: only the images are a sample), or all
 prompts of which they could be a random sample."""
-_PSEUDO_FACES = 3.0
-"""Faces, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
+FEWEST_OF_ONE_PROMPT: Final = 20
+"""Images that show several faces each, from which on one prompt alone has an interval."""
+_SEED = 1927
+_Z_95 = float(ndtri(0.975))
+_FEWEST_IMAGES = 4
+"""Images with a face that a variance of `concentration` takes."""
+_PSEUDO_IMAGES = 3.0
+"""Images, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
 Agresti and Coull (1998, who add four): images that all show one class must not have an error of 0."""
-_FOLDED_VARIANCE = 1 - 2 / np.pi
-"""Variance of |Z| over that of Z, for a standard normal Z: what the fold of RD can take off at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +51,73 @@ class Interval:
 
 
 class PromptValues(NamedTuple):
-    """Values (P,) and the variances (P,) that the draw of images gives them; both NaN where faces are too few."""
+    """Values (P,) and the variances (P,) that the draw of images gives them; both NaN where faces are too few.
+
+    upper_variance: (P,), the variances if the truth were as large as the upper limit of the task mean; None: the same.
+    """
 
     value: Floats
     variance: Floats
+    upper_variance: Floats | None = None
 
 
 def concentration_interval(data: Data, scope: Scope) -> Interval:
-    """Return the interval of the task mean of `concentration`; the estimate is unbiased and not clipped at 0."""
-    return interval_of(concentration_of_prompts(data), scope, highest=1.0)
+    """Return the interval of the task mean of `concentration`; the estimate is unbiased and not clipped at 0.
+
+    Of one prompt whose images show one face each, the limits invert the exact test (`bounds.concentration_bounds`),
+    whose probabilities are Monte Carlo from a fixed seed for K > 2; the lower one is not above a negative estimate.
+    Of one prompt whose images show several, there are none below `FEWEST_OF_ONE_PROMPT` images.
+    """
+    values, units = concentration_of_prompts(data), as_units(data)
+    lowest = -np.inf if scope == "this list" else lowest_concentration(units)
+    interval = interval_of(values, scope, 0.95, lowest, 1.0)
+    (used,) = np.nonzero(~np.isnan(values.value))
+    if scope == "other prompts" or len(used) != 1:
+        return interval
+    if not units.several:
+        (low,), (high,) = concentration_bounds(units.counts[used], np.random.default_rng(_SEED))
+        return replace(interval, low=min(float(low), interval.estimate), high=float(high))
+    if units.times[used].sum() < FEWEST_OF_ONE_PROMPT:
+        return replace(interval, low=float("nan"), high=float("nan"), error=float("nan"))
+    return interval
 
 
-def rd_at_interval(data: Data, n0: ArrayLike, scope: Scope, rng: np.random.Generator, times: int = 1000) -> Interval:
-    """Return the interval of the task mean of RD at n0 faces (one number, or per prompt); see `rd_at_of_prompts`."""
-    values = rd_at_of_prompts(data, n0, rng, times)
-    return interval_of(values, scope, lowest=0.0, highest=2 / as_units(data).kinds.shape[1])
+def lowest_concentration(data: Data) -> float:
+    """Return the lowest value that the unbiased estimate of `concentration` can have in any of these prompts.
+
+    -1/(n - 1) for n images with one face each, but not below -1/(K - 1); of several faces, n is (sum s)^2 / sum s^2
+    for images with s faces. Prompts that have no estimate do not count; 0 where none has one.
+    """
+    units = as_units(data)
+    sizes, enough = units.kinds.sum(axis=1), units.times.sum(axis=1) >= _FEWEST_IMAGES
+    if not enough.any():
+        return 0.0
+    times = units.times[enough]
+    images = (times @ sizes) ** 2 / (times @ sizes**2)
+    return float(max(-1 / (images.min() - 1), -1 / (units.kinds.shape[1] - 1)))
 
 
 def interval_of(
     values: PromptValues, scope: Scope, confidence: float = 0.95, lowest: float = -np.inf, highest: float = np.inf
 ) -> Interval:
-    """Return the interval around the mean of prompt values, cut at the limits of the estimand's range."""
+    """Return the interval around the mean of prompt values.
+
+    This list: normal, from the variances of the images, cut at [lowest, highest], the range of the estimand. Other
+    prompts: Gaffke's, from the values alone, in [lowest, highest], the range of the *values*, and none below
+    `gaffke.FEWEST` of them. Raises ValueError where values for other prompts lie outside that range.
+    """
     estimate, used, left_out = task_mean(values.value)
-    tail = (1 + confidence) / 2
-    if used == 0 or (used == 1 and scope == "other prompts"):
+    if used < (gaffke.FEWEST if scope == "other prompts" else 1):
         nan = float("nan")
         return Interval(estimate, nan, nan, nan, used, left_out)
-    error, quantile = float(np.sqrt(np.nansum(values.variance)) / used), float(ndtri(tail))
     if scope == "other prompts":
-        # The spread over prompts holds the images' error too. Where prompts hardly differ it can fall below it, by
-        # chance (fair models) or because values cannot spread (all prompts one-sided): the interval would be too short.
-        error = max(float(np.nanstd(values.value, ddof=1) / np.sqrt(used)), error)
-        quantile = float(stdtrit(used - 1, tail))
-    low, high = max(estimate - quantile * error, lowest), min(estimate + quantile * error, highest)
+        present = values.value[~np.isnan(values.value)]
+        low, high = (float(limit) for limit in gaffke.mean_interval(present, lowest, highest, confidence))
+        return Interval(estimate, low, high, float(present.std(ddof=1) / np.sqrt(used)), used, left_out)
+    upwards = values.variance if values.upper_variance is None else values.upper_variance
+    error, up = (float(np.sqrt(np.nansum(variance)) / used) for variance in (values.variance, upwards))
+    quantile = float(ndtri((1 + confidence) / 2))
+    low, high = max(estimate - quantile * error, lowest), min(estimate + quantile * up, highest)
     return Interval(estimate, low, high, error, used, left_out)
 
 
@@ -106,15 +151,57 @@ def concentration_of_prompts(data: Data) -> PromptValues:
     kernel centred at the estimate: with g_ij = c_i . c_j - theta s_i s_j, r_i = sum over j != i of g_ij and m images
 
         (4 sum r_i^2 - 2 sum g_ij^2) / (m (m - 1) (m - 2) (m - 3))
+
+    Where the estimate is too small by chance, so is its variance, and an upper limit that rests on it is too low as
+    well. As in Wilson's interval of a share (1927), the variance for the upper limit is that at the limit.
     """
     units = as_units(data)
     prompts, classes = len(units.times), units.kinds.shape[1]
-    enough = units.times.sum(axis=1) > 3
+    enough = units.times.sum(axis=1) >= _FEWEST_IMAGES
     kinds, times = units.kinds, units.times[enough]
     value, variance = np.full(prompts, np.nan), np.full(prompts, np.nan)
     value[enough] = (classes * _concentration(kinds, times)[0] - 1) / (classes - 1)
     variance[enough] = _concentration_variance(*smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
-    return PromptValues(value, variance)
+    upper = variance.copy()
+    if enough.any():
+        upper[enough] = _upper_variance(value[enough], variance[enough], kinds, times)
+    return PromptValues(value, variance, upper)
+
+
+def _upper_variance(value: Floats, variance: Floats, kinds: IntArray, times: IntArray) -> Floats:
+    """Return the variances (P,) of `concentration` if its task mean were at the upper limit that `variance` gives.
+
+    The shares are moved away from balance, all prompts alike, until their mean concentration is that limit; the
+    variances are those of as many independent faces as these images are worth. The limit is not below 0.
+    """
+    counts, classes = times @ kinds, kinds.shape[1]
+    faces = counts.sum(axis=1)
+    smooth = (counts + 0.5) / (faces + 0.5 * classes)[:, None]
+    away = smooth - 1 / classes
+    if not away.any():  # all in balance: any way leads away from it
+        away = np.eye(classes)[:1] - 1 / classes
+    limit = value.mean() + _Z_95 * np.sqrt(variance.sum()) / len(value)
+    scale = max(1.0, np.sqrt(np.clip(limit, 0, 1) / concentration_of_shares(1 / classes + away).mean()))
+    moved = np.maximum(1 / classes + scale * away, 0.0)
+    moved /= moved.sum(axis=1, keepdims=True)
+    upper = np.maximum(variance, concentration_variance(moved, _independent_faces(kinds, times, smooth)))
+    least = max(0.0, -value.sum() / _Z_95) ** 2
+    return np.asarray(upper * max(1.0, least / upper.sum()))
+
+
+def _independent_faces(kinds: IntArray, times: IntArray, p: Floats) -> Floats:
+    """Return how many independent faces (P,) the images are worth, with shares p (P, K): fewer where faces are alike.
+
+    With s faces per image of which pairs agree more often than by chance, by the share rho of what they could, faces
+    are worth 1 / (1 + (s - 1) rho) of themselves (the design effect, Kish 1965). rho is pooled over the prompts.
+    """
+    sizes = kinds.sum(axis=1)
+    faces, pairs = times @ sizes, times @ (sizes * (sizes - 1))
+    by_chance = (p**2).sum(axis=1)
+    possible = (pairs * (1 - by_chance)).sum()
+    beyond = (times @ (kinds * (kinds - 1)).sum(axis=1) - pairs * by_chance).sum()
+    rho = np.clip(beyond / possible, 0, 1) if possible else 0.0
+    return np.asarray(faces / (1 + pairs / faces * rho))
 
 
 def _concentration(kinds: IntArray, times: Floats) -> tuple[Floats, Floats]:
@@ -148,73 +235,12 @@ def _concentration_variance(kinds: IntArray, times: Floats) -> Floats:
     return np.asarray(np.maximum(variance, 2 * squares / pairs**2))
 
 
-def rd_at_of_prompts(data: Data, n0: ArrayLike, rng: np.random.Generator, times: int = 1000) -> PromptValues:
-    """Return RD at n0 faces of every prompt and the variance that drawing its images gives it; NaN where n0 > faces.
-
-    No unbiased variance exists for n0 > n/2, so two are combined. RD folds where shares are equal: there its variance
-    is a third of what its slopes say. The bootstrap sees the fold but blurs it, as redrawn shares lie further from
-    equality than the true ones; this bias is taken off (Efron and Tibshirani 1993, section 10.6): twice the variance
-    over `times` redraws of the images, less the mean variance over redraws of redraws. Far from balance the fold does
-    not matter but rare classes do, which a redraw often lacks: there the slopes are right (the jackknife,
-    each kind of image at a time). The weight of the second is `concentration`, the distance from balance.
-    """
-    units = as_units(data)
-    value = rd_at(units.counts, n0)
-    variance = np.full(value.shape, np.nan)
-    enough = ~np.isnan(value)
-    if enough.any():
-        units, sizes = Units(units.kinds, units.times[enough]), np.broadcast_to(n0, value.shape)[enough]
-        far = np.clip(np.nan_to_num(concentration(units.counts)), 0, 1)
-        bootstrap, slopes = _bootstrap_variance(units, sizes, rng, times), _slope_variance(units, sizes)
-        variance[enough] = (1 - far) * bootstrap + far * slopes
-    return PromptValues(value, variance)
-
-
-def _bootstrap_variance(units: Units, n0: IntArray, rng: np.random.Generator, times: int) -> Floats:
-    """Return the variance (P,) of `rd_at` over redraws of the images, less what redrawing adds to it."""
-    kinds, odds = smoothed(units.kinds, units.times)
-    odds = odds / odds.sum(axis=1, keepdims=True)
-    images = units.times.sum(axis=1)
-
-    def variance_of(drawn: IntArray) -> Floats:
-        """Return the variance over the first axis of images by kind (R, ..., T)."""
-        counts = drawn @ kinds
-        # With several faces per image, a redraw may hold fewer faces than n0.
-        return np.asarray(rd_at(counts, np.minimum(n0, counts.sum(axis=-1))).var(axis=0, ddof=1))
-
-    drawn = rng.multinomial(images, odds, size=(times, len(odds)))
-    once = variance_of(drawn)
-    # Redraws of the first redraws show by how much a redraw changes the variance.
-    side = max(2, int(np.sqrt(times)))
-    again = rng.multinomial(images, drawn[:side] / images[:, None], size=(side, side, len(odds)))
-    twice = variance_of(again).mean(axis=0)
-    return np.asarray(np.maximum(2 * once - twice, _FOLDED_VARIANCE * once))
-
-
-def _slope_variance(units: Units, n0: IntArray) -> Floats:
-    """Return the variance (P,) of `rd_at` if it were linear in the images, from the effect of one image of each kind.
-
-    An image of each kind is taken away where there is one, else added. All values are at one n0 that is possible with
-    one image fewer.
-    """
-    kinds, odds = smoothed(units.kinds, units.times)
-    odds = odds / odds.sum(axis=1, keepdims=True)
-    counts, images = units.counts, units.times.sum(axis=1)[:, None]
-    # Which prompts have an image of each of the smoothed kinds, (P, T').
-    present = ((kinds[:, None] == units.kinds).all(axis=2) @ units.times.T).T > 0
-    n0 = np.clip(counts.sum(axis=1) - kinds.sum(axis=1).max(), 1, n0)
-    now = rd_at(counts, n0)[:, None]
-    fewer = rd_at(np.maximum(counts[:, None] - kinds, 0), n0[:, None])
-    more = rd_at(counts[:, None] + kinds, n0[:, None])
-    # Of adding or removing one image, times the number of images: the empirical influence function.
-    influence = np.where(present, (images - 1) * (now - fewer), (images + 1) * (more - now))
-    influence = np.nan_to_num(influence)  # no face would be left, and RD at one face is always 2/K
-    centred = influence - (odds * influence).sum(axis=1, keepdims=True)
-    return np.asarray((odds * centred**2).sum(axis=1) / images[:, 0])
-
-
 def smoothed(kinds: IntArray, times: IntArray) -> tuple[IntArray, Floats]:
-    """Return kinds (T', K) and weights (P, T') with the pseudo-faces of a task added, for errors that are never 0."""
-    classes = kinds.shape[1]
-    balanced = np.full((len(times), classes), _PSEUDO_FACES / max(len(times), 1) / classes)
-    return merged(np.vstack([kinds, np.eye(classes, dtype=np.int64)]), np.hstack([times, balanced]))
+    """Return kinds (T', K) and weights (P, T') with the pseudo-images of a task added, for errors that are never 0.
+
+    They show one face each; where images show several, as many of one class as there are on average.
+    """
+    classes, images = kinds.shape[1], times.sum()
+    balanced = np.full((len(times), classes), _PSEUDO_IMAGES / max(len(times), 1) / classes)
+    size = max(1, round(float((times @ kinds).sum() / images))) if images else 1
+    return merged(np.vstack([kinds, size * np.eye(classes, dtype=np.int64)]), np.hstack([times, balanced]))

@@ -25,6 +25,11 @@ class Units:
     times: IntArray
 
     @property
+    def several(self) -> bool:
+        """Whether any image has more than one face."""
+        return bool((self.kinds.sum(axis=1)[self.times.any(axis=0)] > 1).any())
+
+    @property
     def counts(self) -> IntArray:
         """Return the faces of every prompt and class (P, K)."""
         return np.asarray(self.times @ self.kinds)

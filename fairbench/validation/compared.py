@@ -8,8 +8,9 @@ import numpy as np
 
 from fairbench.stats import paired, power
 from fairbench.stats.estimands import IntArray, concentration, rd_at
-from fairbench.stats.intervals import concentration_of_prompts, rd_at_of_prompts
+from fairbench.stats.intervals import concentration_of_prompts
 from fairbench.stats.paired import Pairs
+from fairbench.stats.rarefaction import rd_at_of_prompts
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, grid, share
 

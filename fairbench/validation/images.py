@@ -16,7 +16,8 @@ from fairbench.phantom.renderer import GENDERS, RACES
 from fairbench.stats import correction_interval
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import IntArray, concentration_of_shares
-from fairbench.stats.intervals import concentration_interval, rd_at_interval
+from fairbench.stats.intervals import concentration_interval
+from fairbench.stats.rarefaction import rd_at_interval
 from fairbench.types import BuildContext, ImageRequest, RgbImage
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, average, grid, share

@@ -9,7 +9,8 @@ import numpy as np
 
 from fairbench.metrics._rd import relative_diversity
 from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares, rd_at
-from fairbench.stats.intervals import Scope, concentration_interval, rd_at_interval
+from fairbench.stats.intervals import Scope, concentration_interval
+from fairbench.stats.rarefaction import rd_at_interval
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, average, grid, rmse, share
 

@@ -24,6 +24,8 @@ from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts
 from fairbench.measure.estimates import Estimate
 from fairbench.metrics._rd import rd
+from fairbench.stats.estimands import concentration
+from fairbench.stats.gaffke import mean_interval
 from fairbench.types import Prompt
 
 LABELS = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"]}
@@ -119,11 +121,22 @@ def test_values_agree_with_other_routes_to_them(joint: NDArray[np.int64], plain:
     assert row.value == pytest.approx(np.mean(at))
 
 
-def test_random_prompts_have_students_interval(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
+def test_other_prompts_have_gaffkes_interval_from_ten_on(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
     gap = 2 * joint.sum(axis=2)[:, 0] / 40 - 1
-    low, high = sp.t.interval(0.95, 11, gap.mean(), sp.sem(gap))
+    weights = np.random.default_rng(0).dirichlet(np.ones(13), 200_000)
     row = one(plain, "gap[female]", "gender", scope="population")
-    assert (row.low, row.high) == pytest.approx((max(low, -1), min(high, 1)))
+    assert row.low == pytest.approx(np.quantile(weights @ np.append(gap, -1), 0.025), abs=0.005)
+    assert row.high == pytest.approx(np.quantile(weights @ np.append(gap, 1), 0.975), abs=0.005)
+    share = one(plain, "share[female]", "gender", scope="population")
+    assert (2 * share.low - 1, 2 * share.high - 1) == pytest.approx((row.low, row.high))
+    c = one(plain, "concentration", "race4", scope="population")
+    values = concentration(joint.sum(axis=1))
+    assert (c.low, c.high) == pytest.approx(mean_interval(values, -1 / 39, 1.0))
+    assert c.ci_method == "Gaffke's, over prompts"
+    for row in table_of(counted(joint[:9])):
+        if row.scope == "population" and row.estimate == "raw":
+            assert np.isnan([row.value, row.low, row.high]).all()
+            assert (row.reason, row.prompts) == ("10 prompts are needed for a statement on other prompts", 9)
 
 
 def test_shares_of_a_prompt_have_jeffreys_interval(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
@@ -382,16 +395,15 @@ def test_a_metric_of_a_one_sided_run_says_why_it_has_no_interval() -> None:
     assert row.reason == "nothing varies: no interval"
 
 
-def test_rd_of_one_image_per_prompt_has_no_interval_in_either_scope() -> None:
+def test_rd_of_one_image_per_prompt_has_no_interval() -> None:
     """RD of one face is 1 whatever the model: [1, 1] is no certainty."""
     rng = np.random.default_rng(1)
     joint = np.stack([rng.multinomial(1, np.full(8, 1 / 8)).reshape(2, 4) for _ in range(12)])
     rows = table_of(counted(joint))
-    for scope in ("task", "population"):
-        row = one(rows, "rd", "gender", scope=scope)
-        assert row.value == 1.0
-        assert np.isnan([row.low, row.high]).all()
-        assert "nothing varies" in str(row.reason)
+    row = one(rows, "rd", "gender")
+    assert row.value == 1.0
+    assert np.isnan([row.low, row.high]).all()
+    assert "nothing varies" in str(row.reason)
 
 
 @pytest.mark.parametrize(
