@@ -116,7 +116,7 @@ def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[
         yield f"Adjusted: if the labeller errs here as on {domain}, whatever the prompt."
     if any(h.has_range for h in headlines):
         yield f"Adjusted, as a range: if errors are no larger than on {domain}; labels by people would settle it."
-    if not all(h.through_table for h in headlines):
+    if any(h.fair is not None and not h.through_table for h in headlines):
         yield "A fair / a one-sided model: read without errors, as none are known."
     without = [h for h in headlines if h.not_corrected and not h.has_range]
     for reason in dict.fromkeys(h.not_corrected for h in without):
