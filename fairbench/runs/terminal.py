@@ -15,7 +15,7 @@ from fairbench.display.tables import Table
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
-from fairbench.runs import headline, terminal_headline, verdict
+from fairbench.runs import headline, terminal_headline, terminal_truth, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -117,11 +117,11 @@ def _correction(measured: Measured, console: Console, _: bool) -> None:
 
 def _truth(measured: Measured, console: Console, full: bool) -> None:
     """Print what is known beside what was measured, in short as a sentence; a truth that does not apply is a note."""
-    table = tables.known_truth(measured)
+    table = terminal_truth.table(measured)
     if table is not None and full:
         table.show(console)
     elif table is not None:
-        for sentence in tables.known_truth_in_short(measured):
+        for sentence in terminal_truth.in_short(measured):
             say(console, sentence)
     for truth in measured.record.truth:
         if truth.note is not None:

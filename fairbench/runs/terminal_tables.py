@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -20,7 +19,6 @@ from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
 from fairbench.runs import people, references
 from fairbench.runs.folder import RunFolder
-from fairbench.runs.known_truth import Comparison
 from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
 from fairbench.types import FloatArray
@@ -62,10 +60,6 @@ ESTIMATES_NOTE: Final = (
 OTHERS_NOTE: Final = (
     "Intervals are of the values that are expected at these face counts: most of these metrics have a chance floor, as "
     "rd has. `fairbench show metric NAME` says what each is."
-)
-TRUTH_NOTE: Final = (
-    "rd at these n: of as many faces drawn from that truth, on average. concentration: whether the interval for this "
-    "list of prompts holds the truth."
 )
 _MAX_GAPS = 7
 """Attributes with more classes are not in the table of directions."""
@@ -233,56 +227,6 @@ def against_references(measured: Measured) -> Table | None:
         return None
     subjects = measured.run.prompts["subject"].tolist()
     return references.table(of_attributes, measured.space.declared.labels, subjects, measured.shares)
-
-
-def known_truth(measured: Measured) -> Table | None:
-    """Return what is known beside what was measured; None where no truth is known that applies."""
-    truths = [truth for truth in measured.record.truth if truth.note is None]
-    if not truths:
-        return None
-    heads = ("measured", *(name for t in truths for name in (t.name, f"{t.name}\nat these n")))
-    table = Table([Column("attribute"), Column(""), *numbers(*heads)], "known truth", TRUTH_NOTE, grouped=True)
-    for attribute in dict.fromkeys(v.attribute for t in truths for v in t.values):
-        values = [next((v for v in t.values if v.attribute == attribute), None) for t in truths]
-        _add_rd(table, spaced(attribute), values)
-        for estimate, label in {"raw": "concentration", "corrected": "  corrected"}.items():
-            row = measured.find("concentration", estimate, attribute)
-            if row is not None and row["ci_low"] is not None:
-                table.add("", label, interval(row), *(cell for v in values for cell in _covered(v, row)))
-    return table
-
-
-def known_truth_in_short(measured: Measured) -> Iterator[str]:
-    """Yield, for each truth that applies, the true concentrations that the intervals hold, and those that they miss."""
-    for truth in measured.record.truth:
-        names: dict[str, list[str]] = {"inside": [], "outside": []}
-        for v in truth.values if truth.note is None else ():
-            row = measured.find("concentration", "corrected", v.attribute)
-            if row is None or row["ci_low"] is None:
-                row = measured.find("concentration", "raw", v.attribute)
-            if row is None or row["ci_low"] is None:
-                continue
-            value, where = _covered(v, row)
-            names[where or "inside"] += [f"{spaced(v.attribute)} {value}"] if value else []
-        words = [f"{where} the interval: {', '.join(found)}" for where, found in names.items() if found]
-        if words:
-            yield f"Known truth, {truth.name}: concentration {'; '.join(words)}."
-
-
-def _add_rd(table: Table, name: str, values: list[Comparison | None]) -> None:
-    cells = []
-    for v in values:
-        cells += ["", ""] if v is None else [number(v.truth), number(v.expected)]
-    rd = next((v.measured for v in values if v is not None), None)
-    table.add(name, "rd", number(rd), *cells)
-
-
-def _covered(value: Comparison | None, row: Row) -> tuple[str, str]:
-    """Return a true concentration, and whether the measured interval holds it."""
-    if value is None or value.concentration is None:
-        return "", ""
-    inside = row["ci_low"] <= value.concentration <= row["ci_high"]
-    return number(value.concentration), "inside" if inside else "outside"
 
 
 def interval(row: Row | None) -> str:

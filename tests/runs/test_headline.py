@@ -214,3 +214,20 @@ def test_rd_of_few_prompts_is_never_silent(tmp_path: Path) -> None:
     short, full = (printed(folder, 120, full=form) for form in (False, True))
     assert ".063" not in short and "10 of 10 prompts used" in short
     assert "rd@80" in full and ".063" in full and f"gender: {reason}" in full
+
+
+@pytest.mark.parametrize(
+    ("true_values", "words"),
+    [
+        ((0.63, 0.65), "As read: every interval holds it. Adjusted: every interval holds it."),
+        ((0.63, 0.99), "As read: not in that of race4. Adjusted: not in that of race4."),
+        ((0.1, 0.99), "As read: no interval holds it. Adjusted: no interval holds it."),
+    ],
+)
+def test_the_known_truth_is_a_sentence(true_values: tuple[float, float], words: str, tmp_path: Path) -> None:
+    attributes = zip(("gender", "race4"), true_values, strict=True)
+    fixed = {"prompts": 32, "measured": 0.5, "truth": 0.5, "expected": 0.5, "spread": 0.1}
+    values = [fixed | {"attribute": name, "concentration": value} for name, value in attributes]
+    truth = {"name": "planted", "file": "planted.csv", "values": values}
+    folder = replace(CASES["normal"], more={"truth": [truth]}).write(tmp_path / "run")
+    assert words in printed(folder, 300) and "known truth" in printed(folder, 300, full=True)
