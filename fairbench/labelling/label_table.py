@@ -98,6 +98,11 @@ def read(path: Path, card: LabellerCard | None = None) -> LabelTable:
     cells = list(read_csv(path, columns.known))
     if not cells:
         raise CardError(f"{path} holds no rows: add one for each face, and one for each image without a face.")
+    runs = {row["run_id"]: line for line, row in reversed(cells) if "run_id" in row}
+    if len(runs) > 1:
+        raise CardError(
+            f"{path}, line {max(runs.values())}, field run_id: the labels are of {len(runs)} runs; keep one's."
+        )
     columns = columns.with_classes(cells)
     rows = _Reader(path, columns).read(cells)
     content = sorted(_canonical(row) for row in rows)

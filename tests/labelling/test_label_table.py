@@ -156,6 +156,7 @@ def test_probabilities_declare_classes_and_give_labels(tmp_path: Path) -> None:
         ("image,gender[m],gender[f],gender\na,.5,.5,x\n", "line 2, field gender: 'x' is no class of gender"),
         ("prompt,face,gender\np,0,male\np,1,female\n", "line 3, field face: nothing says which image of the prompt"),
         ("prompt,sample,gender\np,0,male\np,,female\n", "line 3, field sample: nothing says which image"),
+        ("image,run_id,gender\na,x,male\nb,x,male\nc,y,female\n", "line 4, field run_id: the labels are of 2 runs"),
         ("image,model,gender\na,x,male\nb,,female\n", "line 3, field model: it is empty"),
         ("image,gender\na,male\nb,female,x\n", "line 3: the row has another number of fields (3) than line 1 (2)"),
     ],

@@ -132,6 +132,7 @@ def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
                 "differences": [],
                 "reason": None,
                 "not_checked": [],
+                "earlier": False,
             }
         ],
     )

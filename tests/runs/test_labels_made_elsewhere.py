@@ -16,6 +16,7 @@ from PIL import Image
 import fairbench
 from fairbench.leaderboard import board
 from tests.builders.cli import Cli
+from tests.builders.folders import ROOT
 from tests.builders.images import noise
 from tests.builders.runs import finished_run
 
@@ -148,6 +149,12 @@ def test_a_table_alone_is_a_run(cli: Cli, tmp_path: Path) -> None:
     assert "agree with their evidence: 1" in " ".join(verdict.out.split())
     (row,) = board.read(tmp_path / "b.csv")
     assert row["n_images"] == "120"
+
+
+def test_the_example(cli: Cli, tmp_path: Path) -> None:
+    cli("run", "--labels", ROOT / "examples" / "labels.csv", "--labeller", "phantom", "--out", "out").succeeded()
+    run = fairbench.load(tmp_path / "out")
+    assert [len(run.prompts), *run.prompts["n_with_face"]] == [3, 11, 11, 11]
 
 
 def test_the_order_of_rows_is_nothing(cli: Cli, tmp_path: Path) -> None:
