@@ -13,10 +13,17 @@ from typing import Final
 
 from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
-from fairbench.validation import compared, corrected, images, raw, stress
+from fairbench.validation import compared, corrected, images, people, raw, stress
 from fairbench.validation.cells import Cell, Result
 
-STUDIES: Final = (*raw.STUDIES, *corrected.STUDIES, *compared.STUDIES, *stress.STUDIES, *images.STUDIES)
+STUDIES: Final = (
+    *raw.STUDIES,
+    *corrected.STUDIES,
+    *compared.STUDIES,
+    *stress.STUDIES,
+    *images.STUDIES,
+    *people.STUDIES,
+)
 CELLS: Final = "validation.cells.jsonl"
 """Finished cells, one JSON record per line."""
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
