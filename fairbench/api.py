@@ -153,7 +153,12 @@ def load(folder: PathLike, *, store: PathLike | None = None) -> Run:
 
 
 def compare(
-    *runs: Run | PathLike, alpha: float = 0.05, select: bool | None = None, out: PathLike | None = None
+    *runs: Run | PathLike,
+    alpha: float = 0.05,
+    select: bool | None = None,
+    registered: PathLike | None = None,
+    rd_margins: bool = False,
+    out: PathLike | None = None,
 ) -> Comparison:
     """Compare finished runs with the first of them, prompt by prompt, or two labellers of the same images.
 
@@ -161,6 +166,8 @@ def compare(
         *runs: Two or more runs or run folders; the first is the baseline.
         alpha: The level of each family of tests, in (0, 0.5).
         select: Choose the best run on half of the prompts and judge it on the rest; None: with three runs or more.
+        registered: A file of `fairbench plan --register` that the comparison is held against.
+        rd_margins: Test RD for equivalence, too, against the task's margins for it.
         out: A folder to write compare.json, compare.csv and the picture to.
 
     Returns:
@@ -173,7 +180,7 @@ def compare(
     from fairbench.comparison.result import Comparison
 
     folders = [each.folder if isinstance(each, Run) else paths.expand(os.fspath(each)) for each in runs]
-    comparison = Comparison(compare_runs(folders, alpha, select))
+    comparison = Comparison(compare_runs(folders, alpha, select, _path(registered), rd_margins=rd_margins))
     if out is not None:
         comparison.write(out)
     return comparison

@@ -22,12 +22,22 @@ Select = Annotated[
 ]
 
 
+Registered = Annotated[
+    Path | None, typer.Option("--registered", metavar="FILE", help="Hold the comparison against a file of `plan`.")
+]
+RdMargins = Annotated[bool, typer.Option("--rd-margins", help="Test RD for equivalence, too.")]
+Full = Annotated[bool, typer.Option("--full", help="Print every effect of the primary attributes.")]
+
+
 def compare(
     runs: Runs,
     out: Out = None,
     as_json: AsJson = False,
     alpha: Alpha = 0.05,
     select: Select = None,
+    registered: Registered = None,
+    rd_margins: RdMargins = False,
+    full: Full = False,
     plugins: Plugins = None,
 ) -> None:
     """Compare runs, or two labellers of the same images.
@@ -38,9 +48,9 @@ def compare(
     from fairbench.cli.logs import start
 
     start()
-    comparison = api.compare(*runs, alpha=alpha, select=select)
+    comparison = api.compare(*runs, alpha=alpha, select=select, registered=registered, rd_margins=rd_margins)
     comparison.write(out)
     if as_json:
         echo_json(comparison.record)
     else:
-        comparison.show()
+        comparison.show(full=full)

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairbench.comparison import labellers, ranks
+from fairbench.comparison import assumption, labellers, ranks
 from fairbench.comparison import margins as comparison_margins
+from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.margins import Margins
 from fairbench.comparison.ranks import Selection
 from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
 from fairbench.comparison.verdicts import Row, judged
-from fairbench.display.numbers import number
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
+from fairbench.runs import registration
 from fairbench.stats.ranking import Ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a comparison was registered as. at: when, UTC. departures: sentences; none: it is as registered."""
+
+    file: str
+    at: str
+    sha256: str
+    departures: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
     """Runs against the first of them. primary: the attributes of the primary family. n_prompts: common to all runs.
 
-    pairing: letter of a run -> how it is paired with the baseline. rankings and selection: of three runs or more; the
-    ranks of each primary attribute are by RD at the smallest face count of any run.
+    pairing: letter of a run -> how it is paired with the baseline. rankings (by concentration) and selection: of three
+    runs or more. tipping: where each shown difference disappears. registration: the file and how the comparison departs
+    from what was registered there; None: no registration was named.
     """
 
     sides: list[Side]
@@ -39,6 +50,17 @@ class RunComparison:
     rankings: dict[str, Ranks]
     selection: Selection | None
     notes: list[str]
+    tipping: list[Tipping]
+    registration: Registered | None = None
+
+    @property
+    def registered_words(self) -> str:
+        """Return whether the comparison was registered, in a sentence."""
+        if self.registration is None:
+            return "Not registered."
+        departures = self.registration.departures
+        where = f"Registered {self.registration.at}"
+        return f"{where}, with departures: {'; '.join(departures)}." if departures else f"{where}."
 
     @property
     def variants(self) -> int:
@@ -49,11 +71,19 @@ class RunComparison:
 Result = RunComparison | LabellerComparison
 
 
-def compare(folders: Sequence[Path], alpha: float = 0.05, select: bool | None = None) -> Result:
+def compare(
+    folders: Sequence[Path],
+    alpha: float = 0.05,
+    select: bool | None = None,
+    registered: Path | None = None,
+    *,
+    rd_margins: bool = False,
+) -> Result:
     """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
 
     alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
-    there are three runs or more. Raises FairbenchError for runs that do not compare.
+    there are three runs or more. registered: a file of `plan --register` that the comparison is held against.
+    rd_margins: test RD for equivalence, too. Raises FairbenchError for runs that do not compare.
     """
     if not 0 < alpha < 0.5:
         raise FairbenchError(f"--alpha {alpha:g}: name a level between 0 and 0.5, as in 0.05.")
@@ -63,7 +93,8 @@ def compare(folders: Sequence[Path], alpha: float = 0.05, select: bool | None = 
     baseline = sides[0]
     differing = next((side for side in sides[1:] if not same_labeller(baseline, side)), None)
     if differing is None:
-        return _of_runs(sides, alpha, select=len(sides) > 2 if select is None else select)
+        chosen = len(sides) > 2 if select is None else select
+        return _of_runs(sides, alpha, registered, select=chosen, rd_margins=rd_margins)
     if len(sides) > 2 or not same_images(baseline, differing):
         names = ", ".join(side.run.record.labeller.name for side in (baseline, differing))
         raise FairbenchError(
@@ -74,15 +105,18 @@ def compare(folders: Sequence[Path], alpha: float = 0.05, select: bool | None = 
     return labellers.compare(baseline, differing, alpha)
 
 
-def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
+def _of_runs(
+    sides: list[Side], alpha: float, registered: Path | None, *, select: bool, rd_margins: bool
+) -> RunComparison:
     baseline, variants = sides[0], sides[1:]
-    margins = comparison_margins.of_task(baseline.run.record.task.name)
+    margins = comparison_margins.of_task(baseline.run.record.task.name, with_rd=rd_margins)
+    held_against = None if registered is None else _registration(registered, sides, margins, alpha)
     rows_of_variants, notes_of_variants = zip(*(effects(baseline, s, margins, alpha) for s in variants), strict=True)
     rows = judged([row for rows in rows_of_variants for row in rows], alpha)
     notes = list(dict.fromkeys(note for notes in notes_of_variants for note in notes))
     selection = ranks.select(sides, alpha) if select else None
     if select and selection is None:
-        notes.append("no winner was chosen: too few prompts have enough faces in all runs to halve them.")
+        notes.append(f"no winner was chosen: that takes {ranks.FEWEST_PROMPTS} prompts with enough faces in all runs.")
     return RunComparison(
         sides=sides,
         alpha=alpha,
@@ -93,8 +127,24 @@ def _of_runs(sides: list[Side], alpha: float, *, select: bool) -> RunComparison:
         rows=rows,
         rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else {},
         selection=selection,
-        notes=notes + _labels_of_tables(sides) + _too_few_prompts(rows, alpha),
+        notes=notes + _labels_of_tables(sides),
+        tipping=list(assumption.tipping_points(sides, rows, alpha)),
+        registration=held_against,
     )
+
+
+def _registration(file: Path, sides: Sequence[Side], margins: Margins, alpha: float) -> Registered:
+    """Hold a comparison against its registration. Raises FairbenchError where the file is none."""
+    registered = registration.read(file)
+    primary = [(names, cross_name(names)) for names in primary_attributes(sides[0])]
+    used = dict(margins.values)
+    for names, name in primary:
+        classes = len(sides[0].run.counts.labeller.classes(names))
+        used[f"concentration.{name}"] = margins.concentration(name, classes)
+        used[f"groups.{name}"] = margins.groups(name, classes)
+    attributes = [name for _, name in primary]
+    departures = registration.departures(registered, [side.run for side in sides], attributes, used, alpha)
+    return Registered(str(file), registered.registered_at, registered.sha256, departures)
 
 
 def _labels_of_tables(sides: Sequence[Side]) -> list[str]:
@@ -105,25 +155,4 @@ def _labels_of_tables(sides: Sequence[Side]) -> list[str]:
     names = ", ".join(dict.fromkeys(side.run.record.labeller.title for side in sides))
     return [
         f"the labels were made elsewhere ({names}): that all were made in the same way is assumed, and not checked."
-    ]
-
-
-def _too_few_prompts(rows: Sequence[Row], alpha: float) -> list[str]:
-    """Return a sentence where the prompts are too few for any primary effect to be shown, whatever the images.
-
-    A sign-flip test of P prompts has 2^P equally likely outcomes, of which the two most extreme are as extreme as can
-    be; Holm multiplies the smallest p-value by the number of tests.
-    """
-    tested = [r for r in rows if r.family == "primary" and not math.isnan(r.p)]
-    if not tested:
-        return []
-    prompts, tests = max(r.n_prompts for r in tested), len(tested)
-    smallest_p = 2.0 ** (1 - prompts)
-    if tests * smallest_p <= alpha:
-        return []
-    adjusted = f", and adjusted for {tests} tests not below {number(min(tests * smallest_p, 1))}" if tests > 1 else ""
-    needed = math.ceil(math.log2(2 * tests / alpha))
-    return [
-        f"{prompts} prompt{'s' if prompts > 1 else ''} cannot show a difference at level {alpha:g}: p of the sign-flip "
-        f"test cannot fall below {number(smallest_p)} there{adjusted}; {needed} prompts are the fewest that can."
     ]

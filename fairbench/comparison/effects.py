@@ -1,9 +1,9 @@
-"""The effects between two runs over the same prompts: what differs, by how much, in both designs."""
+"""The effects between two runs over the same prompts: what differs, by how much, in both scopes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,14 +11,17 @@ import numpy as np
 
 from fairbench import registry
 from fairbench.cards.cards import RESERVED
+from fairbench.comparison import corrected as corrected_values
+from fairbench.comparison.claims import claims
 from fairbench.comparison.margins import Margins
-from fairbench.comparison.sides import Side, of_prompts, primary_attributes, shared_attributes
-from fairbench.comparison.verdicts import Row
+from fairbench.comparison.sides import QUOTA, Side, of_prompts, primary_attributes, shared_attributes
+from fairbench.comparison.verdicts import CONCENTRATION, RD, Row
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
 from fairbench.measure.stated import followed
 from fairbench.runs import evidence
-from fairbench.stats import correction_difference, intervals, paired, rarefaction
+from fairbench.stats import gaffke, intervals, paired, rarefaction
+from fairbench.stats.difference import concentration_difference
 from fairbench.stats.estimands import IntArray
 from fairbench.stats.intervals import PromptValues
 from fairbench.stats.paired import Better, Effect, Pairs
@@ -28,7 +31,7 @@ from fairbench.types import FloatArray
 MIN_FACES_PER_PROMPT: Final = 10
 """Faces that a prompt must have in both runs: with fewer, RD says next to nothing of the prompt."""
 FACES, QUALITY = RESERVED
-QUOTA = "the method fixes how many images show which group, so that images are no independent draws"
+ONE_PROMPT: Final = "one prompt is too few for a test: its error is not known well enough"
 _SEED: Final = 1955
 _REDRAWS: Final = 400
 """Bootstrap redraws of a prompt's images: the mean over prompts averages the rest of their noise away."""
@@ -36,30 +39,31 @@ _REDRAWS: Final = 400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantity:
-    """One quantity of two runs, prompt by prompt. columns: those of its rows that both designs share.
+    """One quantity of two runs, prompt by prompt. columns: those of its rows that both scopes share.
 
-    images_se: the s.e. of the mean difference from drawing images. calibration_se: what the calibration that both runs
-    share adds to any standard error.
+    images_se: the s.e. of the mean difference from drawing images. limits: the range of a prompt's difference; None:
+    it has none that is known. calibration_se: what calibrations add to any standard error. steeper: as in `Effect`.
     """
 
     columns: Mapping[str, Any]
     pairs: Pairs
     images_se: float
+    limits: tuple[float, float] | None = None
     calibration_se: float = 0.0
+    steeper: tuple[float, float] = (0.0, 0.0)
 
-    def effects(self) -> tuple[Effect, Effect]:
-        """Return the effect for this list and for other prompts."""
-        designs = paired.effect_fixed(self.pairs, self.images_se), paired.effect_random(self.pairs)
-        fixed, random = (replace(e, se=math.hypot(e.se, self.calibration_se)) for e in designs)
-        return fixed, random
+    def effect(self) -> Effect:
+        """Return the effect over this list."""
+        plain = paired.effect(self.pairs, math.hypot(self.images_se, self.calibration_se))
+        return replace(plain, steeper=self.steeper)
 
 
 def effects(a: Side, b: Side, margins: Margins, alpha: float) -> tuple[list[Row], list[str]]:
-    """Return every effect B - A, in both designs, with unadjusted p-values; and what could not be compared, in words.
+    """Return every effect B - A, in both scopes, with unadjusted p-values; and what could not be compared, in words.
 
     The rows have no verdicts yet.
     """
-    not_corrected = _why_not_corrected(a, b)
+    not_corrected = corrected_values.why_none(a, b)
     not_compared = dict(_scores_that_differ(a, b))
     notes = [f"{scorer}: not compared, {reason}." for scorer, reason in not_compared.items()]
     if not_corrected is not None:
@@ -70,21 +74,31 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> tuple[list[Row]
         *_following(a, b, margins),
         *_scores(a, b, margins, [s for s in a.run.scores if s not in not_compared]),
     ]
-    return [row for i, q in enumerate(quantities) for row in _rows(a, b, q, alpha, i)], notes
+    rows = [row for quantity in quantities for row in _rows(a, b, quantity, alpha)]
+    return [*rows, *claims(a, b, margins, alpha)], notes
 
 
-def _rows(a: Side, b: Side, quantity: Quantity, alpha: float, index: int) -> Iterator[Row]:
-    """Yield a quantity's rows. Random numbers depend on `index` alone: A and B swapped flip signs, no more."""
-    fixed, random = quantity.effects()
-    sign_flips = paired.sign_flip_p(quantity.pairs, np.random.default_rng([_SEED, index]))
-    for effect, p_value in ((fixed, fixed.p_value()), (random, sign_flips)):
-        columns = {**quantity.columns, "n_prompts": effect.n_pairs, "left_out": effect.n_left_out}
-        row = Row(baseline=a.letter, run=b.letter, scope=effect.scope, effect=effect.estimate, **columns)
-        if effect is fixed and (a.quota or b.quota):
-            yield replace(row, reason=QUOTA)
-        else:
-            low, high = effect.interval(1 - alpha)
-            yield replace(row, low=low, high=high, p=p_value, p_equivalence=_margin_p(effect, row))
+def _rows(a: Side, b: Side, quantity: Quantity, alpha: float) -> Iterator[Row]:
+    """Yield a quantity's rows: of this list with tests, of other prompts with an interval alone."""
+    effect = quantity.effect()
+    counts = {"n_prompts": effect.n_pairs, "left_out": effect.n_left_out}
+    columns = {**quantity.columns, **counts, "baseline": a.letter, "run": b.letter}
+    row = Row(scope="this list", effect=effect.estimate, **columns)
+    if a.quota or b.quota:
+        yield replace(row, reason=QUOTA)
+    elif effect.n_pairs == 1 and row.estimand.startswith((CONCENTRATION, RD)):
+        yield replace(row, reason=ONE_PROMPT)
+    else:
+        low, high = effect.interval(1 - alpha)
+        yield replace(row, low=low, high=high, p=effect.p_value(), p_equivalence=_margin_p(effect, row))
+    other = replace(row, scope="other prompts", claim=None, margin=math.nan)
+    if quantity.limits is None:
+        yield replace(other, reason="its range is not known, and the interval for other prompts needs one")
+    elif effect.n_pairs < gaffke.FEWEST:
+        yield replace(other, reason=gaffke.TOO_FEW)
+    else:
+        low, high = paired.other_prompts(quantity.pairs, *quantity.limits, 1 - alpha, quantity.calibration_se)
+        yield replace(other, low=low, high=high)
 
 
 def _margin_p(effect: Effect, row: Row) -> float:
@@ -95,12 +109,16 @@ def _margin_p(effect: Effect, row: Row) -> float:
     return math.nan
 
 
-def _quantity(attribute: str, estimand: str, a: PromptValues, b: PromptValues, **columns: Any) -> Quantity:
-    """Return the quantity whose values and variances two runs have for each prompt."""
+def _quantity(
+    attribute: str, estimand: str, runs: Iterable[PromptValues], limits: tuple[float, float] | None, **columns: Any
+) -> Quantity:
+    """Return the quantity whose values and variances two runs have for each prompt. limits: of one run's value."""
+    a, b = runs
     pairs = paired.pair(a.value, b.value)
     means = _means(a.value, b.value, pairs)
     images_se = paired.independent_se(pairs, a.variance, b.variance)
-    return Quantity({"attribute": attribute, "estimand": estimand, **means, **columns}, pairs, images_se)
+    width = None if limits is None else (limits[0] - limits[1], limits[1] - limits[0])
+    return Quantity({"attribute": attribute, "estimand": estimand, **means, **columns}, pairs, images_se, width)
 
 
 def _means(a: FloatArray, b: FloatArray, pairs: Pairs) -> dict[str, float]:
@@ -110,18 +128,27 @@ def _means(a: FloatArray, b: FloatArray, pairs: Pairs) -> dict[str, float]:
 
 
 def _of_labels(a: Side, b: Side, margins: Margins, *, corrected: bool) -> Iterator[Quantity]:
-    """Yield what the labels give: RD at the smaller face count, concentration raw and corrected, the signed gaps."""
+    """Yield what the labels give: concentration raw and corrected, RD at the smaller face count, the signed gaps."""
     primary = primary_attributes(a)
     for names in shared_attributes(a, b):
         name, classes = cross_name(names), a.run.counts.labeller.classes(names)
         k, data = len(classes), (a.data(names), b.data(names))
-        claim: dict[str, Any] = {"claim": "equivalent", "margin": margins.rd(name, k), "primary": names in primary}
-        yield _quantity(name, "rd@n0", *diversity(data), better="lower", **claim)
-        yield _quantity(name, "concentration", *map(intervals.concentration_of_prompts, data), better="lower")
-        if corrected and (groups := a.run.correction.groups(names)) is not None:
-            yield _corrected(a, b, name, groups)
+        raw = concentration_difference(*data)
+        width = 1 - min(map(intervals.lowest_concentration, data))
+        common = {"attribute": name, "estimand": CONCENTRATION, "primary": names in primary, "better": "lower"}
+        common |= _means(raw.a.value, raw.b.value, raw.pairs)
+        yield Quantity(common, raw.pairs, raw.effect.se, (-width, width), steeper=raw.effect.steeper)
+        if corrected and (difference := corrected_values.difference(a, b, names)) is not None:
+            means = _means(difference.a, difference.b, difference.pairs)
+            columns = {"attribute": name, "estimand": f"{CONCENTRATION} corrected", "better": "lower", **means}
+            # Corrected values are not cut, so a prompt's difference may exceed that of two concentrations.
+            reach = float(np.abs(difference.pairs.difference).max(initial=1.0))
+            yield Quantity(columns, difference.pairs, difference.images, (-reach, reach), difference.shared)
+        margin = margins.rd(name, k)
+        claim: dict[str, Any] = {"claim": "equivalent", "margin": margin} if margin is not None else {}
+        yield _quantity(name, RD, diversity(data), (0.0, 2 / k), better="lower", **claim)
         for i, label in enumerate(classes[:1] if k == 2 else classes):  # of two classes, one gap is minus the other
-            yield _quantity(name, f"gap[{label}]", *(_gap(d, i, k) for d in data))
+            yield _quantity(name, f"gap[{label}]", (_gap(d, i, k) for d in data), (-1 / (k - 1), 1.0))
 
 
 def diversity(data: Sequence[Data]) -> list[PromptValues]:
@@ -157,31 +184,11 @@ def _gap(data: Data, i: int, k: int) -> PromptValues:
     return PromptValues((k * share.value - 1) / (k - 1), share.variance * (k / (k - 1)) ** 2)
 
 
-def _corrected(a: Side, b: Side, name: str, groups: Sequence[int]) -> Quantity:
-    calibration, rng = a.run.calibration, np.random.default_rng(_SEED)
-    assert calibration is not None
-    observed_a, observed_b = (side.observed(calibration.attributes) for side in (a, b))
-    difference = correction_difference.concentration_difference(observed_a, observed_b, calibration.counts, rng, groups)
-    means = _means(difference.a, difference.b, difference.pairs)
-    columns = {"attribute": name, "estimand": "concentration corrected", "better": "lower", **means}
-    return Quantity(columns, difference.pairs, difference.images, difference.shared)
-
-
-def _why_not_corrected(a: Side, b: Side) -> str | None:
-    """Return why corrected values of two runs do not compare."""
-    for side in (a, b):
-        if side.run.correction.reason is not None:
-            return f"{side.letter}: {side.run.correction.reason}"
-    if a.run.correction.sha256 != b.run.correction.sha256:
-        return "the two runs were corrected by different calibrations"
-    return None
-
-
 def _without_face(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     """Yield the share of images without a face: what is not seen is not measured."""
     counts = [(side, side.run.counts) for side in (a, b)]
     shares = [_share(side, c.images - c.with_face, c.images) for side, c in counts]
-    yield _quality(FACES, "no-face-rate", shares, "lower", margins)
+    yield _quality(FACES, "no-face-rate", shares, "lower", margins, (0.0, 1.0))
 
 
 def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
@@ -189,7 +196,7 @@ def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     sides = [(side, followed(side.run.counts, side.run.prompts)) for side in (a, b)]
     shares = [_share(side, following.right, following.of) for side, following in sides if following is not None]
     if len(shares) == len(sides):
-        yield _quality(FACES, "attribute-following", shares, "higher", margins)
+        yield _quality(FACES, "attribute-following", shares, "higher", margins, (0.0, 1.0))
 
 
 def _share(side: Side, part: IntArray, whole: IntArray) -> PromptValues:
@@ -205,11 +212,18 @@ def _scores(a: Side, b: Side, margins: Margins, scorers: Sequence[str]) -> Itera
         yield _quality(QUALITY, spec.values[0], values, better, margins)
 
 
-def _quality(attribute: str, name: str, runs: list[PromptValues], better: Better | None, margins: Margins) -> Quantity:
+def _quality(
+    attribute: str,
+    name: str,
+    runs: list[PromptValues],
+    better: Better | None,
+    margins: Margins,
+    limits: tuple[float, float] | None = None,
+) -> Quantity:
     """Return a quantity that is to be preserved within its margin, where it has one."""
     margin = margins.values.get(name)
     claim: dict[str, Any] = {} if margin is None or better is None else {"claim": "preserved", "margin": margin}
-    return _quantity(attribute, name, *runs, better=better, **claim)
+    return _quantity(attribute, name, runs, limits, better=better, **claim)
 
 
 def _scores_that_differ(a: Side, b: Side) -> Iterator[tuple[str, str]]:

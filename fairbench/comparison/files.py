@@ -13,9 +13,9 @@ import fairbench
 from fairbench import keys
 from fairbench.comparison import plots
 from fairbench.comparison.compare import Result, RunComparison
-from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, QUOTA
+from fairbench.comparison.effects import MIN_FACES_PER_PROMPT
 from fairbench.comparison.labellers import LabellerComparison
-from fairbench.comparison.sides import Side
+from fairbench.comparison.sides import QUOTA, Side
 from fairbench.comparison.verdicts import Row
 from fairbench.display.json_values import plain as to_plain
 from fairbench.display.note import LABEL_NOTE
@@ -80,6 +80,8 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "n_prompts": result.n_prompts,
         "least_faces": MIN_FACES_PER_PROMPT,
         "primary": result.primary,
+        "registration": None if result.registration is None else asdict(result.registration),
+        "tipping": [asdict(point) for point in result.tipping],
         "margins": {"source": result.margins.source, **result.margins.values},
         "effects": [_effect(row, quota) for row in result.rows],
         "rankings": [_ranking(result.sides, name, ranks) for name, ranks in result.rankings.items()],
@@ -95,7 +97,9 @@ def _effect(row: Row, quota: set[str]) -> dict[str, Any]:
 
 def _ranking(sides: Sequence[Side], attribute: str, ranks: Ranks) -> dict[str, Any]:
     values = zip(sides, ranks.mean, ranks.rank, ranks.low, ranks.high, strict=True)
-    runs = [{"run": s.letter, "rd": m, "rank": r, "best": low, "worst": high} for s, m, r, low, high in values]
+    runs = [
+        {"run": s.letter, "concentration": m, "rank": r, "best": low, "worst": high} for s, m, r, low, high in values
+    ]
     return {"attribute": attribute, "runs": runs, "n_prompts": ranks.n_prompts, "left_out": ranks.n_left_out}
 
 

@@ -1,4 +1,4 @@
-"""Two labellers on the same images: how often they agree, where they do not, and what that does to RD and ranks."""
+"""Two labellers on the same images: how often they agree, where they do not, and what that does to concentration."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import spearmanr
 
-from fairbench.comparison.effects import MIN_FACES_PER_PROMPT, common_faces
-from fairbench.comparison.sides import Side, of_prompts, shared_attributes
+from fairbench.comparison.sides import Side, shared_attributes
 from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace, Reading
 from fairbench.measure import gather
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.runs import evidence
-from fairbench.stats import estimands
+from fairbench.stats import gaffke, intervals
 from fairbench.stats.agreement import Agreement, Disagreement, agreement, disagreements
-from fairbench.stats.paired import effect_random, pair
+from fairbench.stats.paired import other_prompts, pair
 from fairbench.stats.ranking import DECIMALS
-from fairbench.stats.units import as_units
 from fairbench.storage import schemas
 from fairbench.storage.ids import IdIndex, IntArray
 from fairbench.storage.store import Store
@@ -35,9 +33,9 @@ _MAX_DISAGREEMENTS: Final = 5
 class AttributeAgreement:
     """Two labellers on one attribute or cross. table (K, K): faces, rows A's label, columns B's.
 
-    top: the most frequent disagreements. rd_a, rd_b: mean RD at the smaller face count, over n_prompts prompts; change
-    (B - A) with its interval for other prompts. rank_correlation: Spearman's, of the prompts' RD; NaN where one
-    labeller gives all prompts one RD. reason: why some of these numbers are absent.
+    top: the most frequent disagreements. concentration_a, concentration_b: means over n_prompts prompts; change (B - A)
+    with its interval for other prompts. rank_correlation: Spearman's, of the prompts' concentration; NaN where one
+    labeller gives all prompts one value. reason: why some of these numbers are absent.
     """
 
     attribute: str
@@ -45,8 +43,8 @@ class AttributeAgreement:
     table: IntArray
     agreement: Agreement
     top: list[Disagreement]
-    rd_a: float
-    rd_b: float
+    concentration_a: float
+    concentration_b: float
     change: float
     low: float
     high: float
@@ -143,12 +141,13 @@ def _agreement(sides: list[Side], names: tuple[str, ...], classes: list[IntArray
     both = (classes_a >= 0) & (classes_b >= 0)
     table = np.bincount(classes_a[both] * k + classes_b[both], minlength=k * k).reshape(k, k)
     data = [side.data(names) for side in sides]
-    n0, enough = common_faces(data)
     # Rounded, so that prompts that tie do tie in the ranks.
-    rd_a, rd_b = (estimands.rd_at(as_units(of_prompts(d, enough)).counts, n0[enough]).round(DECIMALS) for d in data)
-    effect = effect_random(pair(rd_a, rd_b))
-    low, high = effect.interval(1 - alpha)
-    varied = len(rd_a) > 2 and bool(np.ptp(rd_a) > 0 and np.ptp(rd_b) > 0)
+    a, b = (intervals.concentration_of_prompts(d).value.round(DECIMALS) for d in data)
+    pairs = pair(a, b)
+    a, b = a[pairs.in_both], b[pairs.in_both]
+    reach = 1 - min(map(intervals.lowest_concentration, data))
+    low, high = other_prompts(pairs, -reach, reach, 1 - alpha)
+    varied = len(a) > 2 and bool(np.ptp(a) > 0 and np.ptp(b) > 0)
     agreed = agreement(table)
     return AttributeAgreement(
         attribute=cross_name(names),
@@ -156,15 +155,15 @@ def _agreement(sides: list[Side], names: tuple[str, ...], classes: list[IntArray
         table=table,
         agreement=agreed,
         top=disagreements(table, cells)[:_MAX_DISAGREEMENTS],
-        rd_a=float(rd_a.mean()) if rd_a.size else math.nan,
-        rd_b=float(rd_b.mean()) if rd_b.size else math.nan,
-        change=effect.estimate,
+        concentration_a=float(a.mean()) if a.size else math.nan,
+        concentration_b=float(b.mean()) if b.size else math.nan,
+        change=float(pairs.difference.mean()) if a.size else math.nan,
         low=low,
         high=high,
-        rank_correlation=float(spearmanr(rd_a, rd_b).statistic) if varied else math.nan,
-        n_prompts=len(rd_a),
-        left_out=int((~enough).sum()),
-        reason=_why_absent(agreed, len(rd_a), varied=varied),
+        rank_correlation=float(spearmanr(a, b).statistic) if varied else math.nan,
+        n_prompts=len(a),
+        left_out=pairs.n_left_out,
+        reason=_why_absent(agreed, len(a), varied=varied),
     )
 
 
@@ -176,10 +175,10 @@ def _why_absent(agreed: Agreement, prompts: int, *, varied: bool) -> str | None:
     elif math.isnan(agreed.kappa):
         reasons.append("no kappa, as both give all faces one and the same label")
     if not prompts:
-        reasons.append(f"no rd, as no prompt has {MIN_FACES_PER_PROMPT} labelled faces in both runs")
-    elif prompts == 1:
-        reasons.append(f"no interval, as only one prompt has {MIN_FACES_PER_PROMPT} labelled faces in both runs")
+        reasons.append("no concentration, as no prompt has four labelled images in both runs")
+    elif prompts < gaffke.FEWEST:
+        reasons.append(f"no interval, as {gaffke.TOO_FEW}")
     if prompts and not varied:
-        few = "three prompts are needed" if prompts < 3 else "all prompts have one rd"
+        few = "three prompts are needed" if prompts < 3 else "all prompts have one value"
         reasons.append(f"no correlation of ranks, as {few}")
     return "; ".join(reasons) or None

@@ -12,7 +12,7 @@ import numpy as np
 from fairbench.cards.cards import RESERVED
 from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.labellers import LabellerComparison
-from fairbench.comparison.verdicts import Row
+from fairbench.comparison.verdicts import CONCENTRATION, Row
 from fairbench.display.figure import INK, drawing, heat, png
 from fairbench.display.labels import spaced
 from fairbench.display.note import LABEL_NOTE
@@ -20,7 +20,7 @@ from fairbench.display.numbers import number
 from fairbench.display.plain import line
 from fairbench.storage import atomic
 
-RANDOM, FIXED, MARGIN = "#4477aa", "#88aacc", "#e8e8e8"
+LIST, OTHER, MARGIN = "#4477aa", "#88aacc", "#e8e8e8"
 _ROW_HEIGHT: Final = 0.42
 """Height of a row of the forest, in inches."""
 _TABLE_WIDTH, _CELL_WIDTH, _NAMES_WIDTH = 3.2, 0.62, 1.6
@@ -36,11 +36,11 @@ def write(result: Result, path: Path) -> None:
 
 
 def _forest(pyplot: Any, result: RunComparison) -> Any:
-    """Return a panel per scale: RD of the primary attributes, then each quality measure, as scores share no unit."""
+    """Return a panel per scale: concentration of the primary attributes, then each quality measure."""
     panels: dict[str, list[list[Row]]] = {}
     for row in result.rows:
-        if row.primary or row.attribute in RESERVED:
-            scopes = panels.setdefault("rd@n0" if row.primary else row.estimand, [])
+        if (row.primary and row.estimand == CONCENTRATION) or row.attribute in RESERVED:
+            scopes = panels.setdefault(row.estimand, [])
             if scopes and (scopes[-1][0].run, scopes[-1][0].attribute) == (row.run, row.attribute):
                 scopes[-1].append(row)
             else:
@@ -79,11 +79,11 @@ def _panel(axis: Any, groups: Sequence[Sequence[Row]], result: RunComparison) ->
         if np.isfinite(rows[0].margin):
             axis.fill_between(_margin(rows[0]), y - 0.42, y + 0.42, color=MARGIN, linewidth=0, label="margin")
         for row in rows:
-            random, label = row.scope == "other prompts", f"{level}, {row.scope}"
-            colour, shift, width = (RANDOM, -0.12, 1.6) if random else (FIXED, 0.14, 3.2)
+            other, label = row.scope == "other prompts", f"{level}, {row.scope}"
+            colour, shift, width = (OTHER, 0.14, 1.6) if other else (LIST, -0.12, 3.2)
             if np.isfinite(row.low):
                 axis.hlines(y + shift, row.low, row.high, color=colour, linewidth=width, label=label)
-            if random:
+            if not other:
                 axis.plot(row.effect, y + shift, "o", color=INK, markersize=4.5)
     axis.axvline(0, color=INK, linewidth=0.8)
     axis.set_yticks(range(len(groups)), [_label(rows[0], result) for rows in groups])
@@ -101,7 +101,7 @@ def _margin(row: Row) -> tuple[float, float]:
 
 def _words(row: Row) -> str:
     if row.primary:
-        return "RD at the smaller face count of the two runs (left: less biased)"
+        return "concentration (left: less concentrated)"
     return f"{row.estimand} ({row.better} is better)" if row.better else row.estimand
 
 

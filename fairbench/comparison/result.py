@@ -52,5 +52,9 @@ class Comparison(Shown):
         self.folder = chosen
         return chosen
 
-    def _print(self, console: Console) -> None:
-        terminal.show(self.result, self.folder, console)
+    def show(self, *, full: bool = False) -> None:
+        """Print what the command prints. full: all effects of primary attributes, as `fairbench compare --full`."""
+        self._print(Console(), full=full)
+
+    def _print(self, console: Console, *, full: bool = False) -> None:
+        terminal.show(self.result, self.folder, console, full=full)

@@ -17,6 +17,7 @@ from fairbench.runs.evidence import FinishedRun
 from fairbench.stats.units import Data, Units
 from fairbench.storage.ids import IntArray
 
+QUOTA = "the method fixes how many images show which group, so that images are no independent draws"
 BY_PROMPT = "paired by prompt"
 SAME_BASE = (
     f"{BY_PROMPT} (same base model and seed: images share their noise, which the interval does not use, so it is "

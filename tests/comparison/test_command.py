@@ -33,9 +33,11 @@ def test_two_runs(cli: Cli, made: tuple[Path, Path, Path]) -> None:
     biased, balanced, _ = made
     result = cli("compare", biased, balanced, "--out", "report")
     assert result.code == 0, result.err
-    assert "24 common prompts. Variants compared: 1;" in result.out
-    assert "B against A: paired by prompt." in result.out
-    assert "B lower (less biased)" in result.out and "preserved within 0.5" in result.out
+    words = " ".join(result.out.split())
+    assert "24 common prompts; variants compared: 1;" in words and "Not registered." in words
+    assert "B less concentrated" in words and "preserved within 0.5" in words
+    assert "B against A: paired by prompt." not in words
+    assert "B against A: paired by prompt." in cli("compare", biased, balanced, "--full", "--out", "report").out
     assert LABEL_NOTE in result.out and "written to report" in result.out
     assert Path("report/compare.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads(Path("report/compare.json").read_text())
@@ -44,10 +46,10 @@ def test_two_runs(cli: Cli, made: tuple[Path, Path, Path]) -> None:
     first = {k: rows[0][k] for k in ("attribute", "estimand", "scope", "family", "margin", "quota")}
     assert first == {
         "attribute": "gender",
-        "estimand": "rd@n0",
+        "estimand": "concentration",
         "scope": "this list",
-        "family": "exploratory",
-        "margin": "0.05",
+        "family": "primary",
+        "margin": "",
         "quota": "False",
     }
     assert [r["verdict"] for r in rows] == [e["verdict"] for e in record["effects"]]
@@ -77,8 +79,8 @@ def test_the_terminal_of_three_runs_fits(
     assert max(len(line) for line in result.out.splitlines() if "written to" not in line) <= 80
     assert "…" not in result.out
     words = " ".join(result.out.split())
-    assert "quota + dealt (quota)" in words and "its intervals for this list are withheld" in words
-    assert "Variants compared: 2" in words and "ranks by rd@n0" in words
+    assert "quota + dealt (quota)" in words and "what rests on this list alone is withheld" in words
+    assert "variants compared: 2" in words and "ranks by concentration on this list" in words
     assert "which flatters it; judged on the other 12" in words
     assert "judged on the other" not in cli("compare", *made, "--no-select").out
 

@@ -55,33 +55,65 @@ def of_runs(found: object) -> RunComparison:
     return found
 
 
-def row(found: RunComparison, attribute: str, estimand: str, scope: str = "other prompts", run: str = "B") -> Row:
+def row(found: RunComparison, attribute: str, estimand: str, scope: str = "this list", run: str = "B") -> Row:
     return next(r for r in found.rows if (r.attribute, r.estimand, r.scope, r.run) == (attribute, estimand, scope, run))
 
 
 # --- two runs ---
 
 
-def test_a_known_difference_is_found_in_both_designs(forward: RunComparison) -> None:
-    # The gap of SIDED, less what a fair gender scores by chance.
-    true = (SIDED[4:].sum() - SIDED[:4].sum()) - np.sqrt(2 / (np.pi * IMAGES))
+def test_a_known_difference_is_found(forward: RunComparison) -> None:
+    true = (SIDED[4:].sum() - SIDED[:4].sum()) ** 2
     for scope in ("this list", "other prompts"):
-        one = row(forward, "gender", "rd@n0", scope)
+        one = row(forward, "gender", "concentration", scope)
         assert one.effect == pytest.approx(-true, abs=0.04)
         assert one.low < one.effect < one.high < 0
-        assert one.verdict == "B lower (less biased)"
-    squared = row(forward, "gender", "concentration")
-    assert squared.effect == pytest.approx(-((SIDED[4:].sum() - SIDED[:4].sum()) ** 2), abs=0.04)
-    assert row(forward, "gender", "concentration corrected").effect == pytest.approx(squared.effect, abs=0.03)
+    here, there = (row(forward, "gender", "concentration", scope) for scope in ("this list", "other prompts"))
+    assert here.verdict == "B less concentrated" and np.isnan(there.p) and there.verdict == "not tested"
+    assert there.low < here.low and there.high > here.high
+    corrected = row(forward, "gender", "concentration corrected")
+    assert corrected.effect == pytest.approx(here.effect, abs=0.03) and corrected.verdict == "B less concentrated"
+    assert row(forward, "gender", "rd@n0").verdict == "B lower"
     assert row(forward, "gender", "gap[female]").verdict == "B higher"
 
 
-def test_only_rd_of_gender_race_and_their_cross_is_primary(forward: RunComparison) -> None:
+def test_only_concentration_of_gender_race_and_their_cross_over_this_list_is_primary(forward: RunComparison) -> None:
     primary = [r for r in forward.rows if r.family == "primary"]
-    assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "rd@n0", "other prompts") for a in LEAST]
-    assert all(r.p_adjusted >= r.p for r in forward.rows)
-    assert [r.margin for r in primary] == [0.05, 0.025, 0.0125]
+    assert [(r.attribute, r.estimand, r.scope) for r in primary] == [(a, "concentration", "this list") for a in LEAST]
+    assert all(r.p_adjusted >= r.p for r in forward.rows if not np.isnan(r.p))
+    assert all(np.isnan(r.p) for r in forward.rows if r.scope == "other prompts")
     assert forward.margins.source == "task occupations-mini"
+
+
+def test_equivalence_is_two_claims_and_rd_is_one_only_where_asked(
+    folders: dict[str, Path], forward: RunComparison
+) -> None:
+    for name, margin in zip(LEAST, (0.05, 0.1, 0.1), strict=True):
+        claims = row(forward, name, "root-concentration"), row(forward, name, "total-variation")
+        assert [c.margin for c in claims] == [margin] * 2
+        assert [c.verdict for c in claims] == [
+            f"not shown: equally concentrated within {margin:g}",
+            f"not shown: same groups within {margin:g}",
+        ]
+        assert claims[0].low <= claims[0].effect <= claims[0].high
+        assert claims[1].high >= claims[1].effect
+        assert row(forward, name, "rd@n0").claim is None
+    asked = of_runs(compare([folders["balanced"], folders["balanced again"]], rd_margins=True))
+    assert [row(asked, name, "rd@n0").margin for name in LEAST] == [0.05, 0.025, 0.0125]
+    alike = row(asked, "race4", "root-concentration")
+    assert alike.verdict == "equally concentrated within 0.1"
+    other = row(asked, "gender", "total-variation", "other prompts")
+    assert other.reason == "a margin of 0.05 needs at least 59 prompts"
+
+
+def test_models_that_show_opposite_groups_are_equally_concentrated_and_not_alike(tmp_path: Path) -> None:
+    women, men = (np.full((12, 40), cell) for cell in (0, 4))
+    for shown in (women, men):
+        shown[:, ::5] = 8 - 4 - shown[0, 1]  # a fifth of the other gender
+    found = of_runs(compare([FakeRun(s, n).write(tmp_path / n) for s, n in ((women, "women"), (men, "men"))]))
+    assert row(found, "gender", "concentration").effect == pytest.approx(0)
+    assert row(found, "gender", "total-variation").effect == pytest.approx(0.6, abs=0.02)
+    assert row(found, "gender", "total-variation").verdict.startswith("not shown")
 
 
 def test_quality_is_preserved_only_where_that_is_shown(folders: dict[str, Path], forward: RunComparison) -> None:
@@ -107,20 +139,22 @@ def test_the_order_of_runs_only_flips_signs(folders: dict[str, Path], forward: R
     back = of_runs(compare([folders["balanced"], folders["biased"]]))
     for one, two in zip(forward.rows, back.rows, strict=True):
         assert (one.attribute, one.estimand, one.scope) == (two.attribute, two.estimand, two.scope)
-        np.testing.assert_allclose([one.effect, one.low, one.high], [-two.effect, -two.high, -two.low], atol=1e-12)
-        assert (one.a, one.b) == (two.b, two.a)
+        flipped = [two.effect, two.low, two.high] if one.claim == "same groups" else [-two.effect, -two.high, -two.low]
+        np.testing.assert_allclose([one.effect, one.low, one.high], flipped, atol=1e-9)
+        np.testing.assert_array_equal([one.a, one.b], [two.b, two.a])
         np.testing.assert_allclose([one.p, one.p_adjusted], [two.p, two.p_adjusted])
-        if one.claim == "equivalent":
-            assert one.p_equivalence == pytest.approx(two.p_equivalence)
-    assert row(back, "gender", "rd@n0").verdict == "B higher (more biased)"
+        if one.claim in ("equally concentrated", "same groups"):
+            assert one.p_equivalence == pytest.approx(two.p_equivalence, abs=1e-9, nan_ok=True)
+    assert row(back, "gender", "concentration").verdict == "B more concentrated"
 
 
 def test_a_run_does_not_differ_from_itself(folders: dict[str, Path]) -> None:
     found = of_runs(compare([folders["balanced"]] * 2))
-    assert {r.effect for r in found.rows} == {0.0}
-    assert {r.p for r in found.rows} == {1.0}
-    for name in LEAST:
-        assert row(found, name, "rd@n0").verdict.startswith("equivalent within")
+    assert {r.effect for r in found.rows if r.scope == "this list"} == {0.0}
+    assert {r.p for r in found.rows if not np.isnan(r.p)} == {1.0}
+    for name in LEAST[1:]:
+        assert row(found, name, "root-concentration").verdict == "equally concentrated within 0.1"
+        assert row(found, name, "total-variation").verdict == "same groups within 0.1"
     assert not [r for r in found.rows if "lower" in r.verdict or "higher" in r.verdict or r.verdict == "worse"]
 
 
@@ -130,9 +164,9 @@ def test_fair_runs_with_unequal_face_counts_do_not_differ(folders: dict[str, Pat
     few = replace(BALANCED, shown=shown, model="few").write(tmp_path / "few")
     found = of_runs(compare([folders["balanced"], few]))
     for name in LEAST:
-        one = row(found, name, "rd@n0")
-        assert "B" not in one.verdict
-        assert abs(one.effect) < 0.03
+        for one in (row(found, name, "concentration"), row(found, name, "rd@n0")):
+            assert one.verdict == "inconclusive"
+            assert abs(one.effect) < 0.03
     assert row(found, "faces", "no-face-rate").verdict == "worse"
 
 
@@ -149,13 +183,14 @@ def test_prompts_with_few_faces_or_in_one_run_alone_are_left_out_and_counted(
     assert row(found, "race4", "concentration").left_out == 0
 
 
-def test_quotas_are_marked_and_their_image_intervals_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_quotas_are_marked_and_what_rests_on_this_list_is_withheld(folders: dict[str, Path], tmp_path: Path) -> None:
     dealt = replace(BALANCED, model="dealt", more={"quota": True, "method": "dealt"}).write(tmp_path / "dealt")
     found = of_runs(compare([folders["biased"], dealt]))
-    withheld = row(found, "gender", "rd@n0", "this list")
-    assert withheld.verdict == "withheld" and np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
-    assert withheld.reason is not None
-    assert row(found, "gender", "rd@n0").verdict == "B lower (less biased)"
+    for estimand in ("concentration", "root-concentration", "total-variation", "rd@n0"):
+        withheld = row(found, "gender", estimand)
+        assert withheld.verdict == "withheld" and withheld.reason is not None
+        assert np.isnan([withheld.low, withheld.p, withheld.p_equivalence]).all()
+    assert np.isfinite(row(found, "gender", "concentration", "other prompts").high)
     record = files.manifest(found)
     assert all(e["quota"] for e in record["effects"])
     assert any(note.startswith("B: the method fixes how many") for note in record["notes"])
@@ -202,6 +237,8 @@ def test_a_winner_is_judged_on_other_prompts_than_it_won_on(three: RunComparison
     assert chosen is not None and chosen.winner in {"B", "C"}
     assert (chosen.chosen.n_prompts, chosen.judged.n_prompts, chosen.n_left_out) == (PROMPTS // 2, PROMPTS // 2, 0)
     assert chosen.judged.high < 0 and chosen.judged.p < 0.01
+    few = [replace(side, positions=side.positions[:9]) for side in three.sides]
+    assert select(few, 0.05) is None, "nine prompts are too few to halve"
     back = select([three.sides[0], three.sides[2], three.sides[1]], 0.05)
     assert back == chosen, "neither the order of runs nor chance decides"
 
@@ -228,7 +265,7 @@ def test_two_labellers_of_the_same_images(folders: dict[str, Path]) -> None:
     assert gender.agreement.raw == pytest.approx(1 - changed / n)
     assert gender.agreement.p_value < 1e-3, "one leans towards men"
     assert [(t.first, t.second, t.count) for t in gender.top] == [("female", "male", changed)]
-    assert gender.change > 0 and gender.rd_b - gender.rd_a == pytest.approx(gender.change)
+    assert gender.change > 0 and gender.concentration_b - gender.concentration_a == pytest.approx(gender.change)
     race = next(a for a in found.attributes if a.attribute == "race4")
     assert race.agreement.raw == 1 and race.change == 0 and race.rank_correlation == pytest.approx(1)
     record = files.manifest(found)

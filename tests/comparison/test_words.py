@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fairbench.cards import catalog
-from fairbench.comparison import compare, labellers
+from fairbench.comparison import labellers
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.verdicts import Row, judged
-from fairbench.display.numbers import number
 from fairbench.errors import CardError
 from fairbench.stats.agreement import agreement
-from fairbench.stats.paired import pair, sign_flip_p
 
 
 def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> None:
@@ -23,7 +20,13 @@ def test_every_task_has_margins_and_others_fall_back_to_the_standard_task() -> N
         assert {"rd.gender", "rd.race4", "rd.gender_x_race4", "clip_score", "clip_iqa", "no-face-rate"} <= set(margins)
     found = comparison_margins.of_task("folder")
     assert found.source == "task occupations, as no card of task folder was found"
-    assert [found.rd("another", k) for k in (2, 4, 8)] == pytest.approx([0.05, 0.025, 0.0125])
+    assert [found.concentration("another", k) for k in (2, 4, 8)] == [0.05, 0.1, 0.1]
+    assert [found.groups("another", k) for k in (2, 4, 8)] == [0.05, 0.1, 0.1]
+    assert found.rd("another", 2) is None
+    asked = comparison_margins.of_task("folder", with_rd=True)
+    assert [asked.rd("another", k) for k in (2, 4, 8)] == pytest.approx([0.05, 0.025, 0.0125])
+    own = comparison_margins.Margins({"concentration.gender": 0.2, "groups.gender": 0.3}, "task mine")
+    assert (own.concentration("gender", 2), own.groups("gender", 2)) == (0.2, 0.3)
     assert found.values.get("clip_score") == 0.5 and found.values.get("elo") is None
     with pytest.raises(CardError, match=r"margins\.rd\.gender"):
         comparison_margins.Margins({"rd.gender": 0.0}, "task mine")
@@ -34,8 +37,8 @@ def a_row(**values: Any) -> Row:
         "baseline": "A",
         "run": "B",
         "attribute": "gender",
-        "estimand": "rd@n0",
-        "scope": "other prompts",
+        "estimand": "concentration",
+        "scope": "this list",
         "a": 0.5,
         "b": 0.4,
         "effect": -0.1,
@@ -55,16 +58,20 @@ def a_row(**values: Any) -> Row:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"p": 0.01}, "B lower (less biased)"),
-        ({"p": 0.01, "effect": 0.1}, "B higher (more biased)"),
-        ({"p": 0.01, "p_equivalence": 0.01}, "B lower (less biased), but within 0.05"),
+        ({"p": 0.01}, "B less concentrated"),
+        ({"p": 0.01, "effect": 0.1}, "B more concentrated"),
+        ({"p": 0.01, "p_equivalence": 0.01}, "B less concentrated, but within 0.05"),
         ({"p_equivalence": 0.01}, "equivalent within 0.05"),
         ({}, "inconclusive"),
-        ({"p": float("nan"), "p_equivalence": float("nan")}, "inconclusive"),
+        ({"p": float("nan"), "p_equivalence": float("nan")}, "not tested"),
+        ({"estimand": "rd@n0", "p": 0.01}, "B lower"),
+        ({"claim": "same groups", "p": float("nan"), "p_equivalence": 0.01}, "same groups within 0.05"),
+        ({"claim": "same groups", "p": float("nan")}, "not shown: same groups within 0.05"),
+        ({"p": float("nan"), "p_equivalence": float("nan"), "reason": "few"}, "withheld"),
         ({"claim": "preserved", "p": 0.01, "effect": 0.1}, "worse"),
         ({"claim": "preserved", "p": 0.01}, "not shown to be preserved"),
         ({"claim": "preserved", "p_equivalence": 0.01}, "preserved within 0.05"),
-        ({"attribute": "quality", "claim": None, "better": "higher", "p": 0.01}, "B lower"),
+        ({"attribute": "quality", "estimand": "clip_score", "claim": None, "better": "higher", "p": 0.01}, "B lower"),
     ],
 )
 def test_the_words_of_a_verdict(values: dict[str, Any], words: str) -> None:
@@ -78,30 +85,13 @@ def test_claims_are_adjusted_for_how_many_there_are() -> None:
     assert {r.verdict for r in found} == {"inconclusive"}
 
 
-@pytest.mark.parametrize(("prompts", "p", "words"), [(4, ".125", "6 prompts"), (2, ".500", "6 prompts")])
-def test_too_few_prompts_to_show_anything_are_said(prompts: int, p: str, words: str) -> None:
-    (note,) = compare._too_few_prompts([a_row(primary=True, n_prompts=prompts)], 0.05)
-    assert f"cannot fall below {p}" in note and words in note
-    best = sign_flip_p(pair(np.zeros(prompts), np.arange(1.0, prompts + 1)), np.random.default_rng(0))
-    assert number(best) == p
-
-
-def test_what_prompts_can_show_depends_on_the_tests() -> None:
-    assert compare._too_few_prompts([a_row(primary=True, n_prompts=6)], 0.05) == []
-    (note,) = compare._too_few_prompts([a_row(primary=True, n_prompts=6)] * 3, 0.05)
-    assert "for 3 tests not below .094" in note and "7 prompts are the fewest" in note
-    assert compare._too_few_prompts([a_row(primary=True, n_prompts=7)] * 3, 0.05) == []
-    assert compare._too_few_prompts([a_row(primary=True, n_prompts=0, p=float("nan"))], 0.05) == []
-    assert compare._too_few_prompts([a_row(n_prompts=2)], 0.05) == []  # exploratory: shown as what it is
-
-
 def test_absent_numbers_of_two_labellers_have_a_reason() -> None:
     agreed = agreement([[5, 1], [2, 5]])
-    assert labellers._why_absent(agreed, 5, varied=True) is None
+    assert labellers._why_absent(agreed, 10, varied=True) is None
     few = labellers._why_absent(agreed, 0, varied=False)
-    assert few == "no rd, as no prompt has 10 labelled faces in both runs"
+    assert few == "no concentration, as no prompt has four labelled images in both runs"
     one = labellers._why_absent(agreed, 1, varied=False) or ""
-    assert "only one prompt has 10" in one and "three prompts are needed" in one
+    assert "10 prompts are needed" in one and "three prompts are needed" in one
     assert "no face has a label of both" in (labellers._why_absent(agreement([[0, 0], [0, 0]]), 0, varied=False) or "")
     assert "one and the same label" in (labellers._why_absent(agreement([[9, 0], [0, 0]]), 4, varied=True) or "")
-    assert "all prompts have one rd" in (labellers._why_absent(agreed, 4, varied=False) or "")
+    assert "all prompts have one value" in (labellers._why_absent(agreed, 4, varied=False) or "")

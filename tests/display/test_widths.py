@@ -138,13 +138,13 @@ def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch
     for folders in (two, (runs / "phantom", runs / "phantom-noisy"), (*two, third)):
         for width in WIDTHS:
             monkeypatch.setenv("COLUMNS", str(width))
-            result = cli("compare", *folders, "--out", "report")
+            result = cli("compare", *folders, "--full", "--out", "report")
             assert result.code == 0, result.err
             record = json.loads(Path("report/compare.json").read_text())
             there = numbers_of(result.out)
             for effect in record.get("effects", []):
                 if effect["attribute"] in record["primary"] and effect["estimand"] in ("rd@n0", "concentration"):
-                    if effect["scope"] == "other prompts":
+                    if effect["scope"] == "this list":
                         assert number(effect["effect"]) in there and number(effect["a"]) in there
                     assert all(limit in there for limit in span(effect["low"], effect["high"]).split())
             for agreed in record.get("attributes", []):

@@ -1,0 +1,106 @@
+"""Two runs over the same prompts, as shares: how concentrated each is, and how far apart they are.
+
+Equally concentrated models may draw different groups: one only men, one only women. The share of images that would
+have to change group in one prompt is the total variation distance TV = sum |p_k - q_k| / 2; observed shares overstate
+it by chance. Its mean over prompts is bounded by the mean squared distance, which has an unbiased estimate:
+
+    mean TV <= mean sqrt(K) ||p - q|| / 2 <= sqrt(K mean ||p - q||^2) / 2        (Cauchy-Schwarz, Jensen)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from fairbench.stats.estimands import Floats, shares
+from fairbench.stats.intervals import concentration_of_prompts, smoothed
+from fairbench.stats.mean_square import MeanSquare, mean_square
+from fairbench.stats.units import Data, Units, as_units
+from fairbench.types import FloatArray
+
+
+class _Shares(NamedTuple):
+    """Shares (P, K), their squared length (P,) without bias, and their covariance (P, K, K) from drawing images."""
+
+    mean: Floats
+    squared: Floats
+    covariance: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two independent runs over the `prompts` prompts in which both have four images with a face. classes: K.
+
+    in_both: which of all prompts they are, (P,).
+    """
+
+    a: _Shares
+    b: _Shares
+    classes: int
+    in_both: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+    @property
+    def prompts(self) -> int:
+        """The number of prompts."""
+        return len(self.a.squared)
+
+    def concentrations(self) -> tuple[MeanSquare, MeanSquare]:
+        """Return the mean concentration of both runs."""
+        # K/(K - 1) times the squared distance from balance.
+        scale = self.classes / (self.classes - 1)
+        means = [
+            mean_square(
+                (run.squared - 1 / self.classes) * scale,
+                (run.mean - 1 / self.classes) * np.sqrt(scale),
+                run.covariance * scale,
+            )
+            for run in (self.a, self.b)
+        ]
+        return means[0], means[1]
+
+    def squared_distance(self) -> MeanSquare:
+        """Return the mean of ||p - q||^2 over prompts."""
+        value = self.a.squared + self.b.squared - 2 * (self.a.mean * self.b.mean).sum(axis=1)
+        return mean_square(value, self.a.mean - self.b.mean, self.a.covariance + self.b.covariance)
+
+    def same_groups_p(self, margin: float) -> float:
+        """Return the p-value of "the mean TV is `margin` or more": small means that both draw the same groups."""
+        squared, at_margin = self.squared_distance(), 4 * margin**2 / self.classes
+        return float(ndtr((squared.value - at_margin) / squared.error_at(at_margin)))
+
+    def largest_tv(self, alpha: float) -> float:
+        """Return the upper limit of the mean TV at level 1 - alpha, in [0, 1]: where `same_groups_p` is alpha."""
+        squared, z = self.squared_distance(), float(ndtri(1 - alpha))
+        # x - value = z sqrt(error^2 + steepest (x - value)), solved for x.
+        half = z**2 * squared.steepest / 2
+        highest = squared.value + half + np.sqrt(half**2 + (z * squared.error) ** 2)
+        return min(float(np.sqrt(self.classes * max(highest, 0.0))) / 2, 1.0)
+
+    def observed_tv(self) -> FloatArray:
+        """Return the TV (P,) of the observed shares, in [0, 1]: on average at least that of the true ones."""
+        return np.asarray(np.abs(self.a.mean - self.b.mean).sum(axis=1) / 2)
+
+
+def pair_of(a: Data, b: Data) -> Pair:
+    """Return two runs over the same P prompts as a pair of shares. Images are the units, with all their faces."""
+    units = [as_units(data) for data in (a, b)]
+    in_both = np.all([u.times.sum(axis=1) > 3 for u in units], axis=0)
+    first, second = (_shares_of(Units(u.kinds, u.times[in_both])) for u in units)
+    return Pair(first, second, units[0].kinds.shape[1], in_both)
+
+
+def _shares_of(units: Units) -> _Shares:
+    classes = units.kinds.shape[1]
+    squared = (1 + (classes - 1) * concentration_of_prompts(units).value) / classes
+    kinds, weights = smoothed(units.kinds, units.times)
+    sizes = kinds.sum(axis=1)
+    faces = weights @ sizes
+    expected = (weights @ kinds) / faces[:, None]
+    # An image moves a share by its faces of that class less what the share expects of its faces (P, T, K).
+    influence = (kinds - expected[:, None] * sizes[:, None]) / faces[:, None, None]
+    images = weights.sum(axis=1)[:, None, None]
+    covariance = np.einsum("pt,pti,ptj->pij", weights, influence, influence) * images / (images - 1)
+    return _Shares(shares(units.counts), squared, covariance)
