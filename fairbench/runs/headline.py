@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import norm
 
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
+from fairbench.runs.people import CONCENTRATION, PEOPLE, POOLED, UNDECIDED
 from fairbench.runs.terminal_tables import Measured, Row
 from fairbench.stats import gaffke
 
@@ -71,6 +72,10 @@ class Headline:
     """Whether `fair` and `one_sided` are read with a calibration's errors; else as by a labeller without errors."""
     left_out: str | None = None
     not_corrected: str | None = None
+    adjusted_remark: str | None = None
+    """What else a correction rests on, as few images."""
+    undecided: float | None = None
+    """Share of faces on which people cannot decide."""
     other_prompts: Limits = NOTHING
     no_other_prompts: str | None = None
     rd: float | None = None
@@ -127,6 +132,7 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
     people = _by_people(measured, attribute)
     main = raw.get("value") if people.value is None else people.value
     of_pooled = effective_groups(estimates["pooled"].get("value"), classes)
+    pooled_by_people = effective_groups(_by_people(measured, attribute, POOLED).value, classes)
     return Headline(
         attribute,
         classes,
@@ -139,8 +145,8 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
         highest=_limits(estimates["corrected-highest"]),
         people=people,
         within=within.get("value") if within and people.value is None else effective_groups(main, classes),
-        # Of the labeller's reading alone: it would say nothing of an estimate by people.
-        pooled=None if people.value is not None else pooled.get("value", of_pooled),
+        pooled=pooled.get("value", of_pooled) if people.value is None else pooled_by_people,
+        undecided=_by_people(measured, attribute, metric=UNDECIDED).value,
         used=raw.get("n_prompts") or 0,
         faces=raw.get("n_faces") or 0,
         unclear=raw.get("n_excluded") or 0,
@@ -149,15 +155,22 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
         not_corrected=estimates["corrected"].get("reason") if estimates["corrected"].get("value") is None else None,
         other_prompts=NOTHING if few else _limits(wider),
         no_other_prompts=wider.get("reason") if wider.get("ci_low") is None else None,
+        adjusted_remark=_remark(estimates["corrected"]) or _remark(estimates["corrected-lowest"]),
         rd=rd.get("value"),
         rd_fair=rd.get("floor"),
         leans=tuple(_leans(measured, attribute, names)) if len(names) == 1 else (),
     )
 
 
-def _by_people(measured: Measured, attribute: str) -> Limits:
-    row = None if measured.people is None else measured.people.find("concentration", "people", attribute)
+def _by_people(measured: Measured, attribute: str, estimate: str = PEOPLE, metric: str = CONCENTRATION) -> Limits:
+    row = None if measured.people is None else measured.people.find(metric, estimate, attribute)
     return NOTHING if row is None else Limits(row.value, row.ci_low, row.ci_high)
+
+
+def _remark(row: Row) -> str | None:
+    """Return what an estimate's reason says beside what was left out and what a range assumes, which others say."""
+    parts = (row.get("reason") or "").split("; ") if row.get("value") is not None else []
+    return "; ".join(part for part in parts if part and not part.startswith(("over ", "if errors "))) or None
 
 
 def _limits(row: Row) -> Limits:

@@ -102,6 +102,9 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
         asked = measured.people
         who = f" ({asked.who})" if asked.who else ""
         yield f"By people: what most of {asked.annotators} annotators{who} perceive, from {whole(asked.images)} images."
+        undecided = [f"{spaced(h.attribute)} {percent(h.undecided)}" for h in headlines if h.undecided]
+        if undecided:
+            yield f"Faces on which they cannot decide: {', '.join(undecided)}."
     if len(measured.space.declared.labels.get("gender", ())) == 2:
         yield TWO_GENDERS
 
@@ -118,11 +121,13 @@ def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[
         yield f"Adjusted, as a range: if errors are no larger than on {domain}; labels by people would settle it."
     if any(h.fair is not None and not h.through_table for h in headlines):
         yield "A fair / a one-sided model: read without errors, as none are known."
-    without = [h for h in headlines if h.not_corrected and not h.has_range]
-    for reason in dict.fromkeys(h.not_corrected for h in without):
-        names = [spaced(h.attribute) for h in without if h.not_corrected == reason]
-        which = "" if len(names) == len(headlines) else f" ({', '.join(names)})"
-        yield f"Not adjusted{which}: {reason}."
+    refused = {h.attribute: h.not_corrected for h in headlines if h.not_corrected and not h.has_range}
+    remarks = {h.attribute: h.adjusted_remark for h in headlines if h.adjusted_remark}
+    for what, reasons in (("Adjusted", remarks), ("Not adjusted", refused)):
+        for reason in dict.fromkeys(reasons.values()):
+            names = [spaced(attribute) for attribute, other in reasons.items() if other == reason]
+            which = "" if len(names) == len(headlines) else f" ({', '.join(names)})"
+            yield f"{what}{which}: {reason}."
 
 
 def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:

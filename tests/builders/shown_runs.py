@@ -151,6 +151,8 @@ PEOPLE: Final = {
         row("concentration", "gender", 0.762, 0.681, 0.843) | {"estimate": "people-alone"},
         row("concentration", "race4", 0.003, -0.004, 0.009) | {"estimate": "people"},
         row("concentration", "gender_x_race4", None) | {"estimate": "people", "reason": "too few labels"},
+        row("concentration", "gender", 0.012) | {"estimate": "people-pooled"},
+        row("share[undecided]", "gender", 0.031) | {"estimate": "people"},
         gap("gender", "female", -0.071, -0.102, -0.040) | {"estimate": "people"},
     ],
 }

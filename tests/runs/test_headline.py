@@ -171,9 +171,10 @@ def test_age_stands_beside_gender_and_race(tmp_path: Path) -> None:
 def test_people_are_the_headline(tmp_path: Path) -> None:
     folder = CASES["people"].write(tmp_path / "run")
     words = " ".join(printed(folder, 80).split())
-    assert "gender 1.1 of 2 .771 [.722, .820] .624 [.578, .669]" in words
+    assert "gender 1.1 / 2.0 of 2 .771 [.722, .820] .624 [.578, .669]" in words
     assert "race4: within 10 % of balance" in words and "away" not in words
     assert "gender: clearly uneven within prompts; overall leaning to male +7.1 [4.0, 10.2]" in words
+    assert "Faces on which they cannot decide: gender 3.1 %." in words
     full = " ".join(printed(folder, 120, full=True).split())
     assert all(number in full for number in (".779 .741 .817", ".762 .681 .843", "-.004 .009"))
 
@@ -231,3 +232,15 @@ def test_the_known_truth_is_a_sentence(true_values: tuple[float, float], words: 
     truth = {"name": "planted", "file": "planted.csv", "values": values}
     folder = replace(CASES["normal"], more={"truth": [truth]}).write(tmp_path / "run")
     assert words in printed(folder, 300) and "known truth" in printed(folder, 300, full=True)
+
+
+def test_what_a_correction_rests_on_is_said_beside_it(tmp_path: Path) -> None:
+    """Reasons of estimates that have a value: those that other words say already are left out."""
+    few = "over 30 of 32 prompts (2 have too few faces); few images: 34 in the calibration's smallest row"
+    rows = [*shown_runs.BASIC, shown_runs.ADJUSTED[0] | {"reason": few}, *shown_runs.ADJUSTED[1:]]
+    text = printed(MadeUp(rows).write(tmp_path / "run"), 200)
+    assert "Adjusted (gender): few images: 34 in the calibration's smallest row. Two gender labels" in text
+    ranged = [r | {"reason": "if errors are no larger than on the calibration's images"} for r in shown_runs.RANGE]
+    case = replace(CASES["range"], rows=[*shown_runs.BASIC, *shown_runs.REFUSED, *ranged])
+    assert "Adjusted, as a range" in printed(case.write(tmp_path / "range"), 200)
+    assert "Adjusted:" not in printed(tmp_path / "range", 200)
