@@ -228,13 +228,13 @@ def _make_fresh(real: Path) -> Path:
     """
     fresh = real / f".fairbench-new-{secrets.token_hex(4)}"
     for attempt in range(_ATTEMPTS):
-        atomic.make_folder(real)
         try:
+            atomic.make_folder(real)
             with atomic.locked(real):
                 _finish(real)
                 _remove_abandoned(real)
                 fresh.mkdir()
-        except FileNotFoundError:  # `real` may be there again by now: another process makes it, too
+        except (FileNotFoundError, FileExistsError):  # removed and made again in between, by others
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
