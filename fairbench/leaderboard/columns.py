@@ -102,8 +102,9 @@ STEPS: Final = (
             *("concentration-lowest.low", "concentration-highest", "concentration-highest.high"),
         ),
         changed=(
-            *("rd@n0", "concentration.error", "concentration.low", "concentration.high", "concentration-corrected"),
-            *("concentration-corrected.low", "concentration-corrected.high", "n0", "missing", *RANKS),
+            *("rd.floor", "rd.ceiling", "rd@n0", "concentration.error", "concentration.low", "concentration.high"),
+            *("concentration-corrected", "concentration-corrected.low", "concentration-corrected.high"),
+            *("n0", "missing", *RANKS),
         ),
     ),
 )

@@ -67,7 +67,8 @@ def declare(store: Store, key: str, requests: Sequence[ImageRequest], *, method:
     if todo:
         columns = {name: [getattr(r, name) for r in todo] for name in _OF_REQUEST}
         empty = dict.fromkeys(schemas.schema("images").names, [None] * len(todo))
-        known = {"method": [method] * len(todo), "status": ["ok"] * len(todo)}
+        no_pixels = {"bytes": None, "path": None}
+        known = {"method": [method] * len(todo), "status": ["ok"] * len(todo), "image": [no_pixels] * len(todo)}
         store.write("images", key, schemas.build("images", {**empty, **columns, **known}))
     return len(todo)
 

@@ -155,6 +155,8 @@ def _pixels(row: Mapping[str, Any]) -> Any:
     data, path = row["image"]["bytes"], row["image"]["path"]
     if data is not None:
         return pixels.decode(data, name)
+    if path is None:
+        raise FairbenchError(f"{name} has no pixels: the run has labels alone, of images that are not here.")
     content, sha256 = pixels.read(Path(path))
     if sha256 != row["sha256"]:
         raise FairbenchError(f"{path} changed since the run: restore it, or do the run again.")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from fairbench import keys
 from fairbench.leaderboard import board as leaderboard_board
@@ -99,6 +100,33 @@ def test_a_row_states_what_the_run_printed(made: Path, board: Path) -> None:
         for name, (metric, estimate, field) in columns.MEASURES.items():
             value = values.get((attribute, metric, estimate), {}).get(field)
             assert row[f"{attribute}.{name}"] == ("" if value is None else f"{value:.6g}")
+
+
+def test_two_calibrations_of_one_run_are_two_rows_and_one_rank(
+    cli: Cli, made: Path, board: Path, tmp_path: Path
+) -> None:
+    """Cards with the same weights: the labels, and so the ranked values, are the same."""
+    labeller = yaml.safe_load((ROOT / "models" / "labellers" / "phantom.yaml").read_text())
+    folder = (ROOT / "models" / "labellers").resolve()
+    calibration = json.loads((folder / labeller["calibration"]).read_text())
+    calibration |= {"labeller": "flip", "domain": "photographs"}
+    calibration["counts"][0][1] += 9  # other errors: another calibration, and so another run of the same labels
+    (tmp_path / "flip.json").write_text(json.dumps(calibration))
+    for part in (labeller["routes"][0]["detector"], labeller["classifiers"][0]):
+        part["weights"]["path"] = str((folder / part["weights"]["path"]).resolve())
+    (tmp_path / "flip.yaml").write_text(yaml.safe_dump({**labeller, "name": "flip", "calibration": "flip.json"}))
+    options = ("--store", made / "store", "--labeller", "flip.yaml", "--out", "flip", "--leaderboard", board)
+    cli("run", *ARGS, *options).succeeded()
+    first, second = leaderboard_board.read(board)
+    assert {first["labeller"], second["labeller"]} == {"phantom", "flip"}
+    assert first["labels_sha256"] == second["labels_sha256"] and first["labeller_id"] == second["labeller_id"]
+    assert first["calibration_sha"] != second["calibration_sha"]
+    assert [tuple(r[c] for c in columns.RANKS) for r in (first, second)] == [("1", "1", "1")] * 2
+    shown = " ".join(cli("leaderboard", "show", board).out.split())
+    assert (
+        "read by flip, calibration" in shown and "on photographs" in shown and "read by phantom, calibration" in shown
+    )
+    assert verdicts(cli, board)[0] == 0
 
 
 def test_add_show_verify(cli: Cli, made: Path, tmp_path: Path) -> None:

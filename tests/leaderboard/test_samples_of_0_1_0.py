@@ -40,6 +40,15 @@ def test_a_leaderboard_of_0_1_0_is_verified_and_written_with_the_names_of_today(
     verdict = cli("leaderboard", "verify", path, "--strict")
     assert verdict.code == 0, verdict.out + verdict.err
     assert "written by an earlier version" in verdict.out and "leaderboard upgrade" in verdict.out
+    # The columns that came between: today's names, without what was added later.
+    header, line = path.read_text().splitlines()
+    between = tmp_path / "between.csv"
+    between.write_text("\n".join([header.replace("sq", "concentration"), line.replace("sq", "concentration")]) + "\n")
+    assert cli("leaderboard", "verify", between, "--strict").code == 0
+    tampered = line.split(",")
+    tampered[header.split(",").index("gender.sq")] = "0.9"
+    between.write_text("\n".join([header, ",".join(tampered)]) + "\n")
+    assert "gender.concentration  " in cli("leaderboard", "verify", between, "--strict").out
     (before,) = board.read(path)
     assert "gender.concentration-corrected: nothing varies" in before["missing"]
     assert cli("leaderboard", "add", tmp_path / "run", "--csv", path).code == 0

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import fairbench
+from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
@@ -145,6 +146,8 @@ def test_a_table_alone_is_a_run(cli: Cli, tmp_path: Path) -> None:
     assert first["share"].tolist() == [0.0, 1.0]
     assert first["n"].tolist() == [11, 11] and first["n_excluded"].tolist() == [1, 1]
     assert {n.code for n in run.notices.itertuples()} == {"assumed-classes", "labels-only"}
+    with pytest.raises(FairbenchError, match="has no pixels: the run has labels alone"):
+        run.picture(run.images()["image_id"][0])
     verdict = cli("leaderboard", "verify", "b.csv", "--strict").succeeded()
     assert "agree with their evidence: 1" in " ".join(verdict.out.split())
     (row,) = board.read(tmp_path / "b.csv")
