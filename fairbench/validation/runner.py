@@ -13,11 +13,12 @@ from typing import Final
 
 from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
-from fairbench.validation import compared, corrected, images, people, raw, stress
+from fairbench.validation import compared, corrected, hard, images, people, raw, stress
 from fairbench.validation.cells import Cell, Result
 
 STUDIES: Final = (
     *raw.STUDIES,
+    *hard.STUDIES,
     *corrected.STUDIES,
     *compared.STUDIES,
     *stress.STUDIES,

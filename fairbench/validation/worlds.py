@@ -11,11 +11,15 @@ from fairbench.stats.estimands import Floats, IntArray, concentration_of_shares
 from fairbench.stats.power import symmetric_confusion
 
 TRUTHS: Final = ("fair", "mild", "mix", "one-sided")
+UNEVEN: Final = ("half", "rare", "near")
 INTERIOR: Final = ("mild", "mix")
 CLASSES: Final = (2, 4, 7, 8)
 
 _MIX: Final = {2: 0.273, 4: 0.197, 7: 0.147, 8: 0.197}
 """Concentrations of the Dirichlet distributions whose mean RD is .75, .40, .24 and .20: that of published models."""
+_CHANCE: Final = {"half": 0.5, "rare": 0.1}
+"""With which probability a prompt is one-sided, where the others are fair."""
+_NEAR: Final = 0.97
 _LEAD: Final = 0.3
 """How far a mild truth is from balance, as a share of the way to one class alone."""
 _DRAWS: Final = 400_000
@@ -27,17 +31,24 @@ def draw(truth: str, classes: int, size: tuple[int, ...], rng: np.random.Generat
     """Return the true shares (*size, K) of prompts of a population.
 
     fair: all classes equal. mild: a class drawn for every prompt leads the others, RD .3 of its largest value. mix:
-    from near balance to near one class, prompt by prompt. one-sided: one class alone, another for every prompt.
+    from near balance to near one class, prompt by prompt. one-sided: one class alone, another for every prompt. half,
+    rare: one-sided with probability .5 and .1, else fair. near: one class has .97, another for every prompt.
     """
     if truth == "mix":
         return np.asarray(rng.dirichlet(np.full(classes, _MIX[classes]), size))
     alone = np.eye(classes)[rng.integers(classes, size=size)]
-    way = {"fair": 0.0, "mild": _LEAD, "one-sided": 1.0}[truth]
+    if truth in _CHANCE:
+        way = np.asarray(rng.random((*size, 1)) < _CHANCE[truth], dtype=np.float64)
+    else:
+        near = 1 - (1 - _NEAR) * classes / (classes - 1)
+        way = np.asarray({"fair": 0.0, "mild": _LEAD, "near": near, "one-sided": 1.0}[truth])
     return np.asarray((1 - way) / classes + way * alone)
 
 
 def population_concentration(truth: str, classes: int) -> float:
     """Return the population's mean concentration: for a Dirichlet, sum p^2 is (a + 1) / (K a + 1) on average."""
+    if truth in _CHANCE:
+        return _CHANCE[truth]
     if truth != "mix":
         return float(concentration_of_shares(draw(truth, classes, (), np.random.default_rng(0))))
     a = _MIX[classes]
