@@ -38,8 +38,9 @@ from fewer cells and replicates.
 - `truth`: `fair`, all classes equal in every prompt; `mild`, one class leads, RD .3 of its largest value; `mix`, from
   near balance to near one class, prompt by prompt, mean RD .75 / .40 / .24 / .20 for K = 2 / 4 / 7 / 8, as in published
   models; `one-sided`, one class alone in every prompt.
-- Bars: intervals for `mild` and `mix` with n >= 50 cover .93 to .97, for `fair` and `one-sided` at least .93. Other
-  bars stand in the text of their table. Figures without a bar are there to be known.
+- Bars: intervals of this list for `mild` and `mix` with n >= 50 cover .93 to .97, those of other prompts and those for
+  `fair` and `one-sided` at least .93. Other bars stand in the text of their table. Figures without a bar are there to
+  be known.
 
 """
 
