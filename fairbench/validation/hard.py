@@ -152,7 +152,7 @@ def _several_cells(quick: bool) -> list[Cell]:
     }
     if quick:
         return grid("several faces", 60, K=[4], truth=("fair", "half"), images=[40], faces=[4], alike=[0.9])
-    return grid("several faces", 400, K=(2, 4, 8), **settings)
+    return grid("several faces", 1000, K=(2, 4, 8), **settings)
 
 
 _WIDTH: Final = "`of oracle`: mean width over that of a normal interval that knows the standard error"

@@ -268,4 +268,6 @@ def test_every_full_cell_of_a_barred_interval_has_a_thousand_replicates():
     cells = runner.cells_of(quick=False)
     assert len({cell.key for cell in cells}) == len(cells)
     unbarred = ("images", "stress")  # of coverage
-    assert min(c.replicates for c in cells if c.study not in unbarred) >= 1000
+    simulated = ("one prompt",)  # each of its intervals inverts a simulated test
+    assert min(c.replicates for c in cells if c.study not in unbarred + simulated) >= 1000
+    assert min(c.replicates for c in cells if c.study in simulated) >= 400
