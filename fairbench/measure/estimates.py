@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from fairbench.measure import quantities
+from fairbench.measure import derived, quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity, Spread, Table
 from fairbench.measure.series import Series
-from fairbench.stats import bounds, estimands, gaffke, intervals
+from fairbench.stats import bounds, estimands, gaffke, intervals, rarefaction
 from fairbench.stats.intervals import Interval, PromptValues
 
 _SEED: Final = 1948
@@ -74,7 +75,9 @@ def estimate(
     for index, names in enumerate(attributes(counts.labeller)):
         attribute = Attribute(counts, names, correction, n0, [_SEED, index])
         metrics = [s for s in series if s.attribute == attribute.name and s.statistic is not None and s.metric != "rd"]
-        rows += [row_of(attribute, quantity) for quantity in quantities.of_attribute(attribute, metrics)]
+        every = itertools.chain(quantities.of_attribute(attribute, metrics), derived.of_attribute(attribute))
+        of_attribute = [row_of(attribute, quantity) for quantity in every]
+        rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []
     return rows
 
@@ -134,7 +137,7 @@ def _with_bounds(attribute: Table, row: Estimate) -> Estimate:
 
     Those of RD only where each image shows one face: they invert a test of independent faces.
     """
-    if row.estimate != "raw" or row.scope != THIS_LIST or row.prompts != 1:
+    if row.estimate not in ("raw", "pooled") or row.scope != THIS_LIST or row.prompts != 1:
         return row
     if row.metric == "rd" and not attribute.several:
         (prompt,) = np.flatnonzero(attribute.faces)
@@ -150,10 +153,19 @@ def _with_bounds(attribute: Table, row: Estimate) -> Estimate:
     return replace(row, low=low, high=high, ci_method=method, reason=reason)
 
 
+def _effective_groups(rows: Iterable[Estimate], classes: int) -> Iterator[Estimate]:
+    """Yield the effective number of groups for every row of concentration of a task, raw and pooled."""
+    for row in rows:
+        if row.metric == "concentration" and row.estimate in ("raw", "pooled"):
+            value, low, high = (float(estimands.effective_groups(c, classes)) for c in (row.value, row.high, row.low))
+            groups = replace(row, metric="effective-groups", value=value, low=low, high=high, error=_NAN)
+            yield replace(groups, floor=_NAN, floor_p95=_NAN, ceiling=_NAN, calibration=None)
+
+
 def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
     """Yield, for every prompt, bounds of RD, RD at n0 faces, concentration, and shares with their intervals."""
     shares, concentration = estimands.shares(attribute.table), estimands.concentration(attribute.table)
-    at_n0 = estimands.rd_at(attribute.table, np.full(len(attribute.table), attribute.n0))
+    at_n0 = rarefaction.rd_at_images(attribute.data, attribute.n0, attribute.rng)
     low, high = bounds.share_interval(attribute.table)
     # Faces of one image are not independent: the intervals of a prompt would be too short.
     independent = not attribute.several
@@ -164,7 +176,7 @@ def _of_prompts(attribute: Attribute) -> Iterator[Estimate]:
             method = BOUNDS if independent else None
             value = float(quantities.relative_diversity(shares[prompt]))
             yield row("rd", estimate="bounds", value=value, low=limits[0], high=limits[1], ci_method=method)
-        reason = f"fewer than {attribute.n0} faces" if np.isnan(at_n0[prompt]) else None
+        reason = f"fewer than {attribute.n0} images with a face" if np.isnan(at_n0[prompt]) else None
         yield row("rd", estimate="rarefied", value=float(at_n0[prompt]), n0=attribute.n0, reason=reason)
         reason = None if faces > 1 else "fewer than 2 faces"
         yield row("concentration", estimate="raw", value=float(concentration[prompt]), reason=reason)

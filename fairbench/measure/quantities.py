@@ -7,7 +7,7 @@ corrected; shares and signed gaps. docs/statistics.md explains each choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from fairbench.measure.correction import Correction, by_class
 from fairbench.measure.counts import Counts, cross_name
 from fairbench.measure.series import Series
 from fairbench.metrics import _rd
-from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, misses, rarefaction
+from fairbench.stats import bounds, correction_interval, estimands, floor, intervals, rarefaction
 from fairbench.stats.correction import likely_shares
 from fairbench.stats.correction_concentration import sample_of, usable
 from fairbench.stats.estimands import Floats
@@ -33,6 +33,8 @@ SCOPES: Final[Mapping[str, Scope]] = {THIS_LIST: "this list", OTHER_PROMPTS: "ot
 OVER_PROMPTS: Final = "t over prompts"
 GAFFKE: Final = "Gaffke's, over prompts"
 AT_THESE_COUNTS: Final = "of the expected value at these face counts"
+MOST_LEFT_OUT: Final = 0.1
+"""Share of the prompts, of which more must not be left out of RD at n0 images."""
 _DRAWS: Final = 2000
 _BOUNDS_DRAWS: Final = 400
 _ANY: Final = (-np.inf, np.inf)
@@ -92,6 +94,20 @@ class Attribute(Table):
         self.classes = counts.labeller.classes(names)
         self.groups = correction.groups(names)
 
+    @cached_property
+    def read(self) -> FloatArray | None:
+        """P(read as class | true cell), (cells, K); None: unknown, as if the labeller made no errors."""
+        return self.correction.table(self.names)
+
+    @cached_property
+    def by_classes(self) -> FloatArray | None:
+        """The same by true class, (K, K), through which a fair model is read."""
+        return None if self.read is None or self.groups is None else by_class(self.read, self.groups)
+
+    def table_sha256(self) -> dict[str, str | None]:
+        """Return the column that names the calibration of which floors and ceilings are."""
+        return {"calibration": self.correction.sha256 if self.read is not None else None}
+
     def not_corrected(self) -> str | None:
         """Return why nothing of this attribute is corrected, None where it is."""
         if self.correction.reason is None and self.groups is None:
@@ -122,28 +138,40 @@ def _diversity(attribute: Attribute) -> Iterator[Quantity]:
     """Yield RD at each prompt's own face count and at n0 faces, RD above the floor, and RD of all faces together."""
     k, rng = len(attribute.classes), attribute.rng
     own = rarefaction.rd_at_of_prompts(attribute.data, np.maximum(attribute.images, 1), rng)
-    table = attribute.correction.table(attribute.names)
-    by_classes = None if table is None or attribute.groups is None else by_class(table, attribute.groups)
-    fair = floor.floor(floor.of_shares(relative_diversity), attribute.faces, k, rng, by_classes)
+    fair = floor.floor(floor.of_shares(relative_diversity), attribute.faces, k, rng, attribute.by_classes)
     columns = {
         "floor": fair.mean,
         "floor_p95": fair.p95,
-        "ceiling": floor.ceiling(relative_diversity, k, table),
-        "calibration": attribute.correction.sha256 if table is not None else None,
+        "ceiling": floor.ceiling(relative_diversity, k, attribute.read),
+        **attribute.table_sha256(),
     }
     methods = {THIS_LIST: AT_THESE_COUNTS, OTHER_PROMPTS: f"{AT_THESE_COUNTS}: {GAFFKE}"}
     for scope, method in methods.items():
         yield Quantity("rd", "raw", scope, own, (0.0, 2 / k), {**columns, "ci_method": method})
-    at_n0 = rarefaction.rd_at_of_prompts(attribute.data, attribute.n0, rng)
-    for scope in SCOPES:
-        yield Quantity("rd", "rarefied", scope, at_n0, (0.0, 2 / k), {"n0": attribute.n0})
+    yield from _rarefied(attribute)
     above, room = estimands.task_mean(own.value).value - fair.mean, 2 / k - fair.mean
     yield Quantity("rd-above-floor", "raw", THIS_LIST, above / room if room > 0 else np.nan)
     yield Quantity("pooled-rd", "raw", THIS_LIST, float(estimands.pooled_rd(attribute.table)))
 
 
+def _rarefied(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield RD at n0 images, unless many prompts have fewer: those that are left are a selection."""
+    n0, prompts, limits = attribute.n0, len(attribute.images), (0.0, 2 / len(attribute.classes))
+    few = int((attribute.images < n0).sum())
+    if few > MOST_LEFT_OUT * prompts:
+        reason = f"{few} of {prompts} prompts would be left out: they have fewer than {n0} images with a face"
+        for scope in SCOPES:
+            yield Quantity(
+                "rd", "rarefied", scope, np.nan, columns={"n0": n0, "prompts": prompts - few, "reason": reason}
+            )
+        return
+    values = rarefaction.rd_at_of_prompts(attribute.data, n0, attribute.rng)
+    for scope in SCOPES:
+        yield Quantity("rd", "rarefied", scope, values, limits, {"n0": n0})
+
+
 def _corrected_diversity(attribute: Attribute) -> Iterator[Quantity]:
-    """Yield RD of the likely shares; where nothing is corrected, also the bounds of RD if missed faces had counted."""
+    """Yield RD of the likely shares."""
     columns: dict[str, Any] = {"calibration": attribute.correction.sha256}
     reason = attribute.not_corrected()
     if reason is None:
@@ -155,14 +183,8 @@ def _corrected_diversity(attribute: Attribute) -> Iterator[Quantity]:
         mean = estimands.task_mean(np.where(enough, relative_diversity(shares), np.nan))
         columns |= {"prompts": mean.used, "reason": left_out(mean.used, mean.left_out)}
         yield Quantity("rd", "corrected", THIS_LIST, mean.value, columns=columns)
-        return
-    yield Quantity("rd", "corrected", THIS_LIST, np.nan, columns={**columns, "reason": reason})
-    missed = attribute.counts.images - attribute.counts.with_face
-    if missed.any():
-        extremes = misses.rd_bounds(attribute.table, np.maximum(missed, 0))
-        low, high = (estimands.task_mean(of_prompts.astype(np.float64)).value for of_prompts in extremes)
-        columns = {"low": low, "high": high, "ci_method": "every missed face, whatever its group"}
-        yield Quantity("rd", "worst-case-misses", THIS_LIST, np.nan, columns=columns)
+    else:
+        yield Quantity("rd", "corrected", THIS_LIST, np.nan, columns={**columns, "reason": reason})
 
 
 def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Quantity]:
@@ -181,8 +203,18 @@ def _other_metrics(attribute: Attribute, series: Sequence[Series]) -> Iterator[Q
 
 def _concentration(attribute: Attribute) -> Iterator[Quantity]:
     """Yield concentration, raw and corrected; unbiased, so neither estimates nor lower limits are cut at 0."""
+    read, k = attribute.by_classes, len(attribute.classes)
+    # Unbiased, so a fair model reads what its shares give on average. Faces of one image count once, as if alike.
+    enough = np.where(attribute.images >= intervals.FEWEST_IMAGES, attribute.images, 0)
+    columns = {
+        "floor": float(estimands.concentration_of_shares(floor.fair_shares(k, read))) if enough.any() else np.nan,
+        "floor_p95": floor.floor(estimands.concentration, enough, k, attribute.rng, read).p95,
+        "ceiling": floor.ceiling(estimands.concentration_of_shares, k, attribute.read),
+        **attribute.table_sha256(),
+    }
     for scope in SCOPES:
-        yield concentration(attribute, scope)
+        quantity = concentration(attribute, scope)
+        yield replace(quantity, columns={**quantity.columns, **columns})
     for scope in SCOPES:
         of_cells = partial(correction_interval.concentration_interval, groups=attribute.groups, draws=_DRAWS)
         yield _corrected(attribute, "concentration", scope, of_cells)

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-import numpy as np
 from scipy.stats import norm
 
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.runs.people import CONCENTRATION, PEOPLE, POOLED, UNDECIDED
 from fairbench.runs.terminal_tables import Measured, Row
-from fairbench.stats import gaffke
+from fairbench.stats import estimands, gaffke
 
 Source = Literal["read", "people"]
 _POINTS: Final = 100
@@ -116,7 +115,7 @@ def effective_groups(concentration: float | None, classes: int) -> float | None:
     """
     if concentration is None:
         return None
-    return float(np.clip(classes / max(1 + (classes - 1) * concentration, 1e-9), 1, classes))
+    return float(estimands.effective_groups(concentration, classes))
 
 
 def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) -> Headline:

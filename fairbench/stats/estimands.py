@@ -71,6 +71,15 @@ def concentration_of_shares(p: Floats) -> Floats:
     return np.asarray((classes * (p**2).sum(axis=-1) - 1) / (classes - 1))
 
 
+def effective_groups(concentration: ArrayLike, classes: int) -> Floats:
+    """Return K/(1 + (K - 1) c) (...), cut to [1, K]: the number of equally frequent groups that are as concentrated.
+
+    The Hill number of order 2 (Hill, Ecology 54, 1973); of parties, Laakso and Taagepera (1979). NaN where c is.
+    """
+    c = np.clip(np.asarray(concentration, dtype=np.float64), 0.0, 1.0)
+    return np.asarray(classes / (1 + (classes - 1) * c))
+
+
 def concentration_variance(p: Floats, faces: Floats | IntArray) -> Floats:
     """Return the variance (...) of `concentration` of so many independent faces (...) with shares (..., K).
 

@@ -45,8 +45,7 @@ def floor(
     higher floor. Both values are NaN where no prompt has a face. Raises ValueError for a table without K columns, or
     with a negative cell or an empty row.
     """
-    read_shares = _rows(table, classes).mean(axis=0)
-    read_shares = read_shares / read_shares.sum()
+    read_shares = fair_shares(classes, table)
     sizes = faces[faces > 0]
     if not len(sizes):
         return Floor(float("nan"), float("nan"))
@@ -59,10 +58,17 @@ def floor(
     return Floor(float(simulated.mean()), float(np.quantile(simulated, 0.95)))
 
 
+def fair_shares(classes: int, table: ArrayLike | None = None) -> Floats:
+    """Return the shares (K,) that a fair model's faces are read to have. Raises ValueError as `floor` does."""
+    read_shares = _rows(table, classes).mean(axis=0)
+    return np.asarray(read_shares / read_shares.sum())
+
+
 def ceiling(metric: Callable[[Floats], Floats], classes: int, table: ArrayLike | None = None) -> float:
     """Return the largest value of a metric of shares that a model of one cell alone can show: over rows of the table.
 
-    For RD and a classifier without errors it is 2/K. A value above the ceiling says that the table does not hold for
+    For RD and a classifier without errors it is 2/K. The largest, not the mean over cells: that of a model whose every
+    prompt shows the cell that is read best. A value above the ceiling says that the table does not hold for
     these images. Raises ValueError as `floor` does.
     """
     rows = _rows(table, classes)

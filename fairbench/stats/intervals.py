@@ -26,7 +26,7 @@ FEWEST_OF_ONE_PROMPT: Final = 20
 """Images that show several faces each, from which on one prompt alone has an interval."""
 _SEED = 1927
 _Z_95 = float(ndtri(0.975))
-_FEWEST_IMAGES = 4
+FEWEST_IMAGES: Final = 4
 """Images with a face that a variance of `concentration` takes."""
 _PSEUDO_IMAGES = 3.0
 """Images, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
@@ -89,7 +89,7 @@ def lowest_concentration(data: Data) -> float:
     for images with s faces. Prompts that have no estimate do not count; 0 where none has one.
     """
     units = as_units(data)
-    sizes, enough = units.kinds.sum(axis=1), units.times.sum(axis=1) >= _FEWEST_IMAGES
+    sizes, enough = units.kinds.sum(axis=1), units.times.sum(axis=1) >= FEWEST_IMAGES
     if not enough.any():
         return 0.0
     times = units.times[enough]
@@ -157,18 +157,18 @@ def concentration_of_prompts(data: Data) -> PromptValues:
     """
     units = as_units(data)
     prompts, classes = len(units.times), units.kinds.shape[1]
-    enough = units.times.sum(axis=1) >= _FEWEST_IMAGES
+    enough = units.times.sum(axis=1) >= FEWEST_IMAGES
     kinds, times = units.kinds, units.times[enough]
     value, variance = np.full(prompts, np.nan), np.full(prompts, np.nan)
     value[enough] = (classes * _concentration(kinds, times)[0] - 1) / (classes - 1)
     variance[enough] = _concentration_variance(*smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
     upper = variance.copy()
     if enough.any():
-        upper[enough] = _upper_variance(value[enough], variance[enough], kinds, times)
+        upper[enough] = upper_variance(value[enough], variance[enough], kinds, times)
     return PromptValues(value, variance, upper)
 
 
-def _upper_variance(value: Floats, variance: Floats, kinds: IntArray, times: IntArray) -> Floats:
+def upper_variance(value: Floats, variance: Floats, kinds: IntArray, times: IntArray) -> Floats:
     """Return the variances (P,) of `concentration` if its task mean were at the upper limit that `variance` gives.
 
     The shares are moved away from balance, all prompts alike, until their mean concentration is that limit; the

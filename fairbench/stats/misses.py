@@ -21,6 +21,24 @@ def rd_bounds(read: ArrayLike, missed: ArrayLike) -> tuple[FloatArray, FloatArra
     return even, uneven
 
 
+def concentration_bounds(kinds: IntArray, times: IntArray, missed: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the least and the largest unbiased estimate of concentration (P,) with missed people, one per image.
+
+    kinds (T, K), times (P, T): images by the class counts of their faces, as in `stats.units`; missed: (P,). The sum
+    over pairs of faces from different images depends on the missed people's classes through the sum of squares of the
+    total counts alone, which is Schur-convex. NaN below two images.
+    """
+    counts, m = _counts(times @ kinds, missed)
+    sizes, classes = kinds.sum(axis=1), kinds.shape[1]
+    within = times @ (kinds**2).sum(axis=1) + m
+    pairs = (counts.sum(axis=1) + m) ** 2 - times @ sizes**2 - m
+    bounds = []
+    for total in extreme_allocations(counts, m):
+        same = np.where(pairs > 0, ((total**2).sum(axis=1) - within) / np.maximum(pairs, 1), np.nan)
+        bounds.append(np.asarray((classes * same - 1) / (classes - 1), dtype=np.float64))
+    return bounds[0], bounds[1]
+
+
 def extreme_allocations(read: ArrayLike, missed: ArrayLike) -> tuple[IntArray, IntArray]:
     """Return the most even and the most uneven counts (..., K) after giving every missed person a class.
 

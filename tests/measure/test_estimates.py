@@ -273,6 +273,13 @@ def test_missed_faces_without_a_calibration_get_their_worst_case(joint: NDArray[
     most = np.maximum(np.abs(female + 10 - (40 - female)), np.abs(female - (40 - female) - 10)) / 50
     assert row.high == pytest.approx(most.mean())
     assert row.low < rd.value < row.high
+    c, raw = one(found, "concentration", "gender", "worst-case-misses"), one(found, "concentration", "gender")
+    given = [np.stack([female + 10, 40 - female], axis=-1), np.stack([female, 50 - female], axis=-1)]
+    assert c.high == pytest.approx(np.maximum(*map(concentration, given)).mean())
+    assert c.low < raw.value < c.high
+    refused = counted(joint)
+    refused.requested = refused.requested + 10
+    assert one(table_of(refused), "concentration", "gender", "worst-case-misses").high == pytest.approx(c.high)
 
 
 def test_the_order_of_prompts_and_labels_changes_nothing(joint: NDArray[np.int64], plain: list[Estimate]) -> None:

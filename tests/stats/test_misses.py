@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairbench.metrics._rd import relative_diversity
-from fairbench.stats.misses import extreme_allocations, rd_bounds
+from fairbench.stats.intervals import concentration_of_prompts
+from fairbench.stats.misses import concentration_bounds, extreme_allocations, rd_bounds
+from fairbench.stats.units import Units
 
 FOUND = st.lists(st.integers(0, 9), min_size=2, max_size=4)
 
@@ -30,6 +32,19 @@ def test_bounds_are_those_of_all_allocations(found, missed):
     if sum(found) + missed:
         values = every / (sum(found) + missed)
         assert np.allclose(rd_bounds(found, missed), [f(relative_diversity(values)) for f in (np.min, np.max)])
+
+
+@pytest.mark.parametrize("kinds", [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[2, 1, 0], [0, 1, 1], [0, 0, 3]]])
+def test_bounds_of_concentration_are_those_of_all_groups_that_missed_people_could_have(kinds):
+    """With one face per image and with several; every missed person is in an image of their own."""
+    times = np.array([[4, 2, 1], [0, 0, 5]])
+    low, high = concentration_bounds(np.array(kinds), times, np.array([3, 2]))
+    for prompt, missed in enumerate((3, 2)):
+        values = []
+        for way in _all([0, 0, 0], missed):
+            data = Units(np.vstack([kinds, np.eye(3, dtype=int)]), np.append(times[prompt], way)[None])
+            values.append(concentration_of_prompts(data).value[0])
+        assert (low[prompt], high[prompt]) == pytest.approx((min(values), max(values)))
 
 
 def test_prompts_are_bounded_each_by_itself():
