@@ -27,7 +27,11 @@ _ALIASES: Final = {
 }
 _ASIDE: Final = (
     "run_id",
+    "item",
+    "face_id",
     "stratum",
+    "stratum_images",
+    "stratum_sampled",
     "inclusion_probability",
     "annotator",
     "seed",

@@ -9,6 +9,7 @@ import pytest
 
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
+from fairbench.display.dictionary import TABLES
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import label_table
 from fairbench.labelling.label_table import LabelTable
@@ -39,6 +40,17 @@ def test_rows_are_faces_and_images_without_one(tmp_path: Path) -> None:
     assert [(r.line, r.image, r.face) for r in rows][2:] == [(4, "c.png", None), (5, "d.png", 0), (6, "d.png", 1)]
     assert dict(rows[1].labels) == {"gender": "male", "race4": "unclear"}
     assert dict(rows[2].labels) == {}
+
+
+def test_no_column_of_collected_labels_is_taken_for_an_attribute(tmp_path: Path) -> None:
+    """What `annotate --collect` writes beside the labels says nothing of a face."""
+    columns = [c for c in TABLES["labels.csv"][1] if c != "ATTRIBUTE"]
+    cells = [["0" if c == "run_id" else str(i) for c in columns] for i in range(2)]
+    rows = "".join(f"{','.join(row)},{label}\n" for row, label in zip(cells, ("male", "female"), strict=True))
+    assert [dict(r.labels) for r in read(tmp_path, f"{','.join(columns)},gender\n{rows}").rows] == [
+        {"gender": "male"},
+        {"gender": "female"},
+    ]
 
 
 @pytest.mark.parametrize(
