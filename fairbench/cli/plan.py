@@ -11,15 +11,17 @@ from fairbench.cli.options import AsJson, NamedLabeller, Plugins, task_option
 from fairbench.display.plain import echo, echo_json
 
 Task = Annotated[str, task_option("Prompt suite: name or folder.")]
-Detect = Annotated[float, typer.Option("--detect", help="Change of RD, towards balance, to be found.")]
+Detect = Annotated[float, typer.Option("--detect", help="Change of concentration, towards balance, to be found.")]
 Attribute = Annotated[
     str,
-    typer.Option("--attribute", help="Comma-separated attributes and crosses, as in gender,gender_x_race4, or all."),
+    typer.Option(
+        "--attribute", help="Attributes and crosses with commas, as in gender,gender_x_race4; primary, or all."
+    ),
 ]
 Power = Annotated[float, typer.Option("--power", help="Probability of finding the change.")]
-Alpha = Annotated[float, typer.Option("--alpha", help="Level of the two-sided test.")]
+Alpha = Annotated[float, typer.Option("--alpha", help="Level of all primary tests together.")]
 Baseline = Annotated[
-    str | None, typer.Option("--baseline", help="Run A: its RD, or the folder of a run. [default: 0.75 x 2/K]")
+    str | None, typer.Option("--baseline", help="Run A: its concentration, or the folder of a run. [default: 0.56]")
 ]
 FaceRate = Annotated[
     float | None, typer.Option("--face-rate", help="Faces per image. [default: the run's, the calibration's, or 1]")
@@ -33,9 +35,13 @@ BetweenSd = Annotated[
 Images = Annotated[int, typer.Option("--images-per-prompt", "-n", help="Images per prompt and run.")]
 Prompts = Annotated[int | None, typer.Option("--prompts", help="Number of prompts. [default: the task's]")]
 Budget = Annotated[int | None, typer.Option("--budget", help="Images per run, to be split in the best way.")]
-ScopeName = Annotated[str, typer.Option("--scope", help="'other prompts' or 'this list'.")]
-Estimand = Annotated[
-    str, typer.Option("--estimand", help="What is tested: rd (at equal face counts) or concentration.")
+ScopeName = Annotated[str, typer.Option("--scope", help="'this list' or 'other prompts'.")]
+Arms = Annotated[
+    list[str] | None,
+    typer.Option("--arm", metavar="MODEL[:METHOD]", help="A run of the comparison, the baseline first; repeat it."),
+]
+Register = Annotated[
+    Path | None, typer.Option("--register", metavar="FILE", help="Write the comparison down, with its hash.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for plan.json, plan.csv and plan.png.")]
 
@@ -44,7 +50,7 @@ def plan(
     task: Task,
     labeller: NamedLabeller,
     detect: Detect,
-    attribute: Attribute = "all",
+    attribute: Attribute = "primary",
     power: Power = 0.8,
     alpha: Alpha = 0.05,
     baseline: Baseline = None,
@@ -53,40 +59,46 @@ def plan(
     images_per_prompt: Images = 160,
     prompts: Prompts = None,
     budget: Budget = None,
-    scope: ScopeName = "other prompts",
-    estimand: Estimand = "rd",
+    scope: ScopeName = "this list",
+    arm: Arms = None,
+    register: Register = None,
     out: Out = None,
     plugins: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how many images and prompts a comparison needs.
 
-    Also what a budget can detect, and how best to split it.
+    Also what a budget can detect, and how best to split it. --register writes task, arms, attributes, margins, counts
+    and level into a file with their hash, against which `compare --registered FILE` holds the comparison.
     """
     from rich.console import Console
 
-    from fairbench.planning import analysis, files, inputs, terminal
-    from fairbench.planning.design import ESTIMANDS, SCOPES, Design, choice
+    from fairbench.planning import analysis, files, inputs, registering, terminal
+    from fairbench.planning.design import SCOPES, Design, choice
 
     if out is not None:
         files.check(out)
+    arms = registering.arms(arm or [], register)
     design = Design(
         detect=detect,
         power=power,
         alpha=alpha,
         scope=choice("--scope", scope, SCOPES),
-        estimand=choice("--estimand", estimand, ESTIMANDS),
+        tests=inputs.number_of_tests(labeller, len(arms)),
         between_prompt_sd=detect / 2 if between_prompt_sd is None else between_prompt_sd,
         prompts=inputs.number_of_prompts(task) if prompts is None else prompts,
         images=images_per_prompt,
         budget=budget,
     )
     result = analysis.analyse(task, labeller, attribute, design, inputs.baseline(baseline), face_rate)
+    registration = None if register is None else registering.write(register, task, arms, result)
     if out is not None:
         files.write(result, out)
     if as_json:
         echo_json(terminal.summary(result))
         return
     terminal.show(result, Console())
+    if registration is not None:
+        echo(f"registered in {register}, sha256 {registration.sha256}: publish it before the images are made")
     if out is not None:
         echo(f"plan.json, plan.csv and plan.png in {out}")

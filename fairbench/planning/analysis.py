@@ -14,7 +14,7 @@ from fairbench.planning import rows
 from fairbench.planning.design import Design, check_share
 from fairbench.planning.inputs import Baseline, LabellerErrors
 from fairbench.planning.rows import Row
-from fairbench.stats.power import Plan, detectable
+from fairbench.stats.power import MIN_PROMPTS, Plan, detectable
 from fairbench.types import FloatArray
 
 IMAGES: Final = (10, 20, 40, 80, 160, 320, 640)
@@ -23,7 +23,7 @@ IMAGES: Final = (10, 20, 40, 80, 160, 320, 640)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One attribute's curves. smallest (prompts, IMAGES): the smallest change of RD found; NaN where none is."""
+    """One attribute's curves. smallest (prompts, IMAGES): the smallest change that is found; NaN where none is."""
 
     attribute: str
     classes: int
@@ -83,14 +83,14 @@ def analyse(
         raise FairbenchError(
             f"--detect {design.detect:g} cannot be planned for, ask for less or fix --baseline ({reasons})."
         )
-    curves = [_curve(row.attribute, row.plan, design) for row in table if row.plan is not None]
+    curves = [_curve(row.attribute, row.plan, design) for row in table]
     return Analysis(catalog.load_task(task).card.name, errors, design, baseline, table, curves)
 
 
 def _curve(attribute: str, plan: Plan, design: Design) -> Curve:
     """Return the curves for a quarter, a half, all and twice as many prompts as the design has."""
-    fewest = 2 if plan.scope == "other prompts" else 1
+    fewest = MIN_PROMPTS[plan.scope]
     fewer = (max(fewest, design.prompts // part) for part in (2, 4))
-    numbers = tuple(sorted({design.prompts, 2 * design.prompts, *fewer}))
+    numbers = tuple(sorted({max(fewest, design.prompts), 2 * max(fewest, design.prompts), *fewer}))
     smallest = detectable(plan, [[n] for n in numbers], [IMAGES], design.power)
     return Curve(attribute, plan.baseline.shape[-1], numbers, smallest)

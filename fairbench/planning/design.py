@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from fairbench.errors import FairbenchError
 from fairbench.registry import suggest
 from fairbench.stats.intervals import Scope
 
 MAX_COUNT: Final = 1_000_000
-SCOPES: Final[tuple[Scope, ...]] = ("other prompts", "this list")
-Estimand = Literal["rd", "concentration"]
-ESTIMANDS: Final[tuple[Estimand, ...]] = ("rd", "concentration")
+SCOPES: Final[tuple[Scope, ...]] = ("this list", "other prompts")
 Choice = TypeVar("Choice", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A true change of RD, to be found with this power by a test of this level on runs of these sizes.
+    """A true change of concentration, to be found with this power on runs of these sizes.
 
-    images: per prompt and run. budget: images per run. Raises FairbenchError, naming the option, for what is out of
-    range.
+    alpha: the level of the family of `tests` primary tests, which Holm adjusts together. images: per prompt and run.
+    budget: images per run. Raises FairbenchError, naming the option, for what is out of range.
     """
 
     detect: float
     power: float
     alpha: float
     scope: Scope
-    estimand: Estimand
+    tests: int
     between_prompt_sd: float
     prompts: int
     images: int
@@ -43,12 +41,17 @@ class Design:
                 raise FairbenchError(f"{option} {count}: give a whole number from 1 to {MAX_COUNT:,}.")
         if not 0 <= self.between_prompt_sd <= 1:
             raise FairbenchError(
-                f"--between-prompt-sd {self.between_prompt_sd:g}: give a standard deviation of RD from 0 to 1."
+                f"--between-prompt-sd {self.between_prompt_sd:g}: give a standard deviation from 0 to 1."
             )
         if not self.alpha < self.power < 1:
             raise FairbenchError(
                 f"--power {self.power:g}: give a probability above --alpha ({self.alpha:g}) and below 1."
             )
+
+    @property
+    def level(self) -> float:
+        """The level of one test: Holm's first step over this list; the interval for other prompts is not adjusted."""
+        return self.alpha / self.tests if self.scope == "this list" else self.alpha
 
 
 def check_share(option: str, value: float) -> None:

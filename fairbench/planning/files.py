@@ -29,7 +29,7 @@ def write(analysis: Analysis, folder: Path) -> None:
 
 def _csv(curves: Sequence[Curve]) -> str:
     """Return a row per attribute, number of prompts and number of images; an empty cell where no change is found."""
-    rows: list[list[object]] = [["attribute", "classes", "prompts", "images_per_prompt", "smallest_change_of_rd"]]
+    rows: list[list[object]] = [["attribute", "classes", "prompts", "images_per_prompt", "smallest_change"]]
     for curve in curves:
         for prompts in curve.prompts:
             for images, value in zip(IMAGES, curve.at(prompts), strict=True):

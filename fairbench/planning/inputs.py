@@ -1,25 +1,29 @@
-"""What a power analysis rests on: a labeller's errors, and the run or the RD that stands for run A."""
+"""What a power analysis rests on: a labeller's errors, and the run or the number that stands for run A."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
-from fairbench.cards.csvfile import Columns, number, read_csv
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.correction import Correction, by_class
-from fairbench.measure.counts import cross_name
+from fairbench.measure.counts import attributes, cross_name, primary
 from fairbench.registry import suggest
+from fairbench.runs import evidence, record
 from fairbench.runs.prompts import expand
-from fairbench.types import FloatArray
+from fairbench.stats.correction import mixture
+from fairbench.stats.estimands import concentration
+from fairbench.stats.power import MIN_FACES, concentration_of, shift
+from fairbench.types import FloatArray, Prompt
 
 
 class LabellerErrors:
@@ -31,18 +35,21 @@ class LabellerErrors:
         self._correction = Correction(self.calibration, self.space, None)
 
     def attributes(self, text: str) -> list[tuple[str, ...]]:
-        """Return the attributes and crosses that a comma-separated text names, in the card's order; "all": every one.
+        """Return the attributes and crosses that a comma-separated text names, in the card's order.
 
-        Raises FairbenchError for a name that the card does not declare.
+        "primary": those that a comparison decides on; "all": every one. Raises FairbenchError for a name that the card
+        does not declare.
         """
         card = self.space.card
         parts_of = {cross_name(n): n for n in [*((a,) for a in card.attributes), *map(tuple, card.crosses)]}
         names = [part.strip() for part in text.split(",") if part.strip()]
+        if names == ["primary"]:
+            return primary(self.space)
         if names == ["all"]:
             return list(parts_of.values())
         unknown = next((name for name in names or [text] if name not in parts_of), None)
         if unknown is not None:
-            hint = suggest(unknown, [*parts_of, "all"])
+            hint = suggest(unknown, [*parts_of, "primary", "all"])
             raise FairbenchError(f"Labeller {card.name} has no attribute {unknown!r}{hint}.")
         return [parts for name, parts in parts_of.items() if name in names]
 
@@ -51,10 +58,7 @@ class LabellerErrors:
 
         None where no calibration covers the attribute.
         """
-        table, groups = self._correction.table(names), self._correction.groups(names)
-        if table is None or groups is None:
-            return None
-        return by_class(table / table.sum(axis=1, keepdims=True), groups)
+        return _by_class(self._correction, names)
 
     def face_rate(self) -> float | None:
         """Return the share of the calibration's images of a person in which a face was found, cells counting equally.
@@ -69,67 +73,124 @@ class LabellerErrors:
 
 
 class PilotRun:
-    """A finished run whose shares stand for run A."""
+    """A finished run whose shares stand for run A. What labelled it has errors of its own, which are taken out."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "prompts.csv"
-        if not self.path.is_file():
+        if not (folder / record.FILE).is_file():
             raise FairbenchError(
-                f"--baseline {folder}: give the RD of run A as a number, or the folder of a finished run (one that "
-                "holds prompts.csv)."
+                f"--baseline {folder}: give the concentration of run A as a number, or the folder of a finished run "
+                f"(one that holds {record.FILE})."
             )
-        self._rows = list(read_csv(self.path, Columns(("n_images", "n_with_face"), others="allow")))
+        self.folder = folder
+        self._run = evidence.read(folder)
 
-    def counts(self, attribute: str, labels: Sequence[str]) -> FloatArray:
-        """Return the number of faces by label (S, K) of the S prompts that have any. Raises CardError."""
-        faces = self._column(f"{attribute}.n")
-        has_faces = faces > 0
-        if not has_faces.any():
-            raise CardError(f"{self.path}: no prompt has a face with a label of {attribute}; name another run.")
-        shares = np.stack([self._column(f"{attribute}.share {label}") for label in labels], axis=1)[has_faces]
-        damaged = ~(np.abs(shares.sum(axis=1) - 1) < 1e-3)
-        if damaged.any():
-            line = self._rows[int(np.flatnonzero(has_faces)[damaged][0])][0]
-            raise CardError(f"{self.path}, line {line}: the shares of {attribute} do not sum to 1; run it again.")
-        return np.asarray(np.round(shares * faces[has_faces, None]))
+    @property
+    def labeller(self) -> str:
+        """The labeller that read the run."""
+        return self._run.record.labeller.name
 
-    def face_rate(self, attribute: str) -> float:
-        """Return the share of images with a face that has a label of the attribute. Raises CardError."""
-        images = self._column("n_images").sum()
-        with_face = np.minimum(self._column(f"{attribute}.n"), self._column("n_with_face")).sum()
-        return float(min(1.0, with_face / images)) if images > 0 else 0.0
+    def shares(self, names: Sequence[str], planned: LabellerErrors) -> FloatArray:
+        """Return the true shares (S, K) of the S prompts with enough faces, as the run's own labeller lets one infer.
 
-    def _column(self, name: str) -> FloatArray:
-        if self._rows and name not in self._rows[0][1]:
-            raise CardError(
-                f"{self.path}, line 1: the column {name!r} is missing; give the labeller with which the run was made."
+        planned: the labeller of the plan, whose errors are another's unless it is the same one. Raises FairbenchError
+        where the run does not say, or where its labeller's errors are not known while the plan's are.
+        """
+        counts = self._counts(names, planned)
+        table = self._table(names, planned)
+        counts = counts[counts.sum(axis=1) >= MIN_FACES]
+        if not len(counts):
+            raise FairbenchError(
+                f"{self.folder}: no prompt has {MIN_FACES} faces with a label of {cross_name(names)}; name another run."
             )
-        values = []
-        for line, row in self._rows:
-            value = number(row[name] or "0")  # the shares of a prompt without a face are empty
-            if not 0 <= value < math.inf:
-                raise CardError(f"{self.path}, line {line}, field {name}: {row[name]!r} is no count or share.")
-            values.append(value)
-        return np.array(values)
+        # Of few faces the shares look too concentrated: brought to the mean that is free of chance.
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        excess = float((concentration_of(shares) - concentration(counts)).mean())
+        shares = shift(shares, -min(excess, float(concentration_of(shares).mean())))
+        return shares if table is None else mixture(shares * counts.sum(axis=1, keepdims=True), table)
+
+    def face_rate(self, names: Sequence[str]) -> float:
+        """Return the share of images with a face that has a label of the attribute."""
+        counts = self._run.counts
+        with_face = np.minimum(counts.of(names).sum(axis=1), counts.with_face).sum()
+        return float(min(1.0, with_face / max(counts.images.sum(), 1)))
+
+    def _counts(self, names: Sequence[str], planned: LabellerErrors) -> NDArray[np.integer[Any]]:
+        """Return the faces (P, K) by class, in the order of the plan's classes."""
+        space, name = self._run.counts.labeller, cross_name(names)
+        measured = tuple(names) in attributes(space)
+        classes, wanted = space.classes(names) if measured else [], planned.space.classes(names)
+        if sorted(classes) != sorted(wanted):
+            raise FairbenchError(
+                f"--baseline {self.folder}: its labeller {self.labeller} does not give {name} as "
+                f"{planned.space.card.name} does ({', '.join(wanted)}); name another run, or plan for --labeller "
+                f"{self.labeller}."
+            )
+        return np.asarray(self._run.counts.of(names)[:, [classes.index(each) for each in wanted]])
+
+    def _table(self, names: Sequence[str], planned: LabellerErrors) -> FloatArray | None:
+        """Return how the run's labeller reads each class (K, K), in the order of the plan's; None: as it is.
+
+        Never the table of another labeller: undoing errors that were not made would change the shares.
+        """
+        own = _by_class(self._run.correction, names)
+        if own is not None:
+            classes = self._run.counts.labeller.classes(names)
+            order = [classes.index(each) for each in planned.space.classes(names)]
+            return own[np.ix_(order, order)]
+        theirs = planned.confusion(names)
+        if theirs is None:
+            return None  # neither's errors are known: both are taken for none
+        if planned.calibration is not None and planned.calibration.labeller_id == self._run.record.labeller_id:
+            return theirs  # the same labeller, calibrated since
+        raise FairbenchError(
+            f"--baseline {self.folder}: the errors of its labeller {self.labeller} in {cross_name(names)} are not "
+            f"known, so that they cannot be taken out; give run A's concentration as a number, or calibrate "
+            f"{self.labeller} and do the run again."
+        )
+
+
+def _by_class(correction: Correction, names: Sequence[str]) -> FloatArray | None:
+    """Return P(read as | true class, a face was found), (K, K): calibrated cells of one class count equally."""
+    table, groups = correction.table(names), correction.groups(names)
+    if table is None or groups is None:
+        return None
+    return by_class(table / table.sum(axis=1, keepdims=True), groups)
 
 
 Baseline = float | PilotRun | None
-"""Run A: its RD, a run that stands for it, or None for the default."""
+"""Run A: its concentration, a run that stands for it, or None for the default."""
 
 
 def baseline(text: str | None) -> Baseline:
-    """Return what `--baseline` names: a text that reads as a number is an RD, any other a folder."""
+    """Return what `--baseline` names: a text that reads as a number is a concentration, any other a folder."""
     if text is None:
         return None
     try:
-        rd = float(text)
+        value = float(text)
     except ValueError:
         return PilotRun(Path(text).expanduser())
-    if not 0 <= rd <= 1:
-        raise FairbenchError(f"--baseline {text}: give an RD from 0 to 1, or the folder of a finished run.")
-    return rd
+    if not 0 <= value <= 1:
+        raise FairbenchError(f"--baseline {text}: give a concentration from 0 to 1, or the folder of a finished run.")
+    return value
+
+
+def prompts_of(task: str, count: int | None) -> list[Prompt]:
+    """Return a task's prompts, or the first `count` of them. Raises CardError, FairbenchError for too many."""
+    prompts = expand(catalog.load_task(task).card)
+    if count is not None and count > len(prompts):
+        raise FairbenchError(f"--prompts {count}: task {task} has {len(prompts)}, and a registration names those.")
+    return prompts[:count]
 
 
 def number_of_prompts(task: str) -> int:
     """Return how many prompts a task has. Raises CardError."""
-    return len(expand(catalog.load_task(task).card))
+    return len(prompts_of(task, None))
+
+
+def number_of_tests(labeller: str, arms: int) -> int:
+    """Return how many primary tests a comparison of so many runs makes: of each run against the baseline.
+
+    arms: 0 stands for two. Raises CardError for an unknown labeller.
+    """
+    space = LabelSpace(catalog.load_labeller(labeller).card)
+    return len(primary(space)) * max(1, arms - 1)

@@ -29,7 +29,7 @@ def png(analysis: Analysis, title: str) -> bytes:
             axis.set_axis_off()
         picture.suptitle(title, fontsize=11)
         picture.supxlabel(f"images per prompt and run\n{_NOTE}", fontsize=9)
-        picture.supylabel("smallest change of RD that is found", fontsize=9)
+        picture.supylabel("smallest change of concentration that is found", fontsize=9)
         return figure.png(pyplot, picture, dpi=130)
 
 

@@ -10,31 +10,29 @@ from typing import Any, Final
 import numpy as np
 
 from fairbench.measure.counts import cross_name
-from fairbench.metrics._rd import relative_diversity
 from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, LabellerErrors, PilotRun
 from fairbench.stats import power as stats_power
-from fairbench.stats.correction import mixture
 
-TYPICAL_SHARE_OF_MAXIMUM: Final = 0.75
-"""Run A's RD as a share of its maximum 2/K where no baseline is given: clearly biased, yet not wholly one-sided."""
+TYPICAL: Final = 0.56
+"""Run A's concentration where no baseline is given: three quarters of the way from balance to one class alone."""
 MIN_FACES_PER_PROMPT: Final = 20
 """From so many faces on, the calculation agrees with simulated tests; no plan has fewer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """What follows for one attribute. plan: None where run A cannot have the baseline RD; then `note` says why.
+    """What follows for one attribute. note: why some number is missing.
 
     possible: whether the design's change is. images_needed: per prompt, with the design's prompts, for
-    MIN_FACES_PER_PROMPT faces or more. prompts_needed: with the design's images per prompt. smallest_change: of RD,
-    that the design finds. split: (prompts, images per prompt, smallest change) of the best use of the budget. None
-    where there is no such number.
+    MIN_FACES_PER_PROMPT faces or more. prompts_needed: with the design's images per prompt. smallest_change: of
+    concentration, that the design finds. split: (prompts, images per prompt, smallest change) of the best use of the
+    budget. None where there is no such number.
     """
 
     attribute: str
     classes: int
-    plan: stats_power.Plan | None = None
+    plan: stats_power.Plan
     note: str | None = None
     possible: bool = False
     images_needed: int | None = None
@@ -43,9 +41,9 @@ class Row:
     split: tuple[int, int, float] | None = None
 
     @property
-    def baseline_rd(self) -> float | None:
-        """Run A's mean RD."""
-        return None if self.plan is None else float(relative_diversity(np.atleast_2d(self.plan.baseline)).mean())
+    def baseline(self) -> float:
+        """Run A's mean concentration."""
+        return float(stats_power.concentration_of(self.plan.typical).mean())
 
     def record(self) -> dict[str, Any]:
         """Return the row as plain data."""
@@ -54,16 +52,16 @@ class Row:
         return {
             "attribute": self.attribute,
             "classes": self.classes,
-            "largest_rd": 2 / self.classes,
-            "baseline_rd": self.baseline_rd,
+            "baseline_concentration": self.baseline,
             "possible": self.possible,
             "note": self.note,
             "images_per_prompt_needed": self.images_needed,
             "prompts_needed": self.prompts_needed,
             "smallest_change": self.smallest_change,
             "best_split": self.split and dict(zip(names, self.split, strict=True)),
-            "face_rate": None if plan is None else plan.face_rate,
-            "confusion": None if plan is None or plan.confusion is None else plan.confusion.tolist(),
+            "level": plan.alpha,
+            "face_rate": plan.face_rate,
+            "confusion": None if plan.confusion is None else plan.confusion.tolist(),
         }
 
 
@@ -74,33 +72,27 @@ def row(
 
     face_rate: None takes the pilot's, else the calibration's, else 1.
     """
-    attribute, labels, confusion = cross_name(names), errors.space.classes(names), errors.confusion(names)
-    classes = len(labels)
+    attribute, confusion = cross_name(names), errors.confusion(names)
+    classes = len(errors.space.classes(names))
     if isinstance(baseline, PilotRun):
-        counts = baseline.counts(attribute, labels)
-        # Its shares were read with the labeller's errors, and the plan adds them: take them out first.
-        shares = counts / counts.sum(axis=1, keepdims=True) if confusion is None else mixture(counts, confusion)
-        face_rate = baseline.face_rate(attribute) if face_rate is None else face_rate
+        shares = baseline.shares(names, errors)
+        face_rate = baseline.face_rate(names) if face_rate is None else face_rate
     else:
-        rd = TYPICAL_SHARE_OF_MAXIMUM * 2 / classes if baseline is None else baseline
-        if rd > 2 / classes:
-            return Row(attribute, classes, note=f"a baseline RD of {rd:g} is above the maximum {2 / classes:.3f}")
-        shares = stats_power.shares_at_rd(rd, classes)
+        shares = stats_power.shares_at(TYPICAL if baseline is None else baseline, classes)
     if face_rate is None:
         face_rate = errors.face_rate() or 1.0
-    test = design.between_prompt_sd, design.alpha, design.scope, design.estimand
-    return _answered(Row(attribute, classes), stats_power.Plan(shares, confusion, face_rate, *test), design)
+    plan = stats_power.Plan(shares, confusion, face_rate, design.between_prompt_sd, design.level, design.scope)
+    return _answered(Row(attribute, classes, plan), design)
 
 
-def _answered(row: Row, plan: stats_power.Plan, design: Design) -> Row:
-    """Return the row with the plan and with the numbers that follow from it."""
+def _answered(row: Row, design: Design) -> Row:
+    """Return the row with the numbers that follow from its plan."""
+    plan = row.plan
     smallest = float(stats_power.detectable(plan, design.prompts, design.images, design.power))
-    smallest_change = None if math.isnan(smallest) else smallest
-    row = replace(row, plan=plan, smallest_change=smallest_change, split=_best_split(plan, design))
-    rd = row.baseline_rd
-    assert rd is not None
-    if design.detect > rd + 1e-9:
-        return replace(row, note=f"a change of {design.detect:g} is impossible: run A's RD of {rd:.3f} is too small")
+    row = replace(row, smallest_change=None if math.isnan(smallest) else smallest, split=_best_split(plan, design))
+    if design.detect > row.baseline + 1e-9:
+        why = f"a change of {design.detect:g} is impossible: run A's concentration of {row.baseline:.3f} is too small"
+        return replace(row, note=why)
     images = stats_power.images_needed(plan, -design.detect, design.prompts, design.power)
     prompts = stats_power.prompts_needed(plan, -design.detect, design.images, design.power)
     note = _why_none(plan, design, images, prompts)
@@ -113,12 +105,13 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
     """Return the split of the budget that finds the smallest change, over up to as many prompts as the design has."""
     if design.budget is None:
         return None
+    fewest = stats_power.MIN_PROMPTS[plan.scope]
     prompts = [design.prompts]
     if plan.scope == "other prompts":  # of which some may be left out
         most = min(design.prompts, int(design.budget * plan.face_rate / MIN_FACES_PER_PROMPT))
-        prompts = sorted({round(most / 2 ** (step / 2)) for step in range(9)} - {0, 1}, reverse=True)
-        if not prompts:
-            return None
+        prompts = sorted({max(fewest, round(most / 2 ** (step / 2))) for step in range(9)}, reverse=True)
+    if min(max(prompts), design.prompts) < fewest or max(prompts) > design.budget:
+        return None
     images, changes = stats_power.budget_curve(plan, design.budget, prompts, design.power)
     if np.isnan(changes).all():
         return None
@@ -128,20 +121,26 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
 
 def _why_none(plan: stats_power.Plan, design: Design, images: int | None, prompts: int | None) -> str | None:
     """Return in words why no number of images, or of prompts, is enough."""
-    most = f"{stats_power.MAX_SEARCHED:,}"
-    if images is None and design.prompts == 1 and plan.scope == "other prompts":
-        return "one prompt is no sample of prompts: give more prompts, or --scope 'this list'"
-    if images is None:
-        fixed = replace(plan, scope="this list")
-        if stats_power.images_needed(fixed, -design.detect, design.prompts, design.power) is None:
-            return f"no number of images up to {most} is enough: the labeller reads the two runs too much alike"
-        more = f"{prompts:,} are enough" if prompts else "more are needed"
+    most, fewest = f"{stats_power.MAX_SEARCHED:,}", stats_power.MIN_PROMPTS[plan.scope]
+    more = f"{prompts:,} are enough" if prompts else "more are needed"
+    if design.prompts < fewest:
+        other = ", or take --scope 'this list'" if plan.scope == "other prompts" and design.prompts > 1 else ""
         return (
-            f"no number of images is enough at {design.prompts} prompts: the prompts themselves differ too much; with "
+            f"impossible with {design.prompts} prompt{'s' if design.prompts > 1 else ''}: a difference over "
+            f"{plan.scope} takes at least {fewest}; with {design.images} images each, {more}{other}"
+        )
+    if images is None and plan.scope == "this list":
+        return f"no number of images up to {most} is enough: the labeller reads the two runs too much alike"
+    if images is None:
+        return (
+            f"no number of images is enough at {design.prompts} prompts, which are too few or differ too much; with "
             f"{design.images} images each, {more}"
         )
-    if prompts is None and design.images * plan.face_rate < 2:
-        return f"{design.images} images give fewer than two faces per prompt: no number of prompts is enough"
+    if prompts is None and design.images * plan.face_rate < stats_power.MIN_FACES:
+        return (
+            f"{design.images} images give fewer than {stats_power.MIN_FACES} faces per prompt: no number of prompts is "
+            "enough"
+        )
     if prompts is None:
         return f"no number of prompts up to {most} is enough at {design.images} images each: give more images"
     return None

@@ -15,7 +15,8 @@ from fairbench.display.tables import Column, Table, numbers
 from fairbench.planning.analysis import IMAGES, Analysis
 from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, PilotRun
-from fairbench.planning.rows import MIN_FACES_PER_PROMPT, TYPICAL_SHARE_OF_MAXIMUM
+from fairbench.planning.rows import MIN_FACES_PER_PROMPT, TYPICAL
+from fairbench.stats.power import MIN_PROMPTS
 
 
 def title(analysis: Analysis) -> str:
@@ -45,17 +46,17 @@ def show(analysis: Analysis, console: Console) -> None:
 
 def _needs(analysis: Analysis) -> Table:
     design = analysis.design
-    goal = f"To find a change of RD by {design.detect:g} with probability {design.power:g}"
+    goal = f"To find a change of concentration by {design.detect:g} with probability {design.power:g}"
     images_head = f"images per\nprompt at\n{_count(design.prompts, 'prompt')}"
     prompts_head = f"prompts at\n{_count(design.images, 'image')}"
     change_head = f"smallest\nchange by\n{design.prompts} x {design.images}"
-    heads = ["K", "run A's\nRD", images_head, prompts_head, change_head]
+    heads = ["K", "run A", images_head, prompts_head, change_head]
     if design.budget is not None:
         heads.append(f"best use of\n{design.budget:,} images")
     table = Table([Column("attribute"), *numbers(*heads)], f"{goal}\n{title(analysis)}")
     for row in analysis.rows:
         needs = [whole(row.images_needed), whole(row.prompts_needed)] if row.possible else ["-", "-"]
-        cells = [number(row.baseline_rd), *needs, number(row.smallest_change)]
+        cells = [number(row.baseline), *needs, number(row.smallest_change)]
         if design.budget is not None:
             cells.append("none" if row.split is None else f"{row.split[0]} x {row.split[1]}: {number(row.split[2])}")
         table.add(spaced(row.attribute), str(row.classes), *cells)
@@ -63,8 +64,8 @@ def _needs(analysis: Analysis) -> Table:
 
 
 def _curves(analysis: Analysis) -> Table:
-    prompts = analysis.design.prompts
-    heading = f"Smallest change of RD found with {_count(prompts, 'prompt')}, by images per prompt"
+    prompts = max(analysis.design.prompts, MIN_PROMPTS[analysis.design.scope])
+    heading = f"Smallest change of concentration found with {_count(prompts, 'prompt')}, by images per prompt"
     table = Table([Column("attribute"), *numbers(*map(str, IMAGES))], heading)
     for curve in analysis.curves:
         table.add(spaced(curve.attribute), *map(number, curve.at(prompts)))
@@ -74,37 +75,40 @@ def _curves(analysis: Analysis) -> Table:
 def assumptions(analysis: Analysis) -> list[str]:
     """Return what the numbers rest on, in sentences."""
     design = analysis.design
-    concentration = "concentration, (K sum p^2 - 1) / (K - 1) without bias"
-    value = "RD at equal face counts" if design.estimand == "rd" else concentration
     return [
-        f"Test: two-sided paired test of the mean {value}, at level {design.alpha:g} for one attribute (several judged "
-        f"together need a smaller --alpha); the change is found with probability {design.power:g}.",
-        _scope(design),
+        _test(design),
         f"Run A: {_run_a(analysis.baseline)}. Run B: closer to balance, every prompt by the same share of its way.",
         *_classifier(analysis),
         f"Faces: {_faces(analysis)}.",
         "Counts are for one run: a comparison of two needs twice as many images. The calculation agrees with "
-        f"simulated tests from about {MIN_FACES_PER_PROMPT} faces per prompt on: it asks for no fewer, and the curve "
-        "is rough below.",
+        f"simulated tests within .03 from about {MIN_FACES_PER_PROMPT} faces per prompt on: it asks for no fewer, and "
+        "the curve is rough below.",
     ]
 
 
-def _scope(design: Design) -> str:
+def _test(design: Design) -> str:
+    """Return which test is planned, in which scope, at which level."""
     if design.scope == "this list":
-        return "Scope: this list. Only the images are a sample, and nothing is said of other prompts."
+        adjusted = f", the first step of Holm's adjustment for {design.tests} tests" if design.tests > 1 else ""
+        return (
+            "Scope: this list. Only the images are a sample, and nothing is said of other prompts. Test: two-sided, of "
+            f"the mean difference of concentration, as compare does it, at level {number(design.level, 4)}{adjusted}."
+        )
     return (
-        f"Scope: other prompts. The prompts are a sample too; the true change varies over them with SD "
-        f"{design.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's shares imply."
+        "Scope: other prompts, of which this list is taken for a random sample. The interval of the mean difference "
+        f"(Gaffke's, {100 * (1 - design.alpha):g} %, not adjusted for several attributes) must exclude 0. The true "
+        f"change varies over prompts with SD {design.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's "
+        "shares imply."
     )
 
 
 def _run_a(baseline: Baseline) -> str:
     if isinstance(baseline, PilotRun):
-        return f"the shares in {baseline.path}, chance included: RD of few faces comes out too large"
+        return f"the shares of {baseline.folder}, read by {baseline.labeller}, without its known errors and chance"
     shape = "one group above the others, which are equal, in every prompt"
     if baseline is None:
-        return f"RD is {TYPICAL_SHARE_OF_MAXIMUM:g} of its maximum 2/K (--baseline takes a number or a run); {shape}"
-    return f"RD is {baseline:g}; {shape}"
+        return f"concentration is {number(TYPICAL, 2)} (--baseline takes a number or a run); {shape}"
+    return f"concentration is {baseline:g}; {shape}"
 
 
 def _classifier(analysis: Analysis) -> list[str]:
@@ -112,9 +116,9 @@ def _classifier(analysis: Analysis) -> list[str]:
     calibration = analysis.errors.calibration
     calibrated, free = [], []
     for row in analysis.rows:
-        if row.plan is not None and row.plan.confusion is not None:
+        if row.plan.confusion is not None:
             calibrated.append(f"{spaced(row.attribute)} {number(float(np.diag(row.plan.confusion).mean()))}")
-        elif row.plan is not None:
+        else:
             free.append(spaced(row.attribute))
     sentences = []
     if calibrated and calibration is not None:
@@ -134,7 +138,7 @@ def _classifier(analysis: Analysis) -> list[str]:
 
 
 def _faces(analysis: Analysis) -> str:
-    face_rates = {row.plan.face_rate for row in analysis.rows if row.plan is not None}
+    face_rates = {row.plan.face_rate for row in analysis.rows}
     shares = " to ".join(f"{100 * share:.1f}" for share in sorted({min(face_rates), max(face_rates)}))
     return f"one that can be labelled is found in {shares} % of images, whatever the group shown"
 

@@ -1,8 +1,10 @@
 """How many images and prompts a comparison of two runs needs, and what a given budget can detect.
 
-The test planned for is the one that `comparison` does: a two-sided paired test of the mean prompt value. The plan
-allows for what makes a difference in RD smaller on paper than in truth: few faces (RD of a nearly fair model cannot
-fall below its chance floor), images without a face, and a classifier that errs.
+The test planned for is the one that `comparison` does, on the mean difference of concentration. Over this list it is
+two-sided and normal, with Hoeffding's standard error (`difference.concentration_difference`), at the level that Holm's
+first step leaves to one of several attributes. Over other prompts, Gaffke's interval of the mean difference must
+exclude 0 (`gaffke.mean_interval`). The plan allows for what makes a difference smaller on paper than in truth: images
+without a face, and a classifier that errs.
 """
 
 from __future__ import annotations
@@ -11,33 +13,45 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
-from scipy.special import ndtr, ndtri, stdtrit
-from scipy.stats import nct, qmc
+from scipy.special import ndtr, ndtri
 
 from fairbench.errors import FairbenchError
-from fairbench.metrics._rd import relative_diversity
+from fairbench.stats import gaffke
+from fairbench.stats.difference import concentration_difference
 from fairbench.stats.intervals import Scope
 from fairbench.types import FloatArray
 
 MAX_SEARCHED: Final = 1_000_000
 """Plans that need more images per prompt, or more prompts, than this are answered with None."""
+MIN_FACES: Final = 4
+"""Images with a face that a prompt needs to be compared."""
+MIN_PROMPTS: Final[dict[Scope, int]] = {"this list": 2, "other prompts": gaffke.FEWEST}
+"""Of one prompt the error is not known well enough for a test."""
+_DRAWN_PROMPTS: Final = 600
+"""Prompts that are simulated for the standard error that a comparison will state."""
+_FEW_PROMPTS, _FEW_LISTS = 10, 12
+_LISTS, _LISTS_OF_CURVE = 2_000, 400
+"""Lists of prompts that are simulated for the power over other prompts."""
+_MAX_DRAWN: Final = 200
+"""Prompts of a list that is simulated; the sum over more prompts is taken to be normal."""
+_WAYS: Final = 9
+"""Points of the way to balance between which the smallest change is interpolated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What is assumed about run A, the classifier and the test.
 
-    baseline: true shares of run A, (K,) or (S, K) for S typical prompts, say those of a pilot run; see `shares_at_rd`.
+    baseline: true shares of run A, (K,) or (S, K) for S typical prompts, say those of a pilot run; see `shares_at`.
     confusion: (K, K), rows true, columns read, rows summing to 1; None: the classifier does not err.
-    face_rate: faces per image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in RD, beyond what
-    the shares of `baseline` imply; it counts only for "other prompts". estimand: "rd" is rd@n0 at the planned
-    number of faces, "concentration" the unbiased (K sum p^2 - 1) / (K - 1).
-    Raises FairbenchError where a number is out of range.
+    face_rate: faces per image, in (0, 1]. between_prompt_sd: sd over prompts of the true difference in concentration,
+    beyond what the shares of `baseline` imply; it counts only for other prompts. alpha: the level of the one test, what
+    is left of it by an adjustment for several. Raises FairbenchError where a number is out of range.
     """
 
     baseline: FloatArray
@@ -45,8 +59,7 @@ class Plan:
     face_rate: float = 1.0
     between_prompt_sd: float = 0.0
     alpha: float = 0.05
-    scope: Scope = "other prompts"
-    estimand: Literal["rd", "concentration"] = "rd"
+    scope: Scope = "this list"
 
     def __post_init__(self) -> None:
         classes = np.shape(self.baseline)[-1]
@@ -63,6 +76,15 @@ class Plan:
         if not 0 < self.alpha < 1:
             raise FairbenchError(f"Field alpha: {self.alpha} does not lie between 0 and 1.")
 
+    @property
+    def typical(self) -> FloatArray:
+        """Run A's shares as typical prompts (S, K)."""
+        return np.atleast_2d(np.asarray(self.baseline, dtype=np.float64))
+
+    def as_read(self, shares: FloatArray) -> FloatArray:
+        """Return the shares (S, K) that the classifier reads."""
+        return shares if self.confusion is None else np.asarray(shares @ np.asarray(self.confusion, dtype=np.float64))
+
 
 def _are_shares(p: ArrayLike) -> bool:
     """Return whether every row is non-negative and sums to 1."""
@@ -70,10 +92,28 @@ def _are_shares(p: ArrayLike) -> bool:
     return bool((p >= 0).all() and np.allclose(p.sum(axis=-1), 1, atol=1e-6))
 
 
+def concentration_of(shares: FloatArray) -> FloatArray:
+    """Return (K sum p^2 - 1) / (K - 1) (...) of true shares (..., K)."""
+    classes = shares.shape[-1]
+    return np.asarray((classes * (shares**2).sum(axis=-1) - 1) / (classes - 1))
+
+
+def shares_at(value: float, classes: int) -> FloatArray:
+    """Return shares (K,) with this concentration: one class raised, the others equal. Raises outside [0, 1]."""
+    if not 0 <= value <= 1:
+        raise FairbenchError(f"Field detect: a concentration of {value:g} is impossible: it lies in [0, 1].")
+    return _raised(math.sqrt(value), classes)
+
+
 def shares_at_rd(rd: float, classes: int) -> FloatArray:
     """Return shares (K,) with this RD: one class raised, the others equal. Raises FairbenchError outside [0, 2/K]."""
-    shares: FloatArray = shift(np.full((1, classes), 1 / classes), rd)[0]
-    return shares
+    if not 0 <= rd <= 2 / classes + 1e-9:
+        raise FairbenchError(f"Field detect: RD {rd:g} lies outside of [0, {2 / classes:.3f}] for {classes} classes.")
+    return _raised(min(rd * classes / 2, 1.0), classes)
+
+
+def _raised(way: float, classes: int) -> FloatArray:
+    return np.asarray(np.full(classes, (1 - way) / classes) + way * np.eye(classes)[0])
 
 
 def symmetric_confusion(accuracy: float, classes: int) -> FloatArray:
@@ -83,129 +123,170 @@ def symmetric_confusion(accuracy: float, classes: int) -> FloatArray:
 
 
 def shift(shares: FloatArray, change: float) -> FloatArray:
-    """Return shares (S, K) whose mean RD is `change` larger: every prompt goes the same fraction of its way.
+    """Return shares (S, K) whose mean concentration is `change` larger: every prompt goes the same share of its way.
 
-    Downwards towards uniform, upwards towards its leading class alone; on both ways RD is linear. Raises
-    FairbenchError where the mean RD would leave [0, 2/K].
+    Downwards towards uniform, upwards towards its leading class alone. Raises FairbenchError where the mean would leave
+    [0, 1].
     """
-    classes = shares.shape[-1]
-    mean = float(relative_diversity(shares).mean())
-    room = 2 / classes - mean if change > 0 else mean
+    mean = float(concentration_of(shares).mean())
+    room = 1 - mean if change > 0 else mean
     if abs(change) > room + 1e-9:
         raise FairbenchError(
-            f"Field detect: RD {mean:.3f} cannot change by {change:+.3f}, as it lies in [0, {2 / classes:.3f}] for "
-            f"{classes} classes: ask for at most {room:.3f} or give another baseline."
+            f"Field detect: concentration {mean:.3f} cannot change by {change:+.3f}, as it lies in [0, 1]: ask for at "
+            f"most {room:.3f} or give another baseline."
         )
-    goal = np.eye(classes)[shares.argmax(axis=-1)] if change > 0 else np.full(classes, 1 / classes)
-    fraction = min(1.0, abs(change) / room) if room > 0 else 0.0
-    return np.asarray((1 - fraction) * shares + fraction * goal)
+    classes = shares.shape[-1]
+    if change <= 0:
+        way = 1 - math.sqrt(max(0.0, 1 + change / mean)) if mean > 0 else 0.0
+        return np.asarray((1 - way) * shares + way / classes)
+    # Of (1 - w) p + w e the sum of squares is a quadratic in the way w, whose larger root is negative.
+    goal = np.eye(classes)[shares.argmax(axis=-1)]
+    a, b = ((shares - goal) ** 2).sum(axis=-1).mean(), (shares * (goal - shares)).sum(axis=-1).mean()
+    more = change * (classes - 1) / classes
+    way = (math.sqrt(b**2 + a * more) - b) / a if a > 0 else 0.0
+    return np.asarray((1 - min(way, 1.0)) * shares + min(way, 1.0) * goal)
 
 
 def power(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
-    """Return the probability that the test finds a true change of RD by `change` (negative: towards balance).
+    """Return the probability that the test finds a true change of concentration (negative: towards balance).
 
     prompts, images (per prompt and run): broadcast against each other; arrays give a curve. Planned at the expected
-    number of faces: where images without a face are common, the smaller count of two runs lies a per cent or two below.
-    Within a few points of the simulated test from about 20 faces per prompt. NaN with fewer than two faces per prompt,
-    or with one prompt as a sample of prompts. Raises FairbenchError as `shift` does.
+    number of faces. NaN with fewer than MIN_FACES faces per prompt or fewer than MIN_PROMPTS prompts. Raises
+    FairbenchError as `shift` does.
     """
+    return _powers(plan, change, prompts, images, _LISTS)
+
+
+def _powers(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike, lists: int) -> FloatArray:
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
-    for n in np.unique(images[images * plan.face_rate >= 2]):
-        at = images == n
-        effect, sd = _effect_and_sd(plan, float(change), float(n) * plan.face_rate)
-        with np.errstate(divide="ignore", invalid="ignore"):  # two one-sided runs: no variance, and no power if alike
-            in_se = np.divide(np.sqrt(prompts[at]) * effect, sd)
-        result[at] = _test_power(plan, in_se, prompts[at])
+    enough = (images * plan.face_rate >= MIN_FACES) & (prompts >= MIN_PROMPTS[plan.scope])
+    runs = plan.as_read(plan.typical), plan.as_read(shift(plan.typical, change))
+    for at in map(tuple, np.argwhere(enough)):
+        faces, n = float(images[at] * plan.face_rate), int(prompts[at])
+        if plan.scope == "this list":
+            result[at] = _power_of_test(plan.alpha, runs, faces, n)
+        else:
+            result[at] = _power_of_interval(plan, change, runs, faces, _lists(n, lists) if n <= _MAX_DRAWN else n)
     return result
 
 
-def _effect_and_sd(plan: Plan, change: float, faces: float) -> tuple[float, float]:
-    """Return the expected difference of prompt values and the sd, over prompts and images, of one such difference."""
-    mean_a, variance_a = _moments(plan, 0.0, faces)
-    mean_b, variance_b = _moments(plan, change, faces)
-    effect = float((mean_b - mean_a).mean())
-    variance = float((variance_a + variance_b).mean())
-    if plan.scope == "other prompts":
-        variance += float((mean_b - mean_a).var())
-        # A difference between prompts shrinks on paper as the mean change does.
-        variance += (plan.between_prompt_sd * effect / change) ** 2 if change else plan.between_prompt_sd**2
-    return effect, math.sqrt(variance)
+Runs = tuple[FloatArray, FloatArray]
+"""The shares (S, K) of both runs as the classifier reads them."""
+Lists = tuple[FloatArray, FloatArray]
+"""Which typical prompt each prompt of a list is, as a number in [0, 1), and its noise: (lists, prompts) each."""
 
 
-@lru_cache(maxsize=256)  # searches over prompts ask for the same faces again, and every change for run A
-def _moments(plan: Plan, change: float, faces: float) -> tuple[FloatArray, FloatArray]:
-    """Return mean and variance (S,) of the prompt values read from so many faces after a change of the true RD."""
-    shares = _as_read(plan, shift(_typical(plan), change))
-    return _rd_moments(shares, faces) if plan.estimand == "rd" else _concentration_moments(shares, faces)
+def _power_of_test(alpha: float, runs: Runs, faces: float, prompts: int) -> float:
+    """Return the power of the test over this list: its statistic is normal, its stated error not quite the true one."""
+    effect = abs(float((concentration_of(runs[1]) - concentration_of(runs[0])).mean()))
+    true = math.sqrt(sum(float(_variance(shares, faces).mean()) for shares in runs) / prompts)
+    critical = -float(ndtri(alpha / 2)) * _stated_error(runs, faces, prompts)
+    if true == 0:
+        return float(effect > critical)
+    return float(ndtr((effect - critical) / true) + ndtr((-effect - critical) / true))
 
 
-def _typical(plan: Plan) -> FloatArray:
-    """Return run A's shares as typical prompts (S, K)."""
-    return np.atleast_2d(np.asarray(plan.baseline, dtype=np.float64))
+def _stated_error(runs: Runs, faces: float, prompts: int) -> float:
+    """Return the standard error that a comparison states, on average over simulated ones.
 
-
-def _as_read(plan: Plan, shares: FloatArray) -> FloatArray:
-    """Return the shares (S, K) that the classifier reads."""
-    return shares if plan.confusion is None else np.asarray(shares @ np.asarray(plan.confusion, dtype=np.float64))
-
-
-def _test_power(plan: Plan, shift_in_se: FloatArray, prompts: FloatArray) -> FloatArray:
-    """Return the power of the two-sided test whose statistic is off by `shift_in_se` standard errors."""
-    if plan.scope == "this list":
-        z = -float(ndtri(plan.alpha / 2))
-        return np.asarray(ndtr(shift_in_se - z) + ndtr(-shift_in_se - z))
-    df = prompts - 1
-    critical = stdtrit(df, 1 - plan.alpha / 2)
-    size = np.minimum(np.abs(shift_in_se), 1e6)
-    other_tail = np.nan_to_num(nct.cdf(-critical, df, size))  # NaN where it is too small for nct, never where it counts
-    return np.asarray(nct.sf(critical, df, size) + other_tail)
-
-
-@lru_cache(maxsize=8)
-def _normal_points(classes: int) -> FloatArray:
-    """Return 2,048 evenly spread points of the K-dimensional standard normal: one sample for all plans."""
-    points = qmc.MultivariateNormalQMC(np.zeros(classes), rng=np.random.default_rng(0)).random(2_048)
-    points.flags.writeable = False
-    return np.asarray(points)
-
-
-def _rd_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
-    """Return mean and variance (S,) of RD at so many faces: RD is not linear in the shares, so integrate over them.
-
-    Multinomial shares are independent Poisson counts over their sum. The z^2 term gives a count the skewness of a
-    Poisson count (Cornish and Fisher 1938): without it, the spread of RD comes out up to a fifth too large, as a
-    leading class that happens to gain leaves fewer faces over which the others differ. Where there are many prompts,
-    each needs fewer points: what counts are means over prompts, and the points are the same for runs A and B.
+    One long list stands for many, unless prompts are so few that what a list as a whole is given (pseudo-faces) counts.
     """
-    points_per_prompt = max(128, 2_048 // (1 << (len(shares) - 1).bit_length()))
-    points = _normal_points(shares.shape[-1])[:points_per_prompt]  # the first 2^m points are evenly spread, too
-    p = shares[:, None, :]
-    counts = faces * p + np.sqrt(faces * p) * points + (points**2 - 1) / 6
-    counts = np.where(p > 0, np.maximum(counts, 1e-9), 0.0)
-    values = relative_diversity(counts / counts.sum(axis=-1, keepdims=True))
-    return values.mean(axis=1), values.var(axis=1)
+    drawn = prompts if prompts < _FEW_PROMPTS else _DRAWN_PROMPTS
+    chosen = np.arange(drawn) % len(runs[0]) if len(runs[0]) <= drawn else np.linspace(0, len(runs[0]) - 1, drawn)
+    shares = [run[chosen.astype(np.int64)] for run in runs]
+    rng, lists = np.random.default_rng(0), _FEW_LISTS if prompts < _FEW_PROMPTS else 1
+    squares = [
+        concentration_difference(*(rng.multinomial(round(faces), p) for p in shares)).error ** 2 for _ in range(lists)
+    ]
+    return math.sqrt(float(np.mean(squares)) * drawn / prompts)
 
 
-def _concentration_moments(shares: FloatArray, faces: float) -> tuple[FloatArray, FloatArray]:
-    """Return mean and exact variance (S,) of concentration: a U-statistic of pairs of faces (Hoeffding 1948)."""
+def _variance(shares: FloatArray, faces: float) -> FloatArray:
+    """Return the exact variance (S,) of the unbiased concentration of so many faces (Hoeffding 1948)."""
     scale = shares.shape[-1] / (shares.shape[-1] - 1)
     second, third = (shares**2).sum(axis=-1), (shares**3).sum(axis=-1)
     variance = (4 * (faces - 2) * (third - second**2) + 2 * (second - second**2)) / (faces * (faces - 1))
-    return scale * second - scale / shares.shape[-1], scale**2 * np.maximum(variance, 0)
+    return np.asarray(scale**2 * np.maximum(variance, 0))
+
+
+def _power_of_interval(plan: Plan, change: float, runs: Runs, faces: float, drawn: Lists | int) -> float:
+    """Return how often Gaffke's interval of the mean difference over other prompts excludes 0.
+
+    drawn: random numbers for every list of prompts, or a number of prompts that are too many for that.
+    """
+    effects = concentration_of(runs[1]) - concentration_of(runs[0])
+    # A difference between prompts shrinks on paper as the mean change does.
+    shrinking = float(effects.mean()) / change if change else 1.0
+    variances = _variance(runs[0], faces) + _variance(runs[1], faces)
+    spread = np.sqrt(variances + (plan.between_prompt_sd * shrinking) ** 2)
+    widest = 1 + 1 / (faces - 1)
+    if isinstance(drawn, int):
+        sd = math.sqrt(float((spread**2).mean() + effects.var()))
+        return _power_of_many(abs(float(effects.mean())), sd, widest, drawn, plan.alpha)
+    which, noise = drawn
+    typical = np.minimum((which * len(effects)).astype(np.int64), len(effects) - 1)
+    differences = np.clip(effects[typical] + noise * spread[typical], -widest, widest)
+    shown = [_excludes_zero(sign * differences, widest, plan.alpha / 2) for sign in (1, -1)]
+    return float(np.mean(shown[0] | shown[1]))
+
+
+@lru_cache(maxsize=8)  # a search over images asks for the same prompts again
+def _lists(prompts: int, lists: int) -> Lists:
+    """Return uniform and normal numbers (lists, prompts), the same for all plans."""
+    rng = np.random.default_rng(0)
+    return rng.random((lists, prompts)), rng.standard_normal((lists, prompts))
+
+
+def _excludes_zero(differences: FloatArray, widest: float, level: float) -> NDArray[np.bool_]:
+    """Return for lists of differences (R, P) whether Gaffke's upper limit lies below 0: P(weighted mean >= 0) <= level.
+
+    The weights are exponential variables over their sum, which has no say in the sign, so that this is a tail of a sum
+    of exponential variables, by Lugannani and Rice's saddlepoint formula (1980): to .001 of `gaffke.weighted_mean_cdf`,
+    at any number of prompts.
+    """
+    x = np.concatenate([differences, np.full((len(differences), 1), widest)], axis=1)
+    below = differences.min(axis=1) < 0
+    lowest = np.where(below, x.min(axis=1), -1.0)
+    low, high = (np.ones(len(x)) / bound for bound in (lowest, widest))
+    for _ in range(30):  # the derivative of the cumulant generating function rises from -infinity to infinity
+        middle = (low + high) / 2
+        rising = (x / (1 - middle[:, None] * x)).sum(axis=1) > 0
+        low, high = np.where(rising, low, middle), np.where(rising, middle, high)
+    saddle = (low + high) / 2
+    rest = 1 - saddle[:, None] * x
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w = np.sign(saddle) * np.sqrt(2 * np.log(rest).sum(axis=1))
+        u = saddle * np.sqrt(((x / rest) ** 2).sum(axis=1))
+        tail = ndtr(-w) + np.exp(-(w**2) / 2) / math.sqrt(2 * math.pi) * (1 / u - 1 / w)
+    return np.asarray(below & (saddle > 0) & (tail <= level))
+
+
+def _power_of_many(effect: float, sd: float, widest: float, prompts: int, alpha: float) -> float:
+    """Return the power over so many prompts that the weighted sum of their differences is normal."""
+    critical = -float(ndtri(alpha / 2)) * math.sqrt(prompts * (sd**2 + effect**2) + widest**2)
+    spread = max(math.sqrt(prompts) * sd, 1e-12)
+    reached = prompts * effect - widest
+    return float(ndtr((reached - critical) / spread) + ndtr((-2 * widest - reached - critical) / spread))
 
 
 def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) -> int | None:
     """Return the fewest images per prompt and run with power >= target; None: even MAX_SEARCHED are not enough.
 
-    That happens where the prompts themselves differ too much: more images then do not help, more prompts do.
+    That happens where the prompts themselves differ too much, or are too few: more images then do not help, more
+    prompts do.
     """
-    return _smallest(lambda n: float(power(plan, change, prompts, n)) >= target, 1)
+    if prompts < MIN_PROMPTS[plan.scope]:
+        return None
+    low = math.ceil(MIN_FACES / plan.face_rate)
+    return _smallest(lambda n: float(power(plan, change, prompts, n)) >= target, low)
 
 
 def prompts_needed(plan: Plan, change: float, images: int, target: float = 0.8) -> int | None:
     """Return the fewest prompts with power >= target at so many images per prompt; None as in `images_needed`."""
-    return _smallest(lambda p: float(power(plan, change, p, images)) >= target, 1)
+    if images * plan.face_rate < MIN_FACES:
+        return None
+    return _smallest(lambda p: float(power(plan, change, p, images)) >= target, MIN_PROMPTS[plan.scope])
 
 
 def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
@@ -223,49 +304,37 @@ def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
 
 
 def detectable(plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float = 0.8) -> FloatArray:
-    """Return the smallest size of a true change of RD towards balance that a design finds with power >= target.
+    """Return the smallest size of a true change towards balance that a design finds with power >= target.
 
-    Interpolated: within about 1 %, or 0.002 where run A is wholly one-sided. prompts, images: broadcast against each
-    other; arrays give a curve. NaN where even the change to RD 0 would be missed too often.
+    Interpolated: within about 2 %. prompts, images: broadcast against each other; arrays give a curve. NaN where even
+    the change to balance would be missed too often.
     """
-    room = -float(relative_diversity(_typical(plan)).mean())
+    mean = float(concentration_of(plan.typical).mean())
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
-    if abs(room) < 1e-9:
+    if mean < 1e-9:
         return result
-    needed = _shift_needed(plan, prompts, target) / np.sqrt(prompts)
-    for n in np.unique(images[images * plan.face_rate >= 2]):
-        at = images == n
-        result[at] = _smallest_change(plan, room, float(n), needed[at])
+    # Over the square root: points are dense where changes are small, and where power rises.
+    roots = np.linspace(0, 1, _WAYS)[1:]
+    powers = np.array([_powers(plan, -mean * root**2, prompts, images, _LISTS_OF_CURVE) for root in roots.tolist()])
+    for at in np.ndindex(prompts.shape):
+        result[at] = mean * _first_reached(roots, powers[(slice(None), *at)], target) ** 2
     return result
 
 
-def _smallest_change(plan: Plan, room: float, images: float, needed: FloatArray) -> FloatArray:
-    """Return the sizes of change whose effect is `needed` standard deviations of a prompt's difference, or NaN."""
-    # Over the square root of the way: points are dense near no change, where RD near its floor hardly moves, and a run
-    # of one-sided prompts, whose difference has hardly a variance there, gives a straight line.
-    roots = np.linspace(0, 1, 13)
-    pairs = [_effect_and_sd(plan, float(room * root**2), images * plan.face_rate) for root in roots[1:]]
-    curve = PchipInterpolator(roots, [0.0, *(abs(effect) / sd if sd > 0 else 0.0 for effect, sd in pairs)])
-    root = _bisect(lambda r: curve(r) >= needed, np.zeros(needed.shape), np.ones(needed.shape))
-    return np.where(curve(1.0) >= needed, abs(room) * root**2, np.nan)
-
-
-def _shift_needed(plan: Plan, prompts: FloatArray, target: float) -> FloatArray:
-    """Return by how many standard errors the statistic must be off for power >= target; infinite: no number does."""
-    high = np.ones(prompts.shape)
-    for _ in range(20):
-        high = np.where(_test_power(plan, high, prompts) >= target, high, 2 * high)
-    smallest = _bisect(lambda size: _test_power(plan, size, prompts) >= target, np.zeros(prompts.shape), high)
-    return np.where(_test_power(plan, high, prompts) >= target, smallest, np.inf)
-
-
-def _bisect(enough: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray) -> FloatArray:
-    """Return the smallest values in (low, high] that are enough, elementwise, given that all larger ones are too."""
-    for _ in range(24):
+def _first_reached(roots: FloatArray, powers: FloatArray, target: float) -> float:
+    """Return where the interpolated power first reaches the target, NaN where it never does."""
+    reached = np.flatnonzero(powers >= target)
+    if not len(reached):
+        return math.nan
+    last = int(reached[0])
+    # Over the quantile of the normal distribution, in which power is nearly a straight line.
+    scores = ndtri(np.clip(powers[: last + 1], 1e-3, 1 - 1e-9))
+    curve = PchipInterpolator(np.r_[0.0, roots[: last + 1]], np.r_[ndtri(1e-3), np.maximum.accumulate(scores)])
+    low, high = (0.0 if last == 0 else float(roots[last - 1])), float(roots[last])
+    for _ in range(30):
         middle = (low + high) / 2
-        good = enough(middle)
-        low, high = np.where(good, low, middle), np.where(good, middle, high)
+        low, high = (low, middle) if curve(middle) >= ndtri(target) else (middle, high)
     return high
 
 
