@@ -24,6 +24,7 @@ from fairbench.errors import FairbenchError
 from fairbench.stats import gaffke
 from fairbench.stats.difference import concentration_difference
 from fairbench.stats.intervals import Scope
+from fairbench.stats.paired import Effect
 from fairbench.types import FloatArray
 
 MAX_SEARCHED: Final = 1_000_000
@@ -179,27 +180,31 @@ Lists = tuple[FloatArray, FloatArray]
 
 def _power_of_test(alpha: float, runs: Runs, faces: float, prompts: int) -> float:
     """Return the power of the test over this list: its statistic is normal, its stated error not quite the true one."""
-    effect = abs(float((concentration_of(runs[1]) - concentration_of(runs[0])).mean()))
+    effect = float((concentration_of(runs[1]) - concentration_of(runs[0])).mean())
     true = math.sqrt(sum(float(_variance(shares, faces).mean()) for shares in runs) / prompts)
-    critical = -float(ndtri(alpha / 2)) * _stated_error(runs, faces, prompts)
+    highest, lowest = _smallest_shown(alpha, runs, faces, prompts)
     if true == 0:
-        return float(effect > critical)
-    return float(ndtr((effect - critical) / true) + ndtr((-effect - critical) / true))
+        return float(not lowest < effect < highest)
+    return float(ndtr((lowest - effect) / true) + ndtr((effect - highest) / true))
 
 
-def _stated_error(runs: Runs, faces: float, prompts: int) -> float:
-    """Return the standard error that a comparison states, on average over simulated ones.
+def _smallest_shown(alpha: float, runs: Runs, faces: float, prompts: int) -> tuple[float, float]:
+    """Return the smallest difference above 0 that a comparison shows, and the one below it.
 
-    One long list stands for many, unless prompts are so few that what a list as a whole is given (pseudo-faces) counts.
+    The error that it states is simulated. One long list stands for many, unless prompts are so few that what a list as a whole is
+    given (pseudo-faces) counts.
     """
     drawn = prompts if prompts < _FEW_PROMPTS else _DRAWN_PROMPTS
     chosen = np.arange(drawn) % len(runs[0]) if len(runs[0]) <= drawn else np.linspace(0, len(runs[0]) - 1, drawn)
     shares = [run[chosen.astype(np.int64)] for run in runs]
     rng, lists = np.random.default_rng(0), _FEW_LISTS if prompts < _FEW_PROMPTS else 1
-    squares = [
-        concentration_difference(*(rng.multinomial(round(faces), p) for p in shares)).error ** 2 for _ in range(lists)
+    stated = [
+        concentration_difference(*(rng.multinomial(round(faces), p) for p in shares)).effect for _ in range(lists)
     ]
-    return math.sqrt(float(np.mean(squares)) * drawn / prompts)
+    # Variances of a mean: over more prompts, they are smaller.
+    variance, below, above = np.mean([(e.se**2, *e.steeper) for e in stated], axis=0) * drawn / prompts
+    low, high = Effect(0.0, math.sqrt(variance), prompts, 0, (below, above)).interval(1 - alpha)
+    return -low, -high
 
 
 def _variance(shares: FloatArray, faces: float) -> FloatArray:

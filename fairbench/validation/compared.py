@@ -20,8 +20,8 @@ SAME_GROUPS: Final = {(2, 0.05): 0.9, (4, 0.1): POWER, (8, 0.1): POWER}
 """Of identical balanced models, the least power of "draws the same groups" that is asked for, by classes and margin."""
 _PROMPTS: Final = 50
 _FACES: Final = ("equal", "unequal", "random")
-_CHANGES: Final = {2: 0.05, 4: 0.025, 8: 0.0125}
-"""Differences in mean RD whose detection is simulated, in shares of these."""
+_CHANGES: Final = {2: 0.05, 4: 0.04, 8: 0.03}
+"""Differences in mean concentration whose detection is simulated, in shares of these."""
 
 
 def _faces(kind: str, times: int, prompts: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
@@ -67,13 +67,14 @@ def run_equivalent(cell: Cell) -> list[Measure]:
 
 
 def run_power(cell: Cell) -> list[Measure]:
-    """A real difference in RD: how often is one in concentration found over this list?"""
+    """A real difference in concentration: how often is it found over this list, and how often is that planned?"""
     settings, rng = cell.settings, cell.rng()
     k, times, change = settings["K"], cell.replicates, -settings["change"]
     shares_a = worlds.draw("mix", k, (_PROMPTS,), rng)
     a, b = (rng.multinomial(160, p, size=(times, _PROMPTS)) for p in (shares_a, power.shift(shares_a, change)))
     found = [concentration_difference(x, y).effect.p_value() <= ALPHA for x, y in zip(a, b, strict=True)]
-    return [share("concentration found", found)]
+    planned = float(power.power(power.Plan(shares_a), change, _PROMPTS, 160))
+    return [share("concentration found", found, planned - 0.03, planned + 0.03), Measure("planned", planned, 0.0)]
 
 
 def _false_cells(quick: bool) -> list[Cell]:
@@ -122,7 +123,10 @@ EQUIVALENT = Study(
 POWER_STUDY = Study(
     name="power",
     title="A real difference: how often it is found at level .05",
-    about=f"{_PROMPTS} prompts of 160 faces in either run; the mean RD of B is lower by `change`.",
+    about=(
+        f"{_PROMPTS} prompts of 160 faces in either run; the mean concentration of B is lower by `change`. `planned`: "
+        "the power that `fairbench plan` computes for it, from which what is found differs by at most .03."
+    ),
     cells=_power_cells,
     run=run_power,
 )
