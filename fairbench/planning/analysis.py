@@ -88,9 +88,9 @@ def analyse(
 
 
 def _curve(attribute: str, plan: Plan, design: Design) -> Curve:
-    """Return the curves for a quarter, a half, all and twice as many prompts as the design has."""
+    """Return the curves for half, all and twice as many prompts as the design has, or the fewest that can be tested."""
     fewest = MIN_PROMPTS[plan.scope]
-    fewer = (max(fewest, design.prompts // part) for part in (2, 4))
-    numbers = tuple(sorted({max(fewest, design.prompts), 2 * max(fewest, design.prompts), *fewer}))
+    most = max(fewest, design.prompts)
+    numbers = tuple(sorted({max(fewest, design.prompts // 2), most, 2 * most}))
     smallest = detectable(plan, [[n] for n in numbers], [IMAGES], design.power)
     return Curve(attribute, plan.baseline.shape[-1], numbers, smallest)

@@ -33,14 +33,14 @@ MIN_FACES: Final = 4
 """Images with a face that a prompt needs to be compared."""
 MIN_PROMPTS: Final[dict[Scope, int]] = {"this list": 2, "other prompts": gaffke.FEWEST}
 """Of one prompt the error is not known well enough for a test."""
-_DRAWN_PROMPTS: Final = 600
+_DRAWN_PROMPTS: Final = 300
 """Prompts that are simulated for the standard error that a comparison will state."""
-_FEW_PROMPTS, _FEW_LISTS = 10, 12
+_FEW_PROMPTS, _FEW_LISTS = 10, 8
 _LISTS, _LISTS_OF_CURVE = 2_000, 400
 """Lists of prompts that are simulated for the power over other prompts."""
 _MAX_DRAWN: Final = 200
 """Prompts of a list that is simulated; the sum over more prompts is taken to be normal."""
-_WAYS: Final = 9
+_WAYS: Final = 7
 """Points of the way to balance between which the smallest change is interpolated."""
 
 
@@ -191,8 +191,8 @@ def _power_of_test(alpha: float, runs: Runs, faces: float, prompts: int) -> floa
 def _smallest_shown(alpha: float, runs: Runs, faces: float, prompts: int) -> tuple[float, float]:
     """Return the smallest difference above 0 that a comparison shows, and the one below it.
 
-    The error that it states is simulated. One long list stands for many, unless prompts are so few that what a list as a whole is
-    given (pseudo-faces) counts.
+    The error that it states is simulated. One long list stands for many, unless prompts are so few that what a list as
+    a whole is given (pseudo-faces) counts.
     """
     drawn = prompts if prompts < _FEW_PROMPTS else _DRAWN_PROMPTS
     chosen = np.arange(drawn) % len(runs[0]) if len(runs[0]) <= drawn else np.linspace(0, len(runs[0]) - 1, drawn)
@@ -321,22 +321,31 @@ def detectable(plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float 
         return result
     # Over the square root: points are dense where changes are small, and where power rises.
     roots = np.linspace(0, 1, _WAYS)[1:]
-    powers = np.array([_powers(plan, -mean * root**2, prompts, images, _LISTS_OF_CURVE) for root in roots.tolist()])
+
+    def powers(way: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
+        return _powers(plan, -mean * way**2, prompts, images, _LISTS_OF_CURVE)
+
+    of_roots = np.array([powers(way, prompts, images) for way in roots.tolist()])
     for at in np.ndindex(prompts.shape):
-        result[at] = mean * _first_reached(roots, powers[(slice(None), *at)], target) ** 2
+        known = dict(zip(roots.tolist(), of_roots[(slice(None), *at)].tolist(), strict=True))
+        way = _first_reached(known, target, plan.alpha)
+        if not math.isnan(way):  # once more, with a point where the curve was only interpolated
+            known[way] = float(powers(way, prompts[at], images[at]))
+            way = _first_reached(known, target, plan.alpha)
+        result[at] = mean * way**2
     return result
 
 
-def _first_reached(roots: FloatArray, powers: FloatArray, target: float) -> float:
-    """Return where the interpolated power first reaches the target, NaN where it never does."""
-    reached = np.flatnonzero(powers >= target)
-    if not len(reached):
+def _first_reached(powers: dict[float, float], target: float, alpha: float) -> float:
+    """Return where the interpolated power first reaches the target, NaN where it never does. powers: by way."""
+    ways = sorted(powers)
+    reached = next((i for i, way in enumerate(ways) if powers[way] >= target), None)
+    if reached is None:
         return math.nan
-    last = int(reached[0])
     # Over the quantile of the normal distribution, in which power is nearly a straight line.
-    scores = ndtri(np.clip(powers[: last + 1], 1e-3, 1 - 1e-9))
-    curve = PchipInterpolator(np.r_[0.0, roots[: last + 1]], np.r_[ndtri(1e-3), np.maximum.accumulate(scores)])
-    low, high = (0.0 if last == 0 else float(roots[last - 1])), float(roots[last])
+    of_ways = np.clip([alpha, *(powers[way] for way in ways[: reached + 1])], 1e-3, 1 - 1e-9)
+    curve = PchipInterpolator([0.0, *ways[: reached + 1]], np.maximum.accumulate(ndtri(of_ways)))
+    low, high = ([0.0, *ways][reached], ways[reached])
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if curve(middle) >= ndtri(target) else (middle, high)

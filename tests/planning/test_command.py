@@ -156,7 +156,7 @@ def test_the_curve_falls_and_agrees_with_the_rows(cli: Cli) -> None:
     assert [row["attribute"] for row in found["attributes"]] == ["gender", "race4", "gender_x_race4"]
     for row, curve in zip(found["attributes"], found["curves"], strict=True):
         values = curve["smallest_change"]
-        assert list(values) == ["2", "4", "8", "16"]
+        assert list(values) == ["4", "8", "16"]
         assert values["8"][IMAGES.index(160)] == pytest.approx(row["smallest_change"])
         numbers = np.array([[math.inf if v is None else v for v in line] for line in values.values()])
         assert np.isfinite(numbers[:, -1]).all()
@@ -309,8 +309,8 @@ def test_files_are_written_whole(cli: Cli, tmp_path: Path) -> None:
     assert picture.shape[1] > 1_000 and picture.std() > 10
     found = json.loads((tmp_path / "plan" / "plan.json").read_text())
     rows = list(csv.DictReader(io.StringIO((tmp_path / "plan" / "plan.csv").read_text())))
-    assert len(rows) == 3 * 4 * len(IMAGES)
-    first = found["curves"][0]["smallest_change"]["2"][-1]
+    assert len(rows) == 3 * 3 * len(IMAGES)
+    first = found["curves"][0]["smallest_change"]["4"][-1]
     assert float(rows[len(IMAGES) - 1]["smallest_change"]) == pytest.approx(first, abs=1e-5)
 
 
