@@ -14,7 +14,8 @@ from fairbench.planning import rows
 from fairbench.planning.design import Design, check_share
 from fairbench.planning.inputs import Baseline, LabellerErrors
 from fairbench.planning.rows import Row
-from fairbench.stats.power import MIN_PROMPTS, Plan, detectable
+from fairbench.stats.power import MIN_PROMPTS, Plan
+from fairbench.stats.sizes import detectable
 from fairbench.types import FloatArray
 
 IMAGES: Final = (10, 20, 40, 80, 160, 320, 640)

@@ -13,6 +13,7 @@ from fairbench.measure.counts import cross_name
 from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, LabellerErrors, PilotRun
 from fairbench.stats import power as stats_power
+from fairbench.stats import sizes
 
 TYPICAL: Final = 0.56
 """Run A's concentration where no baseline is given: three quarters of the way from balance to one class alone."""
@@ -88,13 +89,13 @@ def row(
 def _answered(row: Row, design: Design) -> Row:
     """Return the row with the numbers that follow from its plan."""
     plan = row.plan
-    smallest = float(stats_power.detectable(plan, design.prompts, design.images, design.power))
+    smallest = float(sizes.detectable(plan, design.prompts, design.images, design.power))
     row = replace(row, smallest_change=None if math.isnan(smallest) else smallest, split=_best_split(plan, design))
     if design.detect > row.baseline + 1e-9:
         why = f"a change of {design.detect:g} is impossible: run A's concentration of {row.baseline:.3f} is too small"
         return replace(row, note=why)
-    images = stats_power.images_needed(plan, -design.detect, design.prompts, design.power)
-    prompts = stats_power.prompts_needed(plan, -design.detect, design.images, design.power)
+    images = sizes.images_needed(plan, -design.detect, design.prompts, design.power)
+    prompts = sizes.prompts_needed(plan, -design.detect, design.images, design.power)
     note = _why_none(plan, design, images, prompts)
     if images is not None:
         images = max(images, math.ceil(MIN_FACES_PER_PROMPT / plan.face_rate))
@@ -112,7 +113,7 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
         prompts = sorted({max(fewest, round(most / 2 ** (step / 2))) for step in range(9)}, reverse=True)
     if min(max(prompts), design.prompts) < fewest or max(prompts) > design.budget:
         return None
-    images, changes = stats_power.budget_curve(plan, design.budget, prompts, design.power)
+    images, changes = sizes.budget_curve(plan, design.budget, prompts, design.power)
     if np.isnan(changes).all():
         return None
     best = int(np.nanargmin(np.round(changes, 4)))  # of equals, the most prompts
@@ -121,7 +122,7 @@ def _best_split(plan: stats_power.Plan, design: Design) -> tuple[int, int, float
 
 def _why_none(plan: stats_power.Plan, design: Design, images: int | None, prompts: int | None) -> str | None:
     """Return in words why no number of images, or of prompts, is enough."""
-    most, fewest = f"{stats_power.MAX_SEARCHED:,}", stats_power.MIN_PROMPTS[plan.scope]
+    most, fewest = f"{sizes.MAX_SEARCHED:,}", stats_power.MIN_PROMPTS[plan.scope]
     more = f"{prompts:,} are enough" if prompts else "more are needed"
     if design.prompts < fewest:
         other = ", or take --scope 'this list'" if plan.scope == "other prompts" and design.prompts > 1 else ""

@@ -24,7 +24,8 @@ from fairbench.planning.inputs import LabellerErrors, PilotRun
 from fairbench.runs import evidence, registration
 from fairbench.runs.registration import Arm
 from fairbench.stats.difference import concentration_difference
-from fairbench.stats.power import Plan, detectable, power, shares_at
+from fairbench.stats.power import Plan, power, shares_at
+from fairbench.stats.sizes import detectable
 from tests.builders.cli import Cli
 from tests.builders.fake_runs import SIDED, FakeRun, draw_cells
 

@@ -17,17 +17,14 @@ from fairbench.stats.multiplicity import holm
 from fairbench.stats.power import (
     Plan,
     _excludes_zero,
-    budget_curve,
     concentration_of,
-    detectable,
-    images_needed,
     power,
-    prompts_needed,
     shares_at,
     shares_at_rd,
     shift,
     symmetric_confusion,
 )
+from fairbench.stats.sizes import budget_curve, detectable, images_needed, prompts_needed
 
 Array = NDArray[np.float64]
 HOLM = 0.05 / 3
