@@ -98,7 +98,7 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "method": Entry("a mitigation: it rewrites prompts, or draws with other weights; `none` is the baseline"),
     "metric": Entry("a pure function of class shares"),
     "model card": Entry("one YAML file with a model's adapter, pinned weights, sampling settings and licence"),
-    "n0": Entry("the number of faces per prompt at which rd is taken, so that two models compare at one number"),
+    "n0": Entry("the number of images per prompt at which rd is taken, so that two models compare at one number"),
     "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
     "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
     "other prompts": Entry(
@@ -128,7 +128,7 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     ),
     "race7": Entry("FairFace's seven groups", "Kärkkäinen and Joo, WACV 2021"),
     "rarefied": Entry(
-        "expected at n0 faces drawn from the counted ones, exactly; printed as rd@n0", "Hurlbert, Ecology 1971"
+        "expected of the faces of n0 images drawn from those with a face; printed as rd@n0", "Hurlbert, Ecology 1971"
     ),
     "rd": Entry(
         "relative diversity: the mean of abs(p_i - p_j) over all pairs of the K declared classes; 0 is balanced, 2/K "
@@ -149,7 +149,7 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "unpinned": Entry("weights that are not fixed to a commit or hash: the number may not be had again"),
     "WMELH": Entry(f"{SHORT['WMELH']}: one of the four groups of race4", f"{_SHEN}; {_LIU}"),
     "worst-case-misses": Entry(
-        "the value if every face that was missed had been counted, in the class that moves it most"
+        "the least and the most if every requested image without a labelled face had shown one, whatever its group"
     ),
 }
 """Term -> its definition and source, in alphabetical order (case aside)."""

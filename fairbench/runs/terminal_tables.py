@@ -54,7 +54,7 @@ ESTIMATES_NOTE: Final = (
     "classes, 0 where they are equal and 1 where one stands alone; as it has no chance floor, estimates near balance "
     "can fall below 0; pooled: of all faces together; at least, at most: the range that the labeller's errors leave. "
     "effective groups: equally frequent groups that are as concentrated. rd: mean absolute difference of class shares "
-    "at the faces that there are; rd@n: the same, expected at n faces per prompt. fair: what a fair model scores here "
+    "at the faces that there are; rd@n: the same, expected at n images per prompt. fair: what a fair model scores here "
     "through this labeller, on average (and at most, 95 % of the time); most: what a one-sided model can score."
 )
 OTHERS_NOTE: Final = (

@@ -93,8 +93,11 @@ def bootstrap_task_means(
         p = shares(counts)
         for name, metric in metrics.items():
             values = metric(p)
-            present = ~np.isnan(values)
-            used = present.sum(axis=-1)
-            total = np.where(present, values, 0.0).sum(axis=-1)
-            means[name].append(np.where(used > 0, total / np.maximum(used, 1), np.nan))
+            mean = values.mean(axis=-1)
+            if np.isnan(mean).any():  # a look at the means is cheaper than one at all values
+                present = ~np.isnan(values)
+                used = present.sum(axis=-1)
+                total = np.where(present, values, 0.0).sum(axis=-1)
+                mean = np.where(used > 0, total / np.maximum(used, 1), np.nan)
+            means[name].append(mean)
     return {name: np.concatenate(parts) for name, parts in means.items()}
