@@ -16,7 +16,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "attribute": "attribute or cross, as gender_x_race4; faces: of rates of faces; quality: of scores",
     "scope": "task: the mean over this list; population: the same, for other prompts; prompt: one prompt",
     "scope_value": "name of the task, or the prompt's text",
-    "estimate": "raw: of the counts; rarefied: expected at n0 images; pooled: of all faces together; corrected: for the "
+    "estimate": "raw: of the counts; rarefied: at n0 images; pooled: of all faces together; corrected: for the "
     "labeller's errors; corrected-lowest, corrected-highest: the range that they leave where the calibration is of "
     "other images; bounds: of one prompt; worst-case-misses: if no face were missing",
     "n0": "images with a face per prompt at which rd is taken; rarefied alone",
