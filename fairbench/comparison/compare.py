@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairbench.comparison import assumption, labellers, ranks
+from fairbench.comparison import assumption, labellers, ranks, second_labeller
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
@@ -37,7 +37,7 @@ class RunComparison:
 
     pairing: letter of a run -> how it is paired with the baseline. rankings (by concentration) and selection: of three
     runs or more. tipping: where each shown difference disappears. registration: the file and how the comparison departs
-    from what was registered there; None: no registration was named.
+    from what was registered there; None: no registration was named. second: of the same images by a second labeller.
     """
 
     sides: list[Side]
@@ -52,6 +52,7 @@ class RunComparison:
     notes: list[str]
     tipping: list[Tipping]
     registration: Registered | None = None
+    second: RunComparison | None = None
 
     @property
     def registered_words(self) -> str:
@@ -90,17 +91,22 @@ def compare(
     if select and len(folders) < 3:
         raise FairbenchError("--select chooses among variants: name a baseline and two runs or more.")
     sides = read(folders)
+    by_labeller = second_labeller.split(sides)
+    if by_labeller is not None:
+        first, *others = by_labeller
+        chosen = len(first) > 2 if select is None else select
+        result = _of_runs(first, alpha, registered, select=chosen, rd_margins=rd_margins)
+        seconds = (_of_runs(second, alpha, None, select=False, rd_margins=rd_margins) for second in others)
+        return replace(result, second=next(seconds, None))
     baseline = sides[0]
-    differing = next((side for side in sides[1:] if not same_labeller(baseline, side)), None)
-    if differing is None:
-        chosen = len(sides) > 2 if select is None else select
-        return _of_runs(sides, alpha, registered, select=chosen, rd_margins=rd_margins)
+    differing = next(side for side in sides[1:] if not same_labeller(baseline, side))
     if len(sides) > 2 or not same_images(baseline, differing):
         names = ", ".join(side.run.record.labeller.name for side in (baseline, differing))
         raise FairbenchError(
             f"Runs {baseline.letter} and {differing.letter} were labelled by different labellers ({names}), whose "
             "numbers do not compare: label both with one labeller, or compare two labellers on the same images, two "
-            "runs at a time; for tables of labels, declare the same classes with --labeller."
+            "runs at a time, or the same runs as two labellers read them; for tables of labels, declare the same "
+            "classes with --labeller."
         )
     return labellers.compare(baseline, differing, alpha)
 

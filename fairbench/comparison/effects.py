@@ -84,7 +84,8 @@ def _rows(a: Side, b: Side, quantity: Quantity, alpha: float) -> Iterator[Row]:
     counts = {"n_prompts": effect.n_pairs, "left_out": effect.n_left_out}
     columns = {**quantity.columns, **counts, "baseline": a.letter, "run": b.letter}
     row = Row(scope="this list", effect=effect.estimate, **columns)
-    if a.quota or b.quota:
+    # Of quality a quota leaves the images as different as draws are, at most.
+    if (a.quota or b.quota) and row.attribute not in RESERVED:
         yield replace(row, reason=QUOTA)
     elif effect.n_pairs == 1 and row.estimand.startswith((CONCENTRATION, RD)):
         yield replace(row, reason=ONE_PROMPT)

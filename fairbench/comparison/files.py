@@ -81,6 +81,7 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "least_faces": MIN_FACES_PER_PROMPT,
         "primary": result.primary,
         "registration": None if result.registration is None else asdict(result.registration),
+        "second": None if result.second is None else _second(result.second),
         "tipping": [asdict(point) for point in result.tipping],
         "margins": {"source": result.margins.source, **result.margins.values},
         "effects": [_effect(row, quota) for row in result.rows],
@@ -88,6 +89,13 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "selection": None if result.selection is None else asdict(result.selection),
         "notes": result.notes + ([f"{', '.join(sorted(quota))}: {QUOTA}."] if quota else []),
     }
+
+
+def _second(result: RunComparison) -> dict[str, Any]:
+    """Return the runs and the primary effects as a second labeller reads the same images."""
+    primary = [row for row in result.rows if row.family == "primary"]
+    quota = {side.letter for side in result.sides if side.quota}
+    return {"runs": [_run(side) for side in result.sides], "effects": [_effect(row, quota) for row in primary]}
 
 
 def _effect(row: Row, quota: set[str]) -> dict[str, Any]:

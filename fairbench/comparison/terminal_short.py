@@ -57,7 +57,8 @@ def _caption(result: RunComparison) -> str:
     prompts = f"{result.n_prompts} common prompt{'s' if result.n_prompts != 1 else ''}"
     prompts += f", {left_out} that not all runs have are left out" if left_out else ""
     compared = f"variants compared: {result.variants}; any that were tried and are not here are not accounted for"
-    return f"{prompts}; {compared}. p: adjusted for {tests} tests (Holm). {result.registered_words}"
+    adjusted = f"p: adjusted for {tests} test{'s' if tests > 1 else ''} (Holm). " if tests else ""
+    return f"{prompts}; {compared}. {adjusted}{result.registered_words}"
 
 
 def _of(result: RunComparison, estimand: str, scope: str = "this list", run: str | None = None) -> list[Row]:
@@ -77,6 +78,8 @@ def _sentences(result: RunComparison) -> Iterator[str]:
             yield f"{who}{words} on this list: {claim}." if claim else ""
         yield f"{who}{_other_prompts(result, baseline, side.letter)}"
         yield f"{who}{_quality(rows)}{_directions(rows, result.alpha)}"
+    if result.second is not None:
+        yield _second(result, result.second)
     yield _relative_diversity(result)
     yield assumption.sentence(result.tipping)
 
@@ -91,7 +94,7 @@ def _claim(rows: Sequence[Row], alpha: float, unit: str, different: Collection[s
         name, largest = spaced(row.attribute), max(abs(row.low), abs(row.high))
         if row.p_equivalence_adjusted <= alpha:
             shown.append(f"{name} within {number(row.margin, 2)}")
-        elif row.attribute not in different:
+        elif row.attribute not in different and not math.isnan(row.p_equivalence):
             others.append(f"{name} (up to {number(largest, 2)} {unit})" if math.isfinite(largest) else name)
     parts = [f"shown for {', '.join(shown)}"] if shown else []
     parts += [f"not shown for {', '.join(others)}"] if others else []
@@ -106,6 +109,19 @@ def _other_prompts(result: RunComparison, baseline: str, run: str) -> str:
         return f"Of other prompts nothing is said: {'; '.join(reasons)}."
     limits = (f"{spaced(r.attribute)} {number(r.low, 2)} to {number(r.high, 2)}" for r in known)
     return f"Other prompts, if this list were a random sample of them: {run} - {baseline} of {', '.join(limits)}."
+
+
+def _second(result: RunComparison, second: RunComparison) -> str:
+    """Return what another labeller of the same images says, beside the first."""
+    first_verdicts = {(r.attribute, r.run): r.verdict for r in _of(result, CONCENTRATION)}
+    parts = []
+    for row in _of(second, CONCENTRATION):
+        name = f"{spaced(row.attribute)} {row.run}" if result.variants > 1 else spaced(row.attribute)
+        same = first_verdicts.get((row.attribute, row.run)) == row.verdict
+        effect = with_interval(row.effect, row.low, row.high)
+        parts.append(f"{name} {effect}, {'the same verdict' if same else row.verdict}")
+    labeller = second.sides[0].run.record.labeller.name
+    return f"Read by {labeller} instead, the same images on this list: {'; '.join(parts)}. Neither is the truth."
 
 
 def _quality(rows: Sequence[Row]) -> str:
@@ -161,8 +177,8 @@ def _winner(result: RunComparison) -> str:
 
 def _half(half: Half) -> str:
     limits = span(half.low, half.high)
-    interval = f"[{limits}], " if limits else ""
-    return f"{number(half.effect, sign=True)} {interval}p {p_value(half.p)}"
+    tested = f" [{limits}], p {p_value(half.p)}" if limits else " (no test)"
+    return f"{number(half.effect, sign=True)}{tested}"
 
 
 def _notes(result: RunComparison) -> list[str]:

@@ -10,16 +10,20 @@ it by chance. Its mean over prompts is bounded by the mean squared distance, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.optimize import brentq
+from scipy.special import chdtr
 
 from fairbench.stats.estimands import Floats, shares
 from fairbench.stats.intervals import concentration_of_prompts, smoothed
 from fairbench.stats.mean_square import MeanSquare, mean_square
 from fairbench.stats.units import Data, Units, as_units
 from fairbench.types import FloatArray
+
+_LEAST: Final = 1e-9
+"""A margin that stands for 0, at which nothing can be tested."""
 
 
 class _Shares(NamedTuple):
@@ -67,17 +71,24 @@ class Pair:
         return mean_square(value, self.a.mean - self.b.mean, self.a.covariance + self.b.covariance)
 
     def same_groups_p(self, margin: float) -> float:
-        """Return the p-value of "the mean TV is `margin` or more": small means that both draw the same groups."""
+        """Return the p-value of "the mean TV is `margin` or more": small means that both draw the same groups.
+
+        The mean of the observed squared distances, chance included, is taken for a multiple of a chi-square variable
+        with its mean and variance (Patnaik, *Biometrika* 1949): it is skewed, most of all with few prompts.
+        """
         squared, at_margin = self.squared_distance(), 4 * margin**2 / self.classes
-        return float(ndtr((squared.value - at_margin) / squared.error_at(at_margin)))
+        chance = float(np.trace(self.a.covariance + self.b.covariance, axis1=1, axis2=2).mean())
+        mean, variance = at_margin + chance, float(squared.error_at(at_margin)) ** 2
+        return float(chdtr(2 * mean**2 / variance, 2 * mean * max(squared.value + chance, 0.0) / variance))
 
     def largest_tv(self, alpha: float) -> float:
-        """Return the upper limit of the mean TV at level 1 - alpha, in [0, 1]: where `same_groups_p` is alpha."""
-        squared, z = self.squared_distance(), float(ndtri(1 - alpha))
-        # x - value = z sqrt(error^2 + steepest (x - value)), solved for x.
-        half = z**2 * squared.steepest / 2
-        highest = squared.value + half + np.sqrt(half**2 + (z * squared.error) ** 2)
-        return min(float(np.sqrt(self.classes * max(highest, 0.0))) / 2, 1.0)
+        """Return the upper limit of the mean TV at level 1 - alpha, in [0, 1]: where `same_groups_p` is alpha.
+
+        0 where even identical models would differ by more, which alpha of them do.
+        """
+        if self.same_groups_p(1.0) > alpha or self.same_groups_p(_LEAST) <= alpha:
+            return float(self.same_groups_p(1.0) > alpha)
+        return float(brentq(lambda margin: self.same_groups_p(margin) - alpha, _LEAST, 1.0))
 
     def observed_tv(self) -> FloatArray:
         """Return the TV (P,) of the observed shares, in [0, 1]: on average at least that of the true ones."""

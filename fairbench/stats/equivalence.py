@@ -19,7 +19,9 @@ from fairbench.stats.mean_square import MeanSquare
 
 _SHARE_OF_FAIR: Final = 0.8
 """Of the error rate, what is spent where the less concentrated model is balanced: there it is scarcest."""
-_GRID: Final = 400
+_SHARE_OF_FAR: Final = 0.04
+"""Of the error rate, what is spent on concentrations that lie far from the estimates and are not asked about."""
+_GRID: Final = 200
 _STEPS: Final = 40
 """Halvings of a bisection: to 1e-12."""
 
@@ -60,17 +62,22 @@ def _shown_closer(low: MeanSquare, high: MeanSquare, margin: float, alpha: float
     which lies a convex set. Two ways lead to the claim, and at every point of the curve their error rates add up to
     alpha. Either C_high itself is shown to be below margin^2; or, for every t, the estimates lie on the near side of
     the curve's tangent there, by as many standard errors as the first way leaves over. As the set is convex, a point
-    beyond the curve lies beyond a tangent, so that no such point is accepted more often than alpha. For normal
-    estimates the size is exact.
+    beyond the curve lies beyond a tangent, so that no such point is accepted more often than alpha. Of t only those are
+    asked that a wide interval of C_low holds (Berger and Boos, JASA 1994), whose own error is part of alpha.
     """
-    z_fair = float(ndtri(1 - _SHARE_OF_FAIR * alpha))
-    t = np.linspace(0.0, 1 - margin, _GRID)
+    z_fair, z_far = (float(ndtri(1 - share * alpha)) for share in (_SHARE_OF_FAIR, _SHARE_OF_FAR / 2))
+    error_fair = float(high.error_at(margin**2))
+    if high.value <= margin**2 - z_fair * error_fair:
+        return True
+    half = z_far**2 * low.steepest / 2
+    first = np.sqrt(max(low.value - z_far * low.error, 0.0))
+    last = np.sqrt(max(low.value + half + np.hypot(half, z_far * low.error), 0.0))
+    t = np.linspace(first, max(first, last), _GRID)
+    t = t[t <= 1 - margin]
     true_low, true_high = t**2, (t + margin) ** 2
     error_low, error_high = low.error_at(true_low), high.error_at(true_high)
-    if high.value <= margin**2 - z_fair * error_high[0]:
-        return True
-    spent = ndtr((margin**2 - z_fair * error_high[0] - true_high) / error_high)
-    z_tangent: NDArray[np.float64] = ndtri(1 - (alpha - spent))
+    spent = ndtr((margin**2 - z_fair * error_fair - true_high) / error_high)
+    z_tangent: NDArray[np.float64] = ndtri(1 - (alpha * (1 - _SHARE_OF_FAR) - spent))
     # The tangent at t, multiplied by t so that it is finite at 0.
     distance = (t + margin) * (low.value - true_low) - t * (high.value - true_high)
     return bool((distance >= z_tangent * np.hypot((t + margin) * error_low, t * error_high)).all())

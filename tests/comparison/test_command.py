@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from fairbench.cards.cards import RESERVED
 from fairbench.display.note import LABEL_NOTE
+from fairbench.runs import evidence, registration
 from tests.builders.cli import Cli
 from tests.builders.fake_runs import BALANCED, BIASED, FAIR, FakeRun, draw_cells
 
@@ -65,7 +67,9 @@ def test_three_runs_as_json_in_the_default_folder(cli: Cli, made: tuple[Path, Pa
     folder = Path("runs") / "-".join(["compare", *(run["run_id"][:8] for run in record["runs"])])
     assert json.loads((folder / "compare.json").read_text()) == record
     assert {e["quota"] for e in record["effects"] if e["run"] == "C"} == {True}
-    assert {e["verdict"] for e in record["effects"] if e["run"] == "C" and e["scope"] == "this list"} == {"withheld"}
+    of_quota = [e for e in record["effects"] if e["run"] == "C" and e["scope"] == "this list"]
+    assert {e["verdict"] for e in of_quota if e["attribute"] not in RESERVED} == {"withheld"}
+    assert "withheld" not in {e["verdict"] for e in of_quota if e["attribute"] in RESERVED}
     assert {e["quota"] for e in record["effects"] if e["run"] == "B"} == {False}
     assert [r["attribute"] for r in record["rankings"]] == record["primary"]
 
@@ -105,7 +109,8 @@ def test_without_matplotlib_there_is_a_notice_and_no_failure(
 def test_two_labellers_of_mannequins(cli: Cli, mannequin_runs: Path) -> None:
     result = cli("compare", mannequin_runs / "phantom", mannequin_runs / "phantom-noisy", "--out", "labellers")
     assert result.code == 0, result.err
-    assert "Two labellers on the same images" in result.out and "Neither labeller is the truth." in result.out
+    words = " ".join(result.out.split())
+    assert "Two labellers on the same images" in words and "Neither labeller is the truth." in words
     assert LABEL_NOTE in result.out
     record = json.loads(Path("labellers/compare.json").read_text())
     assert (record["kind"], record["matched_by"]) == ("labellers", "face (one detector)")
@@ -137,3 +142,29 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
     Path("file").write_text("")
     result = cli("compare", made[0], made[1], "--out", "file")
     assert result.code == 2 and "--out file is a file" in result.err
+
+
+def test_a_comparison_says_whether_it_was_registered(cli: Cli, made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    biased, balanced, _ = made
+    prompts = evidence.read(biased).prompts
+    fields: dict[str, Any] = {
+        "task": "occupations-mini",
+        "arms": [{"model": "biased"}, {"model": "balanced"}],
+        "attributes": ["gender", "race4", "gender_x_race4"],
+        "margins": {"concentration.gender": 0.05, "groups.gender": 0.05},
+        "scope": "this list",
+        "images_per_prompt": 60,
+        "alpha": 0.05,
+        "labeller": "phantom",
+    }
+    registration.write(registration.register(prompts, **fields), tmp_path / "plan.json")
+    asked = ("compare", biased, balanced, "--out", "report", "--registered", tmp_path / "plan.json")
+    said = " ".join(cli(*asked).out.split())
+    assert "Registered 20" in said and "with departures" not in said, said
+    record = json.loads(Path("report/compare.json").read_text())["registration"]
+    assert record["departures"] == [] and len(record["sha256"]) == 64
+    said = " ".join(cli(*asked, "--alpha", "0.1").out.split())
+    assert "with departures: the level is 0.1, 0.05 was registered." in said
+    (tmp_path / "plan.json").write_text("{}")
+    result = cli(*asked)
+    assert result.code == 2 and "is no registration" in result.err and "Traceback" not in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fairbench.cards import catalog
-from fairbench.comparison import files
+from fairbench.comparison import files, terminal
 from fairbench.comparison.compare import RunComparison, compare
 from fairbench.comparison.labellers import BY_FACE, BY_IMAGE, LabellerComparison
 from fairbench.comparison.ranks import select
@@ -53,6 +55,12 @@ def forward(folders: dict[str, Path]) -> RunComparison:
 def of_runs(found: object) -> RunComparison:
     assert isinstance(found, RunComparison)
     return found
+
+
+def printed(found: RunComparison) -> str:
+    out = io.StringIO()
+    terminal.show(found, None, Console(file=out, width=80))
+    return " ".join(out.getvalue().split())
 
 
 def row(found: RunComparison, attribute: str, estimand: str, scope: str = "this list", run: str = "B") -> Row:
@@ -291,6 +299,23 @@ def test_labels_are_compared_by_name_whatever_order_a_card_declares(folders: dic
     found = compare([folders["biased"], turned.write(tmp_path / "turned")])
     assert isinstance(found, LabellerComparison)
     assert [(a.attribute, a.agreement.raw, a.change) for a in found.attributes] == [(name, 1, 0) for name in LEAST]
+
+
+def test_a_second_labeller_of_the_same_images_stands_beside_the_first(folders: dict[str, Path], tmp_path: Path) -> None:
+    also = replace(BALANCED, labeller="phantom-noisy", shown=reread(BALANCED.shown)).write(tmp_path / "also")
+    # In any order: each run of the second labeller is matched by its images.
+    found = of_runs(compare([folders["biased"], folders["balanced"], also, folders["relabelled"]]))
+    alone = of_runs(compare([folders["biased"], folders["balanced"]]))
+    assert [side.name for side in found.sides] != [] and found.second is not None
+    assert [r.verdict for r in found.rows] == [r.verdict for r in alone.rows]
+    second = of_runs(compare([folders["relabelled"], also]))
+    ours, theirs = (row(x, "gender", "concentration") for x in (found.second, second))
+    assert (ours.effect, ours.p, ours.run) == (theirs.effect, theirs.p, "B")
+    record = files.manifest(found)
+    assert [e["attribute"] for e in record["second"]["effects"]] == list(LEAST)
+    said = printed(found)
+    assert "Read by phantom-noisy instead, the same images on this list: gender -" in said
+    assert "race4 -.181 [-.21" in said and "the same verdict" in said and "Neither is the truth" in said
 
 
 # --- what is refused ---
