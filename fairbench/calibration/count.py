@@ -40,6 +40,7 @@ def calibrate(
     *,
     domain: str,
     command: str,
+    run_images: str = "",
     device: str = "cpu",
 ) -> Calibration:
     """Label one image per person and return the table of true against read cells, all attributes together.
@@ -48,6 +49,8 @@ def calibrate(
     one labelled person, so where the policy selects all faces, the largest is taken. NO_FACE holds the images that give
     a run no label: without a face, with a face smaller than `min_area`, or read with less than `min_prob`. Images on
     which the detector fails are left out, as in a run.
+
+    run_images: the hash of the ids of a run's images, where these are some of them.
 
     Raises CardError where an image can no longer be read, WeightsError for absent weights, StoreError.
     """
@@ -71,6 +74,7 @@ def calibrate(
         counts=np.asarray(counts.observed(used.attributes)),  # plain counts: no image has more than one counted face
         command=command,
         seed=0,
+        run_images=run_images,
         notes=_notes(truth, used, failed=len(rows) - int(counts.images.sum())),
     )
 

@@ -63,17 +63,28 @@ class LabelledImages:
         return replace(self, images=tuple(i for i in self.images if not i.person or image_of[i.person] is i))
 
 
-def read(path: Path, space: LabelSpace, progress: Progress) -> LabelledImages:
+def read(path: Path, space: LabelSpace, progress: Progress, *, derived: bool = False) -> LabelledImages:
     """Read a manifest and decode every file that it names, one at a time.
+
+    derived: whether attributes that the labeller derives from others may be labelled. Their errors depend on how often
+    each label that they are derived from occurs, so that they hold for a run's own images alone.
 
     Raises CardError, naming file, line, field and fix, for whatever does not hold: an unknown label or column, an empty
     field, an image that is missing, cannot be decoded, has another sha256 or stands twice, a person with two different
-    labels, or a combination of labels that no line has (its row of the table would be empty).
+    labels, a label that no line has, or a derived attribute.
     """
     attributes, images = _parsed(path, space)
+    derived_from = {name: space.card.attributes[name].source for name in attributes}
+    for name, source in derived_from.items():
+        if source is not None and not derived:
+            raise CardError(
+                f"{path}, line 1, field {name}: {space.card.name} derives it from {source}, so its errors depend on "
+                f"how often each label of {source} occurs, which differs between images: label {source} instead, or "
+                "give the run of which these are the images (--run)."
+            )
     labels = [space.declared.labels[a] for a in attributes]
     cells = tuple(itertools.product(*labels))
-    _refuse_gaps(path, dict(zip(attributes, labels, strict=True)), cells, {i.cell for i in images})
+    _refuse_gaps(path, dict(zip(attributes, labels, strict=True)), {i.cell for i in images})
     if any(i.cell == NO_PERSON for i in images):
         cells += (NO_PERSON,)
     return LabelledImages(path, attributes, cells, tuple(_decoded(path, images, progress)))
@@ -142,8 +153,8 @@ def _cell(where: str, row: Mapping[str, str], attributes: tuple[str, ...]) -> Ce
     return NO_PERSON
 
 
-def _refuse_gaps(path: Path, labels: Mapping[str, Sequence[str]], people: Sequence[Cell], cells: set[Cell]) -> None:
-    """Refuse a manifest that lacks a label or a combination of labels (`people`). cells: those that lines have."""
+def _refuse_gaps(path: Path, labels: Mapping[str, Sequence[str]], cells: set[Cell]) -> None:
+    """Refuse a manifest that lacks a label. cells: those that lines have; a combination may be missing."""
     for index, (name, declared) in enumerate(labels.items()):
         used = {cell[index] for cell in cells - {NO_PERSON}}
         missing = next((label for label in declared if label not in used), None)
@@ -152,12 +163,6 @@ def _refuse_gaps(path: Path, labels: Mapping[str, Sequence[str]], people: Sequen
                 f"{path}, field {name}: no line says {missing!r}, so its errors cannot be counted; add such images, "
                 "or leave the column out."
             )
-    empty = [" ".join(cell) for cell in people if cell not in cells]
-    if empty:
-        raise CardError(
-            f"{path}, fields {', '.join(labels)}: no line is {' or '.join(empty)}, so that row of the table would be "
-            "empty; add such images, or leave a column out."
-        )
 
 
 def _decoded(path: Path, images: Sequence[LabelledImage], progress: Progress) -> Iterator[LabelledImage]:

@@ -17,10 +17,10 @@ from fairbench.runs import people
 from fairbench.runs.people import CONCENTRATION, UNDECIDED, Labelled, Row
 from fairbench.stats import local_table, undecided
 from fairbench.stats import prediction_powered as powered
+from fairbench.stats.conditioning import MAX_CONDITION
 from fairbench.stats.intervals import Interval, concentration_interval
 from fairbench.stats.prediction import LabelledSample, predictions
 from fairbench.stats.prediction_powered import Totals, Values
-from fairbench.stats.transfer import MAX_CONDITION
 from fairbench.types import FloatArray
 
 _Z_95: Final = float(ndtri(0.975))

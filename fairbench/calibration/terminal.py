@@ -15,7 +15,7 @@ from fairbench.display.numbers import number, with_interval
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.labelling.confusion import NO_PERSON, Calibration
-from fairbench.stats import transfer
+from fairbench.stats import conditioning
 from fairbench.stats.bounds import share_interval
 
 CAPTION = (
@@ -66,11 +66,18 @@ def _share(part: int, whole: int) -> dict[str, Any]:
 
 
 def _correction(calibration: Calibration) -> dict[str, Any]:
-    """Return whether this table can correct a run, by the check that a run makes before it looks at its counts."""
-    verdict = transfer.check(np.zeros((1, calibration.counts.shape[1]), dtype=np.int64), calibration.counts)
+    """Return whether this table can correct a run: all attributes together, and each alone, by its margin."""
+    alone = calibration.attributes if len(calibration.attributes) > 1 else ()
+    return {**_possible(calibration), "alone": {name: _possible(calibration.margin([name])) for name in alone}}
+
+
+def _possible(calibration: Calibration) -> dict[str, Any]:
+    """Return the verdict on a table, by the check that a run makes before it looks at its counts."""
+    verdict = conditioning.check(calibration.counts)
     return {
         "possible": verdict.reason is None,
         "reason": verdict.reason,
+        "smallest_row": verdict.images,
         "condition": verdict.condition if math.isfinite(verdict.condition) else None,
         "certainty": verdict.certainty if math.isfinite(verdict.certainty) else None,
     }
@@ -82,12 +89,15 @@ def show(calibration: Calibration, file: Path, card: Path | None, console: Conso
     _cells(result).show(console)
     console.print()
     _attributes(result).show(console)
-    say(console, f"correction: {_correction_words(result['correction'])}")
+    correction = result["correction"]
+    say(console, f"correction: {_correction_words(correction)}")
+    for name, alone in correction["alone"].items() if not correction["possible"] else ():
+        say(console, f"correction of {name} alone: {_correction_words(alone)}")
     say(console, calibration.notes)
     say(console, LABEL_NOTE, "dim")
     next_step = (
-        f"Written: {file}\nTo correct runs on such images ({calibration.domain}), name it in the labeller's card "
-        f"{card or calibration.labeller} as\n{result['card_line']}"
+        f"Written: {file}\nTo correct runs on such images ({calibration.domain}): fairbench run --calibration {file}\n"
+        f"or, for all runs, in the labeller's card {card or calibration.labeller} the line\n{result['card_line']}"
     )
     say(console, next_step, wrap=False)
 
@@ -117,12 +127,16 @@ def _words(share: dict[str, Any]) -> str:
 def _correction_words(verdict: dict[str, Any]) -> str:
     if verdict["reason"]:
         return f"not possible with this table: {verdict['reason']}."
-    condition = f"condition number {number(verdict['condition'], 2)} (at most {transfer.MAX_CONDITION:g} is allowed)"
+    rows, condition = verdict["smallest_row"], number(verdict["condition"], 2)
+    few = f"; intervals are marked, as the smallest row holds {rows} images" if rows < conditioning.FEW_IMAGES else ""
+    at_most = f"condition number {condition} (at most {conditioning.MAX_CONDITION:g} is allowed)"
     if verdict["certainty"] is None:
-        return f"possible: {condition}, no two rows of the table overlap."
+        # The rule of three: what 95 % of samples without an event exclude.
+        unseen = f"no misreading was counted, which with {rows} images in the smallest row leaves up to {3 / rows:.0%}"
+        return f"possible: {at_most}; {unseen}{few}."
     return (
-        f"possible: {condition}, smallest singular value {number(verdict['certainty'], 1)} standard errors from 0 "
-        f"(at least {transfer.MIN_CERTAINTY:g} are needed)."
+        f"possible: {at_most}, smallest singular value {number(verdict['certainty'], 1)} standard errors from 0 "
+        f"(at least {conditioning.MIN_CERTAINTY:g} are needed){few}."
     )
 
 

@@ -62,6 +62,9 @@ Scorers = Annotated[
         "card's]",
     ),
 ]
+Calibration = Annotated[
+    str | None, typer.Option("--calibration", help="Calibration file. [default: the labeller card's]")
+]
 Metrics = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +93,7 @@ def run(
     method: MethodName = "none",
     labeller: LabellerName = None,
     labels: Labels = None,
+    calibration: Calibration = None,
     images_per_prompt: ImagesPerPrompt = None,
     limit_prompts: Limit = None,
     scorers: Scorers = None,
@@ -128,6 +132,7 @@ def run(
         method=method,
         labeller=labeller,
         labels=labels,
+        calibration=calibration,
         images_per_prompt=images_per_prompt,
         limit_prompts=limit_prompts,
         scorers=scorers,

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -23,6 +22,11 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError
+from fairbench.labelling import cells, domain
+from fairbench.labelling.cells import NO_FACE as NO_FACE
+from fairbench.labelling.cells import NO_PERSON as NO_PERSON
+from fairbench.labelling.cells import Cell as Cell
+from fairbench.labelling.domain import Domain
 from fairbench.labelling.labeller import Labeller
 from fairbench.notices import notice
 from fairbench.storage import atomic
@@ -32,11 +36,6 @@ VERSION: Final = 1
 FEW_IMAGES: Final = 30
 """A row of fewer images is reported: its rates are imprecise, and an error that never occurred counts as impossible."""
 
-Cell = tuple[str, ...]
-"""One label per attribute, in the order of `attributes`; or NO_PERSON (a row), or NO_FACE (a column)."""
-NO_PERSON: Final[Cell] = ("no person",)
-NO_FACE: Final[Cell] = ("no face",)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
@@ -45,7 +44,8 @@ class Calibration:
     columns: all combinations of labels, then NO_FACE. rows: the same combinations in the same order, then NO_PERSON
     where images that show nobody were counted too. counts: non-negative integers (rows, columns), kept read-only.
     independent_check: numbers that say how well another route to the truth agrees. implausible_allowed: the user
-    accepts what `refuse_implausible` objects to. Raises CardError where the parts do not fit together.
+    accepts what `refuse_implausible` objects to. run_images: the hash of the ids of a run's images, where it was
+    counted on some of them. Raises CardError where the parts do not fit together.
     """
 
     labeller: str
@@ -60,9 +60,13 @@ class Calibration:
     notes: str = ""
     implausible_allowed: bool = False
     independent_check: Mapping[str, float] = field(default_factory=dict)
+    run_images: str = ""
 
     def __post_init__(self) -> None:
-        problem = self._cell_problem() or self._number_problem()
+        problem = cells.problem(self.attributes, self.rows, self.columns)
+        problem = problem or cells.number_problem(
+            np.asarray(self.counts), self.rows, self.columns, self.independent_check
+        )
         if problem:
             raise CardError(f"Calibration of {self.labeller}, field {problem}.")
         counts = np.array(self.counts, dtype=np.int64)
@@ -79,7 +83,29 @@ class Calibration:
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
         """The labels of every attribute, in the order in which they first stand in the columns."""
-        return {a: tuple(dict.fromkeys(cell[i] for cell in self.cells)) for i, a in enumerate(self.attributes)}
+        return cells.labels_of(self.attributes, self.cells)
+
+    @property
+    def images_of(self) -> Domain:
+        """What kind of images it was counted on, to be compared with those of a run."""
+        return domain.parse(self.domain, self.run_images)
+
+    def margin(self, attributes: Sequence[str]) -> Calibration:
+        """Return the table of some of the attributes, in their order here: the counts of the others added up."""
+        kept = [i for i, name in enumerate(self.attributes) if name in attributes]
+        labels = list(self.labels.values())
+        joint = tuple(itertools.product(*(labels[i] for i in kept)))
+        of_cell = [joint.index(tuple(cell[i] for i in kept)) for cell in self.cells]
+        rows, columns = ([*of_cell, len(joint)][: len(side)] for side in (self.rows, self.columns))
+        counts = np.zeros((max(rows) + 1, len(joint) + 1), dtype=np.int64)
+        np.add.at(counts, (np.array(rows)[:, None], np.array(columns)[None, :]), self.counts)
+        return replace(
+            self,
+            attributes=tuple(self.attributes[i] for i in kept),
+            rows=(*joint, NO_PERSON)[: len(counts)],
+            columns=(*joint, NO_FACE),
+            counts=counts,
+        )
 
     def rates(self) -> NDArray[np.float64]:
         """Return P(column | row), shape (rows, columns); a row without counts is NaN."""
@@ -96,45 +122,13 @@ class Calibration:
         """
         values = {FORMAT: VERSION, **{f.name: getattr(self, f.name) for f in fields(self)}}
         values["counts"] = self.counts.tolist()
-        for name in ("implausible_allowed", "independent_check"):
+        for name in ("implausible_allowed", "independent_check", "run_images"):
             if not values[name]:
                 del values[name]
         lines = (f"{json.dumps(name)}: {_json(name, value)}" for name, value in values.items())
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         _typed(json.loads(text), path)
         atomic.write_text(path, text)
-
-    def _cell_problem(self) -> str | None:
-        """Return "FIELD: what is wrong and how to fix it", or None."""
-        if not self.attributes or len(set(self.attributes)) != len(self.attributes):
-            return "attributes: name at least one, each once"
-        for name, cells in (("rows", self.rows), ("columns", self.columns)):
-            duplicate = next((list(c) for i, c in enumerate(cells) if c in cells[:i]), None)
-            if duplicate:
-                return f"{name}: {duplicate} stands twice; add its counts up in one"
-        if self.columns[-1:] != (NO_FACE,):
-            return f"columns: the last one must be {list(NO_FACE)}"
-        for cell in self.cells:
-            if len(cell) != len(self.attributes) or cell in (NO_PERSON, NO_FACE):
-                return f"columns: {list(cell)} must hold one label for each of {', '.join(self.attributes)}"
-        if self.cells != tuple(itertools.product(*self.labels.values())):
-            return f"columns: list all combinations of {dict(self.labels)}, the last attribute changing fastest"
-        true_cells = self.rows[:-1] if self.rows[-1:] == (NO_PERSON,) else self.rows
-        unknown = next((list(cell) for cell in true_cells if cell not in self.cells), None)
-        if unknown:
-            return f"rows: {unknown} is not among the columns; fix its labels"
-        if true_cells != self.cells:
-            return f"rows: list the columns' combinations in their order, then {list(NO_PERSON)} or nothing"
-        return None
-
-    def _number_problem(self) -> str | None:
-        counts, shape = np.asarray(self.counts), (len(self.rows), len(self.columns))
-        if counts.shape != shape:
-            return f"counts: its shape is {counts.shape}, that of rows and columns {shape}"
-        if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
-            return "counts: give whole numbers of at least 0"
-        infinite = next((name for name, value in self.independent_check.items() if not math.isfinite(value)), None)
-        return f"independent_check.{infinite}: give a finite number, or leave it out" if infinite else None
 
 
 class _File(BaseModel):
@@ -155,6 +149,7 @@ class _File(BaseModel):
     notes: str = ""
     independent_check: dict[str, float] = Field(default_factory=dict)
     implausible_allowed: bool = False
+    run_images: str = Field("", pattern=r"^([0-9a-f]{32,64})?$")
 
 
 def read(path: Path) -> Calibration:
@@ -174,16 +169,16 @@ def read(path: Path) -> Calibration:
         raise CardError(f"{path}: {err}") from err
 
 
-def of_labeller(loaded: Loaded[LabellerCard]) -> Calibration | None:
-    """Return the calibration that a labeller card names, None where it names none.
+def of_labeller(loaded: Loaded[LabellerCard], given: Path | None = None) -> Calibration | None:
+    """Return the calibration that a labeller card names, None where it names none. given: a file used in its place.
 
     Raises CardError: the file cannot be read, it was made for another labeller, other attributes or other labels, or it
     is implausible.
     """
     card = loaded.card
-    if card.calibration is None:
+    if card.calibration is None and given is None:
         return None
-    path = (loaded.base_dir or Path.cwd()) / Path(card.calibration).expanduser()
+    path = given or (loaded.base_dir or Path.cwd()) / Path(str(card.calibration)).expanduser()
     calibration = read(path)
     if calibration.labeller != card.name:
         raise CardError(f"{path} is the calibration of {calibration.labeller!r}, not of {card.name!r}: name its own.")

@@ -85,7 +85,7 @@ def estimate(
 def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
     row = partial(Estimate, quantity.metric, attribute.name, quantity.estimate, quantity.scope)
-    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THIS_LIST else quantities.OVER_PROMPTS}
+    fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THIS_LIST else quantities.GAFFKE}
     match quantity.values:
         case PromptValues() as values:
             interval = intervals.interval_of(values, quantities.SCOPES[quantity.scope], 0.95, *quantity.limits)
@@ -95,19 +95,21 @@ def row_of(attribute: Table, quantity: Quantity) -> Estimate:
             value, low, high = interval.estimate, interval.low, interval.high
             fields |= {"error": interval.error, "prompts": interval.prompts}
             fields["reason"] = quantities.left_out(interval.prompts, interval.left_out)
-            fields["ci_method"] = NORMAL if quantity.scope == THIS_LIST else quantities.GAFFKE
         case Interval() as corrected:
             # The value is not cut: that would bias it.
-            value, half = corrected.estimate, corrected.high - corrected.estimate
-            low, high = _around(value, half, *quantity.limits)
+            value, reach = corrected.estimate, (corrected.estimate - corrected.low, corrected.high - corrected.estimate)
+            low, high = _around(value, *reach, *quantity.limits)
             fields |= {"error": corrected.error, "prompts": corrected.prompts}
-            fields["reason"] = quantities.left_out(corrected.prompts, corrected.left_out)
-            fields["ci_method"] += f"; {WITH_CALIBRATION}"
+            given = "" if quantity.scope == THIS_LIST else ", conditional on the table"
+            fields["ci_method"] += f"{given}; {WITH_CALIBRATION}"
             if np.isnan(corrected.error):
-                fields |= {"ci_method": None, "reason": fields["reason"] or "one prompt is no sample of prompts"}
+                none = {"prompts": corrected.prompts}
+                none |= {"reason": gaffke.TOO_FEW} if quantity.scope == OTHER_PROMPTS else {}
+                return row(_NAN, **{**quantity.columns, **none})
         case Spread() as spread:
             value = spread.mean
-            low, high = _around(value, _Z_95 * spread.error, *quantity.limits)
+            half = _Z_95 * spread.error
+            low, high = _around(value, half, half, *quantity.limits)
             fields |= {"error": spread.error, "ci_method": f"{quantities.AT_THESE_COUNTS}: {NORMAL}"}
         case float() as value:
             return row(value, **quantity.columns)
@@ -115,10 +117,10 @@ def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     return _with_bounds(attribute, _without_certainty(row(value, **fields)))
 
 
-def _around(value: float, half: float, lowest: float, highest: float) -> tuple[float, float]:
-    """Return the limits `half` to either side of a value, or of the nearest that is possible, cut at the possible."""
+def _around(value: float, below: float, above: float, lowest: float, highest: float) -> tuple[float, float]:
+    """Return the limits so far to either side of a value, or of the nearest that is possible, cut at the possible."""
     middle = min(max(value, lowest), highest)
-    return max(middle - half, lowest), min(middle + half, highest)
+    return max(middle - below, lowest), min(middle + above, highest)
 
 
 def _without_certainty(row: Estimate) -> Estimate:

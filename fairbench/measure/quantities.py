@@ -30,11 +30,11 @@ THIS_LIST: Final = "task"
 OTHER_PROMPTS: Final = "population"
 SCOPES: Final[Mapping[str, Scope]] = {THIS_LIST: "this list", OTHER_PROMPTS: "other prompts"}
 """`scope` in the metrics table -> the design of the interval. Both have one estimate, of two different things."""
-OVER_PROMPTS: Final = "t over prompts"
 GAFFKE: Final = "Gaffke's, over prompts"
 AT_THESE_COUNTS: Final = "of the expected value at these face counts"
 MOST_LEFT_OUT: Final = 0.1
 """Share of the prompts, of which more must not be left out of RD at n0 images."""
+RANGE: Final = "if errors are no larger than on the calibration's images"
 _DRAWS: Final = 2000
 _BOUNDS_DRAWS: Final = 400
 _ANY: Final = (-np.inf, np.inf)
@@ -109,15 +109,14 @@ class Attribute(Table):
         return {"calibration": self.correction.sha256 if self.read is not None else None}
 
     def not_corrected(self) -> str | None:
-        """Return why nothing of this attribute is corrected, None where it is."""
-        if self.correction.reason is None and self.groups is None:
-            return f"the calibration does not cover {self.name}"
-        return self.correction.reason
+        """Return why nothing of this attribute is corrected to a value; None where it is."""
+        return self.correction.refused(self.names) or self.correction.other_domain
 
     def calibrated(self) -> tuple[Data, NDArray[np.int64]]:
         """Return what a correction rests on: observed counts with a column "no face", and the calibration's counts."""
-        assert self.correction.calibration is not None
-        return self.counts.observed(self.correction.calibration.attributes), self.correction.calibration.counts
+        source = self.correction.source(self.names)
+        assert source is not None
+        return self.correction.observed(self.names, self.counts), source.calibration.counts
 
 
 def relative_diversity(shares: FloatArray) -> Floats:
@@ -217,7 +216,23 @@ def _concentration(attribute: Attribute) -> Iterator[Quantity]:
         yield replace(quantity, columns={**quantity.columns, **columns})
     for scope in SCOPES:
         of_cells = partial(correction_interval.concentration_interval, groups=attribute.groups, draws=_DRAWS)
-        yield _corrected(attribute, "concentration", scope, of_cells)
+        yield _corrected(attribute, "concentration", scope, of_cells, (-np.inf, 1.0))
+    if attribute.correction.other_domain is not None and attribute.correction.refused(attribute.names) is None:
+        yield from _corrected_range(attribute)
+
+
+def _corrected_range(attribute: Attribute) -> Iterator[Quantity]:
+    """Yield the lowest and the highest concentration that errors no larger than the calibration's leave possible."""
+    columns = {"calibration": attribute.correction.sha256}
+    for scope, design in SCOPES.items():
+        ends = correction_interval.concentration_range(
+            *attribute.calibrated(), design, attribute.rng, attribute.groups, draws=_DRAWS
+        )
+        for estimate, interval in zip(("corrected-lowest", "corrected-highest"), ends, strict=True):
+            reason = _joined(
+                left_out(interval.prompts, interval.left_out), RANGE, attribute.correction.mark(attribute.names)
+            )
+            yield Quantity("concentration", estimate, scope, interval, (-np.inf, 1.0), {**columns, "reason": reason})
 
 
 def concentration(table: Table, scope: str) -> Quantity:
@@ -258,7 +273,14 @@ def _corrected(
     if reason is not None:
         return Quantity(metric, "corrected", scope, np.nan, columns={**columns, "reason": reason})
     interval = of(*attribute.calibrated(), SCOPES[scope], attribute.rng)
+    left = left_out(interval.prompts, interval.left_out)
+    columns["reason"] = _joined(left, attribute.correction.mark(attribute.names))
     return Quantity(metric, "corrected", scope, interval, limits, columns)
+
+
+def _joined(*reasons: str | None) -> str | None:
+    """Return several remarks as one; None where there are none."""
+    return "; ".join(reason for reason in reasons if reason) or None
 
 
 def left_out(used: int, without: int) -> str | None:

@@ -30,7 +30,7 @@ def run_settings(**options: Any) -> RunSettings:
         raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
     if options["dtype"] not in {None, *DTYPES}:
         raise FairbenchError(f"--dtype {options['dtype']}: name {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
-    for name in ("model", "task", "labeller", "labels"):
+    for name in ("model", "task", "labeller", "labels", "calibration"):
         options[name] = None if options[name] is None else os.fspath(options[name])
     if options["model"] is None:
         labels = options["labels"]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fairbench.errors import FairbenchError
-from fairbench.labelling import confusion
+from fairbench.labelling import confusion, domain
 from fairbench.labelling.confusion import Calibration
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import correction
@@ -191,7 +191,8 @@ def read(folder: Path) -> FinishedRun:
     series = list(measure_series.evaluate(counts, prompts, run.declared.references))
     calibration_file = folder / FOLDER / CALIBRATION
     calibration = confusion.read(calibration_file) if calibration_file.exists() else None
-    corrected = correction.prepare(calibration, run.no_calibration, counts)
+    own = domain.of_run(run.model, run.declared.images)
+    corrected = correction.prepare(calibration, run.no_calibration, counts, own)
     scores = {name: _scores(store, scorer.key) for name, scorer in run.scorers.items() if scorer.key}
     with_scores = {name: table for name, table in scores.items() if table is not None}
     return FinishedRun(folder, run, prompts, rows, counts, series, calibration, corrected, with_scores, unbound)

@@ -30,7 +30,8 @@ from fairbench.storage import atomic, folders, provenance
 from fairbench.storage.store import Store
 
 OPTIONS: Final = (
-    *("model", "task", "method", "labeller", "labels", "images_per_prompt", "limit_prompts", "scorers", "seed"),
+    *("model", "task", "method", "labeller", "labels", "calibration"),
+    *("images_per_prompt", "limit_prompts", "scorers", "seed"),
 )
 """The settings that describe a run, as the command's options are called."""
 MAX_FAILURES: Final = 50
@@ -200,6 +201,8 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         no_calibration=spec.no_calibration,
         correction=record.RecordedCorrection(
             reason=correction.reason,
+            refused={} if correction.reason is not None else correction.refusals,
+            other_domain=correction.other_domain,
             assumptions=correction.assumptions,
             calibration_sha=correction.sha256,
             domain=None if calibration is None else calibration.domain,

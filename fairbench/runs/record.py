@@ -115,10 +115,13 @@ class RecordedScorer(_Part):
 class RecordedCorrection(_Part):
     """Whether the labeller's errors were corrected: under which assumptions, or the reason why not.
 
-    domain, images: what the calibration's images are, and how many.
+    refused: the attributes that are not corrected, and why. other_domain: why there are ranges and no values. domain,
+    images: what the calibration's images are, and how many.
     """
 
     reason: str | None = None
+    refused: dict[str, str] = {}
+    other_domain: str | None = None
     assumptions: str | None = None
     calibration_sha: str | None = None
     domain: str | None = None

@@ -17,7 +17,9 @@ from fairbench.cards.cards import LabellerCard, ModelCard
 from fairbench.display.progress import Progress, Silent
 from fairbench.errors import CardError, FairbenchError, PluginError
 from fairbench.labelling import confusion
+from fairbench.labelling import domain as image_domain
 from fairbench.labelling.confusion import Calibration
+from fairbench.labelling.domain import Domain
 from fairbench.labelling.labeller import Labeller
 from fairbench.measure import series
 from fairbench.measure.correction import fingerprint
@@ -30,6 +32,7 @@ from fairbench.runs import label_source, scores
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
 from fairbench.runs.prompts import in_order, of_task, texts_hash
+from fairbench.storage import paths
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
 DEFAULT_TASK = "occupations"
@@ -53,6 +56,8 @@ class RunSettings:
     shard: tuple[int, int] | None = None
     near_copies: bool = False
     """Look for near-copies among given images; changes no number."""
+    calibration: str | None = None
+    """A calibration file that is used in place of the labeller card's."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
     labels: str | None = None
@@ -114,6 +119,11 @@ class RunSpec:
             "metrics_stage": keys.STAGE_VERSIONS["metrics"],
         }
 
+    @property
+    def domain(self) -> Domain:
+        """What the run's images are, to be compared with those of a calibration."""
+        return image_domain.of_run(self.card, self.declared["images"])
+
     @cached_property
     def run_id(self) -> str:
         """Id of the run (32 hex digits)."""
@@ -158,7 +168,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         base_dir=loaded.base_dir,
     )
     labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device)
-    calibration, no_calibration = _calibration(labeller_card, labeller)
+    calibration, no_calibration = _calibration(labeller_card, labeller, settings.calibration)
     adapter, params = _adapter(card, ctx, loaded.path)
     image_key = _image_key(card, adapter, params, ctx)
     scorer_names = card.scorers if settings.scorers is None else settings.scorers
@@ -210,15 +220,23 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     )
 
 
-def _calibration(loaded: catalog.Loaded[LabellerCard], labeller: Labeller) -> tuple[Calibration | None, str | None]:
-    """Return the labeller's calibration, and why it cannot be used where it was made with another labeller."""
-    calibration = confusion.of_labeller(loaded)
+def _calibration(
+    loaded: catalog.Loaded[LabellerCard], labeller: Labeller, given: str | None
+) -> tuple[Calibration | None, str | None]:
+    """Return the labeller's calibration, and why it cannot be used where it was made with another labeller.
+
+    given: the file that is used in place of the card's; that it cannot be used is an error.
+    """
+    calibration = confusion.of_labeller(loaded, None if given is None else paths.expand(given))
     if calibration is None:
         return None, None
-    confusion.notice_few_images(calibration, str(loaded.card.calibration))
+    where = given or str(loaded.card.calibration)
+    confusion.notice_few_images(calibration, where)
     try:
-        confusion.check_labeller(calibration, labeller, str(loaded.card.calibration))
+        confusion.check_labeller(calibration, labeller, where)
     except CardError as err:
+        if given is not None:
+            raise
         return calibration, str(err)
     return calibration, None
 

@@ -13,19 +13,23 @@ Sampling, of m images with l_i the sum of l_j over image i's faces: Cov(z) = m/(
 misses, and with one face per image, the result is exact: sum p^2 becomes the mean of l_i'l_i' over pairs of images.
 Calibration: row r of B errs with covariance S_r = (diag B_r - B_r B_r') / (m_r - 1), independently of the others, and
 dz = -L' dB' y + L' dB' B^-T dB' y, so that Cov(z) = sum_r y_r^2 L' S_r L and E[dz] = sum_r y_r L' S_r (B^-1)_r.
+
+Where these images may be easier than the calibration's, the table is (1 - t) I + t B: B^-1 above is its inverse, and
+S_r is t^2 times that of B.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairbench.stats.correction import Counts, prepared
-from fairbench.stats.units import Data, as_units
+from fairbench.stats.intervals import PSEUDO_IMAGES
+from fairbench.stats.units import Data, as_units, merged
 from fairbench.types import FloatArray
 
 BoolArray = NDArray[np.bool_]
@@ -40,7 +44,8 @@ class Sample:
     """A run's images and a calibration's table, in the R columns that are used.
 
     kinds (T, R): the different images. times (..., P, T): how often each prompt has them. table (..., R, R): B.
-    totals (..., R): the calibration's images. one_hot (K, k): sums cells to classes.
+    totals (..., R): the calibration's images. one_hot (K, k): sums cells to classes. errors: t, the part of the
+    calibration's errors that these images have, 0 to 1.
     """
 
     kinds: Counts
@@ -48,6 +53,11 @@ class Sample:
     table: FloatArray
     totals: Counts
     one_hot: FloatArray
+    errors: float = 1.0
+
+    def inverse(self) -> FloatArray:
+        """Return the inverse (..., R, R) of the table that these images are read with."""
+        return np.asarray(np.linalg.inv(self.errors * self.table + (1 - self.errors) * np.eye(self.table.shape[-1])))
 
 
 def corrected_concentration(observed: Data, calibration: ArrayLike, groups: Sequence[int] | None = None) -> FloatArray:
@@ -78,7 +88,7 @@ def usable(sample: Sample) -> BoolArray:
     shows a face, s is about 0 and the shares are anything: it must be five of its standard errors above 0.
     """
     cells = len(sample.one_hot)
-    people_of_kind = (sample.kinds @ np.linalg.inv(sample.table)[:, :cells]).sum(axis=1)
+    people_of_kind = (sample.kinds @ sample.inverse()[:, :cells]).sum(axis=1)
     images = np.maximum(sample.times.sum(axis=-1), 2)
     s, squares = sample.times @ people_of_kind, sample.times @ people_of_kind**2
     # The error of a sum over images: their number times the variance between them.
@@ -103,10 +113,9 @@ def class_matrix(cells: int, groups: Sequence[int] | None) -> FloatArray:
 def concentration_of(sample: Sample) -> FloatArray:
     """Return the corrected concentration (..., P); NaN below two images. The symbols are the module's."""
     table, one_hot, k = sample.table, sample.one_hot, sample.one_hot.shape[1]
-    inverse = np.linalg.inv(table)
+    inverse = sample.inverse()
     lin = inverse[..., : len(one_hot)] @ one_hot  # L, (..., R, k)
-    unit = np.zeros((table.shape[-1], k))  # the rows e_r; 0 for "no person"
-    unit[: len(one_hot)] = one_hot
+    centre = table @ lin  # L'B_r; where t is 1, e_r
 
     # The plug-in value: |p|^2 of the corrected shares.
     m, counts = _images(sample, minimum=2), sample.times @ sample.kinds
@@ -125,11 +134,14 @@ def concentration_of(sample: Sample) -> FloatArray:
 
     # What the draw of images adds: their l_i l_i'; the term zz'/m adds nothing, as kappa(z) = 0.
     curved = curvature(sample.times * (m / (m - 1))[..., None], sample.kinds @ lin)
-    # What the calibration's draw adds: y_r^2 L' S_r L, whose S_r is diag B_r minus B_r B_r', and L'B_r is e_r.
-    noise = y**2 / (sample.totals - 1)[..., None, :]
-    curved += curvature(noise @ table, lin) - curvature(noise, unit)
-    # The calibration's draw also shifts z, by E[dz], along the gradient of h.
-    drift = y @ (((table * np.swapaxes(inverse, -1, -2)) @ lin - unit) / (sample.totals - 1)[..., None])
+    # What the calibration's draw adds: y_r^2 L' S_r L, whose S_r is diag B_r minus B_r B_r'.
+    per_image = sample.errors**2 / (sample.totals - 1)
+    noise = y**2 * per_image[..., None, :]
+    curved += curvature(noise @ table, lin) - curvature(noise, centre)
+    # The calibration's draw also shifts z, by E[dz] with its S_r (B^-1)_r, along the gradient of h.
+    weighted = table * np.swapaxes(inverse, -1, -2)
+    shift = weighted @ lin - weighted.sum(axis=-1, keepdims=True) * centre
+    drift = y @ (shift * per_image[..., None])
     sloped = 2 * s * ((p * drift).sum(axis=-1) - p2 * drift.sum(axis=-1))
     return np.asarray((k * (p2 - (curved + sloped) / s**2) - 1) / (k - 1))
 
@@ -139,12 +151,13 @@ def sampling_variance(sample: Sample) -> tuple[FloatArray, FloatArray]:
 
     It is linearised to the mean over pairs of images of phi = (l_i'l_i' - |p|^2 t_i t_i') (m/s)^2, t_i the sum of l_i.
     The variance of such a U-statistic is estimated without bias by its square minus the mean of phi_12 phi_34 over four
-    different images; near balance a bootstrap would give up to three times as much. Single prompts' estimates are noisy
-    and may be negative: add the prompts up. The bound is 2 mean(phi^2) / (m (m - 1)), what is left where no single
-    image tells anything. NaN below four images.
+    different images; near balance a bootstrap would give up to three times as much. As for raw values, a task of one
+    class alone has no error of 0: give `with_pseudo_images`. Single prompts' estimates are noisy and may be negative:
+    add the prompts up. The bound is 2 mean(phi^2) / (m (m - 1)), what is left where no single image tells anything.
+    NaN below four images.
     """
     k, m = sample.one_hot.shape[1], _images(sample, minimum=4)
-    lin = np.linalg.inv(sample.table)[..., : len(sample.one_hot)] @ sample.one_hot
+    lin = sample.inverse()[..., : len(sample.one_hot)] @ sample.one_hot
     z = sample.times @ sample.kinds @ lin
     s = z.sum(axis=-1) + 0 * m
     p2 = (z * z).sum(axis=-1) / s**2
@@ -165,6 +178,19 @@ def sampling_variance(sample: Sample) -> tuple[FloatArray, FloatArray]:
     m2, scale = m * (m - 1), (k / (k - 1)) ** 2
     variance = (pairs / m2) ** 2 - (pairs**2 - 4 * triples + 2 * squares) / (m2 * (m - 2) * (m - 3))
     return np.asarray(scale * variance), np.asarray(scale * 2 * squares / m2**2)
+
+
+def with_pseudo_images(sample: Sample) -> Sample:
+    """Return the sample (P, T) with the pseudo-images of a task, balanced over the cells, which raw errors hold too.
+
+    They show one face each; where images show several, as many of one cell as there are on average.
+    """
+    prompts, cells, images = len(sample.times), len(sample.one_hot), sample.times.sum()
+    balanced = np.full((prompts, cells), PSEUDO_IMAGES / prompts / cells)
+    size = max(1, round(float((sample.times @ sample.kinds).sum() / images))) if images else 1
+    alike = size * np.eye(cells, sample.kinds.shape[1], dtype=np.int64)
+    kinds, times = merged(np.vstack([sample.kinds, alike]), np.hstack([sample.times, balanced]))
+    return replace(sample, kinds=kinds, times=times)
 
 
 def _images(sample: Sample, minimum: int) -> FloatArray:

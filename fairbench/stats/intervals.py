@@ -28,7 +28,7 @@ _SEED = 1927
 _Z_95 = float(ndtri(0.975))
 FEWEST_IMAGES: Final = 4
 """Images with a face that a variance of `concentration` takes."""
-_PSEUDO_IMAGES = 3.0
+PSEUDO_IMAGES = 3.0
 """Images, balanced over the classes, that a task as a whole is given when its error is computed, in the spirit of
 Agresti and Coull (1998, who add four): images that all show one class must not have an error of 0."""
 
@@ -241,6 +241,6 @@ def smoothed(kinds: IntArray, times: IntArray) -> tuple[IntArray, Floats]:
     They show one face each; where images show several, as many of one class as there are on average.
     """
     classes, images = kinds.shape[1], times.sum()
-    balanced = np.full((len(times), classes), _PSEUDO_IMAGES / max(len(times), 1) / classes)
+    balanced = np.full((len(times), classes), PSEUDO_IMAGES / max(len(times), 1) / classes)
     size = max(1, round(float((times @ kinds).sum() / images))) if images else 1
     return merged(np.vstack([kinds, size * np.eye(classes, dtype=np.int64)]), np.hstack([times, balanced]))

@@ -1,165 +1,223 @@
-"""Whether a calibration may be used: is its table invertible with its errors, and can it have produced these counts?"""
+"""Can a calibration have produced a run's counts? A likelihood ratio summed over prompts, against a bootstrap.
+
+Where a labeller errs as in its calibration, the readings of every prompt are a mixture of the table's rows. A labeller
+that errs less on these images shows in prompts that lean: they are read as more one-sided than any mixture allows. One
+prompt says little, all together say much. The readings of an attribute are tested by the classes of that attribute
+alone, so that a shift of gender is not lost among the cells of gender x race.
+
+The statistic of an attribute is the sum over prompts of twice the log-likelihood of the prompt's own shares less that
+of the best mixture. Its distribution where the calibration holds is simulated from the table and the mixtures that
+explain the run and the calibration together: every replicate draws a calibration, which gives the table for all
+prompts, and the readings of every prompt. Cells of one class (gender has one per race) are taken to be alike as far as
+they look alike (Dirichlet-multinomial): else the most extreme of many noisy rows would hide a shift.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import xlogy
-from scipy.stats import chi2
+from numpy.typing import ArrayLike
+from scipy.special import gammaln, xlogy
 
-from fairbench.stats.correction import Counts, prepared
+from fairbench.stats.correction import Counts
 from fairbench.types import FloatArray
 
-MAX_CONDITION: Final = 10.0
-"""Errors of shares can grow by the condition number: at 10, 160 images may tell no more than 1.6 read without error."""
-MIN_CERTAINTY: Final = 5.0
-"""Smallest singular value over its standard error. The corrections of bias and the intervals are expansions in its
-inverse, a fifth here: what they leave out is some percent."""
-
-_ROUNDING: Final = 1e-12
-"""A standard error below it is 0 but for rounding."""
-_EM_STEPS: Final = 3000
-_EM_GAIN: Final = 1e-7
-"""EM stops after so many steps, or where no prompt's log-likelihood gains more than this in one."""
+ALPHA: Final = 0.01
+"""Share of the calibrations that hold of which any attribute is refused."""
+_FIRST_DRAWS: Final = 99
+_DRAWS: Final = 999
+"""Replicates: the first alone where they show that nothing is refused."""
+_ALTERNATIVES: Final = 60
+"""Replicates of a labeller that makes half of the errors, for what the check could have seen."""
+SEEN: Final = 0.5
+"""The check can see something where it refuses such a labeller at least so often."""
+_ALIKE: Final = np.geomspace(3, 30_000, 13)
+"""How alike cells of one class may be: the images that each borrows from the others."""
+_SNAP: Final = 2.5
+"""Standard errors from 0 within which a prompt's share of a class is taken for 0: the least favourable truth."""
+_FIT_STEPS: Final = 200
+"""EM steps of the fit that explains a run and its calibration together."""
+_EM_STEPS: Final = 8
+_EM_ROUNDS: Final = 6
+_EM_GAP: Final = 0.02
+"""The best mixture is looked for until no other can have a log-likelihood this much above it, or rounds run out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
-    """The verdict on a calibration. reason: one sentence why it is refused, None where it may be used.
+class Fit:
+    """How an attribute's counts fit its calibration. p_value: adjusted for all attributes that were tested together.
 
-    condition: the condition number of the table that is inverted. certainty: its smallest singular value over that
-    value's standard error.
+    power: how often a labeller that makes half of the calibration's errors on these images would have been refused.
     """
 
-    reason: str | None
-    condition: float
-    certainty: float
+    p_value: float
+    power: float
+
+    @property
+    def reason(self) -> str | None:
+        """Why the calibration does not correct the attribute; None where it may."""
+        if self.p_value > ALPHA:
+            return None
+        return (
+            "calibration does not transfer: what was read is more one-sided, or otherwise, than errors as in the "
+            f"calibration allow (p {self.p_value:.2g})"
+        )
 
 
-def check(observed: ArrayLike, calibration: ArrayLike, alpha: float = 0.01) -> Transfer:
-    """Return whether a calibration can correct these counts; of calibrations that can, at most a share alpha is
-    refused.
+def check(
+    observed: ArrayLike, calibration: ArrayLike, margins: Sequence[Sequence[int]], rng: np.random.Generator
+) -> list[Fit]:
+    """Return how the counts of each margin fit. observed (P, K + 1) and calibration (K or K + 1, K + 1): as in
+    `correction.corrected_shares`.
 
-    observed (P, K + 1) and calibration (K or K + 1, K + 1): as in `correction.corrected_shares`. Refused are tables too
-    near to singular (MAX_CONDITION, MIN_CERTAINTY), and counts that no mixture of the rows can have produced: of one
-    prompt, or of all those together that lean to one cell, where a small shift adds up (Bonferroni over all tests).
-    Passing is no proof: a shift that keeps the counts inside the hull of the rows cannot be seen in counts. Faces count
+    margins: each the class of every cell (K). Of calibrations that hold, a share ALPHA has any margin refused. Passing
+    is no proof: a shift that keeps the counts inside the hull of the rows cannot be seen, see `Fit.power`. Faces count
     as independent: where an image can show several, give one face of each.
     """
-    calibration_counts = np.asarray(calibration)
-    if (calibration_counts.sum(axis=-1) < 2).any():
-        return Transfer("a row of the calibration holds fewer than two images: calibrate with more", np.inf, 0.0)
-    counts, table, totals = prepared(observed, calibration_counts)
-    condition, certainty = conditioning(table, totals)
-    reason = _table_problem(condition, certainty)
-    if reason is None:
-        square = calibration_counts[:, : len(calibration_counts)]
-        reason = _counts_problem(hull_p_values(counts, square), hull_p_values(_leaning(counts), square), alpha)
-    return Transfer(reason, condition, certainty)
+    counts, true_by_read = np.asarray(observed), np.asarray(calibration)
+    counts = counts[counts[:, : true_by_read.shape[0]].sum(axis=1) > 0]
+    tests = [_Test(counts, true_by_read, groups) for groups in margins]
+    if not len(counts) or not tests:
+        return [Fit(1.0, 0.0) for _ in tests]
+    statistics = np.array([test.observed() for test in tests])
+    draws = np.array([test.simulated(_FIRST_DRAWS, rng) for test in tests])
+    p_values = _adjusted(statistics, draws)
+    if (p_values <= 5 * ALPHA).any():
+        more = np.array([test.simulated(_DRAWS - _FIRST_DRAWS, rng) for test in tests])
+        draws = np.concatenate([draws, more], axis=1)
+        p_values = _adjusted(statistics, draws)
+    milder = [test.simulated(_ALTERNATIVES, rng, errors=0.5) for test in tests]
+    powers = [float((_adjusted_of(i, each, draws) <= ALPHA).mean()) for i, each in enumerate(milder)]
+    return [Fit(float(p), power) for p, power in zip(p_values, powers, strict=True)]
 
 
-def _table_problem(condition: float, certainty: float) -> str | None:
-    """Return why a table cannot be inverted safely, None where it can."""
-    if condition > MAX_CONDITION:
-        return (
-            f"the confusion table is near singular (condition number {condition:.3g}, at most {MAX_CONDITION:g} is "
-            "allowed): the labeller cannot tell some groups apart"
-        )
-    if certainty < MIN_CERTAINTY:
-        return (
-            f"the confusion table is too uncertain (its smallest singular value is {certainty:.2g} standard errors, at "
-            f"least {MIN_CERTAINTY:g} are needed): calibrate with more images"
-        )
-    return None
+def _adjusted(statistics: FloatArray, draws: FloatArray) -> FloatArray:
+    """Return p-values (A,) of statistics (A,) given their draws (A, B), adjusted for taking the smallest of them."""
+    return np.array([_adjusted_of(i, statistics[i : i + 1], draws)[0] for i in range(len(statistics))])
 
 
-def _counts_problem(p_values: FloatArray, pooled: FloatArray, alpha: float) -> str | None:
-    """Return why these counts cannot come from the table, None where they can.
+def _adjusted_of(index: int, statistics: FloatArray, draws: FloatArray) -> FloatArray:
+    """Return the adjusted p-values (N,) of values (N,) of the statistic `index`."""
+    # On one scale: the cube root of a chi-square-like sum is nearly normal (Wilson and Hilferty 1931).
+    centre, scale = draws.mean(axis=1, keepdims=True), np.maximum(draws.std(axis=1, keepdims=True), 1e-9)
+    largest = ((draws - centre) / scale).max(axis=0)
+    values = (statistics - centre[index]) / scale[index]
+    return np.asarray((1 + (largest >= values[:, None]).sum(axis=1)) / (1 + len(largest)))
 
-    p_values (P,): of single prompts; pooled (R,): of all prompts that lean to one cell.
+
+class _Test:
+    """The test of one attribute: readings (P, J) in J columns, and the table's rows in the same columns."""
+
+    def __init__(self, counts: Counts, calibration: Counts, groups: Sequence[int]) -> None:
+        rows, cells, k = len(calibration), len(groups), max(groups) + 1
+        # Where the table has a row "no person", the column "no face" is read too.
+        self._classes = np.array([*groups, k][:rows])
+        columns = np.eye(k + (rows > cells))[self._classes]
+        self._read, self._rows = counts[:, :rows] @ columns, calibration[:, :rows] @ columns
+        self._images, self._row_images = (n.sum(axis=1).astype(np.int64) for n in (self._read, self._rows))
+        counted, equal = self._borrowed(self._rows[None])[0], np.full((len(counts), rows), 1 / rows)
+        weights, _ = _fitted(self._read, counted, equal)
+        # Again with the classes that may be absent, which then no longer explain misreadings.
+        self._weights, self._table = _fitted(self._read, counted, self._least_favourable(weights))
+
+    def observed(self) -> float:
+        """Return the statistic of the run."""
+        return float(self._statistic(self._read[None], self._rows[None])[0])
+
+    def simulated(self, draws: int, rng: np.random.Generator, errors: float = 1.0) -> FloatArray:
+        """Return the statistic (B,) of runs of a labeller that makes a part of the calibration's errors."""
+        rows = rng.multinomial(self._row_images, self._table, size=(draws, len(self._table)))
+        table = errors * self._table + (1 - errors) * np.eye(self._table.shape[1])[self._classes]
+        read = rng.multinomial(self._images, _normalised(self._weights @ table), size=(draws, len(self._images)))
+        return self._statistic(read.astype(np.float64), rows.astype(np.float64))
+
+    def _statistic(self, read: FloatArray, rows: FloatArray) -> FloatArray:
+        """Return the cube root (B,) of the summed likelihood ratio of readings (B, P, J), given counts (B, R, J)."""
+        return np.asarray(np.cbrt(_ratios(read, _normalised(self._borrowed(rows))).sum(axis=-1)))
+
+    def _borrowed(self, rows: FloatArray) -> FloatArray:
+        """Return counts (B, R, J) with what each row borrows from the others of its class; never 0."""
+        borrowed = np.asarray(rows + 1 / rows.shape[-1], dtype=np.float64)
+        for c in range(rows.shape[-1]):
+            own = self._classes == c
+            if own.sum() > 1:
+                borrowed[:, own] = _borrowing(rows[:, own])
+        return borrowed
+
+    def _least_favourable(self, weights: FloatArray) -> FloatArray:
+        """Return the weights (P, R) of fitted mixtures, with classes that may be absent taken to be."""
+        by_class = weights @ np.eye(self._read.shape[1])[self._classes]
+        error = np.sqrt(np.maximum(by_class * (1 - by_class), 0.02) / self._images[:, None])
+        return _normalised(weights * (by_class >= _SNAP * error)[:, self._classes])
+
+
+def _borrowing(rows: FloatArray) -> FloatArray:
+    """Return counts (B, M, J) of M rows that borrow from their mean as many images as their likeness allows.
+
+    The number is that of the posterior over _ALIKE, given the rows' Dirichlet-multinomial likelihood.
     """
-    limit = alpha / max(np.isfinite(p_values).sum() + np.isfinite(pooled).sum(), 1)
-    prompts, pools = int((p_values < limit).sum()), int((pooled < limit).sum())
-    if not prompts + pools:
-        return None
-    return (
-        "calibration does not transfer: the observed shares lie outside what any mixture of the table's rows gives in "
-        f"{prompts} of {len(p_values)} prompts and {pools} of {len(pooled)} groups of prompts that lean to one cell "
-        f"(smallest p {np.nanmin(np.concatenate([p_values, pooled])):.2g}, the limit for so many is {limit:.2g})"
-    )
+    total, images = rows.sum(axis=(1, 2)), rows.sum(axis=-1)
+    mean = (rows.sum(axis=1) + 1 / rows.shape[-1]) / (total[:, None] + 1)
+    alpha = _ALIKE[:, None, None, None] * mean[:, None]  # (S, B, 1, J)
+    of_rows = gammaln(_ALIKE)[:, None, None] - gammaln(_ALIKE[:, None, None] + images)
+    log_likelihood = (of_rows + (gammaln(alpha + rows) - gammaln(alpha)).sum(axis=-1)).sum(axis=-1)
+    posterior = _normalised(np.exp(log_likelihood - log_likelihood.max(axis=0)).T)  # (B, S)
+    # The part of the mean in each row, averaged over the posterior, as a number of images.
+    part = (posterior[:, None] * (_ALIKE / (_ALIKE + images[..., None]))).sum(axis=-1)
+    taken = images * part / np.maximum(1 - part, 1e-9)
+    return np.asarray(rows + taken[..., None] * mean[:, None])
 
 
-def _leaning(counts: Counts) -> Counts:
-    """Return, for every column, the sum (R, R) of the prompts of which more than half stands in it."""
-    return np.asarray((2 * counts > counts.sum(axis=-1, keepdims=True)).T.astype(counts.dtype) @ counts)
+def _fitted(read: FloatArray, rows: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the weights (P, R) and the table (R, J) that explain readings (P, J) and a calibration's counts together.
 
-
-def conditioning(table: FloatArray, totals: Counts) -> tuple[float, float]:
-    """Return the condition number of a table (R, R), and its smallest singular value over that value's standard error.
-
-    First order: with singular vectors u and v the value changes by u' dB v, and row r of dB is multinomial of totals_r.
+    EM over the hidden true row of each image: those expected of a row are added to its counts. weights: where to start;
+    what is 0 stays 0.
     """
-    left, values, right = np.linalg.svd(table)
-    if values[-1] <= np.finfo(np.float64).eps * len(values) * values[0]:
-        return np.inf, 0.0
-    u, v = left[:, -1], right[-1]
-    per_row = (table @ v**2 - (table @ v) ** 2) / (totals - 1)
-    error = float(np.sqrt((u**2 * per_row).sum()))
-    return float(values[0] / values[-1]), float(values[-1] / error) if error > _ROUNDING else np.inf
+    table = _normalised(rows)
+    for _ in range(_FIT_STEPS):
+        joint = weights[:, :, None] * table
+        mixed = joint.sum(axis=1)
+        images = joint * np.divide(read, mixed, out=np.zeros_like(mixed), where=mixed > 0)[:, None]
+        weights, table = _normalised(images.sum(axis=-1)), _normalised(rows + images.sum(axis=0))
+    return weights, table
 
 
-def hull_p_values(counts: ArrayLike, calibration: ArrayLike) -> FloatArray:
-    """Return, for every prompt, a p-value of "these counts come from a mixture of the calibration's rows", (..., P).
-
-    counts (..., P, R); calibration: counts (..., R, R) of the same columns, invertible. Likelihood ratio of both
-    samples together, as the table too is only estimated. Inside the hull of the observed rows it is 0 and p is 1.
-    Outside, it is a chi-bar-square (Wollan and Dykstra 1986): a mixture of chi-squares with up to R - 1 degrees of
-    freedom, of which the largest is taken. So p < x has at most probability x, on a corner of the hull (all of one
-    cell) as inside, and the slack covers rare misreadings, for which chi-square is a poor approximation. NaN without
-    counts.
+def _ratios(read: FloatArray, tables: FloatArray) -> FloatArray:
+    """Return twice the log-likelihood of the shares of readings (B, P, J) less that of the best mixture of the rows of
+    tables (B, R, J), shape (B, P).
     """
-    n, tables = np.asarray(counts), np.asarray(calibration)
-    # One table of counts per prompt, and all leading axes as one.
-    tables = np.broadcast_to(tables[..., None, :, :], (*n.shape[:-1], *tables.shape[-2:]))
-    flat_n = n.reshape(-1, n.shape[-1])
-    flat_tables = tables.reshape(-1, *tables.shape[-2:])
-    p_values = np.where(flat_n.sum(axis=-1) > 0, 1.0, np.nan)
-    # Outside the hull, the shares are a combination of the rows in which some row has a negative weight.
-    weights = np.linalg.solve(np.swapaxes(_shares(flat_tables), -1, -2), _shares(flat_n)[..., None])[..., 0]
-    outside = (weights < 0).any(axis=-1)
-    if outside.any():
-        p_values[outside] = chi2.sf(_ratio(flat_n[outside], flat_tables[outside]), n.shape[-1] - 1)
-    return np.asarray(p_values.reshape(n.shape[:-1]))
-
-
-def _ratio(n: Counts, calibration: Counts) -> FloatArray:
-    """Return twice the log-likelihood ratio (P,) of any counts against those that a mixture of the rows gives.
-
-    n (P, J), calibration (P, R, J). EM over the hidden true row of each observed image, with the rows' own
-    probabilities free: the expected images of row r read as j are added to the calibration's counts.
-    """
-    total = n.sum(axis=-1, keepdims=True)
-    weights, table = np.full(calibration.shape[:-1], 1 / calibration.shape[-2]), _shares(calibration)
-    best = xlogy(n, _shares(n)).sum(axis=-1) + xlogy(calibration, table).sum(axis=(-1, -2))
-    table = _shares(calibration + 0.5)  # not at 0: an image read as never before must be able to move it
-    last = np.full(len(n), -np.inf)
-    for _ in range(_EM_STEPS):
-        joint = weights[..., None] * table
-        fitted = joint.sum(axis=-2)
-        likelihood = xlogy(n, fitted).sum(axis=-1) + xlogy(calibration, table).sum(axis=(-1, -2))
-        if (likelihood - last < _EM_GAIN).all():
+    total, shares = read.sum(axis=-1), _normalised(read)
+    own = xlogy(read, shares).sum(axis=-1)
+    if tables.shape[-1] == 2:  # between the two most extreme rows
+        lowest, highest = tables[..., :1].min(axis=1), tables[..., :1].max(axis=1)
+        first = np.clip(shares[..., 0], lowest, highest)
+        return np.asarray(2 * (own - xlogy(read, np.stack([first, 1 - first], axis=-1)).sum(axis=-1)))
+    weights = np.full((*read.shape[:-1], tables.shape[1]), 1 / tables.shape[1])
+    if tables.shape[1] == tables.shape[2]:  # exact inside the hull of the rows
+        exact = np.swapaxes(np.linalg.solve(np.swapaxes(tables, -1, -2), np.swapaxes(shares, -1, -2)), -1, -2)
+        weights = np.where((exact >= 0).all(axis=-1, keepdims=True), exact, _normalised(np.maximum(exact, 1e-3)))
+    todo = np.arange(len(read))
+    for _ in range(_EM_ROUNDS):
+        part, q, rows = weights[todo], shares[todo], tables[todo]
+        for _ in range(_EM_STEPS):
+            mixed = part @ rows
+            gradient = np.divide(q, mixed, out=np.zeros_like(q), where=mixed > 0) @ np.swapaxes(rows, -1, -2)
+            part = part * gradient
+        weights[todo] = part
+        gap = total[todo] * np.log(np.maximum(gradient.max(axis=-1), 1))
+        todo = todo[(gap > _EM_GAP).any(axis=-1)]
+        if not len(todo):
             break
-        last = likelihood
-        # E step: the images expected of row r read as j. M step: their rows' weights, and the rows with them added.
-        images = joint * np.divide(n, fitted, out=np.zeros_like(fitted), where=fitted > 0)[..., None, :]
-        weights, table = images.sum(axis=-1) / total, _shares(calibration + images)
-    return np.asarray(np.maximum(2 * (best - likelihood), 0))
+    best = xlogy(read, weights @ tables).sum(axis=-1)
+    return np.asarray(np.maximum(2 * (own - best), 0.0))
 
 
-def _shares(counts: NDArray[Any]) -> FloatArray:
-    """Return shares over the last axis, 0 where there are no counts."""
-    total = counts.sum(axis=-1, keepdims=True)
-    return np.asarray(np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0))
+def _normalised(weights: ArrayLike) -> FloatArray:
+    """Return weights over their sum along the last axis, 0 where that is 0."""
+    values = np.asarray(weights, dtype=np.float64)
+    total = values.sum(axis=-1, keepdims=True)
+    return np.asarray(np.divide(values, total, out=np.zeros_like(values), where=total > 0))

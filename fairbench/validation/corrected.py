@@ -51,7 +51,7 @@ def run_concentration(cell: Cell) -> list[Measure]:
             measures += bias_measures(raw_errors, errors)
             measures += [rmse("rmse raw", raw_errors), rmse("rmse", errors)]
             pairs = list(zip(observed, calibrations, strict=True))[:_CHECKED_REPLICATES]
-            refused = [transfer.check(o, c).reason is not None for o, c in pairs]
+            refused = [transfer.check(o, c, [range(k)], rng)[0].reason is not None for o, c in pairs]
         measures += interval_measures(intervals, truth, scope, settings)
     return [*measures, share("refused", refused, most=0.01)]
 

@@ -49,7 +49,7 @@ def run(cell: Cell) -> list[Measure]:
     errors = np.array([i.estimate for i in intervals]) - truth
     inside = [i.low <= truth <= i.high for i in intervals]
     pairs = list(zip(observed, used, strict=True))[:_TESTED]
-    flagged = [transfer.check(*pair).reason is not None for pair in pairs]
+    flagged = [transfer.check(*pair, [range(k)], rng)[0].reason is not None for pair in pairs]
     handled = stress in _HANDLED
     return [
         *bias_measures(raw, errors, barred=handled),

@@ -64,10 +64,16 @@ def test_whether_a_correction_is_possible_and_why_not() -> None:
     assert not data["correction"]["possible"] and data["correction"]["condition"] is None
     assert "correction: not possible with this table: the confusion table is near singular" in words
     one = [[1, 0, 0, 0, 0], *TOGETHER[1:]]
-    assert "fewer than two images" in told(example(one))[1]
-    perfect, words = told(example(np.eye(4, 5, dtype=int) * 20))
+    data, words = told(example(one))
+    assert "not possible with this table: a row of the calibration holds fewer than 30 images (the smallest 1)" in words
+    assert "correction of gender alone: possible" in words and "correction of race alone: possible" in words
+    assert not data["correction"]["possible"] and data["correction"]["alone"]["gender"]["possible"]
+    perfect, words = told(example(np.eye(4, 5, dtype=int) * 40))
     assert perfect["correction"]["possible"] and perfect["correction"]["certainty"] is None
-    assert "no two rows of the table overlap" in words
+    assert "no misreading was counted, which with 40 images in the smallest row leaves up to 8%" in words
+    assert "intervals are marked, as the smallest row holds 40 images" in " ".join(words.split())
+    for few in (2, 20):
+        assert "correction: not possible" in told(example(np.eye(4, 5, dtype=int) * few))[1]
 
 
 def test_a_share_of_nothing_is_none_and_no_person_is_a_row_of_its_own() -> None:

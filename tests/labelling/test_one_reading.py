@@ -197,7 +197,7 @@ def test_a_calibration_counts_what_a_run_counts(select: str, min_prob: float, tm
         (tmp_path / f"{i}.png").write_bytes(pixels.encode(image))
         lines.append(f"{i}.png,{','.join(cell)}")
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
-    known = manifest.read(tmp_path / "m.csv", Labeller(loaded), Silent())
+    known = manifest.read(tmp_path / "m.csv", Labeller(loaded), Silent(), derived=True)
     table = calibrate(known, loaded, Store(tmp_path / "s"), Silent(), domain="drawings", command="by hand")
     read = [table.columns[int(row.argmax())] for row in table.counts]
     one = by_hand(select, 0.0, min_prob, one=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from scipy import stats as sp
 from statsmodels.stats.proportion import proportion_confint
 
-from fairbench import keys
 from fairbench.cards.cards import LabellerCard
 from fairbench.errors import PluginError
-from fairbench.labelling.confusion import NO_FACE, Calibration
+from fairbench.labelling.confusion import Calibration
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import correction, estimates, quantities
 from fairbench.measure import series as measure_series
@@ -26,65 +24,12 @@ from fairbench.measure.estimates import Estimate
 from fairbench.metrics._rd import rd
 from fairbench.stats.estimands import concentration
 from fairbench.stats.gaffke import mean_interval
-from fairbench.types import Prompt
-
-LABELS = {"gender": ["female", "male"], "race4": ["WMELH", "Black", "Indian", "Asian"]}
-
-
-def space(genders: Sequence[str] = ("female", "male"), crosses: bool = True) -> LabelSpace:
-    classifier = {"type": "onnx", "weights": {"path": "x.onnx"}}
-    route = {"detector": {"type": "dlib", "model": "hog"}, "crop": {"type": "box"}}
-    labels = {**LABELS, "gender": list(genders)}
-    return LabelSpace(
-        LabellerCard.model_validate(
-            {
-                "name": "hand",
-                "title": "by hand",
-                "routes": [route],
-                "classifiers": [classifier],
-                "attributes": {a: {"labels": values} for a, values in labels.items()},
-                "crosses": [["gender", "race4"]] if crosses else [],
-            }
-        )
-    )
-
-
-def counted(joint: NDArray[np.int64], faceless: int = 0, where: LabelSpace | None = None) -> Counts:
-    """Return counts of prompts whose faces show the joint cells (P, 2, 4), one face an image."""
-    prompts = len(joint)
-    padded = np.zeros((prompts, 3, 5), dtype=np.int64)
-    padded[:, :2, :4] = joint
-    found = joint.sum(axis=(1, 2))
-    where = where or space()
-    probs = {"gender": joint.sum(axis=2).astype(float), "race4": joint.sum(axis=1).astype(float)}
-    images = found + faceless
-    return Counts(
-        padded,
-        probs,
-        images,
-        images,
-        found,
-        found,
-        {"faces": Counter(), "labels": Counter()},
-        tuple(where.base.labels),
-        where,
-    )
-
-
-def prompts(n: int) -> list[Prompt]:
-    ids = [keys.prompt_id(f"prompt {i}") for i in range(n)]
-    return [Prompt(p, p, "task", 1, "t", f"prompt {i}", f"{i}") for i, p in enumerate(ids)]
-
-
-def calibrated(table: NDArray[np.float64], each: int = 5000) -> Calibration:
-    cells = tuple((g, r) for g in LABELS["gender"] for r in LABELS["race4"])
-    counts = np.column_stack([np.round(table * each), np.zeros(8)]).astype(np.int64)
-    return Calibration("hand", "0" * 12, "photographs", ("gender", "race4"), cells, (*cells, NO_FACE), counts, "c", 0)
+from tests.builders.hand_counts import BY_HAND, calibrated, counted, prompts, space
 
 
 def table_of(counts: Counts, calibration: Calibration | None = None, n0: int | None = None) -> list[Estimate]:
     series = list(measure_series.evaluate(counts, prompts(len(counts.joint)), {}))
-    return estimates.estimate(counts, series, correction.prepare(calibration, None, counts), n0)
+    return estimates.estimate(counts, series, correction.prepare(calibration, None, counts, BY_HAND), n0)
 
 
 def one(found: list[Estimate], metric: str, attribute: str, kind: str = "raw", scope: str = "task") -> Estimate:
@@ -196,7 +141,7 @@ def test_rd_of_one_prompt_has_its_bounds_in_the_tasks_row_too(female: int) -> No
         task, prompt = (one(table_of(counts), "rd", attribute, *of) for of in (("raw", "task"), ("bounds", "prompt")))
         assert (task.low, task.high, task.ci_method) == (prompt.low, prompt.high, estimates.BOUNDS)
         assert task.value == pytest.approx(prompt.value)
-        short = estimates.estimate(counts, [], correction.prepare(None, None, counts), prompts=False)
+        short = estimates.estimate(counts, [], correction.prepare(None, None, counts, BY_HAND), prompts=False)
         assert (one(short, "rd", attribute).low, one(short, "rd", attribute).high) == (task.low, task.high)
     row = one(table_of(counts), "rd", "gender")
     seen, x = 2 * female / 40 - 1, np.arange(41)
@@ -332,7 +277,9 @@ def test_the_floor_of_a_coarser_attribute_is_that_of_its_own_classes() -> None:
     joint = np.full((10, 2, 4), 20, dtype=np.int64)
     where = LabelSpace(LabellerCard.model_validate(data))
     counts = counted(joint, where=where)
-    row = one(estimates.estimate(counts, [], correction.prepare(calibrated(np.eye(8)), None, counts)), "rd", "shade")
+    row = one(
+        estimates.estimate(counts, [], correction.prepare(calibrated(np.eye(8)), None, counts, BY_HAND)), "rd", "shade"
+    )
     k = np.arange(161)
     assert row.floor == pytest.approx((np.abs(2 * k / 160 - 1) * sp.binom(160, 0.5).pmf(k)).sum(), abs=0.002)
 
@@ -340,7 +287,7 @@ def test_the_floor_of_a_coarser_attribute_is_that_of_its_own_classes() -> None:
 def test_another_labellers_table_sets_no_floor(joint: NDArray[np.int64]) -> None:
     counts = counted(joint)
     table = 0.7 * np.eye(8) + 0.3 / 8
-    repair = correction.prepare(calibrated(table), "its card changed since", counts)
+    repair = correction.prepare(calibrated(table), "its card changed since", counts, BY_HAND)
     series = list(measure_series.evaluate(counts, prompts(len(joint)), {}))
     row = one(estimates.estimate(counts, series, repair), "rd", "gender")
     assert (row.ceiling, row.calibration) == (1.0, None)

@@ -39,7 +39,7 @@ RUNS: dict[str, tuple[object, ...]] = {
     "a method": (*SMALL, "--method", "any-gender-suffix", "--metrics", "rd"),
 }
 WORDS = {
-    "corrections, known truth": ("Adjusted: if the labeller errs", "planted"),
+    "corrections, known truth": ("Adjusted, as a range: if errors are no larger", "planted"),
     "references, scores, a plug-in's metric, notices": ("against the task's reference", "clip_score: ", "language: "),
     "a method": ("note: known truth 'planted' is not shown",),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fairbench.stats.correction import corrected_shares
-from fairbench.stats.correction_concentration import corrected_concentration
-from fairbench.stats.correction_interval import concentration_interval, contrast_interval
+from fairbench.stats.correction_concentration import concentration_of, corrected_concentration, sample_of
+from fairbench.stats.correction_interval import concentration_interval, concentration_range, contrast_interval
 from fairbench.stats.intervals import Scope
 from fairbench.stats.intervals import concentration_interval as raw_concentration_interval
 from fairbench.stats.units import units_of_images
@@ -57,7 +58,7 @@ def test_intervals_of_prompts_like_these_cover_their_mean():
         observed, calibration = _data(rng, rng.dirichlet(np.ones(4), 20))
         found.append(concentration_interval(observed, calibration, OTHER_PROMPTS, rng, draws=100))
     # Dirichlet(1, 1, 1, 1): the mean of sum p^2 is 4 x 2 / (4 x 5).
-    assert _covered(found, (4 * 0.4 - 1) / 3) == pytest.approx(0.95, abs=0.035)
+    assert _covered(found, (4 * 0.4 - 1) / 3) >= 0.93
 
 
 def test_the_value_is_the_task_mean_and_short_prompts_are_counted_out():
@@ -84,11 +85,83 @@ def test_more_images_do_not_lower_the_calibration_s_part():
 def test_a_perfect_labeller_leaves_the_sampling_error_alone():
     rng = np.random.default_rng(5)
     observed = rng.multinomial(160, np.c_[SHARES, np.zeros(50)])
-    found = concentration_interval(observed, 500 * symmetric(4, 1.0), THIS_LIST, rng, draws=50)
+    found = concentration_interval(observed, 10**8 * symmetric(4, 1.0), THIS_LIST, rng, draws=50)
     raw = raw_concentration_interval(observed[:, :4], THIS_LIST)
-    assert found.shared == pytest.approx(0, abs=1e-12)
+    assert found.shared == pytest.approx(0, abs=1e-5)
     assert found.estimate == pytest.approx(raw.estimate)
     assert found.error == pytest.approx(raw.error, rel=0.02)
+
+
+def test_a_task_of_one_class_alone_has_the_error_of_its_pseudo_faces():
+    rng = np.random.default_rng(6)
+    observed = np.tile([40, 0, 0, 0, 0], (10, 1))
+    found = concentration_interval(observed, 10**8 * symmetric(4, 1.0), THIS_LIST, rng, draws=50)
+    raw = raw_concentration_interval(observed[:, :4], THIS_LIST)
+    assert found.error == pytest.approx(raw.error, rel=0.05)
+    assert found.error > 0.003
+
+
+@pytest.mark.parametrize(
+    ("k", "accuracy", "each", "least"), [(2, 0.98, 30, 0.92), (2, 0.95, 50, 0.93), (4, 0.98, 50, 0.93)]
+)
+def test_sparse_calibrations_cover_the_truth(k, accuracy, each, least):
+    """Half of the prompts show one class alone, the same for all: the worst case, as one row bears all of the error."""
+    rng = np.random.default_rng(k)
+    shares = np.where((np.arange(20) % 2 == 0)[:, None], np.eye(k)[0], 1 / k)
+    table = symmetric(k, accuracy)
+    found = [
+        concentration_interval(
+            rng.multinomial(160, shares @ table), rng.multinomial(each, table, size=k), THIS_LIST, rng, draws=200
+        )
+        for _ in range(150)
+    ]
+    assert _covered(found, true_concentration(shares).mean()) >= least - 2 * np.sqrt(least * (1 - least) / 150)
+
+
+def test_an_unseen_misreading_is_not_taken_for_impossible():
+    """No misreading in 50 images per row: the interval reaches above what was read, and hardly below."""
+    rng = np.random.default_rng(7)
+    observed = rng.multinomial(160, SHARES @ symmetric(4, 0.97))
+    found = concentration_interval(observed, 50 * symmetric(4, 1.0), THIS_LIST, rng, draws=400)
+    raw = raw_concentration_interval(observed[:, :4], THIS_LIST)
+    assert found.high - found.estimate > 1.3 * (raw.high - raw.estimate)
+    assert found.low <= raw.low + 0.2 * (raw.high - raw.low)
+
+
+def test_a_range_goes_from_no_errors_to_the_calibration_s():
+    rng = np.random.default_rng(8)
+    observed, calibration = _data(rng)
+    lowest, highest = concentration_range(observed, calibration, THIS_LIST, rng, draws=100)
+    whole = concentration_interval(observed, calibration, THIS_LIST, rng, draws=100)
+    raw = raw_concentration_interval(observed[:, :4], THIS_LIST)
+    assert lowest.estimate == pytest.approx(raw.estimate)
+    assert (lowest.low, lowest.high) == pytest.approx((raw.low, raw.high), abs=0.01)
+    assert (highest.estimate, highest.prompts) == (pytest.approx(whole.estimate), 50)
+
+
+def test_a_part_of_the_errors_is_undone_as_a_table_with_that_part():
+    """Against the calibration (1 - t) I + t B, counted on so many images that it is exact: the same values."""
+    rng = np.random.default_rng(9)
+    observed = _data(rng)[0][:6]
+    exact = np.round(10**9 * TABLE)
+    half = np.round(10**9 * (0.5 * TABLE + 0.5 * np.eye(4, 5)))
+    part = concentration_of(replace(sample_of(observed, exact, GENDER), errors=0.5))
+    assert part == pytest.approx(corrected_concentration(observed, half, GENDER), abs=1e-6)
+
+
+def test_the_calibration_s_noise_is_taken_off_where_a_part_of_its_errors_is_undone():
+    rng = np.random.default_rng(10)
+    shares = np.tile(np.eye(4)[0], (4, 1))
+    table = 0.5 * TABLE + 0.5 * np.eye(4, 5)
+    drawn = [
+        concentration_of(
+            replace(
+                sample_of(np.round(4000 * shares @ table).astype(int), rng.multinomial(60, TABLE), None), errors=0.5
+            )
+        ).mean()
+        for _ in range(600)
+    ]
+    assert np.mean(drawn) == pytest.approx(1.0, abs=4 * np.std(drawn) / np.sqrt(600))
 
 
 def test_several_faces_of_an_image_are_one_draw():
