@@ -21,7 +21,7 @@ def test_h_is_help(cli: Cli, names: Names) -> None:
         ("pla", "plan"),
         ("phantom c", "check"),
         ("leaderboard v", "verify"),
-        ("run --label", "--labeller"),
+        ("run --labelle", "--labeller"),
         ("run --model phantom-", "phantom-exact"),
         ("run --model no-such", ""),
         ("run -t occupations-m", "occupations-mini"),
