@@ -24,6 +24,7 @@ from fairbench.calibration import labelled_run, people_estimates
 from fairbench.calibration.labelled_run import LabelledRun
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
+from fairbench.labelling import domain
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
 from fairbench.measure.counts import cross_name
 from fairbench.runs import people
@@ -145,13 +146,14 @@ def _calibration(
     return Calibration(
         labeller=record_.labeller.name,
         labeller_id=record_.labeller_id,
-        domain=f"the run's own images ({record_.model.name}, run {record_.run_id[:8]})",
+        domain=domain.of_run(record_.model, record_.declared.images).words,
         attributes=names,
         rows=(*cells, NO_PERSON) if nobody else cells,
         columns=(*cells, NO_FACE),
         counts=counts,
         command=shlex.join(["fairbench", "calibrate", "--from", str(folder)]),
         seed=annotation.seed,
+        run_images=record_.declared.images,
         notes=f"Labels by people, sha256 {content.labels_sha256}. {words.TARGET}",
     ), None
 

@@ -18,7 +18,7 @@ from fairbench.calibration import people as command
 from fairbench.display.numbers import with_interval
 from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
-from fairbench.labelling import confusion
+from fairbench.labelling import confusion, domain
 from fairbench.runs import people
 from fairbench.runs.result import Run
 from fairbench.stats import prediction_powered as powered
@@ -146,6 +146,8 @@ def test_the_local_table_is_written_as_a_calibration_of_these_images(run: Path, 
         row["read"] = ("no face",) if pd.isna(image["gender"]) else (image["gender"], image["race4"])
         counts[calibration.rows.index(row["said"]), calibration.columns.index(row["read"])] += 1
     assert calibration.counts.tolist() == counts.tolist()
+    declared = Run(run).record
+    assert calibration.images_of.holds_for(domain.of_run(declared.model, declared.declared.images))
     assert calibration.counts[-1, -1] == (labels["gender"] == "no person").sum() > 0
 
     stratified = annotated(tmp_path / "b", run, stratify="gender")
