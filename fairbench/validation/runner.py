@@ -13,13 +13,14 @@ from typing import Final
 
 from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
-from fairbench.validation import compared, corrected, hard, images, people, raw, stress
+from fairbench.validation import calibrated, compared, corrected, hard, images, people, raw, stress
 from fairbench.validation.cells import Cell, Result
 
 STUDIES: Final = (
     *raw.STUDIES,
     *hard.STUDIES,
     *corrected.STUDIES,
+    *calibrated.STUDIES,
     *compared.STUDIES,
     *stress.STUDIES,
     *images.STUDIES,
