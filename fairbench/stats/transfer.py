@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, xlogy
+from scipy.special import gammaln, ndtri, xlogy
 
 from fairbench.stats.correction import Counts
 from fairbench.types import FloatArray
@@ -36,8 +36,8 @@ SEEN: Final = 0.5
 """The check can see something where it refuses such a labeller at least so often."""
 _ALIKE: Final = np.geomspace(3, 30_000, 13)
 """How alike cells of one class may be: the images that each borrows from the others."""
-_SNAP: Final = 2.5
-"""Standard errors from 0 within which a prompt's share of a class is taken for 0: the least favourable truth."""
+_ABSENT: Final = 0.006
+"""Chance at which the share of any class that a prompt lacks is not taken for 0, the least favourable truth."""
 _FIT_STEPS: Final = 200
 """EM steps of the fit that explains a run and its calibration together."""
 _EM_STEPS: Final = 8
@@ -144,18 +144,19 @@ class _Test:
         for c in range(rows.shape[-1]):
             own = self._classes == c
             if own.sum() > 1:
-                borrowed[:, own] = _borrowing(rows[:, own])
+                borrowed[:, own] += _borrowing(rows[:, own])
         return borrowed
 
     def _least_favourable(self, weights: FloatArray) -> FloatArray:
         """Return the weights (P, R) of fitted mixtures, with classes that may be absent taken to be."""
         by_class = weights @ np.eye(self._read.shape[1])[self._classes]
         error = np.sqrt(np.maximum(by_class * (1 - by_class), 0.02) / self._images[:, None])
-        return _normalised(weights * (by_class >= _SNAP * error)[:, self._classes])
+        certain = float(ndtri(1 - _ABSENT / (self._read.shape[1] - 1)))
+        return _normalised(weights * (by_class >= certain * error)[:, self._classes])
 
 
 def _borrowing(rows: FloatArray) -> FloatArray:
-    """Return counts (B, M, J) of M rows that borrow from their mean as many images as their likeness allows.
+    """Return what M rows (B, M, J) of counts borrow from their mean: as many images as their likeness allows.
 
     The number is that of the posterior over _ALIKE, given the rows' Dirichlet-multinomial likelihood.
     """
@@ -168,7 +169,7 @@ def _borrowing(rows: FloatArray) -> FloatArray:
     # The part of the mean in each row, averaged over the posterior, as a number of images.
     part = (posterior[:, None] * (_ALIKE / (_ALIKE + images[..., None]))).sum(axis=-1)
     taken = images * part / np.maximum(1 - part, 1e-9)
-    return np.asarray(rows + taken[..., None] * mean[:, None])
+    return np.asarray(taken[..., None] * mean[:, None])
 
 
 def _fitted(read: FloatArray, rows: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
