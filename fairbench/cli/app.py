@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "doctor": ("doctor:doctor", "Check what is installed and what could run here."),
     "train": ("train:app", "Fine-tune a model on a balanced set."),
     "phantom": ("phantom:app", "The phantom: a tiny Janus whose bias is known."),
-    "leaderboard": ("leaderboard:app", "Add, show and verify rows of a leaderboard."),
+    "leaderboard": ("leaderboard:app", "Add, show, upgrade and verify rows of a leaderboard."),
 }
 """Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary, which begins its own help."""
 

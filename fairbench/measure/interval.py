@@ -65,7 +65,7 @@ def interval(counts: ArrayLike, metric: str = CONCENTRATION, *, scope: Scope = "
     >>> import fairbench
     >>> value, low, high, *_ = fairbench.interval([[30, 10], [5, 5], [12, 8]], "concentration")
     >>> f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    '0.036 [-0.098, 0.170]'
+    '0.036 [-0.098, 0.202]'
     """
     scopes = {design: name for name, design in SCOPES.items()}
     if scope not in scopes:

@@ -45,7 +45,11 @@ def test_everything_that_is_listed_can_be_shown(cli: Cli) -> None:
             assert result.code == 0 and name in result.out, (kind, name, result.err)
     for name in (*ESTIMATES, "share[female]", "gap[WMELH]"):
         shown = cli("show", "metric", name).out
-        assert (shown.startswith(name) and "Range" in shown) or name in ("concentration", "rd-above-floor")
+        assert (shown.startswith(name) and "Range" in shown) or name in (
+            "concentration",
+            "effective-groups",
+            "rd-above-floor",
+        )
     assert "can fall below 0" in " ".join(cli("show", "metric", "concentration").out.split())
     assert cli("show", "metric", "sq2").code == 2 and about("sq2") is None
     assert cli("show", "task").err.startswith("Error: Name the task to show")

@@ -154,7 +154,17 @@ def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch
 
 def test_calibrate(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("phantom", "images", "--out", "images", "--per-group", "6", "-q").code == 0
-    command = ("calibrate", "--labeller", "phantom-noisy", "--images", "images/manifest.csv", "--out", "c.json")
+    command = (
+        "calibrate",
+        "--labeller",
+        "phantom-noisy",
+        "--images",
+        "images/manifest.csv",
+        "--domain",
+        "renders",
+        "--out",
+        "c.json",
+    )
     record = json.loads(cli(*command, "--json").out)
     for width in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(width))
@@ -173,7 +183,7 @@ def test_plan(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
         result = cli(*command)
         there = numbers_of(result.out)
         for row in record["attributes"]:
-            assert number(row["baseline_rd"]) in there and number(row["smallest_change"]) in there
+            assert number(row["baseline_concentration"]) in there and number(row["smallest_change"]) in there
         for curve in record["curves"]:
             assert {number(v) for v in curve["smallest_change"]["8"] if v is not None} <= set(there)
         shown.check(result.out, width)

@@ -243,7 +243,8 @@ def test_prompts_with_too_few_faces_are_counted_not_hidden() -> None:
     joint[3] = 0
     found = table_of(counted(joint, faceless=5), n0=10)
     row = one(found, "rd", "gender", "rarefied")
-    assert (row.prompts, row.reason) == (3, "over 3 of 5 prompts (2 have too few faces)")
+    reason = "2 of 5 prompts would be left out: they have fewer than 10 images with a face"
+    assert (row.prompts, row.reason) == (3, reason) and np.isnan(row.value)
     assert one(found, "concentration", "gender").prompts == 3
 
 

@@ -21,7 +21,9 @@ def run(cli: Cli, method: str, prompts: int = 4, count: int = 8, out: str = "out
     """Run a method in the store of the current folder; return run.json, with RD and what went to stderr."""
     found = cli(*RUN, str(prompts), "-n", str(count), "--method", method, "--store", "store", "--out", out, "--json")
     assert found.code == 0, found.err
-    raw = [m for m in json.loads(found.out)["metrics"] if m["metric"] == "rd" and m["estimate"] == "raw"]
+    raw = [
+        m for m in json.loads(found.out)["metrics"] if (m["metric"], m["estimate"], m["scope"]) == ("rd", "raw", "task")
+    ]
     return {
         **json.loads(Path(out, "run.json").read_text()),
         "rd": {m["attribute"]: m["value"] for m in raw},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fairbench.errors import FairbenchError
+from fairbench.measure.correction import Correction
 from fairbench.runs import evidence, single_prompts
 from fairbench.runs.result import Run
 from tests.builders.cli import Cli
@@ -65,7 +66,8 @@ def test_a_fair_model_is_what_the_labeller_reads_as_one(folder: Path) -> None:
     table = run.correction.table(names)
     assert table is not None
     np.testing.assert_allclose(fair, table.mean(axis=0) / table.mean(axis=0).sum())
-    assert single_prompts._fair(replace(run, correction=replace(run.correction, calibration=None)), names) is None
+    unknown = Correction(None, run.correction.space)
+    assert single_prompts._fair(replace(run, correction=unknown), names) is None
 
 
 def test_a_quota_leaves_no_test_and_no_interval(folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_variance_of_concentration_is_the_one_over_images_taken_four_at_a_ti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The unbiased variance by its definition: U^2 less the mean product of the kernel over disjoint pairs."""
-    monkeypatch.setattr("fairbench.stats.intervals._PSEUDO_IMAGES", 0.0)
+    monkeypatch.setattr("fairbench.stats.intervals.PSEUDO_IMAGES", 0.0)
     images = np.array([[3, 0, 0], [1, 1, 0], [0, 2, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1], [2, 0, 0], [0, 1, 0]])
     m, sizes = len(images), images.sum(axis=1)
     same, every = images @ images.T, np.outer(sizes, sizes)
