@@ -154,17 +154,8 @@ def test_compare(cli: Cli, runs: Path, shown: Shown, tmp_path: Path, monkeypatch
 
 def test_calibrate(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("phantom", "images", "--out", "images", "--per-group", "6", "-q").code == 0
-    command = (
-        "calibrate",
-        "--labeller",
-        "phantom-noisy",
-        "--images",
-        "images/manifest.csv",
-        "--domain",
-        "renders",
-        "--out",
-        "c.json",
-    )
+    images = ("--images", "images/manifest.csv", "--domain", "renders")
+    command = ("calibrate", "--labeller", "phantom-noisy", *images, "--out", "c.json")
     record = json.loads(cli(*command, "--json").out)
     for width in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(width))

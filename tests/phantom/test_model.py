@@ -43,11 +43,9 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
     assert score["attribute"] == "quality"
     truths = {truth["name"]: truth for truth in summary["truth"]}
     assert list(truths) == ["planted", "realised"]
-    measured = {
-        m["attribute"]: m["value"]
-        for m in summary["metrics"]
-        if (m["metric"], m["estimate"], m["scope"]) == ("rd", "raw", "task")
-    }
+    kind = ("rd", "raw", "task")
+    rd = [m for m in summary["metrics"] if (m["metric"], m["estimate"], m["scope"]) == kind]
+    measured = {m["attribute"]: m["value"] for m in rd}
     for truth in truths.values():
         assert truth["note"] is None
         assert [v["attribute"] for v in truth["values"]] == ["gender", "race4", "gender_x_race4"]
