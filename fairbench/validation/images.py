@@ -99,7 +99,7 @@ class _Reader:
 
 def _cells(quick: bool) -> list[Cell]:
     sizes = {"n": [10], "calibration": [20]} if quick else {"n": [50], "calibration": [500]}
-    times, labellers = 6 if quick else 30, ("phantom", "phantom-noisy")
+    times, labellers = 40 if quick else 30, ("phantom", "phantom-noisy")
     cells = grid("images", times, labeller=labellers, attribute=_GROUPS, **sizes)
     return cells[::5] if quick else cells
 
