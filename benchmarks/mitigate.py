@@ -182,7 +182,7 @@ def estimates(folder: Path) -> dict[tuple[str, str, str], dict[str, float]]:
 
 def compare(work: Path, name: str, folders: list[Path]) -> None:
     """Compare runs, the first being the baseline."""
-    fairbench("compare", *map(str, folders), "--out", str(work / f"compare-{name}"))
+    fairbench("compare", *map(str, folders), "--rd-margins", "--out", str(work / f"compare-{name}"))
 
 
 def effect(work: Path, name: str, run: int, attribute: str, estimand: str) -> dict[str, float]:
