@@ -14,7 +14,7 @@ from fairbench import keys
 from fairbench.annotation import words
 from fairbench.cards import yamlfile
 from fairbench.errors import FairbenchError
-from fairbench.storage import folders
+from fairbench.storage import folders, jsonfile
 from fairbench.strict import StrictModel
 
 FILE: Final = "annotation.json"
@@ -92,15 +92,10 @@ def read(folder: Path) -> Annotation:
     """Read annotation.json. Raises FairbenchError that names the file, the field and the fix."""
     folders.finish(folder)
     path = folder / FILE
+    place = "name a folder that `fairbench annotate --out` has written"
+    content = jsonfile.read(path, unreadable=place, broken="restore the file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         return Annotation.model_validate(content)
-    except OSError as err:
-        raise FairbenchError(
-            f"{path} cannot be read ({err.strerror}): name a folder that `fairbench annotate --out` has written."
-        ) from err
     except ValidationError as err:
         first = yamlfile.problems(yamlfile.YamlFile(path, content), err)[0]
         raise FairbenchError(f"{path}, field {first.field}: {first.message}; restore the file.") from err
-    except (ValueError, RecursionError) as err:
-        raise FairbenchError(f"{path} is not JSON ({err}): restore the file.") from err

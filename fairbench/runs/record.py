@@ -19,6 +19,7 @@ from fairbench.display.json_values import plain
 from fairbench.errors import FairbenchError
 from fairbench.runs.known_truth import KnownTruth
 from fairbench.runs.spec import RunSettings
+from fairbench.storage import jsonfile
 
 FILE: Final = "run.json"
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -219,12 +220,7 @@ def _plain(value: Any) -> Any:
 
 def read(path: Path) -> RunRecord:
     """Read a run.json. Raises FairbenchError that names the file, the first field that is wrong, and the fix."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise FairbenchError(f"{path} cannot be read ({err.strerror}): name the folder of a finished run.") from err
-    except (ValueError, RecursionError) as err:
-        raise FairbenchError(f"{path} is not JSON ({err}): do the run again.") from err
+    content = jsonfile.read(path, unreadable="name the folder of a finished run", broken="do the run again")
     if not isinstance(content, dict) or "run_id" not in content:
         raise FairbenchError(f"{path}, field run_id: it is missing; name the folder of a finished run.")
     try:

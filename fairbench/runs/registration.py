@@ -22,7 +22,7 @@ from fairbench.errors import FairbenchError
 from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.prompts import texts_hash
 from fairbench.stats.intervals import Scope
-from fairbench.storage import atomic
+from fairbench.storage import atomic, jsonfile
 from fairbench.types import Prompt
 
 VERSION: Final = 1
@@ -102,12 +102,8 @@ def write(registration: Registration, path: Path) -> None:
 
 def read(path: Path) -> Registration:
     """Read a registration. Raises FairbenchError: no registration, a wrong field, or changed since it was written."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise FairbenchError(f"{path} cannot be read ({err.strerror}): name a file of plan --register.") from err
-    except (ValueError, RecursionError) as err:
-        raise FairbenchError(f"{path} is not JSON ({err}): name a file of plan --register.") from err
+    fix = "name a file of plan --register"
+    content = jsonfile.read(path, unreadable=fix, broken=fix)
     if not isinstance(content, dict) or not {"task_sha", "arms", "sha256"} <= set(content):
         raise FairbenchError(f"{path} is no registration: name a file of plan --register.")
     if content.get("version") != VERSION:
