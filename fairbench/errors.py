@@ -41,6 +41,13 @@ class MissingExtra(FairbenchError):
         super().__init__(f"{what} needs an optional package: run pip install 'fairbench-umm[{extra}]'.")
 
 
+class Interrupted(BaseException):
+    """The user pressed Ctrl-C. No `except Exception` or `except SystemExit` around a plug-in takes it for a failure.
+
+    It is no KeyboardInterrupt, which the command line's library answers by itself with exit code 1.
+    """
+
+
 class OutOfMemory(Exception):
     """The device ran out of memory in `ImageModel.generate`: the run halves the block and goes on."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fairbench import threads
-from fairbench.errors import FairbenchError
+from fairbench.errors import FairbenchError, Interrupted
 
 COMMANDS: Final = {
     "run": ("run:run", "Generate images, label the faces, measure bias."),
@@ -109,9 +109,14 @@ def root(
 def main() -> None:
     """Run the command line: 0 success, 2 something the user can fix (one sentence), 130 interrupted."""
     signal.signal(signal.SIGINT, _stop)
-    threads.prepare()
     try:
+        threads.prepare()
         app(prog_name="fairbench")  # also where it is called as python -m fairbench
+    except Interrupted:
+        from fairbench.display.plain import echo
+
+        echo("Interrupted. Finished work is kept: run the same command again to go on.", err=True)
+        sys.exit(130)
     except FairbenchError as err:
         _fail(str(err))
     except (OSError, UnicodeError, RecursionError) as err:  # names and files that no system or library accepts
@@ -135,8 +140,5 @@ def _fail(sentence: str) -> None:
     sys.exit(FairbenchError.exit_code)
 
 
-def _stop(*_: object) -> None:
-    from fairbench.display.plain import echo
-
-    echo("Interrupted. Finished work is kept: run the same command again to go on.", err=True)
-    sys.exit(130)
+def _stop(*_: object) -> NoReturn:
+    raise Interrupted  # said in main: a handler that prints may cut into a line that is being written

@@ -207,6 +207,31 @@ def test_an_interrupt_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("batch", ["1", "4"])
+def test_an_interrupt_inside_a_models_code_is_no_failure_of_an_image(tmp_path: Path, batch: str) -> None:
+    """Signals arrive while a model draws, where errors of one image are caught: this one stops the run, at once."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal\n"
+        "from fairbench.cli.app import main\n"
+        "from fairbench.phantom.exact import PhantomExactAdapter as Adapter\n"
+        "draw = Adapter._render\n"
+        "def interrupted(self, request):\n"
+        "    if request.sample_index == 5:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return draw(self, request)\n"
+        "Adapter._render = interrupted\n"
+        "main()\n"
+    )
+    args = [sys.executable, str(program), *BASE, "-n", "8", "--batch-size", batch]
+    done = subprocess.run(args, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr.strip().endswith("Finished work is kept: run the same command again to go on.")
+    tables = [pq.read_table(part) for part in tmp_path.glob("runs/store/images/*/part-*.parquet")]
+    assert {status for table in tables for status in table["status"].to_pylist()} == {"ok"}
+    assert sum(table.num_rows for table in tables) == (5 if batch == "1" else 4)
+
+
 def test_the_seed_changes_the_images_and_the_run(cli: Cli, before: dict[str, Any]) -> None:
     other = run(cli, "store", "b", "--seed", "1")
     assert before["run_id"] != other["run_id"]
