@@ -127,6 +127,18 @@ class EffectiveSettings(Protocol):
 
 
 @runtime_checkable
+class SaysWhatIsMissing(Protocol):
+    """What an adapter may offer: what has to be done before it can generate, for `fairbench run --dry-run`."""
+
+    def missing(self) -> list[str]:
+        """Return a sentence for each thing that is missing, beginning with its name, as in "key: set OPENAI_API_KEY".
+
+        It neither loads anything nor uses the network. The card's own `weights` are looked for by the caller.
+        """
+        ...
+
+
+@runtime_checkable
 class PromptSource(Protocol):
     """An adapter of images that exist already, such as `folder`: it says which prompts and images there are."""
 

@@ -112,6 +112,11 @@ class TruthTable(Card):
     attributes: Annotated[list[Name], Field(min_length=1)]
 
 
+Verified = Literal["real weights", "tiny checkpoint", "local server", "signatures", "nothing"]
+"""How a card was tried. tiny checkpoint: the same classes with random weights. local server: a stand-in that speaks the
+service's dialect. signatures: calls held against the signatures of the official code."""
+
+
 class ModelCard(Card):
     """`models/<name>.yaml`: everything that is needed to make images with one model."""
 
@@ -127,6 +132,12 @@ class ModelCard(Card):
     licence: Text = "unknown"
     source: Text | None = None
     memory_gb: float | None = Field(None, gt=0, le=100_000, description="device memory for one block, in GiB")
+    disk_gb: float | None = Field(None, gt=0, le=100_000, description="size of the download, in GiB")
+    parameters: Text | None = Field(None, max_length=60, description='as in "7B active of 14B"')
+    verified: Verified | None = Field(
+        None, description="the strongest check that this card passed; null: the model was made here, and always runs"
+    )
+    unverified: Text | None = Field(None, description="what nobody ran or could look up")
     trust_remote_code: bool = False
     lora_targets: str | None = Field(None, description="regular expression over module names")
     lora: str | None = Field(None, description="folder of a LoRA adapter to generate with; --method lora:PATH sets it")

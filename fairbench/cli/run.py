@@ -173,8 +173,9 @@ def _describes_a_run(ctx: typer.Context) -> bool:
 
 def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
     from fairbench.runs import pipeline
+    from fairbench.runs.missing import missing
 
-    preview = pipeline.preview(run_spec, store)
+    preview = {**pipeline.preview(run_spec, store), "missing": missing(run_spec)}
     if as_json:
         echo_json(preview)
         return
@@ -187,6 +188,8 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
     )
     echo(f"{parts}: run {preview['run_id']}\n{preview['prompts']} prompts, {images}")
     echo(f"disk: {disk}\ntime: {seconds}")
+    for sentence in preview["missing"]:
+        echo(f"missing: {sentence}")
 
 
 def _report_unreadable(outcome: Outcome) -> None:

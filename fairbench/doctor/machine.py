@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from fairbench.doctor.findings import Finding
 from fairbench.doctor.model import files_needed
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
-from fairbench.networks import weights
+from fairbench.networks import hub, weights
 
 _APT: Final = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 _FIX_OF_PACKAGE: Final = {
@@ -84,7 +83,7 @@ def _caches() -> Iterator[Finding]:
 
 def _labellers() -> Iterator[Finding]:
     section = "labellers (weights that are not here are not downloaded by this check)"
-    with _offline():
+    with hub.without_downloads():
         for name in catalog.find("labellers"):
             try:
                 Labeller(catalog.load_labeller(name)).load()
@@ -97,7 +96,7 @@ def _labellers() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    with _offline():
+    with hub.without_downloads():
         for name in catalog.find("models"):
             try:
                 loaded = catalog.load_model(name)
@@ -113,17 +112,3 @@ def _models() -> Iterator[Finding]:
                 yield Finding("models", name, f"weights not here: they are downloaded on first use{size}")
             else:
                 yield Finding("models", name, "ready")
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Turn downloads off for a while."""
-    before = os.environ.get("FAIRBENCH_OFFLINE")
-    os.environ["FAIRBENCH_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FAIRBENCH_OFFLINE"]
-        else:
-            os.environ["FAIRBENCH_OFFLINE"] = before

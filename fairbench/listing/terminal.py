@@ -11,7 +11,7 @@ from rich.console import Console
 from fairbench.display import dictionary
 from fairbench.display.plain import echo, echo_json, say
 from fairbench.display.tables import Column, Table
-from fairbench.listing import contents
+from fairbench.listing import contents, models
 from fairbench.listing.kinds import KINDS
 
 
@@ -24,6 +24,12 @@ def list_kind(kind: str | None, *, as_json: bool) -> None:
             return
         _print((each, ", ".join(of_kind)) for each, of_kind in names.items())
         say(Console(), "\n`fairbench list KIND` describes each, `fairbench show` one of them.")
+        return
+    if kind == "models":
+        if as_json:
+            echo_json(models.overview())
+        else:
+            models.show(Console())
         return
     summaries = contents.summaries(kind)
     estimates = {name: summary for name, (summary, _) in dictionary.ESTIMATES.items()} if kind == "metrics" else {}

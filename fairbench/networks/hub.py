@@ -10,7 +10,8 @@ import queue
 import textwrap
 import threading
 import urllib.error
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from fairbench.errors import WeightsError
@@ -35,6 +36,20 @@ def offline() -> bool:
     """Whether the user forbade downloads (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)."""
     values = (os.environ.get(name, "").lower() for name in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE"))
     return any(value in {"1", "true", "yes", "on"} for value in values)
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Turn downloads off for a while."""
+    before = os.environ.get("FAIRBENCH_OFFLINE")
+    os.environ["FAIRBENCH_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["FAIRBENCH_OFFLINE"]
+        else:
+            os.environ["FAIRBENCH_OFFLINE"] = before
 
 
 def answer(ask: Callable[[], T], server: str) -> T:

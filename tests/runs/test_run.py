@@ -322,6 +322,7 @@ def test_dry_run_counts_and_makes_nothing(cli: Cli) -> None:
     run(cli, "store", "out", count=4)
     found = cli(*BASE, "-n", "8", "--store", "store", "--dry-run", "--json")
     assert json.loads(found.out)["images_to_make"] == 12
+    assert json.loads(found.out)["missing"] == []
     assert json.loads(found.out)["disk_bytes"] > 0
 
 
