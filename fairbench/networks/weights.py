@@ -205,11 +205,15 @@ def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, s
     neither can tell.
     """
     if model.path:
-        folder = model_folder(model, base_dir)
-        names = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        hidden = (".", "__pycache__")
-        return {n.as_posix(): sha256(p) for n, p in names.items() if not any(x.startswith(hidden) for x in n.parts)}
+        return folder_content(model_folder(model, base_dir))
     return {"repo": str(model.repo), "revision": model.revision or _commit_now(str(model.repo)) or "unresolved"}
+
+
+def folder_content(folder: Path) -> dict[str, str]:
+    """Return file -> sha256 of a folder's files; hidden ones and bytecode are left out."""
+    names = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    hidden = (".", "__pycache__")
+    return {n.as_posix(): sha256(p) for n, p in names.items() if not any(x.startswith(hidden) for x in n.parts)}
 
 
 def _commit_now(repo: str) -> str | None:

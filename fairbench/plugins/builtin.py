@@ -9,6 +9,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "adapters": {
         "janus": "fairbench.adapters.janus:JanusAdapter",
         "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
+        "worker": "fairbench.adapters.worker:WorkerAdapter",
         "folder": "fairbench.adapters.folder:FolderAdapter",
         "callable": "fairbench.adapters.callable:CallableAdapter",
         "labels-only": "fairbench.adapters.labels_only:LabelsOnly",
