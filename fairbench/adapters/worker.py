@@ -73,14 +73,20 @@ class WorkerAdapter:
         """Return what has to be there before the worker can be started, a sentence each."""
         return self._places.missing()
 
+    def close(self) -> None:
+        """End the worker; the next image starts another. Without this it ends with this process."""
+        if "_session" in self.__dict__:
+            self._session.close()
+
     def effective_settings(self) -> dict[str, Any]:
         """Return what the card declares, and, where the worker ran, what it said of itself."""
         report = self.__dict__["_session"].report if "_session" in self.__dict__ else None
+        recipe = self._places.recipe
         return {
             **self.params.model_dump(
                 mode="json", exclude={"python", "seconds_per_image", "seconds_to_start", "device"}
             ),
-            "recipe_sha256": self._places.recipe.sha256,
+            "recipe": {"name": recipe.path.stem, "sha256": recipe.sha256},
             "seeds": SEEDS,
             "worker": report,
         }

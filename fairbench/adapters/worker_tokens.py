@@ -1,4 +1,4 @@
-"""What a worker's recipe may offer besides images: tokens, their probabilities, embeddings, and answers to questions."""
+"""What a worker's recipe may offer besides images: tokens and their probabilities, embeddings, answers to questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKEN_MODEL: Final = ("tokens", "encode", "decode", "log_probs", "embed")
 
 
 class Offered:
-    """The methods of protocols.TokenModel and UnderstandingModel, by way of a worker. session: asked when it is used."""
+    """The methods of TokenModel and UnderstandingModel, by way of a worker. session: returns it on first use."""
 
     def __init__(self, session: Callable[[], Session], params: WorkerParams) -> None:
         self._session, self._params = session, params

@@ -11,7 +11,9 @@ call the generators of `random`, numpy and torch are set to the image's seed. do
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import inspect
 import json
 import os
@@ -45,7 +47,7 @@ _32_BITS = 2**32
 class Refused(Exception):
     """Raised by a recipe whose model answered in words, or not at all, where an image was asked for.
 
-    Its text, the model's own words if there are any, becomes the reason of the image's status `refused`.
+    Its text, the model's own words if there are any, is kept as the reason why there is no image.
     """
 
 
@@ -73,7 +75,7 @@ class _Model:
         return {
             "protocol": PROTOCOL,
             "python": platform.python_version(),
-            "packages": {name: version for name, version in _installed() if name in PACKAGES},
+            "packages": _versions(),
             "device": str(torch.cuda.get_device_name(device)) if torch and device.startswith("cuda") else device,
             "methods": [name for name in OPTIONAL if callable(getattr(self.model, name, None))],
         }
@@ -122,14 +124,11 @@ class _Model:
         return {"shape": _save_array(self.model.embed(_opened(images)), path)}
 
     def answer(self, question: str, image: str | None, seed: int | None, options: dict[str, Any]) -> dict[str, Any]:
-        """Answer one question. options: temperature, top_p, limit; those that the recipe's method does not take must
-        be without effect, or stand in the error.
-        """
+        """Answer one question. options: temperature, top_p, limit; what the recipe takes not must be without effect."""
         taken = inspect.signature(self.model.answer).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-            fixed = {"temperature": 1.0, "top_p": 1.0}
-            for name in sorted(set(options) - set(taken)):
-                if name in fixed and options[name] != fixed[name]:
+            for name in sorted({"temperature", "top_p"} - set(taken)):
+                if options[name] != 1.0:
                     raise _Unusable(f"answer takes no {name}, and {options[name]} is asked for")
             options = {name: value for name, value in options.items() if name in taken}
         picture = None if image is None else _opened([image])[0]
@@ -191,8 +190,12 @@ def _module(path: str) -> ModuleType:
     return module
 
 
-def _installed() -> list[tuple[str, str]]:
-    return [(str(d.metadata["Name"]).lower().replace("_", "-"), d.version) for d in metadata.distributions()]
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _save(image: Any, path: str, method: str) -> list[int]:
@@ -210,15 +213,11 @@ def _save_all(images: list[Any], paths: list[str], method: str) -> list[list[int
 
 
 def _opened(paths: list[str]) -> list[Any]:
-    from PIL import Image
-
-    return [Image.open(path).convert("RGB") for path in paths]
+    return [importlib.import_module("PIL.Image").open(path).convert("RGB") for path in paths]
 
 
 def _array(path: str) -> Any:
-    import numpy
-
-    return numpy.load(path, allow_pickle=False)
+    return importlib.import_module("numpy").load(path, allow_pickle=False)
 
 
 def _save_array(values: Any, path: str) -> list[int]:
