@@ -220,16 +220,18 @@ def _concentration_variance(kinds: IntArray, times: Floats) -> Floats:
     """
     theta, pairs = _concentration(kinds, times)
     sizes = kinds.sum(axis=1)
-    # Of an image of one kind and one of another: pairs of faces that show the same class, and all pairs.
-    same, every = kinds @ kinds.T, np.outer(sizes, sizes)
+    by_size = kinds * sizes[:, None]
+    # Products of two images' kernels are inner products of these, so that sums over pairs are squared lengths of sums.
+    same = (kinds[:, :, None] * kinds[:, None, :]).reshape(len(kinds), -1)
 
-    def over_pairs(kernel: IntArray) -> Floats:
-        """Return the sum (P,) of a kernel (T, T) over ordered pairs of different images."""
-        return np.asarray(((times @ kernel) * times).sum(axis=1) - times @ np.diag(kernel))
+    def over_pairs(factor: IntArray) -> Floats:
+        """Return the sum (P,) of inner products of the rows of a factor (T, F), over ordered pairs of images."""
+        return np.asarray(((times @ factor) ** 2).sum(axis=1) - times @ (factor**2).sum(axis=1))
 
     # r_i of each kind (P, T), and the sum of g_ij^2, with g = same - theta every multiplied out.
-    row = times @ same - np.diag(same) - theta[:, None] * (times @ every - np.diag(every))
-    squares = over_pairs(same**2) - 2 * theta * over_pairs(same * every) + theta**2 * over_pairs(every**2)
+    same_row = (times @ kinds) @ kinds.T - (kinds**2).sum(axis=1)
+    row = same_row - theta[:, None] * ((times @ sizes)[:, None] * sizes - sizes**2)
+    squares = over_pairs(same) - 2 * theta * over_pairs(by_size) + theta**2 * over_pairs(sizes[:, None] ** 2)
     m = times.sum(axis=1)
     variance = (4 * (times * row**2).sum(axis=1) - 2 * squares) * m * (m - 1) / ((m - 2) * (m - 3) * pairs**2)
     return np.asarray(np.maximum(variance, 2 * squares / pairs**2))

@@ -81,8 +81,8 @@ def _false_cells(quick: bool) -> list[Cell]:
     name, few = "false positives", (3, 8)
     if quick:
         return grid(name, 200, K=(2, 8), P=few, truth=("fair", "mix"), faces=_FACES)
-    cells = grid(name, 1000, K=worlds.CLASSES, P=(*few, 20), truth=worlds.TRUTHS, faces=_FACES)
-    return cells + grid(name, 1000, K=worlds.CLASSES, P=few, truth=worlds.TRUTHS, faces=["few"])
+    cells = grid(name, 1000, K=(2, 4, 8), P=(*few, 20), truth=worlds.TRUTHS, faces=_FACES)
+    return cells + grid(name, 1000, K=(2, 4, 8), P=few, truth=worlds.TRUTHS, faces=["few"])
 
 
 def _equivalent_cells(quick: bool) -> list[Cell]:

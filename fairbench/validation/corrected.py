@@ -92,8 +92,9 @@ def _concentration_cells(quick: bool) -> list[Cell]:
     if quick:
         return cells
     others = [(0.75, 500), (0.85, 5000), (0.94, 500), (1.0, 500)]
-    cells += [cell(k, accuracy, "mix", 160, rows) for k in worlds.CLASSES for accuracy, rows in others]
-    return cells + [cell(k, 0.85, t, n, 500) for k in worlds.CLASSES for n in (50, 1000) for t in ("fair", "mix")]
+    some = (2, 4, 8)
+    cells += [cell(k, accuracy, "mix", 160, rows) for k in some for accuracy, rows in others]
+    return cells + [cell(k, 0.85, t, n, 500) for k in some for n in (50, 1000) for t in ("fair", "mix")]
 
 
 def _rd_cells(quick: bool) -> list[Cell]:

@@ -99,12 +99,12 @@ def _concentration_cells(quick: bool) -> list[Cell]:
 def _rd_cells(quick: bool) -> list[Cell]:
     if quick:
         return grid("rd", 60, K=(2, 4), n=[50], n0=[40], truth=worlds.TRUTHS)
-    return [
-        *grid("rd", 1000, K=(2, 4, 8), n=[20], n0=[16], truth=("fair", "mix")),
-        *grid("rd", 1000, K=worlds.CLASSES, n=[50], n0=[40], truth=worlds.TRUTHS),
-        *grid("rd", 1000, K=(2, 4, 8), n=[160], n0=[128], truth=worlds.TRUTHS),
-        *grid("rd", 1000, K=(2, 4), n=[160], n0=[160], truth=("fair", "mix")),
-        *grid("rd", 1000, K=[2], n=[1000], n0=[160], truth=["mix"]),
+    return [  # each interval holds a bootstrap
+        *grid("rd", 400, K=(2, 4, 8), n=[20], n0=[16], truth=("fair", "mix")),
+        *grid("rd", 400, K=worlds.CLASSES, n=[50], n0=[40], truth=worlds.TRUTHS),
+        *grid("rd", 400, K=(2, 4, 8), n=[160], n0=[128], truth=worlds.TRUTHS),
+        *grid("rd", 400, K=(2, 4), n=[160], n0=[160], truth=("fair", "mix")),
+        *grid("rd", 400, K=[2], n=[1000], n0=[160], truth=["mix"]),
     ]
 
 

@@ -9,7 +9,7 @@ from scipy.interpolate import BSpline
 from scipy.stats import t as student
 
 from fairbench.stats.estimands import concentration
-from fairbench.stats.gaffke import mean_interval, weighted_mean_cdf
+from fairbench.stats.gaffke import mean_interval, weighted_mean_cdf, weighted_mean_quantile
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,21 @@ def test_equal_values_and_values_at_the_ends() -> None:
 def test_values_outside_the_range_are_refused(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"in \[0, 1\] is needed"):
         mean_interval(np.array(values), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("limits", [(-np.inf, 1.0), (0.0, np.inf), (np.nan, 1.0)])
+def test_a_range_without_an_end_is_refused(limits: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="range of the values must be finite"):
+        mean_interval(np.array([0.2, 0.5]), *limits)
+
+
+@pytest.mark.parametrize(
+    "points", [[0.0, 0.2, 0.9], [0.0, 0.1, 0.1, 0.7], [0.0] * 9 + [1.0] * 2, [-1 / 159, *[0.0] * 48, 1.0, 1.0]]
+)
+@pytest.mark.parametrize("level", [1e-6, 0.025, 0.5, 0.975])
+def test_a_quantile_is_where_the_distribution_reaches_its_level(points: list[float], level: float) -> None:
+    at = weighted_mean_quantile(np.array(points), level)
+    assert weighted_mean_cdf(np.array(points), at) == pytest.approx(level, abs=1e-7)
 
 
 @pytest.mark.parametrize("prompts", [10, 20, 50])

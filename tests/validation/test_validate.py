@@ -132,7 +132,8 @@ def test_intervals_of_a_good_estimate_pass_and_those_of_a_wrong_one_do_not(monke
     assert good["cover other"].holds
 
     def too_short(counts, scope):
-        return intervals.interval_of(intervals.concentration_of_prompts(counts), scope, confidence=0.8)
+        values, lowest = intervals.concentration_of_prompts(counts), intervals.lowest_concentration(counts)
+        return intervals.interval_of(values, scope, 0.8, lowest, 1.0)
 
     monkeypatch.setattr(raw, "concentration_interval", too_short)
     assert not measures(raw.CONCENTRATION, settings, 150)["cover list"].holds
@@ -268,6 +269,6 @@ def test_every_full_cell_of_a_barred_interval_has_a_thousand_replicates():
     cells = runner.cells_of(quick=False)
     assert len({cell.key for cell in cells}) == len(cells)
     unbarred = ("images", "stress")  # of coverage
-    simulated = ("one prompt", "transfer")  # a simulation is inside of each replicate
+    simulated = ("one prompt", "rd", "transfer")  # a simulation is inside of each replicate
     assert min(c.replicates for c in cells if c.study not in unbarred + simulated) >= 1000
     assert min(c.replicates for c in cells if c.study in simulated) >= 400
