@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from fairbench.runs.spec import RunSpec
 from fairbench.types import ImageRequest, RgbImage
 
 Tokens = NDArray[np.int64]
+_NEUTRAL: Final[Mapping[str, Any]] = {"guidance": 1.0, "temperature": 1.0, "top_p": 1.0, "top_k": None}
+"""Fields of an adapter's `Params` at which it draws from the model's own distribution."""
 FAILED = -1
 """Every token of an image whose logits were not finite."""
 
@@ -45,17 +47,19 @@ def need_tokens(spec: RunSpec) -> None:
     if not isinstance(spec.adapter, TokenModel):
         raise FairbenchError(
             f"The adapter {spec.card.adapter!r} of the model {spec.card.name} offers no image tokens (protocol "
-            "TokenModel), which an audit looks into: audit a unified multimodal model, such as phantom or janus-pro-1b."
+            "TokenModel), which an audit looks into: audit a unified multimodal model, such as phantom, janus-pro-1b "
+            "or emu3."
         )
 
 
 def unguided(spec: RunSpec) -> TokenModel:
-    """Return the model at guidance 1 and temperature 1: the distribution to which its log-probabilities belong.
+    """Return the model without guidance and truncation: the distribution to which its log-probabilities belong.
 
     An adapter that keeps its settings as `params` is copied, so that the weights are loaded once.
     """
     plugin = registry.resolve("adapters", spec.card.adapter)
-    neutral = {name: 1.0 for name in ("guidance", "temperature") if name in registry.params_of(plugin).model_fields}
+    fields = registry.params_of(plugin).model_fields
+    neutral = {name: value for name, value in _NEUTRAL.items() if name in fields}
     sampling = spec.card.sampling | neutral
     params = registry.parse_params(plugin, sampling)
     model: Any = spec.adapter

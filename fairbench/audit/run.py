@@ -22,7 +22,7 @@ from fairbench.audit.understanding import CONDITIONS, Answers
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, MissingExtra
 from fairbench.measure.counts import Counts
-from fairbench.protocols import UnderstandingModel
+from fairbench.protocols import EmbeddingModel, UnderstandingModel
 from fairbench.runs import pipeline
 from fairbench.runs.spec import RunSpec
 from fairbench.storage.store import Store
@@ -114,6 +114,9 @@ def _audit(spec: RunSpec, manifest: Path | None, samples: int, store: Store, pro
 
 
 def _encoder(spec: RunSpec, probes: ProbeImages, progress: Progress) -> Encoder | Skipped:
+    model: Any = spec.adapter
+    if not isinstance(model, EmbeddingModel):
+        return Skipped(f"the adapter {spec.card.adapter!r} has no vision encoder (protocol EmbeddingModel)")
     try:
         import sklearn  # noqa: F401
     except ImportError:
@@ -121,7 +124,7 @@ def _encoder(spec: RunSpec, probes: ProbeImages, progress: Progress) -> Encoder 
     parts = []
     with progress.stage("vision encoder", len(probes.images)) as bar:
         for block in probes.blocks(spec.ctx.block_size):
-            parts.append(spec.adapter.embed(block))
+            parts.append(model.embed(block))
             bar.advance(len(block))
     embeddings, seed = np.concatenate(parts), spec.settings.seed
     attributes = [a for a in groups.attributes(spec.labeller.card) if a.name in probes.codes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
-from fairbench.networks.hub import first_line
-from fairbench.networks.sampling import StepDecoder, gumbel, left_padded
+from fairbench.networks import pretrained
+from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
-
-TEXT_MULTIPLE = 64
-"""Prompts are left-padded to a multiple of this many tokens, whatever else is in their batch."""
 
 
 class JanusModel:
@@ -82,59 +78,39 @@ class JanusModel:
         """
         import torch
 
+        rows = [(tuple(prompt), False) for prompt in prompts]
+        if guidance != 1:
+            rows += [(prompt, True) for prompt, _ in rows]
+        net, total = self.net, self.tokens_per_image
         with torch.inference_mode():
-            images, total = len(prompts), self.tokens_per_image
-            hidden, decoder = self._read(prompts, doubled=guidance != 1, once=read_once)
-            tokens = torch.empty((images, total), dtype=torch.long, device=hidden.device)
-            finite = torch.ones(images, dtype=torch.bool, device=hidden.device)
-            step = 0
-            for chunk in gumbel(seeds, total, self.vocabulary):
-                for noise in torch.from_numpy(chunk).to(hidden.device):
-                    # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
-                    logits = self.net.model.generation_head(hidden).float()
-                    if guidance != 1:
-                        stated, blank = logits[:images], logits[images:]
-                        logits = torch.add(blank, stated - blank, alpha=guidance)
-                    best, drawn = logits.add(noise, alpha=temperature).max(dim=-1)
-                    finite &= best.isfinite()
-                    tokens[:, step] = drawn
-                    step += 1
-                    on_step(step)
-                    if step < total:
-                        embeds = self.net.prepare_embeddings_for_image_generation(drawn[:, None])
-                        hidden = decoder(embeds.repeat(len(hidden) // images, 1, 1))
-            return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
+            hidden, decoder = read(rows, self._prefill, net.model.language_model, total, read_once)
+            return draw(
+                hidden,
+                decoder,
+                seeds,
+                total,
+                net.model.generation_head,
+                lambda _, drawn: net.prepare_embeddings_for_image_generation(drawn[:, None]),
+                guidance=guidance,
+                temperature=temperature,
+                on_step=on_step,
+            )
 
-    def _read(self, prompts: Sequence[Sequence[int]], doubled: bool, once: bool) -> tuple[Any, StepDecoder]:
-        """Return the hidden states after the prompts (rows, hidden), and the decoder that goes on from there."""
-        import torch
-
-        keys = [tuple(prompt) for prompt in prompts]
-        distinct = list(dict.fromkeys(keys)) if once else keys
-        embeds, keep = self._prefill_rows(distinct, doubled)
-        decoder = StepDecoder(self.net.model.language_model, keep, self.tokens_per_image)
-        hidden = decoder(embeds)
-        if len(distinct) < len(keys):
-            row_of = {key: row for row, key in enumerate(distinct)}
-            rows = torch.tensor([row_of[key] for key in keys], device=hidden.device)
-            if doubled:
-                rows = torch.cat([rows, rows + len(distinct)])
-            decoder.select(rows)
-            hidden = hidden[rows]
-        return hidden, decoder
-
-    def _prefill_rows(self, prompts: Sequence[Sequence[int]], doubled: bool) -> tuple[Any, Any]:
+    def _prefill(self, rows: Sequence[tuple[tuple[int, ...], bool]]) -> tuple[Any, Any]:
         """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of TEXT_MULTIPLE.
 
-        The second half of a doubled batch is unconditional; the padding on the left stays masked in both.
+        rows: token ids, and whether they are to be blanked; the padding on the left stays masked in both.
         """
         import torch
 
+        prompts, blank = [row for row, _ in rows], torch.tensor([blanked for _, blanked in rows])
         ids, keep = left_padded(prompts, self.pad, padded_length(max(map(len, prompts))))
-        if doubled:
-            ids, keep = torch.cat([ids, self.blanked(ids)]), torch.cat([keep, keep])
-        device = self.net.device
+        ids, device = torch.where(blank[:, None], self.blanked(ids), ids), self.net.device
         return self.net.get_input_embeddings()(ids.to(device)), keep.to(device)
+
+    def row_length(self, prompt: Sequence[int]) -> int:
+        """Return the length to which a prompt is padded."""
+        return padded_length(len(prompt))
 
     def blanked(self, ids: Any) -> Any:
         """Return the unconditional form of token ids: every one but BOS and begin-of-image becomes a padding token.
@@ -164,21 +140,13 @@ def rgb(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip((values + 1) / 2 * 255, 0, 255), dtype=np.uint8)
 
 
-def padded_length(tokens: int) -> int:
-    """Return the length to which a prompt of so many tokens is padded."""
-    return -(-tokens // TEXT_MULTIPLE) * TEXT_MULTIPLE
-
-
 def load(folder: Path, device: str, dtype: str, prompt_format: str | None = None) -> JanusModel:
     """Load a checkpoint in transformers format. Raises WeightsError for a folder that is not one."""
     import torch
-    from safetensors import SafetensorError
     from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
-    from transformers.utils import logging
 
     check_format(folder)
-    logging.disable_progress_bar()  # its bar would tear the run's own
-    try:
+    with pretrained.loading(folder, "Janus"):
         net, info = JanusForConditionalGeneration.from_pretrained(
             folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True, output_loading_info=True
         )
@@ -187,56 +155,20 @@ def load(folder: Path, device: str, dtype: str, prompt_format: str | None = None
         # of its own that drops every space; this class keeps what tokenizer.json says.
         processor.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         model = JanusModel(net.eval().requires_grad_(False), processor, prompt_format)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as err:
-        reason = first_line(err)
-        raise WeightsError(f"{folder} cannot be loaded as a Janus checkpoint ({reason}): fetch it again.") from err
-    _check_parts(folder, model, info["missing_keys"])
+    pretrained.check_whole(folder, info["missing_keys"])
+    _check_parts(folder, model)
     net.to(device)
     return model
 
 
-def put_lora(model: JanusModel, folder: Path, *, merge: bool) -> None:
-    """Generate with an adapter from now on. Raises WeightsError for one that does not fit, MissingExtra without peft.
-
-    merge: add it to the weights, which is as fast as no adapter. In reduced precision rounding would swallow a small
-    one: there it stays beside them.
-    """
-    from fairbench.networks import lora
-
-    adapter = lora.load(model.net, folder)
-    if merge:
-        model.net = lora.merged(adapter)
-    model.net.eval().requires_grad_(False)
-
-
 def check_format(folder: Path) -> None:
     """Raise WeightsError where a folder holds no Janus checkpoint in transformers format. Reads config.json alone."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise WeightsError(
-            f"{folder} has no readable config.json: name a Janus folder in transformers format."
-        ) from err
-    kind = config.get("model_type")
-    if kind == "multi_modality":
-        raise WeightsError(
-            f"{folder} is a Janus checkpoint in DeepSeek's own format, which needs remote code: use the same model in "
-            "transformers format, such as deepseek-community/Janus-Pro-1B instead of deepseek-ai/Janus-Pro-1B."
-        )
-    if kind != "janus":
-        raise WeightsError(f"{folder}/config.json has model_type {kind!r}, not 'janus': name a Janus checkpoint.")
-    if not any(folder.glob("*.safetensors")):
-        raise WeightsError(
-            f"{folder} holds no *.safetensors file, the only format that is loaded: convert the weights."
-        )
+    instead = "deepseek-community/Janus-Pro-1B instead of deepseek-ai/Janus-Pro-1B"
+    pretrained.check_format(folder, "Janus", "janus", {"multi_modality": instead})
 
 
-def _check_parts(folder: Path, model: JanusModel, missing: set[str]) -> None:
-    """Refuse what would run and give noise: transformers fills absent weights with random numbers and only warns."""
-    if missing:
-        raise WeightsError(
-            f"{folder} lacks {len(missing)} weights, such as {min(missing)}: fetch the checkpoint again."
-        )
+def _check_parts(folder: Path, model: JanusModel) -> None:
+    """Refuse what would run and give noise."""
     if model.bos is None or model.pad is None:
         raise WeightsError(f"The tokenizer in {folder} lacks a BOS or a padding token: fix tokenizer_config.json.")
     if model.tokens_per_image != model.net.config.vq_config.num_patches**2:

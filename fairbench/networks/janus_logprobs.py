@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.janus_tokens import vision_input
+from fairbench.networks.sampling import left_padded
+from fairbench.types import RgbImage
 
 
 class TokenLogProbs(nn.Module):
@@ -53,3 +61,27 @@ class AnswerLogProbs(nn.Module):
         words = ids[:, -length:]
         picked = functional.cross_entropy(logits.flatten(0, 1), words.flatten(), reduction="none")
         return -picked.view(words.shape)
+
+
+def token_inputs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
+    """Return the inputs of `TokenLogProbs`, for image tokens (rows, N), each row under its own text."""
+    ids, keep = left_padded([model.prompt_ids(text) for text in texts], model.pad)
+    drawn = torch.from_numpy(np.ascontiguousarray(tokens))
+    return tuple(part.to(model.net.device) for part in (ids, keep, drawn))
+
+
+def answer_inputs(
+    model: JanusModel, question: str, answers: Sequence[str], images: Sequence[RgbImage]
+) -> tuple[tuple[Any, ...], list[int]]:
+    """Return the inputs of `AnswerLogProbs`, an image and an answer per row, and the tokens of each answer.
+
+    The end-of-text token is an answer's last.
+    """
+    net, tokenizer = model.net, model.processor.tokenizer
+    asked = model.question_ids(question, with_image=True)
+    words = [tokenizer(f" {answer}", add_special_tokens=False)["input_ids"] for answer in answers]
+    words = [[*ids, tokenizer.eos_token_id] for ids in words]
+    ids, keep = left_padded([asked + answer for answer in words], model.pad)
+    pixels = torch.from_numpy(vision_input(model, images)).to(net.device, net.dtype)
+    lengths = [len(answer) for answer in words]
+    return (ids.to(net.device), keep.to(net.device), pixels, max(lengths)), lengths

@@ -1,15 +1,14 @@
-"""The token interface of a Janus checkpoint: pixels to image tokens, and what the model thinks of given tokens."""
+"""The token interface of a Janus checkpoint: pixels to image tokens and to what its vision encoder says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.networks.janus import JanusModel
-from fairbench.networks.sampling import left_padded
 from fairbench.types import FloatArray, RgbImage
 
 BATCH = 32
@@ -106,29 +105,3 @@ def embed(model: JanusModel, images: Sequence[RgbImage], batch: int = BATCH) -> 
             states = model.net.model.vision_model(pixels.to(model.net.device, model.net.dtype)).last_hidden_state
             parts.append(states.float().mean(dim=1).cpu().numpy())
     return np.concatenate(parts)
-
-
-def log_probs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64], batch: int = BATCH) -> FloatArray:
-    """Return log p(token | text, tokens before it) of given image tokens (rows, N), one text per row, shape (rows, N).
-
-    At guidance 1 and temperature 1, without truncation: the model's own distribution.
-    """
-    import torch
-
-    from fairbench.networks.janus_logprobs import TokenLogProbs
-
-    module = TokenLogProbs(model.net)
-    parts = [np.zeros((0, tokens.shape[1]), dtype=np.float32)]
-    with torch.inference_mode():
-        for ids, keep, rows in prompt_batches(model, texts, batch):
-            of_rows = torch.from_numpy(np.ascontiguousarray(tokens[rows])).to(model.net.device)
-            parts.append(module(ids, keep, of_rows).cpu().numpy())
-    return np.concatenate(parts)
-
-
-def prompt_batches(model: JanusModel, texts: Sequence[str], batch: int) -> Iterator[tuple[Any, Any, slice]]:
-    """Yield token ids (rows, T), which of them are no padding, and the rows of `texts` that they stand for."""
-    for start in range(0, len(texts), batch):
-        rows = slice(start, min(start + batch, len(texts)))
-        ids, keep = left_padded([model.prompt_ids(text) for text in texts[rows]], model.pad)
-        yield ids.to(model.net.device), keep.to(model.net.device), rows

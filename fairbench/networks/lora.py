@@ -55,6 +55,16 @@ def load(net: Any, folder: Path, dropout: float = 0.0) -> Any:
     return model
 
 
+def worn(net: Any, folder: Path, *, merge: bool) -> Any:
+    """Return a frozen network that computes with an adapter from now on. Raises as `load` does.
+
+    merge: add it to the weights, which is as fast as no adapter. In reduced precision rounding would swallow a small
+    one: there it stays beside them.
+    """
+    adapter = load(net, folder)
+    return (merged(adapter) if merge else net).eval().requires_grad_(False)
+
+
 def put(model: Any, tensors: Tensors) -> str:
     """Set the adapter's weights; return what does not fit (then nothing is set), or the empty string."""
     expected = tensors_of(model)

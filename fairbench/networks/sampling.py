@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+TEXT_MULTIPLE = 64
+"""Prompts are left-padded to a multiple of this many tokens, whatever else is in their batch."""
 _WINDOW = 16
 """The attended part of the cache grows in steps of this many positions: few shapes, aligned for fused kernels."""
 
@@ -43,6 +45,84 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int, length: int | None = No
     length = length or max(map(len, rows))
     ids = torch.tensor([[pad] * (length - len(row)) + [*row] for row in rows])
     return ids, torch.arange(length)[None] >= torch.tensor([length - len(row) for row in rows])[:, None]
+
+
+def padded_length(tokens: int) -> int:
+    """Return the length to which a prompt of so many tokens is padded."""
+    return -(-tokens // TEXT_MULTIPLE) * TEXT_MULTIPLE
+
+
+Row = TypeVar("Row")
+
+
+def read(
+    rows: Sequence[Row], prefill: Callable[[Sequence[Row]], tuple[Any, Any]], language_model: Any, new: int, once: bool
+) -> tuple[Any, StepDecoder]:
+    """Return the hidden states after the texts (rows, hidden), and the decoder that goes on from there.
+
+    prefill: rows -> embeddings (rows, T, hidden), and which positions are text, bool (rows, T). new: how many further
+    positions there will be. once: equal rows are computed as one; the shape then depends on how many differ.
+    """
+    import torch
+
+    distinct = list(dict.fromkeys(rows)) if once else list(rows)
+    embeds, keep = prefill(distinct)
+    decoder = StepDecoder(language_model, keep, new)
+    hidden = decoder(embeds)
+    if len(distinct) < len(rows):
+        row_of = {row: index for index, row in enumerate(distinct)}
+        indices = torch.tensor([row_of[row] for row in rows], device=hidden.device)
+        decoder.select(indices)
+        hidden = hidden[indices]
+    return hidden, decoder
+
+
+def draw(
+    hidden: Any,
+    decoder: StepDecoder,
+    seeds: Sequence[int],
+    steps: int,
+    head: Callable[[Any], Any],
+    feed: Callable[[int, Any], Any],
+    *,
+    guidance: float = 1.0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> NDArray[np.int64]:
+    """Draw `steps` tokens for every image, (images, steps). A row of -1: its logits were not finite at some step.
+
+    hidden: (rows, hidden), a row per image, and where guidance is not 1 their unconditional rows below. head: hidden
+    states -> logits (rows, vocabulary). feed: step and the tokens drawn at it -> the embeddings (images, n, hidden) of
+    what comes next, which are read one position after another. top_k: how many of the largest guided logits may be
+    drawn. on_step: called with the number of tokens drawn so far.
+    """
+    import torch
+
+    images, step = len(seeds), 0
+    tokens = torch.empty((images, steps), dtype=torch.long, device=hidden.device)
+    finite = torch.ones(images, dtype=torch.bool, device=hidden.device)
+    logits = head(hidden)
+    for chunk in gumbel(seeds, steps, logits.shape[-1]):
+        for noise in torch.from_numpy(chunk).to(hidden.device):
+            # In float32 whatever the weights are: guidance multiplies the rounding errors of the logits.
+            logits = logits.float()
+            if guidance != 1:
+                stated, blank = logits[:images], logits[images:]
+                logits = torch.add(blank, stated - blank, alpha=guidance)
+            if top_k is not None and top_k < logits.shape[-1]:
+                least = logits.topk(top_k, dim=-1).values[:, -1:]
+                logits = logits.masked_fill(logits < least, -torch.inf)
+            best, drawn = logits.add(noise, alpha=temperature).max(dim=-1)
+            finite &= best.isfinite()
+            tokens[:, step] = drawn
+            step += 1
+            on_step(step)
+            if step < steps:
+                for embeds in feed(step - 1, drawn).split(1, dim=1):
+                    hidden = decoder(embeds.repeat(len(hidden) // images, 1, 1))
+                logits = head(hidden)
+    return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
 
 
 class _Cache:

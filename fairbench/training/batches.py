@@ -11,10 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from fairbench.display.progress import Progress, blocks
-from fairbench.networks import janus_tokens
-from fairbench.networks.janus import JanusModel
-from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs
-from fairbench.networks.sampling import left_padded
+from fairbench.errors import CardError
+from fairbench.protocols import Trainable, TrainableAnswers
 from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
 from fairbench.types import RgbImage
@@ -37,57 +35,47 @@ class Source(Protocol):
 class Images:
     """Images as the continuation of their neutral prompts or, for row R + i, of the prompt that row i was made from."""
 
-    def __init__(self, model: JanusModel, data: Balanced, tokens: NDArray[np.int64]) -> None:
+    def __init__(self, model: Trainable, data: Balanced, tokens: NDArray[np.int64]) -> None:
         self._model, self._tokens = model, tokens
         self._prompts = [row.prompt for row in data.rows] + [row.source_prompt for row in data.rows]
-        self._ids = {prompt: model.prompt_ids(prompt) for prompt in dict.fromkeys(self._prompts) if prompt}
-        self.module: torch.nn.Module = TokenLogProbs(model.net)
+        self.module: torch.nn.Module = model.token_scorer()
 
     def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         """Return the mean over image tokens, (rows,)."""
-        device = self._model.net.device
-        ids, keep = left_padded([self._ids[self._prompts[i]] for i in rows], self._model.pad)
-        tokens = torch.from_numpy(self._tokens[rows % len(self._tokens)].astype(np.int64))
-        log_probs: torch.Tensor = module(ids.to(device), keep.to(device), tokens.to(device))
+        tokens = self._tokens[rows % len(self._tokens)].astype(np.int64)
+        log_probs: torch.Tensor = module(*self._model.token_inputs([self._prompts[i] for i in rows], tokens))
         return log_probs.mean(dim=1)
 
 
 class Answers:
     """A caption with the neutral occupation as the answer to a question about the image."""
 
-    def __init__(self, model: JanusModel, data: Balanced) -> None:
+    def __init__(self, model: object, data: Balanced) -> None:
+        if not isinstance(model, TrainableAnswers):
+            raise CardError("train i2t: this model's adapter answers no questions, so there is nothing to train.")
         self._model, self._data = model, data
-        self._question = model.question_ids(QUESTION, with_image=True)
-        self.module: torch.nn.Module = AnswerLogProbs(model.net)
+        self.module: torch.nn.Module = model.answer_scorer()
 
     def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         """Return the mean over the answer's tokens, with the end-of-text token, (rows,)."""
-        model, net = self._model, self._model.net
-        answers = [self._answer(self._data.rows[i].subject) for i in rows]
-        ids, keep = left_padded([self._question + answer for answer in answers], model.pad)
+        answers = [CAPTION.replace("{subject}", self._data.rows[i].subject) for i in rows]
         images = [_read(self._data.rows[i].image) for i in rows]
-        values = torch.from_numpy(janus_tokens.vision_input(model, images))
-        lengths = torch.tensor([len(answer) for answer in answers], device=net.device)
-        longest = int(lengths.max())
-        log_probs = module(ids.to(net.device), keep.to(net.device), values.to(net.device, net.dtype), longest)
-        of_answer = torch.arange(longest, device=net.device) >= longest - lengths[:, None]
+        inputs, tokens = self._model.answer_inputs(QUESTION, answers, images)
+        log_probs = module(*inputs)
+        longest, lengths = log_probs.shape[1], torch.tensor(tokens, device=log_probs.device)
+        of_answer = torch.arange(longest, device=log_probs.device) >= longest - lengths[:, None]
         total: torch.Tensor = (log_probs * of_answer).sum(dim=1)
         return total / lengths
 
-    def _answer(self, subject: str) -> list[int]:
-        tokenizer = self._model.processor.tokenizer
-        words = tokenizer(" " + CAPTION.replace("{subject}", subject), add_special_tokens=False)["input_ids"]
-        return [*words, tokenizer.eos_token_id]
 
-
-def image_tokens(model: JanusModel, data: Balanced, path: Path, progress: Progress) -> NDArray[np.int64]:
+def image_tokens(model: Trainable, data: Balanced, path: Path, progress: Progress) -> NDArray[np.int64]:
     """Return the image tokens (rows, N) that the model's own tokenizer gives, from `path` if they are there."""
     if path.exists():
         return np.asarray(np.load(path, allow_pickle=False))
     parts = []
     with progress.stage("image tokens", len(data.rows)) as stage:
         for block in blocks(data.rows, _IMAGES_PER_BLOCK, stage):
-            parts.append(janus_tokens.encode(model, [_read(row.image) for row in block]))
+            parts.append(model.encode([_read(row.image) for row in block]))
     tokens, file = np.concatenate(parts), io.BytesIO()
     np.save(file, tokens, allow_pickle=False)
     atomic.write_bytes(path, file.getvalue())

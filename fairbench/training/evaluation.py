@@ -18,13 +18,10 @@ from fairbench.errors import FairbenchError, PluginError
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 from fairbench.measure import scores
 from fairbench.metrics._rd import relative_diversity
-from fairbench.networks.janus import JanusModel
 from fairbench.notices import notice
-from fairbench.protocols import Scorer
+from fairbench.protocols import ImageModel, Scorer
 from fairbench.runs.prompts import expand
-from fairbench.types import BuildContext, Prompt, RgbImage
-
-BATCH = 32
+from fairbench.types import BuildContext, ImageRequest, Prompt, RgbImage
 
 
 class Evaluator:
@@ -34,16 +31,14 @@ class Evaluator:
         self, loaded: catalog.Loaded[ModelCard], task: str, prompts: int, images: int, device: str, seed: int
     ) -> None:
         """Load labeller and scorers, so that missing weights are found before the training. Raises FairbenchError."""
-        self._card, self._images, self._seed = loaded.card, images, seed
+        self._images, self._block, self._seed = images, loaded.card.block_size, seed
         self._prompts = expand(catalog.load_task(task).card)[:prompts]
         self._labeller = Labeller(catalog.load_labeller(loaded.card.labeller), device)
         self._labeller.load()
         ctx = BuildContext(device=device, base_dir=loaded.base_dir)
         self._scorers = [_scorer(name, loaded.card.scorers[name], ctx) for name in loaded.card.scorers]
-        plugin = registry.resolve("adapters", loaded.card.adapter)
-        self._sampling: Any = registry.parse_params(plugin, loaded.card.sampling)
 
-    def __call__(self, model: JanusModel) -> dict[str, float | None]:
+    def __call__(self, model: ImageModel) -> dict[str, float | None]:
         """Return figures by name; RD is None where no prompt shows a face."""
         drawn = [self._draw(model, prompt) for prompt in self._prompts]
         shares = [self._shares(images) for images in drawn]
@@ -59,18 +54,14 @@ class Evaluator:
                 figures |= {f"eval/{name}": value for name, value in _values(scorer, flat, texts).items()}
         return figures
 
-    def _draw(self, model: JanusModel, prompt: Prompt) -> list[RgbImage]:
-        """Return the images whose logits were finite numbers."""
-        ids = model.prompt_ids(prompt.text)
+    def _draw(self, model: ImageModel, prompt: Prompt) -> list[RgbImage]:
+        """Return the images that could be drawn."""
+        ids, text = (prompt.prompt_id, prompt.neutral_id), prompt.text
         seeds = [keys.sample_seed(prompt.neutral_id, i, self._seed) for i in range(self._images)]
-        images: list[RgbImage] = []
-        for start in range(0, len(seeds), BATCH):
-            block = seeds[start : start + BATCH]
-            tokens = model.sample(
-                [ids] * len(block), block, self._sampling.guidance, self._sampling.temperature, read_once=True
-            )
-            images += [model.pixels(row) for row in tokens if row[0] >= 0]
-        return images
+        requests = [ImageRequest(keys.digest("evaluation", seed), *ids, text, i, seed) for i, seed in enumerate(seeds)]
+        blocks = [requests[i : i + self._block] for i in range(0, len(requests), self._block)]
+        results = [result for block in blocks for result in model.generate(block)]
+        return [result.pixels for result in results if result.pixels is not None]
 
     def _shares(self, images: Sequence[RgbImage]) -> dict[str, NDArray[np.float64]]:
         """Return the shares of labels over the faces that count, by attribute and cross; NaN where no face counts."""

@@ -24,8 +24,8 @@ from torch.distributed.checkpoint import state_dict as whole
 
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
-from fairbench.networks import janus, lora, weights
-from fairbench.networks.janus import JanusModel
+from fairbench.networks import lora
+from fairbench.protocols import Trainable
 from fairbench.storage import atomic, folders
 from fairbench.training import batches, checkpoint, losses, output
 from fairbench.training.job import Job
@@ -129,27 +129,25 @@ def _accelerator(job: Job) -> Accelerator:
     return accelerator
 
 
-def _load(job: Job, accelerator: Accelerator) -> tuple[JanusModel, Any]:
+def _load(job: Job, accelerator: Accelerator) -> tuple[Trainable, Any]:
     """Return the frozen model and, around its network, the adapter that is trained."""
     s, card = job.settings, job.card.card
-    assert card.weights is not None
     assert card.lora_targets is not None
-    folder = weights.model_folder(card.weights, job.card.base_dir)
-    model = janus.load(folder, str(accelerator.device), _DTYPES[s.mixed_precision], job.prompt_format)
+    model = job.model(str(accelerator.device), _DTYPES[s.mixed_precision])
     if job.parent is not None:
-        adapter = lora.load(model.net, job.parent, s.dropout)
+        adapter = lora.load(model.network(), job.parent, s.dropout)
     else:
-        adapter = lora.new(model.net, card.lora_targets, s.rank, s.alpha, s.dropout, s.seed)
+        adapter = lora.new(model.network(), card.lora_targets, s.rank, s.alpha, s.dropout, s.seed)
     if s.checkpointing:
-        model.net.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+        model.language_model().activation_checkpointing_enable({"use_reentrant": False})
     return model, adapter
 
 
-def _source(job: Job, model: JanusModel, accelerator: Accelerator, progress: Progress) -> batches.Source:
+def _source(job: Job, model: Trainable, accelerator: Accelerator, progress: Progress) -> batches.Source:
     if job.settings.kind == "i2t":
         return batches.Answers(model, job.data)
     # Encoded by one process, once: the others wait, then read what it wrote.
-    path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base)}.npy"
+    path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base, model.image_reading())}.npy"
     with accelerator.main_process_first():
         tokens = batches.image_tokens(model, job.data, path, progress)
     return batches.Images(model, job.data, tokens)
@@ -170,11 +168,15 @@ def _prepared(job: Job, accelerator: Accelerator, source: batches.Source, state:
     return module, optimiser
 
 
-def _set_training(model: JanusModel) -> None:
-    """Turn on the adapter's dropout, and gradient checkpointing; what is frozen stays as it is used."""
-    model.net.train()
-    model.net.model.vision_model.eval()
-    model.net.model.vqmodel.eval()
+def _set_training(model: Trainable) -> None:
+    """Turn on the adapter's dropout, and gradient checkpointing; what is frozen stays as it is used.
+
+    A whole network in training mode would drop out in its own layers too, and batch norms would change.
+    """
+    network = model.network().eval()
+    for name, module in network.named_modules():
+        if "lora_" in name or getattr(module, "gradient_checkpointing", False):
+            module.training = True  # of this module alone, not of those in it
 
 
 def _step(
@@ -233,9 +235,9 @@ def _save(
     accelerator.wait_for_everyone()
 
 
-def _evaluate(job: Job, accelerator: Accelerator, model: JanusModel, records: Records | None, step: int) -> None:
+def _evaluate(job: Job, accelerator: Accelerator, model: Trainable, records: Records | None, step: int) -> None:
     if records is not None and job.evaluate is not None:  # the first process alone
-        model.net.eval()
+        model.network().eval()
         records.add(step, job.evaluate(model))
         _set_training(model)
     accelerator.wait_for_everyone()

@@ -12,18 +12,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from fairbench import registry
-from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError
-from fairbench.networks import janus, weights
-from fairbench.networks.janus import JanusModel
+from fairbench.networks import weights
+from fairbench.protocols import Trainable
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training.order import Order
 from fairbench.training.presets import Settings
 from fairbench.training.schedule import Schedule
+from fairbench.types import BuildContext
 
-Evaluate = Callable[[JanusModel], Mapping[str, float | None]]
+Evaluate = Callable[[Any], Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,30 @@ class Job:
     @functools.cached_property
     def base(self) -> dict[str, str]:
         """The identity of the base model's weights. Raises CardError for a model that cannot be trained here."""
-        card = self.card.card
-        if card.adapter != "janus" or card.weights is None or not card.lora_targets:
-            raise CardError(
-                f"The model {card.name} cannot be fine-tuned: training is for cards of the adapter janus that name "
-                " `weights` and `lora_targets`."
-            )
-        if card.weights.path is not None:  # before all files of a folder that is no model are hashed
-            janus.check_format(weights.model_folder(card.weights, self.card.base_dir))
-        return weights.model_identity(card.weights, self.card.base_dir)
+        self.model()  # before all files of a folder that is no model are hashed
+        assert self.card.card.weights is not None
+        return weights.model_identity(self.card.card.weights, self.card.base_dir)
 
-    @functools.cached_property
-    def prompt_format(self) -> str | None:
-        """The conversation that the card puts around a prompt. Raises CardError for settings that are not valid."""
+    def model(self, device: str = "cpu", dtype: str = "float32") -> Trainable:
+        """Return the card's adapter, which loads its weights on first use.
+
+        Raises CardError for a model that cannot be trained here, and for settings that are not valid.
+        """
         card = self.card.card
+        plugin = registry.resolve("adapters", card.adapter)
+        if not issubclass(plugin, Trainable) or card.weights is None or not card.lora_targets:
+            raise CardError(
+                f"The model {card.name} cannot be fine-tuned: training needs an adapter that holds the network itself "
+                "(protocol Trainable; janus and emu3 do), and a card that names `weights` and `lora_targets`."
+            )
         try:
-            params: Any = registry.parse_params(JanusAdapter, card.sampling)
+            params = registry.parse_params(plugin, card.sampling)
         except ValidationError as err:
             raise yamlfile.params_error(self.card.path, f"model {card.name}", err, ("sampling",)) from err
-        return None if params.prompt_format is None else str(params.prompt_format)
+        plain = card.model_copy(update={"lora": None})  # a training starts from `parent`, or from the weights alone
+        ctx = BuildContext(device, dtype, card.block_size, self.card.base_dir)
+        model: Trainable = plugin(plain, params, ctx)
+        return model
 
     def check_stated(self) -> None:
         """Raise CardError where images are to stand under prompts that the set does not have."""

@@ -13,7 +13,6 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.methods import lora as method
 from fairbench.networks import lora
-from fairbench.networks.janus_tokens import READING_VERSION
 from fairbench.storage import atomic, provenance
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training import checkpoint
@@ -22,9 +21,9 @@ from fairbench.training.job import Job
 VERSION = 1
 
 
-def digest(data: Balanced, base: Mapping[str, str]) -> str:
+def digest(data: Balanced, base: Mapping[str, str], image_reading: Any) -> str:
     """Return 16 hex digits that stand for the images, for the model that reads them, and for how it does."""
-    return keys.digest("training", [data.digest, dict(base), READING_VERSION]).hex()[:16]
+    return keys.digest("training", [data.digest, dict(base), image_reading]).hex()[:16]
 
 
 def identity(job: Job, processes: int) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
 
     Each of processes x accumulation parts of a batch has dropout of its own, whichever process has its turn.
     """
-    settings = job.settings.identity()
+    settings, model = job.settings.identity(), job.model()
     settings["processes x accumulation"] = processes * settings.pop("accumulation")
     parent = None
     if job.parent is not None:
@@ -42,8 +41,8 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     return {
         **settings,
         "steps": job.schedule.steps,
-        "image reading version": READING_VERSION,
-        "prompt format": job.prompt_format,
+        "image reading version": model.image_reading(),
+        "prompt format": model.text_format(),
         "data": job.data.digest,
         "base": keys.digest("base", job.base).hex(),
         "parent": parent,

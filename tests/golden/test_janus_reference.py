@@ -5,14 +5,16 @@ Prompts of unequal length in one batch, images of several shapes, both orders, w
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from fairbench.networks import janus_answers, janus_tokens
+from fairbench.networks import janus_answers, janus_tokens, logprobs
 from fairbench.networks.janus import JanusModel, load
-from fairbench.networks.janus_logprobs import AnswerLogProbs
+from fairbench.networks.janus_logprobs import AnswerLogProbs, TokenLogProbs, token_inputs
 from fairbench.networks.sampling import gumbel, left_padded
 from fairbench.types import RgbImage
 from tests.builders.janus import save_uneven_janus
@@ -144,14 +146,15 @@ class TestImageTokens:
     def test_log_probabilities(self, tiny: tuple[JanusModel, reference.State]) -> None:
         model, state = tiny
         tokens = np.random.default_rng(0).integers(model.vocabulary, size=(3, model.tokens_per_image))
-        together = janus_tokens.log_probs(model, TEXTS, tokens, batch=2)
+        scorer, inputs = TokenLogProbs(model.net), partial(token_inputs, model)
+        together = logprobs.log_probs(scorer, inputs, TEXTS, tokens, batch=2)
         expected = []
         for text, row in zip(TEXTS, tokens, strict=True):
             logits = reference.image_logits(state, model.prompt_ids(text), row, HEADS)
             expected.append(logits.log_softmax(-1)[range(len(row)), row].numpy())
         np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(
-            janus_tokens.log_probs(model, TEXTS[::-1], tokens[::-1])[::-1], expected, rtol=1e-4, atol=1e-3
+            logprobs.log_probs(scorer, inputs, TEXTS[::-1], tokens[::-1])[::-1], expected, rtol=1e-4, atol=1e-3
         )
 
     @pytest.mark.parametrize(("guidance", "temperature"), [(5.0, 1.0), (1.0, 1.0), (2.5, 0.7)])

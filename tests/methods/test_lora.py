@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from fairbench.cards import catalog
 from fairbench.errors import CardError, FairbenchError, WeightsError
 from fairbench.methods.lora import LoraMethod
-from fairbench.networks import janus, janus_tokens, lora
+from fairbench.networks import janus, logprobs, lora
+from fairbench.networks.janus_logprobs import TokenLogProbs, token_inputs
 from fairbench.runs import spec
 from fairbench.synthesis.balanced import Balanced, read
 from fairbench.training import output
@@ -71,14 +73,18 @@ def test_prompts_that_training_saw_are_told(tiny_card: Path, adapter: Path) -> N
     assert told.startswith("1 of the 1 prompts are among those that the adapter was trained on")
 
 
+def _log_probs(model: janus.JanusModel, tokens: np.ndarray) -> np.ndarray:
+    return logprobs.log_probs(TokenLogProbs(model.net), partial(token_inputs, model), [PROMPT] * len(tokens), tokens)
+
+
 def test_a_merged_adapter_gives_what_one_beside_the_weights_gives(tiny_card: Path, adapter: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 128, (2, 16))
     found = []
     for merge in (True, False):
         model = janus.load(tiny_card.parent / "janus", "cpu", "float32")
-        plain = janus_tokens.log_probs(model, [PROMPT] * 2, tokens)
-        janus.put_lora(model, adapter, merge=merge)
-        found.append(janus_tokens.log_probs(model, [PROMPT] * 2, tokens))
+        plain = _log_probs(model, tokens)
+        model.net = lora.worn(model.net, adapter, merge=merge)
+        found.append(_log_probs(model, tokens))
         assert np.abs(found[-1] - plain).max() > 0.1
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
 

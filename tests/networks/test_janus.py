@@ -20,8 +20,8 @@ from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards.cards import ModelCard
 from fairbench.display.progress import watching
 from fairbench.errors import CardError, OutOfMemory, WeightsError
-from fairbench.networks.janus import TEXT_MULTIPLE, load, padded_length
-from fairbench.networks.sampling import gumbel
+from fairbench.networks.janus import load
+from fairbench.networks.sampling import TEXT_MULTIPLE, gumbel, padded_length
 from fairbench.types import BuildContext, ImageRequest
 from tests.builders.folders import ROOT
 from tests.builders.janus import janus_adapter

@@ -12,7 +12,8 @@ from scipy import stats
 
 from fairbench.cards import catalog
 from fairbench.metrics._rd import rd
-from fairbench.networks.janus import TEXT_MULTIPLE, JanusModel
+from fairbench.networks.janus import JanusModel
+from fairbench.networks.sampling import TEXT_MULTIPLE
 from fairbench.phantom import planted, text
 from fairbench.phantom.making import architecture
 from fairbench.phantom.planted import CELLS, OTHER, cumulative, subject_of, table

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairbench.networks.janus import load
 from fairbench.synthesis import balanced
 from fairbench.training.batches import Images
+from tests.builders.janus import janus_adapter
 
 
 @pytest.mark.parametrize("row", [0, 5])
@@ -19,9 +19,10 @@ def test_a_row_beyond_the_last_is_the_image_under_the_prompt_that_states_its_gro
     tiny_janus: Path, balanced_manifest: Path, row: int
 ) -> None:
     found = balanced.read(balanced_manifest)
-    model = load(tiny_janus, "cpu", "float32")
+    adapter = janus_adapter(tiny_janus)
+    model = adapter.model
     tokens = np.random.default_rng(0).integers(model.vocabulary, size=(len(found.rows), model.tokens_per_image))
-    source = Images(model, found, tokens)
+    source = Images(adapter, found, tokens)
     both = source.mean_log_probs(source.module, np.array([row, len(found.rows) + row]))
     shown = torch.from_numpy(tokens[[row]])
     for value, text in zip(both, (found.rows[row].prompt, found.rows[row].source_prompt), strict=True):

@@ -1,0 +1,220 @@
+"""What adapters of models that draw image tokens one by one share: batches, failures, LoRA, log-probabilities."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairbench import threads
+from fairbench.cards.cards import ModelCard
+from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.methods.lora import files as lora_files
+from fairbench.networks import logprobs, weights
+from fairbench.types import BuildContext, ImageRequest, ImageResult, RgbImage
+
+_Decoded = TypeVar("_Decoded")
+SMALL_SIDE: Final = 128
+"""Side, in pixels, up to which images are decoded several at a time: the memory of larger ones would add up."""
+
+
+class TokenNetwork(Protocol):
+    """A loaded checkpoint, as its family's module in networks/ makes it."""
+
+    net: Any
+    tokens_per_image: int
+    image_size: int
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Return the token ids before an image's first token."""
+        ...
+
+    def row_length(self, prompt: Sequence[int]) -> int:
+        """Return the length to which the rows of a prompt are padded."""
+        ...
+
+    def pixels(self, tokens: NDArray[np.int64]) -> RgbImage:
+        """Decode one image's tokens (N,). Raises FloatingPointError where pixels are not finite."""
+        ...
+
+
+class TokenAdapter:
+    """Images from a checkpoint in transformers format, each from its own seed's noise.
+
+    Prompts of one padded length share a batch. In reduced precision a batch always has `ctx.block_size` rows, filled up
+    with copies: results then depend on block size and dtype, never on what else is in the block.
+    """
+
+    takes_lora: ClassVar[bool] = True
+
+    def __init__(self, card: ModelCard, params: Any, ctx: BuildContext) -> None:
+        if card.weights is None:
+            raise CardError(
+                f"The model card {card.name!r} lacks `weights`, which the adapter {card.adapter} needs: add them."
+            )
+        self.params, self.ctx = params, ctx
+        self._weights, self._lora = card.weights, card.lora
+        if card.weights.path is not None and (folder := self._folder) is not None:
+            self._check_format(folder)  # before all files of a folder that is no model are hashed for the key
+        self._loaded: Any = None
+        self.on_progress: Callable[[float], None] = lambda share: None
+
+    # What a family defines.
+
+    def _check_format(self, folder: Path) -> None:
+        """Raise WeightsError where a folder holds no checkpoint of this family; cheap."""
+        raise NotImplementedError
+
+    def _open(self, folder: Path) -> TokenNetwork:
+        """Load the checkpoint onto the device."""
+        raise NotImplementedError
+
+    def _sample(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], read_once: bool, on_step: Callable[[int], None]
+    ) -> NDArray[np.int64]:
+        """Draw the image tokens (images, N) of prompts, as `networks.sampling.draw` does."""
+        raise NotImplementedError
+
+    def token_scorer(self) -> Any:
+        """Return a torch module whose forward gives log p of image tokens, (rows, N), in float32."""
+        raise NotImplementedError
+
+    def token_inputs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Return its inputs, for image tokens (rows, N), each row under its own text."""
+        raise NotImplementedError
+
+    # What follows from it.
+
+    @property
+    def model(self) -> Any:
+        """The family's TokenNetwork, loaded on first use. Raises WeightsError."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> TokenNetwork:
+        import torch
+
+        folder = weights.model_folder(self._weights, self.ctx.base_dir)
+        try:
+            model = self._open(folder)
+            if self._lora_folder is not None:
+                from fairbench.networks import lora
+
+                model.net = lora.worn(model.net, self._lora_folder, merge=not self.ctx.reduced_precision)
+            return model
+        except torch.OutOfMemoryError as err:
+            raise FairbenchError(
+                f"The weights in {folder} do not fit into the memory of {self.ctx.device}: free some of it, or use "
+                "another device or a smaller dtype."
+            ) from err
+
+    @property
+    def _folder(self) -> Path | None:
+        """The checkpoint's folder, as far as it is on this machine."""
+        return weights.local_folder(self._weights, self.ctx.base_dir)
+
+    @property
+    def _lora_folder(self) -> Path | None:
+        return None if self._lora is None else (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
+
+    def _shared_settings(self) -> dict[str, Any]:
+        """Return the part of `effective_settings` that is of no family.
+
+        weights: file -> sha256 of a local folder, or repository and commit.
+        """
+        return {
+            "dtype": self.ctx.dtype,
+            "rows_per_call": self.ctx.block_size if self.ctx.reduced_precision else None,
+            "weights": weights.model_identity(self._weights, self.ctx.base_dir),
+            "lora": None if self._lora_folder is None else lora_files(self._lora_folder),
+        }
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
+        """Return one result per request, in order. Raises OutOfMemory where the device cannot hold the block."""
+        import torch
+
+        if not requests:
+            return []
+        model = self.model
+        start = time.perf_counter()
+        try:
+            drawn = self._decode_all(partial(self._image, model), self.tokens(requests))
+        except torch.OutOfMemoryError as err:
+            reason = str(err).splitlines()[0]
+        else:
+            seconds = (time.perf_counter() - start) / len(requests)
+            return [
+                ImageResult("failed", error=image, seconds=seconds)
+                if isinstance(image, str)
+                else ImageResult("ok", pixels=image, seconds=seconds)
+                for image in drawn
+            ]
+        # Only out here has the traceback let go of the block's tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(reason)
+
+    def _image(self, model: TokenNetwork, row: NDArray[np.int64]) -> RgbImage | str:
+        """Return one image's pixels, or the reason why there are none."""
+        if row[0] < 0:
+            return "the model's logits are not finite numbers"
+        try:
+            return model.pixels(row)
+        except FloatingPointError as err:
+            return str(err)
+
+    def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
+        """Draw image tokens, shape (requests, tokens per image); a row of -1 where the logits were not finite."""
+        model = self.model
+        prompts = [model.prompt_ids(request.text) for request in requests]
+        drawn = np.empty((len(requests), model.tokens_per_image), dtype=np.int64)
+        finished = 0
+        for batch, rows in self._batches([model.row_length(prompt) for prompt in prompts]):
+            tokens = self._sample(
+                [prompts[i] for i in rows],
+                [requests[i].seed for i in rows],
+                not self.ctx.reduced_precision,
+                partial(self._moved, finished, len(batch), drawn.shape),
+            )
+            drawn[batch] = tokens[: len(batch)]
+            finished += len(batch)
+        return drawn
+
+    def _moved(self, finished: int, batch: int, shape: tuple[int, int], step: int) -> None:
+        images, tokens_per_image = shape
+        self.on_progress((finished + batch * step / tokens_per_image) / images)
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""
+        size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)
+        for length in sorted(set(lengths)):
+            members = [i for i, n in enumerate(lengths) if n == length]
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                fill = size - len(batch) if self.ctx.reduced_precision else 0
+                yield batch, batch + batch[:1] * fill
+
+    def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
+        """Decode image tokens (images, N). Raises FloatingPointError where pixels are not finite."""
+        return self._decode_all(self.model.pixels, tokens)
+
+    def _decode_all(self, decode: Callable[[NDArray[np.int64]], _Decoded], tokens: NDArray[np.int64]) -> list[_Decoded]:
+        """Decode each image's tokens. On a processor, small images are decoded side by side, one thread each."""
+        small = self.ctx.device == "cpu" and self.model.image_size <= SMALL_SIDE
+        return threads.one_each(decode, list(tokens)) if small else [decode(row) for row in tokens]
+
+    def log_probs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return log p(token | text, tokens before it) of image tokens (rows, N), one text per row."""
+        return logprobs.log_probs(self.token_scorer(), self.token_inputs, texts, tokens)
+
+    # What training needs (protocol Trainable).
+
+    def network(self) -> Any:
+        """Return the frozen network."""
+        return self.model.net
