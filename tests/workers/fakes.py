@@ -21,11 +21,19 @@ class Misuse(AssertionError):
     """The recipe calls something otherwise than its public source allows."""
 
 
+class Namespace(SimpleNamespace):
+    """Values by attribute and by key, as configurations and outputs of models have them."""
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)[name]
+
+
 @dataclass
 class Call:
     """One recorded call and the state of the global generators when it was made."""
 
     entry: Entry
+    this: Any
     arguments: dict[str, Any]
     torch_seed: int
     numpy_state: bytes
@@ -41,7 +49,8 @@ class Stage:
 
     def evaluate(self, expression: str, **more: Any) -> Any:
         """The value of an expression of signatures.yaml."""
-        names = {"torch": torch, "np": np, "Image": Image, "Namespace": SimpleNamespace, "fake": self.instance}
+        names = {"torch": torch, "np": np, "Image": Image, "Namespace": Namespace}
+        names |= {"fake": self.instance, "kind": self.classes.__getitem__}
         return eval(expression, {**names, **self.known, **more})
 
     def instance(self, name: str) -> Any:
@@ -69,7 +78,7 @@ class Stage:
             if name not in arguments:
                 raise Misuse(f"{entry.name}: the default of {name!r} is a trap, so give it: {reason}")
         numpy_state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
-        self.calls.append(Call(entry, arguments, torch.initial_seed(), numpy_state))
+        self.calls.append(Call(entry, self_, arguments, torch.initial_seed(), numpy_state))
         if entry.returns is None:
             return None
         return self.evaluate(entry.returns, arguments=SimpleNamespace(**arguments), this=self_)
@@ -97,12 +106,21 @@ def _function(stage: Stage, entry: Entry) -> Any:
     return staticmethod(plain) if inside_class else plain
 
 
+class _Value:
+    """An attribute of instances: evaluated when first read, and from then on their own, so that it may be changed."""
+
+    def __init__(self, stage: Stage, entry: Entry) -> None:
+        self.stage, self.entry = stage, entry
+
+    def __get__(self, this: Any, owner: type) -> Any:
+        value = self.stage.evaluate(self.entry.value or "", this=this)
+        if this is not None:
+            vars(this)[self.entry.path[-1]] = value
+        return value
+
+
 def _value(stage: Stage, entry: Entry) -> Any:
-    expression = entry.value
-    assert expression is not None
-    if len(entry.path) == 1:
-        return stage.evaluate(expression)
-    return property(lambda self: stage.evaluate(expression, this=self))
+    return _Value(stage, entry) if len(entry.path) > 1 else stage.evaluate(entry.value or "")
 
 
 def _put(owner: Any, entry: Entry, stage: Stage) -> None:

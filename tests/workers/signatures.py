@@ -24,14 +24,17 @@ One key per recipe, in alphabetical order::
           line: 40
           value: Namespace(mask_token_id=58497)
 
-`source: transformers==4.41.1` says that `file` stands in that wheel instead of the repository.
+`source: transformers==4.41.1` says that `file` stands in that wheel, OWNER/NAME@COMMIT in that repository, instead.
+A keyword that is read in another wheel or repository has that and a `!` before its file.
+`device: cuda` beside `commit` is for official code that takes no other.
 `expects`: a list instead of one mapping is for the first, the second ... call of one image. `load: true` beside it: the
 calls are made by `load`, where there is no prompt and no seed. Arguments may be dotted (`config.model.size`).
 `draws`: `global` (the child has seeded random, numpy and torch, and the call must find them so) or the name of the
-argument that holds the seed or a torch.Generator; `seed_bits: 32` where the function takes no larger number.
-Expressions see: torch, numpy as `np`, Image, Namespace, `fake(NAME)` (an instance of a class of this list), `arguments`
-(of this call), `this` (the object that is called), and, by name, the card's settings, `settings`, weights (as
-`weights.NAME`), `repository`, `device`, `width`, `height`, `prompt` and `seed`.
+argument that holds the seed or a torch.Generator; `seed_bits: 32` where the function takes no larger number. Not
+needed where an expression of `expects` uses `seed` (noise that the recipe draws itself).
+Expressions see: torch, numpy as `np`, Image, Namespace, `kind(NAME)` (a class of this list), `fake(NAME)` (an instance
+of it), `arguments` (of this call), `this` (the object that is called), and, by name, the card's settings, `settings`,
+weights (as `weights.NAME`), `repository`, `device`, `width`, `height`, `prompt` and `seed`.
 """
 
 from __future__ import annotations
@@ -92,6 +95,7 @@ class Quoted:
 
     repository: str
     commit: str
+    device: str
     names: list[Entry]
 
 
@@ -99,7 +103,12 @@ def read() -> dict[str, Quoted]:
     """The whole file, by recipe."""
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     return {
-        recipe: Quoted(one["repository"], one["commit"], [Entry(name, **rest) for name, rest in one["names"].items()])
+        recipe: Quoted(
+            one["repository"],
+            one["commit"],
+            one.get("device", "cpu"),
+            [Entry(name, **rest) for name, rest in one["names"].items()],
+        )
         for recipe, one in content.items()
     }
 

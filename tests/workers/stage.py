@@ -72,14 +72,21 @@ def on(recipe: str, settings: dict[str, Any], folder: Path) -> Iterator[tuple[ty
         Path(path).mkdir(exist_ok=True)
     seen = Settings(settings)
     known = {**settings, "settings": settings, "weights": SimpleNamespace(**weights), "repository": str(folder)}
-    known |= {"device": "cpu", "width": sampling["width"], "height": sampling["height"], "prompt": PROMPT, "seed": SEED}
+    listed = signatures.read()[recipe]
+    known |= {
+        "device": listed.device,
+        "width": sampling["width"],
+        "height": sampling["height"],
+        "prompt": PROMPT,
+        "seed": SEED,
+    }
     stage = fakes.Stage(known)
     path, cwd, environment = list(sys.path), os.getcwd(), dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         child = types.ModuleType("fairbench_worker")
         child.Refused = Refused  # type: ignore[attr-defined]
         patch.setitem(sys.modules, "fairbench_worker", child)
-        fakes.install(signatures.read()[recipe], stage, patch)
+        fakes.install(listed, stage, patch)
         try:
             spec = importlib.util.spec_from_file_location(f"recipe_{recipe}", RECIPES / f"{recipe}.py")
             assert spec is not None and spec.loader is not None
@@ -95,10 +102,11 @@ def on(recipe: str, settings: dict[str, Any], folder: Path) -> Iterator[tuple[ty
 
 def draw(recipe: str, settings: dict[str, Any], folder: Path) -> tuple[Image.Image, fakes.Stage, Settings]:
     """Load the recipe and draw one image with the card's weights and size."""
+    listed = signatures.read()[recipe]
     with on(recipe, settings, folder) as (module, stage, seen):
         sampling = card(recipe)["sampling"]
         weights = {name: str(folder / name) for name in sampling["weights"]}
-        model = module.load(str(folder), weights, seen, "cpu")
+        model = module.load(str(folder), weights, seen, listed.device)
         loaded = len(stage.calls)
         seed_all(SEED)
         image = model.generate(PROMPT, SEED, sampling["width"], sampling["height"])
@@ -110,9 +118,9 @@ def draw(recipe: str, settings: dict[str, Any], folder: Path) -> tuple[Image.Ima
     return image, stage, seen
 
 
-def argument(arguments: dict[str, Any], dotted: str) -> Any:
-    """The argument `name`, or what hangs on it: `name.attribute`, `name[0]`."""
-    return eval(dotted, {"__builtins__": {}}, arguments)
+def argument(call: fakes.Call, dotted: str) -> Any:
+    """The argument `name`, or what hangs on it or on `this`: `name.attribute`, `name[0]`."""
+    return eval(dotted, {"__builtins__": {}}, {"this": call.this, **call.arguments})
 
 
 def same(given: Any, wanted: Any) -> bool:
@@ -130,5 +138,5 @@ def _check_arguments(stage: fakes.Stage) -> None:
     for call in stage.calls:
         number = counts[call.entry.name] = counts.get(call.entry.name, -1) + 1
         for dotted, expression in call.entry.expected(number).items():
-            wanted, given = stage.evaluate(expression), argument(call.arguments, dotted)
+            wanted, given = stage.evaluate(expression), argument(call, dotted)
             assert same(given, wanted), f"{call.entry.name}: {dotted} is {given!r}, not {expression} = {wanted!r}"

@@ -32,6 +32,12 @@ def changed(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def names_in(entry: signatures.Entry) -> set[str]:
+    """The names that the expressions of `expects` use."""
+    trees = [ast.parse(text, mode="eval") for text in entry.expressions()]
+    return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
 def test_the_file_is_in_order_and_every_recipe_is_in_it() -> None:
     keys = list(yaml.safe_load(signatures.FILE.read_text(encoding="utf-8")))
     assert keys == sorted(keys)
@@ -70,13 +76,7 @@ def test_a_recipe_draws_with_the_settings_of_the_card(recipe: str, tmp_path: Pat
     image, made, seen = stage.draw(recipe, sampling["settings"], tmp_path)
     assert image.size == (sampling["width"], sampling["height"]) and image.mode == "RGB"
     assert seen.read == set(sampling["settings"]), "every setting of the card is read, and no other"
-    named = {
-        node.id
-        for call in made.calls
-        for text in call.entry.expressions()
-        for node in ast.walk(ast.parse(text, mode="eval"))
-        if isinstance(node, ast.Name)
-    }
+    named = {name for call in made.calls for name in names_in(call.entry)}
     assert set(sampling["settings"]) <= named, "signatures.yaml says where each setting goes (`expects`)"
     stage.draw(recipe, changed(sampling["settings"]), tmp_path)
 
@@ -85,14 +85,15 @@ def test_a_recipe_draws_with_the_settings_of_the_card(recipe: str, tmp_path: Pat
 def test_a_recipe_draws_from_the_seed_of_the_image(recipe: str, tmp_path: Path) -> None:
     _, made, _ = stage.draw(recipe, stage.card(recipe)["sampling"]["settings"], tmp_path)
     drawing = [call for call in made.calls if call.entry.draws]
-    assert drawing, "`draws` says where the randomness comes from"
+    by_value = [call for call in made.calls if "seed" in names_in(call.entry)]
+    assert drawing or by_value, "`draws`, or `seed` in `expects`, says where the randomness comes from"
     stage.seed_all(stage.SEED)
     state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
     for call in drawing:
         if call.entry.draws == "global":
             assert (call.torch_seed, call.numpy_state) == (stage.SEED, state), call.entry.name
             continue
-        given = stage.argument(call.arguments, call.entry.draws or "")
+        given = stage.argument(call, call.entry.draws or "")
         if isinstance(given, torch.Generator):
             given = given.initial_seed()
         assert given == stage.SEED % 2**call.entry.seed_bits, call.entry.name
@@ -108,7 +109,7 @@ def test_all_that_is_listed_is_called(recipe: str, tmp_path: Path) -> None:
 
 def listed(signature: str, **more: Any) -> signatures.Quoted:
     entry = signatures.Entry("official.code:draw", "draw.py", 1, signature=signature, **more)
-    return signatures.Quoted("", "", [entry])
+    return signatures.Quoted("", "", "cpu", [entry])
 
 
 def official(quoted: signatures.Quoted, patch: pytest.MonkeyPatch) -> Any:

@@ -61,6 +61,7 @@ def test_every_quotation_stands_in_the_source(recipe: str) -> None:
             function = constructor(node) if isinstance(node, ast.ClassDef) else node
             assert signatures.quoted(entry) == signatures.parameters(function), entry.name
         for keyword, where in entry.keywords.items():
-            file, _, line = where.rpartition(":")
-            there = source(LISTED[recipe], entry.source, file).splitlines()[int(line) - 1]
+            origin, _, place = where.rpartition("!")
+            file, _, line = place.rpartition(":")
+            there = source(LISTED[recipe], origin or entry.source, file).splitlines()[int(line) - 1]
             assert keyword in there, f"{entry.name}: {keyword} does not stand on line {line} of {file}"
