@@ -50,9 +50,7 @@ class Settings(dict[str, Any]):
 
 def card(recipe: str) -> dict[str, Any]:
     """The content of the card that uses `recipe`."""
-    folders = (ROOT / "models", Path(__file__).parent / "pending")  # pending: until the adapter `worker` is there
-    path = next(path for path in (folder / f"{recipe}.yaml" for folder in folders) if path.is_file())
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load((ROOT / "models" / f"{recipe}.yaml").read_text(encoding="utf-8"))
     return content
 
 
