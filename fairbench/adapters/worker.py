@@ -51,9 +51,6 @@ class WorkerAdapter:
         self._name, self._device = card.name, params.device or ctx.device
         self._lost = 0
         self.on_progress: Callable[[float], None] = lambda share: None
-        for ref in params.weights.values():
-            if ref.repo and ref.revision is None:
-                notice("unpinned", f"{card.name}: its card names no revision of {ref.repo}, so its weights may change.")
         # As attributes of the instance, so that the protocols of `audit` find what this recipe offers, and no more.
         offered = Offered(lambda: self._session, params)
         for name in offered.names(self._places.recipe.offers):

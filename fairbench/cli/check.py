@@ -1,4 +1,4 @@
-"""`fairbench check`: lint cards."""
+"""`fairbench check`: lint cards and recipes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import typer
 from fairbench.cli.options import AsJson, Plugins
 from fairbench.display.plain import echo, echo_json
 
-Paths = Annotated[list[Path], typer.Argument(help="Card files, or folders of cards.")]
+Paths = Annotated[list[Path], typer.Argument(help="Card files, recipes, or folders of them.")]
 
 
 def check(paths: Paths, as_json: AsJson = False, plugins: Plugins = None) -> None:
-    """Find every problem of cards, with file, field and line.
+    """Find every problem of cards and recipes, with file, field and line.
 
     Exit code 2 where there is one.
     """
     from fairbench.linting import cards
 
     files = [file for path in paths for file in cards.cards_in(path)]
-    problems = [problem for file in files for problem in cards.problems(file)]
+    # A recipe's problems are those of its card, too.
+    problems = list(dict.fromkeys(problem for file in files for problem in cards.problems(file)))
     if as_json:
         records = [asdict(problem) | {"path": str(problem.path)} for problem in problems]
         echo_json({"cards": len(files), "problems": records})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,6 +17,10 @@ from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.doctor.findings import Finding
 from fairbench.errors import FairbenchError
 from fairbench.networks import hub, weights
+from fairbench.types import BuildContext
+from fairbench.workers import places
+from fairbench.workers.params import WorkerParams
+from fairbench.workers.places import Places
 
 _GIB = 2**30
 _Checked = tuple[str, bool, str]
@@ -41,19 +47,81 @@ def files_needed(card: ModelCard) -> tuple[str, ...]:
 def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[_Checked]:
     card, base_dir = loaded.card, loaded.base_dir
     try:
-        registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
+        params = registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
     except ValidationError as err:
         yield "settings", False, str(yamlfile.params_error(loaded.path, f"model {card.name}", err, ("sampling",)))
+    else:
+        yield from of_adapter(loaded, params)
     size = 0
-    models = (("weights", card.weights, files_needed(card)), ("text model", card.text_model, weights.MODEL_FILES))
-    for name, model, files in models:
-        if model is not None:
-            findings, bytes_of_model = _access(name, model, base_dir, files)
-            size += bytes_of_model
-            yield from findings
+    for name, model, files in models(loaded):
+        findings, bytes_of_model = _access(name, model, base_dir, files)
+        size += bytes_of_model
+        yield from findings
     need, free = card.memory_gb or size / _GIB, _free_memory()
     if need and free:
         yield _memory(card, need, *free)
+
+
+def models(loaded: catalog.Loaded[ModelCard]) -> Iterator[tuple[str, HubModel, tuple[str, ...]]]:
+    """Yield name, source and patterns of the files of each set of weights that a card names."""
+    card = loaded.card
+    for name, model, files in (
+        ("weights", card.weights, files_needed(card)),
+        ("text model", card.text_model, weights.MODEL_FILES),
+    ):
+        if model is not None:
+            yield name, model, files
+    if card.adapter == "worker":
+        params = registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
+        for name, ref in getattr(params, "weights", {}).items():
+            yield f"weights {name}", ref, places.files(ref)
+
+
+def of_adapter(loaded: catalog.Loaded[ModelCard], params: Any) -> Iterator[_Checked]:
+    """Yield what the adapter itself says is missing, and what is known of a worker's environment and code."""
+    card = loaded.card
+    if isinstance(params, WorkerParams):
+        yield from _worker(Places(card, params, loaded.base_dir))
+        return
+    adapter = registry.resolve("adapters", card.adapter)
+    if not hasattr(adapter, "missing"):
+        return
+    built = adapter(card, params, BuildContext(base_dir=loaded.base_dir))
+    for sentence in built.missing():
+        name, _, text = sentence.partition(": ")
+        yield name, False, text
+
+
+def _worker(places_of: Places) -> Iterator[_Checked]:
+    sentences = dict(sentence.split(": ", 1) for sentence in places_of.missing())
+    if "environment" in sentences:
+        yield "environment", False, sentences["environment"]
+    else:
+        yield "environment", *_interpreter(places_of)
+    if "repository" in sentences:
+        yield "repository", False, sentences["repository"]
+    elif places_of.repository is not None:
+        try:
+            state = places_of.checkout()
+        except FairbenchError as err:
+            yield "repository", False, str(err)
+        else:
+            at = "" if state is None else f" at {state['commit']}"
+            yield "repository", True, f"{places_of.repository}{at}"
+
+
+def _interpreter(places_of: Places) -> tuple[bool, str]:
+    """Return whether a worker's interpreter runs and is of the card's version, and a sentence."""
+    python, wanted = places_of.python, places_of.params.python_version
+    try:
+        command = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as err:
+        return False, f"{python} does not run ({err}): fix `python` in the card, or make the environment again"
+    version = done.stdout.strip()
+    if wanted not in (None, version):
+        return False, f"{python} is Python {version}, the card declares {wanted}: fix one of them"
+    return True, f"Python {version}: {python}"
 
 
 def _access(name: str, model: HubModel, base_dir: Path | None, files: tuple[str, ...]) -> tuple[list[_Checked], int]:

@@ -16,29 +16,41 @@ from fairbench.cards.yamlfile import Loc, Problem, YamlFile
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.labeller import Labeller
+from fairbench.linting import recipes
 from fairbench.methods import lora
 from fairbench.networks import weights
 from fairbench.runs.prompts import expand
 from fairbench.storage import paths
 from fairbench.types import BuildContext
+from fairbench.workers.params import WorkerParams
+from fairbench.workers.places import Places
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def cards_in(path: Path) -> list[Path]:
-    """Return the card files at a path: itself, or all cards below a folder. Raises CardError."""
+    """Return the card files at a path: itself, or all cards below a folder, and recipes in folders called `workers`.
+
+    Raises CardError.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise CardError(f"{path} does not exist: name a card or a folder of cards.")
-    files = sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"} and not p.name.startswith("."))
+    files = sorted(p for p in path.rglob("*") if _is_card(p) and not p.name.startswith("."))
     if not files:
         raise CardError(f"{path} holds no .yaml files: name a card or a folder of cards.")
     return files
 
 
+def _is_card(path: Path) -> bool:
+    return path.suffix in {".yaml", ".yml"} or (path.suffix == ".py" and path.parent.name == "workers")
+
+
 def problems(path: Path) -> list[Problem]:
-    """Return all that is wrong with one card."""
+    """Return all that is wrong with one card, or one recipe."""
+    if path.suffix == ".py":
+        return recipes.problems(path)
     try:
         file = yamlfile.load(path)
         if "templates" in file.data or "extends" in file.data or path.name == "task.yaml":
@@ -129,10 +141,21 @@ def _adapter(file: YamlFile, card: ModelCard) -> Iterator[Problem]:
     try:
         params = registry.parse_params(plugin, card.sampling)
         plugin(card, params, BuildContext(base_dir=file.path.resolve().parent))
+        if isinstance(params, WorkerParams):
+            yield from _worker(file, Places(card, params, file.path.resolve().parent))
     except FairbenchError as err:
         yield _problem(file, ("adapter",), str(err))
     except Exception as err:  # noqa: BLE001 - a third party's code; the card's author needs a sentence
         yield _problem(file, ("adapter",), f"{card.adapter} cannot be built: {type(err).__name__}: {err}")
+
+
+def _worker(file: YamlFile, places: Places) -> Iterator[Problem]:
+    """Find what is wrong with a worker's recipe, and between its environment and the card."""
+    yield from recipes.problems(places.recipe.path)
+    environment, version = places.environment, places.params.python_version
+    if environment is not None and environment.python and version not in (None, environment.python):
+        message = f"it is {version}, but {environment.path.name} is for Python {environment.python}"
+        yield _problem(file, ("sampling", "python_version"), message)
 
 
 def _truth(file: YamlFile, card: ModelCard, labeller: LabellerCard) -> Iterator[Problem]:

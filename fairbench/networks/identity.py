@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
         fields["folder"] = weights.model_identity(params.folder, base_dir)
         fields = {name: value for name, value in fields.items() if name not in {"path", "repo", "revision"}}
     return fields
+
+
+def hub_models(value: Any) -> Iterator[HubModel]:
+    """Yield the model folders that parameters name, at whatever depth."""
+    if isinstance(value, HubModel):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from hub_models(dict(value))
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from hub_models(part)
 
 
 def _plain(value: Any, base_dir: Path | None) -> Any:

@@ -195,7 +195,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     series.usable(settings.metrics)  # a broken one is named before any work
     scorers = scores.resolve_all(scorer_names, image_key, loaded)
     quota = bool(getattr(method, "quota", False))
-    _notices(card, method_name, quota)
+    _notices(card, params, method_name, quota)
     return RunSpec(
         settings=settings,
         card=card,
@@ -301,8 +301,8 @@ def _requests(
     return requests
 
 
-def _notices(card: ModelCard, method: str, quota: bool) -> None:
-    for ref in (card.weights, card.text_model):
+def _notices(card: ModelCard, params: Any, method: str, quota: bool) -> None:
+    for ref in (card.weights, card.text_model, *identity.hub_models(params)):
         if ref is not None and ref.repo and ref.revision is None:
             notice("unpinned", f"{card.name}: its card names no revision of {ref.repo}, so its weights may change.")
     if quota:

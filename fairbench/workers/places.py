@@ -49,6 +49,11 @@ class Places:
         return cache() / "environments" / f"{self.recipe.path.stem}-{version}-{made_of}"
 
     @property
+    def environment_mark(self) -> Path:
+        """A file that is there once the environment is complete."""
+        return self.environment_folder / "fairbench-made"
+
+    @property
     def python(self) -> Path:
         """The interpreter, whether it is there or not."""
         if self.params.python is not None:
@@ -66,6 +71,11 @@ class Places:
         name = re.sub(r"\.git$", "", str(declared.url).rstrip("/")).rpartition("/")[2]
         return cache() / "repositories" / f"{name}-{str(declared.commit)[:12]}"
 
+    @property
+    def has_environment(self) -> bool:
+        """Whether the interpreter is there, and, where `fairbench setup` makes it, all of its packages."""
+        return self.python.is_file() and (self.params.python is not None or self.environment_mark.is_file())
+
     def weights(self) -> dict[str, Path | None]:
         """Return name -> folder of the weights, None for what is not on this machine. Downloads nothing."""
         return {name: weights.local_folder(ref, self.base_dir, files(ref)) for name, ref in self.params.weights.items()}
@@ -73,19 +83,20 @@ class Places:
     def missing(self) -> list[str]:
         """Return a sentence for each thing that is missing."""
         sentences = []
-        if not self.python.is_file():
-            fix = "fix `python` in the card" if self.params.python else self._fix
-            sentences.append(f"environment: there is no interpreter {self.python}; {fix}")
+        if not self.has_environment:
+            what = (
+                f"there is no interpreter {self.python}; fix `python` in the card" if self.params.python else self._fix
+            )
+            sentences.append(f"environment: {what}")
         repository = self.repository
         if repository is not None and not repository.is_dir():
-            fix = self._fix if self.params.repository and self.params.repository.url else "fix its path in the card"
-            sentences.append(f"repository: there is no folder {repository}; {fix}")
+            theirs = self.params.repository is not None and self.params.repository.path is not None
+            what = f"there is no folder {repository}; fix its path in the card" if theirs else self._fix
+            sentences.append(f"repository: {what}")
         for name, folder in self.weights().items():
             if folder is None:
                 ref = self.params.weights[name]
-                what = (
-                    f"{ref.repo} is not on this machine; {self._fix}" if ref.repo else f"there is no folder {ref.path}"
-                )
+                what = f"{ref.repo}, {self._fix}" if ref.repo else f"there is no folder {ref.path}"
                 sentences.append(f"weights {name}: {what}")
         return sentences
 
@@ -119,7 +130,7 @@ class Places:
 
     @property
     def _fix(self) -> str:
-        return f"make it with `fairbench setup {self.card.name} --do`"
+        return f"not on this machine; get it with `fairbench setup {self.card.name} --do`"
 
     def _from_card(self, path: str) -> Path:
         return (self.base_dir or Path.cwd()) / paths.expand(path)

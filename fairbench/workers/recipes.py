@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from fairbench import registry
 from fairbench.cards import catalog
+from fairbench.cards.cards import NAME
 from fairbench.errors import CardError
 from fairbench.storage import paths
 from fairbench.workers.fairbench_worker import OPTIONAL
@@ -68,20 +68,17 @@ def load(named: str, base_dir: Path | None) -> Recipe:
 
 
 def _file(named: str, base_dir: Path | None) -> Path:
-    known: Mapping[str, Path] = shipped()
+    folder = base_dir or Path.cwd()
+    beside, known = folder / "workers" / f"{named}.py", shipped()
+    if re.fullmatch(NAME, named) and beside.is_file():
+        return beside.resolve()
     if named in known:
         return known[named]
-    path = (base_dir or Path.cwd()) / paths.expand(named)
+    path = folder / paths.expand(named)
     if path.suffix == ".py" and path.is_file():
         return path.resolve()
-    hint = (
-        f"there is no file {path}"
-        if path.suffix == ".py"
-        else f"there is no such recipe{registry.suggest(named, known)}"
-    )
-    raise CardError(
-        f"field sampling.recipe: {named!r} cannot be used: {hint}; name one of models/workers, or a .py file."
-    )
+    hint = f" (there is no file {path})" if path.suffix == ".py" else registry.suggest(named, known)
+    raise CardError(f"There is no recipe {named!r}{hint}: name one of models/workers, or a .py file.")
 
 
 def read(path: Path) -> Recipe:

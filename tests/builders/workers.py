@@ -11,9 +11,9 @@ import yaml
 STUBS = Path(__file__).resolve().parents[1] / "workers" / "stubs"
 
 
-def write_card(folder: Path, recipe: str = "stub", name: str = "stub", **sampling: Any) -> Path:
+def write_card(folder: Path, stub: str = "stub", name: str = "stub", **sampling: Any) -> Path:
     """Write a card of a stub recipe that this interpreter runs, and return its path. sampling: fields that differ."""
-    fields = {"recipe": str(STUBS / f"{recipe}.py"), "width": 16, "height": 8, "python": sys.executable}
+    fields: dict[str, Any] = {"recipe": str(STUBS / f"{stub}.py"), "width": 16, "height": 8, "python": sys.executable}
     card = {"name": name, "title": "A stub", "adapter": "worker", "labeller": "phantom", "images_per_prompt": 2}
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(card | {"sampling": fields | sampling}), encoding="utf-8")
