@@ -100,7 +100,9 @@ def _function(stage: Stage, entry: Entry) -> Any:
     if first == "cls":
         return classmethod(lambda cls, *args, **kwargs: stage.called(entry, cls, args, kwargs))
     if first == "self":
-        return lambda self, *args, **kwargs: stage.called(entry, self, args, kwargs)
+        method = lambda self, *args, **kwargs: stage.called(entry, self, args, kwargs)  # noqa: E731
+        method.__signature__ = as_signature(entry)  # type: ignore[attr-defined]
+        return method
     inside_class = len(entry.path) > 1
     plain = lambda *args, **kwargs: stage.called(entry, None, args, kwargs)  # noqa: E731
     return staticmethod(plain) if inside_class else plain

@@ -26,6 +26,7 @@ One key per recipe, in alphabetical order::
 
 `source: transformers==4.41.1` says that `file` stands in that wheel, OWNER/NAME@COMMIT in that repository, instead.
 A keyword that is read in another wheel or repository has that and a `!` before its file.
+`inspected: true` beside a signature: it is not called, the recipe looks at its parameters.
 `device: cuda` beside `commit` is for official code that takes no other.
 `expects`: a list instead of one mapping is for the first, the second ... call of one image. `load: true` beside it: the
 calls are made by `load`, where there is no prompt and no seed. Arguments may be dotted (`config.model.size`).
@@ -42,6 +43,7 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ class Entry:
     source: str | None = None
     base: str | None = None
     signature: str | None = None
+    inspected: bool = False
     keywords: dict[str, str] = field(default_factory=dict)
     traps: dict[str, str] = field(default_factory=dict)
     expects: dict[str, str] | list[dict[str, str]] = field(default_factory=dict)
@@ -99,6 +102,7 @@ class Quoted:
     names: list[Entry]
 
 
+@cache
 def read() -> dict[str, Quoted]:
     """The whole file, by recipe."""
     content: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -103,7 +103,7 @@ def test_a_recipe_draws_from_the_seed_of_the_image(recipe: str, tmp_path: Path) 
 def test_all_that_is_listed_is_called(recipe: str, tmp_path: Path) -> None:
     _, made, _ = stage.draw(recipe, stage.card(recipe)["sampling"]["settings"], tmp_path)
     called = {call.entry.name for call in made.calls}
-    idle = [e.name for e in LISTED[recipe].names if e.signature and e.name not in called]
+    idle = [e.name for e in LISTED[recipe].names if e.signature and not e.inspected and e.name not in called]
     assert not idle, "signatures.yaml lists nothing that the recipe does not use"
 
 

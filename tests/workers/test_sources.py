@@ -20,18 +20,21 @@ FOLDERS = [Path(p) for p in os.environ.get("FAIRBENCH_TEST_SOURCES", "").split(o
 
 def source(quoted: signatures.Quoted, origin: str | None, file: str) -> str:
     """The text of `file` in the wheel `origin`, or in the repository at the commit."""
+    repository, commit = quoted.repository, quoted.commit
+    if origin is not None and "@" in origin:
+        (repository, _, commit), origin = origin.partition("@"), None
     for folder in FOLDERS:
         if origin is not None:
             path = folder / origin.replace("==", "-") / file
             if path.is_file():
                 return path.read_text(encoding="utf-8")
             continue
-        clone = folder / "+".join(quoted.repository.split("/")[-2:])
+        clone = folder / "+".join(repository.split("/")[-2:])
         clone = clone / "repo" if (clone / "repo").is_dir() else clone
         if clone.is_dir():
-            show = ["git", "-C", str(clone), "show", f"{quoted.commit}:{file}"]
+            show = ["git", "-C", str(clone), "show", f"{commit}:{file}"]
             return subprocess.run(show, capture_output=True, text=True, check=True).stdout
-    pytest.skip(f"FAIRBENCH_TEST_SOURCES does not hold {origin or quoted.repository}")
+    pytest.skip(f"FAIRBENCH_TEST_SOURCES does not hold {origin or repository}")
 
 
 def defined(text: str, entry: signatures.Entry) -> ast.FunctionDef | ast.ClassDef:
