@@ -61,7 +61,7 @@ class TokenModel(Protocol):
 
     `audit` needs it, and `train` with `Trainable` besides; an adapter without it can only be measured by `run`. The
     audit also draws from the model's own distribution: it sets the fields of `Params` named guidance, temperature and
-    top_p to 1, and top_k to None.
+    top_p to 1, and top_k to None; an adapter whose settings stand elsewhere has a method `unguided() -> TokenModel`.
     """
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:

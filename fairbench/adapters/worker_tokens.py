@@ -17,27 +17,32 @@ from fairbench.workers.params import WorkerParams
 from fairbench.workers.process import WorkerDied, WorkerError
 from fairbench.workers.session import Session
 
-_TOKEN_MODEL: Final = ("tokens", "encode", "decode", "log_probs", "embed")
+_TOKEN_MODEL: Final = ("tokens", "encode", "decode", "log_probs")
 
 
 class Offered:
-    """The methods of TokenModel and UnderstandingModel, by way of a worker. session: returns it on first use."""
+    """The methods of TokenModel, EmbeddingModel and UnderstandingModel, by way of a worker.
 
-    def __init__(self, session: Callable[[], Session], params: WorkerParams) -> None:
-        self._session, self._params = session, params
+    session: returns it on first use. plain: draw tokens without guidance, at temperature 1 and without truncation.
+    """
+
+    def __init__(self, session: Callable[[], Session], params: WorkerParams, *, plain: bool = False) -> None:
+        self._session, self._params, self._plain = session, params, plain
 
     @staticmethod
     def names(offers: Collection[str]) -> list[str]:
         """Return which methods a recipe's own make possible: those of a TokenModel together, or none of them."""
-        return [
-            *(_TOKEN_MODEL if set(_TOKEN_MODEL) <= set(offers) else ()),
-            *(["answer"] if "answer" in offers else []),
-        ]
+        of_tokens = (*_TOKEN_MODEL, "unguided") if set(_TOKEN_MODEL) <= set(offers) else ()
+        return [*of_tokens, *(name for name in ("embed", "answer") if name in offers)]
+
+    def unguided(self) -> Offered:
+        """Return the model whose tokens follow the distribution that `log_probs` gives."""
+        return Offered(self._session, self._params, plain=True)
 
     def tokens(self, requests: Sequence[ImageRequest]) -> NDArray[np.int64]:
         """Draw the image tokens (requests, N) that `generate` would decode."""
-        size = {"width": self._params.width, "height": self._params.height}
-        rows = [self._array("tokens", {"prompt": r.text, "seed": r.seed, **size}, 1) for r in requests]
+        how = {"width": self._params.width, "height": self._params.height, "plain": self._plain}
+        rows = [self._array("tokens", {"prompt": r.text, "seed": r.seed, **how}, 1) for r in requests]
         return np.stack(rows).astype(np.int64)
 
     def encode(self, images: Sequence[RgbImage]) -> NDArray[np.int64]:

@@ -55,7 +55,8 @@ def need_tokens(spec: RunSpec) -> None:
 def unguided(spec: RunSpec) -> TokenModel:
     """Return the model without guidance and truncation: the distribution to which its log-probabilities belong.
 
-    An adapter that keeps its settings as `params` is copied, so that the weights are loaded once.
+    An adapter that keeps its settings as `params` is copied, so that the weights are loaded once; one whose settings
+    are elsewhere has a method `unguided`.
     """
     plugin = registry.resolve("adapters", spec.card.adapter)
     fields = registry.params_of(plugin).model_fields
@@ -63,6 +64,8 @@ def unguided(spec: RunSpec) -> TokenModel:
     sampling = spec.card.sampling | neutral
     params = registry.parse_params(plugin, sampling)
     model: Any = spec.adapter
+    if hasattr(model, "unguided"):
+        return model.unguided()  # type: ignore[no-any-return]
     if params == registry.parse_params(plugin, spec.card.sampling):
         return model  # type: ignore[no-any-return]
     if getattr(model, "params", None) is None:

@@ -16,7 +16,7 @@ _LOAD: Final = ("repository", "weights", "settings", "device")
 _SIGNATURES: Final = {
     "generate": ("prompt", "seed", "width", "height"),
     "generate_batch": ("prompts", "seeds", "width", "height"),
-    "tokens": ("prompt", "seed", "width", "height"),
+    "tokens": ("prompt", "seed", "width", "height", "plain"),
     "encode": ("images",),
     "decode": ("tokens",),
     "log_probs": ("texts", "tokens"),

@@ -102,9 +102,9 @@ class _Model:
         sizes = _save_all(images, paths, "generate_batch")
         return {"seconds": time.perf_counter() - start, "sizes": sizes}
 
-    def tokens(self, prompt: str, seed: int, width: int, height: int, path: str) -> dict[str, Any]:
-        """Draw the image tokens that `generate` would decode, an array (N,)."""
-        drawn, seeds = _seeded(seed, lambda: self.model.tokens(prompt, seed, width, height))
+    def tokens(self, prompt: str, seed: int, width: int, height: int, plain: bool, path: str) -> dict[str, Any]:
+        """Draw image tokens, an array (N,): those of `generate`, or without guidance and truncation (plain)."""
+        drawn, seeds = _seeded(seed, lambda: self.model.tokens(prompt, seed, width, height, plain))
         return {"shape": _save_array(drawn, path), "seeds": seeds}
 
     def encode(self, images: list[str], path: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +20,17 @@ def write_card(folder: Path, stub: str = "stub", name: str = "stub", **sampling:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(card | {"sampling": fields | sampling}), encoding="utf-8")
     return path
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has ended, or ends within five seconds; nobody may have waited for an orphan yet."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False

@@ -33,6 +33,9 @@ class Picture:
 
 def load(repository, weights, settings, device):
     print("loading on", device, "from", repository or "nowhere", "with", sorted(weights))
+    if "pids" in settings:
+        with open(settings["pids"], "a") as out:
+            out.write(f"{os.getpid()}\n")
     time.sleep(settings.get("seconds_to_load", 0))
     if settings.get("fails_to_load"):
         raise RuntimeError("no kernel image is available")
