@@ -28,6 +28,16 @@ class Namespace(SimpleNamespace):
         return vars(self)[name]
 
 
+class Batch(dict[str, Any]):
+    """What a processor of transformers returns: a mapping whose values are attributes too."""
+
+    __getattr__ = dict.__getitem__
+
+    def to(self, device: Any) -> Batch:
+        """The same, since nothing here leaves the CPU."""
+        return self
+
+
 @dataclass
 class Call:
     """One recorded call and the state of the global generators when it was made."""
@@ -44,12 +54,13 @@ class Stage:
     """What the fakes of one recipe share: the calls so far and what expressions may read."""
 
     known: dict[str, Any]
+    instead: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     classes: dict[str, type] = field(default_factory=dict)
 
     def evaluate(self, expression: str, **more: Any) -> Any:
         """The value of an expression of signatures.yaml."""
-        names = {"torch": torch, "np": np, "Image": Image, "Namespace": Namespace}
+        names = {"torch": torch, "np": np, "Image": Image, "Namespace": Namespace, "Batch": Batch}
         names |= {"fake": self.instance, "kind": self.classes.__getitem__}
         return eval(expression, {**names, **self.known, **more})
 
@@ -79,9 +90,10 @@ class Stage:
                 raise Misuse(f"{entry.name}: the default of {name!r} is a trap, so give it: {reason}")
         numpy_state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
         self.calls.append(Call(entry, self_, arguments, torch.initial_seed(), numpy_state))
-        if entry.returns is None:
+        returns = self.instead.get(entry.name, entry.returns)
+        if returns is None:
             return None
-        return self.evaluate(entry.returns, arguments=SimpleNamespace(**arguments), this=self_)
+        return self.evaluate(returns, arguments=SimpleNamespace(**arguments), this=self_)
 
 
 def _constructor(stage: Stage, entry: Entry, base: type) -> Any:

@@ -25,16 +25,18 @@ One key per recipe, in alphabetical order::
           value: Namespace(mask_token_id=58497)
 
 `source: transformers==4.41.1` says that `file` stands in that wheel, OWNER/NAME@COMMIT in that repository, instead.
-A keyword that is read in another wheel or repository has that and a `!` before its file.
 `inspected: true` beside a signature: it is not called, the recipe looks at its parameters.
-`device: cuda` beside `commit` is for official code that takes no other.
+A keyword that is read in another of these has that, or `repository`, and a `!` before its file.
+`device: cuda` beside `commit` is for official code that takes no other; `files` are files that the recipe reads with
+torch (`WEIGHT/path`, with {SETTING}: expression), and are written before it is loaded. `refuses` (a file or a name:
+another expression) makes the model answer in text instead.
 `expects`: a list instead of one mapping is for the first, the second ... call of one image. `load: true` beside it: the
 calls are made by `load`, where there is no prompt and no seed. Arguments may be dotted (`config.model.size`).
 `draws`: `global` (the child has seeded random, numpy and torch, and the call must find them so) or the name of the
 argument that holds the seed or a torch.Generator; `seed_bits: 32` where the function takes no larger number. Not
 needed where an expression of `expects` uses `seed` (noise that the recipe draws itself).
-Expressions see: torch, numpy as `np`, Image, Namespace, `kind(NAME)` (a class of this list), `fake(NAME)` (an instance
-of it), `arguments` (of this call), `this` (the object that is called), and, by name, the card's settings, `settings`,
+Expressions see: torch, numpy as `np`, Image, Namespace, Batch, `kind(NAME)` (a class of this list), `fake(NAME)` (an
+instance of it), `arguments` (of this call), `this` (what is called), and, by name, the card's settings, `settings`,
 weights (as `weights.NAME`), `repository`, `device`, `width`, `height`, `prompt` and `seed`.
 """
 
@@ -84,7 +86,9 @@ class Entry:
 
     def expected(self, call: int) -> dict[str, str]:
         """What the `call`-th call (from 0) for one image must be given."""
-        return self.expects[call] if isinstance(self.expects, list) else self.expects
+        if isinstance(self.expects, dict):
+            return self.expects
+        return self.expects[call] if call < len(self.expects) else {}
 
     def expressions(self) -> list[str]:
         """All expressions of `expects`."""
@@ -99,6 +103,8 @@ class Quoted:
     repository: str
     commit: str
     device: str
+    files: dict[str, str]
+    refuses: dict[str, str]
     names: list[Entry]
 
 
@@ -111,6 +117,8 @@ def read() -> dict[str, Quoted]:
             one["repository"],
             one["commit"],
             one.get("device", "cpu"),
+            one.get("files", {}),
+            one.get("refuses", {}),
             [Entry(name, **rest) for name, rest in one["names"].items()],
         )
         for recipe, one in content.items()

@@ -62,7 +62,9 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def on(recipe: str, settings: dict[str, Any], folder: Path) -> Iterator[tuple[types.ModuleType, fakes.Stage, Settings]]:
+def on(
+    recipe: str, settings: dict[str, Any], folder: Path, *, refuses: bool = False
+) -> Iterator[tuple[types.ModuleType, fakes.Stage, Settings]]:
     """The recipe's module among its fakes; undoes what it did to sys.path, the environment and the working folder."""
     sampling = card(recipe)["sampling"]
     weights = {name: str(folder / name) for name in sampling["weights"]}
@@ -78,7 +80,9 @@ def on(recipe: str, settings: dict[str, Any], folder: Path) -> Iterator[tuple[ty
         "prompt": PROMPT,
         "seed": SEED,
     }
-    stage = fakes.Stage(known)
+    stage = fakes.Stage(known, instead=listed.refuses if refuses else {})
+    for name, expression in listed.files.items():
+        torch.save(stage.evaluate(stage.instead.get(name, expression)), folder / name.format(**settings))
     path, cwd, environment = list(sys.path), os.getcwd(), dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         child = types.ModuleType("fairbench_worker")

@@ -4,6 +4,7 @@ card's settings, and draws from the image's seed. Nobody's weights are run here.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def test_a_recipe_draws_with_the_settings_of_the_card(recipe: str, tmp_path: Pat
     assert image.size == (sampling["width"], sampling["height"]) and image.mode == "RGB"
     assert seen.read == set(sampling["settings"]), "every setting of the card is read, and no other"
     named = {name for call in made.calls for name in names_in(call.entry)}
+    named |= {name for path in LISTED[recipe].files for name in re.findall(r"{(\w+)}", path)}
     assert set(sampling["settings"]) <= named, "signatures.yaml says where each setting goes (`expects`)"
     stage.draw(recipe, changed(sampling["settings"]), tmp_path)
 
@@ -99,17 +101,38 @@ def test_a_recipe_draws_from_the_seed_of_the_image(recipe: str, tmp_path: Path) 
         assert given == stage.SEED % 2**call.entry.seed_bits, call.entry.name
 
 
+def answered_in_text(recipe: str, folder: Path) -> list[fakes.Call]:
+    """The calls of an image that the recipe must refuse to give, because the model answered in text."""
+    sampling = stage.card(recipe)["sampling"]
+    with stage.on(recipe, sampling["settings"], folder, refuses=True) as (module, made, seen):
+        weights = {name: str(folder / name) for name in sampling["weights"]}
+        model = module.load(str(folder), weights, seen, LISTED[recipe].device)
+        stage.seed_all(stage.SEED)
+        with pytest.raises(stage.Refused, match="I cannot draw that"):
+            model.generate(stage.PROMPT, stage.SEED, sampling["width"], sampling["height"])
+    return made.calls
+
+
+@pytest.mark.parametrize("recipe", [name for name, quoted in LISTED.items() if quoted.refuses])
+def test_an_answer_in_text_is_a_refusal(recipe: str, tmp_path: Path) -> None:
+    calls = answered_in_text(recipe, tmp_path)
+    _, made, _ = stage.draw(recipe, stage.card(recipe)["sampling"]["settings"], tmp_path)
+    assert {call.entry.name for call in calls} != {call.entry.name for call in made.calls}
+
+
 @pytest.mark.parametrize("recipe", LISTED)
 def test_all_that_is_listed_is_called(recipe: str, tmp_path: Path) -> None:
     _, made, _ = stage.draw(recipe, stage.card(recipe)["sampling"]["settings"], tmp_path)
     called = {call.entry.name for call in made.calls}
+    if LISTED[recipe].refuses:
+        called |= {call.entry.name for call in answered_in_text(recipe, tmp_path)}
     idle = [e.name for e in LISTED[recipe].names if e.signature and not e.inspected and e.name not in called]
     assert not idle, "signatures.yaml lists nothing that the recipe does not use"
 
 
 def listed(signature: str, **more: Any) -> signatures.Quoted:
     entry = signatures.Entry("official.code:draw", "draw.py", 1, signature=signature, **more)
-    return signatures.Quoted("", "", "cpu", [entry])
+    return signatures.Quoted("", "", "cpu", {}, {}, [entry])
 
 
 def official(quoted: signatures.Quoted, patch: pytest.MonkeyPatch) -> Any:
