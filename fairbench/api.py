@@ -53,6 +53,7 @@ def run(
     sheets: bool = True,
     strict: bool = False,
     near_copies: bool = False,
+    max_cost: float | None = None,
     plugins: Sequence[PathLike] = (),
     progress: bool = True,
 ) -> Run:
@@ -88,6 +89,7 @@ def run(
         sheets: Write a contact sheet per prompt.
         strict: Raise, after all is written, for notices that matter.
         near_copies: Look for images of a folder that look alike.
+        max_cost: US dollars that the images of a served model may cost; a run that would cost more is refused.
         plugins: Files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
         progress: Show how far it is, on stderr or in the notebook.
 
@@ -118,6 +120,7 @@ def run(
         batch_size=batch_size,
         shard=shard,
         near_copies=near_copies,
+        max_cost=max_cost,
     )
     run_spec = spec.make(settings, shown)
     folder, outcome = execute(run_spec, opened, shown, _path(out), _path(leaderboard), sheets=sheets)

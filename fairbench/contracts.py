@@ -123,12 +123,27 @@ def crashed(err: BaseException) -> ImageResult:
     return ImageResult("failed", error=f"{CRASH}{one_line(err)}")
 
 
-def _result(title: str, result: Any) -> ImageResult:
-    if not isinstance(result, ImageResult):
-        return ImageResult("ok", _pixels(title, result))
-    if result.pixels is None or _is_rgb(result.pixels):
-        return result
-    return replace(result, pixels=_pixels(title, result.pixels))
+def _result(title: str, answer: Any) -> ImageResult:
+    if not isinstance(answer, ImageResult):
+        return ImageResult("ok", _pixels(title, answer))
+    result = answer
+    if result.pixels is not None and not _is_rgb(result.pixels):
+        result = replace(result, pixels=_pixels(title, result.pixels))
+    if result.encoded is not None and result.pixels is not None:
+        _check_encoded(title, result.encoded, result.pixels.shape)
+    return result
+
+
+def _check_encoded(title: str, encoded: Any, shape: tuple[int, ...]) -> None:
+    """Check that a result's file is an image of its pixels' size; its pixels would have to be decoded again."""
+    from fairbench.storage import pixels
+
+    size = pixels.size(encoded) if isinstance(encoded, bytes) else None
+    if size != (shape[1], shape[0]):
+        raise PluginError(
+            f"{title} returned an `encoded` that is no image file of its pixels' size: give the bytes that the pixels "
+            "were decoded from, or leave it out."
+        )
 
 
 def _pixels(title: str, image: Any) -> RgbImage:

@@ -37,6 +37,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     "equal-images": Kind(
         "generated images of one prompt that are equal pixel by pixel", "nothing: they count as drawn"
     ),
+    "server-repeats": Kind(
+        "images of one prompt that a server sent again, though each request was to be drawn anew",
+        "have the server draw from each request's seed, and keep no cache",
+        strict=True,
+    ),
+    "not-reproducible": Kind(
+        "the server draws from no seed of ours: the images are kept by prompt and index, and made again they differ",
+        "nothing: keep the store",
+    ),
     "near-copies": Kind(
         "given images whose perceptual hashes differ in at most 4 of 64 bits (only looked for if asked)",
         "look at them: near-copies are no independent images",

@@ -26,6 +26,7 @@ from fairbench.types import BuildContext, Face, FloatArray, ImageRequest, ImageR
 
 if TYPE_CHECKING:
     from fairbench.cards.cards import ModelCard
+    from fairbench.storage.spool import Spool
 
 
 class Params(StrictModel):
@@ -169,6 +170,25 @@ class ReportsProgress(Protocol):
     on_progress: Callable[[float], None]
     """Set by the caller of `generate` or `tokens`; before that it does nothing. The adapter calls it now and then with
     the share of the current call that is done, from 0 to 1."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """What the adapter of a served model offers besides: what images cost, and that no response is lost.
+
+    price_per_image: in US dollars; None: not known. size: width and height of its images; None: not known. max_cost:
+    set by the caller of `generate`, which then raises FairbenchError before more is spent. spool: set by the caller;
+    each response is kept there before anything else is done, and is not asked for again while it is there.
+    """
+
+    price_per_image: float | None
+    size: tuple[int, int] | None
+    max_cost: float | None
+    spool: Spool | None
+
+    def seconds_for(self, images: int, each: float | None) -> float | None:
+        """Return how long so many images take. each: seconds of one request, as measured; None: not known."""
+        ...
 
 
 @runtime_checkable

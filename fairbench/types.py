@@ -61,6 +61,8 @@ class ImageResult:
 
     `blank` is an image that the model withheld (a safety checker's black image): its pixels are not stored. notes: what
     a reader has to know of this image, by the code of a notice (`prompt-cut`, `prompt-rewritten`, `system-prompt`).
+    encoded: the image file that `pixels` were decoded from (storage/pixels.py: decode), where the model gave one; it is
+    stored byte for byte. None: the pixels are stored as PNG.
     """
 
     status: ImageStatus
@@ -68,8 +70,11 @@ class ImageResult:
     error: str | None = None
     seconds: float = 0.0
     notes: Mapping[str, str] = field(default_factory=dict)
+    encoded: bytes | None = None
 
     def __post_init__(self) -> None:
+        if self.encoded is not None and self.status != "ok":
+            raise ValueError("only an ok result has an image file")
         if (self.status == "ok") != (self.pixels is not None):
             raise ValueError("an ok result has pixels, any other has none")
         if self.status != "ok" and not self.error:

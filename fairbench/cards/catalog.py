@@ -173,7 +173,10 @@ def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile
 
 
 def load_model(target: str) -> Loaded[ModelCard]:
-    """Load a model card by name or path, or make one for `ADAPTER:TARGET` or a model folder. Raises CardError."""
+    """Load a model card by name or path, or make one for `ADAPTER:TARGET` or a model folder. Raises CardError.
+
+    `CARD:TARGET` is the card with another target, where its adapter has one: `bagel-served:http://HOST:PORT/v1`.
+    """
     prefix, colon, rest = target.partition(":")
     adapters = registry.names("adapters")
     if colon and prefix in adapters:
@@ -185,8 +188,20 @@ def load_model(target: str) -> Loaded[ModelCard]:
     path = Path(target).expanduser()
     if target not in find("models") and path.is_dir():
         return Loaded(_bare_card(_adapter_of(path), target), None)
+    if rest and prefix in find("models"):
+        return _aimed(prefix, rest)
     card_path = _card_file("models", target)
     return Loaded(yamlfile.parse(yamlfile.load(card_path), ModelCard), card_path)
+
+
+def _aimed(name: str, target: str) -> Loaded[ModelCard]:
+    """Return a card with another target. Raises CardError where its adapter has none."""
+    loaded = load_model(name)
+    field = getattr(registry.resolve("adapters", loaded.card.adapter), "target", None)
+    if field is None:
+        raise CardError(f"{name} takes nothing behind its name: write --model {name}.")
+    sampling = {**loaded.card.sampling, field: target}
+    return Loaded(loaded.card.model_copy(update={"sampling": sampling}), loaded.path)
 
 
 def _adapter_of(folder: Path) -> str:

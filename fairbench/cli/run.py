@@ -83,6 +83,9 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with code 2, after all is written, for notices that matter.")
 ]
 NearCopies = Annotated[bool, typer.Option("--near-copies", help="Report images of a folder that look alike.")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", min=0, help="US dollars that the images of a served model may cost.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -109,6 +112,7 @@ def run(
     sheets: Sheets = True,
     strict: Strict = False,
     near_copies: NearCopies = False,
+    max_cost: MaxCost = None,
     dry_run: DryRun = False,
     full: Full = False,
     plugins: Plugins = None,
@@ -143,6 +147,7 @@ def run(
         batch_size=batch_size,
         shard=shard,
         near_copies=near_copies,
+        max_cost=max_cost,
     )
     run_spec = spec.make(settings, progress)
     opened = api.open_store(store, look_only=dry_run)
@@ -180,14 +185,18 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
         echo_json(preview)
         return
     unknown = "unknown until a first block was made (try -n 1 --limit-prompts 1)"
+    answered = f", {preview['images_answered']} answered already" if preview["images_answered"] else ""
     disk = f"{'about ' if preview['disk_is_guessed'] else ''}{preview['disk_bytes'] / 1e6:.1f} MB more"
     seconds = unknown if preview["seconds"] is None else f"about {preview['seconds']:.0f} s to generate"
     parts = " x ".join(preview[name] for name in ("model", "method", "task", "labeller"))
     images = (
         f"{preview['images']} images; {preview['images_in_store']} in the store, {preview['images_to_make']} to make"
     )
-    echo(f"{parts}: run {preview['run_id']}\n{preview['prompts']} prompts, {images}")
+    echo(f"{parts}: run {preview['run_id']}\n{preview['prompts']} prompts, {images}{answered}")
     echo(f"disk: {disk}\ntime: {seconds}")
+    if preview["served"]:
+        cost = preview["cost"]
+        echo(f"cost: {'unknown (the card names no price_per_image)' if cost is None else f'about ${cost:,.2f}'}")
     for sentence in preview["missing"]:
         echo(f"missing: {sentence}")
 

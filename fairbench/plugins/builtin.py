@@ -10,6 +10,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "janus": "fairbench.adapters.janus:JanusAdapter",
         "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
         "worker": "fairbench.adapters.worker:WorkerAdapter",
+        "endpoint": "fairbench.adapters.endpoint.adapter:EndpointAdapter",
         "folder": "fairbench.adapters.folder:FolderAdapter",
         "callable": "fairbench.adapters.callable:CallableAdapter",
         "labels-only": "fairbench.adapters.labels_only:LabelsOnly",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -15,8 +15,9 @@ from fairbench.display.progress import Progress, Stage, watching
 from fairbench.errors import FairbenchError, OutOfMemory, one_line
 from fairbench.notices import notice
 from fairbench.plugins.output import quiet
-from fairbench.protocols import ImageModel
-from fairbench.storage import pixels, schemas
+from fairbench.protocols import ImageModel, Served
+from fairbench.storage import copies, pixels, schemas
+from fairbench.storage.spool import Spool
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult
 
@@ -51,13 +52,26 @@ def generate(
     todo = [r for r in requests if r.image_id not in have]
     if todo:
         before()
+    spool = _spool(store, key, model, have)
     with progress.stage("images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
         for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)
             store.write("images", key, _table(block, results, method, pool))
+            if spool is not None:
+                spool.forget(r.image_id for r in block)
             bar.advance(len(block))
     return len(todo)
+
+
+def _spool(store: Store, key: str, model: ImageModel, have: Iterable[bytes]) -> Spool | None:
+    """Give a served model the folder that keeps its responses until their shard is written; None for any other."""
+    if not isinstance(model, Served):
+        return None
+    model.spool = Spool(store.root, key)
+    model.spool.sweep()
+    model.spool.forget(model.spool.ids() & set(have))  # a kill came between the shard and this
+    return model.spool
 
 
 def declare(store: Store, key: str, requests: Sequence[ImageRequest], *, method: str) -> int:
@@ -127,8 +141,8 @@ def _table(
     block: Sequence[ImageRequest], results: Sequence[ImageResult], method: str, pool: ThreadPoolExecutor
 ) -> pa.Table:
     # Pixels of a file that exists already are not stored again.
-    png = list(pool.map(lambda p: None if p[0].path else _png(p[1]), zip(block, results, strict=True)))
-    hashes = [r.sha256 or (hashlib.sha256(b).hexdigest() if b else None) for r, b in zip(block, png, strict=True)]
+    files = list(pool.map(lambda p: None if p[0].path else _file(p[1]), zip(block, results, strict=True)))
+    hashes = [r.sha256 or (hashlib.sha256(b).hexdigest() if b else None) for r, b in zip(block, files, strict=True)]
     return schemas.build(
         "images",
         {
@@ -137,14 +151,24 @@ def _table(
             "status": [r.status for r in results],
             "error": [r.error for r in results],
             "sha256": hashes,
-            "image": [{"bytes": b, "path": r.path} for r, b in zip(block, png, strict=True)],
+            "image": [{"bytes": b, "path": r.path} for r, b in zip(block, files, strict=True)],
             "width": [None if r.pixels is None else r.pixels.shape[1] for r in results],
             "height": [None if r.pixels is None else r.pixels.shape[0] for r in results],
             "seconds": [r.seconds for r in results],
-            "notes": [list(r.notes.items()) or None for r in results],
+            "notes": [list(_notes(r).items()) or None for r in results],
         },
     )
 
 
-def _png(result: ImageResult) -> bytes | None:
-    return None if result.pixels is None else pixels.encode(result.pixels)
+def _file(result: ImageResult) -> bytes | None:
+    """Return the image file to store: as the model gave it, else the pixels as PNG."""
+    if result.pixels is None:
+        return None
+    return pixels.encode(result.pixels) if result.encoded is None else result.encoded
+
+
+def _notes(result: ImageResult) -> Mapping[str, str]:
+    """Return a result's notes. Files that differ may hold equal pixels: of a file, the pixels' own hash is noted."""
+    if result.encoded is None or result.pixels is None:
+        return result.notes
+    return {**result.notes, copies.PIXELS: copies.content_hash(result.pixels)}

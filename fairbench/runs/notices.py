@@ -42,7 +42,7 @@ def report_images(
     names = {p.neutral_id: p.subject for p in prompts}
     drawn = [r for r in rows if not r.request.path]
     _report_notes(notes, drawn)
-    _report_equal(drawn, names)
+    _report_equal(drawn, names, notes.get(copies.PIXELS, {}))
     _report_seeds(drawn, names)
     given = [_given(r, notes) for r in rows if r.request.path]
     if given:
@@ -89,16 +89,21 @@ def _report_notes(notes: Mapping[str, Mapping[bytes, str]], rows: Sequence[Image
         notice(code, f"{len(noted)} of {len(rows)} images: {KINDS[code].meaning}", count=len(noted), examples=examples)
 
 
-def _report_equal(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:
-    """Report drawn images that equal another of their prompt: every copy beyond the first."""
-    groups = Counter((r.request.neutral_id, r.sha256) for r in rows if r.status == "ok")
-    again = {key: n - 1 for key, n in groups.items() if n > 1}
-    if again:
-        n_copies = sum(again.values())
-        subjects = Counter(names[neutral_id] for neutral_id, _ in again)
-        examples = [subject for subject, _ in subjects.most_common(MAX_EXAMPLES)]
-        text = f"{n_copies} of {len(rows)} images equal another of their prompt"
-        notice("equal-images", text, count=n_copies, examples=examples)
+def _report_equal(rows: Sequence[ImageRow], names: Mapping[bytes, str], of_files: Mapping[bytes, str]) -> None:
+    """Report drawn images that equal another of their prompt: every copy beyond the first.
+
+    of_files: image id -> hash of the pixels, of images that a server sent as files.
+    """
+    sent = [(r.request.neutral_id, of_files[r.request.image_id]) for r in rows if r.request.image_id in of_files]
+    made = [(r.request.neutral_id, r.sha256) for r in rows if r.status == "ok" and r.request.image_id not in of_files]
+    for code, images in (("equal-images", made), ("server-repeats", sent)):
+        again = {key: n - 1 for key, n in Counter(images).items() if n > 1}
+        if again:
+            n_copies = sum(again.values())
+            subjects = Counter(names[neutral_id] for neutral_id, _ in again)
+            examples = [subject for subject, _ in subjects.most_common(MAX_EXAMPLES)]
+            text = f"{n_copies} of {len(rows)} images equal another of their prompt"
+            notice(code, text, count=n_copies, examples=examples)
 
 
 def _report_seeds(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:

@@ -25,8 +25,8 @@ from fairbench.measure.estimates import Estimate
 from fairbench.measure.series import Series
 from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
-from fairbench.protocols import Scorer
-from fairbench.runs import images, scores
+from fairbench.protocols import Scorer, Served
+from fairbench.runs import images, scores, spending
 from fairbench.runs import labels as run_labels
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
@@ -98,6 +98,7 @@ def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
         if spec.without_images:
             made["images"] = images.declare(store, spec.image_key, spec.work, method=spec.method)
         else:
+            spending.limit(spec, store)
             made["images"] = images.generate(
                 store,
                 spec.image_key,
@@ -200,6 +201,8 @@ def _guessed_bytes(spec: RunSpec) -> float:
     """Return the size of one PNG, before there is one to look at: 1.5 bytes per pixel of the size the card states."""
     sampling = spec.card.sampling
     side = sampling.get("image_size", 512)
+    if isinstance(spec.adapter, Served) and spec.adapter.size is not None:
+        return 1.5 * spec.adapter.size[0] * spec.adapter.size[1]
     return 1.5 * float(sampling.get("width") or side) * float(sampling.get("height") or side)
 
 
@@ -213,6 +216,8 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
         seconds += [s for s in table["seconds"].to_pylist() if s is not None]
     n_images = len(spec.work)
     todo = sum(r.image_id not in have for r in spec.work)
+    answered = len(spending.waiting(spec, store) & {r.image_id for r in spec.work} - have.keys())
+    duration = spending.seconds(spec, todo - answered, seconds)
     measured = sum(have.values()) / len(have) if have else None
     # Files of a folder stay where they are.
     stored = not spec.without_images and not (spec.work and spec.work[0].path)
@@ -228,7 +233,10 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
         "images_to_make": todo,
         "disk_bytes": int(todo * (measured or _guessed_bytes(spec))) if stored else 0,
         "disk_is_guessed": stored and measured is None,
-        "seconds": None if not seconds else round(todo * sum(seconds) / len(seconds), 1),
+        "seconds": None if duration is None else round(duration, 1),
+        "images_answered": answered,
+        "served": isinstance(spec.adapter, Served),
+        "cost": spending.cost(spec, todo - answered),
         "first_prompt": spec.requests[0].text if spec.requests else None,
         "image_key": spec.image_key,
         "notices": [n.record() for n in spec.notices],

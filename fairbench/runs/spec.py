@@ -60,6 +60,8 @@ class RunSettings:
     """A calibration file that is used in place of the labeller card's."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
+    max_cost: float | None = None
+    """US dollars that the images of a served model may cost; changes no number."""
     labels: str | None = None
     """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
 

@@ -19,7 +19,7 @@ from fairbench.notices import MAX_EXAMPLES, notice
 from fairbench.types import RgbImage
 
 PIXELS: Final = "pixels"
-"""Note of every given image: sha256 (hex) of its size and decoded pixels."""
+"""Note of every image that came as a file: sha256 (hex) of its size and decoded pixels."""
 PERCEPTUAL: Final = "phash"
 """Note of every given image: its perceptual hash, 16 hex digits."""
 PLAIN: Final = "plain-image"
@@ -45,13 +45,18 @@ class GivenImage:
 
 def notes_of(image: RgbImage) -> dict[str, str]:
     """Return what `report` needs to know of a decoded image, as notes of its row."""
-    content = hashlib.sha256(repr(image.shape).encode())
-    content.update(np.ascontiguousarray(image).data)
-    notes = {PIXELS: content.hexdigest(), PERCEPTUAL: f"{perceptual_hash(image):016x}"}
+    notes = {PIXELS: content_hash(image), PERCEPTUAL: f"{perceptual_hash(image):016x}"}
     if _is_plain(image[::16, ::16]) and _is_plain(image):  # a few pixels mostly decide, hundreds of times faster
         middle = image[image.shape[0] // 2, image.shape[1] // 2].tolist()
         notes[PLAIN] = f"every pixel is about RGB {tuple(middle)}"
     return notes
+
+
+def content_hash(image: RgbImage) -> str:
+    """Return the sha256 (hex) of an image's size and pixels, whatever file they come from."""
+    content = hashlib.sha256(repr(image.shape).encode())
+    content.update(np.ascontiguousarray(image).data)
+    return content.hexdigest()
 
 
 def _is_plain(image: RgbImage) -> bool:

@@ -17,6 +17,8 @@ from fairbench.types import RgbImage
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """File name endings (lower case) that a folder of images may hold."""
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag of an image's orientation, and its values for images that lie on their side."""
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 
 
@@ -45,6 +47,18 @@ def decode(data: bytes, name: str = "image") -> RgbImage:
     except Exception as err:  # Pillow's codecs raise many kinds on broken input; each means the same to the user
         raise ImageError(f"{name} is damaged or truncated ({err}): replace or remove it.") from err
     return np.asarray(rgb, dtype=np.uint8)
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of an image file as `decode` gives them, from its head alone; None where it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=_formats()) as img:
+                turned = img.getexif().get(_ORIENTATION, 1) in _TURNED
+                return (img.height, img.width) if turned else img.size
+    except Exception:  # noqa: BLE001 - Pillow's codecs raise many kinds on broken input; it is no image then
+        return None
 
 
 def from_pil(img: Image.Image) -> RgbImage:

@@ -1,0 +1,149 @@
+"""Images of a served model: requests in flight side by side, each answer on the disk before anything else is done."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
+
+from fairbench.adapters.endpoint import dialects, secret
+from fairbench.adapters.endpoint.asking import Asker
+from fairbench.adapters.endpoint.pace import Budget
+from fairbench.adapters.endpoint.params import EndpointParams, check_address
+from fairbench.adapters.endpoint.side_by_side import side_by_side
+from fairbench.cards.cards import ModelCard
+from fairbench.errors import CardError, FairbenchError, ImageError
+from fairbench.storage import pixels
+from fairbench.storage.spool import Response, Spool
+from fairbench.types import BuildContext, ImageRequest, ImageResult
+
+_OTHER_SIZE: Final = "an image of another size"
+
+
+class EndpointAdapter:
+    """Asks a server for one image per request, with the image's own seed where the server takes seeds.
+
+    Image files are kept as they were sent. What the server says of itself is recorded, and stops the run where it
+    contradicts the card.
+    """
+
+    version: ClassVar[int] = 1
+    uses_dtype: ClassVar[bool] = False
+    target: ClassVar[str] = "base_url"
+    Params: ClassVar[type[EndpointParams]] = EndpointParams
+
+    def __init__(self, card: ModelCard, params: EndpointParams, ctx: BuildContext) -> None:
+        """Read neither network nor key yet."""
+        self._card, self._params = card, params
+        self.on_progress: Callable[[float], None] = lambda share: None
+        self.spool: Spool | None = None
+        self.max_cost: float | None = None
+        self.price_per_image, self.size = params.price_per_image, params.size
+        self._size_was_right = params.size is None
+
+    def seconds_for(self, images: int, each: float | None) -> float | None:
+        """Return the seconds that so many images take. each: of one request, as measured; None: the card's."""
+        params = self._params
+        each = each or params.expected_seconds
+        at_least = images * 60 / params.requests_per_minute if params.requests_per_minute else 0.0
+        return None if each is None else max(images * each / params.concurrency, at_least)
+
+    def missing(self) -> list[str]:
+        """Return what has to be set before images can be made: the server's address, the key."""
+        lacks = []
+        for what, ask in (("address", self._address), ("key", self._key)):
+            try:
+                ask()
+            except FairbenchError as err:
+                lacks.append(f"{what}: {err}")
+        return lacks
+
+    def effective_settings(self) -> dict[str, Any]:
+        """Return the request as it is sent, and what the server said of itself (None where nothing was asked)."""
+        params = self._params
+        path, body = dialects.request(params, "PROMPT", 0)
+        asker: Asker | None = self.__dict__.get("_asker")
+        try:
+            address = self._address()
+        except FairbenchError:
+            address = None
+        return {
+            "server": params.server.model_dump(),
+            "address": address,
+            "path": path,
+            "request": {**body, **({"seed": f"the image's own, {params.seed_bits} bits"} if "seed" in body else {})},
+            "seeded": params.seeded,
+            "revision": params.revision,
+            "reported": None if asker is None else asker.reported,
+        }
+
+    def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
+        """Return one result per request, in order; see docs/endpoints.md for what becomes which status.
+
+        Raises FairbenchError, after what is in flight has been kept, where the server cannot be had, contradicts the
+        card, or costs more than `max_cost`.
+        """
+        known = {} if self.spool is None else {r.image_id: self.spool.get(r.image_id) for r in requests}
+        if any(known.get(r.image_id) is None for r in requests):
+            self._asker.check_server()
+
+        def answer(request: ImageRequest, stop: threading.Event) -> ImageResult:
+            response = known.get(request.image_id)
+            if response is not None:
+                return self._result(response)
+            response = self._asker.ask(request, stop)
+            if self.spool is not None:
+                self.spool.put(request.image_id, response)
+            result = self._result(response)
+            self._check_size(result)
+            return result
+
+        return side_by_side(answer, requests, self._params.concurrency, self.on_progress)
+
+    @functools.cached_property
+    def _asker(self) -> Asker:
+        budget = Budget(self._params.price_per_image, self.max_cost)
+        return Asker(self._card.name, self._params, self._address(), self._key(), budget)
+
+    def _key(self) -> secret.Key:
+        return secret.from_environment(self._params.key_variable)
+
+    def _address(self) -> str:
+        """Return the base URL. Raises CardError where there is none."""
+        params, name = self._params, self._card.name
+        given = os.environ.get(params.url_variable, "").strip() if params.url_variable else ""
+        if given:
+            try:
+                return check_address(given)
+            except ValueError as err:
+                raise CardError(f"The environment variable {params.url_variable}: {err}.") from None
+        if params.base_url is None:
+            variable = f", or export {params.url_variable}=..." if params.url_variable else ""
+            raise CardError(
+                f"The address of {name}'s server is not known: write --model {name}:http://HOST:PORT/v1{variable}."
+            )
+        return params.base_url
+
+    def _check_size(self, result: ImageResult) -> None:
+        """Stop where the first image has another size than the card declares: all will. A later one has just failed."""
+        self._size_was_right = self._size_was_right or result.status == "ok"
+        if not self._size_was_right and str(result.error).startswith(_OTHER_SIZE):
+            raise CardError(
+                f"{self._card.name}: the server sends {result.error}; write a size that it has under `send`."
+            )
+
+    def _result(self, response: Response) -> ImageResult:
+        if response.data is None:
+            return ImageResult(response.status, error=response.error, seconds=response.seconds, notes=response.notes)
+        try:
+            image = pixels.decode(response.data, "the file that the server sent")
+        except ImageError as err:
+            return ImageResult("failed", error=str(err).partition(": replace or")[0], seconds=response.seconds)
+        height, width = image.shape[:2]
+        size = self.size
+        if size is not None and size != (width, height):
+            reason = f"{_OTHER_SIZE}: {width} x {height} pixels, {size[0]} x {size[1]} asked for"
+            return ImageResult("failed", error=reason, seconds=response.seconds)
+        return ImageResult("ok", image, seconds=response.seconds, notes=response.notes, encoded=response.data)

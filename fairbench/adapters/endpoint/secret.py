@@ -1,0 +1,77 @@
+"""The key of a service: read from the environment, sent in one header, and in nothing that is written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+from fairbench.errors import FairbenchError
+
+HIDDEN: Final = "[key]"
+_NAMES: Final = re.compile(r"(api[_-]?key|key|(access[_-]?)?token|authorization|password|secret)", re.IGNORECASE)
+
+
+class Key:
+    """A key, or none. It shows itself to nobody: its text and its pickle hold nothing."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return HIDDEN if self._text else "no key"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Key, ()
+
+    def header(self, name: str) -> dict[str, str]:
+        """Return the header that carries it; none without a key."""
+        if not self._text:
+            return {}
+        return {name: f"Bearer {self._text}" if name == "authorization" else self._text}
+
+    def hide(self, text: str) -> str:
+        """Return what a server wrote without the key, which some servers repeat in their errors."""
+        if not self._text:
+            return text
+        return text.replace(self._text, HIDDEN).replace(quote(self._text, safe=""), HIDDEN)
+
+    def occurs_in(self, data: bytes) -> bool:
+        """Whether a file holds it."""
+        return bool(self._text) and self._text.encode() in data
+
+
+def from_environment(variable: str | None) -> Key:
+    """Return the key that an environment variable holds. Raises FairbenchError, which never repeats a value."""
+    if variable is None:
+        return Key()
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        raise FairbenchError(f"The environment variable {variable} holds no key: {how_to_set(variable)}.")
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise FairbenchError(
+            f"The environment variable {variable} holds what can be no key (blanks, line breaks or letters that are "
+            "not ASCII): set it again."
+        )
+    return Key(text)
+
+
+def how_to_set(variable: str) -> str:
+    """Return what sets a variable, as the end of a sentence."""
+    return f"export {variable}=..."
+
+
+def named_in(fields: Any) -> Iterator[str]:
+    """Yield the names, at any depth of a card's request fields, under which somebody would write a key."""
+    if isinstance(fields, dict):
+        for name, value in fields.items():
+            if _NAMES.fullmatch(str(name)):
+                yield str(name)
+            yield from named_in(value)
+    elif isinstance(fields, list):
+        for value in fields:
+            yield from named_in(value)

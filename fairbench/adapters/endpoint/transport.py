@@ -1,0 +1,94 @@
+"""HTTP for `endpoint`: no redirects, bodies of bounded size and time, image URLs of named hosts, keys in one header."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import fairbench
+from fairbench.adapters.endpoint import dialects
+from fairbench.adapters.endpoint.answers import Again, Answer, Link
+from fairbench.adapters.endpoint.params import EndpointParams
+from fairbench.adapters.endpoint.secret import Key
+from fairbench.errors import CardError
+
+MAX_BODY: Final = 96 * 2**20
+"""Bytes of one answer: base64 of an uncompressed image of 4096 x 4096 has 67 million."""
+
+
+class Transport:
+    """One HTTP client for all threads. Its exceptions never reach a caller: they hold the request and its headers."""
+
+    def __init__(self, params: EndpointParams, address: str, key: Key) -> None:
+        import httpx2
+
+        for name in ("httpx2", "httpcore2"):  # at lower levels they write URLs, which may be signed
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._params, self._address, self._key = params, address, key
+        self._header = params.key_header or dialects.DIALECTS[params.server.name].key_header
+        self._client = httpx2.Client(
+            headers={"accept-encoding": "identity", "user-agent": f"fairbench/{fairbench.__version__}"},
+            timeout=httpx2.Timeout(params.timeout, connect=min(30.0, params.timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=params.concurrency),
+            follow_redirects=False,
+        )
+
+    def post(self, path: str, body: dict[str, Any]) -> Answer | Again:
+        """Ask for an image."""
+        return self._send("POST", f"{self._address}/{path}", json=body, authorised=True)
+
+    def get(self, path: str) -> Answer | Again:
+        """Read what the server says of itself."""
+        return self._send("GET", f"{self._address}/{path}", authorised=True, seconds=min(30.0, self._params.timeout))
+
+    def fetch(self, link: Link) -> Answer | Again:
+        """Fetch an image from a host that the card lists, without the key. Raises CardError for any other host."""
+        try:
+            parts = urlsplit(link.url)
+            host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+        except ValueError:
+            parts, host = urlsplit(""), ""
+        allowed = {name.lower() for name in self._params.image_hosts}
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc or host.lower() not in allowed:
+            shown = host if parts.scheme in ("http", "https") and host else "no web address"
+            raise CardError(
+                f"The server sent its image as a URL ({shown}), and the card's image_hosts lists "
+                f"{', '.join(self._params.image_hosts) or 'no host'}: add the host, if images may be fetched from it."
+            )
+        return self._send("GET", link.url, authorised=False)
+
+    def _send(
+        self, method: str, url: str, *, authorised: bool, json: Any = None, seconds: float | None = None
+    ) -> Answer | Again:
+        import httpx2
+
+        params = self._params
+        limit = seconds or params.timeout
+        headers = self._key.header(self._header) if authorised else {}
+        query = dialects.query(params) if authorised else {}
+        try:
+            request = self._client.build_request(
+                method, url, json=json, headers=headers, params=query or None, timeout=limit
+            )
+            began = time.monotonic()
+            response = self._client.send(request, stream=True)
+            try:
+                chunks, size = [], 0
+                for chunk in response.iter_raw():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MAX_BODY:
+                        return Answer(response.status_code, dict(response.headers), None)
+                    if time.monotonic() - began > limit:
+                        return Again(f"no whole answer within {limit:g} s", billed=True)
+            finally:
+                response.close()
+            return Answer(response.status_code, dict(response.headers), b"".join(chunks))
+        except (httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError, httpx2.PoolTimeout) as err:
+            return Again(f"it cannot be reached ({self._key.hide(str(err)) or type(err).__name__})")
+        except httpx2.TimeoutException:
+            return Again(f"no answer within {limit:g} s", billed=True)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as err:
+            return Again(f"the connection broke off ({type(err).__name__})", billed=True)
