@@ -53,6 +53,7 @@ def run(
     sheets: bool = True,
     strict: bool = False,
     near_copies: bool = False,
+    price: float | None = None,
     max_cost: float | None = None,
     plugins: Sequence[PathLike] = (),
     progress: bool = True,
@@ -89,6 +90,7 @@ def run(
         sheets: Write a contact sheet per prompt.
         strict: Raise, after all is written, for notices that matter.
         near_copies: Look for images of a folder that look alike.
+        price: US dollars for an image of a served model; None is the card's.
         max_cost: US dollars that the images of a served model may cost; a run that would cost more is refused.
         plugins: Files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
         progress: Show how far it is, on stderr or in the notebook.
@@ -120,6 +122,7 @@ def run(
         batch_size=batch_size,
         shard=shard,
         near_copies=near_copies,
+        price=price,
         max_cost=max_cost,
     )
     run_spec = spec.make(settings, shown)

@@ -83,6 +83,10 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with code 2, after all is written, for notices that matter.")
 ]
 NearCopies = Annotated[bool, typer.Option("--near-copies", help="Report images of a folder that look alike.")]
+Price = Annotated[
+    float | None,
+    typer.Option("--price", min=0, help="US dollars for an image of a served model. [default: the card's]"),
+]
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", min=0, help="US dollars that the images of a served model may cost.")
 ]
@@ -112,6 +116,7 @@ def run(
     sheets: Sheets = True,
     strict: Strict = False,
     near_copies: NearCopies = False,
+    price: Price = None,
     max_cost: MaxCost = None,
     dry_run: DryRun = False,
     full: Full = False,
@@ -147,6 +152,7 @@ def run(
         batch_size=batch_size,
         shard=shard,
         near_copies=near_copies,
+        price=price,
         max_cost=max_cost,
     )
     run_spec = spec.make(settings, progress)
@@ -196,7 +202,7 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
     echo(f"disk: {disk}\ntime: {seconds}")
     if preview["served"]:
         cost = preview["cost"]
-        echo(f"cost: {'unknown (the card names no price_per_image)' if cost is None else f'about ${cost:,.2f}'}")
+        echo(f"cost: {'unknown (name it with --price)' if cost is None else f'about ${cost:,.2f}'}")
     for sentence in preview["missing"]:
         echo(f"missing: {sentence}")
 

@@ -26,11 +26,11 @@ def run_settings(**options: Any) -> RunSettings:
         value = options[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise FairbenchError(f"{name} is {value!r}: give a whole number of at least 1, or leave it out.")
-    most = options["max_cost"]
-    if most is not None and (
-        isinstance(most, bool) or not isinstance(most, int | float) or not 0 <= most < float("inf")
-    ):
-        raise FairbenchError(f"max_cost is {most!r}: give US dollars, 0 or more, or leave it out.")
+    for name in ("price", "max_cost"):
+        value = options[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value < float("inf")):
+            raise FairbenchError(f"{name} is {value!r}: give US dollars, 0 or more, or leave it out.")
     if isinstance(options["seed"], bool) or not isinstance(options["seed"], int) or options["seed"] < 0:
         raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
     if options["dtype"] not in {None, *DTYPES}:

@@ -27,7 +27,7 @@ from fairbench.measure.series import References
 from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
-from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource
+from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource, Served
 from fairbench.runs import label_source, scores
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
@@ -60,6 +60,8 @@ class RunSettings:
     """A calibration file that is used in place of the labeller card's."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
+    price: float | None = None
+    """US dollars for an image of a served model, in place of the card's; changes no number."""
     max_cost: float | None = None
     """US dollars that the images of a served model may cost; changes no number."""
     labels: str | None = None
@@ -172,6 +174,10 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device)
     calibration, no_calibration = _calibration(labeller_card, labeller, settings.calibration)
     adapter, params = _adapter(card, ctx, loaded.path)
+    if settings.price is not None:
+        if not isinstance(adapter, Served):
+            raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
+        adapter.price_per_image = settings.price
     image_key = _image_key(card, adapter, params, ctx)
     scorer_names = card.scorers if settings.scorers is None else settings.scorers
     label_source.give_table(labeller, adapter, [*scorer_names])

@@ -35,8 +35,8 @@ def limit(spec: RunSpec, store: Store) -> None:
         return
     if not isinstance(spec.adapter, Served) or spec.adapter.price_per_image is None:
         raise FairbenchError(
-            f"--max-cost {most:g}: nothing says what an image of {spec.card.name} costs; write price_per_image (US "
-            "dollars) into its card, or leave the option out."
+            f"--max-cost {most:g}: nothing says what an image of {spec.card.name} costs; give --price (US dollars), or "
+            "leave the option out."
         )
     have = store.ids("images", spec.image_key).keys() | waiting(spec, store)
     todo = sum(r.image_id not in have for r in spec.work)

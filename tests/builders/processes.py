@@ -26,6 +26,7 @@ _CONTEXT.set_forkserver_preload(
         "fairbench.networks.onnx",
         "fairbench.runs.files",
         "fairbench.training.finetune",
+        "tests.builders.endpoints",
         "tests.builders.processes",
     ]
 )

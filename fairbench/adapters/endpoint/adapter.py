@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
@@ -57,7 +58,7 @@ class EndpointAdapter:
             try:
                 ask()
             except FairbenchError as err:
-                lacks.append(f"{what}: {err}")
+                lacks.append(f"{what}: {str(err).rstrip('.')}")
         return lacks
 
     def effective_settings(self) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class EndpointAdapter:
 
     @functools.cached_property
     def _asker(self) -> Asker:
-        budget = Budget(self._params.price_per_image, self.max_cost)
+        budget = Budget(self.price_per_image, self.max_cost)
         return Asker(self._card.name, self._params, self._address(), self._key(), budget)
 
     def _key(self) -> secret.Key:
@@ -120,11 +121,9 @@ class EndpointAdapter:
             except ValueError as err:
                 raise CardError(f"The environment variable {params.url_variable}: {err}.") from None
         if params.base_url is None:
-            variable = f", or export {params.url_variable}=..." if params.url_variable else ""
-            raise CardError(
-                f"The address of {name}'s server is not known: write --model {name}:http://HOST:PORT/v1{variable}."
-            )
-        return params.base_url
+            variable = f", or set the environment variable {params.url_variable} to it" if params.url_variable else ""
+            raise CardError(f"Where is {name}'s server? Write --model {name}:http://HOST:PORT/v1{variable}.")
+        return check_address(params.base_url)
 
     def _check_size(self, result: ImageResult) -> None:
         """Stop where the first image has another size than the card declares: all will. A later one has just failed."""
@@ -140,7 +139,10 @@ class EndpointAdapter:
         try:
             image = pixels.decode(response.data, "the file that the server sent")
         except ImageError as err:
-            return ImageResult("failed", error=str(err).partition(": replace or")[0], seconds=response.seconds)
+            problem = re.sub(
+                r": (replace or remove it|scale it down)\.$", "", str(err)
+            )  # advice for files of one's own
+            return ImageResult("failed", error=problem, seconds=response.seconds)
         height, width = image.shape[:2]
         size = self.size
         if size is not None and size != (width, height):

@@ -82,11 +82,11 @@ class Asker:
     def _compare(self, content: dict[str, Any]) -> None:
         params = self._params
         assert self.reported is not None
-        models = content.get("data") if isinstance(content.get("data"), list) else [content]
-        entries = [m for m in models or [] if isinstance(m, dict)]
-        ids = [str(m.get("id", m.get("name", ""))) for m in entries]
+        models = content.get("data")
+        entries = [m for m in models if isinstance(m, dict)] if isinstance(models, list) else []
+        ids = [str(m.get("id", "")) for m in entries]
         entry = next((m for m, name in zip(entries, ids, strict=True) if name == params.model), None)
-        if params.server.name == "gemini":
+        if params.server.name == "gemini":  # asked for the one model
             entry = content
         own = dialects.DIALECTS[params.server.name].own_server
         if own and ids and entry is None:

@@ -7,14 +7,14 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from fairbench.adapters.endpoint import secret
 from fairbench.adapters.endpoint.dialects import DIALECTS, ServerName
 from fairbench.protocols import TRANSPORT, Params
 from fairbench.registry import suggest
 
-VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+VARIABLE = r"[A-Z][A-Z0-9_]{0,63}"
 """The name of an environment variable, in capitals: what no key looks like."""
 
 
@@ -27,12 +27,12 @@ def check_address(url: str) -> str:
         parts = urlsplit(url)
         port_is_valid = parts.port != 0
     except ValueError as err:
-        raise ValueError("the address is no URL; write http(s)://HOST:PORT/v1") from err
+        raise ValueError("this is no URL; write http(s)://HOST:PORT/v1") from err
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError("the address must begin with http:// or https:// and name a host, as in http://HOST:PORT/v1")
+        raise ValueError("an address must begin with http:// or https:// and name a host, as in http://HOST:PORT/v1")
     if "@" in parts.netloc or parts.query or parts.fragment or re.search(r"\s", url):
         raise ValueError(
-            "the address may hold no user name, password, query or blank: the key comes from the environment variable "
+            "an address may hold no user name, password, query or blank: the key comes from the environment variable "
             "that `key_variable` names"
         )
     return url.rstrip("/")
@@ -65,16 +65,12 @@ class EndpointParams(Params):
     text_answer: Literal["failed", "refused"] = Field(
         "failed", description="status of an answer without an image that names no policy"
     )
-    base_url: Annotated[str, AfterValidator(check_address)] | None = Field(None, json_schema_extra=TRANSPORT)
+    base_url: str | None = Field(None, json_schema_extra=TRANSPORT)
     url_variable: str | None = Field(
-        None, pattern=VARIABLE, description="environment variable that replaces base_url", json_schema_extra=TRANSPORT
+        None, description="environment variable that replaces base_url", json_schema_extra=TRANSPORT
     )
     key_variable: str | None = Field(
-        None,
-        pattern=VARIABLE,
-        max_length=64,
-        description="NAME of the environment variable that holds the key",
-        json_schema_extra=TRANSPORT,
+        None, description="NAME of the environment variable that holds the key", json_schema_extra=TRANSPORT
     )
     key_header: Literal["authorization", "api-key", "x-goog-api-key"] | None = Field(
         None, description="null: the dialect's own", json_schema_extra=TRANSPORT
@@ -97,6 +93,19 @@ class EndpointParams(Params):
         description="words in the message of a 400 or 422 that mean a policy refusal, where no code does",
         json_schema_extra=TRANSPORT,
     )
+
+    @model_validator(mode="after")
+    def _no_secret_is_shown(self) -> EndpointParams:
+        # Checked here, since the error of a single field repeats its value, which may be a key in the wrong place.
+        if self.base_url is not None:
+            try:
+                check_address(self.base_url)
+            except ValueError as err:
+                raise ValueError(f"base_url: {err}") from None
+        for name in ("url_variable", "key_variable"):
+            if not re.fullmatch(VARIABLE, getattr(self, name) or "NONE"):
+                raise ValueError(f"{name}: it is the name of an environment variable, in capitals, and never a key")
+        return self
 
     @model_validator(mode="after")
     def _dialect_has_it(self) -> EndpointParams:

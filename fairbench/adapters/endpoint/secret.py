@@ -51,18 +51,13 @@ def from_environment(variable: str | None) -> Key:
         return Key()
     text = os.environ.get(variable, "").strip()
     if not text:
-        raise FairbenchError(f"The environment variable {variable} holds no key: {how_to_set(variable)}.")
+        raise FairbenchError(f"Set the environment variable {variable} to the service's key.")
     if not re.fullmatch(r"[\x21-\x7e]+", text):
         raise FairbenchError(
             f"The environment variable {variable} holds what can be no key (blanks, line breaks or letters that are "
             "not ASCII): set it again."
         )
     return Key(text)
-
-
-def how_to_set(variable: str) -> str:
-    """Return what sets a variable, as the end of a sentence."""
-    return f"export {variable}=..."
 
 
 def named_in(fields: Any) -> Iterator[str]:
