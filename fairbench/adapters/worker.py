@@ -129,7 +129,7 @@ class WorkerAdapter:
         params, rows = self.params, self.params.rows_per_call
         # A call always has so many rows: an image must not depend on how many others there are to draw.
         padded = [*requests, *[requests[-1]] * (rows - len(requests))]
-        paths = [self._session.new_file(".png") for _ in padded]
+        paths = [self._session.new_file(".image") for _ in padded]
         asked: dict[str, Any] = {"width": params.width, "height": params.height}
         if rows == 1:
             asked |= {"prompt": padded[0].text, "seed": padded[0].seed, "path": str(paths[0])}

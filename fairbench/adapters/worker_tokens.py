@@ -55,7 +55,7 @@ class Offered:
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:
         """Return the images of tokens (images, N)."""
-        paths = [self._session().new_file(".png") for _ in tokens]
+        paths = [self._session().new_file(".image") for _ in tokens]
         self._ask("decode", {"tokens": str(self._saved(tokens)), "paths": [str(p) for p in paths]}, len(tokens))
         return [pixels.decode(self._session().take(path), "what the worker decoded") for path in paths]
 

@@ -40,6 +40,12 @@ def test_uncertainty_measures_both_kinds_of_error_bar() -> None:
         assert re.search(rf"^{job}: growth exponents from 20 to 40: processor -?\d", out, re.M)
 
 
+def test_worker_compares_a_process_of_its_own_with_a_direct_call() -> None:
+    out = run("worker.py", "--images", "2", "--rounds", "1")
+    assert re.search(r"^direct +[\d.]+ +[\d.]+$", out, re.M) and re.search(r"^worker +[\d.]+ +[\d.]+$", out, re.M)
+    assert re.search(r"^added per image, median over rounds: -?\d+\.\d\d ms \(target: at most 10 ms; ", out, re.M)
+
+
 @pytest.mark.slow
 def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     out = run("labelling.py", "--tiny", "--images", "2", "--rounds", "1")

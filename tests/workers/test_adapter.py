@@ -14,10 +14,12 @@ import pytest
 from fairbench import registry
 from fairbench.adapters.worker import LOST_IN_A_ROW, WorkerAdapter
 from fairbench.cards import catalog
-from fairbench.errors import FairbenchError
+from fairbench.cards.cards import HubModel
+from fairbench.errors import CardError, FairbenchError
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 from fairbench.workers import process
+from tests.builders.cli import Cli
 from tests.builders.workers import ended, write_card
 
 Make = Callable[..., WorkerAdapter]
@@ -186,3 +188,57 @@ def test_numpy_and_torch_are_seeded_too_and_numpy_with_what_it_takes(make: Make)
     # The libraries were imported by the first image itself: it was drawn again once they had been seeded.
     assert colours([one]) == [drawn]
     assert colours(adapter.generate(requests("b", "a", seeds=[1, seed]))[1:]) == [drawn]
+
+
+def test_a_batch_has_always_the_cards_rows_and_no_image_depends_on_another(make: Make) -> None:
+    adapter = make("batch", rows_per_call=4)
+    together = adapter.generate(requests(*"abcdef"))
+    assert colours(together) == [expected(i) for i in range(1, 7)]
+    alone = [adapter.generate([request])[0] for request in reversed(requests(*"abcdef"))]
+    assert colours(alone) == colours(together)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "status", "reason"),
+    [
+        ("refuse", "refused", "I would rather not"),
+        ("share", "failed", "drew from the shared generator of random: use one per image"),
+        ("numpy", "failed", "drew from the shared generator of numpy: use one per image"),
+        ("too few", "failed", "generate_batch returned 3 images where 4 were asked for"),
+    ],
+)
+def test_what_goes_wrong_in_a_batch_is_one_images_own(make: Make, prompt: str, status: str, reason: str) -> None:
+    results = make("batch", rows_per_call=4).generate(requests("a", prompt, "c"))
+    assert [r.status for r in results] == ["ok", status, "ok"]
+    assert reason in str(results[1].error)
+    assert colours(results)[::2] == [expected(1), expected(3)]
+
+
+def test_a_batch_without_memory_or_without_a_recipe_for_it_names_the_cards_field(make: Make) -> None:
+    with pytest.raises(FairbenchError, match=r"ran out of memory with 4 images per call: lower `rows_per_call`"):
+        make("batch", rows_per_call=4).generate(requests("a", "memory"))
+    with pytest.raises(FairbenchError, match=r"has no generate_batch, .* set `rows_per_call` to 1"):
+        make(rows_per_call=2).generate(requests("a"))
+
+
+def test_a_card_with_weights_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
+    card = catalog.load_model(str(write_card(tmp_path))).card.model_copy(update={"weights": HubModel(repo="a/b")})
+    params = registry.parse_params(WorkerAdapter, card.sampling)
+    with pytest.raises(CardError, match=r"has `weights`: those of a worker stand in `sampling.weights`"):
+        WorkerAdapter(card, params, BuildContext(base_dir=tmp_path))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"repository": {"url": "https://example.org/a"}}, "`url` needs `commit`"),
+        ({"repository": {"commit": "0" * 40}}, "give either `url`"),
+        ({"settings": {"steps": float("nan")}}, "plain data"),
+        ({"python_version": "3.7"}, "python_version"),
+        ({"width": None}, "width"),
+        ({"weights": {"w": {"repo": "a/b", "path": "c"}}}, "give either `repo`"),
+    ],
+)
+def test_a_card_that_cannot_be_meant_is_refused(cli: Cli, tmp_path: Path, fields: dict[str, Any], problem: str) -> None:
+    refused = cli("run", "--model", write_card(tmp_path, **fields), "--dry-run")
+    assert refused.code == 2 and problem in refused.err and "stub.yaml, line" in refused.err

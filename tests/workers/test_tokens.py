@@ -150,10 +150,8 @@ def test_an_audit_reaches_a_foreign_model_and_finds_the_same(cli: Cli, tmp_path:
     card = write_card(tmp_path, **{**FIELDS, "settings": settings})
     reports = {}
     for name, model in (("foreign", card), ("native", "phantom")):
-        task = ("--task", "phantom-occupations", "--limit-prompts", 2, "-n", 4, "--samples", 2)
+        task = ("--task", "phantom-occupations", "--limit-prompts", 1, "-n", 4, "--samples", 1)
         cli("audit", "--model", model, *task, "--out", name, "--quiet").succeeded()
         reports[name] = json.loads((tmp_path / name / "audit.json").read_text())
-    assert reports["foreign"].keys() == reports["native"].keys()
     for part in ("generation", "encoder", "tokenizer", "language", "understanding"):
-        if part in reports["native"]:
-            assert reports["foreign"][part] == reports["native"][part], part
+        assert reports["native"][part] and reports["foreign"][part] == reports["native"][part], part
