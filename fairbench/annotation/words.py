@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from fairbench.display.note import label_note
+
 CANNOT_TELL: Final = "cannot tell"
 """An answer: the picture does not let the annotator say which label fits. A share of its own."""
 NO_PERSON: Final = "no person"
@@ -19,10 +21,7 @@ RESERVED: Final = (CANNOT_TELL, NO_PERSON, SKIPPED, UNCLEAR)
 MIN_ALPHA: Final = 0.667
 """Below this alpha, not even tentative conclusions should be drawn (Krippendorff, *Content Analysis*, 2004, p. 241)."""
 
-NOTE: Final = (
-    "Labels are perceived presentation in pictures under the asked categories, as these annotators see it; they are "
-    "never anyone's identity."
-)
+NOTE: Final = label_note("people")
 TARGET: Final = "The target is what the majority of these annotators perceives, not truth."
 ERRORS_SHORT: Final = "3 % of wrong single annotations move the estimates by .07"
 ERRORS: Final = (

@@ -23,4 +23,4 @@ def show_prompts(run: Run, *, full: bool, as_json: bool) -> None:
     if as_json:
         echo_json({each.attribute: each.rows for each in attributes})
     else:
-        terminal_prompts.show(attributes, Console(), full=full)
+        terminal_prompts.show(attributes, Console(), run.read_by, full=full)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from fairbench.comparison.sides import Side, of_prompts, primary_attributes
 from fairbench.comparison.verdicts import Row
@@ -13,6 +13,7 @@ from fairbench.display.numbers import number
 from fairbench.measure.counts import cross_name
 from fairbench.stats import distance, tipping
 
+ASSUMED: Final = "Assumes that all models' images are read equally well."
 Errors = Literal["evenly", "towards the majority"]
 
 
@@ -59,16 +60,14 @@ def tipping_points(sides: Sequence[Side], rows: Sequence[Row], alpha: float) -> 
 
 def sentence(points: Sequence[Tipping]) -> str:
     """Return what the comparison assumes, and how wrong that may be: for each attribute its least difference."""
-    parts = []
+    shares_of = dict[tuple[str, Errors], list[str]]()
     for name in dict.fromkeys(point.attribute for point in points):
         share, letter, errors = min(point.smaller for point in points if point.attribute == name)
+        shares_of.setdefault((letter, errors), []).append(f"{number(100 * share, 1)} points ({spaced(name)})")
+    parts = []
+    for (letter, errors), shares in shares_of.items():
         how = ", misread as the prompt's majority" if errors == "towards the majority" else ""
-        parts.append(f"in {spaced(name)} if {letter} is read {_points(share)} worse{how}")
-    assumed = "Assumes that the labeller reads the images of all models equally well."
+        parts.append(f"if {letter} is read worse by {', '.join(shares)}{how}")
     several = len({point.run for point in points}) > 1
     first = "The first difference disappears" if several else "The difference disappears"
-    return f"{assumed} {first} {'; '.join(parts)}." if parts else assumed
-
-
-def _points(share: float) -> str:
-    return f"{number(100 * share, 1)} points"
+    return f"{ASSUMED} {first} {'; '.join(parts)}." if parts else ASSUMED

@@ -67,7 +67,7 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> tuple[list[Row]
     not_compared = dict(_scores_that_differ(a, b))
     notes = [f"{scorer}: not compared, {reason}." for scorer, reason in not_compared.items()]
     if not_corrected is not None:
-        notes.insert(0, f"{b.letter} against {a.letter}: corrected concentration is not compared: {not_corrected}.")
+        notes.insert(0, f"{b.letter} - {a.letter} is not adjusted: {not_corrected}.")
     quantities = [
         *_of_labels(a, b, margins, corrected=not_corrected is None),
         *_without_face(a, b, margins),

@@ -18,7 +18,7 @@ from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.sides import QUOTA, Side
 from fairbench.comparison.verdicts import Row
 from fairbench.display.json_values import plain as to_plain
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.errors import MissingExtra
 from fairbench.stats.ranking import Ranks
 from fairbench.storage import atomic, folders
@@ -59,7 +59,7 @@ def write(result: Result, folder: Path) -> dict[str, Any]:
 
 def manifest(result: Result) -> dict[str, Any]:
     """Return the result as plain data; what could not be computed is None."""
-    common = {"note": LABEL_NOTE, "fairbench": fairbench.__version__, "alpha": result.alpha}
+    common = {"note": label_note(*(side.read_by for side in result.sides)), "fairbench": fairbench.__version__, "alpha": result.alpha}
     specific = _of_runs(result) if isinstance(result, RunComparison) else _of_labellers(result)
     record: dict[str, Any] = to_plain({**common, **specific})
     return record

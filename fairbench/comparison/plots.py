@@ -15,7 +15,7 @@ from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.verdicts import CONCENTRATION, Row
 from fairbench.display.figure import INK, drawing, heat, png
 from fairbench.display.labels import spaced
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.numbers import number
 from fairbench.display.plain import line
 from fairbench.storage import atomic
@@ -56,13 +56,13 @@ def _forest(pyplot: Any, result: RunComparison) -> Any:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     legend = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-    figure.legend(once.values(), once.keys(), title=_note(), title_fontsize=7, **legend)
+    figure.legend(once.values(), once.keys(), title=_note(result), title_fontsize=7, **legend)
     figure.suptitle(_title(result), fontsize=11)
     return figure
 
 
-def _note() -> str:
-    return "\n".join(textwrap.wrap(LABEL_NOTE, 120))
+def _note(result: Result) -> str:
+    return "\n".join(textwrap.wrap(label_note(*(side.read_by for side in result.sides)), 120))
 
 
 def _title(result: RunComparison) -> str:
@@ -123,5 +123,5 @@ def _tables(pyplot: Any, result: LabellerComparison) -> Any:
         title = f"{spaced(attribute.attribute)} (kappa {number(attribute.agreement.kappa, 2)})"
         axis.set(title=title, xlabel=side_b, ylabel=side_a)
     figure.suptitle(f"{result.matched} faces, two labellers: % of each row")
-    figure.supxlabel(_note(), fontsize=7, color=INK)
+    figure.supxlabel(_note(result), fontsize=7, color=INK)
     return figure

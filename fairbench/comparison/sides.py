@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fairbench.display.note import SeenBy
 from fairbench.errors import FairbenchError
-from fairbench.labelling.table_labeller import is_table
+from fairbench.labelling.table_labeller import is_table, read_by
 from fairbench.measure.counts import attributes, primary
 from fairbench.runs import evidence
 from fairbench.runs.evidence import FinishedRun
@@ -38,6 +39,11 @@ class Side:
     def quota(self) -> bool:
         """Whether the method fixes how many images show which group, so that counts are no multinomial sample."""
         return self.run.record.quota
+
+    @property
+    def read_by(self) -> SeenBy:
+        """What gave the labels of the run."""
+        return read_by(self.run.record.labeller)
 
     @property
     def n_left_out(self) -> int:

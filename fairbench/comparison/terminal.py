@@ -9,7 +9,7 @@ from rich.console import Console
 from fairbench.comparison import terminal_full, terminal_labellers, terminal_short
 from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.sides import Side
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.numbers import whole
 from fairbench.display.plain import say
 
@@ -18,15 +18,16 @@ def show(result: Result, folder: Path | None, console: Console, *, full: bool = 
     """Print the result and where its files are, if anywhere. full: every effect of the primary attributes."""
     for side in result.sides:
         say(console, _side(side))
+    note = label_note(*(side.read_by for side in result.sides))
     if isinstance(result, RunComparison):
         terminal_short.show(result, console)
         if full:
             terminal_full.show(result, console)
         more = "Single gaps and other attributes: compare.csv." if full else "Everything: --full, and compare.csv."
-        say(console, f"{LABEL_NOTE} {more}", "dim")
+        say(console, " ".join(filter(None, (note, terminal_short.abbreviations(result), more))), "dim")
     else:
         terminal_labellers.show(result, console)
-        say(console, LABEL_NOTE, "dim")
+        say(console, note, "dim")
     if folder is not None:
         say(console, f"written to {folder}", wrap=False)
 

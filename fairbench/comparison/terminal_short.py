@@ -18,9 +18,10 @@ from fairbench.display.labels import expanded, spaced
 from fairbench.display.numbers import number, p_value, span, with_interval
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
+from fairbench.stats import gaffke
 
 _MAX_GAPS = 3
-_CLAIMS = ((ROOT, "Equally concentrated", "apart"), (TOTAL_VARIATION, "The same groups drawn", "of the images"))
+_CLAIMS = ((ROOT, "equally concentrated", ""), (TOTAL_VARIATION, "the same groups drawn", " of the images"))
 """Estimand of each claim, the claim, and what its limit is in."""
 
 
@@ -42,7 +43,7 @@ def _table(result: RunComparison) -> Table:
     several, baseline = result.variants > 1, result.sides[0].letter
     other = "run" if several else result.sides[1].letter
     heads = numbers(baseline, other, f"{other} - {baseline} [{100 * (1 - result.alpha):g} %]", "p")
-    title = "Concentration (0 even, 1 one group), this list of prompts"
+    title = f"Concentration (0 even, 1 one group), this list of {_count(result.n_prompts, 'common prompt')}"
     table = Table([Column("attribute", wraps=True), *heads, Column("verdict", wraps=True)], title, _caption(result))
     for row in _of(result, CONCENTRATION):
         name = f"{spaced(row.attribute)} {row.run}" if several else spaced(row.attribute)
@@ -54,11 +55,14 @@ def _table(result: RunComparison) -> Table:
 def _caption(result: RunComparison) -> str:
     left_out = sum(side.n_left_out for side in result.sides)
     tests = sum(not math.isnan(row.p) for row in _of(result, CONCENTRATION))
-    prompts = f"{result.n_prompts} common prompt{'s' if result.n_prompts != 1 else ''}"
-    prompts += f", {left_out} that not all runs have are left out" if left_out else ""
-    compared = f"variants compared: {result.variants}; any that were tried and are not here are not accounted for"
-    adjusted = f"p: adjusted for {tests} test{'s' if tests > 1 else ''} (Holm). " if tests else ""
-    return f"{prompts}; {compared}. {adjusted}{result.registered_words}"
+    prompts = f"{_count(left_out, 'prompt')} that not all runs have are left out. " if left_out else ""
+    of = "" if result.variants == 1 else f" of {result.variants} variants"
+    adjusted = f"p: for {_count(tests, 'test')} (Holm){of}, not for variants that are not here. " if tests else ""
+    return f"{prompts}{adjusted}{result.registered_words}"
+
+
+def _count(number_of: int, what: str) -> str:
+    return f"{number_of} {what}{'' if number_of == 1 else 's'}"
 
 
 def _of(result: RunComparison, estimand: str, scope: str = "this list", run: str | None = None) -> list[Row]:
@@ -73,9 +77,12 @@ def _sentences(result: RunComparison) -> Iterator[str]:
         who = f"{side.letter}: " if result.variants > 1 else ""
         rows = [r for r in result.rows if r.run == side.letter and r.scope == "this list"]
         different = {r.attribute for r in _of(result, CONCENTRATION, run=side.letter) if r.p_adjusted <= result.alpha}
-        for estimand, words, unit in _CLAIMS:
-            claim = _claim(_of(result, estimand, run=side.letter), result.alpha, unit, different)
-            yield f"{who}{words} on this list: {claim}." if claim else ""
+        claims = (
+            (words, _claim(_of(result, estimand, run=side.letter), result.alpha, unit, different))
+            for estimand, words, unit in _CLAIMS
+        )
+        claimed = "; ".join(f"{words}: {claim}" for words, claim in claims if claim)
+        yield f"{who}On this list, {claimed}." if claimed else ""
         yield f"{who}{_other_prompts(result, baseline, side.letter)}"
         yield f"{who}{_quality(rows)}{_directions(rows, result.alpha)}"
     if result.second is not None:
@@ -89,16 +96,16 @@ def _claim(rows: Sequence[Row], alpha: float, unit: str, different: Collection[s
 
     Nothing is said of attributes whose concentration is shown to differ, unless the claim holds nonetheless.
     """
-    shown, others = [], []
+    shown, others = dict[float, list[str]](), []
     for row in rows:
         name, largest = spaced(row.attribute), max(abs(row.low), abs(row.high))
         if row.p_equivalence_adjusted <= alpha:
-            shown.append(f"{name} within {number(row.margin, 2)}")
+            shown.setdefault(row.margin, []).append(name)
         elif row.attribute not in different and not math.isnan(row.p_equivalence):
-            others.append(f"{name} (up to {number(largest, 2)} {unit})" if math.isfinite(largest) else name)
-    parts = [f"shown for {', '.join(shown)}"] if shown else []
+            others.append(f"{name} (up to {number(largest, 2)}{unit})" if math.isfinite(largest) else name)
+    parts = [f"{', '.join(names)} within {number(margin, 2)}" for margin, names in shown.items()]
     parts += [f"not shown for {', '.join(others)}"] if others else []
-    return "; ".join(parts)
+    return ", ".join(parts)
 
 
 def _other_prompts(result: RunComparison, baseline: str, run: str) -> str:
@@ -106,9 +113,11 @@ def _other_prompts(result: RunComparison, baseline: str, run: str) -> str:
     known = [r for r in rows if math.isfinite(r.low)]
     if not known:
         reasons = dict.fromkeys(r.reason or "there is no interval" for r in rows)
+        if gaffke.TOO_FEW in reasons:
+            reasons = {gaffke.TAKES: None}
         return f"Of other prompts nothing is said: {'; '.join(reasons)}."
     limits = (f"{spaced(r.attribute)} {number(r.low, 2)} to {number(r.high, 2)}" for r in known)
-    return f"Other prompts, if this list were a random sample of them: {run} - {baseline} of {', '.join(limits)}."
+    return f"Other prompts, if these were a random sample of them: {run} - {baseline} of {', '.join(limits)}."
 
 
 def _second(result: RunComparison, second: RunComparison) -> str:
@@ -139,17 +148,21 @@ def _directions(rows: Sequence[Row], alpha: float) -> str:
     listed = ", ".join(f"{label} {points}" for label, points in largest)
     of_all = f"{len(differing)} of {len(gaps)} signed gaps differ"
     lean = f"{listed} points ({of_all})" if differing else of_all
-    sentence = f"Which way, exploratory: {lean}."
-    return f"{sentence} {expanded(label for label, _ in largest)}".rstrip()
+    return f"Which way, exploratory: {lean}."
+
+
+def abbreviations(result: RunComparison) -> str:
+    """Return what abbreviated labels stand for."""
+    return expanded(row.estimand[4:-1] for row in result.rows if row.estimand.startswith("gap["))
 
 
 def _relative_diversity(result: RunComparison) -> str:
     rows = _of(result, RD)
     several = result.variants > 1
-    values = (f"{spaced(r.attribute)}{f' {r.run}' if several else ''} {number(r.a)} and {number(r.b)}" for r in rows)
+    values = (f"{spaced(r.attribute)}{f' {r.run}' if several else ''} {number(r.a)}, {number(r.b)}" for r in rows)
     verdicts = [f"{spaced(r.attribute)} {r.verdict}" for r in rows if r.claim is not None]
     claims = f" {'; '.join(verdicts)}." if verdicts else ""
-    return f"RD, the literature's number, at equal face counts: {', '.join(values)}.{claims}"
+    return f"RD at equal n: {'; '.join(values)}.{claims}"
 
 
 def _ranks(result: RunComparison) -> Table:

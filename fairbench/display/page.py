@@ -17,7 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import LABEL_NOTE, NEVER
 from fairbench.display.plain import shown
 from fairbench.display.tables import Cell, Column, Table
 
@@ -62,7 +62,9 @@ class Page(Console):
 
     def latex(self) -> str:
         """Return the tables as LaTeX (package booktabs), each with its note and the note on what labels are."""
-        return "\n".join(_latex_table(item) for item in self.items if isinstance(item, Table))
+        said = (item.plain for item in self.items if isinstance(item, Text) and NEVER in item.plain)
+        note = next(said, LABEL_NOTE)
+        return "\n".join(_latex_table(item, note) for item in self.items if isinstance(item, Table))
 
 
 class Shown(ABC):
@@ -150,14 +152,14 @@ def _markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", shown(text)).replace("\n", " ")
 
 
-def _latex_table(table: Table) -> str:
+def _latex_table(table: Table, label_note: str) -> str:
     columns = "".join("r" if column.number else "l" for column in table.columns)
     rows = [
         r"\addlinespace" if row is None else " & ".join(_latex(cell.text) for cell in row) + r" \\"
         for row in _sections(table)
     ]
     head = " & ".join(map(_latex, _heads(table))) + r" \\"
-    note = _latex(f"{table.note} {LABEL_NOTE}".strip())
+    note = _latex(f"{table.note} {label_note}".strip())
     caption = [rf"\caption{{{_latex(table.title)}}}"] if table.title else []
     grid = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
     lines = [r"\begin{table}", r"\centering", *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from fairbench import keys
 from fairbench.cards.cards import FacePolicy, LabellerCard
+from fairbench.display.note import SeenBy
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import faces, label_columns
 from fairbench.labelling.label_table import UNCLEAR, LabelRow, LabelTable
@@ -25,6 +26,11 @@ VERSION: Final = 1
 def is_table(card: LabellerCard) -> bool:
     """Whether a labeller's card stands for labels that were made elsewhere."""
     return card.classifiers[0].type == KIND
+
+
+def read_by(card: LabellerCard) -> SeenBy:
+    """Return what gave the labels of a labeller's card."""
+    return "table" if is_table(card) else "classifier"
 
 
 class TableLabeller(Labeller):

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from rich.console import Console
 
 from fairbench.display.labels import SHORT
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent, span, with_interval
 from fairbench.display.plain import line, say
 from fairbench.display.tables import Cell, Column, Table, numbers
@@ -48,7 +48,7 @@ UNRANKED = (
 def standings(rows: Sequence[Row]) -> dict[str, Any]:
     """Return a leaderboard for machines: measured rows by group and rank, then published ones; null where empty."""
     return {
-        "note": LABEL_NOTE,
+        "note": label_note("labeller"),
         "measured": [[{**_typed(r), "remark": board.remark(r)} for r in group] for group in board.groups(rows)],
         "published": [_typed(r) for r in board.published(rows)],
     }
@@ -83,7 +83,7 @@ def show(rows: Sequence[Row], console: Console) -> None:
     if apart:
         console.print()
         _published(apart).show(console)
-    say(console, LABEL_NOTE, "dim")
+    say(console, label_note("labeller"), "dim")
 
 
 def _measured(group: Sequence[Row]) -> Table:

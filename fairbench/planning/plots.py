@@ -12,7 +12,7 @@ from fairbench.planning.analysis import IMAGES, Analysis, Curve
 _BLUES = ("#9ecae1", "#4292c6", "#08519c", "#041f42")  # the more prompts, the darker
 FIGURE = ("The picture of a plan", "report")
 """What is drawn, and the extra that brings matplotlib."""
-_NOTE = "Labels are perceived presentation as a classifier sees it, never identity."
+_NOTE = "Labels are perceived presentation as seen by the labeller, never identity."
 
 
 def png(analysis: Analysis, title: str) -> bytes:

@@ -17,8 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 import fairbench
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
+from fairbench.labelling.table_labeller import read_by
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.notices import notice
 from fairbench.plugins import files as plugin_files
@@ -180,7 +181,7 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
     effective_settings = getattr(spec.adapter, "effective_settings", None)
     return RunRecord(
         run_id=spec.run_id,
-        note=LABEL_NOTE,
+        note=label_note(read_by(spec.labeller.card)),
         fairbench=fairbench.__version__,
         declared=record.Declared(**spec.declared),
         keys=record.Keys(images=spec.image_key, faces=spec.faces_key, labels=spec.labels_key),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fairbench.display.note import SeenBy
 from fairbench.errors import FairbenchError
+from fairbench.labelling import table_labeller
 from fairbench.runs import people, record
 from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
@@ -45,6 +47,16 @@ class RunFolder:
     def people(self) -> People | None:
         """What labels by people say of this run (`fairbench calibrate --from`); None where there are none."""
         return people.read(self.folder, self.id)
+
+    @property
+    def read_by(self) -> SeenBy:
+        """What gave every face its label."""
+        return table_labeller.read_by(self.record.labeller)
+
+    @property
+    def seen_by(self) -> tuple[SeenBy, ...]:
+        """Whose labels the estimates rest on."""
+        return (self.read_by,) if self.people is None else (self.read_by, "people")
 
     @property
     def settings(self) -> dict[str, Any]:

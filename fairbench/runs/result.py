@@ -1,6 +1,6 @@
 """A finished run, read from its folder alone: tidy tables of what it measured, and the pictures behind them.
 
-The labels are perceived presentation in pictures, as a classifier sees it; they are never anyone's identity.
+The labels are perceived presentation in pictures, as seen by whoever gave them; never anyone's identity.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 
 from fairbench.display.labels import spaced
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import say
 from fairbench.display.tables import Table
@@ -35,7 +35,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
     return {
         "run_id": run.id,
         "folder": str(run.folder),
-        "note": LABEL_NOTE,
+        "note": label_note(*run.seen_by),
         "statuses": plain["statuses"],
         "notices": plain["notices"],
         "verdicts": {

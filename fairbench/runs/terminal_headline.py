@@ -7,16 +7,22 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fairbench.display.labels import expanded, spaced
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent, span, whole, with_interval
 from fairbench.display.tables import Column, Table, numbers
+from fairbench.labelling.table_labeller import is_table
 from fairbench.measure.series import FACES
-from fairbench.runs import verdict
+from fairbench.runs import headline, verdict
 from fairbench.runs.headline import Headline, Limits
 from fairbench.runs.terminal_tables import Measured
 from fairbench.stats import gaffke
 
-TWO_GENDERS: Final = "Two gender labels are the classifier's limit."
+TWO_GENDERS: Final = {
+    False: "Two gender labels are the classifier's limit.",
+    True: "Two gender labels are the table's limit.",
+}
+"""Whether labels are a table's -> whose limit it is that there are two."""
+_MAIN: Final = "concentration\n0 to 1 [95 %]"
 WITHIN: Final = (
     "Within t % of balance: no more uneven than a balanced model with t % of its images replaced by one group's."
 )
@@ -27,15 +33,14 @@ _FINE: Final = 0.02
 
 
 def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
-    """Return the main table, a row per attribute; its note says which images and prompts it rests on."""
+    """Return the main table, a row per attribute; its note says what was counted."""
     record, places = measured.record, _places(headlines)
     by_people = any(h.people.value is not None for h in headlines)
     adjusted = not by_people and any(h.corrected.value is not None or h.has_range for h in headlines)
-    heads = ["effective\ngroups, in a\nprompt / all"]
-    main = "concentration\n(0 even, 1 one\ngroup) [95 %]"
-    heads += ["concentration\nby people\n[95 %]", "as read by\nlabeller\n[95 %]"] if by_people else [main]
-    heads += ["a fair / a\none-sided\nmodel reads"]
-    heads += ["adjusted for\nlabeller's\nerrors [95 %]"] if adjusted else []
+    heads = ["effective groups\nin prompt / all"]
+    heads += ["concentration\nby people [95 %]", "as read by\nlabeller [95 %]"] if by_people else [_MAIN]
+    heads += ["if fair /\none-sided"]
+    heads += ["adjusted for\nerrors [95 %]"] if adjusted else []
     title = f"{record.model.name} · {record.method} · {record.task.name} · labelled by {record.labeller.name}"
     result = Table([Column("attribute", wraps=True), *numbers(*heads)], title, " ".join(_basis(measured, headlines)))
     for h in headlines:
@@ -48,8 +53,7 @@ def table(measured: Measured, headlines: Sequence[Headline]) -> Table:
 
 
 def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
-    """Yield the verdicts, and what may be said beyond this list and in the literature's number."""
-    yield verdict.LEAD
+    """Yield the verdicts on this list, and what may be said beyond it and in the literature's RD."""
     for h in headlines:
         yield f"{spaced(h.attribute)}: {verdict.sentence(h)}"
     if any(verdict.finding(h) in ("balanced", "slightly uneven") for h in headlines):
@@ -59,9 +63,12 @@ def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
 
 
 def note(measured: Measured, full: bool) -> str:
-    """Return what labels are and are not, what abbreviations stand for, and where there is more."""
-    abbreviations = expanded(label for labels in measured.space.declared.labels.values() for label in labels)
-    return " ".join(part for part in (LABEL_NOTE, abbreviations, MORE[full]) if part)
+    """Return what adjusted values assume, what labels are and are not, abbreviations, and where there is more."""
+    assumed = " ".join(_assumptions(measured, headline.of_run(measured))) if measured.people is None else ""
+    labels_of = measured.space.declared.labels
+    genders = TWO_GENDERS[is_table(measured.record.labeller)] if len(labels_of.get("gender", ())) == 2 else ""
+    abbreviations = expanded(label for labels in labels_of.values() for label in labels)
+    return " ".join(filter(None, (assumed, label_note(*measured.run.seen_by), genders, abbreviations, MORE[full])))
 
 
 def _places(headlines: Sequence[Headline]) -> int:
@@ -93,20 +100,15 @@ def _adjusted(h: Headline, places: int) -> str:
 
 
 def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
-    """Yield which prompts, images and faces stand behind the table, and what its columns assume."""
-    yield _counts(measured, headlines)
-    yield "Brackets: 95 %, for this list of prompts."
-    if measured.people is None:
-        yield from _assumptions(measured, headlines)
-    else:  # that rests on no calibration
+    """Yield which prompts, images and faces stand behind the table, and whom people's labels are by."""
+    yield f"{verdict.LEAD} {_counts(measured, headlines)}"
+    if measured.people is not None:
         asked = measured.people
         who = f" ({asked.who})" if asked.who else ""
         yield f"By people: what most of {asked.annotators} annotators{who} perceive, from {whole(asked.images)} images."
         undecided = [f"{spaced(h.attribute)} {percent(h.undecided)}" for h in headlines if h.undecided]
         if undecided:
             yield f"Faces on which they cannot decide: {', '.join(undecided)}."
-    if len(measured.space.declared.labels.get("gender", ())) == 2:
-        yield TWO_GENDERS
 
 
 def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
@@ -115,11 +117,11 @@ def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[
     domain = "its calibration's images" if correction is None or not correction.domain else correction.domain
     domain = f"images {domain}" if domain.startswith("generated by ") else domain
     if any(h.corrected.value is not None for h in headlines):
-        yield f"Adjusted: if the labeller errs here as on {domain}, whatever the prompt."
+        yield f"Adjusted: if errors are as on {domain}, whatever the prompt."
     if any(h.has_range for h in headlines):
         yield f"Adjusted, as a range: if errors are no larger than on {domain}; labels by people would settle it."
     if any(h.fair is not None and not h.through_table for h in headlines):
-        yield "A fair / a one-sided model: read without errors, as none are known."
+        yield "If fair / one-sided: read without errors, as none are known."
     refused = {h.attribute: h.not_corrected for h in headlines if h.not_corrected and not h.has_range}
     remarks = {h.attribute: h.adjusted_remark for h in headlines if h.adjusted_remark}
     for what, reasons in (("Adjusted", remarks), ("Not adjusted", refused)):
@@ -135,14 +137,14 @@ def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
     used = {h.used for h in headlines}
     each = ", ".join(f"{spaced(h.attribute)} {h.used}" for h in headlines)
     words.append(
-        f"{used.pop() if len(used) == 1 else f'{each},'} of {total} {'prompt' if total == 1 else 'prompts'} used"
+        f"{used.pop() if len(used) == 1 else f'{each},'} of {total} {'prompt' if total == 1 else 'prompts'}"
     )
     reasons = dict.fromkeys(_why(h.left_out) for h in headlines if h.left_out)
     words[0] += f" ({'; '.join(reasons)})" if reasons else ""
     images = sum((measured.record.statuses or {}).get("images", {}).values())
     words.append(f"{whole(max(h.faces for h in headlines))} faces in {whole(images)} images")
     rate = measured.find("no-face-rate", "raw", FACES)
-    words += [] if rate is None else [f"without a face: {percent(rate['value'])}"]
+    words += [] if rate is None else [f"{percent(rate['value'])} without a face"]
     bases = [h for h in headlines if h.attribute in measured.space.declared.labels and h.unclear]
     unclear = (f"{h.attribute} {whole(h.unclear)} ({percent(h.unclear / (h.unclear + h.faces))})" for h in bases)
     words += [f"with an unclear label: {', '.join(unclear)}"] if bases else []
@@ -160,10 +162,10 @@ def _other_prompts(headlines: Sequence[Headline]) -> str:
     if known:
         limits = (f"{spaced(h.attribute)} {_to(h.other_prompts)}" for h in known)
         read = "" if all(h.people.value is None for h in headlines) else ", as read,"
-        return f"Other prompts, if this list were a random sample of them: concentration{read} of {', '.join(limits)}."
+        return f"Other prompts, if these were a random sample of them: concentration{read} of {', '.join(limits)}."
     prompts = max((h.used for h in headlines), default=0)
     reasons = dict.fromkeys(h.no_other_prompts for h in headlines if h.no_other_prompts and prompts >= gaffke.FEWEST)
-    return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or gaffke.TOO_FEW}."
+    return f"Of other prompts nothing is said: {'; '.join(map(str, reasons)) or gaffke.TAKES}."
 
 
 def _to(limits: Limits) -> str:
@@ -172,6 +174,6 @@ def _to(limits: Limits) -> str:
 
 def _relative_diversity(headlines: Sequence[Headline]) -> str:
     """Return RD of each attribute, with what a fair model would score at these face counts."""
-    fair = {h.attribute: "" if h.rd_fair is None else f" (a fair model {number(h.rd_fair, 2)})" for h in headlines}
+    fair = {h.attribute: "" if h.rd_fair is None else f" ({number(h.rd_fair, 2)})" for h in headlines}
     values = [f"{spaced(h.attribute)} {number(h.rd)}{fair[h.attribute]}" for h in headlines if h.rd is not None]
-    return f"RD, the literature's number: {', '.join(values) or 'none'}."
+    return f"RD{' (if fair)' if any(fair.values()) else ''}: {', '.join(values) or 'none'}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from fairbench.display.labels import spaced
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import SeenBy, label_note
 from fairbench.display.numbers import number, p_value, span, with_interval
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
@@ -21,14 +21,16 @@ NOTE = (
 )
 
 
-def show(attributes: Sequence[AttributeOfPrompts], console: Console, *, full: bool = False) -> None:
-    """Print a table per attribute. full: all prompts, else the worst."""
+def show(
+    attributes: Sequence[AttributeOfPrompts], console: Console, read_by: SeenBy = "classifier", *, full: bool = False
+) -> None:
+    """Print a table per attribute. read_by: what gave the labels; full: all prompts, else the worst."""
     for each in attributes:
         _table(each, full).show(console)
         say(console, sentence(each))
         console.print()
     say(console, NOTE, "dim")
-    say(console, LABEL_NOTE, "dim")
+    say(console, label_note(read_by), "dim")
 
 
 def sentence(each: AttributeOfPrompts) -> str:

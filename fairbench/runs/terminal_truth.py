@@ -40,23 +40,24 @@ def in_short(measured: Measured) -> Iterator[str]:
         values = [v for v in truth.values if v.concentration is not None] if truth.note is None else []
         if not values:
             continue
-        held = [_held(measured, values, *each) for each in (("raw", "As read"), ("corrected", "Adjusted"))]
+        held = {name: _held(measured, values, e) for e, name in (("raw", "as read"), ("corrected", "adjusted"))}
+        known = {name: words for name, words in held.items() if words}
+        alike = len(set(known.values())) == 1
+        said = next(iter(known.values())) if alike else "; ".join(f"{n} {words}" for n, words in known.items())
         named = ", ".join(f"{spaced(v.attribute)} {number(v.concentration)}" for v in values)
-        yield f"Known truth, {truth.name}: concentration of {named}.{''.join(held)}"
+        yield f"Truth, {truth.name}: {named}{f': {said}' if said else ''}."
 
 
-def _held(measured: Measured, values: Sequence[Comparison], estimate: str, name: str) -> str:
+def _held(measured: Measured, values: Sequence[Comparison], estimate: str) -> str:
     """Return whether the intervals of one estimate hold true concentrations; empty where there are none."""
     rows = {v.attribute: measured.find("concentration", estimate, v.attribute) for v in values}
     where = {
         v.attribute: _covered(v, row)[1] for v in values if (row := rows[v.attribute]) and row["ci_low"] is not None
     }
-    if not where:
-        return ""
     outside = [spaced(attribute) for attribute, place in where.items() if place == "outside"]
-    if len(outside) == len(where):
-        return f" {name}: no interval holds it."
-    return f" {name}: every interval holds it." if not outside else f" {name}: not in that of {', '.join(outside)}."
+    if not outside:
+        return "in all intervals" if where else ""
+    return "in no interval" if len(outside) == len(where) else f"not in the interval of {', '.join(outside)}"
 
 
 def _add_rd(table: Table, name: str, values: list[Comparison | None]) -> None:

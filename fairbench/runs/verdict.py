@@ -36,8 +36,8 @@ def finding(headline: Headline) -> Finding:
     return "uneven" if low > fair else "open"
 
 
-LEAD: Final = "What may be said of this list of prompts (leanings in percentage points):"
-"""Stands above the sentences, which name no scope of their own."""
+LEAD: Final = "This list:"
+"""Begins the line above the sentences, which name no scope of their own."""
 
 
 def sentence(headline: Headline) -> str:
@@ -71,7 +71,7 @@ def _lean(leans: tuple[Lean, ...]) -> str:
         return "; no lean is shown overall"
     parts = [] if to is None else [f"to {to.label} {_points(to.points)}"]
     parts += [] if away is None else [f"away from {away.label} {_points(away.points)}"]
-    return f"; overall leaning {', '.join(parts)}"
+    return f"; leaning {', '.join(parts)} points"
 
 
 def _size(lean: Lean) -> float:

@@ -12,6 +12,7 @@ from fairbench.stats.estimands import Floats
 
 FEWEST: Final = 10
 """Prompts that a statement on other prompts needs: of fewer, the interval would leave hardly anything out."""
+TAKES: Final = f"that takes {FEWEST} prompts"
 TOO_FEW: Final = f"{FEWEST} prompts are needed for a statement on other prompts"
 _ROUNDING: Final = 1e-9
 _ROUNDS: Final = 60

@@ -166,6 +166,14 @@ def _with_age() -> dict[str, Any]:
     return card
 
 
+def _of_table() -> dict[str, Any]:
+    """Return the card that stands for the phantom's labels in a table."""
+    card = json.loads((OLD / "run.json").read_text())["labeller"]
+    part = {"type": "table", "sha256": "0" * 64}
+    routes = [{"detector": part, "crop": {"type": "table"}}]
+    return {**card, "name": "labels", "routes": routes, "classifiers": [part], "calibration": None}
+
+
 def _changed(rows: Sequence[Row], **columns: Any) -> tuple[Row, ...]:
     return tuple({**r, **columns} for r in rows)
 
@@ -191,6 +199,10 @@ CASES: Final[Mapping[str, MadeUp]] = {
         )
     ),
     "people": MadeUp((*BASIC, *REFUSED, *RANGE, *OTHERS), files={"people.json": json.dumps(PEOPLE)}),
+    "table": MadeUp(
+        _changed((*BASIC, *OTHERS), calibration_sha=None),
+        more={"labeller": _of_table(), "correction": {"reason": "the labels are a table's"}},
+    ),
     "age": MadeUp((*BASIC, *AGE, *ADJUSTED), more={"labeller": _with_age()}),
     "even": MadeUp((*EVEN, *OTHERS), prompts=50, images=160),
     "no-calibration": MadeUp(

@@ -220,7 +220,7 @@ def test_scores_and_corrections_that_do_not_compare_are_named(folders: dict[str,
     found = of_runs(compare([folders["biased"], other]))
     assert not [r for r in found.rows if r.estimand in {"clip_score", "concentration corrected"}]
     assert "clip-score: not compared, as A used a clip and B another clip." in found.notes
-    assert any("corrected concentration is not compared: B: no calibration" in note for note in found.notes)
+    assert any("is not adjusted: B: no calibration" in note for note in found.notes)
 
 
 # --- several runs ---

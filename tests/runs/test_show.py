@@ -103,8 +103,8 @@ def test_what_a_form_shows_is_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "PARTS", parts)
     monkeypatch.setattr(terminal_tables, "LINES", LINES[:2])
     short, full = (printed(OLD, 80, full=full) for full in (False, True))
-    assert "model reads" not in short and "rd@" in short and "shares of" in short
-    assert "model reads" in full and "run 21995" not in full and "rd corrected" not in full
+    assert "if fair" not in short.split("RD")[0] and "rd@" in short and "shares of" in short
+    assert "if fair /" in full and "run 21995" not in full and "rd corrected" not in full
 
 
 def test_a_line_below_another_is_named_in_full_where_nothing_is_indented() -> None:
