@@ -59,7 +59,8 @@ def write(result: Result, folder: Path) -> dict[str, Any]:
 
 def manifest(result: Result) -> dict[str, Any]:
     """Return the result as plain data; what could not be computed is None."""
-    common = {"note": label_note(*(side.read_by for side in result.sides)), "fairbench": fairbench.__version__, "alpha": result.alpha}
+    note = label_note(*(side.read_by for side in result.sides))
+    common = {"note": note, "fairbench": fairbench.__version__, "alpha": result.alpha}
     specific = _of_runs(result) if isinstance(result, RunComparison) else _of_labellers(result)
     record: dict[str, Any] = to_plain({**common, **specific})
     return record

@@ -136,9 +136,7 @@ def _counts(measured: Measured, headlines: Sequence[Headline]) -> str:
     total, words = len(measured.run.prompts), []
     used = {h.used for h in headlines}
     each = ", ".join(f"{spaced(h.attribute)} {h.used}" for h in headlines)
-    words.append(
-        f"{used.pop() if len(used) == 1 else f'{each},'} of {total} {'prompt' if total == 1 else 'prompts'}"
-    )
+    words.append(f"{used.pop() if len(used) == 1 else f'{each},'} of {total} {'prompt' if total == 1 else 'prompts'}")
     reasons = dict.fromkeys(_why(h.left_out) for h in headlines if h.left_out)
     words[0] += f" ({'; '.join(reasons)})" if reasons else ""
     images = sum((measured.record.statuses or {}).get("images", {}).values())
