@@ -118,6 +118,14 @@ def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def emu3_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model card of a tiny Emu3, whose checkpoint is the folder `emu3` beside it."""
+    from tests.builders.emu3 import save_emu3_card
+
+    return written_once(tmp_path_factory, "emu3-card", save_emu3_card) / "tiny-emu3.yaml"
+
+
+@pytest.fixture(scope="session")
 def balanced_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of a balanced set of random pictures."""
     from tests.builders.balanced import save_balanced

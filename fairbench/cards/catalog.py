@@ -119,7 +119,7 @@ def _not_found(kind: Kind, target: str, path: Path, cards: Iterable[str]) -> str
     hub_id = re.fullmatch(r"(?:https://huggingface\.co/)?([\w.-]+/[\w.-]+)", target)
     local = target.startswith((".", "/", "~")) or "\\" in target or path.suffix in {".yaml", ".yml"}
     if kind == "models" and hub_id and not local:
-        adapters = sorted(("diffusers", "janus"), key=lambda name: name not in hub_id[1].lower())
+        adapters = sorted(("diffusers", "janus", "emu3"), key=lambda name: name not in hub_id[1].lower())
         return f"There is no model {target!r} here: for the repository on the Hugging Face hub write {adapters[0]}:" + (
             f"{hub_id[1]} (or {adapters[1]}:{hub_id[1]})."
         )
@@ -213,11 +213,13 @@ def _adapter_of(folder: Path) -> str:
         config = None
     except (OSError, ValueError) as err:
         raise CardError(f"{folder / 'config.json'} cannot be read ({err}): fix it.") from err
-    if isinstance(config, dict) and config.get("model_type") == "janus":
-        return "janus"
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind in ("janus", "emu3"):
+        return str(kind)
     raise CardError(
-        f"{folder} is no model folder that can be recognised (a diffusers pipeline has model_index.json, a Janus has "
-        "config.json with model_type janus): name the adapter, as in janus:PATH, or for a folder of images folder:PATH."
+        f"{folder} is no model folder that can be recognised (a diffusers pipeline has model_index.json, a Janus or "
+        "Emu3 has config.json with that model_type): name the adapter, as in janus:PATH, or for a folder of images "
+        "folder:PATH."
     )
 
 

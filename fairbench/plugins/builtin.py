@@ -8,6 +8,7 @@ from typing import Final
 BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "adapters": {
         "janus": "fairbench.adapters.janus:JanusAdapter",
+        "emu3": "fairbench.adapters.emu3:Emu3Adapter",
         "diffusers": "fairbench.adapters.diffusers:DiffusersAdapter",
         "worker": "fairbench.adapters.worker:WorkerAdapter",
         "endpoint": "fairbench.adapters.endpoint.adapter:EndpointAdapter",

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from fairbench.display.progress import Progress, blocks
-from fairbench.errors import CardError
 from fairbench.protocols import Trainable, TrainableAnswers
 from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
@@ -50,9 +49,7 @@ class Images:
 class Answers:
     """A caption with the neutral occupation as the answer to a question about the image."""
 
-    def __init__(self, model: object, data: Balanced) -> None:
-        if not isinstance(model, TrainableAnswers):
-            raise CardError("train i2t: this model's adapter answers no questions, so there is nothing to train.")
+    def __init__(self, model: TrainableAnswers, data: Balanced) -> None:
         self._model, self._data = model, data
         self.module: torch.nn.Module = model.answer_scorer()
 

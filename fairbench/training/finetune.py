@@ -25,7 +25,7 @@ from torch.distributed.checkpoint import state_dict as whole
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.networks import lora
-from fairbench.protocols import Trainable
+from fairbench.protocols import Trainable, TrainableAnswers
 from fairbench.storage import atomic, folders
 from fairbench.training import batches, checkpoint, losses, output
 from fairbench.training.job import Job
@@ -145,6 +145,7 @@ def _load(job: Job, accelerator: Accelerator) -> tuple[Trainable, Any]:
 
 def _source(job: Job, model: Trainable, accelerator: Accelerator, progress: Progress) -> batches.Source:
     if job.settings.kind == "i2t":
+        assert isinstance(model, TrainableAnswers)  # the job refuses any other
         return batches.Answers(model, job.data)
     # Encoded by one process, once: the others wait, then read what it wrote.
     path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base, model.image_reading())}.npy"

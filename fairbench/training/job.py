@@ -16,7 +16,7 @@ from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError
 from fairbench.networks import weights
-from fairbench.protocols import Trainable
+from fairbench.protocols import Trainable, TrainableAnswers
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training.order import Order
 from fairbench.training.presets import Settings
@@ -77,6 +77,11 @@ class Job:
             raise CardError(
                 f"The model {card.name} cannot be fine-tuned: training needs an adapter that holds the network itself "
                 "(protocol Trainable; janus and emu3 do), and a card that names `weights` and `lora_targets`."
+            )
+        if self.settings.kind == "i2t" and not issubclass(plugin, TrainableAnswers):
+            raise CardError(
+                f"The model {card.name} answers no questions (protocol TrainableAnswers), which is what train i2t "
+                "teaches: use sft or bpo."
             )
         try:
             params = registry.parse_params(plugin, card.sampling)

@@ -19,7 +19,7 @@ from tests.builders.cli import Cli
         ("me/my-sdxl", "hub write diffusers:me/my-sdxl (or janus:me/my-sdxl)"),
         ("deepseek-ai/Janus-Pro-7B", "write janus:deepseek-ai/Janus-Pro-7B (or diffusers:"),
         ("https://huggingface.co/me/my-sdxl", "write diffusers:me/my-sdxl"),
-        ("openai:gpt-image-1", "There is no adapter 'openai' (adapters: janus, diffusers, folder, callable, "),
+        ("openai:gpt-image-1", "There is no adapter 'openai' (adapters: janus, emu3, diffusers, "),
         ("difusers:me/my-sdxl", "did you mean diffusers:me/my-sdxl?"),
         ("./does-not-exist", "There is no file or folder ./does-not-exist: fix the path"),
         ("/no/such/model", "There is no file or folder /no/such/model"),
