@@ -217,6 +217,15 @@ class SaysWhatIsMissing(Protocol):
 
 
 @runtime_checkable
+class Reachable(Protocol):
+    """What the adapter of a served model may offer: whether its server is there, for `fairbench doctor --reach`."""
+
+    def reach(self) -> str:
+        """Ask the server, drawing nothing, and return in words that it answers. Raises FairbenchError."""
+        ...
+
+
+@runtime_checkable
 class PromptSource(Protocol):
     """An adapter of images that exist already, such as `folder`: it says which prompts and images there are."""
 

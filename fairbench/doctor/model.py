@@ -17,6 +17,7 @@ from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.doctor.findings import Finding
 from fairbench.errors import FairbenchError
 from fairbench.networks import hub, weights
+from fairbench.protocols import Reachable, SaysWhatIsMissing
 from fairbench.types import BuildContext
 from fairbench.workers import places
 from fairbench.workers.params import WorkerParams
@@ -27,11 +28,11 @@ _Checked = tuple[str, bool, str]
 """What was checked, whether it is fine, and a sentence."""
 
 
-def findings(target: str) -> Iterator[Finding]:
-    """Yield what there is to know of one model. Raises FairbenchError for a broken card."""
+def findings(target: str, *, reach: bool = False) -> Iterator[Finding]:
+    """Yield what there is to know of one model. reach: ask the server of a served model. Raises FairbenchError."""
     loaded = catalog.load_model(target)
     section = f"model {loaded.card.name}: {loaded.card.title}"
-    for name, fine, text in _findings(loaded):
+    for name, fine, text in _findings(loaded, reach):
         yield Finding(section, name, text, fine)
 
 
@@ -44,19 +45,23 @@ def files_needed(card: ModelCard) -> tuple[str, ...]:
     return download_patterns(card.sampling.get("variant"))
 
 
-def _findings(loaded: catalog.Loaded[ModelCard]) -> Iterator[_Checked]:
+def _findings(loaded: catalog.Loaded[ModelCard], reach: bool) -> Iterator[_Checked]:
     card, base_dir = loaded.card, loaded.base_dir
     try:
         params = registry.parse_params(registry.resolve("adapters", card.adapter), card.sampling)
     except ValidationError as err:
         yield "settings", False, str(yamlfile.params_error(loaded.path, f"model {card.name}", err, ("sampling",)))
     else:
-        yield from of_adapter(loaded, params)
-    size = 0
+        yield from of_adapter(loaded, params, reach=reach)
+    size, served = 0, issubclass(registry.resolve("adapters", card.adapter), Reachable)
     for name, model, files in models(loaded):
         findings, bytes_of_model = _access(name, model, base_dir, files)
         size += bytes_of_model
         yield from findings
+    if served:
+        return  # disk and memory are the server's
+    if not size and card.disk_gb is not None:
+        yield _disk(int(card.disk_gb * _GIB))
     need, free = card.memory_gb or size / _GIB, _free_memory()
     if need and free:
         yield _memory(card, need, *free)
@@ -77,19 +82,32 @@ def models(loaded: catalog.Loaded[ModelCard]) -> Iterator[tuple[str, HubModel, t
             yield f"weights {name}", ref, places.files(ref)
 
 
-def of_adapter(loaded: catalog.Loaded[ModelCard], params: Any) -> Iterator[_Checked]:
-    """Yield what the adapter itself says is missing, and what is known of a worker's environment and code."""
+def of_adapter(loaded: catalog.Loaded[ModelCard], params: Any, *, reach: bool = False) -> Iterator[_Checked]:
+    """Yield what the adapter itself says is missing, and what is known of a worker's environment and code.
+
+    reach: ask the server of a served model whether it is there.
+    """
     card = loaded.card
     if isinstance(params, WorkerParams):
         yield from _worker(Places(card, params, loaded.base_dir))
         return
     adapter = registry.resolve("adapters", card.adapter)
-    if not hasattr(adapter, "missing"):
+    if not issubclass(adapter, SaysWhatIsMissing):
         return
     built = adapter(card, params, BuildContext(base_dir=loaded.base_dir))
-    for sentence in built.missing():
+    sentences = built.missing()
+    for sentence in sentences:
         name, _, text = sentence.partition(": ")
         yield name, False, text
+    if isinstance(built, Reachable) and not sentences:
+        yield ("server", *_reached(built)) if reach else ("server", True, "not asked; --reach does")
+
+
+def _reached(adapter: Reachable) -> tuple[bool, str]:
+    try:
+        return True, adapter.reach()
+    except FairbenchError as err:
+        return False, str(err)
 
 
 def _worker(places_of: Places) -> Iterator[_Checked]:

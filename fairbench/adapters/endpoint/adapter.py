@@ -61,6 +61,19 @@ class EndpointAdapter:
                 lacks.append(f"{what}: {str(err).rstrip('.')}")
         return lacks
 
+    def reach(self) -> str:
+        """Ask the server what it is, and return that in words. Raises FairbenchError where it cannot be reached."""
+        self._asker.check_server()
+        listed = (self._asker.reported or {}).get("model")
+        model = (
+            ""
+            if listed is None
+            else f"; it lists {self._params.model}"
+            if listed != "not listed"
+            else "; it lists no models"
+        )
+        return f"{self._address()} answers{model}"
+
     def effective_settings(self) -> dict[str, Any]:
         """Return the request as it is sent, and what the server said of itself (None where nothing was asked)."""
         params = self._params
