@@ -84,7 +84,7 @@ class ImageServer:
     """
 
     def __init__(self, dialect: str, behave: Behaviour | None = None, *, key: str | None = None) -> None:
-        self.dialect, self.behave, self.key = dialect, behave, key
+        self.dialect, self.behave, self.key, self.model = dialect, behave, key, MODEL
         self.requests: list[dict[str, Any]] = []
         self.heads: list[dict[str, str]] = []
         self.starts: list[float] = []
@@ -93,6 +93,7 @@ class ImageServer:
         self.models: Any = {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": self._owner}]}
         self.delay = 0.0
         self.files: dict[str, Reply] = {}
+        self.on_get: Callable[[dict[str, str]], None] = lambda head: None
         self.seen: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -118,6 +119,10 @@ class ImageServer:
 
     def __exit__(self, *_: object) -> None:
         self._http.shutdown()
+        self.close()
+
+    def close(self) -> None:
+        """Give the port back."""
         self._http.server_close()
 
     def answer(self, path: str, head: Mapping[str, str], body: Any) -> Reply:
@@ -164,8 +169,8 @@ class ImageServer:
             )
         if unknown:
             return f"unknown fields {sorted(unknown)}"
-        if body.get("model") != MODEL:
-            return f"Model mismatch: {body.get('model')} but server is running {MODEL}"
+        if body.get("model") != self.model:
+            return f"Model mismatch: {body.get('model')} but server is running {self.model}"
         if body.get("n") != 1 or not re.fullmatch(r"\d+x\d+|auto", body.get("size", "auto")):
             return "n or size"
         if self.dialect == "vllm-omni" and body.get("response_format") not in (None, "b64_json", "file"):
@@ -212,6 +217,7 @@ def _handler(server: ImageServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             server.seen.append(("GET", self.path))
+            server.on_get({k.lower(): v for k, v in self.headers.items()})
             if self.path in server.files:
                 self._send(server.files[self.path])
             elif "/models" in self.path:

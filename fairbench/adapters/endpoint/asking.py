@@ -12,7 +12,7 @@ from fairbench.adapters.endpoint import answers, dialects
 from fairbench.adapters.endpoint.answers import Again, Answer, Link
 from fairbench.adapters.endpoint.pace import Budget, Pace
 from fairbench.adapters.endpoint.params import EndpointParams
-from fairbench.adapters.endpoint.secret import Key
+from fairbench.adapters.endpoint.secret import HIDDEN, Key
 from fairbench.adapters.endpoint.transport import Transport
 from fairbench.errors import CardError, FairbenchError
 from fairbench.storage.spool import Response
@@ -123,7 +123,7 @@ class Asker:
                 return Again(f"the image's URL answers {answer.status}")
             return Response("ok", answer.body, notes=link.notes)
 
-        if self._key.occurs_in(link.url.encode()):
+        if HIDDEN in link.url or self._key.occurs_in(link.url.encode()):
             return Response("failed", error="the server wrote the key into the image's URL, which is not fetched")
         fetched = self._patiently(once, stop)
         assert isinstance(fetched, Response)

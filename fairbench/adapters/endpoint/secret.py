@@ -36,28 +36,44 @@ class Key:
 
     def hide(self, text: str) -> str:
         """Return what a server wrote without the key, which some servers repeat in their errors."""
-        if not self._text:
-            return text
-        return text.replace(self._text, HIDDEN).replace(quote(self._text, safe=""), HIDDEN)
+        for form in self._forms():
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def hide_bytes(self, data: bytes) -> bytes:
+        """`hide` of text that is not decoded yet."""
+        for form in self._forms():
+            data = data.replace(form.encode(), HIDDEN.encode())
+        return data
 
     def occurs_in(self, data: bytes) -> bool:
-        """Whether a file holds it."""
-        return bool(self._text) and self._text.encode() in data
+        """Whether a file or a URL holds it."""
+        return any(form.encode() in data for form in self._forms())
+
+    def _forms(self) -> tuple[str, ...]:
+        """Return the key as it may stand in a text: plain, and as part of a URL."""
+        return tuple(dict.fromkeys((self._text, quote(self._text, safe="")))) if self._text else ()
 
 
 def from_environment(variable: str | None) -> Key:
     """Return the key that an environment variable holds. Raises FairbenchError, which never repeats a value."""
     if variable is None:
         return Key()
-    text = os.environ.get(variable, "").strip()
+    problem = _problem(os.environ.get(variable, "").strip(), variable)
+    if problem is not None:  # raised where no variable of the frame holds the text
+        raise FairbenchError(problem)
+    return Key(os.environ[variable].strip())
+
+
+def _problem(text: str, variable: str) -> str | None:
     if not text:
-        raise FairbenchError(f"Set the environment variable {variable} to the service's key.")
+        return f"Set the environment variable {variable} to the service's key."
     if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise FairbenchError(
+        return (
             f"The environment variable {variable} holds what can be no key (blanks, line breaks or letters that are "
             "not ASCII): set it again."
         )
-    return Key(text)
+    return None
 
 
 def named_in(fields: Any) -> Iterator[str]:

@@ -96,7 +96,11 @@ class Transport:
                         return Again(f"no whole answer within {limit:g} s", billed=True)
             finally:
                 response.close()
-            return Answer(response.status_code, dict(response.headers), b"".join(chunks))
+            body = b"".join(chunks)
+            if authorised:  # who was told the key may repeat it; here, so that no frame above holds it
+                head = {name: self._key.hide(value) for name, value in response.headers.items()}
+                return Answer(response.status_code, head, self._key.hide_bytes(body))
+            return Answer(response.status_code, dict(response.headers), body)
         except (httpx2.ConnectTimeout, httpx2.ConnectError, httpx2.ProxyError, httpx2.PoolTimeout) as err:
             return Again(f"it cannot be reached ({self._key.hide(str(err)) or type(err).__name__})")
         except httpx2.TimeoutException:

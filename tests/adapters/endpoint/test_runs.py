@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import signal
 import time
@@ -117,6 +118,19 @@ def test_kills_lose_the_requests_in_flight_at_most(tmp_path: Path) -> None:
     with serving("vllm-omni") as server:
         server.delay = 0.03
         kill_and_resume(begin, tmp_path, server, kills=4, count=48, concurrency=3)
+
+
+def test_an_interrupt_does_not_wait_for_a_slow_server(tmp_path: Path) -> None:
+    with serving("vllm-omni") as server:
+        server.delay = 60
+        process = start(tmp_path, *run_arguments(card_file(tmp_path, server, concurrency=2), tmp_path, "--quiet"))
+        until = time.monotonic() + 120
+        while len(server.requests) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(process.process.pid or 0, signal.SIGINT)
+        interrupted = time.monotonic()
+        assert process.wait() == 130 and "Interrupted. Finished work is kept" in process.err
+        assert time.monotonic() - interrupted < 20
 
 
 @pytest.mark.long
