@@ -8,104 +8,35 @@ import inspect
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Literal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
 
+from fairbench.adapters import diffusers_lora, diffusers_pipelines
 from fairbench.adapters.diffusers_loading import (
-    Option,
     check_seeded,
     declared,
     download_patterns,
     load,
+    missing,
+    on_device,
     pipeline_folder,
     scheduler,
 )
-from fairbench.adapters.diffusers_prompting import rewriting_arguments, set_system_prompt, system_arguments
+from fairbench.adapters.diffusers_noise import cpu_generator, global_streams, repeatable
+from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams
+from fairbench.adapters.diffusers_pipelines import NoImage
+from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments
 from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.adapters.diffusers_texts import Listener, listen
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
+from fairbench.methods.lora import files as lora_files
 from fairbench.networks import weights
 from fairbench.notices import notice
-from fairbench.protocols import LATER, Params
 from fairbench.types import BuildContext, ImageRequest, ImageResult
-
-_ONE_IMAGE: Final = ("GlmImagePipeline", "Cosmos3OmniPipeline")
-"""Pipelines that see one image at a time in any precision: GLM-Image draws the tokens of a whole block from the first
-row's seed, and Cosmos 3 takes one prompt."""
-_EXACT_SIZE: Final = ("GlmImagePipeline",)
-"""Pipelines without a size of their own."""
-
-
-class DiffusersParams(Params):
-    """What a card may set under `sampling`.
-
-    The defaults are Stable Diffusion's, for a folder without a card; they are ours to keep, since a pipeline's own
-    change between releases of diffusers. Other models need other settings: write a card.
-    """
-
-    steps: int = Field(50, ge=1, description="denoising steps")
-    guidance: float = Field(7.5, ge=0)
-    guidance_argument: Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"] = Field(
-        "guidance_scale", description="what the pipeline calls its guidance"
-    )
-    negative_prompt: str | None = None
-    width: int | None = Field(None, ge=8, multiple_of=8, description="pixels; null: the model's own size")
-    height: int | None = Field(None, ge=8, multiple_of=8, description="pixels; null: the model's own size")
-    max_sequence_length: int | None = Field(None, ge=1, description="tokens of the prompt, where the pipeline asks")
-    scheduler: str | None = Field(None, pattern=r"^\w+Scheduler$", description="class name; null: the model's own")
-    scheduler_options: dict[str, Option] = Field(default_factory=dict)
-    safety_checker: bool = Field(True, description="false: images are not withheld")
-    variant: str | None = Field(None, pattern=r"^\w+$", description="which weight files, such as fp16; null: the plain")
-    rewrite_prompts: bool = Field(
-        False, description="let the pipeline rewrite prompts, if it can", json_schema_extra={**LATER}
-    )
-    system_prompt: str | None = Field(
-        None, description="text before each prompt; null: the pipeline's own", json_schema_extra={**LATER}
-    )
-
-    @model_validator(mode="after")
-    def _no_silent_setting(self) -> DiffusersParams:
-        if self.scheduler_options and self.scheduler is None:
-            raise ValueError("scheduler_options needs `scheduler`, the class that takes them")
-        if self.guidance_argument == "true_cfg_scale" and self.guidance > 1 and self.negative_prompt is None:
-            raise ValueError("true_cfg_scale has no effect without a negative_prompt; give one (' ' will do)")
-        return self
-
-
-def call_arguments(params: DiffusersParams, rows: int) -> dict[str, Any]:
-    """Return the pipeline's arguments for `rows` images, apart from prompts and generators."""
-    arguments = {
-        "num_inference_steps": params.steps,
-        params.guidance_argument: params.guidance,
-        # A list, since some pipelines encode a single string once and then fail to match it to the batch.
-        "negative_prompt": None if params.negative_prompt is None else [params.negative_prompt] * rows,
-        "width": params.width,
-        "height": params.height,
-        "max_sequence_length": params.max_sequence_length,
-    }
-    return {"output_type": "np"} | {name: value for name, value in arguments.items() if value is not None}
-
-
-def cpu_generator(seed: int) -> Any:
-    """Return a torch generator on the CPU whose whole state comes from a seed of up to 64 bits.
-
-    `manual_seed` alone keeps the low 32 bits, so that among some 100,000 images a few would share their noise. The
-    624 words of the Mersenne twister are those of NumPy's, which a SeedSequence fills from the whole seed.
-    """
-    import torch
-
-    generator = torch.Generator("cpu").manual_seed(seed)
-    state = generator.get_state()
-    # 24 bytes of seed, position and flags, then 624 words of 32 bits in 64 each; the position says "draw new words".
-    words = state.numpy()[24 : 24 + 624 * 8].view(np.uint64)
-    words[:] = np.random.MT19937(np.random.SeedSequence(seed)).state["state"]["key"]
-    generator.set_state(state)
-    return generator
 
 
 class DiffusersAdapter:
@@ -119,6 +50,8 @@ class DiffusersAdapter:
 
     version: ClassVar[int] = 2
     Params: ClassVar[type[DiffusersParams]] = DiffusersParams
+    takes_lora: ClassVar[bool] = True
+    lora_form: ClassVar[Literal["diffusers"]] = "diffusers"
 
     def __init__(self, card: ModelCard, params: DiffusersParams, ctx: BuildContext) -> None:
         """Load nothing yet. Raises CardError where the card cannot be served."""
@@ -129,6 +62,9 @@ class DiffusersAdapter:
                 f"Model card {card.name} sets trust_remote_code, but the diffusers adapter never runs code from a "
                 "model's repository: remove the field, or use a model whose pipeline is part of diffusers."
             )
+        loose = {c.repo for c in params.components.values() if c.repo is not None and c.revision is None}
+        for repo in sorted(loose):
+            notice("unpinned", f"{card.name}: its card names no revision of {repo}, so its files may change.")
         self._card, self._params, self._ctx, self._weights = card, params, ctx, card.weights
         self._warned: set[str] = set()
         self._system_prompts: dict[str, None] = {}
@@ -139,25 +75,40 @@ class DiffusersAdapter:
         """Return one result per request, in order.
 
         status: `ok`; `blank` where the pipeline's safety checker withheld the image; `failed` where the pixels are not
-        finite. notes: `prompt-cut`, `prompt-rewritten`, `system-prompt`, as the pipeline's tokenizers were given them.
-        Raises OutOfMemory (the cache is freed first), WeightsError and CardError.
+        finite, or GLM-Image's language model ended early. notes: `prompt-cut`, `prompt-rewritten`, `system-prompt`, as
+        the pipeline's tokenizers were given them. Raises OutOfMemory (the cache is freed first), WeightsError and
+        CardError.
         """
         rows = self._rows
         results: list[ImageResult] = []
         for start in range(0, len(requests), rows):
             block = requests[start : start + rows]
             began = time.perf_counter()
-            with reported_steps(self._pipe, functools.partial(self._moved, start, len(block), len(requests))):
-                output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
+            try:
+                with reported_steps(self._pipe, functools.partial(self._moved, start, len(block), len(requests))):
+                    output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
+            except NoImage as none:
+                seconds = (time.perf_counter() - began) / len(block)
+                results += [ImageResult(none.status, error=str(none), seconds=seconds) for _ in block]
+                continue
             seconds = (time.perf_counter() - began) / len(block)
             images = output.images if hasattr(output, "images") else output.video
             withheld = getattr(output, "nsfw_content_detected", None) or [False] * rows
-            self._size = (images[0].shape[1], images[0].shape[0])
+            self._check_size(width=images[0].shape[1], height=images[0].shape[0])
             results += [_result(images[i], withheld[i], seconds, notes[i]) for i in range(len(block))]
         return results
 
     def _moved(self, before: int, block: int, total: int, share: float) -> None:
         self.on_progress((before + share * block) / total)
+
+    def _check_size(self, width: int, height: int) -> None:
+        asked = (self._params.width or width, self._params.height or height)
+        if asked != (width, height):
+            raise CardError(
+                f"Model card {self._card.name}: asked for {asked[0]} x {asked[1]} pixels, the pipeline made "
+                f"{width} x {height}; set `width` and `height` under `sampling` to a size that the model makes."
+            )
+        self._size = (width, height)
 
     def effective_settings(self) -> dict[str, Any]:
         """Return what images are made with, defaults included, as plain data for run.json.
@@ -175,7 +126,8 @@ class DiffusersAdapter:
         settings = {
             "pipeline": name,
             "steps": params.steps,
-            params.guidance_argument: params.guidance,
+            "guidance_scale" if params.guidance_argument == GUIDER else params.guidance_argument: params.guidance,
+            "arguments": params.arguments,
             "negative_prompt": params.negative_prompt,
             "width": width,
             "height": height,
@@ -187,10 +139,18 @@ class DiffusersAdapter:
             "rewrite_prompts": params.rewrite_prompts,
             "variant": params.variant,
             "dtype": self._ctx.dtype,
+            "quantization": params.quantization,
+            "offload": params.offload,
             "rows_per_call": None if pipe is None else self._rows,
             "weights": weights.model_identity(self._weights, self._ctx.base_dir),
+            "components": {n: weights.model_identity(m, self._ctx.base_dir) for n, m in params.components.items()},
+            "lora": None if self._lora is None else lora_files(self._lora),
         }
         return dict(json.loads(json.dumps(settings, default=str)))
+
+    def missing(self) -> list[str]:
+        """Return what has to be there before the pipeline can be loaded, a sentence each."""
+        return missing(self._params, self._ctx)
 
     def _declared(self) -> tuple[str | None, dict[str, Any]]:
         patterns = download_patterns(self._params.variant)
@@ -198,9 +158,13 @@ class DiffusersAdapter:
         return (None, {}) if folder is None else declared(folder)
 
     @property
+    def _lora(self) -> Path | None:
+        lora = self._card.lora
+        return None if lora is None else (self._ctx.base_dir or Path.cwd()) / Path(lora).expanduser()
+
+    @property
     def _alone(self) -> bool:
-        """Whether the pipeline draws from streams that the rows of a block share."""
-        return self._params.rewrite_prompts or type(self._pipe).__name__ in _ONE_IMAGE
+        return diffusers_pipelines.one_image(self._pipe, self._params)
 
     @property
     def _rows(self) -> int:
@@ -208,21 +172,20 @@ class DiffusersAdapter:
 
     def _call(self, pipe: Any, block: Sequence[ImageRequest]) -> tuple[Any, list[dict[str, str]]]:
         """Return the pipeline's output for a block, and the notes of each of its rows."""
-        arguments = self._arguments(pipe, len(block))
+        arguments = diffusers_pipelines.own_arguments(pipe, self._params, len(block))
         # One generator per row, copies included: rows that shared one would draw from each other's stream.
         generators = [cpu_generator(request.seed) for request in block]
         prompts = [request.text for request in block]
         try:
             with (
-                _repeatable(),
-                _global_streams(generators[0] if self._alone else None),
+                repeatable(),
+                global_streams(generators[0] if self._alone else None),
                 warnings.catch_warnings(),
                 listen(pipe, self._max_sequence_length(pipe)) as heard,
             ):
                 # Sana turns running out of memory in its decoder into this warning, and then stumbles over the result.
                 warnings.filterwarnings("error", message="(?s).*out of memory")
-                single = type(pipe).__name__ == "Cosmos3OmniPipeline"
-                output = pipe(prompts, generator=generators[0] if single else generators, **arguments)
+                output = diffusers_pipelines.call(pipe, prompts, generators, arguments)
             return output, self._notes(heard, prompts)
         except ValueError as err:  # how pipelines and schedulers refuse a size, a length or a combination of settings
             raise CardError(f"Model card {self._card.name}: the pipeline refuses its `sampling`: {err}") from err
@@ -233,21 +196,6 @@ class DiffusersAdapter:
         # Only here, outside `except`, are the frames that hold the tensors gone.
         _free_cache()
         raise OutOfMemory(reason)
-
-    def _arguments(self, pipe: Any, rows: int) -> dict[str, Any]:
-        """Return all arguments of a call but prompts and generators."""
-        accepted = inspect.signature(pipe.__call__).parameters
-        arguments = call_arguments(self._params, rows) | rewriting_arguments(accepted, self._params.rewrite_prompts)
-        if self._params.system_prompt is not None:
-            arguments |= system_arguments(accepted, self._params.system_prompt)
-        if "clean_caption" in accepted:
-            # Cleaning happens only where two optional packages are installed, and deletes whole alphabets.
-            arguments["clean_caption"] = False
-        if "num_frames" in accepted:
-            arguments["num_frames"] = 1
-        if "enable_safety_check" in accepted:
-            arguments["enable_safety_check"] = self._params.safety_checker
-        return arguments
 
     def _max_sequence_length(self, pipe: Any) -> int:
         """Return the limit in effect: the card's, else the pipeline's; 0 where it takes none."""
@@ -271,51 +219,40 @@ class DiffusersAdapter:
     @functools.cached_property
     def _pipe(self) -> Any:
         """The loaded pipeline, on its device."""
-        folder = pipeline_folder(self._weights, self._params.variant, self._ctx.base_dir)
-        pipe = load(folder, self._params.variant, self._ctx.dtype, self._card.name)
-        self._check_arguments(pipe)
-        if self._params.scheduler:
-            pipe.scheduler = scheduler(pipe, self._params.scheduler, self._params.scheduler_options, self._card.name)
-        check_seeded(pipe, self._card.name)
-        text = self._params.system_prompt
+        params, card = self._params, self._card.name
+        pipe = load(pipeline_folder(self._weights, params, self._ctx.base_dir), params, self._ctx, card)
+        diffusers_pipelines.check(pipe, params, card)
+        diffusers_pipelines.prepare(pipe, params)
+        if params.scheduler:
+            pipe.scheduler = scheduler(pipe, params.scheduler, params.scheduler_options, card)
+        check_seeded(pipe, card)
+        text = params.system_prompt
         if text is not None and not system_arguments(inspect.signature(pipe.__call__).parameters, text):
-            set_system_prompt(pipe, text, self._card.name)
-        if not self._params.safety_checker and getattr(pipe, "safety_checker", None) is not None:
+            set_system_prompt(pipe, text, card)
+        if not params.safety_checker and getattr(pipe, "safety_checker", None) is not None:
             pipe.safety_checker = None
         if getattr(pipe, "watermark", None) is not None:
             pipe.watermark = None  # SDXL marks its pixels only where an optional package is installed
+        if self._lora is not None:
+            diffusers_lora.put(pipe, self._lora, card, fuse=params.quantization is None)
         pipe.set_progress_bar_config(disable=True)
         try:
-            return pipe.to(self._ctx.device)
+            return on_device(pipe, self._ctx.device, params.offload)
         except RuntimeError as err:
             if not _out_of_memory(err):
                 raise
             size = f" (the card says {self._card.memory_gb:g} GiB)" if self._card.memory_gb else ""
             raise FairbenchError(
-                f"The model {self._card.name} does not fit into the memory of {self._ctx.device}{size}: "
-                "choose a smaller model or a larger device."
+                f"The model {card} does not fit into the memory of {self._ctx.device}{size}: "
+                "choose a smaller model or a larger device, or set `offload: model` under `sampling`."
             ) from err
-
-    def _check_arguments(self, pipe: Any) -> None:
-        """Refuse a pipeline that makes no images from text, and settings that it does not take. Raises CardError."""
-        accepted, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
-        needed = ("prompt", "generator", *call_arguments(self._params, 1))
-        unknown = [argument for argument in needed if argument not in accepted]
-        problem = None
-        if unknown:
-            problem = f"{name} takes no `{unknown[0]}`; fix `sampling`, or name a text-to-image pipeline"
-        elif "num_frames" in accepted and name not in _ONE_IMAGE:
-            problem = f"{name} makes videos; name a text-to-image pipeline"
-        elif self._params.rewrite_prompts and not rewriting_arguments(accepted, True):
-            problem = f"{name} does not rewrite prompts; remove `rewrite_prompts` from `sampling`"
-        elif name in _EXACT_SIZE and not (self._params.width and self._params.height):
-            problem = f"{name} has no size of its own; give `width` and `height` under `sampling`"
-        if problem:
-            raise CardError(f"Model card {self._card.name}: {problem}.")
 
 
 def _result(pixels: Any, withheld: bool, seconds: float, notes: dict[str, str]) -> ImageResult:
-    """Turn one image, (height, width, 3) of float 0..1, into a result."""
+    """Turn one image, (height, width, 3 or 4) of float 0..1, into a result. A fourth channel is opacity, over white."""
+    if pixels.shape[-1] == 4:
+        opacity = pixels[..., 3:]
+        pixels = pixels[..., :3] * opacity + (1 - opacity)
     if withheld:
         reason = "the model's safety checker withheld the image"
         return ImageResult("blank", error=reason, seconds=seconds, notes=notes)
@@ -323,31 +260,6 @@ def _result(pixels: Any, withheld: bool, seconds: float, notes: dict[str, str]) 
         reason = "the model returned pixels that are not finite: use dtype bfloat16 or float32"
         return ImageResult("failed", error=reason, seconds=seconds, notes=notes)
     return ImageResult("ok", pixels=(pixels * 255).round().astype(np.uint8), seconds=seconds, notes=notes)
-
-
-def _repeatable() -> Any:
-    """Return a context in which CUDA convolves in full float32, by the same algorithm every time."""
-    import torch
-
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
-@contextmanager
-def _global_streams(generator: Any) -> Iterator[None]:
-    """Start torch's global streams at an image's own seed, and put them back afterwards; nothing without a generator.
-
-    Language models inside pipelines draw from them: those that rewrite prompts, and GLM-Image's.
-    """
-    import torch
-
-    if generator is None:
-        yield
-        return
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        torch.cuda.manual_seed_all(generator.initial_seed())
-        torch.set_rng_state(generator.get_state())
-        yield
 
 
 def _out_of_memory(err: BaseException) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from fairbench import registry
+from fairbench.adapters.diffusers_params import DiffusersParams, Option
 from fairbench.cards.cards import HubModel
-from fairbench.errors import CardError, WeightsError
+from fairbench.errors import CardError, MissingExtra, WeightsError
 from fairbench.networks import weights
 from fairbench.networks.hub import first_line
+from fairbench.types import BuildContext
 
-Option = bool | int | float | str
+_PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _UNSEEDED = ("DPMSolverSDEScheduler",)
 """Schedulers that draw noise but take no generators."""
 
@@ -32,9 +36,12 @@ def download_patterns(variant: str | None) -> tuple[str, ...]:
     )
 
 
-def pipeline_folder(model: HubModel, variant: str | None, base_dir: Path | None) -> Path:
-    """Return the local folder of a pipeline, downloaded if need be. Raises WeightsError."""
-    folder = weights.model_folder(model, base_dir, download_patterns(variant))
+def pipeline_folder(model: HubModel, params: DiffusersParams, base_dir: Path | None) -> Path:
+    """Return the local folder of a pipeline, downloaded if need be, or its single file. Raises WeightsError."""
+    file = weights.single_file(model, base_dir)
+    if file is not None:
+        return file
+    folder = weights.model_folder(model, base_dir, download_patterns(params.variant))
     if not (folder / "model_index.json").is_file():
         raise WeightsError(
             f"{model.repo or folder} is not a diffusers pipeline (it has no model_index.json): "
@@ -43,8 +50,8 @@ def pipeline_folder(model: HubModel, variant: str | None, base_dir: Path | None)
     return folder
 
 
-def load(folder: Path, variant: str | None, dtype: str, name: str) -> Any:
-    """Return the pipeline in a folder, on the CPU. name: the model card's, for errors. Raises WeightsError."""
+def load(path: Path, params: DiffusersParams, ctx: BuildContext, card: str) -> Any:
+    """Return the pipeline of a folder or a single file, on the CPU. Raises WeightsError, CardError and MissingExtra."""
     import diffusers
     import torch
     import transformers
@@ -52,15 +59,133 @@ def load(folder: Path, variant: str | None, dtype: str, name: str) -> Any:
     # Their bars would tear the run's own.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    config = _config_folder(path, params, ctx, card)
+    cls = _pipeline_class(config)
+    options: dict[str, Any] = {
+        name: _component(name, model, ctx, card) for name, model in params.components.items()
+    } | _switches(cls, params)
+    if params.quantization is not None:
+        options["quantization_config"] = _quantization(config, params.quantization, ctx)
+    options |= {"dtype": getattr(torch, ctx.dtype), "local_files_only": True}
     try:
+        if path.is_file():
+            return cls.from_single_file(str(path), config=str(config), **options)
         return diffusers.DiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, dtype), variant=variant, use_safetensors=True, local_files_only=True
+            path, variant=params.variant, use_safetensors=True, **options
         )
     # The libraries raise many kinds of error on files that are absent, damaged or of another model.
     except Exception as err:
+        if "cosmos_guardrail" in str(err):
+            raise WeightsError(
+                f"Model {card}: its guardrail needs the package cosmos_guardrail, and pixelates every face that it "
+                "finds; if the model's licence lets you, set `safety_checker: false` under `sampling`."
+            ) from err
         raise WeightsError(
-            f"Model {name}: {folder} cannot be loaded as a diffusers pipeline ({first_line(err)})."
+            f"Model {card}: {path} cannot be loaded as a diffusers pipeline ({first_line(err)})."
         ) from err
+
+
+def _config_folder(path: Path, params: DiffusersParams, ctx: BuildContext, card: str) -> Path:
+    """Return the folder with a pipeline's model_index.json: its own, or the one that a single file needs."""
+    if path.is_dir():
+        if params.config is not None:
+            raise CardError(f"Model card {card}: `config` is for weights in a single file; remove it from `sampling`.")
+        return path
+    fix = "name a local folder in the diffusers format under `sampling`, as in `config: {path: FOLDER}`"
+    if path.suffix != ".safetensors":
+        raise CardError(
+            f"Model card {card}: {path} is no .safetensors file; convert it to a folder with diffusers, since other "
+            "formats can run code when they are read."
+        )
+    if params.config is None:
+        raise CardError(f"Model card {card}: {path.name} holds weights alone, without a configuration: {fix}.")
+    if params.variant is not None or params.quantization is not None:
+        field = "variant" if params.variant is not None else "quantization"
+        raise CardError(f"Model card {card}: `{field}` does not work with weights in a single file; remove it.")
+    folder = weights.model_folder(params.config, ctx.base_dir)
+    if not (folder / "model_index.json").is_file():
+        raise CardError(f"Model card {card}, sampling.config: {folder} has no model_index.json: {fix}.")
+    pickled = next((f for f in sorted(folder.rglob("*")) if f.suffix in _PICKLED), None)
+    if pickled is not None:
+        raise CardError(f"Model card {card}, sampling.config: {pickled} can run code when it is read: remove it.")
+    return folder
+
+
+def _pipeline_class(folder: Path) -> Any:
+    """Return the class that model_index.json names; DiffusionPipeline where the installed library lacks it."""
+    import diffusers
+
+    return getattr(diffusers, declared(folder)[0] or "", diffusers.DiffusionPipeline)
+
+
+def _switches(cls: Any, params: DiffusersParams) -> dict[str, Any]:
+    """Return what a pipeline has to be told when it is built: Cosmos 3 otherwise asks for its guardrail's package."""
+    accepted = inspect.signature(cls.__init__).parameters
+    return {"enable_safety_checker": params.safety_checker} if "enable_safety_checker" in accepted else {}
+
+
+def _component(name: str, model: HubModel, ctx: BuildContext, card: str) -> Any:
+    """Load a part of a pipeline that lies in a repository of its own: a tokenizer, or a model of transformers."""
+    import torch
+    import transformers
+
+    folder = weights.model_folder(model, ctx.base_dir)
+    try:
+        if "tokenizer" in name:
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+        return getattr(transformers, architecture).from_pretrained(
+            folder, dtype=getattr(torch, ctx.dtype), use_safetensors=True, local_files_only=True
+        )
+    except Exception as err:
+        raise WeightsError(f"Model {card}: {folder} cannot be loaded as its {name} ({first_line(err)}).") from err
+
+
+def missing(params: DiffusersParams, ctx: BuildContext) -> list[str]:
+    """Return what a card's settings need and this machine lacks, a sentence each; nothing is loaded or downloaded."""
+    sentences = []
+    for name, model in params.components.items():
+        if weights.local_folder(model, ctx.base_dir) is None:
+            fix = "there is no such folder" if model.path else "not on this machine; the first run downloads it"
+            sentences.append(f"{name}: {model.path or model.repo}: {fix}")
+    if params.config is not None and weights.local_folder(params.config, ctx.base_dir) is None:
+        sentences.append(f"config: there is no folder {params.config.path}")
+    if params.quantization is not None and importlib.util.find_spec("bitsandbytes") is None:
+        sentences.append(f"quantization: {MissingExtra('loading in 4 or 8 bits', 'quant')}".rstrip("."))
+    return sentences
+
+
+def _quantization(folder: Path, how: str, ctx: BuildContext) -> Any:
+    """Return the library's settings for 4 or 8 bits of a pipeline's denoiser and text encoders. Raises MissingExtra."""
+    import diffusers
+    import torch
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtra("Loading in 4 or 8 bits", "quant")
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    heavy = [n for n in index if re.fullmatch(r"transformer\w*|unet|text_encoder\w*|vision_language_encoder", n)]
+    options = {
+        "nf4": {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": getattr(torch, ctx.dtype),
+        },
+        "int8": {"load_in_8bit": True},
+    }
+    return diffusers.PipelineQuantizationConfig(
+        quant_backend="bitsandbytes_4bit" if how == "nf4" else "bitsandbytes_8bit",
+        quant_kwargs=options[how],
+        components_to_quantize=heavy,
+    )
+
+
+def on_device(pipe: Any, device: str, offload: str | None) -> Any:
+    """Return the pipeline where it computes: on its device, or moved there part by part."""
+    if offload is None or device == "cpu":
+        return pipe.to(device)
+    move = pipe.enable_model_cpu_offload if offload == "model" else pipe.enable_sequential_cpu_offload
+    move(device=device)
+    return pipe
 
 
 def scheduler(pipe: Any, name: str, options: dict[str, Option], card: str) -> Any:

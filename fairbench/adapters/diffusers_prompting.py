@@ -11,6 +11,8 @@ from fairbench.errors import CardError
 
 _SYSTEM = re.compile(r"(<\|im_start\|>system\n)(.*?)(<\|im_end\|>\n?)", re.DOTALL)
 """The system message of a chat template."""
+_ATTRIBUTES = ("system_prompt", "sys_prompt", "system_message")
+"""Attributes that hold such a text."""
 _INDEX = re.compile(r"(start_idx|begin_id|drop_idx)$")
 """Attributes that hold how many tokens stand before the prompt; the pipeline drops so many."""
 
@@ -55,9 +57,12 @@ def system_arguments(accepted: Mapping[str, Any], text: str) -> dict[str, Any]:
 def set_system_prompt(pipe: Any, text: str, card: str) -> None:
     """Put `text` into a pipeline's own chat template, for pipelines whose call does not take it.
 
-    Such a pipeline drops the tokens before the prompt by their number; that number is set anew. Raises CardError where
-    there is no such text, or where the number in the pipeline is not that of its own text.
+    Such a pipeline drops the tokens before the prompt by their number; that number is set anew. Nothing is changed
+    where `text` is the pipeline's own. Raises CardError where there is no such text, or where the number in the
+    pipeline is not that of its own text.
     """
+    if text in _own_texts(pipe):
+        return
     before = _prefixes(pipe)
     if not before:
         raise CardError(
@@ -65,7 +70,7 @@ def set_system_prompt(pipe: Any, text: str, card: str) -> None:
             "remove the field."
         )
     for name, value in vars(pipe).copy().items():
-        if isinstance(value, str) and name in ("system_prompt", "sys_prompt", "system_message"):
+        if isinstance(value, str) and name in _ATTRIBUTES:
             setattr(pipe, name, text)
         elif isinstance(value, str) and (match := _SYSTEM.search(value)):
             setattr(pipe, name, value[: match.end(1)] + _braced(value, text) + value[match.start(3) :])
@@ -80,6 +85,13 @@ def set_system_prompt(pipe: Any, text: str, card: str) -> None:
                 f"prompt ({name}), but its text has {' or '.join(map(str, counts))}: remove the field."
             )
         setattr(pipe, name, counts[value])
+
+
+def _own_texts(pipe: Any) -> set[str]:
+    """Return the texts that a pipeline itself puts before prompts, as a card may declare them."""
+    values = [value for value in vars(pipe).values() if isinstance(value, str)]
+    attributes = (getattr(pipe, name, None) for name in _ATTRIBUTES)
+    return {match[2] for value in values if (match := _SYSTEM.search(value))} | {t for t in attributes if t is not None}
 
 
 def _braced(template: str, text: str) -> str:

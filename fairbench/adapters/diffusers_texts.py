@@ -145,7 +145,7 @@ def _own_text(reading: Reading, prompt: str) -> str | None:
     head, match, tail = reading.text.rpartition(prompt)
     if not match:
         head, _, tail = _plain(reading.text).rpartition(_plain(prompt))
-    return f"{head}{{prompt}}{tail}" if re.search(r"\w", _MARKUP.sub(" ", head + tail)) else None
+    return f"{head}{{prompt}}{tail}" if re.search(r"[^\W\d_]", _MARKUP.sub(" ", head + tail)) else None
 
 
 @contextmanager

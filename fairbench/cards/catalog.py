@@ -133,10 +133,17 @@ def _not_found(kind: Kind, target: str, path: Path, cards: Iterable[str]) -> str
 
 
 def _single_file(target: str) -> str:
-    missing = "" if Path(target).expanduser().is_file() else " (and there is no such file)"
+    path = Path(target).expanduser()
+    missing = "" if path.is_file() else " (and there is no such file)"
+    if path.suffix.lower() != ".safetensors":
+        return (
+            f"{target} is a checkpoint in a single file that can run code when it is read{missing}: convert it to a "
+            "folder with diffusers (pipeline.from_single_file(FILE).save_pretrained(FOLDER)), and name the folder."
+        )
     return (
-        f"{target} is a checkpoint in a single file, which cannot be used{missing}: convert it to a folder with "
-        "diffusers (pipeline.from_single_file(FILE).save_pretrained(FOLDER)), and name the folder."
+        f"{target} holds weights alone{missing}: write a model card with `adapter: diffusers`, "
+        f"`weights: {{path: {target}}}` and `sampling: {{config: {{path: FOLDER}}}}`, a local folder with the "
+        "pipeline's configuration."
     )
 
 

@@ -1,4 +1,4 @@
-"""Trained adapter weights: `lora:FOLDER`, or `lora:CARD.yaml` for published ones."""
+"""Trained adapter weights: `lora:FOLDER` or `lora:FILE.safetensors`, or `lora:CARD.yaml` for published ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+from pydantic import Field
 
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import Card, HubModel, ModelCard
@@ -16,10 +18,6 @@ from fairbench.protocols import MethodContext, PromptSample
 
 CONFIG, WEIGHTS, PROVENANCE = "adapter_config.json", "adapter_model.safetensors", "provenance.json"
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
-_FUSE = (
-    "fuse its own LoRA once (pipe.load_lora_weights(LORA); pipe.fuse_lora(); pipe.unload_lora_weights(); "
-    "pipe.save_pretrained(FOLDER)) and run --model FOLDER"
-)
 
 
 class LoraCard(Card):
@@ -28,6 +26,11 @@ class LoraCard(Card):
     method: Literal["lora"]
     base: str
     weights: HubModel
+    file: str | None = Field(
+        None,
+        pattern=r"^[^/\\]+\.safetensors$",
+        description="for diffusion models: the file's name where it is not pytorch_lora_weights.safetensors",
+    )
     title: str | None = None
     licence: str = "unknown"
     source: str | None = None
@@ -41,7 +44,7 @@ class LoraMethod:
 
     def __init__(self, argument: str | None) -> None:
         if not argument:
-            raise FairbenchError("--method lora needs an adapter folder or its card, as in lora:PATH.")
+            raise FairbenchError("--method lora needs an adapter's folder, file or card, as in lora:PATH.")
         self._base: str | None = None
         self.folder = Path(argument).expanduser()
         if self.folder.suffix in {".yaml", ".yml"} and self.folder.is_file():
@@ -49,13 +52,16 @@ class LoraMethod:
             card = yamlfile.parse(yamlfile.load(path), LoraCard)
             self._base = card.base
             self.folder = weights.model_folder(card.weights, path.resolve().parent)
+            if card.file is not None:
+                self.folder /= card.file
         self.folder = self.folder.resolve()
         self._files = files(self.folder)
 
     @property
     def name(self) -> str:
         """The adapter by its content: the same wherever the folder lies."""
-        return f"lora:{self.folder.name}@{self._files[WEIGHTS][:8]}"
+        weights_hash = self._files.get(WEIGHTS) or next(iter(self._files.values()))
+        return f"lora:{self.folder.name.removesuffix('.safetensors')}@{weights_hash[:8]}"
 
     def adapt(self, card: ModelCard) -> ModelCard:
         """Return the card with the adapter's folder. Raises CardError where the two do not belong together."""
@@ -78,10 +84,24 @@ class LoraMethod:
         return texts
 
 
+def form(path: Path) -> Literal["peft", "diffusers"]:
+    """Return whose form an adapter has: peft's, for unified models, or that of diffusers, for diffusion models."""
+    return "diffusers" if path.suffix == ".safetensors" or (path / DIFFUSERS_WEIGHTS).is_file() else "peft"
+
+
+def diffusers_file(path: Path) -> Path:
+    """Return the file of an adapter in the form of diffusers. Raises CardError where there is none."""
+    file = path if path.suffix == ".safetensors" else path / DIFFUSERS_WEIGHTS
+    if not file.is_file():
+        raise CardError(f"{file} does not exist: name a LoRA's .safetensors file, or its folder.")
+    return file
+
+
 def files(folder: Path) -> dict[str, str]:
-    """Return the sha256 of the two files that make an adapter. Raises CardError where one is missing."""
-    if folder.suffix == ".safetensors" or (folder / DIFFUSERS_WEIGHTS).is_file():
-        raise CardError(f"{folder} is a LoRA in the form of diffusers, for diffusion models: {_FUSE}.")
+    """Return the sha256 of the files that make an adapter. Raises CardError where one is missing."""
+    if form(folder) == "diffusers":
+        # Under one name, so that a file means the same as the folder that holds it.
+        return {DIFFUSERS_WEIGHTS: weights.sha256(diffusers_file(folder))}
     if not folder.exists():
         raise CardError(
             f"{folder} is no folder of a LoRA adapter, it does not exist: fix the path (a published adapter needs a "
@@ -100,10 +120,14 @@ def identity(folder: Path, adapter: Any, base: Mapping[str, str] | None) -> dict
     adapter that cannot use it, and for an adapter that was trained on other weights.
     """
     if not getattr(adapter, "takes_lora", False):
-        raise CardError(
-            f"--method lora works on unified models whose tokens are trained here, not on this kind of model: {folder} "
-            f"would do nothing. For a diffusion model, {_FUSE}."
-        )
+        raise CardError(f"--method lora changes no weights of this kind of model: {folder} would do nothing.")
+    mine, wanted = form(folder), getattr(adapter, "lora_form", "peft")
+    if mine != wanted:
+        forms = {
+            "peft": "peft's form (for unified models)",
+            "diffusers": "the form of diffusers (for diffusion models)",
+        }
+        raise CardError(f"{folder} is a LoRA in {forms[mine]}, but this model takes one in {forms[wanted]}.")
     check_base(folder, base)
     return files(folder)
 
@@ -121,7 +145,7 @@ def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
 
 def _provenance(folder: Path) -> dict[str, Any] | None:
     """Return the adapter's provenance, None where it has none. Raises CardError for a file that cannot be used."""
-    path = folder / PROVENANCE
+    path = (folder.parent if folder.suffix == ".safetensors" else folder) / PROVENANCE
     if not path.exists():
         return None
     try:

@@ -179,11 +179,17 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
         raise hub.problem(err, repo, model.revision) from err
 
 
+def single_file(model: HubModel, base_dir: Path | None = None) -> Path | None:
+    """Return the file that a model's `path` names instead of a folder, None where it names a folder or nothing."""
+    path = None if model.path is None else _resolved(model.path, base_dir)
+    return path if path is not None and path.is_file() else None
+
+
 def local_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[str, ...] | None = None) -> Path | None:
-    """Return the folder of a model that is on this machine, None where it is not. Downloads nothing."""
+    """Return the folder or single file of a model on this machine, None where there is none. Downloads nothing."""
     if model.path:
         path = _resolved(model.path, base_dir)
-        return path if path.is_dir() else None
+        return path if path.exists() else None
     try:
         return _snapshot(model, patterns, cached_only=True)
     except (OSError, ValueError):  # how the library says that nothing is in the cache
@@ -199,11 +205,14 @@ def _snapshot(model: HubModel, patterns: tuple[str, ...] | None, *, cached_only:
 
 
 def model_identity(model: HubModel, base_dir: Path | None = None) -> dict[str, str]:
-    """Return what stands for a model's weights in a key: repository and commit, or a local folder's content.
+    """Return what stands for a model's weights in a key: repository and commit, or a local folder's or file's content.
 
     An unpinned repository stands for the commit it is at now, in the local cache or on the hub; "unresolved" where
     neither can tell.
     """
+    file = single_file(model, base_dir)
+    if file is not None:
+        return {file.name: sha256(file)}
     if model.path:
         return folder_content(model_folder(model, base_dir))
     return {"repo": str(model.repo), "revision": model.revision or _commit_now(str(model.repo)) or "unresolved"}

@@ -16,7 +16,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from fairbench.adapters.diffusers import DiffusersAdapter, download_patterns
+from fairbench.adapters.diffusers import DiffusersAdapter
+from fairbench.adapters.diffusers_loading import download_patterns
 from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.progress import watching

@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from fairbench.adapters.diffusers import DiffusersAdapter, cpu_generator
+from fairbench.adapters.diffusers import DiffusersAdapter
+from fairbench.adapters.diffusers_noise import cpu_generator
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.types import BuildContext, ImageRequest
 

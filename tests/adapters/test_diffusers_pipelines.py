@@ -10,7 +10,8 @@ import diffusers
 import pytest
 
 from fairbench.adapters import diffusers_texts
-from fairbench.adapters.diffusers import DiffusersAdapter, call_arguments
+from fairbench.adapters.diffusers import DiffusersAdapter
+from fairbench.adapters.diffusers_params import call_arguments
 from fairbench.adapters.diffusers_prompting import REWRITERS, set_system_prompt
 from tests.builders.diffusion import clip_tokenizer
 

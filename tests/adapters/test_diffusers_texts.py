@@ -23,7 +23,7 @@ from fairbench.errors import CardError
 from fairbench.notices import collecting
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 from tests.builders.flux import save_tiny_flux
-from tests.builders.pipelines import TEMPLATE, Cleaning, Ernie, LowerCase, Lumina, Qwen, Sana, StandIn
+from tests.builders.pipelines import TEMPLATE, Cleaning, LowerCase, Qwen, Sana, StandIn
 
 CLIP_WORDS = 75
 """CLIP's 77 tokens without the marks of start and end; a letter between blanks is one token of the tiny tokenizers."""
@@ -142,15 +142,6 @@ def stand_in(
     return build("absent", ctx, **sampling)
 
 
-def test_a_system_prompt_is_noted_word_for_word_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = stand_in(monkeypatch, Lumina)
-    result = generate(adapter, "a nurse")[0]
-    assert result.notes == {"system-prompt": "You paint. <Prompt Start> {prompt}"}
-    assert adapter._system_prompts == {"You paint. <Prompt Start> {prompt}": None}
-    adapter = stand_in(monkeypatch, Lumina, system_prompt="Be fair.")
-    assert generate(adapter, "a nurse")[0].notes == {"system-prompt": "Be fair. <Prompt Start> {prompt}"}
-
-
 def test_sanas_instruction_is_noted_and_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert generate(stand_in(monkeypatch, Sana), "a nurse")[0].notes == {
         "system-prompt": "Be bold.\nUser Prompt: {prompt}"
@@ -208,25 +199,7 @@ def test_a_cut_template_is_no_cut_prompt(monkeypatch: pytest.MonkeyPatch, count:
     assert (note is not None) == (count > 1022), "2 of the 1024 are the tiny tokenizer's marks of start and end"
 
 
-def test_rewriting_is_off_unless_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ERNIE-Image and LongCat-Image let a language model rewrite every prompt by default."""
-    adapter = stand_in(monkeypatch, Ernie, ctx=BLOCK)
-    results = generate(adapter, "a nurse", "a chef")
-    assert [r.notes for r in results] == [{}, {}]
-    assert (adapter._pipe.seen["use_pe"], adapter._pipe.seen["rows"]) == (False, 2)
-
-
-def test_rewriting_that_is_on_is_noted_and_follows_each_images_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests = [ImageRequest(b"i", b"p", b"n", "a nurse", 0, seed << 32 | 5) for seed in range(6)]
-    adapter = stand_in(monkeypatch, Ernie, ctx=BLOCK, rewrite_prompts=True)
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    forwards = [r.notes["prompt-rewritten"] for r in adapter.generate(requests)]
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(2)
-    assert [r.notes["prompt-rewritten"] for r in adapter.generate(requests[::-1])] == forwards[::-1]
-    assert all(re.fullmatch("a nurse [a-h]", text) for text in forwards) and len(set(forwards)) > 1
-    assert adapter._pipe.seen["rows"] == 1, "the rows of a block would share the language model's stream"
+def test_a_pipeline_that_does_not_rewrite_is_not_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CardError, match="Cleaning does not rewrite prompts"):
         generate(stand_in(monkeypatch, Cleaning, rewrite_prompts=True), "a nurse")
 
@@ -236,9 +209,7 @@ def test_a_prompt_that_no_encoder_was_given_is_noted_as_rewritten(monkeypatch: p
     assert [r.notes for r in generate(adapter, "a nurse", "a chef")] == [{"prompt-rewritten": "a person"}, {}]
 
 
-def test_glm_image_sees_one_row_a_call_and_needs_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It draws the tokens of a block of rows from the first row's seed: neighbours changed each other's images."""
-
+def test_glm_image_needs_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     class Glm(StandIn):
         def __call__(
             self,
@@ -250,13 +221,11 @@ def test_glm_image_sees_one_row_a_call_and_needs_a_size(monkeypatch: pytest.Monk
             generator: Any = None,
             output_type: str = "pil",
         ) -> Any:
-            torch.manual_seed(generator[0].initial_seed())
-            return self.paint(prompt, rows=len(prompt), drawn=torch.rand(()).item())
+            return self.paint(prompt, rows=len(prompt))
 
-    before = torch.get_rng_state()
-    adapter = stand_in(monkeypatch, Glm, "GlmImagePipeline", BLOCK, width=32, height=32)
+    adapter = stand_in(monkeypatch, Glm, "GlmImagePipeline", BLOCK, width=8, height=8)
     generate(adapter, "a nurse", "a chef")
-    assert adapter._pipe.seen["rows"] == 1 and torch.equal(torch.get_rng_state(), before)
+    assert adapter._pipe.seen["rows"] == 1, "it draws the tokens of a block of rows from the first row's seed"
     with pytest.raises(CardError, match="give `width` and `height`"):
         generate(stand_in(monkeypatch, Glm, "GlmImagePipeline", BLOCK), "a nurse")
 
@@ -320,10 +289,10 @@ def test_effective_settings_hold_defaults_and_the_weights(tiny_sd: Path) -> None
 
 
 def test_effective_settings_name_the_system_prompt_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = stand_in(monkeypatch, Lumina)
+    adapter = stand_in(monkeypatch, Sana)
     generate(adapter, "a nurse")
     monkeypatch.setattr("fairbench.networks.weights.model_identity", lambda *_: {})
-    assert adapter.effective_settings()["system_prompt"] == ["You paint. <Prompt Start> {prompt}"]
+    assert adapter.effective_settings()["system_prompt"] == ["Be bold.\nUser Prompt: {prompt}"]
     card = ModelCard(name="x", title="X", adapter="diffusers", weights=HubModel(repo="nobody/nothing"))
     settings = DiffusersAdapter(card, DiffusersAdapter.Params(), BuildContext()).effective_settings()
     assert settings["pipeline"] is None and settings["scheduler"] is None

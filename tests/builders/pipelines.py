@@ -1,4 +1,4 @@
-"""Stand-ins for diffusers pipelines: they tokenize and treat prompts as the real ones do, and paint grey."""
+"""Stand-ins for diffusers pipelines that are not built in small: they treat prompts as those do, and paint grey."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import diffusers
 import numpy as np
-import torch
 
 from tests.builders.diffusion import clip_tokenizer
 
@@ -35,22 +34,6 @@ class StandIn:
         self.seen = seen
         self.read(texts)
         return SimpleNamespace(images=np.full((len(texts), 8, 8, 3), 0.5))
-
-
-class Lumina(StandIn):
-    """Puts a system prompt before each prompt, as Lumina 2 does."""
-
-    def __call__(
-        self,
-        prompt: Any = None,
-        system_prompt: str | None = None,
-        num_inference_steps: int = 1,
-        guidance_scale: float = 1.0,
-        generator: Any = None,
-        output_type: str = "pil",
-    ) -> Any:
-        system_prompt = "You paint." if system_prompt is None else system_prompt
-        return self.paint([system_prompt + " <Prompt Start> " + p for p in prompt])
 
 
 class Sana(StandIn):
@@ -94,26 +77,6 @@ class Qwen(StandIn):
         start = self.prompt_template_encode_start_idx
         self.read([self.prompt_template_encode.format(p) for p in prompt], 1024 + start)
         return SimpleNamespace(images=np.full((len(prompt), 8, 8, 3), 0.5))
-
-
-class Ernie(StandIn):
-    """Rewrites prompts unless it is told not to, and draws the rewriting from torch's global stream."""
-
-    def _enhance_prompt_with_pe(self, prompt: str, device: str) -> str:
-        self.tokenizer(f'{{"prompt": "{prompt}"}}')
-        return f"{prompt} {'abcdefgh'[int(torch.randint(8, ()))]}"
-
-    def __call__(
-        self,
-        prompt: Any = None,
-        num_inference_steps: int = 1,
-        guidance_scale: float = 1.0,
-        generator: Any = None,
-        output_type: str = "pil",
-        use_pe: bool = True,
-    ) -> Any:
-        texts = [self._enhance_prompt_with_pe(p, "cpu") for p in prompt] if use_pe else prompt
-        return self.paint(texts, use_pe=use_pe, rows=len(prompt), generator=generator)
 
 
 class Cleaning(StandIn):

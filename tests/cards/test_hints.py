@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog
 from fairbench.errors import CardError
+from fairbench.methods import lora
 from fairbench.methods.lora import LoraMethod
 from fairbench.notices import collecting
 from tests.builders.cli import Cli
@@ -19,13 +21,13 @@ from tests.builders.cli import Cli
         ("me/my-sdxl", "hub write diffusers:me/my-sdxl (or janus:me/my-sdxl)"),
         ("deepseek-ai/Janus-Pro-7B", "write janus:deepseek-ai/Janus-Pro-7B (or diffusers:"),
         ("https://huggingface.co/me/my-sdxl", "write diffusers:me/my-sdxl"),
-        ("openai:gpt-image-1", "There is no adapter 'openai' (adapters: janus, emu3, diffusers, "),
+        ("openai:gpt-image-1", "There is no adapter 'openai' (adapters: janus, "),
         ("difusers:me/my-sdxl", "did you mean diffusers:me/my-sdxl?"),
         ("./does-not-exist", "There is no file or folder ./does-not-exist: fix the path"),
         ("/no/such/model", "There is no file or folder /no/such/model"),
         ("~/nowhere/card.yaml", "There is no file or folder ~/nowhere/card.yaml"),
         ("C:\\models\\sdxl", "There is no file or folder C:\\models\\sdxl"),
-        ("my.safetensors", "my.safetensors is a checkpoint in a single file, which cannot be used (and there is no"),
+        ("my.safetensors", "my.safetensors holds weights alone (and there is no such file): write a model card"),
         ("diffusers:my.ckpt", "from_single_file(FILE).save_pretrained(FOLDER)"),
         ("sdlx", "did you mean 'sdxl'?"),
     ],
@@ -41,7 +43,7 @@ def test_what_to_write_instead(target: str, words: str) -> None:
 def test_files_that_are_no_cards(tmp_path: Path) -> None:
     checkpoint = tmp_path / "my.safetensors"
     checkpoint.write_bytes(b"x")
-    with pytest.raises(CardError, match=r"which cannot be used: convert it"):
+    with pytest.raises(CardError, match=r"holds weights alone: write a model card with `adapter: diffusers`"):
         catalog.load_model(str(checkpoint))
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(CardError, match=r"notes\.txt is no model card: a card is a YAML file"):
@@ -52,11 +54,17 @@ def test_files_that_are_no_cards(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", ["folder", "file"])
 def test_a_lora_of_diffusers(tmp_path: Path, named: str) -> None:
-    """It was said to have no adapter_config.json."""
+    """It was said to have no adapter_config.json; for a model that takes another form, the two are named."""
     file = tmp_path / "pytorch_lora_weights.safetensors"
     file.write_bytes(b"x")
-    with pytest.raises(CardError, match=r"LoRA in the form of diffusers.*fuse_lora.*run --model FOLDER"):
-        LoraMethod(str(tmp_path if named == "folder" else file))
+    method = LoraMethod(str(tmp_path if named == "folder" else file))
+    assert method.name.endswith("@2d711642")
+    with pytest.raises(
+        CardError, match=r"is a LoRA in the form of diffusers .*, but this model takes one in peft's form"
+    ):
+        lora.identity(method.folder, JanusAdapter, None)
+    with pytest.raises(CardError, match="changes no weights of this kind of model"):
+        lora.identity(method.folder, object(), None)
 
 
 def test_a_lora_that_is_not_there() -> None:
