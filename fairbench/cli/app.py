@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "show": ("listing:show", "Show a finished run, a card, a plug-in, or columns."),
     "glossary": ("listing:glossary", "Explain the terms of this project and its field."),
     "new": ("new:new", "Write a working plug-in with its test, to change."),
-    "check": ("check:check", "Find every problem of cards and recipes, with file, field and line."),
+    "check": ("check:check", "Find every problem of cards and recipes, with its line."),
     "validate": ("validate:validate", "Check the statistics by simulation from known truths."),
     "setup": ("setup:setup", "Print or run the commands that a model needs first."),
     "doctor": ("doctor:doctor", "Check what is installed and what could run here."),

@@ -15,7 +15,7 @@ Paths = Annotated[list[Path], typer.Argument(help="Card files, recipes, or folde
 
 
 def check(paths: Paths, as_json: AsJson = False, plugins: Plugins = None) -> None:
-    """Find every problem of cards and recipes, with file, field and line.
+    """Find every problem of cards and recipes, with its line.
 
     Exit code 2 where there is one.
     """
