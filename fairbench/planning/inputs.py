@@ -21,8 +21,8 @@ from fairbench.registry import suggest
 from fairbench.runs import evidence, record
 from fairbench.runs.prompts import expand
 from fairbench.stats.correction import mixture
-from fairbench.stats.estimands import concentration
-from fairbench.stats.power import MIN_FACES, concentration_of, shift
+from fairbench.stats.estimands import concentration, concentration_of_shares
+from fairbench.stats.power import MIN_FACES, shift
 from fairbench.types import FloatArray, Prompt
 
 
@@ -104,8 +104,8 @@ class PilotRun:
             )
         # Of few faces the shares look too concentrated: brought to the mean that is free of chance.
         shares = counts / counts.sum(axis=1, keepdims=True)
-        excess = float((concentration_of(shares) - concentration(counts)).mean())
-        shares = shift(shares, -min(excess, float(concentration_of(shares).mean())))
+        excess = float((concentration_of_shares(shares) - concentration(counts)).mean())
+        shares = shift(shares, -min(excess, float(concentration_of_shares(shares).mean())))
         return shares if table is None else mixture(shares * counts.sum(axis=1, keepdims=True), table)
 
     def face_rate(self, names: Sequence[str]) -> float:

@@ -14,6 +14,7 @@ from fairbench.planning.design import Design
 from fairbench.planning.inputs import Baseline, LabellerErrors, PilotRun
 from fairbench.stats import power as stats_power
 from fairbench.stats import sizes
+from fairbench.stats.estimands import concentration_of_shares
 
 TYPICAL: Final = 0.56
 """Run A's concentration where no baseline is given: three quarters of the way from balance to one class alone."""
@@ -44,7 +45,7 @@ class Row:
     @property
     def baseline(self) -> float:
         """Run A's mean concentration."""
-        return float(stats_power.concentration_of(self.plan.typical).mean())
+        return float(concentration_of_shares(self.plan.typical).mean())
 
     def record(self) -> dict[str, Any]:
         """Return the row as plain data."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 from fairbench.metrics._rd import relative_diversity
+from fairbench.types import FloatArray
 
 IntArray = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
@@ -65,7 +66,7 @@ def concentration(counts: IntArray) -> Floats:
     return np.asarray((classes * concentration - 1) / (classes - 1))
 
 
-def concentration_of_shares(p: Floats) -> Floats:
+def concentration_of_shares(p: FloatArray) -> Floats:
     """Return (K sum p_k^2 - 1)/(K - 1) of true shares (..., K), in [0, 1]: what `concentration` estimates."""
     classes = p.shape[-1]
     return np.asarray((classes * (p**2).sum(axis=-1) - 1) / (classes - 1))
@@ -80,7 +81,7 @@ def effective_groups(concentration: ArrayLike, classes: int) -> Floats:
     return np.asarray(classes / (1 + (classes - 1) * c))
 
 
-def concentration_variance(p: Floats, faces: Floats | IntArray) -> Floats:
+def concentration_variance(p: FloatArray, faces: FloatArray | IntArray) -> Floats:
     """Return the variance (...) of `concentration` of so many independent faces (...) with shares (..., K).
 
     faces: two or more. With S_r = sum p_k^r, that of sum n_k (n_k - 1) / (n (n - 1)) is

@@ -168,6 +168,17 @@ def concentration_of_prompts(data: Data) -> PromptValues:
     return PromptValues(value, variance, upper)
 
 
+def stated_variance(counts: IntArray, prompts: int) -> Floats:
+    """Return the variances (...) that `concentration_of_prompts` states for prompts of a task of so many.
+
+    counts: (..., K), four or more images with one face each.
+    """
+    classes = counts.shape[-1]
+    weights = (counts + PSEUDO_IMAGES / prompts / classes).reshape(-1, classes)
+    variance = _concentration_variance(np.eye(classes, dtype=np.int64), weights) * (classes / (classes - 1)) ** 2
+    return np.asarray(variance.reshape(counts.shape[:-1]))
+
+
 def upper_variance(value: Floats, variance: Floats, kinds: IntArray, times: IntArray) -> Floats:
     """Return the variances (P,) of `concentration` if its task mean were at the upper limit that `variance` gives.
 

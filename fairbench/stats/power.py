@@ -1,10 +1,10 @@
 """The power of a comparison of two runs: how often its test finds a change.
 
 The test planned for is the one that `comparison` does, on the mean difference of concentration. Over this list it is
-two-sided and normal, with Hoeffding's standard error (`difference.concentration_difference`), at the level that Holm's
-first step leaves to one of several attributes. Over other prompts, Gaffke's interval of the mean difference must
-exclude 0 (`gaffke.mean_interval`). The plan allows for what makes a difference smaller on paper than in truth: images
-without a face, and a classifier that errs.
+two-sided, with Hoeffding's standard error (`difference.concentration_difference`), at the level that Holm's first step
+leaves to one of several attributes; it is simulated (`list_power`). Over other prompts, Gaffke's interval of the mean
+difference must exclude 0 (`gaffke.mean_interval`). The plan allows for what makes a difference smaller on paper than in
+truth: images without a face, and a classifier that errs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ from scipy.special import ndtr, ndtri
 
 from fairbench.errors import FairbenchError
 from fairbench.stats import gaffke
-from fairbench.stats.difference import concentration_difference
+from fairbench.stats.estimands import concentration_of_shares, concentration_variance
 from fairbench.stats.intervals import Scope
-from fairbench.stats.paired import Effect
+from fairbench.stats.list_power import Runs, power_over_list
 from fairbench.types import FloatArray
 
 MIN_FACES: Final = 4
 """Images with a face that a prompt needs to be compared."""
 MIN_PROMPTS: Final[dict[Scope, int]] = {"this list": 2, "other prompts": gaffke.FEWEST}
 """Of one prompt the error is not known well enough for a test."""
-_DRAWN_PROMPTS: Final = 300
-"""Prompts that are simulated for the standard error that a comparison will state."""
-_FEW_PROMPTS, _FEW_LISTS = 10, 8
 _LISTS, LISTS_OF_CURVE = 2_000, 400
 """Lists of prompts that are simulated for the power over other prompts."""
 _MAX_DRAWN: Final = 200
@@ -87,12 +84,6 @@ def _are_shares(p: ArrayLike) -> bool:
     return bool((p >= 0).all() and np.allclose(p.sum(axis=-1), 1, atol=1e-6))
 
 
-def concentration_of(shares: FloatArray) -> FloatArray:
-    """Return (K sum p^2 - 1) / (K - 1) (...) of true shares (..., K)."""
-    classes = shares.shape[-1]
-    return np.asarray((classes * (shares**2).sum(axis=-1) - 1) / (classes - 1))
-
-
 def shares_at(value: float, classes: int) -> FloatArray:
     """Return shares (K,) with this concentration: one class raised, the others equal. Raises outside [0, 1]."""
     if not 0 <= value <= 1:
@@ -123,7 +114,7 @@ def shift(shares: FloatArray, change: float) -> FloatArray:
     Downwards towards uniform, upwards towards its leading class alone. Raises FairbenchError where the mean would leave
     [0, 1].
     """
-    mean = float(concentration_of(shares).mean())
+    mean = float(concentration_of_shares(shares).mean())
     room = 1 - mean if change > 0 else mean
     if abs(change) > room + 1e-9:
         raise FairbenchError(
@@ -161,53 +152,28 @@ def powers(plan: Plan, change: float, prompts: ArrayLike, images: ArrayLike, lis
     for at in map(tuple, np.argwhere(enough)):
         faces, n = float(images[at] * plan.face_rate), int(prompts[at])
         if plan.scope == "this list":
-            result[at] = _power_of_test(plan.alpha, runs, faces, n)
+            result[at] = power_over_list(plan.alpha, runs, round(images[at]), plan.face_rate, n)
         else:
             result[at] = _power_of_interval(plan, change, runs, faces, _lists(n, lists) if n <= _MAX_DRAWN else n)
     return result
 
 
-Runs = tuple[FloatArray, FloatArray]
-"""The shares (S, K) of both runs as the classifier reads them."""
+def normal_power(plan: Plan, change: float, prompts: float, images: float) -> float:
+    """Return `power` were the mean difference normal and its error certain: where to look for an answer.
+
+    Raises FairbenchError as `shift` does.
+    """
+    runs = plan.as_read(plan.typical), plan.as_read(shift(plan.typical, change))
+    effects = concentration_of_shares(runs[1]) - concentration_of_shares(runs[0])
+    variance = float(sum(concentration_variance(p, np.array(images * plan.face_rate)).mean() for p in runs))
+    if plan.scope == "other prompts":
+        variance += float(effects.var()) + plan.between_prompt_sd**2
+    error = max(math.sqrt(max(variance, 0.0) / prompts), 1e-12)
+    return float(ndtr(abs(float(effects.mean())) / error + ndtri(plan.alpha / 2)))
+
+
 Lists = tuple[FloatArray, FloatArray]
 """Which typical prompt each prompt of a list is, as a number in [0, 1), and its noise: (lists, prompts) each."""
-
-
-def _power_of_test(alpha: float, runs: Runs, faces: float, prompts: int) -> float:
-    """Return the power of the test over this list: its statistic is normal, its stated error not quite the true one."""
-    effect = float((concentration_of(runs[1]) - concentration_of(runs[0])).mean())
-    true = math.sqrt(sum(float(_variance(shares, faces).mean()) for shares in runs) / prompts)
-    highest, lowest = _smallest_shown(alpha, runs, faces, prompts)
-    if true == 0:
-        return float(not lowest < effect < highest)
-    return float(ndtr((lowest - effect) / true) + ndtr((effect - highest) / true))
-
-
-def _smallest_shown(alpha: float, runs: Runs, faces: float, prompts: int) -> tuple[float, float]:
-    """Return the smallest difference above 0 that a comparison shows, and the one below it.
-
-    The error that it states is simulated. One long list stands for many, unless prompts are so few that what a list as
-    a whole is given (pseudo-faces) counts.
-    """
-    drawn = prompts if prompts < _FEW_PROMPTS else _DRAWN_PROMPTS
-    chosen = np.arange(drawn) % len(runs[0]) if len(runs[0]) <= drawn else np.linspace(0, len(runs[0]) - 1, drawn)
-    shares = [run[chosen.astype(np.int64)] for run in runs]
-    rng, lists = np.random.default_rng(0), _FEW_LISTS if prompts < _FEW_PROMPTS else 1
-    stated = [
-        concentration_difference(*(rng.multinomial(round(faces), p) for p in shares)).effect for _ in range(lists)
-    ]
-    # Variances of a mean: over more prompts, they are smaller.
-    variance, below, above = np.mean([(e.se**2, *e.steeper) for e in stated], axis=0) * drawn / prompts
-    low, high = Effect(0.0, math.sqrt(variance), prompts, 0, (below, above)).interval(1 - alpha)
-    return -low, -high
-
-
-def _variance(shares: FloatArray, faces: float) -> FloatArray:
-    """Return the exact variance (S,) of the unbiased concentration of so many faces (Hoeffding 1948)."""
-    scale = shares.shape[-1] / (shares.shape[-1] - 1)
-    second, third = (shares**2).sum(axis=-1), (shares**3).sum(axis=-1)
-    variance = (4 * (faces - 2) * (third - second**2) + 2 * (second - second**2)) / (faces * (faces - 1))
-    return np.asarray(scale**2 * np.maximum(variance, 0))
 
 
 def _power_of_interval(plan: Plan, change: float, runs: Runs, faces: float, drawn: Lists | int) -> float:
@@ -215,10 +181,10 @@ def _power_of_interval(plan: Plan, change: float, runs: Runs, faces: float, draw
 
     drawn: random numbers for every list of prompts, or a number of prompts that are too many for that.
     """
-    effects = concentration_of(runs[1]) - concentration_of(runs[0])
+    effects = concentration_of_shares(runs[1]) - concentration_of_shares(runs[0])
     # A difference between prompts shrinks on paper as the mean change does.
     shrinking = float(effects.mean()) / change if change else 1.0
-    variances = _variance(runs[0], faces) + _variance(runs[1], faces)
+    variances = np.sum([concentration_variance(p, np.array(faces)) for p in runs], axis=0)
     spread = np.sqrt(variances + (plan.between_prompt_sd * shrinking) ** 2)
     widest = 1 + 1 / (faces - 1)
     if isinstance(drawn, int):

@@ -8,16 +8,27 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtri
 
-from fairbench.stats.power import LISTS_OF_CURVE, MIN_FACES, MIN_PROMPTS, Plan, concentration_of, power, powers
+from fairbench.stats.estimands import concentration_of_shares
+from fairbench.stats.power import (
+    LISTS_OF_CURVE,
+    MIN_FACES,
+    MIN_PROMPTS,
+    Plan,
+    normal_power,
+    power,
+    powers,
+)
 from fairbench.types import FloatArray
 
 MAX_SEARCHED: Final = 1_000_000
 """Plans that need more images per prompt, or more prompts, than this are answered with None."""
-_WAYS: Final = 7
-"""Points of the way to balance between which the smallest change is interpolated."""
+_ROUGH_WAYS: Final = tuple(i / 12 for i in range(1, 13))
+"""Parts of the way to balance at which a normal approximation is taken, from which the search starts."""
+_TRIALS: Final = 5
+_CLOSE: Final = 0.05
+"""Normal deviates from the target at which the search ends: power .8 is then within .014."""
 
 
 def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) -> int | None:
@@ -29,24 +40,34 @@ def images_needed(plan: Plan, change: float, prompts: int, target: float = 0.8) 
     if prompts < MIN_PROMPTS[plan.scope]:
         return None
     low = math.ceil(MIN_FACES / plan.face_rate)
-    return _smallest(lambda n: float(power(plan, change, prompts, n)) >= target, low)
+    guess = _smallest(lambda n: normal_power(plan, change, prompts, n) >= target, low, low)
+    return _smallest(lambda n: float(power(plan, change, prompts, n)) >= target, low, guess or MAX_SEARCHED)
 
 
 def prompts_needed(plan: Plan, change: float, images: int, target: float = 0.8) -> int | None:
     """Return the fewest prompts with power >= target at so many images per prompt; None as in `images_needed`."""
     if images * plan.face_rate < MIN_FACES:
         return None
-    return _smallest(lambda p: float(power(plan, change, p, images)) >= target, MIN_PROMPTS[plan.scope])
+    low = MIN_PROMPTS[plan.scope]
+    guess = _smallest(lambda p: normal_power(plan, change, p, images) >= target, low, low)
+    return _smallest(lambda p: float(power(plan, change, p, images)) >= target, low, guess or MAX_SEARCHED)
 
 
-def _smallest(enough: Callable[[int], bool], low: int) -> int | None:
-    """Return the smallest integer in low..MAX_SEARCHED that is enough, given that all larger ones are too."""
-    high = low
-    while not enough(high):
-        low, high = high + 1, 2 * high
-        if low > MAX_SEARCHED:
-            return None
-        high = min(high, MAX_SEARCHED)
+def _smallest(enough: Callable[[int], bool], low: int, guess: int) -> int | None:
+    """Return the smallest integer in low..MAX_SEARCHED that is enough, given that all larger ones are too.
+
+    It is looked for around a guess, in steps that double.
+    """
+    high, step = guess, max(1, guess // 16)
+    if enough(high):
+        while high > low and enough(max(low, high - step)):
+            high, step = max(low, high - step), 2 * step
+        low = max(low, high - step + 1)
+    else:
+        while not enough(high):
+            if high >= MAX_SEARCHED:
+                return None
+            low, high, step = high + 1, min(high + step, MAX_SEARCHED), 2 * step
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
@@ -59,42 +80,40 @@ def detectable(plan: Plan, prompts: ArrayLike, images: ArrayLike, target: float 
     Interpolated: within about 2 %. prompts, images: broadcast against each other; arrays give a curve. NaN where even
     the change to balance would be missed too often.
     """
-    mean = float(concentration_of(plan.typical).mean())
+    mean = float(concentration_of_shares(plan.typical).mean())
     prompts, images = np.broadcast_arrays(np.asarray(prompts, np.float64), np.asarray(images, np.float64))
     result = np.full(prompts.shape, np.nan)
     if mean < 1e-9:
         return result
-    # Over the square root: points are dense where changes are small, and where power rises.
-    roots = np.linspace(0, 1, _WAYS)[1:]
-
-    def powers_at(way: float, prompts: ArrayLike, images: ArrayLike) -> FloatArray:
-        return powers(plan, -mean * way**2, prompts, images, LISTS_OF_CURVE)
-
-    of_roots = np.array([powers_at(way, prompts, images) for way in roots.tolist()])
     for at in np.ndindex(prompts.shape):
-        known = dict(zip(roots.tolist(), of_roots[(slice(None), *at)].tolist(), strict=True))
-        way = _first_reached(known, target, plan.alpha)
-        if not math.isnan(way):  # once more, with a point where the curve was only interpolated
-            known[way] = float(powers_at(way, prompts[at], images[at]))
-            way = _first_reached(known, target, plan.alpha)
-        result[at] = mean * way**2
+        sizes = float(prompts[at]), float(images[at])
+        if prompts[at] < MIN_PROMPTS[plan.scope] or images[at] * plan.face_rate < MIN_FACES:
+            continue
+        rough = {way: normal_power(plan, -mean * way**2, *sizes) for way in _ROUGH_WAYS}
+        known: dict[float, float] = {}
+        way = _way_to(target, rough, plan.alpha)
+        for _ in range(_TRIALS):
+            known[min(way, 1.0)] = found = float(powers(plan, -mean * min(way, 1.0) ** 2, *sizes, LISTS_OF_CURVE))
+            if abs(ndtri(found) - ndtri(target)) < _CLOSE or (found < target and way >= 1):
+                break
+            way = _way_to(target, known, plan.alpha)
+        way = _way_to(target, known, plan.alpha)
+        if way <= 1:
+            result[at] = mean * way**2
     return result
 
 
-def _first_reached(powers: dict[float, float], target: float, alpha: float) -> float:
-    """Return where the interpolated power first reaches the target, NaN where it never does. powers: by way."""
+def _way_to(target: float, powers: dict[float, float], alpha: float) -> float:
+    """Return the way to balance at which the power first reaches the target; above 1: nowhere. powers: by way.
+
+    Over the quantile of the normal distribution, in which power is nearly a straight line of the way.
+    """
     ways = sorted(powers)
-    reached = next((i for i, way in enumerate(ways) if powers[way] >= target), None)
-    if reached is None:
-        return math.nan
-    # Over the quantile of the normal distribution, in which power is nearly a straight line.
-    of_ways = np.clip([alpha, *(powers[way] for way in ways[: reached + 1])], 1e-3, 1 - 1e-9)
-    curve = PchipInterpolator([0.0, *ways[: reached + 1]], np.maximum.accumulate(ndtri(of_ways)))
-    low, high = ([0.0, *ways][reached], ways[reached])
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if curve(middle) >= ndtri(target) else (middle, high)
-    return high
+    quantiles = ndtri(np.clip([alpha, *(powers[way] for way in ways)], 1e-3, 1 - 1e-6))
+    points = list(zip([0.0, *ways], np.maximum.accumulate(quantiles).tolist(), strict=True))
+    after = next((i for i, (_, quantile) in enumerate(points) if quantile >= ndtri(target)), len(points) - 1)
+    (low, from_), (high, to) = points[max(after, 1) - 1 : max(after, 1) + 1]
+    return low + (high - low) * float(ndtri(target) - from_) / (to - from_) if to > from_ else 2.0
 
 
 def budget_curve(plan: Plan, budget: int, prompts: ArrayLike, target: float = 0.8) -> tuple[FloatArray, FloatArray]:
