@@ -43,6 +43,9 @@ Arms = Annotated[
 Register = Annotated[
     Path | None, typer.Option("--register", metavar="FILE", help="Write the comparison down, with its hash.")
 ]
+Equivalence = Annotated[
+    bool, typer.Option("--equivalence", help="Say, too, how surely two equal models would be shown to be equal.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for plan.json, plan.csv and plan.png.")]
 
 
@@ -60,6 +63,7 @@ def plan(
     prompts: Prompts = None,
     budget: Budget = None,
     scope: ScopeName = "this list",
+    equivalence: Equivalence = False,
     arm: Arms = None,
     register: Register = None,
     out: Out = None,
@@ -90,7 +94,9 @@ def plan(
         images=images_per_prompt,
         budget=budget,
     )
-    result = analysis.analyse(task, labeller, attribute, design, inputs.baseline(baseline), face_rate)
+    result = analysis.analyse(
+        task, labeller, attribute, design, inputs.baseline(baseline), face_rate, equal=equivalence
+    )
     registration = None if register is None else registering.write(register, task, arms, result)
     if out is not None:
         files.write(result, out)

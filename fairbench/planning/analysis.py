@@ -12,6 +12,7 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
 from fairbench.planning import rows
 from fairbench.planning.design import Design, check_share
+from fairbench.planning.equivalence import EquivalenceRow, planned
 from fairbench.planning.inputs import Baseline, LabellerErrors
 from fairbench.planning.rows import Row
 from fairbench.stats.power import MIN_PROMPTS, Plan
@@ -47,6 +48,7 @@ class Analysis:
     baseline: Baseline
     rows: Sequence[Row]
     curves: Sequence[Curve]
+    equivalence: Sequence[EquivalenceRow] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the analysis as plain data."""
@@ -64,16 +66,25 @@ class Analysis:
                 }
                 for c in self.curves
             ],
+            "equivalence": [row.record() for row in self.equivalence],
         }
 
 
 def analyse(
-    task: str, labeller: str, attributes: str, design: Design, baseline: Baseline, face_rate: float | None
+    task: str,
+    labeller: str,
+    attributes: str,
+    design: Design,
+    baseline: Baseline,
+    face_rate: float | None,
+    *,
+    equal: bool = False,
 ) -> Analysis:
     """Return the power analysis of a comparison of two runs.
 
     task, labeller: names or files of cards. attributes: comma-separated, or "all". face_rate: faces per image, in
-    (0, 1]; None: as in `rows.row`. Raises FairbenchError where no attribute can change as much as the design says.
+    (0, 1]; None: as in `rows.row`. equal: whether claims of equivalence are planned,
+    too. Raises FairbenchError where no attribute can change as much as the design says.
     """
     if face_rate is not None:
         check_share("--face-rate", face_rate)
@@ -85,7 +96,9 @@ def analyse(
             f"--detect {design.detect:g} cannot be planned for, ask for less or fix --baseline ({reasons})."
         )
     curves = [_curve(row.attribute, row.plan, design) for row in table]
-    return Analysis(catalog.load_task(task).card.name, errors, design, baseline, table, curves)
+    name = catalog.load_task(task).card.name
+    equivalence = planned(name, table, design) if equal else []
+    return Analysis(name, errors, design, baseline, table, curves, equivalence)
 
 
 def _curve(attribute: str, plan: Plan, design: Design) -> Curve:

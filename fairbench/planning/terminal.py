@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.planning.analysis import IMAGES, Analysis
 from fairbench.planning.design import Design
+from fairbench.planning.equivalence import EquivalenceRow
 from fairbench.planning.inputs import Baseline, PilotRun
 from fairbench.planning.rows import MIN_FACES_PER_PROMPT, TYPICAL
 from fairbench.stats.power import MIN_PROMPTS
@@ -38,6 +40,9 @@ def show(analysis: Analysis, console: Console) -> None:
             say(console, f"note: {spaced(row.attribute)}: {row.note}.", "yellow")
     console.print()
     _curves(analysis).show(console)
+    if analysis.equivalence:
+        console.print()
+        equivalence_table(analysis.equivalence, analysis.design).show(console)
     say(console, "\nWhat this rests on", "bold")
     for sentence in assumptions(analysis):
         say(console, f"- {sentence}")
@@ -72,6 +77,20 @@ def _curves(analysis: Analysis) -> Table:
     return table
 
 
+def equivalence_table(rows: Sequence[EquivalenceRow], design: Design) -> Table:
+    """Return how often either claim is shown, of balanced models and of models like run A."""
+    claims = ("equally\nconcentrated", "same\ngroups")
+    heads = ["margin", *(f"{which}:\n{claim}" for which in ("balanced", "as run A") for claim in claims)]
+    table = Table(
+        [Column("attribute"), *numbers(*heads)],
+        f"Probability that equal models are shown to be equal, with {design.prompts} x {design.images} images",
+    )
+    for row in rows:
+        margins = " / ".join(dict.fromkeys(number(m, 2) for m in (row.claims.concentrated, row.claims.groups)))
+        table.add(spaced(row.attribute), margins, *(number(p, 2) for p in (*row.balanced, *row.like_run_a)))
+    return table
+
+
 def assumptions(analysis: Analysis) -> list[str]:
     """Return what the numbers rest on, in sentences."""
     design = analysis.design
@@ -80,6 +99,7 @@ def assumptions(analysis: Analysis) -> list[str]:
         f"Run A: {_run_a(analysis.baseline)}. Run B: closer to balance, every prompt by the same share of its way.",
         *_classifier(analysis),
         f"Faces: {_faces(analysis)}.",
+        *_equal(analysis),
         "Counts are for one run: a comparison of two needs twice as many images. The calculation agrees with "
         f"simulated tests within .03 from about {MIN_FACES_PER_PROMPT} faces per prompt on: it asks for no fewer, and "
         "the curve is rough below.",
@@ -100,6 +120,16 @@ def _test(design: Design) -> str:
         f"change varies over prompts with SD {design.between_prompt_sd:g} (--between-prompt-sd), beyond what run A's "
         "shares imply."
     )
+
+
+def _equal(analysis: Analysis) -> list[str]:
+    if not analysis.equivalence:
+        return []
+    return [
+        "Equal: two claims that compare makes, each with the task's margin and at level "
+        f"{number(analysis.design.level, 4)}. Equally concentrated: the roots of mean concentration differ by less. "
+        "Same groups: a smaller share of the images would have to change group. Balanced: both models, in every prompt."
+    ]
 
 
 def _run_a(baseline: Baseline) -> str:

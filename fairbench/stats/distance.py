@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import chdtr
 
 from fairbench.stats.estimands import Floats, shares
-from fairbench.stats.intervals import concentration_of_prompts, smoothed
+from fairbench.stats.intervals import smoothed, sum_of_squares
 from fairbench.stats.mean_square import MeanSquare, mean_square
 from fairbench.stats.units import Data, Units, as_units
 from fairbench.types import FloatArray
@@ -104,8 +104,7 @@ def pair_of(a: Data, b: Data) -> Pair:
 
 
 def _shares_of(units: Units) -> _Shares:
-    classes = units.kinds.shape[1]
-    squared = (1 + (classes - 1) * concentration_of_prompts(units).value) / classes
+    squared, _ = sum_of_squares(units.kinds, units.times)
     kinds, weights = smoothed(units.kinds, units.times)
     sizes = kinds.sum(axis=1)
     faces = weights @ sizes

@@ -39,6 +39,11 @@ def equally_concentrated_p(a: MeanSquare, b: MeanSquare, margin: float) -> float
     )
 
 
+def shown_equally_concentrated(a: MeanSquare, b: MeanSquare, margin: float, alpha: float) -> bool:
+    """Return whether `equally_concentrated_p` is at most `alpha`, without looking for it."""
+    return _shown_closer(a, b, margin, alpha) and _shown_closer(b, a, margin, alpha)
+
+
 def largest_excess(low: MeanSquare, high: MeanSquare, alpha: float) -> float:
     """Return the upper limit of sqrt(high) - sqrt(low) at level 1 - alpha, in (0, 1]."""
     return _bisected(lambda margin: _shown_closer(low, high, margin, alpha), 1.0)

@@ -160,7 +160,7 @@ def concentration_of_prompts(data: Data) -> PromptValues:
     enough = units.times.sum(axis=1) >= FEWEST_IMAGES
     kinds, times = units.kinds, units.times[enough]
     value, variance = np.full(prompts, np.nan), np.full(prompts, np.nan)
-    value[enough] = (classes * _concentration(kinds, times)[0] - 1) / (classes - 1)
+    value[enough] = (classes * sum_of_squares(kinds, times)[0] - 1) / (classes - 1)
     variance[enough] = _concentration_variance(*smoothed(kinds, times)) * (classes / (classes - 1)) ** 2
     upper = variance.copy()
     if enough.any():
@@ -215,7 +215,7 @@ def _independent_faces(kinds: IntArray, times: IntArray, p: Floats) -> Floats:
     return np.asarray(faces / (1 + pairs / faces * rho))
 
 
-def _concentration(kinds: IntArray, times: Floats) -> tuple[Floats, Floats]:
+def sum_of_squares(kinds: IntArray, times: Floats | IntArray) -> tuple[Floats, Floats]:
     """Return sum p_k^2 (P,) over pairs of faces from different images, and the number of such pairs (P,)."""
     sizes = kinds.sum(axis=1)
     pairs = (times @ sizes) ** 2 - times @ sizes**2
@@ -224,12 +224,12 @@ def _concentration(kinds: IntArray, times: Floats) -> tuple[Floats, Floats]:
 
 
 def _concentration_variance(kinds: IntArray, times: Floats) -> Floats:
-    """Return the variance (P,) of `_concentration`; `times` (P, T) need not be whole numbers.
+    """Return the variance (P,) of `sum_of_squares`; `times` (P, T) need not be whole numbers.
 
     At balance the unbiased estimate is often too small, even negative, so it never falls below the part that
     remains there, 2 E g^2 / (m (m - 1)).
     """
-    theta, pairs = _concentration(kinds, times)
+    theta, pairs = sum_of_squares(kinds, times)
     sizes = kinds.sum(axis=1)
     by_size = kinds * sizes[:, None]
     # Products of two images' kernels are inner products of these, so that sums over pairs are squared lengths of sums.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairbench.stats.distance import pair_of
-from fairbench.stats.equivalence import equally_concentrated_p, largest_excess
+from fairbench.stats.equivalence import equally_concentrated_p, largest_excess, shown_equally_concentrated
 from fairbench.stats.mean_square import MeanSquare as Mean
 
 
@@ -28,9 +28,8 @@ def test_normal_estimates_a_margin_apart_are_called_equal_at_the_level(
     random, margin, times = rng(1), 0.05, 600
     a = random.normal(root**2, error_a, times)
     b = random.normal((root + margin) ** 2, error_b, times)
-    wrong = np.mean(
-        [equally_concentrated_p(Mean(x, error_a), Mean(y, error_b), margin) <= 0.05 for x, y in zip(a, b, strict=True)]
-    )
+    means = [(Mean(x, error_a), Mean(y, error_b)) for x, y in zip(a, b, strict=True)]
+    wrong = np.mean([shown_equally_concentrated(*pair, margin, 0.05) for pair in means])
     assert wrong <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / times)
 
 
@@ -51,7 +50,7 @@ def test_p_and_limit_agree_and_order_does_not_matter() -> None:
         p = equally_concentrated_p(a, b, 0.1)
         assert p == equally_concentrated_p(b, a, 0.1)
         largest = max(largest_excess(a, b, 0.05), largest_excess(b, a, 0.05))
-        assert (p <= 0.05) == (largest <= 0.1)
+        assert (p <= 0.05) == (largest <= 0.1) == shown_equally_concentrated(a, b, 0.1, 0.05)
     for margin in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="margin"):
             equally_concentrated_p(a, b, margin)
@@ -69,7 +68,7 @@ def test_models_a_margin_apart_are_called_equal_at_the_level(
     wrong = 0
     for _ in range(times):
         means = pair_of(*(random.multinomial(faces, p) for p in shares)).concentrations()
-        wrong += equally_concentrated_p(*means, margin) <= 0.05
+        wrong += shown_equally_concentrated(*means, margin, 0.05)
     assert wrong / times <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / times)
 
 

@@ -190,7 +190,12 @@ def test_balanced_models_are_called_equivalent_and_others_are_not():
     assert equal["equally concentrated"].value > 0.9 and equal["same groups"].holds
     apart = {"K": 2, "margin": 0.05, "models": "a margin apart", "faces": "equal"}
     assert all(m.value < 0.15 for m in measures(compared.EQUIVALENT, apart, 100).values())
-    assert measures(compared.POWER_STUDY, {"K": 2, "change": 0.05}, 50)["concentration found"].value > 0.9
+    assert (
+        measures(compared.POWER_STUDY, {"truth": "mix", "K": 2, "P": 50, "n": 160, "change": 0.05}, 50)[
+            "concentration found"
+        ].value
+        > 0.9
+    )
 
 
 def test_stresses_are_flagged_where_the_data_show_them():
