@@ -5,6 +5,8 @@ Not run by us.
 
 import sys
 
+SETTINGS = ["cfg_text_scale", "cfg_img_scale", "cfg_interval", "timestep_shift", "num_timesteps", "cfg_renorm_min"]
+SETTINGS += ["cfg_renorm_type"]
 LARGEST = 1024  # pixels of a side: 64 latents, each 16 pixels
 PARTS = ["language_model.model.embed_tokens", "time_embedder", "latent_pos_embed", "vae2llm", "llm2vae", "connector"]
 """With vit_pos_embed: hooks of these parts move the inputs, which are made on the CPU, to the device."""
@@ -57,22 +59,21 @@ class BagelModel:
 
     def __init__(self, inferencer, settings):
         self.inferencer = inferencer
-        self.settings = settings
+        self.drawing = {name: settings[name] for name in SETTINGS}
 
     def generate(self, prompt, seed, width, height):
         """Draw the first noise with torch's global CPU generator, which has been seeded; the rest is deterministic."""
         if max(width, height) > LARGEST:
             raise ValueError(f"BAGEL draws at most {LARGEST} pixels per side, not {width} x {height}")
-        settings = self.settings
+        return self.inferencer(text=prompt, think=False, image_shapes=(height, width), **self.drawing)["image"]
+
+    def answer(self, question, image, seed, temperature=1.0, limit=32):
+        """Return the model's words about an image, or without one; the likeliest ones where seed is None."""
         return self.inferencer(
-            text=prompt,
-            think=False,
-            image_shapes=(height, width),
-            cfg_text_scale=settings["cfg_text_scale"],
-            cfg_img_scale=settings["cfg_img_scale"],
-            cfg_interval=settings["cfg_interval"],
-            timestep_shift=settings["timestep_shift"],
-            num_timesteps=settings["num_timesteps"],
-            cfg_renorm_min=settings["cfg_renorm_min"],
-            cfg_renorm_type=settings["cfg_renorm_type"],
-        )["image"]
+            image=image,
+            text=question,
+            understanding_output=True,
+            do_sample=seed is not None,
+            text_temperature=temperature,
+            max_think_token_n=limit + 1,  # the first one begins the answer
+        )["text"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from tests.workers import stage
+from tests.workers import signatures, stage
 
 LONG = "nurse " * 2000
 READS = ["mmada", "omnigen2-worker", "show-o", "tokenflow"]
@@ -77,3 +78,20 @@ def test_emu35_without_an_image_is_a_refusal_or_an_unfinished_image(
         type(model.tokenizer).decode = lambda *_, **__: answer
         with pytest.raises(error, match=words):
             model.generate(stage.PROMPT, 1, 1024, 1024)
+
+
+def test_bagel_answers_from_the_seed_or_with_the_likeliest_words(tmp_path: Path) -> None:
+    sampling = stage.card("bagel-worker")["sampling"]
+    called = next(e for e in signatures.read()["bagel-worker"].names if e.path[-1] == "__call__")
+    with (
+        mock.patch.dict(called.traps, clear=True),  # they are about drawing
+        stage.on("bagel-worker", sampling["settings"], tmp_path) as (module, made, seen),
+    ):
+        model = module.load(str(tmp_path), {"model": str(tmp_path)}, seen, "cpu")
+        assert model.answer("Who is this?", "picture", None, limit=5) == "a nurse"
+        model.answer("Who?", None, 7, temperature=0.5)
+        likeliest, drawn = (call.arguments for call in made.calls[-2:])
+    shared = {"understanding_output": True, "text": "Who is this?", "image": "picture"}
+    assert likeliest == {**shared, "do_sample": False, "text_temperature": 1.0, "max_think_token_n": 6}
+    shared = {"understanding_output": True, "text": "Who?", "image": None}
+    assert drawn == {**shared, "do_sample": True, "text_temperature": 0.5, "max_think_token_n": 33}
