@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fairbench.errors import WeightsError
+from fairbench.errors import FairbenchError, WeightsError
 from fairbench.networks import pretrained
 from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
@@ -45,13 +45,15 @@ class Emu3Model:
         self.net, self.processor, self.suffix = net, processor, suffix
         self.height, self.width = grid
         self.tokens_per_image = self.height * self.width
+        self.positions = self.height * (self.width + 1)
+        """Of an image's tokens, and of the end of each of its lines."""
         self.image_size = FACTOR * max(grid)
         self.pad: int = processor.tokenizer.pad_token_id
         mapping = net.vocabulary_mapping
         codes: dict[int, int] = mapping.img2bpe
         self.vocabulary = len(codes)
         self.eol: int = mapping.eol_token_id
-        self.visual = torch.tensor([codes[code] for code in range(self.vocabulary)])
+        self.visual = torch.tensor([codes[code] for code in range(self.vocabulary)], device=net.device)
         """The token id of each code of the image tokenizer."""
         self.negative = self._ids(negative_prompt)
 
@@ -60,11 +62,19 @@ class Emu3Model:
         return self._ids(text + self.suffix)
 
     def _ids(self, text: str) -> list[int]:
+        """Return the token ids. Raises FairbenchError where the model has no positions for them and the image."""
         processor = self.processor
         size = f"{processor.image_start_token}{self.height}*{self.width}{processor.fake_token_around_image}"
         # Not through the processor: whether a tokenizer adds BOS besides differs between library versions.
         whole = f"{processor.bos_token}{text}{size}"
-        return list(processor.tokenizer(whole, add_special_tokens=False)["input_ids"])
+        ids: list[int] = processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
+        needed, there = len(ids) + self.positions, self.net.config.text_config.max_position_embeddings
+        if needed > there:
+            raise FairbenchError(
+                f"{len(ids)} tokens of text and an image of {self.height} x {self.width} need {needed} positions; "
+                f"the model has {there}: make image_area smaller, or shorten the text that begins {text[:40]!r}."
+            )
+        return ids
 
     def row_length(self, prompt: Sequence[int]) -> int:
         """Return the length to which a prompt and the negative prompt are padded, whatever else is in their batch."""
@@ -91,8 +101,7 @@ class Emu3Model:
         with torch.inference_mode():
             rows = [tuple(prompt) for prompt in prompts]
             rows += [tuple(self.negative)] * (len(prompts) if guidance != 1 else 0)
-            positions = self.height * (self.width + 1)
-            hidden, decoder = read(rows, self._prefill, self.net.model.text_model, positions, read_once)
+            hidden, decoder = read(rows, self._prefill, self.net.model.text_model, self.positions, read_once)
             head = visual_head(self.net, self.visual)
             settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k}
             return draw(
@@ -109,7 +118,7 @@ class Emu3Model:
         """Return the embeddings of the tokens drawn, and behind a row's last one that of the end-of-line token."""
         import torch
 
-        ids = self.visual.to(drawn.device)[drawn][:, None]
+        ids = self.visual[drawn][:, None]
         if (step + 1) % self.width == 0:
             ids = torch.cat([ids, torch.full_like(ids, self.eol)], dim=1)
         return self.net.get_input_embeddings()(ids)
@@ -141,7 +150,7 @@ def visual_head(net: Any, visual: Any) -> Callable[[Any], Any]:
         raise WeightsError("The LoRA adapter changes lm_head, of which Emu3 here computes a part: leave the head out.")
     weight, ids = net.lm_head.weight, visual.tolist()
     contiguous = ids == list(range(ids[0], ids[0] + len(ids)))
-    rows = weight[ids[0] : ids[0] + len(ids)] if contiguous else weight[visual.to(weight.device)]
+    rows = weight[ids[0] : ids[0] + len(ids)] if contiguous else weight[visual]
     return lambda hidden: functional.linear(hidden, rows)
 
 

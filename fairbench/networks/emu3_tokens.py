@@ -74,7 +74,7 @@ def token_scorer(model: Emu3Model) -> Any:
 
         def forward(self, ids: Any, keep: Any, tokens: Any) -> Any:
             # ids: (rows, T), prompts that end with an image's prefix, padded on the left; keep: bool (rows, T).
-            codes = model.visual.to(tokens.device)[tokens].view(len(tokens), -1, width)
+            codes = model.visual[tokens].view(len(tokens), -1, width)
             lines = functional.pad(codes, (0, 1), value=eol).flatten(1)
             # Neither the last code nor the end of its line has anything to predict.
             embeds = self.net.get_input_embeddings()(torch.cat([ids, lines[:, :-2]], dim=1))

@@ -16,6 +16,7 @@ from PIL import Image
 from transformers import Emu3ForConditionalGeneration, Emu3Processor
 
 from fairbench.adapters.emu3 import Emu3Adapter
+from fairbench.networks import emu3_tokens
 from fairbench.types import ImageRequest
 from tests.builders.emu3 import EOF, EOI, EOL, EOS, SIZE, WRAPPER, emu3_adapter
 
@@ -178,8 +179,12 @@ def test_only_the_codes_rows_of_the_head_are_computed(authors: Authors, loaded: 
     torch.testing.assert_close(part, whole[:, authors.visual], rtol=1e-5, atol=1e-5)
 
 
-def test_log_probabilities(authors: Authors, loaded: Emu3Adapter) -> None:
+@pytest.mark.parametrize("positions", [7, 1024])
+def test_log_probabilities(
+    authors: Authors, loaded: Emu3Adapter, monkeypatch: pytest.MonkeyPatch, positions: int
+) -> None:
     """Teacher forcing through the plain network: the sequence with its line ends, softmax over the codes."""
+    monkeypatch.setattr(emu3_tokens, "_POSITIONS", positions)
     tokens = np.random.default_rng(0).integers(len(authors.visual), size=(3, ROWS * COLUMNS))
     found = loaded.log_probs(TEXTS, tokens)
     for text, row, values in zip(TEXTS, tokens, found, strict=True):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from fairbench import registry
 from fairbench.adapters.emu3 import Emu3Adapter
 from fairbench.cards import catalog
-from fairbench.errors import WeightsError
+from fairbench.errors import FairbenchError, WeightsError
 from fairbench.networks import lora
 from fairbench.networks.emu3 import Emu3Model, grid_of, load, visual_head
 from fairbench.networks.sampling import TEXT_MULTIPLE
@@ -86,6 +86,13 @@ def test_the_negative_prompt_does_not_depend_on_the_batch(folder: Path) -> None:
     adapter = emu3_adapter(folder, {"negative_prompt": LONG})
     together = adapter.tokens(requests(4))
     np.testing.assert_array_equal(together, np.concatenate([adapter.tokens([r]) for r in requests(4)]))
+
+
+def test_what_has_no_positions_is_refused(tiny: Emu3Adapter, folder: Path) -> None:
+    with pytest.raises(FairbenchError, match=r"an image of 4 x 6 need \d+ positions; the model has 1024"):
+        tiny.model.prompt_ids(LONG * 30)
+    with pytest.raises(FairbenchError, match=r"an image of 90 x 90 need .*: make image_area smaller"):
+        load(folder, "cpu", "float32", (90, 90))
 
 
 def test_codes_in_one_piece_of_the_vocabulary_are_no_special_case(tmp_path: Path) -> None:
