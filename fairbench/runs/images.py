@@ -69,7 +69,6 @@ def _spool(store: Store, key: str, model: ImageModel, have: Iterable[bytes]) -> 
     if not isinstance(model, Served):
         return None
     model.spool = Spool(store.root, key)
-    model.spool.sweep()
     model.spool.forget(model.spool.ids() & set(have))  # a kill came between the shard and this
     return model.spool
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairbench.errors import StoreError
+from fairbench.errors import StoreError, storage_errors
 from fairbench.notices import notice
 from fairbench.storage import atomic
 from fairbench.types import ImageStatus
@@ -48,19 +49,34 @@ class Spool:
         return {bytes.fromhex(p.name) for p in self._folder.glob("*") if _NAME.fullmatch(p.name)}
 
     def put(self, image_id: bytes, response: Response) -> None:
-        """Bring a response to the disk; it is there when this returns. Raises StoreError."""
+        """Bring a response to the disk; it is there when this returns. Raises StoreError.
+
+        Under its own name at once: a temporary file and a rename would cost a second fsync, of the folder, and a file
+        that a kill has left incomplete is known by its checksum.
+        """
         data = response.data or b""
         head = {
             "status": response.status,
             "error": response.error,
             "seconds": response.seconds,
             "notes": dict(response.notes),
+            "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        atomic.write_chunks(self._folder / image_id.hex(), (json.dumps(head).encode(), b"\n", data))
+        path = self._folder / image_id.hex()
+        with storage_errors(path):
+            atomic.make_folder(self._folder)
+            with path.open("wb") as file:
+                file.write(json.dumps(head).encode() + b"\n")
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
 
     def get(self, image_id: bytes) -> Response | None:
-        """Return the response that is kept of an image; None where there is none, or a damaged one (a notice)."""
+        """Return the response that is kept of an image.
+
+        None where there is none; where a kill came while it was written; and where it is damaged, which is a notice.
+        """
         path = self._folder / image_id.hex()
         try:
             head, _, data = path.read_bytes().partition(b"\n")
@@ -70,12 +86,14 @@ class Spool:
             raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
         try:
             fields = json.loads(head)
-            if fields.pop("sha256") != hashlib.sha256(data).hexdigest():
-                raise ValueError
-            return Response(data=data if fields["status"] == "ok" else None, **fields)
+            is_whole = len(data) == fields.pop("size")
+            is_intact = fields.pop("sha256") == hashlib.sha256(data).hexdigest()
+            response = Response(data=data if fields["status"] == "ok" else None, **fields)
         except (ValueError, KeyError, TypeError):
-            notice("damaged-shard", f"{path} is damaged (truncated or altered): the server is asked for it again")
             return None
+        if is_whole and not is_intact:
+            notice("damaged-shard", f"{path} is damaged: the server is asked for it again")
+        return response if is_intact else None
 
     def forget(self, image_ids: Iterable[bytes]) -> None:
         """Remove the responses whose images are in a shard by now."""
@@ -84,7 +102,3 @@ class Spool:
                 (self._folder / image_id.hex()).unlink()
         with contextlib.suppress(OSError):  # others are in it, or it was never made
             self._folder.rmdir()
-
-    def sweep(self) -> None:
-        """Remove what killed writers left: temporary files that are an hour old and that nobody holds."""
-        atomic.remove_orphans(self._folder, _NAME)

@@ -46,6 +46,12 @@ def test_worker_compares_a_process_of_its_own_with_a_direct_call() -> None:
     assert re.search(r"^added per image, median over rounds: -?\d+\.\d\d ms \(target: at most 10 ms; ", out, re.M)
 
 
+def test_endpoint_compares_the_adapter_with_a_direct_call() -> None:
+    out = run("endpoint.py", "--images", "2", "--rounds", "1")
+    assert re.search(r"^direct +[\d.]+ +[\d.]+$", out, re.M) and re.search(r"^endpoint +[\d.]+ +[\d.]+$", out, re.M)
+    assert re.search(r"^added per image, median over rounds: -?\d+\.\d\d ms \(target: at most 10 ms; ", out, re.M)
+
+
 @pytest.mark.slow
 def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     out = run("labelling.py", "--tiny", "--images", "2", "--rounds", "1")

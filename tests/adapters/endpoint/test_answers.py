@@ -90,6 +90,8 @@ def test_an_answer_in_words_is_a_refusal_where_the_card_says_so() -> None:
         (base64.b64encode(png("x", 1)[:900]).decode(), "the file that the server sent is damaged or truncated"),
         (base64.b64encode(b"<html>sorry</html>").decode(), "the file that the server sent is not an image"),
         ("not base64!", "the image's base64 is damaged"),
+        (BASE64[:100] + "!!!!" + BASE64[104:], "the image's base64 is damaged"),
+        (BASE64[:100] + "\n" + BASE64[100:], "the image's base64 is damaged"),
     ],
 )
 def test_a_damaged_image_has_failed_with_its_reason(data: str, error: str) -> None:

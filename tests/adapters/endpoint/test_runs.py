@@ -176,7 +176,12 @@ def test_a_damaged_answer_on_the_disk_is_asked_for_again(tmp_path: Path) -> None
     spool.put(image_id, kept)
     assert spool.get(image_id) == kept
     path = tmp_path / "spool" / "k" / image_id.hex()
-    path.write_bytes(path.read_bytes()[:-1])
+    whole = path.read_bytes()
+    for length in range(len(whole)):  # a kill came while it was written: a request in flight
+        path.write_bytes(whole[:length])
+        with collecting() as said:
+            assert spool.get(image_id) is None and not said
+    path.write_bytes(whole[:-1] + b"X")
     with collecting() as said:
         assert spool.get(image_id) is None
     assert [n.code for n in said] == ["damaged-shard"]
