@@ -80,6 +80,22 @@ class Places:
         """Return name -> folder of the weights, None for what is not on this machine. Downloads nothing."""
         return {name: weights.local_folder(ref, self.base_dir, files(ref)) for name, ref in self.params.weights.items()}
 
+    def revisions(self) -> dict[str, str]:
+        """Return name -> commit of the weights here that came from the hub. Raises FairbenchError for another commit."""
+        commits = {}
+        for name, folder in self.weights().items():
+            ref = self.params.weights[name]
+            if ref.repo is None or folder is None:
+                continue
+            commits[name] = folder.name
+            declared = weights.model_identity(ref, self.base_dir)["revision"]
+            if declared != folder.name:  # the hub has moved on since an unpinned repository was downloaded
+                raise FairbenchError(
+                    f"Of {ref.repo} commit {folder.name} is on this machine, and {declared} on the hub: name the "
+                    "`revision` that is meant in the card."
+                )
+        return commits
+
     def missing(self) -> list[str]:
         """Return a sentence for each thing that is missing."""
         sentences = []

@@ -62,12 +62,12 @@ class Session:
         missing = places.missing()
         if missing:
             raise FairbenchError(f"{name} cannot run yet: {'; '.join(missing)}.")
-        checkout, folders = places.checkout(), {k: str(v) for k, v in places.weights().items()}
+        checkout, revisions = places.checkout(), places.revisions()
         worker = Worker(places.python, self._folder, _log(name))
         params = {
             "recipe": str(places.recipe.path),
             "repository": "" if places.repository is None else str(places.repository),
-            "weights": folders,
+            "weights": {name: str(path) for name, path in places.weights().items()},
             "settings": places.params.settings,
             "device": self._device,
         }
@@ -81,7 +81,6 @@ class Session:
             if isinstance(err, WorkerDied):
                 raise FairbenchError(f"{name} could not be loaded: {err}.") from err
             raise
-        revisions = {key: Path(folders[key]).name for key, ref in places.params.weights.items() if ref.repo}
         self.report = {**report, "repository": checkout, "weights": revisions}
         self._worker = worker
         return worker

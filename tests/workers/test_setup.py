@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fairbench.networks import weights
 from fairbench.workers import making
 from tests.builders.cli import Cli
 from tests.builders.workers import STUBS, write_card
@@ -122,6 +123,8 @@ def test_weights_are_asked_of_the_hub_at_their_revision(cli: Cli, tmp_path: Path
         *("download", "lab/decoder", "--revision", revision),
         *("--include", "*.safetensors", "--include", "config.json"),
     ]
+    (step,) = cli("setup", tmp_path / "stub.yaml", "--json").json()["steps"]
+    assert step["commands"] == [words] and not step["done"]
     told = cli("run", "--model", tmp_path / "stub.yaml", "--dry-run", "--limit-prompts", 1).succeeded().out
     assert "missing: weights decoder: lab/decoder, not on this machine" in told
 
@@ -149,6 +152,23 @@ def test_code_that_is_not_the_cards_stops_the_run(
     refused = cli("run", "--model", path, "--limit-prompts", 1)
     assert refused.code == 2 and sentence in refused.err
     assert sentence in cli("doctor", "--model", path).out
+
+
+def test_weights_of_another_commit_than_the_keys_stop_the_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, newer = tmp_path / "snapshots" / ("a" * 40), "b" * 40
+    here.mkdir(parents=True)
+    monkeypatch.setattr(weights, "local_folder", lambda ref, base_dir, patterns=None: here)
+    monkeypatch.setattr(weights, "_commit_now", lambda repo: newer)
+    run = ("--limit-prompts", 1, "--labeller", "phantom", "--out", "out")
+    refused = cli("run", "--model", write_card(tmp_path, weights={"w": {"repo": "lab/w"}}), *run)
+    assert refused.code == 2
+    assert f"Of lab/w commit {'a' * 40} is on this machine, and {newer} on the hub: name the `revision`" in refused.err
+    pinned = write_card(tmp_path, weights={"w": {"repo": "lab/w", "revision": "a" * 40}})
+    cli("run", "--model", pinned, *run).succeeded()
+    record = yaml.safe_load((tmp_path / "out" / "run.json").read_text())
+    assert record["effective_settings"]["worker"]["weights"] == {"w": "a" * 40}
 
 
 def test_another_python_than_the_cards_stops_the_run(cli: Cli, tmp_path: Path) -> None:
