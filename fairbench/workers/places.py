@@ -81,7 +81,7 @@ class Places:
         return {name: weights.local_folder(ref, self.base_dir, files(ref)) for name, ref in self.params.weights.items()}
 
     def revisions(self) -> dict[str, str]:
-        """Return name -> commit of the weights here that came from the hub. Raises FairbenchError for another commit."""
+        """Return name -> commit of the weights here that are the hub's. Raises FairbenchError for another commit."""
         commits = {}
         for name, folder in self.weights().items():
             ref = self.params.weights[name]
