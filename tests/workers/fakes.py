@@ -38,6 +38,11 @@ class Batch(dict[str, Any]):
         return self
 
 
+def generators() -> tuple[bytes, bytes]:
+    """The states of torch's and numpy's global generators."""
+    return torch.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
+
+
 @dataclass
 class Call:
     """One recorded call and the state of the global generators when it was made."""
@@ -45,7 +50,7 @@ class Call:
     entry: Entry
     this: Any
     arguments: dict[str, Any]
-    torch_seed: int
+    torch_state: bytes
     numpy_state: bytes
 
 
@@ -88,8 +93,7 @@ class Stage:
         for name, reason in entry.traps.items():
             if name not in arguments:
                 raise Misuse(f"{entry.name}: the default of {name!r} is a trap, so give it: {reason}")
-        numpy_state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
-        self.calls.append(Call(entry, self_, arguments, torch.initial_seed(), numpy_state))
+        self.calls.append(Call(entry, self_, arguments, *generators()))
         returns = self.instead.get(entry.name, entry.returns)
         if returns is None:
             return None
