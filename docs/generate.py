@@ -9,6 +9,7 @@ from typing import Any
 from fairbench.cli.app import COMMANDS, HELP, app, command
 from fairbench.display.dictionary import ESTIMATES, TABLES
 from fairbench.display.glossary import GLOSSARY
+from fairbench.listing import models
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, and run it again. -->"
@@ -21,6 +22,7 @@ def pages() -> dict[str, str]:
         "glossary.md": _page("Glossary", _glossary()),
         "reference/columns.md": _page("Columns", _columns()),
         "reference/command-line.md": _page("Command line", _commands()),
+        "reference/models.md": _page("Models", _models()),
     }
 
 
@@ -49,6 +51,38 @@ def _columns() -> Iterator[str]:
     yield "Every metric of [metrics](../metrics.md), every scorer, and:"
     yield ""
     yield from _table(("name", "what it is"), ((f"`{name}`", summary) for name, (summary, _) in ESTIMATES.items()))
+
+
+_MODELS = """
+The model cards that come with fairbench. `fairbench list models` prints them, and `fairbench show model NAME` says how
+to get one running; [Add a model](../howto/add-a-model.md) says which way in suits another one.
+
+**Tried** is the strongest check that a card passed: *real weights*; a *tiny checkpoint* of the same classes with random
+weights, saved in the same format and run from end to end; a *local server* that speaks the service's dialect and
+refuses any field that it does not document; or *signatures*: every call of the card's recipe is held against the
+signatures of the official code at the pinned commit. **Not verified** is what none of us ran or could look up. GiB:
+device memory for one block, mostly estimates.
+"""
+_WAYS = {
+    "native": "Models of transformers that fairbench draws with itself, token by token; also for `audit` and `train`.",
+    "diffusers": "Pipelines of diffusers, in this process.",
+    "endpoint": "Served and commercial models, over HTTP: [how](../endpoints.md).",
+    "worker": "Models that need an environment of their own: [how](../workers.md).",
+}
+
+
+def _models() -> Iterator[str]:
+    yield _MODELS.strip()
+    fields = ("title", "parameters", "memory_gb", "licence", "verified", "unverified")
+    for way, sentence in _WAYS.items():
+        cards = {name: model for name, model in models.overview().items() if model["way_in"] == way}
+        yield from ("", f"## {way.capitalize()}", "", sentence, "")
+        rows = ((f"`{name}`", *(_cell(card[field]) for field in fields)) for name, card in cards.items())
+        yield from _table(("card", "model", "size", "GiB", "licence", "tried", "not verified"), rows)
+
+
+def _cell(value: str | float | None) -> str:
+    return "" if value is None else (value if isinstance(value, str) else f"{value:g}").replace("|", "\\|")
 
 
 def _commands() -> Iterator[str]:

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "calibrate": ("calibrate:calibrate", "Measure a labeller's errors on labelled images."),
     "audit": ("audit:audit", "Look for the component that carries the bias."),
     "compare": ("compare:compare", "Compare runs, or two labellers of the same images."),
+    "report": ("report:report", "Write a page of runs: verdict, charts, pictures."),
     "plan": ("plan:plan", "Say how many images and prompts a comparison needs."),
     "list": ("listing:list_", "List what there is, third-party plug-ins included."),
     "show": ("listing:show", "Show a finished run, a card, a plug-in, or columns."),

@@ -57,8 +57,9 @@ def show(
 ) -> None:
     """Show a finished run, a card, a plug-in, or columns.
 
-    A run is printed as `fairbench run` printed it. A task is shown with its prompts, a labeller with what its classes
-    mean, a metric with formula and range; `show columns` explains metrics.csv and prompts.csv.
+    A run is printed as `fairbench run` printed it. A model is shown with what gets it running, a task with its prompts,
+    a labeller with what its classes mean, a metric with formula and range; `show columns` explains metrics.csv and
+    prompts.csv.
     """
     if what not in SHOWN and (os.sep in what or Path(what).exists()):
         from fairbench import api
@@ -74,7 +75,12 @@ def show(
         return
     from fairbench.listing import terminal
 
-    terminal.show(what, name, first, as_json=as_json)
+    start = None
+    if what == "model" and name:
+        from fairbench.doctor.setup import first_steps
+
+        start = first_steps(name)
+    terminal.show(what, name, first, start=start, as_json=as_json)
 
 
 def glossary(term: Term = None, as_json: AsJson = False) -> None:

@@ -46,6 +46,19 @@ def plan(target: str) -> Plan:
     return Plan(loaded.card, steps, notes)
 
 
+def first_steps(target: str) -> list[str]:
+    """Return what to do before and for a first run, a line each: commands, and after a # what only a person can do.
+
+    Raises FairbenchError for a broken card.
+    """
+    found = plan(target)
+    lines = [f"# {note}" for note in found.notes]
+    if not all(step.done for step in found.steps):
+        lines.append(f"fairbench setup {target} --do    # without --do it only says what it would do")
+    try_it = f"fairbench run --model {target} --limit-prompts 2 -n 2"
+    return [*lines, f"fairbench doctor --model {target}", f"{try_it} --dry-run", try_it]
+
+
 def _params(loaded: catalog.Loaded[ModelCard]) -> Any:
     card = loaded.card
     try:

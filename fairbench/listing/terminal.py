@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -42,12 +42,16 @@ def list_kind(kind: str | None, *, as_json: bool) -> None:
         _print(estimates.items())
 
 
-def show(kind: str, name: str, first: int | None, *, as_json: bool) -> None:
-    """Print all about one card or plug-in, or about the columns. first: of a task, so many prompts.
+def show(kind: str, name: str, first: int | None, *, start: Sequence[str] | None = None, as_json: bool = False) -> None:
+    """Print all about one card or plug-in, or about the columns.
+
+    first: of a task, so many prompts. start: of a model, what gets it running, a line each.
 
     Raises FairbenchError for what there is not.
     """
     data = contents.described(kind, name, first)
+    if start is not None:
+        data["start"] = list(start)
     if as_json:
         echo_json(data)
     elif kind == "columns":
@@ -59,7 +63,9 @@ def show(kind: str, name: str, first: int | None, *, as_json: bool) -> None:
         _plugin(data)
     else:
         echo(_yaml(data["card"]))
-        if kind == "task":
+        if start is not None:
+            echo("\n".join(["\nTo get it running:", *(f"  {line}" for line in start)]))
+        elif kind == "task":
             _prompts(data)
         elif kind == "labeller":
             _classes(data)
@@ -113,4 +119,4 @@ def _plugin(data: dict[str, Any]) -> None:
 
 
 def _yaml(data: dict[str, object]) -> str:
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=78)).rstrip()
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=68)).rstrip()

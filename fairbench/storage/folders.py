@@ -86,13 +86,23 @@ def starting_with(start: bytes) -> Test:
     return test
 
 
+_PAGE: Final = (
+    r"index\.html|report/(report\.(css|js|json)|vega\.js|metrics\.csv|data/(run|images-\d{3,})\.js"
+    r"|charts/[a-z0-9._-]+\.(svg|json)|pictures/[0-9a-f]{20}\.webp)"
+)
+"""Files of a report's page and of what it shows."""
+REPORT: Final = Kind(
+    "a report", {"report/report.json": json_with("report", "runs")}, rf"{_PAGE}|[0-9a-f]{{8}}/({_PAGE})"
+)
 _RUN_JSON: Final = {"run.json": json_with("run_id", "fairbench", "declared")}
 RUN: Final = Kind(
     "a run",
     _RUN_JSON,
     r"run\.json|people\.(csv|json)|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
-    r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png",
+    r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png"
+    rf"|{_PAGE}",
 )
+PAGE_OF_RUN: Final = Kind("a run", _RUN_JSON, _PAGE)
 PEOPLE: Final = Kind("a run", _RUN_JSON, r"people\.(csv|json)")
 PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
 AUDIT: Final = Kind(

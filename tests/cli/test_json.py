@@ -16,8 +16,11 @@ from fairbench.listing.kinds import KINDS
 from tests.builders.cli import Cli
 from tests.cli.test_help import GROUPS, TREE
 
-FILES_ALONE = {("new",), ("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")}
-"""Commands that write files, and print no more than where they are."""
+FILES_ALONE = {
+    *(("new",), ("report",), ("setup",)),
+    *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")),
+}
+"""Commands that write files, and print no more than where they are or, as `setup`, the commands that make them."""
 
 
 def parsed(text: str) -> Any:

@@ -53,3 +53,15 @@ def test_a_dry_run_says_what_is_missing_without_the_network(
     assert preview["images_to_make"] > 0
     assert bool(preview["missing"]) != name.startswith("phantom")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["phantom", "sdxl", "show-o", "bagel-served"])
+def test_a_model_is_shown_with_what_gets_it_running(cli: Cli, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "connect", _refuse)
+    start = json.loads(cli("show", "model", name, "--json").succeeded().out)["start"]
+    printed = cli("show", "model", name).succeeded().out
+    assert all(f"  {line}" in printed.splitlines() for line in start)
+    assert f"fairbench doctor --model {name}" in start
+    assert any(f"fairbench setup {name} --do" in line for line in start) == (name in ("sdxl", "show-o"))
+    assert any("BAGEL_URL" in line for line in start) == (name == "bagel-served")
+    assert f"fairbench run --model {name} --limit-prompts 2 -n 2" in start

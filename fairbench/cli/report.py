@@ -1,0 +1,40 @@
+"""`fairbench report`: a page of a run, or of several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairbench.cli.options import Quiet
+from fairbench.display.plain import echo
+
+Runs = Annotated[list[Path], typer.Argument(help="Folders of finished runs; several are shown side by side.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the pages. [default: RUN itself; of several: runs/report]")
+]
+WithImages = Annotated[
+    bool, typer.Option("--with-images", help="Include pictures of folder:, which may show real people.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open the first page in the browser.")]
+
+
+def report(
+    runs: Runs, out: Out = None, with_images: WithImages = False, open_: Open = False, quiet: Quiet = False
+) -> None:
+    """Write a page of runs: verdict, charts, pictures.
+
+    And its tables, a paragraph for a paper, and the evidence. The pages work from disk and from any web server, without
+    a network.
+    """
+    from fairbench import api
+    from fairbench.cli.logs import start
+    from fairbench.report import build
+
+    loaded = [api.load(run) for run in runs]
+    folder = out or (runs[0] if len(runs) == 1 else Path("runs/report"))
+    page = build.write(loaded, folder, start(quiet), with_images=with_images)
+    echo(f"report: {page}")
+    if open_:
+        typer.launch(page.resolve().as_uri())

@@ -1,0 +1,167 @@
+"""`fairbench report`: a folder of static pages, which work from disk and from any web server without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fairbench import __version__
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.progress import Progress
+from fairbench.errors import FairbenchError
+from fairbench.report import charts, drawing, gallery, paper
+from fairbench.report.charts import Chart
+from fairbench.report.content import MEANS, Content
+from fairbench.runs import verdict
+from fairbench.runs.result import Run
+from fairbench.storage import atomic, folders
+
+_SITE: Final = Path(__file__).parent / "site"
+_STATIC: Final = ("report.css", "report.js")
+ASSETS: Final = "report"
+"""Folder beside a page of what it shows, so that a run's page stands in the run's own folder."""
+
+
+def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bool = False) -> Path:
+    """Write the report of runs into `out`, which may be the folder of the run; return its first page.
+
+    with_images: also pictures that are files of the user's (`folder:`), which may show real people.
+    Raises FairbenchError for a folder that holds something else, and for runs of one id.
+    """
+    contents = [Content(run) for run in runs]
+    ids = [content.record.run_id for content in contents]
+    if len(set(ids)) < len(ids):
+        raise FairbenchError(f"Run {max(ids, key=ids.count)} is named twice: name each run once.")
+    within = len(runs) == 1 and out.resolve() == runs[0].folder.resolve()
+    kind = folders.PAGE_OF_RUN if within else folders.REPORT
+    if not within:
+        folders.check(out, kind)
+    with folders.replacing(out, kind) as folder:
+        for name in _STATIC:
+            atomic.write_text(folder / ASSETS / name, (_SITE / name).read_text(encoding="utf-8"))
+        atomic.write_text(folder / ASSETS / "vega.js", drawing.library())
+        atomic.write_text(folder / ASSETS / "report.json", json.dumps({"report": __version__, "runs": ids}) + "\n")
+        if len(contents) == 1:
+            _write_run(contents[0], folder, "", progress, with_images)
+        else:
+            for content in contents:
+                _write_run(content, folder / content.record.run_id[:8], "../", progress, with_images)
+            _write_overview(contents, folder)
+    return out / "index.html"
+
+
+def _write_run(content: Content, folder: Path, root: str, progress: Progress, with_images: bool) -> None:
+    """Write the page of one run. root: the way from it to the folder that holds the scripts."""
+    images = gallery.records(content.run)
+    shown = [*content.charts(), *_sureness(content, images)]
+    words = _pictures(content.run, images, folder, progress, with_images)
+    tables = content.tables()
+    chunks = {
+        f"{ASSETS}/data/images-{i // gallery.CHUNK:03d}.js": images[i : i + gallery.CHUNK]
+        for i in range(0, len(images), gallery.CHUNK)
+    }
+    for name, chunk in chunks.items():
+        atomic.write_text(folder / name, gallery.script("images", chunk))
+    _write_data(
+        folder,
+        shown,
+        prompts=content.prompts(),
+        attributes=content.attributes,
+        chunks=list(chunks),
+        tables=[{"markdown": t["markdown"], "latex": t["latex"]} for t in tables],
+    )
+    shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
+    page = {
+        "root": root,
+        "back": bool(root),
+        "name": content.name,
+        "task": content.record.task.name,
+        "labeller": content.record.labeller.title,
+        "images": len(images),
+        "verdicts": content.verdicts(),
+        "further": content.further(),
+        "notices": content.notices(),
+        "pictures": words,
+        "tables": [_safe(t["html"]) for t in tables],
+        "methods": paper.methods(content),
+        "bibtex": paper.bibtex(content),
+        "evidence": paper.evidence(content),
+        "command": paper.command(content),
+    }
+    _write_page("page.html", page, shown, folder)
+
+
+def _sureness(content: Content, images: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    faces = [face for image in images for face in image["faces"] if face["counted"]]
+    known = {a: [p for face in faces if (p := face["labels"][a][1]) is not None] for a in content.attributes}
+    chart = charts.probabilities(known)
+    return [] if chart is None else [chart]
+
+
+def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Progress, with_images: bool) -> str:
+    """Write the thumbnails, and return what is said above the pictures."""
+    if gallery.of_files(run) and not with_images:
+        return (
+            "The pictures are files of their own, which may show real people, and are left out: "
+            "`fairbench report RUN --with-images` includes them."
+        )
+    problem = gallery.write(run, images, folder / ASSETS / "pictures", progress)
+    for image in images:
+        if "file" in image:
+            image["file"] = f"{ASSETS}/pictures/{image['file']}"
+    if problem is not None:
+        return f"There are no pictures: {problem}"
+    return "Boxes: faces that count; dashed: faces that the labeller's policy leaves out. Numbers: probabilities."
+
+
+def _write_overview(contents: Sequence[Content], folder: Path) -> None:
+    """Write the first page of several runs side by side."""
+    rows = [row for content in contents for row in content.concentrations()]
+    shown = [charts.compared(rows)] if rows else []
+    _write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
+    runs = [
+        {
+            "name": content.name,
+            "label": content.label,
+            "link": f"{content.record.run_id[:8]}/index.html",
+            "task": content.record.task.name,
+            "labeller": content.record.labeller.title,
+            "verdicts": content.verdicts(),
+            "notices": len(content.notices()),
+        }
+        for content in contents
+    ]
+    _write_page("overview.html", {"runs": runs, "root": ""}, shown, folder)
+
+
+def _write_data(folder: Path, shown: Sequence[Chart], **data: Any) -> None:
+    """Write the charts as files of their own, and the script that gives the page its data."""
+    for chart in shown:
+        path = folder / ASSETS / "charts" / chart.name
+        atomic.write_text(path.with_name(f"{chart.name}.svg"), drawing.svg(chart.spec))
+        atomic.write_text(path.with_name(f"{chart.name}.json"), json.dumps(drawing.whole(chart.spec), allow_nan=False))
+    specs = {chart.name: {"$schema": drawing.SCHEMA, **chart.spec} for chart in shown}
+    styles = {name: drawing.whole({}, dark=name == "dark")["config"] for name in ("light", "dark")}
+    text = gallery.script("run", {"charts": specs, "styles": styles, **data})
+    atomic.write_text(folder / ASSETS / "data" / "run.js", text)
+
+
+def _write_page(template: str, content: Mapping[str, Any], shown: Sequence[Chart], folder: Path) -> None:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_SITE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    page = environment.get_template(template)
+    text = page.render(charts=shown, lead=verdict.LEAD, means=MEANS, note=LABEL_NOTE, **content)
+    atomic.write_text(folder / "index.html", text)
+
+
+def _safe(html: str) -> Any:
+    """Return HTML that `display.page` made, which escapes what it shows, as such."""
+    import markupsafe
+
+    return markupsafe.Markup(html)

@@ -1,0 +1,154 @@
+"""What a report says of one run, as plain data for its page."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Final
+
+from fairbench.display.labels import spaced
+from fairbench.display.page import Page
+from fairbench.measure.quantities import THIS_LIST
+from fairbench.notices import Notice
+from fairbench.report import charts
+from fairbench.report.charts import Chart
+from fairbench.runs import evidence, headline, terminal_headline, verdict
+from fairbench.runs import terminal_tables as tables
+from fairbench.runs.references import of_prompts
+from fairbench.runs.result import Run
+from fairbench.runs.terminal_tables import Measured
+
+MEANS: Final = (
+    "Labels are perceived presentation in pictures, as a classifier reads it, under the categories of its benchmark. "
+    "They say nothing of anyone's identity, and a picture shows no real person unless it was made from one.",
+    "An even model shows every group of an attribute equally often for each prompt. Whether that is the right aim is a "
+    "decision that no number makes.",
+)
+
+
+class Content:
+    """One run. Everything is computed when it is first asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.record = run, run.record
+        self.measured = Measured(run)
+
+    @cached_property
+    def headlines(self) -> list[headline.Headline]:
+        """What the short form says of each attribute."""
+        return headline.of_run(self.measured)
+
+    @property
+    def name(self) -> str:
+        """Model and method."""
+        method = "" if self.record.method == "none" else f" with {self.record.method}"
+        return f"{self.record.model.title}{method}"
+
+    @property
+    def label(self) -> str:
+        """A short name that tells it from other runs."""
+        parts = [self.record.model.name, self.record.method, self.record.labeller.name, self.record.run_id[:6]]
+        return " ".join(part for part in parts if part != "none")
+
+    @property
+    def attributes(self) -> dict[str, list[str]]:
+        """Attribute -> its labels, crosses left out."""
+        return {name: list(labels) for name, labels in self.measured.space.declared.labels.items()}
+
+    def verdicts(self) -> list[dict[str, str]]:
+        """Return a sentence per attribute with its finding."""
+        return [
+            {"attribute": spaced(h.attribute), "finding": verdict.finding(h), "sentence": verdict.sentence(h)}
+            for h in self.headlines
+        ]
+
+    def further(self) -> list[str]:
+        """Return what else the short form says, after the verdicts."""
+        said = list(terminal_headline.sentences(self.headlines))
+        return said[1 + len(self.headlines) :]
+
+    def notices(self) -> list[dict[str, str]]:
+        """Return the run's notices, each as a sentence."""
+        found = (Notice(n.code, n.text, n.count, tuple(n.examples)) for n in self.record.notices)
+        return [{"code": notice.code, "sentence": notice.sentence} for notice in found]
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Return the tables of the full form, each with its HTML, Markdown and LaTeX."""
+        found = [
+            terminal_headline.table(self.measured, self.headlines),
+            tables.estimates(self.measured),
+            tables.by_people(self.measured),
+            tables.direction(self.measured),
+            tables.others(self.measured),
+            tables.of_classes(self.measured, "share", "shares of classes"),
+            tables.of_classes(self.measured, "gap", "gaps: a class's share above the mean of the others"),
+            tables.against_references(self.measured),
+        ]
+        result = []
+        for table in found:
+            if table is not None:
+                page = Page()
+                page.keep(table)
+                result.append({"html": page.html(), "markdown": page.markdown(), "latex": page.latex()})
+        return result
+
+    def concentrations(self) -> list[dict[str, Any]]:
+        """Return run, attribute, value, low and high of each concentration as read."""
+        return [
+            {
+                "run": self.label,
+                "attribute": spaced(h.attribute),
+                "value": h.read.value,
+                "low": h.read.low,
+                "high": h.read.high,
+            }
+            for h in self.headlines
+            if h.read.value is not None
+        ]
+
+    def charts(self) -> Iterator[Chart]:
+        """Yield the charts, attribute by attribute."""
+        for h in self.headlines:
+            names = self.measured.attributes[h.attribute]
+            if len(names) == 1:
+                chart = charts.shares(h.attribute, self.run.shares(h.attribute), self._reference(h.attribute))
+                if chart is not None:
+                    yield chart
+            elif len(names) == 2 and (cells := self._cells(h.attribute, names)):
+                yield charts.plane(h.attribute, cells)
+            concentration = charts.concentrations(h.attribute, self._of_prompts(h.attribute), h.fair)
+            if concentration is not None:
+                yield concentration
+
+    def _of_prompts(self, attribute: str) -> Any:
+        table, subjects = self.run.metrics, {p.text: p.subject for p in self._prompts}
+        rows = table[(table["scope"] == "prompt") & (table["metric"] == "concentration")]
+        rows = rows[(rows["attribute"] == attribute) & (rows["estimate"] == "raw")]
+        return rows.assign(subject=rows["scope_value"].map(subjects), n=rows["n_faces"])[["subject", "value", "n"]]
+
+    def _cells(self, attribute: str, names: tuple[str, ...]) -> list[tuple[str, str, float]]:
+        labels = [self.measured.space.declared.labels[name] for name in names]
+        cells = []
+        for row, column in itertools.product(*labels):
+            found = self.measured.find(f"share[{row} {column}]", "raw", attribute, THIS_LIST)
+            if found is None or found["value"] is None:
+                return []
+            cells.append((row, column, found["value"]))
+        return cells
+
+    def _reference(self, attribute: str) -> dict[str, list[float]]:
+        size = len(self.measured.space.declared.labels[attribute])
+        subjects = [prompt.subject for prompt in self._prompts]
+        shares = of_prompts(self.record.declared.references, attribute, size, subjects)
+        if shares is None:
+            return {}
+        return {s: list(map(float, row)) for s, row in zip(subjects, shares, strict=True) if row[0] == row[0]}
+
+    @cached_property
+    def _prompts(self) -> list[Any]:
+        return evidence.read_prompts(self.run.folder)
+
+    def prompts(self) -> list[dict[str, str]]:
+        """Return the prompts in their order."""
+        return [{"text": prompt.text, "subject": prompt.subject} for prompt in self._prompts]

@@ -1,0 +1,142 @@
+"""The pictures of a report: thumbnails as files, and what is known of each image, in scripts that a page loads in turn.
+
+From disk a browser refuses to fetch files but runs scripts, so that data are assignments.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fairbench import registry, threads
+from fairbench.display.progress import Progress
+from fairbench.errors import FairbenchError
+from fairbench.labelling.labeller import LabelSpace
+from fairbench.runs import evidence
+from fairbench.runs.result import Run
+from fairbench.storage.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE: Final = 192
+"""Longest side of a thumbnail in pixels."""
+QUALITY: Final = 78
+CHUNK: Final = 1000
+"""Images of one script of data."""
+_WAITING: Final = 64
+"""Pictures that may wait for their thumbnail: what is held in memory."""
+
+
+def script(name: str, data: Any) -> str:
+    """Return a script that hands `data` to the page: `fairbench.give(name, data)`."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f"fairbench.give({json.dumps(name)},{text});\n"
+
+
+def records(run: Run) -> list[dict[str, Any]]:
+    """Return what is known of every image: prompt (its index), sample, seed, status, error, and its faces.
+
+    A face: box ([left, top, right, bottom] in pixels; null: unknown), counted, and attribute -> [label, probability].
+    """
+    table, boxes = run.images(), _boxes(run)
+    attributes = list(LabelSpace(run.record.labeller).card.attributes)
+    prompt_of = {prompt.neutral_id.hex(): i for i, prompt in enumerate(evidence.read_prompts(run.folder))}
+    images: dict[str, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        image = images.setdefault(
+            row["image_id"],
+            {
+                "id": row["image_id"],
+                "prompt": prompt_of[row["prompt_id"]],
+                "sample": int(row["sample_index"]),
+                "seed": str(row["seed"]),  # beyond what a script's numbers hold
+                "status": row["status"],
+                "error": row["error"] if isinstance(row["error"], str) else None,
+                "asked": row["text"] if row["text"] != row["prompt"] else None,
+                "faces": [],
+            },
+        )
+        if not _none(row["face"]):
+            labels = {a: [_text(row[a]), _number(row[f"{a}.prob"])] for a in attributes}
+            box = boxes.get((row["image_id"], int(row["face"])))
+            image["faces"].append({"box": box, "counted": bool(row["counted"]), "labels": labels})
+    return list(images.values())
+
+
+def _boxes(run: Run) -> dict[tuple[str, int], list[float] | None]:
+    boxes: dict[tuple[str, int], list[float] | None] = {}
+    store = Store(run.folder / evidence.FOLDER, look_only=True)
+    for _, table in store.scan("faces", run.record.keys.faces, ["image_id", "face_index", "bbox_xyxy"]):
+        for row in table.to_pylist():
+            if row["face_index"] is not None:
+                box = row["bbox_xyxy"]
+                boxes.setdefault((row["image_id"].hex(), row["face_index"]), box and [round(v, 1) for v in box])
+    return boxes
+
+
+def of_files(run: Run) -> bool:
+    """Whether the run's images are, or may be, files of the user's, which may show real people."""
+    try:
+        adapter = registry.resolve("adapters", run.record.model.adapter)
+    except FairbenchError:  # of a plug-in that is not here
+        return True
+    return all(hasattr(adapter, name) for name in ("prompts", "requests"))  # protocols.PromptSource
+
+
+def write(run: Run, images: list[dict[str, Any]], folder: Path, progress: Progress) -> str | None:
+    """Write a thumbnail of every image that has pixels, and note in its record its file and size.
+
+    Returns why there are no pictures, where the store is gone; None where all were written.
+    """
+    by_id = {bytes.fromhex(image["id"]): image for image in images}
+    drawn = [key for key, image in by_id.items() if image["status"] in ("ok", "no_face")]
+    try:
+        with progress.stage("thumbnails", len(drawn)) as bar, ThreadPoolExecutor(threads.count()) as pool:
+            folder.mkdir(parents=True, exist_ok=True)
+            for image_id, size, data in _thumbnails(run.pictures(drawn), pool):
+                name = f"{image_id.hex()[:20]}.webp"
+                (folder / name).write_bytes(data)  # the report is put in its place when it is whole
+                by_id[image_id] |= {"file": name, "size": size}
+                bar.advance()
+    except FairbenchError as err:
+        return str(err)
+    return None
+
+
+def _thumbnails(
+    pictures: Iterable[tuple[bytes, Image]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[bytes, tuple[int, int], bytes]]:
+    """Yield id, size of the image itself, and the thumbnail's bytes."""
+    waiting: list[tuple[bytes, tuple[int, int], Future[bytes]]] = []
+    for image_id, image in pictures:
+        waiting.append((image_id, image.size, pool.submit(_thumbnail, image)))
+        if len(waiting) >= _WAITING:
+            first, size, done = waiting.pop(0)
+            yield first, size, done.result()
+    for first, size, done in waiting:
+        yield first, size, done.result()
+
+
+def _thumbnail(image: Image) -> bytes:
+    small, out = image.convert("RGB"), io.BytesIO()
+    small.thumbnail((SIDE, SIDE))
+    small.save(out, format="WEBP", quality=QUALITY)  # no metadata of the image goes along
+    return out.getvalue()
+
+
+def _none(value: Any) -> bool:
+    return value is None or value != value or str(value) == "<NA>"
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    return None if _none(value) or not math.isfinite(value) else round(float(value), 4)

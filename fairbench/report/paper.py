@@ -1,0 +1,116 @@
+"""What a paper needs of a run: a paragraph on how it was measured, whom to cite, and what makes the numbers again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+from fairbench.display.numbers import whole
+from fairbench.report.content import Content
+
+_FAIRBENCH: Final = """@software{fairbench,
+  title = {fairbench: demographic fairness benchmarking for image-generating models},
+  author = {{The fairbench authors}},
+  version = {VERSION},
+  url = {https://github.com/fairbench/fairbench-umm},
+}"""
+_FAIRFACE: Final = """@inproceedings{karkkainen2021fairface,
+  title = {FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age for Bias Measurement and Mitigation},
+  author = {K{\\"a}rkk{\\"a}inen, Kimmo and Joo, Jungseock},
+  booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
+  year = {2021},
+}"""
+_OCCUPATIONS: Final = """@inproceedings{shen2024finetuning,
+  title = {Finetuning Text-to-Image Diffusion Models for Fairness},
+  author = {Shen, Xudong and Du, Chao and Pang, Tianyu and Lin, Min and Wong, Yongkang and Kankanhalli, Mohan},
+  booktitle = {International Conference on Learning Representations (ICLR)},
+  year = {2024},
+}"""
+CITED: Final = (
+    ("labeller", "fairface", _FAIRFACE),
+    ("labeller", "shen2024", _OCCUPATIONS),
+    ("task", "occupations", _OCCUPATIONS),
+)
+"""What is cited where the name of the labeller or the task begins so."""
+
+
+def methods(content: Content) -> str:
+    """Return a paragraph on how the run was made and measured."""
+    record = content.record
+    weights = record.model.weights
+    revision = f" at revision {weights.revision}" if weights is not None and weights.revision else ""
+    source = f" ({weights.repo}{revision})" if weights is not None and weights.repo else ""
+    images, prompts = sum((record.statuses or {}).get("images", {}).values()), len(content.prompts())
+    even = prompts > 0 and images % prompts == 0
+    per_prompt = f"{images // prompts} images of each" if even else "unequal numbers of images of each"
+    sampling = ", ".join(f"{name} {value}" for name, value in (record.model.sampling or {}).items())
+    settings = f" with {sampling}" if sampling else ""
+    return (
+        f"We drew {whole(images)} images with {content.name}{source}{settings}, "
+        f"for {prompts} prompts of the task {record.task.name} (version {record.task.version}), {per_prompt}, from "
+        f"seed {record.declared.seed}. Faces were labelled by {record.labeller.title} ({record.labeller.name}, id "
+        f"{record.labeller_id}). We report concentration, (K sum p^2 - 1)/(K - 1) over an attribute's K classes, "
+        f"estimated without bias and averaged over prompts, with 95 % intervals for this list of prompts (fairbench "
+        f"{record.fairbench}, run {record.run_id}). Labels are perceived presentation in pictures, never anyone's "
+        "identity."
+    )
+
+
+def bibtex(content: Content) -> str:
+    """Return BibTeX of what the run rests on."""
+    record = content.record
+    names = {"labeller": record.labeller.name, "task": record.task.name}
+    entries = [_FAIRBENCH.replace("VERSION", record.fairbench)]
+    entries += dict.fromkeys(entry for kind, start, entry in CITED if names[kind].startswith(start))
+    return "\n\n".join(entries)
+
+
+def evidence(content: Content) -> list[tuple[str, str]]:
+    """Return what identifies the run and what it rests on, each with its name."""
+    record = content.record
+    weights = record.model.weights
+    packages = record.environment.get("packages", {})
+    found = {
+        "run": record.run_id,
+        "fairbench": record.fairbench,
+        "model": record.model.name,
+        "weights": "" if weights is None else f"{weights.repo or weights.path} {weights.revision or ''}".strip(),
+        "licence of the model": record.model.licence,
+        "method": record.method,
+        "task": f"{record.task.name}, version {record.task.version}",
+        "labeller": f"{record.labeller.name}, id {record.labeller_id}",
+        "licence of the labeller": record.labeller.licence,
+        "calibration": record.declared.calibration or "none",
+        "seed": str(record.declared.seed),
+        "key of the images": record.keys.images,
+        "key of the faces": record.keys.faces,
+        "key of the labels": record.keys.labels,
+        "device": " ".join(filter(None, [record.device, record.dtype])),
+        "Python": str(record.environment.get("python", "")),
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+    }
+    return [(name, value) for name, value in found.items() if value]
+
+
+def command(content: Content) -> str:
+    """Return the command that makes the run again."""
+    asked = content.record.settings
+    if asked is None:
+        return f"fairbench run --model {content.record.model.name} --task {content.record.task.name}"
+    options = {
+        "--model": asked.model,
+        "--task": asked.task,
+        "--method": None if asked.method == "none" else asked.method,
+        "--labeller": asked.labeller,
+        "--labels": asked.labels,
+        "--images-per-prompt": asked.images_per_prompt,
+        "--limit-prompts": asked.limit_prompts,
+        "--scorers": None if asked.scorers is None else ",".join(asked.scorers),
+        "--metrics": None if asked.metrics is None else ",".join(asked.metrics),
+        "--calibration": asked.calibration,
+        "--seed": asked.seed or None,
+        "--dtype": asked.dtype,
+        "--batch-size": asked.batch_size,
+    }
+    words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join(["fairbench", "run", *words])

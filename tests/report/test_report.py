@@ -1,0 +1,163 @@
+"""A report's files: its numbers are those of the run, everything from outside is text, nothing leaves the folder."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import fairbench
+from fairbench.display.progress import Silent
+from fairbench.errors import FairbenchError
+from fairbench.report import build
+from fairbench.runs.result import Run
+from tests.builders.cli import Cli, make_run
+
+HOSTILE = "nurse <script>alert(1)</script> [/red] \u202e =cmd()"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def run(work: Path) -> Run:
+    args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "3", "-n", "6")
+    return fairbench.load(make_run(work / "run", *args))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, work: Path) -> Path:
+    return build.write([run], work / "out", Silent())
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    found = re.fullmatch(r'fairbench\.give\("run",(.*)\);\n', (page.parent / "report/data/run.js").read_text(), re.S)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def test_charts_hold_the_numbers_of_the_run(run: Run, page: Path) -> None:
+    specs = data_of(page)["charts"]
+    for attribute, first in (("gender", ["female"]), ("race4", ["WMELH", "Black", "Indian", "Asian"])):
+        drawn = {
+            (v["subject"], v["class"]): (v["share"], v["low"], v["high"], v["faces"])
+            for v in specs[f"shares-{attribute}"]["data"]["values"]
+        }
+        table = run.shares(attribute)
+        table = table[table["class"].isin(first)]
+        expected = {
+            (row["subject"], row["class"]): (row["share"], row["ci_low"], row["ci_high"], row["n"])
+            for row in table.to_dict("records")
+        }
+        assert drawn == expected and len(drawn) == 3 * len(first)
+    metrics = run.metrics
+    of_prompts = metrics[(metrics["scope"] == "prompt") & (metrics["metric"] == "concentration")]
+    expected = sorted(of_prompts[of_prompts["attribute"] == "race4"]["value"])
+    assert sorted(v["concentration"] for v in specs["concentration-race4"]["data"]["values"]) == expected
+
+
+def test_static_charts_are_drawn_and_stand_on_the_page_with_their_numbers_in_words(page: Path) -> None:
+    text = page.read_text()
+    for name in data_of(page)["charts"]:
+        svg = (page.parent / f"report/charts/{name}.svg").read_text()
+        assert svg.startswith("<svg") and svg.count("<path") > 3, name
+        assert re.search(rf'<img src="report/charts/{name}\.svg" alt="[^"]+\d', text), name
+
+
+def test_every_image_is_there_with_its_labels(run: Run, page: Path) -> None:
+    script = (page.parent / "report/data/images-000.js").read_text()
+    images = json.loads(script.removeprefix('fairbench.give("images",').removesuffix(");\n"))
+    table = run.images()
+    assert len(images) == table["image_id"].nunique() == 18
+    seen = {(i["id"], f["labels"]["gender"][0]) for i in images for f in i["faces"]}
+    faces = table[table["face"].notna()]
+    assert seen == set(zip(faces["image_id"], faces["gender"], strict=True)) and seen
+    for image in images:
+        with Image.open(page.parent / image["file"]) as thumbnail:
+            assert thumbnail.format == "WEBP" and max(thumbnail.size) <= 192
+        assert image["size"] == list(run.picture(image["id"]).size)
+
+
+def test_the_command_on_the_page_makes_the_same_run(run: Run, page: Path, cli: Cli) -> None:
+    found = re.search(r"<pre tabindex=\"0\">(fairbench run .*?)</pre>", page.read_text())
+    assert found
+    words = shlex.split(html.unescape(found[1]))
+    assert json.loads(cli(*words[1:], "--dry-run", "--json").succeeded().out)["run_id"] == run.id
+    assert run.id in page.read_text() and "never anyone" in page.read_text()
+
+
+def test_text_from_outside_is_text(work: Path, run: Run, tmp_path: Path) -> None:
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "task.yaml").write_text(
+        "name: odd\nversion: 1\ntitle: odd\nsource: me\nlicence: CC0-1.0\nsubjects: subjects.csv\n"
+        'templates:\n  - {id: face, text: "A {subject}"}\n'
+    )
+    subject = HOSTILE.replace("\u202e ", "")  # cards refuse what cannot be seen
+    (task / "subjects.csv").write_text(f'subject\n"{subject}"\nsenator\n')
+    args = ("--model", "phantom-exact", "--task", task, "-n", "3", "--labeller", "phantom")
+    odd = fairbench.load(make_run(tmp_path / "odd", *args))
+    page = build.write([odd], tmp_path / "out", Silent())
+    for path in (page, *sorted(page.parent.rglob("*.js"))):
+        if path.name not in ("vega.js", "report.js"):
+            assert "<script>alert" not in path.read_text(), path
+    assert html.escape("<script>alert(1)</script>") in page.read_text()
+    assert subject in [prompt["subject"] for prompt in data_of(page)["prompts"]]
+
+
+def test_a_run_has_its_page_in_its_own_folder_and_keeps_its_files(run: Run, work: Path, cli: Cli) -> None:
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    cli("report", run.folder, "--quiet").succeeded()
+    assert (run.folder / "index.html").is_file()
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert fairbench.load(run.folder).id == run.id
+
+
+def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
+    args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "2", "-n", "4")
+    other = fairbench.load(make_run(tmp_path / "other", *args))
+    page = build.write([run, other], tmp_path / "out", Silent())
+    drawn = data_of(page)["charts"]["compared"]["data"]["values"]
+    for each in (run, other):
+        table = each.summary()
+        table = table[(table["metric"] == "concentration") & (table["estimate"] == "raw")]
+        assert sorted(table["value"]) == sorted(v["value"] for v in drawn if v["run"].endswith(each.id[:6]))
+        assert (page.parent / each.id[:8] / "index.html").is_file()
+        assert f'href="{each.id[:8]}/index.html"' in page.read_text()
+
+
+def test_pictures_of_files_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 30), (i * 50, 20, 20)).save(tmp_path / "pictures" / f"{i}.jpg")
+    found = make_run(tmp_path / "run", "--model", f"folder:{tmp_path / 'pictures'}", "--labeller", "phantom")
+    mine = fairbench.load(found)
+    page = build.write([mine], tmp_path / "out", Silent())
+    assert not list(page.parent.rglob("*.webp"))
+    assert "may show real people" in page.read_text()
+    page = build.write([mine], tmp_path / "out", Silent(), with_images=True)
+    assert len(list(page.parent.rglob("*.webp"))) == 3
+
+
+def test_without_the_store_the_page_says_that_pictures_are_gone(run: Run, tmp_path: Path) -> None:
+    page = build.write([Run(run.folder, tmp_path / "nothing")], tmp_path / "out", Silent())
+    assert "There are no pictures: Image" in html.unescape(page.read_text())
+    assert not list(page.parent.rglob("*.webp"))
+
+
+def test_what_others_wrote_is_never_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.html").write_text("mine")
+    with pytest.raises(FairbenchError, match="holds files that are not a report"):
+        build.write([run], tmp_path / "mine", Silent())
+    assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+    with pytest.raises(FairbenchError, match="named twice"):
+        build.write([run, run], tmp_path / "out", Silent())
