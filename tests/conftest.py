@@ -110,6 +110,14 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_z(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Z-Image: a transformer, where Stable Diffusion has a U-Net."""
+    from tests.builders.tiny_pipelines import save
+
+    return written_once(tmp_path_factory, "tiny-z-image", lambda folder: save("z-image", folder))
+
+
+@pytest.fixture(scope="session")
 def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model card of a tiny Janus, as that of Janus-Pro-1B."""
     from tests.builders.balanced import save_model

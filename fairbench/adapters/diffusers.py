@@ -62,9 +62,6 @@ class DiffusersAdapter:
                 f"Model card {card.name} sets trust_remote_code, but the diffusers adapter never runs code from a "
                 "model's repository: remove the field, or use a model whose pipeline is part of diffusers."
             )
-        loose = {c.repo for c in params.components.values() if c.repo is not None and c.revision is None}
-        for repo in sorted(loose):
-            notice("unpinned", f"{card.name}: its card names no revision of {repo}, so its files may change.")
         self._card, self._params, self._ctx, self._weights = card, params, ctx, card.weights
         self._warned: set[str] = set()
         self._system_prompts: dict[str, None] = {}

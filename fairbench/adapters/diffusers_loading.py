@@ -61,9 +61,9 @@ def load(path: Path, params: DiffusersParams, ctx: BuildContext, card: str) -> A
     transformers.utils.logging.disable_progress_bar()
     config = _config_folder(path, params, ctx, card)
     cls = _pipeline_class(config)
-    options: dict[str, Any] = {
-        name: _component(name, model, ctx, card) for name, model in params.components.items()
-    } | _switches(cls, params)
+    parts = (_own_parts(config) if path.is_file() else {}) | params.components
+    options: dict[str, Any] = {name: _component(name, model, ctx, card) for name, model in parts.items()}
+    options |= _switches(cls, params)
     if params.quantization is not None:
         options["quantization_config"] = _quantization(config, params.quantization, ctx)
     options |= {"dtype": getattr(torch, ctx.dtype), "local_files_only": True}
@@ -111,6 +111,12 @@ def _config_folder(path: Path, params: DiffusersParams, ctx: BuildContext, card:
     return folder
 
 
+def _own_parts(config: Path) -> dict[str, HubModel]:
+    """Return the parts whose weights lie beside a single file's configuration: the file then gives the others."""
+    folders = [file.parent for file in sorted(config.glob("*/config.json"))]
+    return {folder.name: HubModel(path=str(folder)) for folder in folders if any(folder.glob("*.safetensors"))}
+
+
 def _pipeline_class(folder: Path) -> Any:
     """Return the class that model_index.json names; DiffusionPipeline where the installed library lacks it."""
     import diffusers
@@ -125,7 +131,8 @@ def _switches(cls: Any, params: DiffusersParams) -> dict[str, Any]:
 
 
 def _component(name: str, model: HubModel, ctx: BuildContext, card: str) -> Any:
-    """Load a part of a pipeline that lies in a repository of its own: a tokenizer, or a model of transformers."""
+    """Load a part of a pipeline that lies in a place of its own: a tokenizer, or a model of either library."""
+    import diffusers
     import torch
     import transformers
 
@@ -133,10 +140,11 @@ def _component(name: str, model: HubModel, ctx: BuildContext, card: str) -> Any:
     try:
         if "tokenizer" in name:
             return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-        return getattr(transformers, architecture).from_pretrained(
-            folder, dtype=getattr(torch, ctx.dtype), use_safetensors=True, local_files_only=True
-        )
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        theirs = "_class_name" in config
+        cls = getattr(diffusers, config["_class_name"]) if theirs else getattr(transformers, config["architectures"][0])
+        dtype = getattr(torch, ctx.dtype)
+        return cls.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
     except Exception as err:
         raise WeightsError(f"Model {card}: {folder} cannot be loaded as its {name} ({first_line(err)}).") from err
 

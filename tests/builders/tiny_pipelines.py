@@ -12,28 +12,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from tokenizers.pre_tokenizers import ByteLevel
 
-WIDTH = 16
-"""Hidden width of the language models."""
-_CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
-    "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-_MARKS = [
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-    "<image>",
-    "<sop>",
-    "<eop>",
-]
+from tests.builders.tiny_texts import CHAT, IDS, ROPE, VOCABULARY, WIDTH, language_model, qwen_tokenizer
 
 
 def save(name: str, folder: Path) -> Path:
@@ -57,22 +37,6 @@ def _spread(network: torch.nn.Module) -> None:
             torch.nn.init.normal_(weight, std=1.0 / weight[0].numel() ** 0.5)
 
 
-def letters() -> list[str]:
-    """The 256 bytes as letters, so that every text has tokens."""
-    return sorted(ByteLevel.alphabet())
-
-
-def qwen_tokenizer() -> Any:
-    vocab = {token: i for i, token in enumerate([*_MARKS, *letters()])}
-    return transformers.Qwen2Tokenizer(
-        vocab=vocab, merges=[], chat_template=_CHAT, model_max_length=4096, additional_special_tokens=_MARKS[1:]
-    )
-
-
-VOCABULARY = len(_MARKS) + 256
-IDS = {mark: i for i, mark in enumerate(_MARKS)}
-
-
 def _scheduler() -> Any:
     return diffusers.FlowMatchEulerDiscreteScheduler()
 
@@ -92,22 +56,9 @@ def _vae(channels: int, levels: int = 1, **options: Any) -> Any:
     )
 
 
-def _text(**more: Any) -> dict[str, Any]:
-    """Settings that the language models share."""
-    return {
-        "vocab_size": VOCABULARY,
-        "hidden_size": WIDTH,
-        "intermediate_size": 2 * WIDTH,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 4096,
-    } | more
-
-
 def longcat() -> Any:
     config = transformers.Qwen2_5_VLConfig(
-        text_config=_text(rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}),
+        text_config=language_model(rope_parameters=ROPE),
         vision_config={
             "depth": 1,
             "hidden_size": WIDTH,
@@ -122,7 +73,7 @@ def longcat() -> Any:
         vision_end_token_id=IDS["<|vision_end|>"],
     )
     processor = transformers.Qwen2VLProcessor(
-        transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen2VLVideoProcessor(), _CHAT
+        transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen2VLVideoProcessor(), CHAT
     )
     return diffusers.LongCatImagePipeline(
         scheduler=_scheduler(),
@@ -143,7 +94,7 @@ def longcat() -> Any:
 
 
 def ernie() -> Any:
-    text = _text(head_dim=8)
+    text = language_model(head_dim=8)
     config = transformers.Mistral3Config(
         text_config=transformers.MistralConfig(**text),
         vision_config=transformers.PixtralVisionConfig(
@@ -196,10 +147,10 @@ def ernie() -> Any:
 def glm() -> Any:
     codes = 128
     config = transformers.GlmImageConfig(
-        text_config=_text(
+        text_config=language_model(
             num_hidden_layers=1,
             vision_vocab_size=codes,
-            rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+            rope_parameters=ROPE,
             pad_token_id=IDS["<|endoftext|>"],
             eos_token_id=VOCABULARY - 1,  # cannot be drawn; see the test of a sequence that ends early
         ),
@@ -227,7 +178,7 @@ def glm() -> Any:
     )
     return diffusers.GlmImagePipeline(
         tokenizer=transformers.ByT5Tokenizer(extra_ids=0),
-        processor=transformers.GlmImageProcessor(transformers.GlmImageImageProcessor(), tokenizer, _CHAT),
+        processor=transformers.GlmImageProcessor(transformers.GlmImageImageProcessor(), tokenizer, CHAT),
         text_encoder=transformers.T5EncoderModel(
             transformers.T5Config(vocab_size=259, d_model=WIDTH, d_ff=WIDTH, d_kv=8, num_heads=2, num_layers=1)
         ),
@@ -250,9 +201,7 @@ def glm() -> Any:
 
 def qwen21() -> Any:
     config = transformers.Qwen3VLConfig(
-        text_config=_text(
-            head_dim=8, rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
-        ),
+        text_config=language_model(head_dim=8, rope_parameters=ROPE),
         vision_config={
             "depth": 1,
             "hidden_size": WIDTH,
@@ -268,7 +217,7 @@ def qwen21() -> Any:
         vision_end_token_id=IDS["<|vision_end|>"],
     )
     processor = transformers.Qwen3VLProcessor(
-        transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen3VLVideoProcessor(), _CHAT
+        transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen3VLVideoProcessor(), CHAT
     )
     return diffusers.QwenImage21Pipeline(
         scheduler=_scheduler(),
@@ -316,7 +265,7 @@ def lumina2() -> Any:
         scheduler=_scheduler(),
         vae=_vae(4, levels=4),
         text_encoder=transformers.Gemma2Model(
-            transformers.Gemma2Config(**_text(vocab_size=len(pieces), head_dim=8, query_pre_attn_scalar=8))
+            transformers.Gemma2Config(**language_model(vocab_size=len(pieces), head_dim=8, query_pre_attn_scalar=8))
         ),
         tokenizer=tokenizer,
     )
@@ -326,7 +275,7 @@ def z_image() -> Any:
     return diffusers.ZImagePipeline(
         scheduler=_scheduler(),
         vae=_vae(16, levels=2),
-        text_encoder=transformers.Qwen3Model(transformers.Qwen3Config(**_text(head_dim=8))),
+        text_encoder=transformers.Qwen3Model(transformers.Qwen3Config(**language_model(head_dim=8))),
         tokenizer=qwen_tokenizer(),
         transformer=diffusers.ZImageTransformer2DModel(
             dim=32,
