@@ -10,9 +10,9 @@ from typing import Any, Final
 from fairbench.cards import catalog
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError
-from fairbench.planning import rows
+from fairbench.planning import equivalence, rows
 from fairbench.planning.design import Design, check_share
-from fairbench.planning.equivalence import EquivalenceRow, planned
+from fairbench.planning.equivalence import EquivalenceRow
 from fairbench.planning.inputs import Baseline, LabellerErrors
 from fairbench.planning.rows import Row
 from fairbench.stats.power import MIN_PROMPTS, Plan
@@ -86,6 +86,8 @@ def analyse(
     (0, 1]; None: as in `rows.row`. equal: whether claims of equivalence are planned,
     too. Raises FairbenchError where no attribute can change as much as the design says.
     """
+    if equal:
+        equivalence.check(design)
     if face_rate is not None:
         check_share("--face-rate", face_rate)
     errors = LabellerErrors(catalog.load_labeller(labeller))
@@ -97,8 +99,8 @@ def analyse(
         )
     curves = [_curve(row.attribute, row.plan, design) for row in table]
     name = catalog.load_task(task).card.name
-    equivalence = planned(name, table, design) if equal else []
-    return Analysis(name, errors, design, baseline, table, curves, equivalence)
+    equal_runs = equivalence.planned(name, table, design) if equal else []
+    return Analysis(name, errors, design, baseline, table, curves, equal_runs)
 
 
 def _curve(attribute: str, plan: Plan, design: Design) -> Curve:

@@ -36,12 +36,15 @@ class EquivalenceRow:
         }
 
 
-def planned(task: str, rows: Sequence[Row], design: Design) -> list[EquivalenceRow]:
-    """Return the claims' power for each attribute. Raises FairbenchError for a scope or counts that have no tests."""
+def check(design: Design) -> None:
+    """Raise FairbenchError for a scope that has no test of equivalence."""
     if design.scope != "this list":
         raise FairbenchError("--equivalence plans claims about this list: leave out --scope.")
-    few = min(design.images * row.plan.face_rate for row in rows) < MIN_FACES
-    if few:
+
+
+def planned(task: str, rows: Sequence[Row], design: Design) -> list[EquivalenceRow]:
+    """Return the claims' power for each attribute. Raises FairbenchError for too few images."""
+    if min(design.images * row.plan.face_rate for row in rows) < MIN_FACES:
         raise FairbenchError(f"--images-per-prompt {design.images}: a comparison takes {MIN_FACES} faces per prompt.")
     of_task = margins.of_task(task)
     table = []

@@ -13,7 +13,7 @@ from typing import Final
 
 from fairbench.display.progress import Progress
 from fairbench.errors import storage_errors
-from fairbench.validation import calibrated, compared, corrected, hard, images, people, raw, stress
+from fairbench.validation import calibrated, compared, corrected, hard, images, people, raw, stress, verdicts
 from fairbench.validation.cells import Cell, Result
 
 STUDIES: Final = (
@@ -25,6 +25,7 @@ STUDIES: Final = (
     *stress.STUDIES,
     *images.STUDIES,
     *people.STUDIES,
+    *verdicts.STUDIES,
 )
 CELLS: Final = "validation.cells.jsonl"
 """Finished cells, one JSON record per line."""
