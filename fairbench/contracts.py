@@ -130,20 +130,15 @@ def _result(title: str, answer: Any) -> ImageResult:
     if result.pixels is not None and not _is_rgb(result.pixels):
         result = replace(result, pixels=_pixels(title, result.pixels))
     if result.encoded is not None and result.pixels is not None:
-        _check_encoded(title, result.encoded, result.pixels.shape)
+        from fairbench.storage import pixels
+
+        height, width = result.pixels.shape[:2]
+        if not isinstance(result.encoded, bytes) or pixels.size(result.encoded) != (width, height):
+            raise PluginError(
+                f"{title} returned an `encoded` that is no image file of its pixels' size: give the bytes that the "
+                "pixels were decoded from, or leave it out."
+            )
     return result
-
-
-def _check_encoded(title: str, encoded: Any, shape: tuple[int, ...]) -> None:
-    """Check that a result's file is an image of its pixels' size; its pixels would have to be decoded again."""
-    from fairbench.storage import pixels
-
-    size = pixels.size(encoded) if isinstance(encoded, bytes) else None
-    if size != (shape[1], shape[0]):
-        raise PluginError(
-            f"{title} returned an `encoded` that is no image file of its pixels' size: give the bytes that the pixels "
-            "were decoded from, or leave it out."
-        )
 
 
 def _pixels(title: str, image: Any) -> RgbImage:

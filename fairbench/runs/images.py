@@ -53,7 +53,9 @@ def generate(
     if todo:
         before()
     spool = _spool(store, key, model, have)
-    with progress.stage("images", len(todo)) as bar, ThreadPoolExecutor(threads.count()) as pool:
+    price = model.price_per_image if isinstance(model, Served) else None
+    unit = "images" if price is None else f"images at ${price:g}"
+    with progress.stage("images", len(todo), unit) as bar, ThreadPoolExecutor(threads.count()) as pool:
         for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)

@@ -96,9 +96,7 @@ class Spool:
         return response if is_intact else None
 
     def forget(self, image_ids: Iterable[bytes]) -> None:
-        """Remove the responses whose images are in a shard by now."""
+        """Remove responses whose images are in a shard. The folder stays, since other processes may write into it."""
         for image_id in image_ids:
             with contextlib.suppress(FileNotFoundError):
                 (self._folder / image_id.hex()).unlink()
-        with contextlib.suppress(OSError):  # others are in it, or it was never made
-            self._folder.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from fairbench import contracts
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.protocols import Params
+from fairbench.storage import pixels as storage_pixels
 from fairbench.types import Face, ImageResult
 
 TITLE = "The adapter 'their-package/x'"
@@ -164,3 +166,21 @@ def test_an_adapter_declares_what_stands_behind_the_colon() -> None:
     Flat.target = "lewel"
     with pytest.raises(PluginError, match="`target` names no field of its `Params`"):
         contracts.check("adapters", "The adapter flat", Flat)
+
+
+def test_a_models_own_file_is_kept_if_it_is_an_image_of_its_pixels_size() -> None:
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.fromarray(RAMP).save(turned, "JPEG", exif=exif)
+    pixels = storage_pixels.decode(turned.getvalue())
+    assert pixels.shape[:2] == RAMP.shape[1::-1]
+    good = ImageResult("ok", pixels, encoded=turned.getvalue())
+    assert contracts.images(TITLE, [good], 1) == [good]
+    for broken in (b"no image", turned.getvalue()[:5], "text", b""):
+        with pytest.raises(PluginError, match="an `encoded` that is no image file of its pixels' size"):
+            contracts.images(TITLE, [ImageResult("ok", pixels, encoded=broken)], 1)  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match="no image file of its pixels' size"):
+        contracts.images(TITLE, [ImageResult("ok", RAMP, encoded=turned.getvalue())], 1)
+    with pytest.raises(ValueError, match="only an ok result has an image file"):
+        ImageResult("failed", error="x", encoded=b"x")

@@ -190,7 +190,7 @@ def _gemini(params: EndpointParams, content: dict[str, Any]) -> Response | Again
     if not isinstance(candidates, list) or not candidates or not isinstance(candidates[0], dict):
         return Again("it sent JSON without candidates", billed=True)
     parts = list(_parts(candidates[0].get("content")))
-    images = [p["inlineData"]["data"] for p in parts if isinstance(p.get("inlineData"), dict)]
+    images = [p["inlineData"].get("data") for p in parts if isinstance(p.get("inlineData"), dict)]
     if len(images) == 1 and isinstance(images[0], str):
         return decoded(images[0], _notes(params))
     if len(images) > 1:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fairbench.adapters.endpoint import asking
+from fairbench.adapters.endpoint import answers, asking
+from fairbench.adapters.endpoint.params import EndpointParams
 from fairbench.errors import CardError, FairbenchError
-from tests.builders.endpoints import adapter, requests
+from tests.builders.endpoints import adapter, requests, sampling
 from tests.builders.image_server import ImageServer, Reply, png, serving
 
 
@@ -232,3 +235,43 @@ def test_an_unknown_server_and_a_slow_one_cost_no_more_than_their_time() -> None
         assert time.monotonic() - began < 3
     with pytest.raises(FairbenchError, match=r"gives no answer \(it cannot be reached"):
         adapter(server, timeout=1).generate(requests(1))
+
+
+def leaves(value: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where every part of plain data stands."""
+    yield where
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        yield from leaves(part, (*where, name))
+
+
+def replaced(value: Any, where: tuple[Any, ...], new: Any) -> Any:
+    if not where:
+        return new
+    changed = value.copy()
+    changed[where[0]] = replaced(value[where[0]], where[1:], new)
+    return changed
+
+
+@pytest.mark.parametrize("dialect", ["openai", "gemini", "azure"])
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_whatever_stands_in_an_answer_it_is_understood_or_named_and_never_trips(dialect: str, status: int) -> None:
+    params = EndpointParams(**sampling(dialect))
+    whole = [
+        {**image(revised_prompt="x"), **gemini("STOP", INLINE, {"text": "x"}).body},
+        {"promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "m"}, "candidates": []},
+        {"error": {"code": "c", "type": "t", "status": "s", "message": "m", "inner_error": {"code": "d"}}},
+        {"detail": [{"msg": "m"}]},
+    ]
+    seen = set()
+    for body in whole:
+        for where in leaves(body):
+            for new in (None, 7, "", "x", [], [None], {}, {"code": 3}, True, 1.5):
+                answer = answers.Answer(
+                    status, {"retry-after": "soon"}, json.dumps(replaced(body, where, new)).encode()
+                )
+                try:
+                    seen.add(type(answers.read(params, "the server", answer, "a nurse")).__name__)
+                except FairbenchError as err:
+                    seen.add(type(err).__name__)
+    assert seen <= {"Response", "Link", "Again", "CardError", "FairbenchError"} and seen
