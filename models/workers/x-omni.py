@@ -34,6 +34,7 @@ class XOmni:
             temperature=settings["temperature"],
             min_p=settings["min_p"],
             top_p=settings["top_p"],
+            top_k=settings["top_k"],
             guidance_scale=settings["guidance"],
             suppress_tokens=tokenizer.convert_tokens_to_ids(self.model.config.mm_special_tokens),
         )
@@ -45,6 +46,7 @@ class XOmni:
                 attention_mask=inputs.attention_mask.to(self.device),
                 generation_config=config,
                 negative_prompt_ids=negative.to(self.device),
+                use_model_defaults=False,
             )
             tokens = torch.nn.functional.pad(tokens, (0, 1), value=tokenizer.convert_tokens_to_ids("<EOM>"))
             torch.manual_seed(seed)
