@@ -9,7 +9,7 @@ it by chance. Its mean over prompts is bounded by the mean squared distance, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,11 +27,14 @@ _LEAST: Final = 1e-9
 
 
 class _Shares(NamedTuple):
-    """Shares (P, K), their squared length (P,) without bias, and their covariance (P, K, K) from drawing images."""
+    """Shares (P, K), their squared length (P,) without bias, their covariance (P, K, K) from drawing images, and the
+    number of images (P,) with a face.
+    """
 
     mean: Floats
     squared: Floats
     covariance: Floats
+    images: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +58,13 @@ class Pair:
         """Return the mean concentration of both runs."""
         # K/(K - 1) times the squared distance from balance.
         scale = self.classes / (self.classes - 1)
-        means = [
-            mean_square(
-                (run.squared - 1 / self.classes) * scale,
-                (run.mean - 1 / self.classes) * np.sqrt(scale),
-                run.covariance * scale,
-            )
-            for run in (self.a, self.b)
-        ]
+        means = []
+        for run in (self.a, self.b):
+            value = (run.squared - 1 / self.classes) * scale
+            mean = mean_square(value, (run.mean - 1 / self.classes) * np.sqrt(scale), run.covariance * scale)
+            # Of two classes the variance is 4 c (1 - c)/n: it falls where c > 1/2. Of more it does so near one class.
+            falling = 2 * scale * (np.maximum(2 * value - 1, 0) / run.images).sum() / max(len(value), 1) ** 2
+            means.append(replace(mean, falling=float(falling)))
         return means[0], means[1]
 
     def squared_distance(self) -> MeanSquare:
@@ -113,4 +115,4 @@ def _shares_of(units: Units) -> _Shares:
     influence = (kinds - expected[:, None] * sizes[:, None]) / faces[:, None, None]
     images = weights.sum(axis=1)[:, None, None]
     covariance = np.einsum("pt,pti,ptj->pij", weights, influence, influence) * images / (images - 1)
-    return _Shares(shares(units.counts), squared, covariance)
+    return _Shares(shares(units.counts), squared, covariance, units.times.sum(axis=1).astype(np.float64))

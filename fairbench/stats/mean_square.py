@@ -19,15 +19,19 @@ class MeanSquare:
     """A mean over P prompts. value: unbiased, so it may be negative. error: its standard error, above 0.
 
     steepest: by how much the variance of the mean grows per unit that the true mean exceeds the estimate, at most.
+    falling: by how much it grows per unit that the true mean lies below the estimate: of a model that shows hardly any
+    class but one, few faces of the others make both the distance from one class and its error too small.
     """
 
     value: float
     error: float
     steepest: float = 0.0
+    falling: float = 0.0
 
     def error_at(self, true: float | Floats) -> Floats:
         """Return the standard error if the true mean were this (any shape): never below `error`."""
-        return np.sqrt(self.error**2 + self.steepest * np.maximum(np.asarray(true) - self.value, 0.0))
+        above = np.asarray(true) - self.value
+        return np.sqrt(self.error**2 + self.steepest * np.maximum(above, 0.0) + self.falling * np.maximum(-above, 0.0))
 
 
 def mean_square(value: Floats, difference: Floats, covariance: Floats) -> MeanSquare:

@@ -78,3 +78,15 @@ def test_identical_balanced_models_of_fifty_prompts_pass_within_a_tenth() -> Non
         shares = np.full((50, classes), 1 / classes)
         means = pair_of(random.multinomial(160, shares), random.multinomial(160, shares)).concentrations()
         assert equally_concentrated_p(*means, 0.1) <= 0.001
+
+
+def test_a_model_of_one_class_alone_and_one_a_margin_away_are_not_called_equal_too_often() -> None:
+    """Few faces of the other class are near one class, and seem certain: without allowing for that, .07."""
+    random, times, wrong = rng(0), 1_500, 0
+    shares = shares_at(1.0, 2, 20), shares_at(0.9, 2, 20)
+    for _ in range(times):
+        means = pair_of(*(random.multinomial(50, p) for p in shares)).concentrations()
+        wrong += shown_equally_concentrated(*means, 0.1, 0.05)
+    assert 0.01 < wrong / times <= 0.05
+    same = pair_of(*(random.multinomial(50, shares[0]) for _ in "ab")).concentrations()
+    assert shown_equally_concentrated(*same, 0.1, 0.001)
