@@ -1,8 +1,8 @@
 """The process of a model in an environment of its own: it loads a recipe, and draws when it is asked.
 
-`python fairbench_worker.py REQUESTS ANSWERS` runs under the model's own interpreter, Python 3.8 to 3.13. It imports the
-standard library alone, and numpy where arrays travel. REQUESTS and ANSWERS are descriptors of pipes that nothing else
-knows; requests and answers are lines of JSON-RPC 2.0. Images and arrays are files in a folder of the caller's.
+`python fairbench_worker.py REQUESTS ANSWERS FOLDER` runs under the model's own interpreter, Python 3.8 to 3.13. It
+imports the standard library alone, and numpy where arrays travel. REQUESTS and ANSWERS are descriptors of pipes that
+nothing else knows, for lines of JSON-RPC 2.0. Images and arrays are files in FOLDER, which is the caller's.
 
 A recipe is a Python file that defines `load(repository, weights, settings, device)`. What that returns has
 `generate(prompt, seed, width, height)`, which returns a PIL image, and may have the methods of `OPTIONAL`. Before each
@@ -20,6 +20,7 @@ import os
 import platform
 import queue
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -127,11 +128,10 @@ class _Model:
     def answer(self, question: str, image: str | None, seed: int | None, options: dict[str, Any]) -> dict[str, Any]:
         """Answer one question. options: temperature, top_p, limit; what the recipe takes not must be without effect."""
         taken = inspect.signature(self.model.answer).parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-            for name in sorted({"temperature", "top_p"} - set(taken)):
-                if options[name] != 1.0:
-                    raise _Unusable(f"answer takes no {name}, and {options[name]} is asked for")
-            options = {name: value for name, value in options.items() if name in taken}
+        for name in sorted({"temperature", "top_p"} - set(taken)):
+            if options[name] != 1.0:
+                raise _Unusable(f"answer takes no {name}, and {options[name]} is asked for")
+        options = {name: value for name, value in options.items() if name in taken}
         picture = None if image is None else _opened([image])[0]
         text, seeds = _seeded(seed or 0, lambda: self.model.answer(question, picture, seed, **options))
         return {"text": str(text), "seeds": seeds}
@@ -265,11 +265,12 @@ def _answered(model: _Model, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _read(descriptor: int, requests: queue.Queue[dict[str, Any]]) -> NoReturn:
-    """Put requests into a queue as they come. When the caller has gone, end this process and those that it started."""
+def _read(descriptor: int, requests: queue.Queue[dict[str, Any]], folder: str) -> NoReturn:
+    """Queue requests as they come. When the caller has gone, remove its folder, and end all that was started here."""
     with os.fdopen(descriptor, "rb") as lines:
         for line in lines:
             requests.put(json.loads(line.decode("utf-8")))
+    shutil.rmtree(folder, ignore_errors=True)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)
@@ -281,20 +282,19 @@ def _write(descriptor: int, answer: dict[str, Any]) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def main(requests_from: int, answers_to: int) -> NoReturn:
+def main(requests_from: int, answers_to: int, folder: str) -> NoReturn:
     """Answer requests until their pipe is closed."""
     os.dup2(2, 1)  # what libraries print belongs into the log
     for descriptor in (requests_from, answers_to):
         os.set_inheritable(descriptor, False)  # processes that the model starts must not keep them open
-    folder = Path(__file__).resolve().parent
-    sys.path[:] = [path for path in sys.path if Path(path).resolve() != folder]
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != Path(__file__).resolve().parent]
     sys.modules["fairbench_worker"] = sys.modules[__name__]  # where recipes import `Refused` from
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
     model = _Model()
-    threading.Thread(target=_read, args=(requests_from, requests), daemon=True).start()
+    threading.Thread(target=_read, args=(requests_from, requests, folder), daemon=True).start()
     while True:
         _write(answers_to, _answered(model, requests.get()))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -58,7 +58,7 @@ class Worker:
         requests_from, self._requests = os.pipe()
         self._answers, answers_to = os.pipe()
         self._received, self._count = b"", 0
-        command = [str(python), "-u", str(CHILD), str(requests_from), str(answers_to)]
+        command = [str(python), "-u", str(CHILD), str(requests_from), str(answers_to), str(folder)]
         try:
             self._process = subprocess.Popen(
                 command,

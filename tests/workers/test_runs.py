@@ -35,11 +35,15 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(cli: Cli, tmp_path: P
     whole = images(tmp_path / "whole-store")
     assert len(whole) == len(set(whole.values())) == 9  # no two images share their noise
     one_by_one = (*run, "--batch-size", 1, "--out", "killed", "--store", "killed-store")
-    killed = processes.start(tmp_path, *one_by_one, program=processes.KillAtWrite(4))
+    travelling = tmp_path / "travelling"
+    travelling.mkdir()
+    program = processes.KillAtWrite(4)
+    killed = processes.start(tmp_path, *one_by_one, program=program, env={"TMPDIR": str(travelling)})
     assert killed.wait() == -signal.SIGKILL
     before = images(tmp_path / "killed-store")
     assert 0 < len(before) < 9 and before.items() <= whole.items()
     assert all(ended(int(pid)) for pid in pids.read_text().split()[1:])  # the child dies with its parent
+    assert not list(travelling.glob("fairbench-*"))  # and removes the folder of the images that travel
     assert cli(*one_by_one).succeeded()
     assert images(tmp_path / "killed-store") == whole
     tables = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "killed")]
