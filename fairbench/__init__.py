@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     from fairbench import metrics as metrics
     from fairbench.api import calibrate as calibrate
     from fairbench.api import compare as compare
-    from fairbench.api import list_labellers as list_labellers
-    from fairbench.api import list_methods as list_methods
-    from fairbench.api import list_metrics as list_metrics
-    from fairbench.api import list_models as list_models
-    from fairbench.api import list_scorers as list_scorers
-    from fairbench.api import list_tasks as list_tasks
     from fairbench.api import load as load
     from fairbench.api import run as run
+    from fairbench.by_people import annotate as annotate
+    from fairbench.by_people import calibrate_from as calibrate_from
+    from fairbench.by_people import collect as collect
     from fairbench.calibration.result import Calibration as Calibration
     from fairbench.cards.cards import ModelCard as ModelCard
     from fairbench.comparison.result import Comparison as Comparison
     from fairbench.errors import FairbenchError as FairbenchError
+    from fairbench.listing.names import list_labellers as list_labellers
+    from fairbench.listing.names import list_methods as list_methods
+    from fairbench.listing.names import list_metrics as list_metrics
+    from fairbench.listing.names import list_models as list_models
+    from fairbench.listing.names import list_scorers as list_scorers
+    from fairbench.listing.names import list_tasks as list_tasks
     from fairbench.measure.interval import interval as interval
     from fairbench.metrics.base import ShareMetric as ShareMetric
     from fairbench.metrics.decorator import metric as metric
@@ -41,22 +44,20 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = {
-    "api": (
-        "calibrate",
-        "compare",
+    "api": ("calibrate", "compare", "load", "run"),
+    "by_people": ("annotate", "calibrate_from", "collect"),
+    "calibration.result": ("Calibration",),
+    "cards.cards": ("ModelCard",),
+    "comparison.result": ("Comparison",),
+    "errors": ("FairbenchError",),
+    "listing.names": (
         "list_labellers",
         "list_methods",
         "list_metrics",
         "list_models",
         "list_scorers",
         "list_tasks",
-        "load",
-        "run",
     ),
-    "calibration.result": ("Calibration",),
-    "cards.cards": ("ModelCard",),
-    "comparison.result": ("Comparison",),
-    "errors": ("FairbenchError",),
     "measure.interval": ("interval",),
     "metrics.base": ("ShareMetric",),
     "metrics.decorator": ("metric",),
@@ -81,7 +82,10 @@ __all__ = [
     "ScorerSpec",
     "ShareMetric",
     "__version__",
+    "annotate",
     "calibrate",
+    "calibrate_from",
+    "collect",
     "compare",
     "interval",
     "list_labellers",

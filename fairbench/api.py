@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fairbench import registry
-from fairbench.cards import catalog
+from fairbench.commands import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start
 from fairbench.errors import FairbenchError
-from fairbench.runs.arguments import run_settings as run_settings
+from fairbench.runs.arguments import run_settings
 from fairbench.runs.result import Run
-from fairbench.storage import paths
 
 if TYPE_CHECKING:
-    from fairbench.calibration.result import Calibration, PeopleEstimates
+    from fairbench.calibration.result import Calibration
     from fairbench.comparison.result import Comparison
-    from fairbench.display.progress import Progress
-    from fairbench.runs.pipeline import Outcome
-    from fairbench.runs.spec import RunSpec
-    from fairbench.storage.store import Store
-
-PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def run(
@@ -101,32 +93,14 @@ def run(
     Raises:
         FairbenchError: For whatever the caller can fix, in one sentence.
     """
+    options = dict(locals())
     from fairbench.runs import spec
 
     shown, opened = start(progress), open_store(store)
     registry.load_files(plugins)
-    settings = run_settings(
-        model=_model(model, name, version),
-        task=task,
-        method=method,
-        labeller=labeller,
-        labels=labels,
-        calibration=calibration,
-        images_per_prompt=images_per_prompt,
-        limit_prompts=limit_prompts,
-        scorers=scorers,
-        metrics=metrics,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        shard=shard,
-        near_copies=near_copies,
-        price=price,
-        max_cost=max_cost,
-    )
+    settings = run_settings(**{**options, "model": _model(model, name, version)})
     run_spec = spec.make(settings, shown)
-    folder, outcome = execute(run_spec, opened, shown, _path(out), _path(leaderboard), sheets=sheets)
+    folder, outcome = execute(run_spec, opened, shown, path_of(out), path_of(leaderboard), sheets=sheets)
     if strict:
         refuse_notices(outcome, folder)
     return Run(folder, opened.root)
@@ -156,7 +130,7 @@ def load(folder: PathLike, *, store: PathLike | None = None) -> Run:
     Raises:
         FairbenchError: Where the folder holds no run.
     """
-    finished = Run(folder, _path(store))
+    finished = Run(folder, path_of(store))
     _ = finished.id  # a folder without a run is named now
     return finished
 
@@ -188,8 +162,7 @@ def compare(
     from fairbench.comparison.compare import compare as compare_runs
     from fairbench.comparison.result import Comparison
 
-    folders = [each.folder if isinstance(each, Run) else paths.expand(os.fspath(each)) for each in runs]
-    comparison = Comparison(compare_runs(folders, alpha, select, _path(registered), rd_margins=rd_margins))
+    comparison = Comparison(compare_runs(folders_of(runs), alpha, select, path_of(registered), rd_margins=rd_margins))
     if out is not None:
         comparison.write(out)
     return comparison
@@ -229,144 +202,21 @@ def calibrate(
     Raises:
         FairbenchError: For whatever the caller can fix, in one sentence.
     """
-    import shlex
-
-    from fairbench.calibration import count, files, manifest, own
+    from fairbench.calibration import command
     from fairbench.calibration.result import Calibration
-    from fairbench.labelling.labeller import LabelSpace
-    from fairbench.runs.device import pick_device
 
-    shown, name = start(progress), os.fspath(labeller)
+    shown = start(progress)
     registry.load_files(plugins)
-    loaded, manifest_file, file = catalog.load_labeller(name), paths.expand(os.fspath(images)), _path(out)
-    assert file is not None
-    if domain is not None and run is not None:
-        raise FairbenchError("--domain and --run both say what these images are: give one of the two.")
-    own_folder = run.folder if isinstance(run, Run) else _path(run)
-    own_images = None if own_folder is None else own.RunImages(own_folder)
-    words = (domain or "").strip() if own_images is None else own_images.domain.words
-    files.check(file, words)
-    arguments = ["--labeller", name, "--images", os.fspath(images)]
-    arguments += ["--domain", words] if own_folder is None else ["--run", str(own_folder)]
-    arguments += ["--allow-implausible"] if allow_implausible else []
-    command = shlex.join(["fairbench", "calibrate", *arguments])
-    labelled = manifest.read(manifest_file, LabelSpace(loaded.card), shown, derived=own_images is not None)
-    if own_images is not None:
-        own_images.refuse_others(labelled)
-    of_run = "" if own_images is None else own_images.domain.images
-    where, opened = pick_device(device), open_store(store)
-    counted = count.calibrate(
-        labelled, loaded, opened, shown, domain=words, run_images=of_run, command=command, device=where
+    of_run = run.folder if isinstance(run, Run) else path_of(run)
+    found, file, card = command.calibrate(
+        os.fspath(labeller),
+        os.fspath(images),
+        os.fspath(out),
+        open_store(store),
+        shown,
+        domain=domain,
+        run=of_run,
+        allow_implausible=allow_implausible,
+        device=device,
     )
-    counted = files.write(counted, file, manifest_file, allow_implausible=allow_implausible)
-    return Calibration(counted, file, loaded.path)
-
-
-def calibrate_from(folder: PathLike, *, progress: bool = True) -> PeopleEstimates:
-    """Compute what labels by people say of the runs that were annotated, and write it into their folders.
-
-    Args:
-        folder: What `fairbench annotate` has written and its --collect has filled.
-        progress: Show how far it is, on stderr or in the notebook.
-
-    Returns:
-        The estimates of each run.
-
-    Raises:
-        FairbenchError: For whatever the caller can fix, in one sentence.
-    """
-    from fairbench.calibration import people
-    from fairbench.calibration.result import PeopleEstimates
-
-    annotation = _path(folder)
-    assert annotation is not None
-    return PeopleEstimates(people.estimate(annotation, start(progress)))
-
-
-def list_models() -> list[str]:
-    """Return the names of all model cards, those of FAIRBENCH_PATH included."""
-    return list(catalog.find("models"))
-
-
-def list_tasks() -> list[str]:
-    """Return the names of all tasks, those of FAIRBENCH_PATH and of plug-ins included."""
-    return list(catalog.find("tasks"))
-
-
-def list_labellers() -> list[str]:
-    """Return the names of all labeller cards, those of FAIRBENCH_PATH included."""
-    return list(catalog.find("labellers"))
-
-
-def list_metrics() -> list[str]:
-    """Return the names of all metrics of class shares, plug-ins included."""
-    return registry.names("metrics")
-
-
-def list_methods() -> list[str]:
-    """Return the names of all mitigation methods, plug-ins included."""
-    return registry.names("methods")
-
-
-def list_scorers() -> list[str]:
-    """Return the names of all image scorers, plug-ins included."""
-    return registry.names("scorers")
-
-
-# --- what the commands share ---
-
-
-def start(progress: bool) -> Progress:
-    """Set what libraries read when they are imported; return what shows progress on stderr or in a notebook, if any."""
-    from rich.console import Console
-
-    from fairbench import threads
-    from fairbench.display.progress import reporter
-
-    threads.prepare()
-    return reporter(Console(stderr=True), quiet=not progress)
-
-
-def open_store(store: PathLike | None, *, look_only: bool = False) -> Store:
-    """Open the store of images and labels: the one named, else FAIRBENCH_STORE, else runs/store."""
-    from fairbench.storage.store import Store
-
-    return Store(
-        paths.expand(os.fspath(store or os.environ.get("FAIRBENCH_STORE") or "runs/store")), look_only=look_only
-    )
-
-
-def _path(name: PathLike | None) -> Path | None:
-    return None if name is None else paths.expand(os.fspath(name))
-
-
-def execute(
-    run_spec: RunSpec, store: Store, progress: Progress, out: Path | None, board: Path | None, *, sheets: bool
-) -> tuple[Path, Outcome]:
-    """Do a run and write its folder and its row of a leaderboard; return the folder. Of a shard, write nothing."""
-    from fairbench.leaderboard import board as leaderboard_board
-    from fairbench.leaderboard import evidence, row
-    from fairbench.runs import files, pipeline
-
-    folder = out or Path("runs") / files.default_name(run_spec)
-    if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        files.prepare(folder, store.root)
-    if board is not None and board.exists():
-        leaderboard_board.read(board)
-    outcome = pipeline.run(run_spec, store, progress)
-    if outcome.metrics is None:
-        return folder, outcome
-    if out is None:  # a block that did not fit into memory may have changed the spec
-        folder = Path("runs") / files.default_name(outcome.spec)
-    files.write(outcome, store, folder, sheets=sheets)
-    if board is not None:
-        row.add_run(board, evidence.open_run(folder))
-    return folder, outcome
-
-
-def refuse_notices(outcome: Outcome, folder: Path) -> None:
-    """Raise FairbenchError, after everything is written, for the notices that `--strict` counts."""
-    notices = outcome.notices.strict
-    if notices:
-        codes = ", ".join(f"{notice.code} ({notice.count})" for notice in notices)
-        raise FairbenchError(f"--strict: {codes}; {folder / 'notices.csv'} says what each means and how to fix it.")
+    return Calibration(found, file, card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def annotate(
         questions.choose(runs, [settings.stratify], "--stratify")
     sample = sampling.sample(runs, settings.per_prompt, settings.seed, settings.stratify)
     annotation = record.make(
-        tuple(AnnotatedRun(id=run.id, folder=str(run.folder.resolve())) for run in runs),
+        tuple(AnnotatedRun(id=run.id, folder=os.path.relpath(run.folder.resolve(), out.resolve())) for run in runs),
         settings.seed,
         Design(per_prompt=settings.per_prompt, stratify=settings.stratify),
         attributes,

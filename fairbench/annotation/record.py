@@ -21,7 +21,7 @@ FILE: Final = "annotation.json"
 
 
 class AnnotatedRun(StrictModel):
-    """A run whose images were sampled. folder: where it was then, as an absolute path."""
+    """A run whose images were sampled. folder: where it was then, as seen from the annotation's folder."""
 
     id: str
     folder: str

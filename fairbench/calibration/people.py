@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 import fairbench
 from fairbench.annotation import record, words
-from fairbench.annotation.record import Annotation
+from fairbench.annotation.record import AnnotatedRun, Annotation
 from fairbench.calibration import labelled_run, people_estimates
 from fairbench.calibration.labelled_run import LabelledRun
 from fairbench.display.progress import Progress
@@ -29,6 +30,7 @@ from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration
 from fairbench.measure.counts import cross_name
 from fairbench.runs import people
 from fairbench.runs.people import People
+from fairbench.runs.record import FILE as FILE_OF_RUN
 from fairbench.runs.result import Run
 from fairbench.storage import folders
 
@@ -61,7 +63,7 @@ def estimate(folder: Path, progress: Progress) -> list[RunPeople]:
     done: list[tuple[LabelledRun, People]] = []
     with progress.stage("estimates", len(annotation.runs), "runs") as bar:
         for annotated in annotation.runs:
-            run = _run(Path(annotated.folder), annotated.id, folder)
+            run = _run(annotated, folder)
             own = [row for row in rows if row["run_id"] == annotated.id]
             labelled = labelled_run.read(run, annotation, own)
             parts = {cross_name(n): people_estimates.of_attribute(labelled, n) for n in labelled.attributes}
@@ -103,19 +105,24 @@ def _read(folder: Path) -> tuple[Annotation, list[dict[str, Any]], str]:
     return annotation, table.to_pylist(), hashlib.sha256(data).hexdigest()
 
 
-def _run(folder: Path, run_id: str, annotation: Path) -> Run:
-    run = Run(folder)
-    if not (folder / "run.json").is_file():
-        raise FairbenchError(
-            f"{folder} holds no run any more, and {annotation / record.FILE} says that run {run_id[:8]} was annotated "
-            "there: put it back, or correct its `folder`."
-        )
-    if run.id != run_id:
-        raise FairbenchError(
-            f"{folder} holds run {run.id[:8]}, and {annotation / record.FILE} says that run {run_id[:8]} was annotated "
-            "there: put that run back, or correct its `folder`."
-        )
-    return run
+def _run(annotated: AnnotatedRun, annotation: Path) -> Run:
+    """Return an annotated run from where it was, or from where folders of runs are moved to. Raises FairbenchError."""
+    recorded = Path(os.path.normpath(annotation.resolve() / annotated.folder))  # absolute in older files
+    for folder in (recorded, *_runs_near(annotation, recorded)):
+        if (folder / FILE_OF_RUN).is_file() and Run(folder).id == annotated.id:
+            return Run(folder)
+    holds = f"run {Run(recorded).id[:8]}" if (recorded / FILE_OF_RUN).is_file() else "no run any more"
+    raise FairbenchError(
+        f"{recorded} holds {holds}, and {annotation / record.FILE} says that run {annotated.id[:8]} was annotated "
+        f"there; it is not beside {annotation} either: put that run back, or correct its `folder`."
+    )
+
+
+def _runs_near(annotation: Path, recorded: Path) -> Iterator[Path]:
+    """Yield folders of finished runs beside an annotation, in a folder `runs` there, and beside where the run was."""
+    parent = annotation.resolve().parent
+    for folder in dict.fromkeys((parent, parent / "runs", recorded.parent)):
+        yield from sorted(file.parent for file in folder.glob(f"*/{FILE_OF_RUN}"))
 
 
 def _write(folder: Path, annotation: Annotation, labelled: LabelledRun, content: People) -> RunPeople:
@@ -137,7 +144,10 @@ def _calibration(
 ) -> tuple[Calibration | None, str | None]:
     """Return the confusion table of the run's own labelled images, or why there is none."""
     if annotation.design.stratify is not None:
-        return None, "images were drawn by what the labeller reads, so that a plain count of its errors is biased"
+        return None, (
+            "images were drawn by what the labeller reads, so that a plain count of its errors is biased; the "
+            "estimates by people weigh by the strata and are right. For a calibration, annotate without --stratify"
+        )
     names, record_ = tuple(annotation.attributes), labelled.run.record
     if len({labelled.space.card.attributes[n].source or n for n in names}) < len(names):
         return None, "two of the annotated attributes come from one source"

@@ -63,31 +63,30 @@ def annotate(
     It writes a page for each annotator that tells neither prompt nor model. --collect reads what they return. The
     labels are perceived presentation, never anyone's identity.
     """
-    from fairbench import api
-    from fairbench.annotation.annotate import Settings
-    from fairbench.annotation.annotate import annotate as write
-    from fairbench.annotation.annotate import collect as read
+    from fairbench import by_people
     from fairbench.cli.logs import start
 
     start(quiet)
     result: Any
     if collect is not None:
-        result = read(collect, paths or [], described=describe, one_annotator=one_annotator)
+        result = by_people.collect(collect, *(paths or []), describe=describe, one_annotator=one_annotator)
     elif out is None:
         raise FairbenchError("Name a folder with --out, or one to collect with --collect.")
     else:
-        names = tuple(name.strip() for name in (attributes or "").split(",") if name.strip())
-        settings = Settings(
+        result = by_people.annotate(
+            *(paths or []),
+            out=out,
             per_prompt=per_prompt,
             annotators=annotators,
-            attributes=names,
+            attributes=attributes or "",
             stratify=stratify,
-            described=describe,
-            seed=seed,
-            format=cast("Any", format_),
+            describe=describe,
+            form=cast("Any", format_),
             one_annotator=one_annotator,
+            seed=seed,
+            store=store,
+            progress=not quiet,
         )
-        result = write(paths or [], out, settings, store, api.start(not quiet))
     if as_json:
         echo_json(result.summary)
     else:

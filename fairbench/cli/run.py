@@ -129,49 +129,33 @@ def run(
 
     Stopped and started again, it goes on where it was.
     """
-    from fairbench import api
+    options = dict(locals())
+    from fairbench import commands
     from fairbench.cli.logs import start
     from fairbench.cli.results import show_run
     from fairbench.runs import files, spec
+    from fairbench.runs.arguments import run_settings
+    from fairbench.runs.result import Run
 
     progress = start(quiet, verbose)
-    settings = api.run_settings(
-        model=model,
-        task=task,
-        method=method,
-        labeller=labeller,
-        labels=labels,
-        calibration=calibration,
-        images_per_prompt=images_per_prompt,
-        limit_prompts=limit_prompts,
-        scorers=scorers,
-        metrics=metrics,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        shard=shard,
-        near_copies=near_copies,
-        price=price,
-        max_cost=max_cost,
-    )
+    settings = run_settings(**options)
     run_spec = spec.make(settings, progress)
-    opened = api.open_store(store, look_only=dry_run)
+    opened = commands.open_store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
         files.refuse_guess(out, run_spec)
     if dry_run:
         _preview(run_spec, opened, as_json)
         return
-    folder, outcome = api.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
+    folder, outcome = commands.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
     if outcome.metrics is None:
         if as_json:
             echo_json({"run_id": outcome.spec.run_id, "shard": shard, "statuses": outcome.statuses})
         echo(f"Shard {shard} is finished: run the plain command, without --shard, when all are.", err=True)
     else:
-        show_run(api.load(folder), full=full, as_json=as_json)
+        show_run(Run(folder), full=full, as_json=as_json)
     _report_unreadable(outcome)
     if strict:
-        api.refuse_notices(outcome, folder)
+        commands.refuse_notices(outcome, folder)
 
 
 def _describes_a_run(ctx: typer.Context) -> bool:

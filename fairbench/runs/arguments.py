@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +19,14 @@ DEFAULT_MODEL: Final = "phantom"
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
-def run_settings(**options: Any) -> RunSettings:
-    """Return the settings of a run from the arguments of `run`. Raises FairbenchError for what no run can have."""
+def run_settings(**arguments: Any) -> RunSettings:
+    """Return the settings of a run from the arguments of `run`, of which some are no settings.
+
+    Raises FairbenchError for what no run can have.
+    """
     from fairbench.runs.spec import RunSettings
 
+    options = {field.name: arguments[field.name] for field in fields(RunSettings)}
     for name in ("images_per_prompt", "limit_prompts", "batch_size"):
         value = options[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

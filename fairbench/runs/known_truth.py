@@ -19,8 +19,8 @@ from fairbench.stats.estimands import concentration_of_shares
 
 FloatArray = NDArray[np.float64]
 
-DRAWS = 200_000
-"""Simulated prompts for one expected value, spread over the task's prompts: it is then right to about 0.0003."""
+DRAWS = 50_000
+"""Simulated prompts for one expected value, spread over the task's prompts: it is then right to about 0.0006."""
 
 
 @dataclass(frozen=True, slots=True)

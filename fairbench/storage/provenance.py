@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,23 @@ PACKAGES = (
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the installed versions of the packages that can change a number."""
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
+    return {name: found for name in packages if (found := _version(name)) is not None}
 
 
+@cache  # what a process has loaded stays what it was
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
 def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that fairbench runs from and whether it has uncommitted changes; None for a wheel."""
+    """Commit of the checkout that fairbench runs from and whether it has uncommitted changes; None for a wheel.
+
+    Asked once: a process goes on with the code that it has loaded.
+    """
     root = Path(fairbench.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def sampled(
     loaded = [Run(folder) for folder in runs]
     sample = sampling.sample(loaded, per_prompt, seed, stratify)
     annotation = record.make(
-        tuple(AnnotatedRun(id=run.id, folder=str(run.folder.resolve())) for run in loaded),
+        tuple(AnnotatedRun(id=run.id, folder=os.path.relpath(run.folder, out)) for run in loaded),
         seed,
         Design(per_prompt=per_prompt, stratify=stratify),
         {name: tuple(loaded[0].record.labeller.attributes[name].labels) for name in attributes},

@@ -48,6 +48,9 @@ class FakeRun:
     more: Mapping[str, Any] | None = None
     calibrated: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
+    beside: Cells | None = None
+    """The cells (P, N) of smaller faces beside those of `shown`; -1: there is none. A labeller's `select: all` counts
+    them."""
 
     def write(self, folder: Path) -> Path:
         """Write run.json, prompts.parquet and the evidence."""
@@ -126,8 +129,10 @@ class FakeRun:
             {n: [] for n in schemas.schema(stage).names} for stage in ("images", "faces", "labels")
         )
         genders, races = (card.attributes[a].labels for a in ("gender", "race4"))
-        for prompt, row in zip(prompt_rows, self.shown.tolist(), strict=True):
-            for i, cell in enumerate(row):
+        beside = np.full_like(self.shown, -1) if self.beside is None else self.beside
+        cells = np.stack([self.shown, beside], axis=2).tolist()
+        for prompt, row in zip(prompt_rows, cells, strict=True):
+            for i, of_image in enumerate(row):
                 seed = keys.sample_seed(prompt.neutral_id, i, 0)
                 image = keys.image_id(stage_keys["images"], prompt.prompt_id, prompt.neutral_id, seed)
                 add(
@@ -141,22 +146,26 @@ class FakeRun:
                     method="none",
                     status="ok",
                 )
-                face = keys.face_id(stage_keys["faces"], image, 0)
-                box = {"face_id": face, "face_index": 0, "area_frac": 0.3, "is_primary": True, "is_central": True}
-                add(faces, image_id=image, **({"status": "ok", **box} if cell >= 0 else {"status": "no_face"}))
-                shown = [("gender", genders, cell // 4), ("race4", races, cell % 4)] if cell >= 0 else []
-                for attribute, names, index in shown:
-                    add(
-                        labels,
-                        face_id=face,
-                        image_id=image,
-                        neutral_id=prompt.neutral_id,
-                        attribute=attribute,
-                        status="ok",
-                        label=names[index],
-                        prob=1.0,
-                        probs=np.eye(len(names))[index],
-                    )
+                found = [(index, cell) for index, cell in enumerate(of_image) if cell >= 0]
+                if not found:
+                    add(faces, image_id=image, status="no_face")
+                for index, cell in found:
+                    face, largest = keys.face_id(stage_keys["faces"], image, index), index == 0
+                    area = 0.3 if largest else 0.1
+                    box = {"face_index": index, "area_frac": area, "is_primary": largest, "is_central": largest}
+                    add(faces, image_id=image, status="ok", face_id=face, **box)
+                    for attribute, names, label in (("gender", genders, cell // 4), ("race4", races, cell % 4)):
+                        add(
+                            labels,
+                            face_id=face,
+                            image_id=image,
+                            neutral_id=prompt.neutral_id,
+                            attribute=attribute,
+                            status="ok",
+                            label=names[label],
+                            prob=1.0,
+                            probs=np.eye(len(names))[label],
+                        )
         tables: dict[str, Any] = {"images": images, "faces": faces, "labels": labels}
         if self.score is not None:
             noise = np.random.default_rng(len(self.model)).normal(self.score, 0.8, len(images["image_id"]))

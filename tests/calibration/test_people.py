@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import fairbench
 from fairbench import api
 from fairbench.annotation.annotate import collect
 from fairbench.calibration import people as command
@@ -118,7 +120,7 @@ def test_where_all_images_are_labelled_it_is_the_labels_own_concentration(run: P
 
 def test_files_are_bound_to_the_run_and_the_labels_and_read_back(run: Path, tmp_path: Path) -> None:
     folder = annotated(tmp_path / "a", run)
-    (result,) = api.calibrate_from(folder, progress=False).runs
+    (result,) = fairbench.calibrate_from(folder, progress=False).runs
     said = api.load(run).people
     assert said == result.people
     assert said is not None and said.run_id == Run(run).id
@@ -257,12 +259,60 @@ def test_what_cannot_be_used_is_one_sentence_and_changes_nothing(run: Path, tmp_
     refused(r"its labeller phantom reads gender as female, male, the labels are man, woman")
     (folder / "annotation.json").write_text(text)
 
-    shutil.move(run, tmp_path / "away")
+    (tmp_path / "far").mkdir()
+    shutil.move(run, tmp_path / "far" / "away")
     with pytest.raises(FairbenchError, match=r"holds no run any more, and .* says that run"):
         command.estimate(folder, Silent())
     FakeRun(SHOWN, model="another").write(run)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     refused(r"holds run [0-9a-f]{8}, and .*annotation.json says that run [0-9a-f]{8} was annotated")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_run_that_was_moved_is_found_by_its_id(run: Path, tmp_path: Path, absolute: bool) -> None:
+    """With its annotation, renamed beside it, or into a folder of runs; older files have an absolute path."""
+    folder = annotated(tmp_path / "study" / "a", run)
+    if absolute:
+        text = (folder / "annotation.json").read_text()
+        (folder / "annotation.json").write_text(text.replace('"../../run"', json.dumps(str(run))))
+        assert str(run) in (folder / "annotation.json").read_text()
+    expected = [each.people.rows for each in command.estimate(folder, Silent())]
+    OTHER.write(tmp_path / "other")  # is not taken for it
+    for new in ("renamed", "study/b", "study/runs/c"):
+        (tmp_path / new).parent.mkdir(exist_ok=True)
+        run = Path(shutil.move(run, tmp_path / new))
+        assert [each.people.rows for each in command.estimate(folder, Silent())] == expected
+        assert (run / "people.json").is_file()
+    shutil.move(tmp_path / "study", tmp_path / "elsewhere")
+    assert [each.folder for each in command.estimate(tmp_path / "elsewhere" / "a", Silent())] == [
+        (tmp_path / "elsewhere" / "runs" / "c").resolve()
+    ]
+
+
+@pytest.mark.parametrize("select", ["largest", "all"])
+def test_of_several_faces_people_are_asked_about_the_largest(select: str, tmp_path: Path) -> None:
+    """Smaller faces beside it, of other groups, change no estimate by people, whether the run counts them or not."""
+    card = json.loads((MADE.write(tmp_path / "alone") / "run.json").read_text())["labeller"]
+    card["face_policy"]["select"] = select
+    beside = np.where(SHOWN >= 0, 7 - SHOWN, -1)
+    made = replace(MADE, beside=beside, more={"labeller": card})
+    crowded, found = made.write(tmp_path / "crowded"), []
+    assert len(Run(crowded).images()) == SHOWN.size + (beside >= 0).sum()
+    for run in (tmp_path / "alone", crowded):
+        folder = annotated(tmp_path / f"study-{run.name}", run)
+        (result,) = command.estimate(folder, Silent())
+        found.append([row.model_dump() for row in result.people.rows])
+    assert found[0] == found[1]
+
+
+def test_one_annotator_is_told_that_the_intervals_are_too_narrow(run: Path, tmp_path: Path) -> None:
+    for annotators in (1, 3):
+        folder = tmp_path / f"of-{annotators}"
+        sampled(folder, [run], per_prompt=12, annotators=annotators)
+        answer(folder, seen(run), (0.03,) * annotators)
+        collect(folder, [], one_annotator=annotators == 1)
+        words = " ".join(repr(fairbench.calibrate_from(folder, progress=False)).split())
+        assert ("One annotator: their own errors are in every label" in words) == (annotators == 1)
 
 
 def test_people_json_of_another_run_is_refused(run: Path, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import pytest
 
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
+from tests.builders.proofs import mostly_long
 
-BOARDS = sorted((ROOT / "leaderboards").glob("*.csv"))
+SMALLEST = "phantom-occupations-v1"
+
+BOARDS = sorted((ROOT / "leaderboards").glob("*.csv"), key=lambda path: (path.stem != SMALLEST, path))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("board", BOARDS, ids=[b.stem for b in BOARDS])
+@pytest.mark.parametrize("board", mostly_long(BOARDS), ids=[b.stem for b in BOARDS])
 def test_every_measured_row_agrees_with_its_evidence(cli: Cli, board: object) -> None:
     found = cli("leaderboard", "verify", str(board), "--strict")
     assert found.code == 0, found.out + found.err

@@ -9,9 +9,9 @@ import pytest
 
 from fairbench.labelling import domain
 from fairbench.labelling.confusion import Calibration
-from fairbench.measure import correction, estimates
+from fairbench.measure import correction, estimates, quantities
 from fairbench.measure.correction import Correction
-from fairbench.measure.counts import Counts
+from fairbench.measure.counts import Counts, attributes, cross_name
 from fairbench.measure.estimates import Estimate
 from tests.builders.hand_counts import BY_HAND, calibrated, counted
 
@@ -38,10 +38,11 @@ def of(counts: Counts, calibration: Calibration, images: domain.Domain = BY_HAND
 
 
 def rows(counts: Counts, repair: Correction, attribute: str) -> dict[str, Estimate]:
-    """Return the task's concentration rows of an attribute, by their estimate."""
-    found = estimates.estimate(counts, [], repair, prompts=False)
-    wanted = [e for e in found if (e.metric, e.attribute, e.scope) == ("concentration", attribute, "task")]
-    return {e.estimate: e for e in wanted}
+    """Return the task's concentration rows of an attribute, by their estimate: of all estimates, these alone."""
+    (names,) = (names for names in attributes(counts.labeller) if cross_name(names) == attribute)
+    of_attribute = quantities.Attribute(counts, names, repair, 80, [0])
+    found = (estimates.row_of(of_attribute, quantity) for quantity in quantities._concentration(of_attribute))
+    return {e.estimate: e for e in found if e.scope == "task"}
 
 
 def test_a_shift_of_gender_is_refused_for_gender_and_its_crosses_and_race_is_still_corrected() -> None:

@@ -137,13 +137,14 @@ def test_rd_of_one_prompt_has_its_bounds_in_the_tasks_row_too(female: int) -> No
     joint = np.zeros((3, 2, 4), dtype=np.int64)
     joint[1, 0, 1], joint[1, 1, 1] = female, 40 - female
     counts = counted(joint)
+    found = table_of(counts)
+    short = estimates.estimate(counts, [], correction.prepare(None, None, counts, BY_HAND), prompts=False)
     for attribute in ("gender", "race4", "gender_x_race4"):
-        task, prompt = (one(table_of(counts), "rd", attribute, *of) for of in (("raw", "task"), ("bounds", "prompt")))
+        task, prompt = (one(found, "rd", attribute, *of) for of in (("raw", "task"), ("bounds", "prompt")))
         assert (task.low, task.high, task.ci_method) == (prompt.low, prompt.high, estimates.BOUNDS)
         assert task.value == pytest.approx(prompt.value)
-        short = estimates.estimate(counts, [], correction.prepare(None, None, counts, BY_HAND), prompts=False)
         assert (one(short, "rd", attribute).low, one(short, "rd", attribute).high) == (task.low, task.high)
-    row = one(table_of(counts), "rd", "gender")
+    row = one(found, "rd", "gender")
     seen, x = 2 * female / 40 - 1, np.arange(41)
 
     def rarer(rd: float, shown: NDArray[np.bool_]) -> bool:

@@ -51,6 +51,7 @@ def test_intervals_of_a_fair_model_cover_0_and_are_not_much_wider_than_they_need
     assert np.mean([i.error for i in found]) < 1.4 * np.std([i.estimate for i in found])
 
 
+@pytest.mark.long
 def test_intervals_of_prompts_like_these_cover_their_mean():
     rng = np.random.default_rng(2)
     found = []

@@ -9,6 +9,7 @@ from fairbench.stats.difference import concentration_difference
 from fairbench.stats.intervals import concentration_of_prompts
 from fairbench.stats.paired import effect, independent_se
 from fairbench.stats.units import Data, Units, units_of_images
+from tests.builders.proofs import mostly_long
 
 REPLICATES = 400
 
@@ -37,7 +38,9 @@ def rejected(pairs: list[tuple[Data, Data]]) -> float:
 BAR = 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / REPLICATES)
 
 
-@pytest.mark.parametrize(("classes", "prompts", "faces"), [(4, 3, (160, 8)), (8, 3, (160, 8)), (2, 5, (16, 16))])
+@pytest.mark.parametrize(
+    ("classes", "prompts", "faces"), mostly_long([(4, 3, (160, 8)), (8, 3, (160, 8)), (2, 5, (16, 16))])
+)
 def test_equal_models_differ_as_often_as_the_level_says(classes: int, prompts: int, faces: tuple[int, int]) -> None:
     random = rng(classes)
     for share in (0.6, 1 / classes, 0.97):
@@ -57,7 +60,7 @@ def test_the_plain_error_would_be_too_small_where_one_run_has_few_images() -> No
     assert plain / REPLICATES > 0.08
 
 
-@pytest.mark.parametrize("rho", [0.3, 0.9])
+@pytest.mark.parametrize("rho", mostly_long([0.9, 0.3]))
 def test_one_face_against_four_alike_is_no_difference(rho: float) -> None:
     """Rarefied RD calls such pairs of fair models different in .72 (.3) to 1.00 (.9)."""
     random, shares = rng(2), np.full((8, 4), 0.25)

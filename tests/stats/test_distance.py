@@ -7,6 +7,7 @@ import pytest
 
 from fairbench.stats.distance import pair_of
 from fairbench.stats.intervals import concentration_of_prompts
+from tests.builders.proofs import mostly_long
 from tests.stats.test_difference import crowds, leaning
 
 
@@ -14,7 +15,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("classes", [2, 4, 7])
+@pytest.mark.parametrize("classes", mostly_long([4, 2, 7]))
 def test_the_squared_distance_is_unbiased_and_its_error_is_that_of_simulations(classes: int) -> None:
     random, times = rng(classes), 1500
     p, q = random.dirichlet(np.ones(classes), (2, 3))
@@ -52,7 +53,7 @@ def test_several_faces_are_one_image() -> None:
     assert np.mean(values > 1.645 * np.array([f.error for f in found])) <= 0.09
 
 
-@pytest.mark.parametrize(("prompts", "faces"), [(3, 160), (20, 16), (20, 160)])
+@pytest.mark.parametrize(("prompts", "faces"), mostly_long([(3, 160), (20, 16), (20, 160)]))
 @pytest.mark.parametrize("base", [0.5, 0.0])
 def test_models_at_the_margin_are_said_to_draw_the_same_groups_at_the_level(
     prompts: int, faces: int, base: float

@@ -15,6 +15,7 @@ from fairbench.stats.gaffke import mean_interval
 from fairbench.stats.intervals import concentration_interval, concentration_of_prompts, lowest_concentration
 from fairbench.stats.rarefaction import rd_at_interval, rd_at_of_prompts
 from fairbench.stats.units import Units, bootstrap_task_means, resamples, units_of_images
+from tests.builders.proofs import mostly_long
 
 SKEWED = [0.6, 0.2, 0.15, 0.05]
 
@@ -254,14 +255,16 @@ def test_the_bounds_of_two_classes_invert_the_exact_test_and_concentration_is_th
 
 
 ONE_PROMPT = [
-    *(([share, 1 - share], n) for share in (0.6, 0.7, 0.8) for n in (8, 16, 32, 50, 160)),
+    ([0.8, 0.2], 8),
+    ([0.4] + [0.1] * 6, 8),
+    *(([share, 1 - share], n) for share in (0.6, 0.7, 0.8) for n in (8, 16, 32, 50, 160) if (share, n) != (0.8, 8)),
     *(([0.4, 0.3, 0.2, 0.1], n) for n in (8, 16, 50)),
-    *(([0.4] + [0.1] * 6, n) for n in (8, 16, 50)),
+    *(([0.4] + [0.1] * 6, n) for n in (16, 50)),
     ([1 / 7] * 7, 4),
 ]
 
 
-@pytest.mark.parametrize(("p", "images"), ONE_PROMPT)
+@pytest.mark.parametrize(("p", "images"), mostly_long(ONE_PROMPT, 2))
 def test_concentration_of_one_prompt_is_covered(p: list[float], images: int) -> None:
     """Where the normal interval covered .64 to .90."""
     rng, truth = np.random.default_rng(14), concentration_of_shares(np.array(p))

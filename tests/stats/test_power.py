@@ -25,6 +25,7 @@ from fairbench.stats.power import (
     symmetric_confusion,
 )
 from fairbench.stats.sizes import budget_curve, detectable, images_needed, prompts_needed
+from tests.builders.proofs import mostly_long
 
 Array = NDArray[np.float64]
 HOLM = 0.05 / 3
@@ -83,7 +84,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", mostly_long(CASES, 3))
 def test_power_is_what_simulation_of_the_test_gives(case: str) -> None:
     plan, change, prompts, images = CASES[case]
     planned, times = float(power(plan, change, prompts, images)), 200

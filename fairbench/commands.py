@@ -1,0 +1,82 @@
+"""What the functions of `import fairbench` and the commands share: opening the store, doing a run, refusing notices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from fairbench.errors import FairbenchError
+from fairbench.storage import paths
+
+if TYPE_CHECKING:
+    from fairbench.display.progress import Progress
+    from fairbench.runs.pipeline import Outcome
+    from fairbench.runs.result import Run
+    from fairbench.runs.spec import RunSpec
+    from fairbench.storage.store import Store
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+
+def start(progress: bool) -> Progress:
+    """Set what libraries read when they are imported; return what shows progress on stderr or in a notebook, if any."""
+    from rich.console import Console
+
+    from fairbench import threads
+    from fairbench.display.progress import reporter
+
+    threads.prepare()
+    return reporter(Console(stderr=True), quiet=not progress)
+
+
+def open_store(store: PathLike | None, *, look_only: bool = False) -> Store:
+    """Open the store of images and labels: the one named, else FAIRBENCH_STORE, else runs/store."""
+    from fairbench.storage.store import Store
+
+    return Store(
+        paths.expand(os.fspath(store or os.environ.get("FAIRBENCH_STORE") or "runs/store")), look_only=look_only
+    )
+
+
+def path_of(name: PathLike | None) -> Path | None:
+    """Return a path that may be given as text; None for None."""
+    return None if name is None else paths.expand(os.fspath(name))
+
+
+def folders_of(runs: Sequence[Run | PathLike]) -> list[Path]:
+    """Return the folders of runs, or of paths to them."""
+    return [paths.expand(os.fspath(getattr(each, "folder", each))) for each in runs]
+
+
+def execute(
+    run_spec: RunSpec, store: Store, progress: Progress, out: Path | None, board: Path | None, *, sheets: bool
+) -> tuple[Path, Outcome]:
+    """Do a run and write its folder and its row of a leaderboard; return the folder. Of a shard, write nothing."""
+    from fairbench.leaderboard import board as leaderboard_board
+    from fairbench.leaderboard import evidence, row
+    from fairbench.runs import files, pipeline
+
+    folder = out or Path("runs") / files.default_name(run_spec)
+    if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
+        files.prepare(folder, store.root)
+    if board is not None and board.exists():
+        leaderboard_board.read(board)
+    outcome = pipeline.run(run_spec, store, progress)
+    if outcome.metrics is None:
+        return folder, outcome
+    if out is None:  # a block that did not fit into memory may have changed the spec
+        folder = Path("runs") / files.default_name(outcome.spec)
+    files.write(outcome, store, folder, sheets=sheets)
+    if board is not None:
+        row.add_run(board, evidence.open_run(folder))
+    return folder, outcome
+
+
+def refuse_notices(outcome: Outcome, folder: Path) -> None:
+    """Raise FairbenchError, after everything is written, for the notices that `--strict` counts."""
+    notices = outcome.notices.strict
+    if notices:
+        codes = ", ".join(f"{notice.code} ({notice.count})" for notice in notices)
+        raise FairbenchError(f"--strict: {codes}; {folder / 'notices.csv'} says what each means and how to fix it.")
