@@ -47,7 +47,7 @@ def path_of(name: PathLike | None) -> Path | None:
 
 def folders_of(runs: Sequence[Run | PathLike]) -> list[Path]:
     """Return the folders of runs, or of paths to them."""
-    return [paths.expand(os.fspath(getattr(each, "folder", each))) for each in runs]
+    return [each.folder if not isinstance(each, str | os.PathLike) else paths.expand(os.fspath(each)) for each in runs]
 
 
 def execute(
