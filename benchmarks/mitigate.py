@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairbench.storage import folders
+from fairbench.storage import folders, kinds
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK, TABLE = "phantom-mitigation", "table.md"
@@ -67,7 +67,7 @@ def main() -> None:
     started = time.monotonic()
     work, arms = options.work, ARMS | (MORE if options.full else {})
     folders.check_file(
-        work / TABLE, "a table of this benchmark", folders.starting_with(b"| occupations | arm |"), option="--work: its"
+        work / TABLE, "a table of this benchmark", kinds.starting_with(b"| occupations | arm |"), option="--work: its"
     )
     train(work, options.full)
     runs = {

@@ -18,7 +18,7 @@ from fairbench.annotation.images import Shown
 from fairbench.annotation.record import Annotation
 from fairbench.display.json_values import plain
 from fairbench.errors import FairbenchError
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 Format = Literal["html", "label-studio", "csv"]
 FORMATS: Final = ("html", "label-studio", "csv")
@@ -30,7 +30,7 @@ MAX_PAGE: Final = 400 << 20
 
 def check(folder: Path) -> None:
     """Refuse, before any work, a folder that cannot be written or that holds something else. Raises FairbenchError."""
-    folders.check(folder, folders.ANNOTATION)
+    folders.check(folder, kinds.ANNOTATION)
 
 
 def write(
@@ -52,7 +52,7 @@ def write(
             kept = annotation.described(earlier.annotators.described)
             atomic.write_text(new / record.FILE, kept.json_text())
 
-    with folders.replacing(folder, folders.ANNOTATION, before=look_at_earlier) as new:
+    with folders.replacing(folder, kinds.ANNOTATION, before=look_at_earlier) as new:
         _write_parquet(new / sampling.FILE, sample)
         atomic.write_text(new / record.FILE, annotation.json_text())
         if how == "html":
@@ -99,7 +99,7 @@ def write_collected(folder: Path, collected: Collected) -> dict[str, Any]:
     content = summary(collected)
     columns = ["annotator", "item", *collected.annotations[0]] if collected.annotations else []
     header = list(dict.fromkeys(columns))
-    with folders.replacing(folder, folders.ANNOTATION) as new:
+    with folders.replacing(folder, kinds.ANNOTATION) as new:
         _write_parquet(new / "labels.parquet", collected.labels)
         rows = (list(row.values()) for row in collected.labels.to_pylist())
         atomic.write_text(new / "labels.csv", atomic.csv_text([collected.labels.column_names, *rows]))

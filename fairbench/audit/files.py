@@ -14,7 +14,7 @@ from fairbench.audit.run import Audit
 from fairbench.display.json_values import plain
 from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import MissingExtra
-from fairbench.storage import atomic, folders, provenance
+from fairbench.storage import atomic, folders, kinds, provenance
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def write(audit: Audit, folder: Path) -> dict[str, Any]:
     """Write pictures and audit.json; return what audit.json holds. Raises FairbenchError, StoreError."""
     contents = manifest(audit)
-    with folders.replacing(folder, folders.AUDIT) as new:
+    with folders.replacing(folder, kinds.AUDIT) as new:
         try:
             plots.write(audit, new)
         except MissingExtra as err:

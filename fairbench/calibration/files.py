@@ -8,7 +8,7 @@ from pathlib import Path
 from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling.confusion import Calibration
-from fairbench.storage import folders
+from fairbench.storage import folders, kinds
 
 
 def check(out: Path, domain: str) -> None:
@@ -20,7 +20,7 @@ def check(out: Path, domain: str) -> None:
         )
     if out.suffix.lower() != ".json" or out.is_dir():
         raise FairbenchError(f"--out {out}: name a file that ends in .json.")
-    folders.check_file(out, "a calibration", folders.json_with(confusion.FORMAT))
+    folders.check_file(out, "a calibration", kinds.json_with(confusion.FORMAT))
 
 
 def write(calibration: Calibration, out: Path, images: Path, *, allow_implausible: bool) -> Calibration:

@@ -32,7 +32,7 @@ from fairbench.runs import people
 from fairbench.runs.people import People
 from fairbench.runs.record import FILE as FILE_OF_RUN
 from fairbench.runs.result import Run
-from fairbench.storage import folders
+from fairbench.storage import folders, kinds
 
 LABELS: Final = "labels.parquet"
 _COLUMNS: Final = ("run_id", "image_id", "prompt_id", "stratum", "stratum_images")
@@ -57,7 +57,7 @@ def estimate(folder: Path, progress: Progress) -> list[RunPeople]:
     Raises FairbenchError, in one sentence, where labels are missing
     or belong to another run, other images or other attributes; then nothing is written.
     """
-    folders.check(folder, folders.ANNOTATION, option="--from")
+    folders.check(folder, kinds.ANNOTATION, option="--from")
     annotation, rows, sha256 = _read(folder)
     described = annotation.annotators.described
     done: list[tuple[LabelledRun, People]] = []

@@ -78,7 +78,7 @@ def audit(
     from fairbench.audit import files, run, terminal
     from fairbench.cli.logs import start
     from fairbench.runs import spec
-    from fairbench.storage import folders
+    from fairbench.storage import folders, kinds
     from fairbench.storage.store import Store
 
     progress = start(quiet, verbose)
@@ -95,7 +95,7 @@ def audit(
         batch_size=batch_size,
     )
     run_spec = spec.make(settings)
-    folders.check(_folder(out, run_spec), folders.AUDIT, store=store)  # before the work, not after it
+    folders.check(_folder(out, run_spec), kinds.AUDIT, store=store)  # before the work, not after it
     result = run.audit(run_spec, probe_images, samples, Store(store), progress)
     folder = _folder(out, result.plan)
     record = files.write(result, folder)

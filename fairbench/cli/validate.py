@@ -25,10 +25,10 @@ def validate(
     from rich.console import Console
 
     from fairbench.cli.logs import start
-    from fairbench.storage import folders
+    from fairbench.storage import folders, kinds
     from fairbench.validation import document, runner
 
-    folders.check(out, folders.VALIDATION)
+    folders.check(out, kinds.VALIDATION)
     results = runner.run(runner.cells_of(quick), out, jobs, start(quiet))
     command = "fairbench validate --quick" if quick else "fairbench validate"
     document.write(results, command, out)

@@ -21,7 +21,7 @@ from fairbench.display.json_values import plain as to_plain
 from fairbench.display.note import label_note
 from fairbench.errors import MissingExtra
 from fairbench.stats.ranking import Ranks
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 log = logging.getLogger(__name__)
 _MAX_IDS_IN_NAME = 4
@@ -43,9 +43,9 @@ def default_folder(result: Result) -> Path:
 
 def write(result: Result, folder: Path) -> dict[str, Any]:
     """Write the picture, compare.csv and compare.json, and return the content of the last. Raises FairbenchError."""
-    folders.check(folder, folders.COMPARISON)
+    folders.check(folder, kinds.COMPARISON)
     record = manifest(result)
-    with folders.replacing(folder, folders.COMPARISON) as new:
+    with folders.replacing(folder, kinds.COMPARISON) as new:
         try:
             plots.write(result, new / "compare.png")
         except MissingExtra as err:

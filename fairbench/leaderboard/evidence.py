@@ -14,7 +14,7 @@ from fairbench.measure.correction import fingerprint
 from fairbench.runs import evidence, record
 from fairbench.runs.evidence import CALIBRATION, FOLDER, FinishedRun
 from fairbench.runs.record import RunRecord
-from fairbench.storage import atomic, folders, schemas
+from fairbench.storage import atomic, folders, kinds, schemas
 from fairbench.storage.store import Store
 
 PROMPTS: Final = "prompts.parquet"
@@ -77,8 +77,8 @@ def publish(run: FinishedRun, target: Path) -> None:
     Everything is put in place at once, or nothing. Left out: error texts of images and absolute paths, which tell of
     the machine. Raises FairbenchError where `target` holds something else, StoreError.
     """
-    folders.check(target, folders.RUN, option="The folder for evidence,")
-    with folders.replacing(target, folders.RUN) as new:
+    folders.check(target, kinds.RUN, option="The folder for evidence,")
+    with folders.replacing(target, kinds.RUN) as new:
         _copy_store(run, new)
         if run.calibration is not None:
             command = _without_paths(run.calibration.command)

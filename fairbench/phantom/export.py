@@ -13,7 +13,7 @@ from fairbench.networks import janus
 from fairbench.phantom import drawing, layout
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.reading import BATCH, renders
-from fairbench.storage import atomic, folders, pixels
+from fairbench.storage import atomic, folders, kinds, pixels
 
 MANIFEST = "manifest.csv"
 _STREAM = 0x1AB  # other random numbers than those of training and measurement
@@ -25,8 +25,8 @@ def export(folder: Path, per_group: int, seed: int, *, decoded: bool, progress: 
     decoded: as the phantom's image tokenizer gives them back, which is what its own images look like. No image is
     written twice, although a tokenizer of few tokens gives some of them back more than once.
     """
-    folders.check(folder, folders.LABELLED_IMAGES)
-    with folders.replacing(folder, folders.LABELLED_IMAGES) as new_folder:
+    folders.check(folder, kinds.LABELLED_IMAGES)
+    with folders.replacing(folder, kinds.LABELLED_IMAGES) as new_folder:
         checkpoint = catalog.find("models")["phantom"].parent / layout.CHECKPOINT
         vq = janus.load(checkpoint, "cpu", "float32").net.model.vqmodel if decoded else None
         _export(new_folder, per_group, seed, vq, progress)

@@ -9,19 +9,19 @@ from pathlib import Path
 from fairbench.display import figure
 from fairbench.planning import plots, terminal
 from fairbench.planning.analysis import IMAGES, Analysis, Curve
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 
 def check(folder: Path) -> None:
     """Raise FairbenchError now for what would fail after the work."""
-    folders.check(folder, folders.PLAN)
+    folders.check(folder, kinds.PLAN)
     figure.require(*plots.FIGURE)
 
 
 def write(analysis: Analysis, folder: Path) -> None:
     """Write the files into the folder, all or none. Raises FairbenchError."""
     picture = plots.png(analysis, terminal.title(analysis))
-    with folders.replacing(folder, folders.PLAN) as new:
+    with folders.replacing(folder, kinds.PLAN) as new:
         atomic.write_bytes(new / "plan.png", picture)
         atomic.write_text(new / "plan.csv", _csv(analysis.curves))
         atomic.write_text(new / "plan.json", json.dumps(terminal.summary(analysis), indent=2, allow_nan=False) + "\n")

@@ -27,7 +27,7 @@ from fairbench.runs import evidence, known_truth, prompts, record, references, s
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
 from fairbench.runs.spec import RunSettings, RunSpec
-from fairbench.storage import atomic, folders, provenance
+from fairbench.storage import atomic, folders, kinds, provenance
 from fairbench.storage.store import Store
 
 OPTIONS: Final = (
@@ -51,7 +51,7 @@ def prepare(folder: Path, store: Path) -> None:
 
     Makes nothing. store: the run store. Raises FairbenchError.
     """
-    folders.check(folder, folders.RUN, store=store)
+    folders.check(folder, kinds.RUN, store=store)
 
 
 def refuse_guess(folder: Path, spec: RunSpec) -> None:
@@ -90,7 +90,7 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunR
     assert outcome.metrics is not None
     run_id = outcome.spec.run_id
     aside = _Aside(folder, run_id)
-    with folders.replacing(folder, folders.RUN, lambda real: aside.keep(real, new, sheets=sheets)) as new:
+    with folders.replacing(folder, kinds.RUN, lambda real: aside.keep(real, new, sheets=sheets)) as new:
         atomic.write_bytes(new / "metrics.parquet", _parquet(outcome.metrics))
         atomic.write_bytes(new / "metrics.csv", _csv(outcome.metrics))
         atomic.write_bytes(new / "prompts.parquet", _parquet(prompts.table(outcome.spec.prompts)))
@@ -120,12 +120,12 @@ class _Aside:
         """
         target = self._free(folder)
         if target is None:
-            kept = folders.PEOPLE.files if _run_id(folder) == self._run_id else r"(?!)"
+            kept = kinds.PEOPLE.files if _run_id(folder) == self._run_id else r"(?!)"
             for name in folders.files(folder, kept if sheets else rf"{kept}|sheets/.*"):
                 _link(folder / name, new / name)
             return
         fresh = target.with_name(f".fairbench-new-{secrets.token_hex(4)}")
-        for name in folders.files(folder, folders.RUN.files):
+        for name in folders.files(folder, kinds.RUN.files):
             _link(folder / name, fresh / name)
         fresh.rename(target)
         if self._announced is None or self._announced.name != target.name:
@@ -147,7 +147,7 @@ class _Aside:
 
 def _run_id(folder: Path) -> str | None:
     """Return the id of the run that a folder holds, whatever else its run.json says; None where it holds none."""
-    return str(json.loads((folder / record.FILE).read_bytes())["run_id"]) if folders.RUN.holds(folder) else None
+    return str(json.loads((folder / record.FILE).read_bytes())["run_id"]) if kinds.RUN.holds(folder) else None
 
 
 def _link(path: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fairbench.cards import yamlfile
 from fairbench.errors import FairbenchError
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 FILE: Final = "people.json"
 TABLE: Final = "people.csv"
@@ -105,7 +105,7 @@ def write(people: People, folder: Path) -> None:
     """Write both files into the run's folder, both or none. Raises FairbenchError, StoreError."""
     names = list(Row.model_fields)
     lines = [["" if value is None else value for value in row.model_dump().values()] for row in people.rows]
-    with folders.replacing(folder, folders.PEOPLE) as new:
+    with folders.replacing(folder, kinds.PEOPLE) as new:
         atomic.write_text(new / FILE, json.dumps(people.model_dump(), indent=2, allow_nan=False) + "\n")
         atomic.write_text(new / TABLE, atomic.csv_text([names, *lines]))
 

@@ -26,7 +26,7 @@ from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.networks import lora
 from fairbench.protocols import Trainable, TrainableAnswers
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 from fairbench.training import batches, checkpoint, losses, output
 from fairbench.training.job import Job
 from fairbench.training.records import Records
@@ -48,7 +48,7 @@ def train(job: Job, progress: Progress) -> Path:
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
     identity = output.identity(job, processes)
     if os.environ.get("RANK", "0") == "0":  # only one of several processes: it writes while the others would look
-        folders.check(job.out, folders.ADAPTER)
+        folders.check(job.out, kinds.ADAPTER)
     if output.finished(job.out, identity):
         return job.out
     accelerator = _accelerator(job)

@@ -16,7 +16,7 @@ import pytest
 
 from fairbench.errors import FairbenchError, StoreError
 from fairbench.storage import folders
-from fairbench.storage.folders import PLAN, RUN
+from fairbench.storage.kinds import PLAN, RUN
 
 RECORD = {"run_id": "0" * 32, "fairbench": "0", "declared": {}}
 SHARD = "evidence/labels/" + "a" * 32 + "/part-{}.parquet"

@@ -27,7 +27,7 @@ from fairbench.phantom import drawing, figures, layout, planted, reading, text
 from fairbench.phantom import statistics as st
 from fairbench.stats.bounds import share_interval
 from fairbench.stats.estimands import shares
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
 CHOOSABLE = 2.0
@@ -87,7 +87,7 @@ class Builder:
 
     def _claim(self) -> None:
         """Refuse to go on with a build of another seed."""
-        folders.check(self.out, folders.PHANTOM)
+        folders.check(self.out, kinds.PHANTOM)
         path = self.work / "seed.json"
         if path.exists() and (other := json.loads(path.read_text(encoding="utf-8"))) != self.seed:
             raise FairbenchError(f"{self.out} holds a build with seed {other}: name that seed, or another folder.")

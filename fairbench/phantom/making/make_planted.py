@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fairbench.phantom.planted import COLUMNS, OTHER, TABLE_PATH, listed
 from fairbench.phantom.renderer import RACES
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 SEED = 1
 _PEAK = np.array([0.970, 0.016, 0.009, 0.005])  # the most uneven race margin; relative diversity .483
@@ -114,5 +114,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the planted table.")
     parser.add_argument("--out", type=Path, default=TABLE_PATH)
     out = parser.parse_args().out
-    folders.check_file(out, "a planted table", folders.starting_with(b"subject,"))
+    folders.check_file(out, "a planted table", kinds.starting_with(b"subject,"))
     atomic.write_text(out, table_text())

@@ -1,0 +1,105 @@
+"""What a command leaves in a folder, and the file by which its result is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fairbench.errors import StoreError
+
+Test = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a command leaves in a folder.
+
+    what: in words, as "an audit". markers: the files by which it is known, each with a test of what the file holds; one
+    of them is enough. files: the relative paths that `replacing` puts there, as a regular expression: of these files, a
+    new result removes those that it no longer has.
+    """
+
+    what: str
+    markers: Mapping[str, Test]
+    files: str = ""
+
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder holds such a result. Raises StoreError where a marker cannot be read."""
+        for name, is_ours in self.markers.items():
+            marker = folder / name
+            try:
+                if marker.is_file() and is_ours(marker):
+                    return True
+            except OSError as err:
+                raise StoreError(f"{marker} cannot be read ({err.strerror}): name another folder.") from err
+        return False
+
+
+def json_with(*fields: str) -> Test:
+    """Return a test for a file that holds a JSON object with these fields."""
+
+    def test(path: Path) -> bool:
+        try:
+            record = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(record, dict) and all(name in record for name in fields)
+
+    return test
+
+
+def starting_with(start: bytes) -> Test:
+    """Return a test for a file that begins with these bytes."""
+
+    def test(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(len(start)) == start
+
+    return test
+
+
+_PAGE: Final = (
+    r"index\.html|report/(report\.(css|js|json)|vega\.js|metrics\.csv|data/(run|images-\d{3,})\.js"
+    r"|charts/[a-z0-9._-]+\.(svg|json)|pictures/[0-9a-f]{20}\.webp)"
+)
+"""Files of a report's page and of what it shows."""
+REPORT: Final = Kind(
+    "a report", {"report/report.json": json_with("report", "runs")}, rf"{_PAGE}|[0-9a-f]{{8}}/({_PAGE})"
+)
+_RUN_JSON: Final = {"run.json": json_with("run_id", "fairbench", "declared")}
+RUN: Final = Kind(
+    "a run",
+    _RUN_JSON,
+    r"run\.json|people\.(csv|json)|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
+    r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png"
+    rf"|{_PAGE}",
+)
+PAGE_OF_RUN: Final = Kind("a run", _RUN_JSON, _PAGE)
+PEOPLE: Final = Kind("a run", _RUN_JSON, r"people\.(csv|json)")
+PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
+AUDIT: Final = Kind(
+    "an audit",
+    {"audit.json": json_with("verdicts", "cannot_be_concluded")},
+    r"audit\.json|(tokenizer|language_model|understanding)\.png",
+)
+ANNOTATION: Final = Kind("an annotation", {"annotation.json": json_with("seed", "design", "attributes", "annotators")})
+_COMPARE_JSON: Final = {"compare.json": json_with("kind", "runs", "alpha")}
+COMPARISON: Final = Kind("a comparison", _COMPARE_JSON, r"compare\.(json|csv|png)")
+VALIDATION: Final = Kind("a validation", {"validation.cells.jsonl": starting_with(b'{"key": "')})
+LABELLED_IMAGES: Final = Kind(
+    "labelled mannequins",
+    {"manifest.csv": starting_with(b"image,gender,race4\nimages/000000.png,")},
+    r"manifest\.csv|images/\d{6}\.png",
+)
+PHANTOM: Final = Kind("a build of the phantom", {"work/seed.json": lambda path: path.read_bytes().strip().isdigit()})
+ADAPTER: Final = Kind(
+    "an adapter or a training of fairbench",
+    {
+        "provenance.json": json_with("fairbench.adapter"),
+        "state/training.json": json_with("steps", "data", "base"),
+        "state/state.pt": starting_with(b"PK"),
+    },
+)
