@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,27 @@ def mannequin_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             make_run(folder / labeller, *args)
 
     return written_once(tmp_path_factory, "mannequins", write)
+
+
+@pytest.fixture(scope="session")
+def published_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of two prompts, with its store beside it, and a leaderboard in `published`."""
+
+    def write(folder: Path) -> None:
+        from fairbench.leaderboard import evidence, row
+        from tests.builders.runs import finished_run
+
+        finished_run(folder / "run", limit_prompts=2, images_per_prompt=6)
+        row.add_run(folder / "published" / "b.csv", evidence.open_run(folder / "run"))
+
+    return written_once(tmp_path_factory, "published", write)
+
+
+@pytest.fixture
+def board(published_run: Path, tmp_path: Path) -> Path:
+    """A copy of the leaderboard that a test may spoil, and the path of its CSV."""
+    shutil.copytree(published_run / "published", tmp_path, dirs_exist_ok=True)
+    return tmp_path / "b.csv"
 
 
 @pytest.fixture(scope="session")

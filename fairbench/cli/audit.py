@@ -78,11 +78,12 @@ def audit(
     from fairbench.audit import files, run, terminal
     from fairbench.cli.logs import start
     from fairbench.runs import spec
+    from fairbench.runs.arguments import RunSettings
     from fairbench.storage import folders, kinds
     from fairbench.storage.store import Store
 
     progress = start(quiet, verbose)
-    settings = spec.RunSettings(
+    settings = RunSettings(
         model=model,
         task=task,
         labeller=labeller,

@@ -91,7 +91,7 @@ def synthesize(
     from rich.console import Console
 
     from fairbench.cli.logs import start
-    from fairbench.runs.spec import RunSettings
+    from fairbench.runs.arguments import RunSettings
     from fairbench.storage.store import Store
     from fairbench.synthesis import sets, terminal
     from fairbench.synthesis.from_model import SetSettings

@@ -1,22 +1,49 @@
-"""What a caller says of a run, checked: from arguments of Python or options of the command line to settings."""
+"""What a caller says of a run: from arguments of Python or options of the command line to checked settings."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fairbench.errors import FairbenchError
-
-if TYPE_CHECKING:
-    from fairbench.runs.spec import RunSettings
 
 DEFAULT_MODEL: Final = "phantom"
 """What is measured where nothing names a model, nor a table of labels."""
 DTYPES: Final = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the user asked for. None: the card's value."""
+
+    model: str
+    task: str | None = None
+    method: str = "none"
+    labeller: str | None = None
+    images_per_prompt: int | None = None
+    limit_prompts: int | None = None
+    scorers: tuple[str, ...] | None = None
+    seed: int = 0
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    shard: tuple[int, int] | None = None
+    near_copies: bool = False
+    """Look for near-copies among given images; changes no number."""
+    calibration: str | None = None
+    """A calibration file that is used in place of the labeller card's."""
+    metrics: tuple[str, ...] | None = None
+    """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
+    price: float | None = None
+    """US dollars for an image of a served model, in place of the card's; changes no number."""
+    max_cost: float | None = None
+    """US dollars that the images of a served model may cost; changes no number."""
+    labels: str | None = None
+    """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
 
 
 def run_settings(**arguments: Any) -> RunSettings:
@@ -24,8 +51,6 @@ def run_settings(**arguments: Any) -> RunSettings:
 
     Raises FairbenchError for what no run can have.
     """
-    from fairbench.runs.spec import RunSettings
-
     options = {field.name: arguments[field.name] for field in fields(RunSettings)}
     for name in ("images_per_prompt", "limit_prompts", "batch_size"):
         value = options[name]

@@ -24,9 +24,10 @@ from fairbench.measure.counts import attributes, cross_name
 from fairbench.notices import notice
 from fairbench.plugins import files as plugin_files
 from fairbench.runs import evidence, known_truth, prompts, record, references, sheet
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
-from fairbench.runs.spec import RunSettings, RunSpec
+from fairbench.runs.spec import RunSpec
 from fairbench.storage import atomic, folders, kinds, provenance
 from fairbench.storage.store import Store
 

@@ -30,8 +30,9 @@ from fairbench.runs import images, scores, spending
 from fairbench.runs import labels as run_labels
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.scores import RunScorer
-from fairbench.runs.spec import RunSettings, RunSpec
+from fairbench.runs.spec import RunSpec
 from fairbench.storage import reading, schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store

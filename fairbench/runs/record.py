@@ -17,8 +17,8 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard, ModelCard
 from fairbench.display.json_values import plain
 from fairbench.errors import FairbenchError
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.known_truth import KnownTruth
-from fairbench.runs.spec import RunSettings
 from fairbench.storage import jsonfile
 
 FILE: Final = "run.json"

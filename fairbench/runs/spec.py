@@ -29,6 +29,7 @@ from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource, Served
 from fairbench.runs import label_source, scores
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
 from fairbench.runs.prompts import in_order, of_task, texts_hash
@@ -36,36 +37,6 @@ from fairbench.storage import paths
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
 DEFAULT_TASK = "occupations"
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """What the user asked for. None: the card's value."""
-
-    model: str
-    task: str | None = None
-    method: str = "none"
-    labeller: str | None = None
-    images_per_prompt: int | None = None
-    limit_prompts: int | None = None
-    scorers: tuple[str, ...] | None = None
-    seed: int = 0
-    device: str = "auto"
-    dtype: str | None = None
-    batch_size: int | None = None
-    shard: tuple[int, int] | None = None
-    near_copies: bool = False
-    """Look for near-copies among given images; changes no number."""
-    calibration: str | None = None
-    """A calibration file that is used in place of the labeller card's."""
-    metrics: tuple[str, ...] | None = None
-    """Names of the metrics to compute; None: all. `rd`, `concentration` and shares are always there."""
-    price: float | None = None
-    """US dollars for an image of a served model, in place of the card's; changes no number."""
-    max_cost: float | None = None
-    """US dollars that the images of a served model may cost; changes no number."""
-    labels: str | None = None
-    """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from fairbench.errors import FairbenchError, StoreError
 from fairbench.methods.common import with_group
 from fairbench.protocols import PromptSource
 from fairbench.runs import images, spec
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.labels import LabelStage
 from fairbench.runs.pipeline import with_smaller_blocks
-from fairbench.runs.spec import RunSettings, RunSpec
+from fairbench.runs.spec import RunSpec
 from fairbench.storage import provenance, reading
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store

@@ -10,9 +10,9 @@ from fairbench.cards import catalog
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
+from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
 from fairbench.runs.prompts import expand
-from fairbench.runs.spec import RunSettings
 from fairbench.storage.store import Store
 from fairbench.synthesis import balanced, export, from_model, own_folder, own_images
 from fairbench.synthesis.confirm import attributes_of

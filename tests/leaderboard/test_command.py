@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,59 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fairbench import keys
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard import columns
 from fairbench.leaderboard import evidence as leaderboard_evidence
 from fairbench.leaderboard import row as leaderboard_row
+from tests.builders.boards import evidence, verdicts
 from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
-from tests.builders.runs import finished_run, rewrite_shard
+from tests.builders.runs import rewrite_shard
 
 ARGS = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "6", "--no-sheets")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of two prompts, with its store beside it."""
-    folder = tmp_path_factory.mktemp("made")
-    finished_run(folder / "run", limit_prompts=2, images_per_prompt=6)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def published(made: Path) -> Path:
-    """A leaderboard with the run's row and evidence: b.csv and evidence/."""
-    folder = made / "published"
-    leaderboard_row.add_run(folder / "b.csv", leaderboard_evidence.open_run(made / "run"))
-    return folder
-
-
-@pytest.fixture
-def board(published: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may spoil, and the path of its CSV."""
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "b.csv"
-
-
-def evidence(board: Path) -> Path:
-    (folder,) = (board.parent / "evidence").iterdir()
-    return folder
-
-
-def spoil(board: Path, column: str, value: str) -> None:
-    (row,) = leaderboard_board.read(board)
-    board.write_text(leaderboard_board.render([{**row, column: value}]))
-
-
-def verdicts(cli: Cli, *args: str | Path) -> tuple[int, list[dict[str, Any]]]:
-    found = cli("leaderboard", "verify", *args, "--json")
-    assert "Traceback" not in found.err
-    return found.code, json.loads(found.out)["rows"]
-
-
-def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_path: Path) -> None:
-    found = cli("run", *ARGS, "--store", made / "store", "--out", "out", "--csv", tmp_path / "other" / "b.csv")
+def test_run_and_add_give_the_same_row(cli: Cli, published_run: Path, board: Path, tmp_path: Path) -> None:
+    found = cli("run", *ARGS, "--store", published_run / "store", "--out", "out", "--csv", tmp_path / "other" / "b.csv")
     assert found.code == 0, found.err
     assert cli("leaderboard", "add", "out", "--leaderboard", tmp_path / "other" / "b.csv").code == 0
     ((ours,), (theirs,)) = leaderboard_board.read(board), leaderboard_board.read(tmp_path / "other" / "b.csv")
@@ -89,9 +44,9 @@ def test_run_and_add_give_the_same_row(cli: Cli, made: Path, board: Path, tmp_pa
     assert ours["race7.rd"] == ""
 
 
-def test_a_row_states_what_the_run_printed(made: Path, board: Path) -> None:
+def test_a_row_states_what_the_run_printed(published_run: Path, board: Path) -> None:
     (row,) = leaderboard_board.read(board)
-    table = pq.read_table(made / "run" / "metrics.parquet")
+    table = pq.read_table(published_run / "run" / "metrics.parquet")
     values = {
         (r["attribute"], r["metric"], r["estimate"]): r
         for r in table.filter(pc.equal(table["scope"], "task")).to_pylist()
@@ -103,7 +58,7 @@ def test_a_row_states_what_the_run_printed(made: Path, board: Path) -> None:
 
 
 def test_two_calibrations_of_one_run_are_two_rows_and_one_rank(
-    cli: Cli, made: Path, board: Path, tmp_path: Path
+    cli: Cli, published_run: Path, board: Path, tmp_path: Path
 ) -> None:
     """Cards with the same weights: the labels, and so the ranked values, are the same."""
     labeller = yaml.safe_load((ROOT / "models" / "labellers" / "phantom.yaml").read_text())
@@ -115,7 +70,7 @@ def test_two_calibrations_of_one_run_are_two_rows_and_one_rank(
     for part in (labeller["routes"][0]["detector"], labeller["classifiers"][0]):
         part["weights"]["path"] = str((folder / part["weights"]["path"]).resolve())
     (tmp_path / "flip.yaml").write_text(yaml.safe_dump({**labeller, "name": "flip", "calibration": "flip.json"}))
-    options = ("--store", made / "store", "--labeller", "flip.yaml", "--out", "flip", "--leaderboard", board)
+    options = ("--store", published_run / "store", "--labeller", "flip.yaml", "--out", "flip", "--leaderboard", board)
     cli("run", *ARGS, *options).succeeded()
     first, second = leaderboard_board.read(board)
     assert {first["labeller"], second["labeller"]} == {"phantom", "flip"}
@@ -129,8 +84,8 @@ def test_two_calibrations_of_one_run_are_two_rows_and_one_rank(
     assert verdicts(cli, board)[0] == 0
 
 
-def test_add_show_verify(cli: Cli, made: Path, tmp_path: Path) -> None:
-    found = cli("leaderboard", "add", made / "run")
+def test_add_show_verify(cli: Cli, published_run: Path, tmp_path: Path) -> None:
+    found = cli("leaderboard", "add", published_run / "run")
     assert found.code == 0, found.err
     board = tmp_path / "leaderboards" / "occupations-mini-v1.csv"
     assert (evidence(board) / "prompts.parquet").is_file()
@@ -146,133 +101,6 @@ def test_add_show_verify(cli: Cli, made: Path, tmp_path: Path) -> None:
     assert summary["published"] == []
 
 
-def test_cells_that_differ_are_named(cli: Cli, board: Path) -> None:
-    (before,) = leaderboard_board.read(board)
-    assert verdicts(cli, board) == (
-        0,
-        [
-            {
-                "line": 2,
-                "run_id": before["run_id"],
-                "model": "phantom-exact",
-                "method": "none",
-                "verdict": "agrees",
-                "differences": [],
-                "reason": None,
-                "not_checked": [],
-                "earlier": False,
-            }
-        ],
-    )
-    wrong = {
-        "rank": "7",
-        "model": "another",
-        "revision": "abc",
-        "calibration_domain": "photographs",
-        "n_faces": "11",
-        "gender.concentration": "0.123",
-        "gender_x_race4.rd.floor": "",
-        "clip_score": "31.4",
-        "missing": "nothing",
-        "labels_sha256": "0" * 64,
-    }
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns.COLUMNS)
-    writer.writeheader()
-    writer.writerow({**before, **wrong, "date": "1999-01-01"})  # a date is nothing that can be computed
-    board.write_text(text.getvalue())
-    code, (row,) = verdicts(cli, board)
-    assert (code, row["verdict"]) == (1, "differs")
-    assert row["differences"] == [{"column": c, "stated": v, "recomputed": before[c]} for c, v in wrong.items()]
-
-
-def test_rounding_is_no_difference(cli: Cli, board: Path) -> None:
-    (before,) = leaderboard_board.read(board)
-    value = float(before["gender.concentration.error"])
-    spoil(board, "gender.concentration.error", f"{value * (1 + 5e-6):.7g}")
-    assert leaderboard_board.read(board)[0]["gender.concentration.error"] != before["gender.concentration.error"]
-    assert verdicts(cli, board)[0] == 0
-
-
-def test_a_changed_label_table_is_found(cli: Cli, board: Path) -> None:
-    """Also where its file has the name that its new bytes ask for."""
-
-    def relabel(table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
-        first = next(r for r in rows if r["attribute"] == "gender")
-        first["label"] = "male" if first["label"] == "female" else "female"
-        return pa.Table.from_pylist(rows, table.schema)
-
-    (shard,) = (evidence(board) / "evidence" / "labels").glob("*/*.parquet")
-    rewrite_shard(shard, relabel)
-    code, (row,) = verdicts(cli, board)
-    assert (code, row["verdict"]) == (1, "differs")
-    assert {"gender.rd", "labels_sha256"} <= {d["column"] for d in row["differences"]}
-
-
-def test_damaged_evidence_is_a_verdict(cli: Cli, board: Path) -> None:
-    (shard,) = (evidence(board) / "evidence" / "labels").glob("*/*.parquet")
-    shard.write_bytes(shard.read_bytes()[:-9])
-    code, (row,) = verdicts(cli, board)
-    assert (code, row["verdict"]) == (1, "damaged")
-    assert shard.name in row["reason"]
-    assert "damaged" in cli("leaderboard", "verify", board).out
-    found = cli("leaderboard", "add", evidence(board), "--csv", "new.csv")
-    assert (found.code, Path("new.csv").exists(), found.err.count("is damaged")) == (2, False, 1)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda r: r.update(run_id="0" * 32), "field run_id"),
-        (lambda r: r["declared"].update(seed=5), "field run_id"),
-        (lambda r: r["labeller"]["face_policy"].update(min_prob=0.9), "field declared.face_policy"),
-        (lambda r: r.pop("labeller_id"), "field labeller_id"),
-        (lambda r: r["keys"].update(labels="../../../etc"), "field keys.labels"),
-        (lambda r: r["declared"].update(references=3), "field declared.references"),
-        (lambda r: r["declared"].clear(), "field declared.model"),
-        (lambda r: r.update(labeller_id="0" * 12), "field labeller_id"),
-        (lambda r: r.update(quota=True), "field quota: none says false"),
-        (lambda r: r["labeller_parts"]["detectors"].clear(), "field keys.faces"),
-        (lambda r: r["labeller_parts"]["attributes"].pop("gender"), "field labeller_parts"),
-        (lambda r: r["labeller"]["attributes"]["gender"]["labels"].reverse(), "field labeller_parts"),
-        (lambda r: r["statuses"]["faces"].update(no_face=7), "run.json counted"),
-        (lambda r: r.clear(), "field run_id"),
-    ],
-)
-def test_a_run_json_that_lies_is_a_verdict(
-    cli: Cli, board: Path, change: Callable[[dict[str, Any]], object], words: str
-) -> None:
-    path = evidence(board) / "run.json"
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))
-    code, (row,) = verdicts(cli, board)
-    assert (code, row["verdict"]) == (1, "damaged")
-    assert words in row["reason"]
-
-
-def test_evidence_of_another_run_is_a_verdict(cli: Cli, board: Path) -> None:
-    evidence(board).rename(board.parent / "evidence" / ("0" * 32))
-    spoil(board, "run_id", "0" * 32)
-    code, (row,) = verdicts(cli, board)
-    assert (code, row["verdict"]) == (1, "damaged")
-    assert "is that of run" in row["reason"]
-
-
-def test_a_row_without_evidence_is_unverifiable(cli: Cli, board: Path, tmp_path: Path) -> None:
-    assert verdicts(cli, board, "--labels", evidence(board).parent)[0] == 0
-    (tmp_path / "none").mkdir()
-    code, (row,) = verdicts(cli, board, "--labels", tmp_path / "none")
-    assert (code, row["verdict"]) == (0, "unverifiable")
-    found = cli("leaderboard", "verify", board, "--labels", tmp_path / "none", "--strict")
-    assert found.code == 1
-    assert "unverifiable, without evidence: 1" in " ".join(found.out.split())
-    spoil(board, "run_id", "../../outside")
-    assert verdicts(cli, board)[1][0]["verdict"] == "unverifiable"
-    assert cli("leaderboard", "verify", board, "--labels", tmp_path / "absent").code == 2
-
-
 def test_published_rows_stand_apart(cli: Cli) -> None:
     path = ROOT / "leaderboards" / "occupations-v1.csv"
     rows = json.loads(cli("leaderboard", "show", path, "--json").out)["published"]
@@ -282,41 +110,9 @@ def test_published_rows_stand_apart(cli: Cli) -> None:
     assert all(row["verdict"] in {"agrees", "unverifiable"} for row in verdicts(cli, path)[1])
 
 
-def test_a_score_beyond_the_evidence_is_named_as_not_checked(cli: Cli, made: Path, tmp_path: Path) -> None:
-    """An inception score needs a thousand numbers an image: run.json says that it was measured, no more."""
+def test_copied_evidence_tells_nothing_of_the_machine(cli: Cli, published_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(made / "run", run)
-    record = json.loads((run / "run.json").read_text())
-    record["declared"]["scorers"] = {"inception-score": "0" * 32}
-    record["run_id"] = keys.run_id(record["declared"])
-    record["scorers"] = {"inception-score": {"key": "0" * 32, "backbone": "torchvision inception_v3"}}
-    record["scores_without_evidence"] = ["inception-score"]
-    (run / "run.json").write_text(json.dumps(record))
-    table = pq.read_table(run / "metrics.parquet")
-    rows = table.to_pylist()
-    new = {**dict.fromkeys(table.column_names), **{c: rows[0][c] for c in ("run_id", "model", "method", "task")}}
-    new |= {
-        "labeller": "x",
-        "metric": "inception_score",
-        "metric_version": 1,
-        "attribute": "quality",
-        "scope": "task",
-        "scope_value": "x",
-        "estimate": "raw",
-        "value": 2.5,
-        "n_faces": 12,
-    }
-    pq.write_table(pa.Table.from_pylist([*rows, new], table.schema), run / "metrics.parquet")
-    assert cli("leaderboard", "add", run, "--csv", "b.csv").code == 0
-    (row,) = leaderboard_board.read(Path("b.csv"))
-    assert (row["inception_score"], row["inception_score.n"]) == ("2.5", "12")
-    code, (found,) = verdicts(cli, "b.csv")
-    assert (code, found["verdict"], found["not_checked"]) == (0, "agrees", ["inception_score"])
-
-
-def test_copied_evidence_tells_nothing_of_the_machine(cli: Cli, made: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(made / "run", run)
+    shutil.copytree(published_run / "run", run)
     record = json.loads((run / "run.json").read_text())
     record["labeller"]["classifiers"][0]["weights"]["path"] = "/home/somebody/weights.onnx"
     record["labeller"]["notes"] = "see /home/somebody/notes.md, ~/secret/x, C:\\Users\\me\\y and https://a.org/b/c"
@@ -350,7 +146,7 @@ def test_copied_evidence_tells_nothing_of_the_machine(cli: Cli, made: Path, tmp_
 
 
 def test_a_killed_add_leaves_no_row(
-    cli: Cli, made: Path, board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, published_run: Path, board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = board.read_bytes()
     kept = evidence(board)
@@ -361,29 +157,29 @@ def test_a_killed_add_leaves_no_row(
 
         patch.setattr(leaderboard_evidence, "public_record", killed)  # all but run.json is written by then
         with pytest.raises(KeyboardInterrupt):
-            leaderboard_row.add_run(board, leaderboard_evidence.open_run(made / "run"))
+            leaderboard_row.add_run(board, leaderboard_evidence.open_run(published_run / "run"))
         with pytest.raises(KeyboardInterrupt):
-            leaderboard_row.add_run(tmp_path / "x" / "new.csv", leaderboard_evidence.open_run(made / "run"))
+            leaderboard_row.add_run(tmp_path / "x" / "new.csv", leaderboard_evidence.open_run(published_run / "run"))
     assert board.read_bytes() == before
     assert not (tmp_path / "x" / "new.csv").exists()
     assert verdicts(cli, board)[0] == 0  # the old evidence is whole
-    assert cli("leaderboard", "add", made / "run", "--csv", board).code == 0
+    assert cli("leaderboard", "add", published_run / "run", "--csv", board).code == 0
     assert [p.name for p in kept.parent.iterdir()] == [kept.name]
 
 
-def test_add_without_evidence(cli: Cli, made: Path, tmp_path: Path) -> None:
-    assert cli("leaderboard", "add", made / "run", "--csv", "b.csv", "--no-evidence").code == 0
+def test_add_without_evidence(cli: Cli, published_run: Path, tmp_path: Path) -> None:
+    assert cli("leaderboard", "add", published_run / "run", "--csv", "b.csv", "--no-evidence").code == 0
     assert not (tmp_path / "evidence").exists()
     assert verdicts(cli, "b.csv")[1][0]["verdict"] == "unverifiable"
 
 
-def test_what_is_no_run_is_one_sentence(cli: Cli, made: Path, tmp_path: Path) -> None:
+def test_what_is_no_run_is_one_sentence(cli: Cli, published_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
     for args, words in (
         (("add", "absent"), "name the folder of a finished run"),
         (("add", "empty"), "name the folder of a finished run"),
-        (("add", made / "run", "--csv", "wrong.csv"), "the columns are not those of a leaderboard"),
+        (("add", published_run / "run", "--csv", "wrong.csv"), "the columns are not those of a leaderboard"),
         (("show", "absent.csv"), "There is no leaderboard absent.csv here: name its CSV"),
         (("show",), "There is no leaderboard leaderboards/occupations-v1.csv here"),
         (("verify", "wrong.csv"), "the columns are not those of a leaderboard"),
@@ -394,14 +190,3 @@ def test_what_is_no_run_is_one_sentence(cli: Cli, made: Path, tmp_path: Path) ->
         assert "Traceback" not in found.err
     assert not (tmp_path / "leaderboards").exists()
     assert not (tmp_path / "evidence").exists()
-
-
-def test_verify_needs_no_torch(board: Path) -> None:
-    code = (
-        "import sys; sys.argv = ['fairbench', 'leaderboard', 'verify', 'b.csv']\n"
-        "from fairbench.cli.app import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "assert not {'torch', 'onnxruntime', 'transformers'} & set(sys.modules)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=board.parent, check=True, timeout=120)
