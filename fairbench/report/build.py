@@ -17,7 +17,7 @@ from fairbench.report.charts import Chart
 from fairbench.report.content import MEANS, Content
 from fairbench.runs import verdict
 from fairbench.runs.result import Run
-from fairbench.storage import atomic, folders
+from fairbench.storage import atomic, folders, kinds
 
 _SITE: Final = Path(__file__).parent / "site"
 _STATIC: Final = ("report.css", "report.js")
@@ -36,7 +36,7 @@ def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bo
     if len(set(ids)) < len(ids):
         raise FairbenchError(f"Run {max(ids, key=ids.count)} is named twice: name each run once.")
     within = len(runs) == 1 and out.resolve() == runs[0].folder.resolve()
-    kind = folders.PAGE_OF_RUN if within else folders.REPORT
+    kind = kinds.PAGE_OF_RUN if within else kinds.REPORT
     if not within:
         folders.check(out, kind)
     with folders.replacing(out, kind) as folder:

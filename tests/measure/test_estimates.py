@@ -27,9 +27,13 @@ from fairbench.stats.gaffke import mean_interval
 from tests.builders.hand_counts import BY_HAND, calibrated, counted, prompts, space
 
 
-def table_of(counts: Counts, calibration: Calibration | None = None, n0: int | None = None) -> list[Estimate]:
+def table_of(
+    counts: Counts, calibration: Calibration | None = None, n0: int | None = None, *, single: bool = False
+) -> list[Estimate]:
+    """Return the estimates of the task; single: those of single prompts, too, which take longer than all others."""
     series = list(measure_series.evaluate(counts, prompts(len(counts.joint)), {}))
-    return estimates.estimate(counts, series, correction.prepare(calibration, None, counts, BY_HAND), n0)
+    prepared = correction.prepare(calibration, None, counts, BY_HAND)
+    return estimates.estimate(counts, series, prepared, n0, prompts=single)
 
 
 def one(found: list[Estimate], metric: str, attribute: str, kind: str = "raw", scope: str = "task") -> Estimate:
@@ -46,7 +50,7 @@ def joint() -> NDArray[np.int64]:
 
 @pytest.fixture(scope="module")
 def plain(joint: NDArray[np.int64]) -> list[Estimate]:
-    return table_of(counted(joint))
+    return table_of(counted(joint), single=True)
 
 
 def test_values_agree_with_other_routes_to_them(joint: NDArray[np.int64], plain: list[Estimate]) -> None:
@@ -137,7 +141,7 @@ def test_rd_of_one_prompt_has_its_bounds_in_the_tasks_row_too(female: int) -> No
     joint = np.zeros((3, 2, 4), dtype=np.int64)
     joint[1, 0, 1], joint[1, 1, 1] = female, 40 - female
     counts = counted(joint)
-    found = table_of(counts)
+    found = table_of(counts, single=True)
     short = estimates.estimate(counts, [], correction.prepare(None, None, counts, BY_HAND), prompts=False)
     for attribute in ("gender", "race4", "gender_x_race4"):
         task, prompt = (one(found, "rd", attribute, *of) for of in (("raw", "task"), ("bounds", "prompt")))

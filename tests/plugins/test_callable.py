@@ -22,6 +22,7 @@ from fairbench.notices import collecting
 from fairbench.runs import spec
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 from tests.builders.cli import Cli
+from tests.builders.processes import start
 
 DRAW = """\
 import os
@@ -80,12 +81,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(
         folder = tmp_path / name
         folder.mkdir()
         (folder / "my_model.py").write_text(DRAW)
-        arguments = ["-m", "fairbench", "run", "--model", "my_model.py:draw", *ARGS, "--out", "out", "-q"]
-        command = [sys.executable, *(arguments if way == "command" else ["-c", NOTEBOOK])]
         for kill in filter(None, (killed_at, -1)):
             monkeypatch.setenv("KILLED_AT", str(kill))
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-            assert done.returncode == (-signal.SIGKILL if kill > 0 else 0), done.stderr
+            if way == "command":
+                process = start(folder, "run", "--model", "my_model.py:draw", *ARGS, "--out", "out", "-q")
+                code, errors = process.wait(), process.err
+            else:
+                done = subprocess.run([sys.executable, "-c", NOTEBOOK], cwd=folder, capture_output=True, text=True)
+                code, errors = done.returncode, done.stderr
+            assert code == (-signal.SIGKILL if kill > 0 else 0), errors
         calls = (folder / "calls.txt").read_text().split()
         assert len(calls) == 16 + (4 if killed_at else 0)  # the block in flight is drawn again, no other
         assert len(set(calls)) == 16
