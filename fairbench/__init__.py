@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fairbench import metrics as metrics
+    from fairbench.api import annotate as annotate
     from fairbench.api import calibrate as calibrate
+    from fairbench.api import calibrate_from as calibrate_from
+    from fairbench.api import collect as collect
     from fairbench.api import compare as compare
     from fairbench.api import load as load
     from fairbench.api import run as run
-    from fairbench.by_people import annotate as annotate
-    from fairbench.by_people import calibrate_from as calibrate_from
-    from fairbench.by_people import collect as collect
     from fairbench.calibration.result import Calibration as Calibration
     from fairbench.cards.cards import ModelCard as ModelCard
     from fairbench.comparison.result import Comparison as Comparison
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = {
-    "api": ("calibrate", "compare", "load", "run"),
-    "by_people": ("annotate", "calibrate_from", "collect"),
+    "api": ("annotate", "calibrate", "calibrate_from", "collect", "compare", "load", "run"),
     "calibration.result": ("Calibration",),
     "cards.cards": ("ModelCard",),
     "comparison.result": ("Comparison",),

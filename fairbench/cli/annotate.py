@@ -63,17 +63,17 @@ def annotate(
     It writes a page for each annotator that tells neither prompt nor model. --collect reads what they return. The
     labels are perceived presentation, never anyone's identity.
     """
-    from fairbench import by_people
+    from fairbench import api
     from fairbench.cli.logs import start
 
     start(quiet)
     result: Any
     if collect is not None:
-        result = by_people.collect(collect, *(paths or []), describe=describe, one_annotator=one_annotator)
+        result = api.collect(collect, *(paths or []), describe=describe, one_annotator=one_annotator)
     elif out is None:
         raise FairbenchError("Name a folder with --out, or one to collect with --collect.")
     else:
-        result = by_people.annotate(
+        result = api.annotate(
             *(paths or []),
             out=out,
             per_prompt=per_prompt,

@@ -57,14 +57,14 @@ def calibrate(
     It counts how often each true cell is read as which, for correcting runs on images of the same kind. --from: what
     people said of a run's own images gives its headline estimates.
     """
-    from fairbench import api, by_people
+    from fairbench import api
     from fairbench.cli.logs import start
 
     start(quiet)
     if from_ is not None:
         if labeller or images or out:
             raise FairbenchError("--from DIR takes labeller and images from the annotated runs: give it alone.")
-        people = by_people.calibrate_from(from_, progress=not quiet)
+        people = api.calibrate_from(from_, progress=not quiet)
         echo_json(people.summary) if as_json else people.show()
         return
     if labeller is None or images is None or out is None:

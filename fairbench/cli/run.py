@@ -130,7 +130,7 @@ def run(
     Stopped and started again, it goes on where it was.
     """
     options = dict(locals())
-    from fairbench import commands
+    from fairbench.api import shared
     from fairbench.cli.logs import start
     from fairbench.cli.results import show_run
     from fairbench.runs import files, spec
@@ -140,13 +140,13 @@ def run(
     progress = start(quiet, verbose)
     settings = run_settings(**options)
     run_spec = spec.make(settings, progress)
-    opened = commands.open_store(store, look_only=dry_run)
+    opened = shared.open_store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
         files.refuse_guess(out, run_spec)
     if dry_run:
         _preview(run_spec, opened, as_json)
         return
-    folder, outcome = commands.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
+    folder, outcome = shared.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
     if outcome.metrics is None:
         if as_json:
             echo_json({"run_id": outcome.spec.run_id, "shard": shard, "statuses": outcome.statuses})
@@ -155,7 +155,7 @@ def run(
         show_run(Run(folder), full=full, as_json=as_json)
     _report_unreadable(outcome)
     if strict:
-        commands.refuse_notices(outcome, folder)
+        shared.refuse_notices(outcome, folder)
 
 
 def _describes_a_run(ctx: typer.Context) -> bool:

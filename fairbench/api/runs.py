@@ -1,7 +1,4 @@
-"""The functions of `import fairbench`. The commands call the same ones.
-
-Paths may be given as text. What a user can fix raises FairbenchError, in one sentence; notices are logged as warnings.
-"""
+"""The functions of `import fairbench` for runs: do one, read one, compare some; and calibrate a labeller."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairbench import registry
-from fairbench.commands import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start
+from fairbench.api.shared import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start
 from fairbench.errors import FairbenchError
 from fairbench.runs.arguments import run_settings
 from fairbench.runs.result import Run

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fairbench.commands import PathLike, folders_of, path_of, start
+from fairbench.api.shared import PathLike, folders_of, path_of, start
 from fairbench.storage import paths
 
 if TYPE_CHECKING:
