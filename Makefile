@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo mitigate test test-long lint docs clean help
+.PHONY: demo mitigate test test-long environments lint docs clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,9 @@ test: $(READY) ## Run the tests, but for those of test-long
 
 test-long: $(READY) ## Run the longest proofs: the phantom's truth, bias and builds, trainings in several processes
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m long tests
+
+environments: $(READY) ## Resolve the environment of each recipe for its own Python; needs the network, installs nothing
+	$(BIN)/python -m tests.workers.resolve_environments $(ARGS)
 
 lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the offline checks of the workflows
 	$(BIN)/ruff check .

@@ -47,6 +47,9 @@ def main(names: list[str]) -> int:
         else:
             wrong += bool(problem) or expected is not None
             print(f"{path.stem}: {problem or ('resolved' if expected is None else 'resolved: it is no exception')}")
+        environment = recipes.read(path).environment
+        for command in environment.then if environment is not None else ():
+            print(f"{path.stem}: not part of what was resolved: {command}")
     return int(wrong > 0)
 
 

@@ -1,5 +1,5 @@
 """The environment files of the recipes: exact pins, and the very versions whose source was read. Whether an index can
-still serve them is asked by `python -m tests.workers.resolve`, which needs the network."""
+still serve them is asked by `make environments`, which needs the network."""
 
 from __future__ import annotations
 
