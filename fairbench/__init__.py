@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fairbench.api import collect as collect
     from fairbench.api import compare as compare
     from fairbench.api import load as load
+    from fairbench.api import report as report
     from fairbench.api import run as run
     from fairbench.calibration.result import Calibration as Calibration
     from fairbench.cards.cards import ModelCard as ModelCard
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = {
-    "api": ("annotate", "calibrate", "calibrate_from", "collect", "compare", "load", "run"),
+    "api": ("annotate", "calibrate", "calibrate_from", "collect", "compare", "load", "report", "run"),
     "calibration.result": ("Calibration",),
     "cards.cards": ("ModelCard",),
     "comparison.result": ("Comparison",),
@@ -97,6 +98,7 @@ __all__ = [
     "metric",
     "metrics",
     "register",
+    "report",
     "run",
 ]
 

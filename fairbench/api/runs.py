@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairbench import registry
@@ -163,6 +164,37 @@ def compare(
     if out is not None:
         comparison.write(out)
     return comparison
+
+
+def report(
+    *runs: Run | PathLike,
+    out: PathLike | None = None,
+    with_images: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Write a page of a finished run, or of several side by side: verdict, charts, pictures, tables, evidence.
+
+    It works from disk and from any web server, and loads nothing from elsewhere.
+
+    Args:
+        *runs: One or more runs or run folders.
+        out: The folder of the pages; None: that of the run itself, or runs/report for several.
+        with_images: Include pictures of `folder:`, which may show real people.
+        progress: Show how far it is, on stderr or in the notebook.
+
+    Returns:
+        The path of the first page, index.html.
+
+    Raises:
+        FairbenchError: For a folder that holds something else, for runs without a result, or one that is named twice.
+    """
+    from fairbench.reporting import build
+
+    loaded = [run if isinstance(run, Run) else load(run) for run in runs]
+    if not loaded:
+        raise FairbenchError("Name the runs to report on: fairbench.report(run, ...).")
+    folder = path_of(out) or (loaded[0].folder if len(loaded) == 1 else Path("runs/report"))
+    return build.write(loaded, folder, start(progress), with_images=with_images)
 
 
 def calibrate(

@@ -30,11 +30,9 @@ def report(
     """
     from fairbench import api
     from fairbench.cli.logs import start
-    from fairbench.report import build
 
-    loaded = [api.load(run) for run in runs]
-    folder = out or (runs[0] if len(runs) == 1 else Path("runs/report"))
-    page = build.write(loaded, folder, start(quiet), with_images=with_images)
+    start(quiet)
+    page = api.report(*runs, out=out, with_images=with_images, progress=not quiet)
     echo(f"report: {page}")
     if open_:
         typer.launch(page.resolve().as_uri())

@@ -10,7 +10,7 @@ import pytest
 
 import fairbench
 from fairbench.display.progress import Silent
-from fairbench.report import build
+from fairbench.reporting import build
 from fairbench.runs.result import Run
 from tests.builders.cli import make_run
 

@@ -6,7 +6,7 @@ import shlex
 from typing import Final
 
 from fairbench.display.numbers import whole
-from fairbench.report.content import Content
+from fairbench.reporting.content import Content
 
 _FAIRBENCH: Final = """@software{fairbench,
   title = {fairbench: demographic fairness benchmarking for image-generating models},

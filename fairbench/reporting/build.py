@@ -12,9 +12,9 @@ from fairbench import __version__
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
-from fairbench.report import charts, drawing, gallery, paper
-from fairbench.report.charts import Chart
-from fairbench.report.content import MEANS, Content
+from fairbench.reporting import charts, drawing, gallery, paper
+from fairbench.reporting.charts import Chart
+from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import verdict
 from fairbench.runs.result import Run
 from fairbench.storage import atomic, folders, kinds

@@ -15,7 +15,7 @@ from PIL import Image
 import fairbench
 from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
-from fairbench.report import build
+from fairbench.reporting import build
 from fairbench.runs.result import Run
 from tests.builders.cli import Cli, make_run
 
@@ -119,6 +119,13 @@ def test_a_run_has_its_page_in_its_own_folder_and_keeps_its_files(run: Run, work
     assert (run.folder / "index.html").is_file()
     assert all(path.read_bytes() == content for path, content in before.items())
     assert fairbench.load(run.folder).id == run.id
+
+
+def test_from_python(run: Run, tmp_path: Path) -> None:
+    page = fairbench.report(run, out=tmp_path / "page")
+    assert page == tmp_path / "page" / "index.html" and run.id in page.read_text()
+    with pytest.raises(FairbenchError, match="Name the runs"):
+        fairbench.report()
 
 
 def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
