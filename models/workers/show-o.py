@@ -25,8 +25,8 @@ class ShowO:
             max_text_len=self.config.dataset.preprocessing.max_seq_length,
         )
         self.decoder = MAGVITv2.from_pretrained(weights["magvitv2"]).to(self.device).eval()
-        # The published config names the base model by its hub id, whose config would be fetched unpinned.
-        model = Showo.from_pretrained(weights["showo"], llm_model_path=weights["phi"])
+        # Else the base model is what the checkpoint's configuration says: a hub id, perhaps with its own weights.
+        model = Showo.from_pretrained(weights["showo"], llm_model_path=weights["phi"], load_from_showo=True)
         self.model = model.to(self.device).eval()
 
     def _check(self, prompt):

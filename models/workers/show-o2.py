@@ -26,7 +26,8 @@ class ShowO2:
         self.vae = WanVAE(vae_pth=f"{weights['vae']}/Wan2.1_VAE.pth", dtype=self.dtype, device=self.device)
         self.tokenizer, ids = get_text_tokenizer(weights["qwen"], return_showo_token_ids=True)
         folders = {"llm_model_path": weights["qwen"], "clip_pretrained_model_path": weights["siglip"]}
-        model = Showo2Qwen2_5.from_pretrained(weights["showo2"], use_safetensors=False, **folders)
+        own = {"use_safetensors": False, "load_from_showo": True}  # a pickle, which holds the base model's weights too
+        model = Showo2Qwen2_5.from_pretrained(weights["showo2"], **own, **folders)
         self.model = model.to(self.device).to(self.dtype).eval()
         config.dataset.preprocessing.num_t2i_image_tokens += 1  # the time token
         self.sizes = get_hyper_params(config, self.tokenizer, ids)
