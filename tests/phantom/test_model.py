@@ -54,8 +54,8 @@ def test_a_run_is_scored_and_shown_beside_the_known_truths(cli: Cli) -> None:
         assert abs(value["measured"] - value["expected"]) < 4 * value["spread"], value["attribute"]
     shown = cli(*args)  # all is in the store
     assert shown.code == 0
-    assert "Known truth, planted: " in shown.out
-    assert "Known truth, realised: " in shown.out
+    assert "Truth, planted: " in shown.out
+    assert "Truth, realised: " in shown.out
     assert "clip_score" in shown.out
 
 
