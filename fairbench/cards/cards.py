@@ -133,7 +133,9 @@ class ModelCard(Card):
     source: Text | None = None
     memory_gb: float | None = Field(None, gt=0, le=100_000, description="device memory for one block, in GiB")
     disk_gb: float | None = Field(None, gt=0, le=100_000, description="size of the download, in GiB")
-    parameters: Text | None = Field(None, max_length=60, description='as in "7B active of 14B"')
+    parameters: Text | None = Field(
+        None, max_length=24, description='as in "8B"; "7B of 14B": active of all; "6B + 4B": of two networks'
+    )
     verified: Verified | None = Field(
         None, description="the strongest check that this card passed; null: the model was made here, and always runs"
     )

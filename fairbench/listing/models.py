@@ -16,9 +16,10 @@ WAYS_IN: Final = ("endpoint", "worker", "diffusers", "folder")
 """Adapters that are ways in of their own; every other one runs its model in this process."""
 _NOTE: Final = (
     "way in: how images are made (endpoint: a server is asked; worker: in an environment of its own; diffusers and "
-    "native: in this process). GiB: device memory for one block. tried: the strongest check that the card passed: real "
-    "weights, a tiny checkpoint of the same classes, a local stand-in of the server, or calls held against the "
-    "signatures of the official code. `fairbench show model NAME` says how to get it running."
+    "native: in this process). size: parameters (7B of 14B: active of all; 6B + 4B: of two networks). GiB: device "
+    "memory for one block. tried: the strongest check that the card passed: real weights, a tiny checkpoint of the "
+    "same classes, a local stand-in of the server, or calls held against the signatures of the official code. "
+    "`fairbench show model NAME` says how to get it running."
 )
 
 
@@ -30,7 +31,7 @@ def way_in(card: ModelCard) -> str:
 def overview() -> dict[str, dict[str, Any]]:
     """Return name -> what is compared of each model card; of a broken one, only why it is broken."""
     found: dict[str, dict[str, Any]] = {}
-    for name in catalog.find("models"):
+    for name in sorted(catalog.find("models")):
         try:
             card = catalog.load_model(name).card
         except FairbenchError as err:
