@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairbench import __version__
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
 from fairbench.reporting import charts, drawing, gallery, paper
@@ -84,6 +84,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         "verdicts": content.verdicts(),
         "further": content.further(),
         "notices": content.notices(),
+        "means": (label_note(*content.run.seen_by), *MEANS),
         "pictures": words,
         "tables": [_safe(t["html"]) for t in tables],
         "methods": paper.methods(content),
@@ -134,7 +135,8 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
         }
         for content in contents
     ]
-    _write_page("overview.html", {"runs": runs, "root": ""}, shown, folder)
+    means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
+    _write_page("overview.html", {"runs": runs, "means": means}, shown, folder)
 
 
 def _write_data(folder: Path, shown: Sequence[Chart], **data: Any) -> None:
@@ -156,7 +158,7 @@ def _write_page(template: str, content: Mapping[str, Any], shown: Sequence[Chart
         loader=jinja2.FileSystemLoader(_SITE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     page = environment.get_template(template)
-    text = page.render(charts=shown, lead=verdict.LEAD, means=MEANS, note=LABEL_NOTE, **content)
+    text = page.render(charts=shown, lead=verdict.LEAD, fairbench=__version__, **content)
     atomic.write_text(folder / "index.html", text)
 
 

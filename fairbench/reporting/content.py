@@ -20,11 +20,12 @@ from fairbench.runs.result import Run
 from fairbench.runs.terminal_tables import Measured
 
 MEANS: Final = (
-    "Labels are perceived presentation in pictures, as a classifier reads it, under the categories of its benchmark. "
-    "They say nothing of anyone's identity, and a picture shows no real person unless it was made from one.",
+    "They follow the categories of a benchmark, which are coarse, and say nothing about any person. A picture that a "
+    "model drew shows nobody.",
     "An even model shows every group of an attribute equally often for each prompt. Whether that is the right aim is a "
     "decision that no number makes.",
 )
+"""What is said of labels after whose they are."""
 
 
 class Content:

@@ -17,10 +17,10 @@ from tests.builders.cli import Cli
 from tests.cli.test_help import GROUPS, TREE
 
 FILES_ALONE = {
-    *(("new",), ("report",), ("setup",)),
+    *(("new",), ("report",)),
     *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")),
 }
-"""Commands that write files, and print no more than where they are or, as `setup`, the commands that make them."""
+"""Commands that write files, and print no more than where they are."""
 
 
 def parsed(text: str) -> Any:
