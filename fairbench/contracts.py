@@ -1,4 +1,4 @@
-"""Checks third-party plug-ins against protocols.py, so that a broken one costs one sentence.
+"""Checks third-party plug-ins against protocols/, so that a broken one costs one sentence.
 
 `check` looks at a plug-in when it is loaded, and `probe` calls it on a grey image before any work. `guard` turns what
 it raises into a sentence. The other functions check the answer of a call and return it in the form that a run expects.
@@ -66,7 +66,7 @@ def check(kind: str, title: str, plugin: Any) -> None:
 
     def need(holds: bool, contract: str) -> None:
         if not holds:
-            raise PluginError(f"{title} is broken: {contract} (see fairbench/protocols.py).")
+            raise PluginError(f"{title} is broken: {contract} (see fairbench/protocols/).")
 
     if kind == "tasks":
         need(isinstance(plugin, str | os.PathLike), "a task is the path of a folder that holds task.yaml")

@@ -69,7 +69,7 @@ def register(kind: str, name: str, plugin: Any = None) -> Any:
 
     Args:
         kind: adapters, detectors, crops, classifiers, scorers, methods, metrics, or tasks (the path of a folder with
-            task.yaml); protocols.py says what each must offer.
+            task.yaml); fairbench/protocols/ says what each must offer.
         name: As users write it.
         plugin: Without it this is a decorator: `@fairbench.register("scorers", "brightness")` above a class.
 
