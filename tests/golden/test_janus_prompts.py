@@ -14,6 +14,7 @@ from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards import catalog
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.progress import SILENT
+from fairbench.networks import janus
 from fairbench.networks.janus import JanusModel, load
 from fairbench.synthesis import balanced as synthesis_balanced
 from fairbench.training import finetune
@@ -95,7 +96,7 @@ def test_training_reads_the_cards_form(tmp_path: Path) -> None:
         return load(*args)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune.janus, "load", watching)
+        patch.setattr(janus, "load", watching)
         out = finetune.train(job, SILENT)
-    assert seen == ["User: {text}\n\nAssistant:"]
+    assert set(seen) == {"User: {text}\n\nAssistant:"}
     assert '"prompt format": "User: {text}\\n\\nAssistant:"' in (out / "provenance.json").read_text()
