@@ -25,6 +25,7 @@ from fairbench.leaderboard.verify import Check, Difference
 from fairbench.phantom import terminal as phantom_terminal
 from fairbench.phantom.figures import Bar
 from fairbench.runs import terminal_tables
+from fairbench.stats import list_power
 from fairbench.synthesis import terminal as synthesis_terminal
 from fairbench.validation import document
 from fairbench.validation.cells import Measure
@@ -167,6 +168,7 @@ def test_calibrate(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_plan(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(list_power, "_LISTS", 200)  # how good the numbers are is no matter here
     command = ("plan", "--task", "occupations-mini", "--labeller", "phantom", "--detect", "0.05", "--budget", "4000")
     record = json.loads(cli(*command, "--json").out)
     for width in WIDTHS:

@@ -27,6 +27,7 @@ from fairbench.planning.equivalence import EquivalenceRow
 from fairbench.planning.inputs import LabellerErrors, PilotRun
 from fairbench.runs import evidence, registration
 from fairbench.runs.registration import Arm
+from fairbench.stats import list_power
 from fairbench.stats.difference import concentration_difference
 from fairbench.stats.equivalence_power import Claims, EquivalencePower, equivalence_power
 from fairbench.stats.power import Plan, power, shares_at
@@ -52,6 +53,15 @@ crosses:
   - [gender, kind2]
 calibration: tiny.json
 """
+
+
+@pytest.fixture(autouse=True)
+def _few_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The power of a plan is simulated: here from few lists, since tests/stats holds it against another simulation."""
+    monkeypatch.setattr(list_power, "_LISTS", 300)
+    monkeypatch.setattr(list_power, "_POOL", 1000)
+
+
 CELLS = tuple((g, k) for g in "fm" for k in "abc")
 # Rows f a, f b, f c, m a, m b, m c; the last column is "no face".
 COUNTS = np.array(
@@ -171,8 +181,10 @@ def test_the_curve_falls_and_agrees_with_the_rows(cli: Cli) -> None:
             assert not (np.diff(numbers, axis=1) >= 0).any()
 
 
-def test_a_curve_is_where_the_power_is_the_target() -> None:
+def test_a_curve_is_where_the_power_is_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """Interpolated changes against the power of each; fifty like prompts against one."""
+    monkeypatch.setattr(list_power, "_LISTS", 2000)
+    monkeypatch.setattr(list_power, "_POOL", 4000)
     one = Plan(shares_at(0.5, 8))
     many = Plan(np.tile(one.baseline, (50, 1)))
     prompts, images = [[5], [40]], [20, 160, 640]

@@ -67,7 +67,7 @@ def test_memory_compares_runs_of_two_sizes() -> None:
     assert re.search(r"^slope from 8 to 16 images: -?\d+\.\d\d KiB per image \(target: at most 1 KiB", out, re.M)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's account of processor time")
 def test_threads_measures_idle_and_beside_busy_processes() -> None:
     out = run("threads.py", "--rounds", "1", "--seconds", "0", "--block", "1", "--only", "now")
