@@ -10,7 +10,7 @@ from fairbench.stats import power
 from fairbench.stats.difference import concentration_difference
 from fairbench.stats.distance import pair_of
 from fairbench.stats.equivalence import shown_equally_concentrated
-from fairbench.stats.estimands import IntArray
+from fairbench.stats.estimands import IntArray, concentration_of_shares
 from fairbench.validation import worlds
 from fairbench.validation.cells import Cell, Measure, Study, grid, share
 
@@ -84,6 +84,8 @@ def run_power(cell: Cell) -> list[Measure]:
     settings, rng = cell.settings, cell.rng()
     k, prompts, images, change = settings["K"], settings["P"], settings["n"], -settings["change"]
     shares_a = worlds.draw(settings["truth"], k, (prompts,), rng)
+    while -change > concentration_of_shares(shares_a).mean():  # a list without a one-sided prompt has no room
+        shares_a = worlds.draw(settings["truth"], k, (prompts,), rng)
     runs = shares_a, power.shift(shares_a, change)
     a, b = (rng.multinomial(images, p, size=(cell.replicates, prompts)) for p in runs)
     found = [concentration_difference(x, y).effect.p_value() <= ALPHA for x, y in zip(a, b, strict=True)]
