@@ -10,7 +10,7 @@ import typer
 from fairbench.cli.options import AsJson, Quiet
 from fairbench.display.plain import echo, echo_json
 
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: about a minute, with wider errors.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer cells and replicates: two minutes, with wider errors.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the tables; a stopped validation goes on there.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Number of processes.")]
 
