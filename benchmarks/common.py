@@ -51,6 +51,15 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def show_added(times: Times, contender: str, images: int, target: float) -> None:
+    """Print milliseconds per image of all contenders, and what `contender` adds to "direct", against its target."""
+    per_image = {name: [1000 * t / images for t in seconds] for name, seconds in times.items()}
+    rows = [[name, f"{median(t):.1f}", f"{min(t):.1f}"] for name, t in per_image.items()]
+    show(["images of 256 px", "median ms", "fastest ms"], rows)
+    added = median(a - b for a, b in zip(per_image[contender], per_image["direct"], strict=True))
+    print(verdict("added per image, median over rounds", added, target, at_most=True, unit=" ms"))
+
+
 def show(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table: first column to the left, all others to the right."""
     cells = [[str(cell) for cell in row] for row in [head, *rows]]

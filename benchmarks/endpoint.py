@@ -17,11 +17,10 @@ import tempfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-from common import alternate, machine, show, verdict
+from common import alternate, machine, show_added
 
 from fairbench.adapters.endpoint.adapter import EndpointAdapter
 from fairbench.adapters.endpoint.params import EndpointParams
@@ -106,13 +105,7 @@ def measure(images: int, rounds: int, port: int) -> None:
     print(machine())
     alternate(contenders, 1)
     times = alternate(contenders, rounds)
-    per_image = {name: [1000 * t / images for t in seconds] for name, seconds in times.items()}
-    show(
-        ["images of 256 px", "median ms", "fastest ms"],
-        [[name, f"{median(t):.1f}", f"{min(t):.1f}"] for name, t in per_image.items()],
-    )
-    added = median(a - b for a, b in zip(per_image["endpoint"], per_image["direct"], strict=True))
-    print(verdict("added per image, median over rounds", added, TARGET, at_most=True, unit=" ms"))
+    show_added(times, "endpoint", images, TARGET)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
 
 import yaml
-from common import alternate, machine, show, verdict
+from common import alternate, machine, show_added
 
 from fairbench import registry
 from fairbench.adapters.worker import WorkerAdapter
@@ -76,13 +75,7 @@ def main() -> None:
         alternate(contenders, 1)
         times = alternate(contenders, args.rounds)
         adapter.close()
-    per_image = {name: [1000 * t / args.images for t in seconds] for name, seconds in times.items()}
-    show(
-        ["images of 256 px", "median ms", "fastest ms"],
-        [[name, f"{median(t):.1f}", f"{min(t):.1f}"] for name, t in per_image.items()],
-    )
-    added = median(a - b for a, b in zip(per_image["worker"], per_image["direct"], strict=True))
-    print(verdict("added per image, median over rounds", added, TARGET, at_most=True, unit=" ms"))
+    show_added(times, "worker", args.images, TARGET)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ class TokenNetwork(Protocol):
         ...
 
 
-class TokenAdapter:
+class TokenAdapter(ABC):
     """Images from a checkpoint in transformers format, each from its own seed's noise.
 
     Prompts of one padded length share a batch. In reduced precision a batch always has `ctx.block_size` rows, filled up
@@ -66,27 +67,27 @@ class TokenAdapter:
 
     # What a family defines.
 
+    @abstractmethod
     def _check_format(self, folder: Path) -> None:
         """Raise WeightsError where a folder holds no checkpoint of this family; cheap."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _open(self, folder: Path) -> TokenNetwork:
         """Load the checkpoint onto the device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sample(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], read_once: bool, on_step: Callable[[int], None]
     ) -> NDArray[np.int64]:
         """Draw the image tokens (images, N) of prompts, as `networks.sampling.draw` does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def token_scorer(self) -> Any:
         """Return a torch module whose forward gives log p of image tokens, (rows, N), in float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def token_inputs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
         """Return its inputs, for image tokens (rows, N), each row under its own text."""
-        raise NotImplementedError
 
     # What follows from it.
 

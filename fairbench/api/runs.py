@@ -91,13 +91,29 @@ def run(
     Raises:
         FairbenchError: For whatever the caller can fix, in one sentence.
     """
-    options = dict(locals())
+    return _run(**locals())
+
+
+def _run(
+    *,
+    model: PathLike | Callable[..., Any] | None,
+    name: str | None,
+    version: int | None,
+    store: PathLike | None,
+    out: PathLike | None,
+    leaderboard: PathLike | None,
+    sheets: bool,
+    strict: bool,
+    plugins: Sequence[PathLike],
+    progress: bool,
+    **settings: Any,
+) -> Run:
+    """Do a run. settings: the arguments that are the run's own, all but its model."""
     from fairbench.runs import spec
 
     shown, opened = start(progress), open_store(store)
     registry.load_files(plugins)
-    settings = run_settings(**{**options, "model": _model(model, name, version)})
-    run_spec = spec.make(settings, shown)
+    run_spec = spec.make(run_settings(model=_model(model, name, version), **settings), shown)
     folder, outcome = execute(run_spec, opened, shown, path_of(out), path_of(leaderboard), sheets=sheets)
     if strict:
         refuse_notices(outcome, folder)

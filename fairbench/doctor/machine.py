@@ -16,6 +16,7 @@ from fairbench.doctor.model import files_needed
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import hub, weights
+from fairbench.runs.missing import of_labeller
 
 _APT: Final = "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0"
 _FIX_OF_PACKAGE: Final = {
@@ -83,16 +84,13 @@ def _caches() -> Iterator[Finding]:
 
 def _labellers() -> Iterator[Finding]:
     section = "labellers (weights that are not here are not downloaded by this check)"
-    with hub.without_downloads():
-        for name in catalog.find("labellers"):
-            try:
-                Labeller(catalog.load_labeller(name)).load()
-            except FairbenchError as err:
-                # Downloads are off for this check only; a run would fetch the file.
-                problem, absent, _ = str(err).partition(" and downloads are off")
-                yield Finding(section, name, f"{problem}{': downloaded on first use' if absent else ''}")
-            else:
-                yield Finding(section, name, "ready")
+    for name in catalog.find("labellers"):
+        try:
+            lacks = of_labeller(Labeller(catalog.load_labeller(name)))
+        except FairbenchError as err:
+            lacks = str(err), False
+        problem, downloadable = lacks or ("ready", False)
+        yield Finding(section, name, f"{problem}{': downloaded on first use' if downloadable else ''}")
 
 
 def _models() -> Iterator[Finding]:

@@ -136,7 +136,7 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
         for content in contents
     ]
     means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
-    _write_page("overview.html", {"runs": runs, "means": means}, shown, folder)
+    _write_page("overview.html", {"root": "", "runs": runs, "means": means}, shown, folder)
 
 
 def _write_data(folder: Path, shown: Sequence[Chart], **data: Any) -> None:

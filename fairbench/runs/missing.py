@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fairbench.cards.cards import HubModel
 from fairbench.errors import FairbenchError
+from fairbench.labelling.labeller import Labeller
 from fairbench.networks import hub, weights
 from fairbench.protocols import SaysWhatIsMissing
 from fairbench.runs.spec import RunSpec
@@ -33,9 +34,18 @@ def _absent(model: HubModel, size: str) -> str:
 
 
 def _of_labeller(spec: RunSpec) -> Iterator[str]:
+    lacks = of_labeller(spec.labeller)
+    if lacks is not None:
+        problem, downloadable = lacks
+        yield f"labeller {spec.labeller.card.name}: {problem}{'; the first run downloads it' if downloadable else ''}"
+
+
+def of_labeller(labeller: Labeller) -> tuple[str, bool] | None:
+    """Return why a labeller cannot be loaded now, and whether a run would download what it lacks; None where it can."""
     with hub.without_downloads():
         try:
-            spec.labeller.load()
+            labeller.load()
         except FairbenchError as err:
-            problem, absent, _ = str(err).partition(" and downloads are off")
-            yield f"labeller {spec.labeller.card.name}: {problem}{'; the first run downloads it' if absent else ''}"
+            problem, downloadable, _ = str(err).partition(" and downloads are off")
+            return problem, bool(downloadable)
+    return None

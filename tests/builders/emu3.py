@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken
 from transformers import (
     Emu3Config,
     Emu3ForConditionalGeneration,
@@ -25,6 +25,7 @@ from fairbench.adapters.emu3 import Emu3Adapter
 from fairbench.cards import catalog
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.types import BuildContext
+from tests.builders import bpe
 
 PAD, BOS, EOS, EOL, EOF = "<|endoftext|>", "<|extra_203|>", "<|extra_204|>", "<|extra_200|>", "<|extra_201|>"
 IMAGE, BOI, EOI, WRAPPER = "<image>", "<|image start|>", "<|image end|>", "<|image token|>"
@@ -102,9 +103,6 @@ def emu3_adapter(folder: Path, params: Mapping[str, object] | None = None, **con
 
 
 def _tokenizer(codes: int, scattered: bool) -> PreTrainedTokenizerFast:
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
     visual = [f"<|visual token {code:06d}|>" for code in range(codes)]
     special = [PAD, BOS, EOS, EOL, EOF, IMAGE, BOI, EOI, WRAPPER]
     if scattered:
@@ -112,21 +110,9 @@ def _tokenizer(codes: int, scattered: bool) -> PreTrainedTokenizerFast:
         words = [words[i] for i in np.random.default_rng(0).permutation(len(words))]
     else:
         words = [*special, *visual]
-    trainer = trainers.BpeTrainer(
-        vocab_size=330 + len(words),
-        special_tokens=[AddedToken(word, special=True) for word in words],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    core.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        padding_side="left",
-        extra_special_tokens=_EXTRA,
-    )
+    added = [AddedToken(word, special=True) for word in words]
+    names = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    return bpe.tokenizer(CORPUS, 330 + len(words), added, **names, extra_special_tokens=_EXTRA)
 
 
 def _fill(net: Emu3ForConditionalGeneration, seed: int) -> None:

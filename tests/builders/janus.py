@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     JanusConfig,
     JanusForConditionalGeneration,
@@ -24,6 +23,7 @@ from fairbench.adapters.janus import JanusAdapter
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.phantom.making.architecture import BOI, BOS, CHAT_TEMPLATE, EOI, EOS, IMAGE, PAD, generation_config
 from fairbench.types import BuildContext
+from tests.builders import bpe
 
 CORPUS = (
     "A photo of the face of a nurse, a person",
@@ -90,22 +90,13 @@ def save_uneven_janus(folder: Path, spread: float = 0.1, seed: int = 0) -> Path:
 
 
 def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[BOS, EOS, PAD, IMAGE, BOI, EOI],
-        show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    core.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
+    return bpe.tokenizer(
+        CORPUS,
+        vocabulary,
+        [BOS, EOS, PAD, IMAGE, BOI, EOI],
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
-        padding_side="left",
         add_bos_token=True,
         extra_special_tokens={"image_token": IMAGE, "boi_token": BOI, "eoi_token": EOI},
     )

@@ -56,22 +56,21 @@ def _vae(channels: int, levels: int = 1, **options: Any) -> Any:
     )
 
 
+def _qwen_vl(text: dict[str, Any], **vision: Any) -> dict[str, Any]:
+    """Return what the configurations of both kinds of Qwen that see have in common."""
+    sizes = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "out_hidden_size": WIDTH}
+    return {
+        "text_config": text,
+        "vision_config": {"depth": 1, "num_heads": 2, **sizes, **vision},
+        "image_token_id": IDS["<|image_pad|>"],
+        "video_token_id": IDS["<|video_pad|>"],
+        "vision_start_token_id": IDS["<|vision_start|>"],
+        "vision_end_token_id": IDS["<|vision_end|>"],
+    }
+
+
 def longcat() -> Any:
-    config = transformers.Qwen2_5_VLConfig(
-        text_config=language_model(rope_parameters=ROPE),
-        vision_config={
-            "depth": 1,
-            "hidden_size": WIDTH,
-            "intermediate_size": WIDTH,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "patch_size": 14,
-        },
-        image_token_id=IDS["<|image_pad|>"],
-        video_token_id=IDS["<|video_pad|>"],
-        vision_start_token_id=IDS["<|vision_start|>"],
-        vision_end_token_id=IDS["<|vision_end|>"],
-    )
+    config = transformers.Qwen2_5_VLConfig(**_qwen_vl(language_model(rope_parameters=ROPE), patch_size=14))
     processor = transformers.Qwen2VLProcessor(
         transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen2VLVideoProcessor(), CHAT
     )
@@ -200,22 +199,8 @@ def glm() -> Any:
 
 
 def qwen21() -> Any:
-    config = transformers.Qwen3VLConfig(
-        text_config=language_model(head_dim=8, rope_parameters=ROPE),
-        vision_config={
-            "depth": 1,
-            "hidden_size": WIDTH,
-            "intermediate_size": WIDTH,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-            "deepstack_visual_indexes": [],
-            "num_position_embeddings": 16,
-        },
-        image_token_id=IDS["<|image_pad|>"],
-        video_token_id=IDS["<|video_pad|>"],
-        vision_start_token_id=IDS["<|vision_start|>"],
-        vision_end_token_id=IDS["<|vision_end|>"],
-    )
+    text = language_model(head_dim=8, rope_parameters=ROPE)
+    config = transformers.Qwen3VLConfig(**_qwen_vl(text, deepstack_visual_indexes=[], num_position_embeddings=16))
     processor = transformers.Qwen3VLProcessor(
         transformers.Qwen2VLImageProcessor(), qwen_tokenizer(), transformers.Qwen3VLVideoProcessor(), CHAT
     )

@@ -14,28 +14,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 
 from fairbench.cards import catalog
 from fairbench.display.numbers import number
 from fairbench.errors import FairbenchError
 from fairbench.labelling.confusion import NO_FACE, Calibration
-from fairbench.planning import terminal
 from fairbench.planning.analysis import IMAGES
-from fairbench.planning.design import Design
-from fairbench.planning.equivalence import EquivalenceRow
 from fairbench.planning.inputs import LabellerErrors, PilotRun
 from fairbench.runs import evidence, registration
 from fairbench.runs.registration import Arm
 from fairbench.stats import list_power
 from fairbench.stats.difference import concentration_difference
-from fairbench.stats.equivalence_power import Claims, EquivalencePower, equivalence_power
 from fairbench.stats.power import Plan, power, shares_at
 from fairbench.stats.sizes import detectable
 from tests.builders.cli import Cli
 from tests.builders.fake_runs import SIDED, FakeRun, draw_cells
+from tests.builders.plans import BASE, call, planned
 
-BASE = ("plan", "--task", "occupations-mini", "--labeller")
 GENDER = ("--attribute", "gender")
 CARD = """\
 name: tiny
@@ -53,13 +48,6 @@ crosses:
   - [gender, kind2]
 calibration: tiny.json
 """
-
-
-@pytest.fixture(autouse=True)
-def _few_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The power of a plan is simulated: here from few lists, since tests/stats holds it against another simulation."""
-    monkeypatch.setattr(list_power, "_LISTS", 300)
-    monkeypatch.setattr(list_power, "_POOL", 1000)
 
 
 CELLS = tuple((g, k) for g in "fm" for k in "abc")
@@ -91,18 +79,6 @@ def pilot(tmp_path: Path) -> Path:
     shown = draw_cells(SIDED, 1, 12, 40)
     shown[3], shown[:3, :20] = -1, -1
     return FakeRun(shown, calibrated=True).write(tmp_path / "pilot")
-
-
-def call(cli: Cli, labeller: object, *options: object) -> tuple[int, str, str]:
-    done = cli(*BASE, labeller, *options)
-    return done.code, done.out, done.err
-
-
-def planned(cli: Cli, labeller: object, *options: object) -> dict[str, Any]:
-    code, out, err = call(cli, labeller, *options, "--json")
-    assert (code, err) == (0, "")
-    found: dict[str, Any] = json.loads(out)
-    return found
 
 
 def gender(found: dict[str, Any]) -> dict[str, Any]:
@@ -293,42 +269,6 @@ def test_what_is_assumed_is_said(cli: Cli, tiny: Path) -> None:
     )
     assert "assumed free of errors for gender, as the labeller's card names no calibration" in free
     assert "100.0 % of images" in free and "must exclude 0" in free and "SD 0.05" in free
-
-
-def test_equivalence_is_planned_with_the_tasks_margins(cli: Cli) -> None:
-    options = ("--attribute", "gender,race4", "--detect", 0.1, "--equivalence", "-n", 60)
-    gender, race4 = planned(cli, "phantom", *options)["equivalence"]
-    assert gender["claims"] == {"concentrated": 0.05, "groups": 0.05, "alpha": pytest.approx(0.05 / 3)}
-    # The phantom's own labeller errs little: its table hardly moves run A's shares.
-    run_a = equivalence_power(shares_at(0.56, 4)[None], Claims(0.1, 0.1, 0.05 / 3), 8, 60)
-    assert race4["like_run_a"]["groups"] == pytest.approx(run_a.groups, abs=0.08)
-
-
-def test_the_power_of_equivalence_is_a_table() -> None:
-    design = Design(0.1, 0.8, 0.05, "this list", 3, 0.05, 8, 60)
-    claims, powers = Claims(0.05, 0.1, 0.05 / 3), (EquivalencePower(0.25, 0.5), EquivalencePower(0.75, 1.0))
-    printed = io.StringIO()
-    table = terminal.equivalence_table([EquivalenceRow("gender_x_race4", 8, claims, *powers)], design)
-    table.show(Console(width=80, file=printed))
-    assert "Probability that equal models are shown to be equal, with 8 x 60 images" in printed.getvalue()
-    row = next(line for line in printed.getvalue().splitlines() if line.startswith("gender x race4"))
-    assert row.split("race4")[1].split() == [".05", "/", ".10", ".25", ".50", ".75", "1.00"]
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (
-            ("--scope", "other prompts", "--prompts", 20),
-            "--equivalence plans claims about this list: leave out --scope",
-        ),
-        (("-n", 3), "--images-per-prompt 3: a comparison takes 4 faces per prompt"),
-    ],
-)
-def test_equivalence_that_cannot_be_planned_is_refused(cli: Cli, options: tuple[object, ...], said: str) -> None:
-    code, _, err = call(cli, "phantom", "--detect", 0.1, "--equivalence", *options)
-    assert code == 2
-    assert said in err
 
 
 def test_a_plan_is_registered_once(cli: Cli, tmp_path: Path) -> None:

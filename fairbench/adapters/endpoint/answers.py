@@ -131,11 +131,14 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     try:
         seconds = float(value)
-        return seconds if 0 <= seconds < float("inf") else None
     except ValueError:
-        pass
+        return _seconds_until(value)
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _seconds_until(date: str) -> float | None:
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(date)
     except ValueError:
         return None
     import datetime
