@@ -12,17 +12,18 @@ from fairbench import __version__
 from fairbench.display.note import label_note
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
-from fairbench.reporting import charts, drawing, gallery, paper
-from fairbench.reporting.charts import Chart
+from fairbench.pages import frame
+from fairbench.pages.chart import Chart
+from fairbench.pages.frame import Site
+from fairbench.reporting import charts, gallery, paper
 from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import verdict
 from fairbench.runs.result import Run
 from fairbench.storage import atomic, folders, kinds
 
-_SITE: Final = Path(__file__).parent / "site"
-_STATIC: Final = ("report.css", "report.js")
 ASSETS: Final = "report"
 """Folder beside a page of what it shows, so that a run's page stands in the run's own folder."""
+_SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("report.js",))
 
 
 def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bool = False) -> Path:
@@ -40,9 +41,7 @@ def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bo
     if not within:
         folders.check(out, kind)
     with folders.replacing(out, kind) as folder:
-        for name in _STATIC:
-            atomic.write_text(folder / ASSETS / name, (_SITE / name).read_text(encoding="utf-8"))
-        atomic.write_text(folder / ASSETS / "vega.js", drawing.library())
+        _SITE.write_assets(folder)
         atomic.write_text(folder / ASSETS / "report.json", json.dumps({"report": __version__, "runs": ids}) + "\n")
         if len(contents) == 1:
             _write_run(contents[0], folder, "", progress, with_images)
@@ -64,8 +63,8 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         for i in range(0, len(images), gallery.CHUNK)
     }
     for name, chunk in chunks.items():
-        atomic.write_text(folder / name, gallery.script("images", chunk))
-    _write_data(
+        atomic.write_text(folder / name, frame.script("images", chunk))
+    _SITE.write_data(
         folder,
         shown,
         prompts=content.prompts(),
@@ -75,7 +74,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
     )
     shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
     page = {
-        "root": root,
+        "lead": verdict.LEAD,
         "back": bool(root),
         "name": content.name,
         "task": content.record.task.name,
@@ -86,13 +85,13 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         "notices": content.notices(),
         "means": (label_note(*content.run.seen_by), *MEANS),
         "pictures": words,
-        "tables": [_safe(t["html"]) for t in tables],
+        "tables": [frame.safe(t["html"]) for t in tables],
         "methods": paper.methods(content),
         "bibtex": paper.bibtex(content),
         "evidence": paper.evidence(content),
         "command": paper.command(content),
     }
-    _write_page("page.html", page, shown, folder)
+    _SITE.write_page("page.html", page, folder, shown, root)
 
 
 def _sureness(content: Content, images: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -122,7 +121,7 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
     """Write the first page of several runs side by side."""
     rows = [row for content in contents for row in content.concentrations()]
     shown = [charts.compared(rows)] if rows else []
-    _write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
+    _SITE.write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
     runs = [
         {
             "name": content.name,
@@ -136,34 +135,4 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
         for content in contents
     ]
     means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
-    _write_page("overview.html", {"root": "", "runs": runs, "means": means}, shown, folder)
-
-
-def _write_data(folder: Path, shown: Sequence[Chart], **data: Any) -> None:
-    """Write the charts as files of their own, and the script that gives the page its data."""
-    for chart in shown:
-        path = folder / ASSETS / "charts" / chart.name
-        atomic.write_text(path.with_name(f"{chart.name}.svg"), drawing.svg(chart.spec))
-        atomic.write_text(path.with_name(f"{chart.name}.json"), json.dumps(drawing.whole(chart.spec), allow_nan=False))
-    specs = {chart.name: {"$schema": drawing.SCHEMA, **chart.spec} for chart in shown}
-    styles = {name: drawing.whole({}, dark=name == "dark")["config"] for name in ("light", "dark")}
-    text = gallery.script("run", {"charts": specs, "styles": styles, **data})
-    atomic.write_text(folder / ASSETS / "data" / "run.js", text)
-
-
-def _write_page(template: str, content: Mapping[str, Any], shown: Sequence[Chart], folder: Path) -> None:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_SITE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template(template)
-    text = page.render(charts=shown, lead=verdict.LEAD, fairbench=__version__, **content)
-    atomic.write_text(folder / "index.html", text)
-
-
-def _safe(html: str) -> Any:
-    """Return HTML that `display.page` made, which escapes what it shows, as such."""
-    import markupsafe
-
-    return markupsafe.Markup(html)
+    _SITE.write_page("overview.html", {"lead": verdict.LEAD, "runs": runs, "means": means}, folder, shown)

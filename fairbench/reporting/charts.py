@@ -1,45 +1,24 @@
-"""The charts of a report: Vega-Lite specifications that hold their data, and what each shows in words.
-
-Colours are those of Okabe and Ito (2008), which people with every kind of colour vision tell apart; none means anything
-that position or text does not say, too.
-"""
+"""The charts of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from fairbench.display.labels import spaced
+from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Spec = dict[str, Any]
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
-PALETTE: Final = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#8C6D00", "#000000")
 _ROW: Final = 15
 """Height of a prompt in pixels."""
 _WIDTH: Final = 520
 _BINS: Final = 20
 _ABOVE: Final = {"labelAngle": 0, "orient": "top"}
 _SHARE: Final = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart. name: of its file, without an ending. alt: its numbers in words. click: the field of a mark that names
-    a prompt whose images are shown where it is clicked.
-    """
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    spec: Spec
-    click: bool = False
 
 
 def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence[float]]) -> Chart | None:

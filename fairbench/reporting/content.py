@@ -11,8 +11,8 @@ from fairbench.display.labels import spaced
 from fairbench.display.page import Page
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
+from fairbench.pages.chart import Chart
 from fairbench.reporting import charts
-from fairbench.reporting.charts import Chart
 from fairbench.runs import evidence, headline, terminal_headline, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.references import of_prompts

@@ -1,12 +1,8 @@
-"""The pictures of a report: thumbnails as files, and what is known of each image, in scripts that a page loads in turn.
-
-From disk a browser refuses to fetch files but runs scripts, so that data are assignments.
-"""
+"""The pictures of a report: thumbnails as files, and what is known of each image."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,12 +27,6 @@ CHUNK: Final = 1000
 """Images of one script of data."""
 _WAITING: Final = 64
 """Pictures that may wait for their thumbnail: what is held in memory."""
-
-
-def script(name: str, data: Any) -> str:
-    """Return a script that hands `data` to the page: `fairbench.give(name, data)`."""
-    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f"fairbench.give({json.dumps(name)},{text});\n"
 
 
 def records(run: Run) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def page(run: Run, work: Path) -> Path:
 
 
 def data_of(page: Path) -> dict[str, Any]:
-    found = re.fullmatch(r'fairbench\.give\("run",(.*)\);\n', (page.parent / "report/data/run.js").read_text(), re.S)
+    found = re.fullmatch(r'fairbench\.give\("page",(.*)\);\n', (page.parent / "report/data/page.js").read_text(), re.S)
     assert found
     return dict(json.loads(found[1]))
 

@@ -8,20 +8,14 @@ const fairbench = (() => {
   let shown = [];
   let count = 0;
 
-  const make = (tag, content, attributes) => {
-    const element = document.createElement(tag);
-    if (content !== undefined && content !== null) element.textContent = content;
-    for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
-    return element;
-  };
-  const find = (selector) => document.querySelector(selector);
+  const { make, find } = frame;
 
   function give(name, data) {
-    if (name === "run") {
+    if (name === "page") {
       run = data;
-      drawCharts();
-      addCopying();
-      addSorting();
+      frame.drawCharts(run, choose);
+      frame.addCopying(run.tables);
+      frame.addSorting();
       missing = run.chunks.length;
       for (const chunk of run.chunks) document.body.append(make("script", null, { src: chunk }));
     } else if (name.startsWith("images")) {
@@ -32,24 +26,6 @@ const fairbench = (() => {
   }
 
   // Charts
-
-  function drawCharts() {
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    for (const place of document.querySelectorAll("[data-chart]")) {
-      const spec = run.charts[place.dataset.chart];
-      const holder = make("div", null, { role: "img", "aria-label": place.querySelector("img").alt });
-      vegaEmbed(holder, spec, { ast: true, actions: false, renderer: "svg", mode: "vega-lite", config: run.styles[dark ? "dark" : "light"] })
-        .then((result) => {
-          place.replaceChildren(holder);
-          holder.querySelector("svg").setAttribute("aria-hidden", "true"); // the holder says what it shows
-          holder.querySelectorAll("[role], [aria-roledescription]").forEach((part) => {
-            for (const name of ["role", "aria-roledescription", "aria-label", "tabindex"]) part.removeAttribute(name);
-          });
-          if (place.dataset.click) result.view.addEventListener("click", (event, item) => choose(item));
-        })
-        .catch((problem) => console.error(problem)); // the static picture stays
-    }
-  }
 
   function choose(item) {
     const subject = item && item.datum && item.datum.subject;
@@ -162,68 +138,6 @@ const fairbench = (() => {
       drawing.append(mark);
     }
     return drawing;
-  }
-
-  // Tables
-
-  function addCopying() {
-    document.querySelectorAll("[data-table]").forEach((place) => {
-      const forms = run.tables[Number(place.dataset.table)];
-      const row = make("p", null, { class: "copy" });
-      for (const [form, text] of Object.entries({ Markdown: forms.markdown, LaTeX: forms.latex, CSV: csv(place.querySelector("table")) })) {
-        const button = make("button", `Copy as ${form}`, { type: "button" });
-        button.addEventListener("click", () => copy(text, button));
-        row.append(button, " ");
-      }
-      place.append(row);
-    });
-  }
-
-  function csv(table) {
-    // A cell that a spreadsheet would take for a formula gets an apostrophe; numbers do not.
-    const field = (text) => {
-      const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
-      return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-    };
-    return [...table.rows].map((row) => [...row.cells].map((cell) => field(cell.textContent)).join(",")).join("\n") + "\n";
-  }
-
-  function copy(text, button) {
-    const area = make("textarea");
-    area.value = text;
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy"); // navigator.clipboard is absent on pages from disk
-    area.remove();
-    const words = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = words; }, 1500);
-  }
-
-  function addSorting() {
-    for (const table of document.querySelectorAll("[data-table] table")) {
-      [...table.tHead.rows[0].cells].forEach((head, column) => {
-        const button = make("button", null, { type: "button" });
-        button.append(...head.childNodes);
-        button.addEventListener("click", () => sort(table, head, column));
-        head.append(button);
-      });
-    }
-  }
-
-  function sort(table, head, column) {
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const value = (row) => row.cells[column].textContent.trim();
-    const number = (text) => Number.parseFloat(text);
-    const compare = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      const both = !Number.isNaN(number(x)) && !Number.isNaN(number(y));
-      return (both ? number(x) - number(y) : x.localeCompare(y)) * (rising ? 1 : -1);
-    };
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort(compare));
   }
 
   return { give };

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Final
 
 from fairbench.networks.weights import cache_dir
-from fairbench.reporting.charts import Spec
+from fairbench.pages.chart import Spec
 from fairbench.storage import atomic
 
 SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
