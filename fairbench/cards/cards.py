@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -117,6 +117,10 @@ Verified = Literal["real weights", "tiny checkpoint", "local server", "signature
 service's dialect. signatures: calls held against the signatures of the official code."""
 
 
+WAYS_IN: Final = ("endpoint", "worker", "diffusers", "folder")
+"""Adapters that stand for many models each; every other one runs its model in this process: `native`."""
+
+
 class ModelCard(Card):
     """`models/<name>.yaml`: everything that is needed to make images with one model."""
 
@@ -152,6 +156,11 @@ class ModelCard(Card):
     )
     truth: list[TruthTable] = Field(default_factory=list, description="printed beside what is measured; in no key")
     notes: Text | None = None
+
+    @property
+    def way_in(self) -> str:
+        """How images are made: one of WAYS_IN, or `native`."""
+        return self.adapter if self.adapter in WAYS_IN else "native"
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:

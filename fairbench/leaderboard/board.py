@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 from fairbench.cards.csvfile import number
 from fairbench.cards.textfile import read_text
@@ -26,6 +26,7 @@ from fairbench.storage import atomic
 RANKED_BY: Final = "gender_x_race4.concentration"
 _ERROR: Final = f"{RANKED_BY}.error"
 _COMPARABLE: Final = ("task", "suite", "labeller_id", "images_per_prompt", "prompts")
+_SAME_IMAGES: Final = ("labels_sha256", "model", "revision", "method", RANKED_BY)
 SOURCES: Final = ("measured", "published")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """What no CSV file in UTF-8 gives back as it was."""
@@ -125,6 +126,52 @@ def groups(rows: Sequence[Row]) -> list[list[Row]]:
     ranked = [{**r, **ranks} for r, ranks in zip(measured, rank(measured), strict=True)]
     ranked.sort(key=lambda r: (_group(r), _value(r), r["labels_sha256"], r["model"], r["method"], r["run_id"]))
     return [list(rows) for _, rows in itertools.groupby(ranked, _group)]
+
+
+class Standing(NamedTuple):
+    """One place of the ranking: the rows of the same labels of the same images, one for each calibration, in its order.
+
+    They are of one model and method, and share all numbers that no calibration changes; RANKS are the same.
+    """
+
+    rows: tuple[Row, ...]
+
+    @property
+    def shared(self) -> Row:
+        """The cells that all rows have alike; "" where they differ, as in the values adjusted by each calibration."""
+        return {c: text if all(r[c] == text for r in self.rows) else "" for c, text in self.rows[0].items()}
+
+    @property
+    def by_calibration(self) -> dict[str, Row]:
+        """calibration_sha, "" for none, -> the whole row, in which the values adjusted by that calibration stand."""
+        return {r["calibration_sha"]: r for r in self.rows}
+
+
+def standings(rows: Sequence[Row]) -> list[list[Standing]]:
+    """Return what `groups` does, with the rows of one label table put together.
+
+    Each inner list compares, and is ordered by rank: show a line for each Standing, from `shared`, and in it a column
+    for each calibration of the group (`calibrations`), from `by_calibration`, empty where the Standing lacks it.
+    Rows of other names, values or labels stand alone, and so does one of no labels, or of a calibration that is there.
+    """
+    return [_merged(group) for group in groups(rows)]
+
+
+def calibrations(group: Sequence[Standing]) -> list[str]:
+    """Return the calibration_sha ("" for none) of every row of a group of `standings`, each once, as they come."""
+    return list(dict.fromkeys(r["calibration_sha"] for standing in group for r in standing.rows))
+
+
+def _merged(group: Sequence[Row]) -> list[Standing]:
+    standings: dict[tuple[str, ...], Standing] = {}
+    for r in group:
+        is_labelled = bool(r["labels_sha256"]) and r["n_faces"] != "0"
+        key = tuple(r[c] for c in _SAME_IMAGES) if is_labelled else (r["run_id"], str(len(standings)))
+        while key in standings and r["calibration_sha"] in standings[key].by_calibration:
+            key = (*key, r["run_id"])
+        before = standings[key].rows if key in standings else ()
+        standings[key] = Standing((*before, r))
+    return list(standings.values())
 
 
 def rank(rows: Sequence[Row]) -> list[Row]:

@@ -61,17 +61,17 @@ VALUES: Final = (
 )
 """Columns of measured numbers."""
 _RUN: Final = """
-source model revision method quota task task_version suite labeller labeller_id calibration_sha calibration_domain
-images_per_prompt prompts n_requested n_images n_faces n0
+source model revision licence verified way_in method quota task task_version suite labeller labeller_id
+calibration_sha calibration_domain images_per_prompt prompts n_requested n_images n_faces n0
 """
-_ORIGIN: Final = "missing run_id labels_sha256 fairbench date published_in note"
+_ORIGIN: Final = "notices missing run_id labels_sha256 fairbench date published_in note"
 COLUMNS: Final[tuple[str, ...]] = (*RANKS, *_RUN.split(), *VALUES, *_ORIGIN.split())
 
 
 class Step(NamedTuple):
-    """What a version changed. renamed: words of columns, earlier -> today's. added: measures of each attribute.
+    """What a version changed. renamed: words of columns, earlier -> today's.
 
-    changed: measures, and other columns, that are computed otherwise since.
+    added, changed: measures of each attribute, and other columns, that it added, and that are computed otherwise since.
     """
 
     renamed: Mapping[str, str] = {}
@@ -81,17 +81,22 @@ class Step(NamedTuple):
     @property
     def new_columns(self) -> frozenset[str]:
         """The columns that it added."""
-        return frozenset(f"{attribute}.{measure}" for attribute in ATTRIBUTES for measure in self.added)
+        return _columns(self.added)
 
     @property
     def not_comparable(self) -> frozenset[str]:
         """The columns in which a row from before it differs from one of today."""
-        changed = {f"{attribute}.{measure}" for attribute in ATTRIBUTES for measure in self.changed}
-        return self.new_columns | changed | (set(self.changed) & set(COLUMNS))
+        return self.new_columns | _columns(self.changed)
 
     def is_after(self, row: Row) -> bool:
         """Whether a row was written before this step: it states nothing that the step added."""
         return bool(self.added) and not any(row[column] for column in self.new_columns)
+
+
+def _columns(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the columns of these measures, and those that are called so."""
+    measures = {f"{attribute}.{measure}" for attribute in ATTRIBUTES for measure in names}
+    return frozenset({*measures, *names} & {*COLUMNS})
 
 
 STEPS: Final = (
@@ -107,6 +112,7 @@ STEPS: Final = (
             *("n0", "missing", *RANKS),
         ),
     ),
+    Step(added=("licence", "verified", "way_in", "notices")),
 )
 """From the earliest version on; each begins with the columns that the one before it made."""
 

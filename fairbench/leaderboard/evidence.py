@@ -25,7 +25,7 @@ _PUBLIC: Final[dict[str, Any]] = {
     **dict.fromkeys(("run_id", "note", "fairbench", "keys", "method", "quota", "labeller", "labeller_id"), True),
     **dict.fromkeys(("scorers", "scores_without_evidence", "statuses", "notices", "metric_versions"), True),
     "effective_settings": True,
-    "model": {"name": True, "weights": True},
+    "model": dict.fromkeys(("name", "adapter", "weights", "licence", "verified"), True),
     "task": {"name": True, "version": True},
 }
 """What a copy holds of run.json, besides the fields that `public_record` treats one by one."""
@@ -81,7 +81,7 @@ def publish(run: FinishedRun, target: Path) -> None:
     with folders.replacing(target, kinds.RUN) as new:
         _copy_store(run, new)
         if run.calibration is not None:
-            command = _without_paths(run.calibration.command)
+            command = without_paths(run.calibration.command)
             dataclasses.replace(run.calibration, command=command).write(new / FOLDER / CALIBRATION)
         atomic.write_bytes(new / PROMPTS, (run.folder / PROMPTS).read_bytes())
         atomic.write_text(new / record.FILE, record.text_of(public_record(run.record)))
@@ -106,7 +106,7 @@ def public_record(written: RunRecord) -> dict[str, Any]:
     """Return what a copy holds of run.json, as plain data without absolute paths of the machine that wrote it."""
     parts = written.labeller_parts
     return {
-        **_without_paths(written.model_dump(by_alias=True, include=_PUBLIC)),
+        **without_paths(written.model_dump(by_alias=True, include=_PUBLIC)),
         "no_calibration": OTHER_LABELLER if written.no_calibration else None,
         "unread": dict.fromkeys(written.unread, ""),  # the reasons name files
         # The run's id and the labeller's are hashes of these, so they stay as they are.
@@ -122,12 +122,12 @@ def _without_errors(images: pa.Table) -> pa.Table:
     return no_errors.cast(schemas.schema("images"))  # Parquet names the parts of a map otherwise than pyarrow
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Return plain data in which an absolute path is only the name of its file."""
     if isinstance(value, dict):
-        return {k: _without_paths(v) for k, v in value.items()}
+        return {k: without_paths(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_paths(v) for v in value]
+        return [without_paths(v) for v in value]
     if not isinstance(value, str):
         return value
     for kind in (PurePosixPath, PureWindowsPath):

@@ -83,6 +83,7 @@ def row(run: FinishedRun) -> Row:
         "source": "measured",
         "model": names.model,
         "revision": _revision(record),
+        **_card(record),
         "method": names.method,
         "quota": "yes" if record.quota else "no",
         "task": names.task,
@@ -100,6 +101,7 @@ def row(run: FinishedRun) -> Row:
         "n0": next((r["n0"] for r in rows.values() if r["estimate"] == "rarefied"), None),
         **{c: rows[a, s.metric, s.estimate][s.field] for c, (a, s) in _SOURCES.items() if (a, *s[:2]) in rows},
         **_scores(run),
+        "notices": _notices(record),
         "missing": "; ".join(_missing(run, rows)),
         "run_id": run.run_id,
         "labels_sha256": labels_sha256(run),
@@ -120,6 +122,24 @@ def _revision(record: RunRecord) -> str:
     if weights is None:
         return ""
     return "local" if weights.path else weights.revision or "unpinned"
+
+
+def _card(record: RunRecord) -> dict[str, str | None]:
+    """Return what the model's card says of itself; None for what evidence of an earlier version does not hold."""
+    model = record.model
+    stated = model.model_fields_set
+    return {
+        "licence": str(published.without_paths(model.licence)) if "licence" in stated else None,
+        "verified": model.verified,
+        "way_in": model.way_in if "adapter" in stated else None,
+    }
+
+
+def _notices(record: RunRecord) -> str | None:
+    """Return the codes of the run's notices, `none`, or None where the evidence does not say."""
+    if "notices" not in record.model_fields_set:
+        return None
+    return "; ".join(sorted({each.code for each in record.notices})) or "none"
 
 
 def _missing(run: FinishedRun, rows: Mapping[tuple[str, str, str], dict[str, Any]]) -> list[str]:

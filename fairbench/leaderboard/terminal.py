@@ -37,8 +37,8 @@ APART = "Published numbers: other labellers, other sampling; never ranked"
 COLOURS = {"agrees": "green", "differs": "red", "damaged": "red", "unverifiable": "yellow"}
 QUOTA = "q: its method deals groups out by quota, so that its intervals are mostly too wide."
 EARLIER = (
-    "written by an earlier version: its intervals, corrected values and ranks are computed otherwise since, and were "
-    "not compared; `fairbench leaderboard upgrade` computes them again"
+    "written by an earlier version: what was added, or is computed otherwise, since then was not compared; "
+    "`fairbench leaderboard upgrade` computes it again"
 )
 UNRANKED = (
     "none: no rank, as the value is absent or leaves prompts out (see `missing` in the CSV), or images are a folder's."

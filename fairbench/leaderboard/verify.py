@@ -107,7 +107,8 @@ def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | Non
 
 
 def _compared(stated: Row, computed: Row | None, ranks: Row, check: Check) -> Check:
-    since = [step for step in STEPS if step.is_after(stated)]
+    # What neither the row nor its evidence states, no upgrade brings.
+    since = [s for s in STEPS if s.is_after(stated) and (computed is None or not s.is_after(computed))]
     check = replace(check, earlier=bool(since))
     skipped = {column for step in since for column in step.not_comparable}
     wrong = [] if computed is None else _differences(stated, {**computed, **ranks}, check.not_checked, skipped)

@@ -7,13 +7,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from fairbench.cards import catalog
-from fairbench.cards.cards import ModelCard
 from fairbench.display.plain import say
 from fairbench.display.tables import Column, Table
 from fairbench.errors import FairbenchError
 
-WAYS_IN: Final = ("endpoint", "worker", "diffusers", "folder")
-"""Adapters that are ways in of their own; every other one runs its model in this process."""
 _NOTE: Final = (
     "way in: how images are made (endpoint: a server is asked; worker: in an environment of its own; diffusers and "
     "native: in this process). size: parameters (7B of 14B: active of all; 6B + 4B: of two networks). GiB: device "
@@ -21,11 +18,6 @@ _NOTE: Final = (
     "same classes, a local stand-in of the server, or calls held against the signatures of the official code. "
     "`fairbench show model NAME` says how to get it running."
 )
-
-
-def way_in(card: ModelCard) -> str:
-    """Return by which way a card's images are made."""
-    return card.adapter if card.adapter in WAYS_IN else "native"
 
 
 def overview() -> dict[str, dict[str, Any]]:
@@ -38,7 +30,7 @@ def overview() -> dict[str, dict[str, Any]]:
             found[name] = {"broken": str(err)}
             continue
         fields = ("title", "parameters", "memory_gb", "disk_gb", "licence", "verified", "unverified")
-        found[name] = {"way_in": way_in(card), **{field: getattr(card, field) for field in fields}}
+        found[name] = {"way_in": card.way_in, **{field: getattr(card, field) for field in fields}}
     return found
 
 

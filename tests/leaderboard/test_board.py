@@ -221,3 +221,28 @@ def test_a_leaderboard_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
     path.write_bytes(text.encode("utf-16"))
     with pytest.raises(CardError, match="is UTF-16 text: save it as UTF-8"):
         board.read(path)
+
+
+def test_one_row_per_label_table_with_a_value_per_calibration() -> None:
+    def measured(run_id: str, labels: str, calibration: str, adjusted: str, **more: str) -> Row:
+        names = {"model": "m", "labels_sha256": labels, "calibration_sha": calibration, "n_faces": "9"}
+        return row(run_id, **{**names, "gender.concentration-corrected": adjusted, "method": "none", **more})
+
+    twins = [measured("a", "A", "k1", "0.1"), measured("b", "A", "k2", "0.3")]
+    (group,) = board.standings([measured("c", "C", "k1", "0.2", **{board.RANKED_BY: "0.4"}), *twins])
+    assert [[r["run_id"] for r in standing.rows] for standing in group] == [["a", "b"], ["c"]]
+    assert [standing.shared["rank"] for standing in group] == ["1", "2"]
+    assert group[0].shared["model"] == "m" and group[0].shared["gender.concentration-corrected"] == ""
+    assert group[0].by_calibration["k2"]["gender.concentration-corrected"] == "0.3"
+    assert board.calibrations(group) == ["k1", "k2"] and "k2" not in group[1].by_calibration
+
+    def places(*rows: Row) -> int:
+        return sum(map(len, board.standings(rows)))
+
+    assert places(*twins, measured("d", "A", "", "")) == 1
+    assert places(*twins, measured("d", "A", "k2", "0.3")) == 2  # nothing is hidden behind a column
+    assert places(twins[0], {**twins[1], "labeller_id": "another"}) == 2
+    assert places(twins[0], {**twins[1], "model": "another name"}) == 2
+    assert places(*({**r, "labels_sha256": ""} for r in twins)) == 2
+    assert places(*({**r, "n_faces": "0"} for r in twins)) == 2  # no faces: the labels say nothing of the images
+    assert places(*({**r, "task": "folder"} for r in twins)) == 1  # without a rank, but the same images

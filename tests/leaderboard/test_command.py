@@ -34,6 +34,8 @@ def test_run_and_add_give_the_same_row(cli: Cli, published_run: Path, board: Pat
     assert (ours["model"], ours["labeller"], ours["quota"]) == ("phantom-exact", "phantom", "no")
     assert (ours["prompts"], ours["n_requested"], ours["n_images"], ours["n0"]) == ("2", "12", "12", "3")
     assert (ours["rank"], ours["rank.low"], ours["rank.high"]) == ("1", "1", "1")
+    assert (ours["licence"], ours["verified"], ours["way_in"]) == ("Apache-2.0", "", "native")
+    assert ours["notices"] == "few-images"
     assert 0 <= float(ours["gender.rd"]) <= 1 == float(ours["gender.rd.ceiling"])
     assert (
         float(ours["gender.concentration.low"])
