@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairbench import registry
-from fairbench.api.shared import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start
+from fairbench.api.shared import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start, write_page
 from fairbench.errors import FairbenchError
 from fairbench.runs.arguments import run_settings
 from fairbench.runs.result import Run
@@ -41,6 +41,7 @@ def run(
     shard: str | None = None,
     leaderboard: PathLike | None = None,
     sheets: bool = True,
+    report: bool = False,
     strict: bool = False,
     near_copies: bool = False,
     price: float | None = None,
@@ -78,6 +79,7 @@ def run(
         shard: "i/N" makes every N-th block; there are no results before a call without it.
         leaderboard: A CSV to add the run's row to.
         sheets: Write a contact sheet per prompt.
+        report: Write the run's page, index.html in its folder.
         strict: Raise, after all is written, for notices that matter.
         near_copies: Look for images of a folder that look alike.
         price: US dollars for an image of a served model; None is the card's.
@@ -103,6 +105,7 @@ def _run(
     out: PathLike | None,
     leaderboard: PathLike | None,
     sheets: bool,
+    report: bool,
     strict: bool,
     plugins: Sequence[PathLike],
     progress: bool,
@@ -115,9 +118,12 @@ def _run(
     registry.load_files(plugins)
     run_spec = spec.make(run_settings(model=_model(model, name, version), **settings), shown)
     folder, outcome = execute(run_spec, opened, shown, path_of(out), path_of(leaderboard), sheets=sheets)
+    run = Run(folder, opened.root)
+    if outcome.metrics is not None:
+        write_page(run, shown, wanted=report)
     if strict:
         refuse_notices(outcome, folder)
-    return Run(folder, opened.root)
+    return run
 
 
 def _model(model: PathLike | Callable[..., Any] | None, name: str | None, version: int | None) -> PathLike | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fairbench.storage.store import Store
 
 PathLike: TypeAlias = str | os.PathLike[str]
+log = logging.getLogger(__name__)
 
 
 def start(progress: bool) -> Progress:
@@ -72,6 +74,26 @@ def execute(
     if board is not None:
         row.add_run(board, evidence.open_run(folder))
     return folder, outcome
+
+
+def write_page(run: Run, progress: Progress, *, wanted: bool) -> Path | None:
+    """Write a finished run's page into its folder and return it; None where there is none, and a warning says why.
+
+    What is there already is written again only where something changed, and then even where no page is wanted: a page
+    that stands beside other numbers would be false. Whatever goes wrong, the run itself is whole.
+    """
+    from fairbench.reporting import build
+
+    try:
+        return build.refresh(run, progress, wanted=wanted)
+    except Exception as err:  # libraries draw the charts and the pictures
+        log.debug("the page", exc_info=True)
+        log.warning(
+            "The run is whole, but its page could not be written (%s): do it again with `fairbench report %s`.",
+            str(err).rstrip("."),
+            run.folder,
+        )
+        return None
 
 
 def refuse_notices(outcome: Outcome, folder: Path) -> None:

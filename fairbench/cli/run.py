@@ -79,6 +79,7 @@ Shard = Annotated[
 ]
 Board = Annotated[Path | None, typer.Option(*BOARD_NAMES, help="CSV to add this run's row and evidence to.")]
 Sheets = Annotated[bool, typer.Option("--sheets/--no-sheets", help="Write a contact sheet per prompt.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write the run's page, index.html in its folder.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with code 2, after all is written, for notices that matter.")
 ]
@@ -114,6 +115,7 @@ def run(
     shard: Shard = None,
     leaderboard: Board = None,
     sheets: Sheets = True,
+    report: Report = True,
     strict: Strict = False,
     near_copies: NearCopies = False,
     price: Price = None,
@@ -144,7 +146,8 @@ def run(
     if out is not None and not _describes_a_run(ctx):
         files.refuse_guess(out, run_spec)
     if dry_run:
-        _preview(run_spec, opened, as_json)
+        folder = out or Path("runs") / files.default_name(run_spec)
+        _preview(run_spec, opened, as_json, folder / "index.html" if report and shard is None else None)
         return
     folder, outcome = shared.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
     if outcome.metrics is None:
@@ -153,6 +156,9 @@ def run(
         echo(f"Shard {shard} is finished: run the plain command, without --shard, when all are.", err=True)
     else:
         show_run(Run(folder), full=full, as_json=as_json)
+        page = shared.write_page(Run(folder, opened.root), progress, wanted=report)
+        if page is not None:
+            echo(f"page: {page}", err=as_json)
     _report_unreadable(outcome)
     if strict:
         shared.refuse_notices(outcome, folder)
@@ -166,11 +172,11 @@ def _describes_a_run(ctx: typer.Context) -> bool:
     return sources != {"DEFAULT"}
 
 
-def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
+def _preview(run_spec: RunSpec, store: Store, as_json: bool, page: Path | None) -> None:
     from fairbench.runs import pipeline
     from fairbench.runs.missing import missing
 
-    preview = {**pipeline.preview(run_spec, store), "missing": missing(run_spec)}
+    preview = {**pipeline.preview(run_spec, store), "page": page and str(page), "missing": missing(run_spec)}
     if as_json:
         echo_json(preview)
         return
@@ -187,6 +193,8 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool) -> None:
     if preview["served"]:
         cost = preview["cost"]
         echo(f"cost: {'unknown (name it with --price)' if cost is None else f'about ${cost:,.2f}'}")
+    if page is not None:
+        echo(f"page: {page}, once it is done (--no-report leaves it out)")
     for sentence in preview["missing"]:
         echo(f"missing: {sentence}")
 

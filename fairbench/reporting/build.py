@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,14 @@ from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
 from fairbench.reporting import charts, gallery, paper
 from fairbench.reporting.content import MEANS, Content
-from fairbench.runs import verdict
+from fairbench.runs import record, verdict
 from fairbench.runs.result import Run
 from fairbench.storage import atomic, folders, kinds
 
 ASSETS: Final = "report"
 """Folder beside a page of what it shows, so that a run's page stands in the run's own folder."""
+_OF_A_CALL: Final = ("seconds", "made_in_this_process", "damaged_shards")
+"""Fields of run.json that say how it was done this time, and nothing that a page shows."""
 _SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("report.js",))
 
 
@@ -42,7 +45,10 @@ def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bo
         folders.check(out, kind)
     with folders.replacing(out, kind) as folder:
         _SITE.write_assets(folder)
-        atomic.write_text(folder / ASSETS / "report.json", json.dumps({"report": __version__, "runs": ids}) + "\n")
+        about = {"report": __version__, "runs": ids, "with_images": with_images}
+        if within:
+            about["of"] = _state(runs[0])
+        atomic.write_text(folder / ASSETS / "report.json", json.dumps(about) + "\n")
         if len(contents) == 1:
             _write_run(contents[0], folder, "", progress, with_images)
         else:
@@ -50,6 +56,40 @@ def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bo
                 _write_run(content, folder / content.record.run_id[:8], "../", progress, with_images)
             _write_overview(contents, folder)
     return out / "index.html"
+
+
+def refresh(run: Run, progress: Progress, *, wanted: bool) -> Path | None:
+    """Write the page in a run's own folder where it is wanted, or there already, and not of the run as it stands.
+
+    Returns the page; None where there is none.
+    """
+    page, about = run.folder / "index.html", _about(run.folder)
+    if about is None and not wanted:
+        return None
+    if about is not None and page.exists() and about.get("of") == _state(run):
+        return page
+    return write([run], run.folder, progress, with_images=about is not None and about.get("with_images") is True)
+
+
+def _about(folder: Path) -> dict[str, Any] | None:
+    """Return what a page's report.json says; None where there is no page."""
+    try:
+        about = json.loads((folder / ASSETS / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else {}
+
+
+def _state(run: Run) -> str:
+    """Return a hash of all that a run's page shows, and of what makes it."""
+    said = json.loads((run.folder / record.FILE).read_bytes())
+    for name in _OF_A_CALL:
+        said.pop(name, None)
+    state = hashlib.sha256(json.dumps([__version__, said], sort_keys=True).encode())
+    shown = [run.folder / name for name in ("metrics.parquet", "prompts.parquet", "people.json")]
+    for path in (*shown, *sorted(_SITE.folder.iterdir())):
+        state.update(path.read_bytes() if path.is_file() else b"none")
+    return state.hexdigest()
 
 
 def _write_run(content: Content, folder: Path, root: str, progress: Progress, with_images: bool) -> None:

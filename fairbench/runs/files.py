@@ -117,11 +117,11 @@ class _Aside:
     def keep(self, folder: Path, new: Path, *, sheets: bool) -> None:
         """Keep another run's files in a folder beside `folder`.
 
-        Of the same run: what labels by people say of it, and the sheets where `new` has none.
+        Of the same run: what labels by people say of it, its page, and the sheets where `new` has none.
         """
         target = self._free(folder)
         if target is None:
-            kept = kinds.PEOPLE.files if _run_id(folder) == self._run_id else r"(?!)"
+            kept = rf"{kinds.PEOPLE.files}|{kinds.PAGE_OF_RUN.files}" if _run_id(folder) == self._run_id else r"(?!)"
             for name in folders.files(folder, kept if sheets else rf"{kept}|sheets/.*"):
                 _link(folder / name, new / name)
             return

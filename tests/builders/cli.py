@@ -38,9 +38,11 @@ class Cli(Protocol):
 
 
 def exit_code(*args: object) -> int:
-    """Run a command and return its exit code; it prints to stdout and stderr."""
+    """Run a command and return its exit code; it prints to stdout and stderr. Runs write no page unless they say so."""
     from fairbench.cli.app import main  # not for tests without commands
 
+    if args and args[0] == "run" and not {"--report", "--no-report"} & set(args):
+        args = (*args, "--no-report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fairbench", *map(str, args)])
         try:
