@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.leaderboard import board
 from fairbench.leaderboard.columns import COLUMNS
-from fairbench.runs.folder import Run
+from fairbench.runs.folder import RunFolder
 from fairbench.storage import atomic
 from fairbench.storage.cells import bare, guarded, guarded_table
 
@@ -90,5 +90,5 @@ def test_earlier_files_read_the_same(tmp_path: Path) -> None:
 
 def test_prompts_of_a_run_come_back(tmp_path: Path) -> None:
     (tmp_path / "prompts.csv").write_text(atomic.csv_text([["prompt", "=n"], ["=cmd", "-0.5"], ["'-x", ""]]))
-    table = Run(tmp_path).prompts
+    table = RunFolder(tmp_path).prompts
     assert list(table["prompt"]) == ["=cmd", "'-x"] and table["=n"].iloc[0] == -0.5
