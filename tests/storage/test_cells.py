@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairbench.cards.csvfile import Columns, read_csv
@@ -23,6 +23,7 @@ SIGNS = "=+-@\t"
 TEXTS = st.text(st.sampled_from([*SIGNS, *"'\",\n1.einfa ", "\u202e", "é"]), max_size=8)
 
 
+@settings(deadline=None)  # the first example loads libraries
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 def test_any_text_comes_back_and_none_acts(texts: list[str]) -> None:
     (written,) = csv.reader(io.StringIO(atomic.csv_text([texts]), newline=""))
@@ -40,6 +41,7 @@ def is_number(cell: str) -> bool:
     return True
 
 
+@settings(deadline=None)  # the first example loads libraries
 @given(st.lists(TEXTS | st.none(), min_size=1, max_size=4))
 def test_a_column_is_written_as_cells_are(texts: list[str | None]) -> None:
     table = guarded_table(pa.table({"=a": pa.array(texts, pa.string()), "n": [-1.5] * len(texts)}))

@@ -135,7 +135,7 @@ def test_a_number_that_is_not_finite_is_not_added(tmp_path: Path, value: str) ->
 @SMALL
 @given(tables("metrics"))
 def test_metrics(columns: dict[str, list[Any]]) -> None:
-    """The Parquet file is the table; the CSV has every cell: text as `bare` reads it, numbers to the last bit, "" for null."""
+    """The Parquet file is the table; the CSV has every cell: text that `bare` reads, exact numbers, "" for null."""
     table = schemas.build("metrics", columns)
     again = pq.read_table(pa.BufferReader(run_files._parquet(table)))
     assert repr(again.to_pylist()) == repr(table.to_pylist())
