@@ -42,6 +42,19 @@ def line(text: object) -> str:
     return shown(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def fitted(text: object, width: int, max_width: int | None = None) -> str:
+    """Return the text as one line that takes at least `width` columns of a terminal, and at most `max_width`.
+
+    What is cut ends in an ellipsis. Chinese characters and emoji take two columns, marks that combine none.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    words = line(text)
+    if max_width is not None and cell_len(words) > max_width:
+        return f"{set_cell_size(words, max_width - 1).rstrip()}…"
+    return words + " " * max(width - cell_len(words), 0)
+
+
 def say(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:
     """Print a sentence in one style; wrap=False: its lines are as long as they are, for paths and commands."""
     from rich.text import Text

@@ -7,12 +7,14 @@ a slow model is seen to move. Stages nest. All output goes to the console that t
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from fairbench.display.plain import say
+from fairbench.display.bars import bar, has_blocks
+from fairbench.display.plain import fitted, line, say
 from fairbench.protocols import ReportsProgress
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ Items = TypeVar("Items")
 FIRST_INTERVAL: Final = 10.0
 LAST_INTERVAL: Final = 60.0
 """Seconds between two plain lines, at first and in stages that take long."""
+WINDOW: Final = 60.0
+"""Seconds that the rate is taken over, so that it follows a model that becomes slower or faster."""
+_NAME_WIDTH: Final = 17
+_MAX_NAME_WIDTH: Final = 28
+_MIN_NAME_WIDTH: Final = 6
+_BAR_AND_GAPS: Final = 8
+"""Columns that a long name leaves to the bar."""
+_MAX_BAR_WIDTH: Final = 40
 
 
 class Stage(Protocol):
@@ -43,8 +53,14 @@ class Stage(Protocol):
 class Progress(Protocol):
     """What a command hands to everything that takes long."""
 
-    def stage(self, name: str, total: int, unit: str = "images") -> AbstractContextManager[Stage]:
-        """Open a stage of `total` units that are still to do; it closes with the block, also when that fails."""
+    def stage(
+        self, name: str, total: int, unit: str = "images", price: float | None = None
+    ) -> AbstractContextManager[Stage]:
+        """Open a stage of `total` units that are still to do; it closes with the block, also when that fails.
+
+        Units that a resumed command has already are none of them, so they are in no rate. price: US dollars per unit;
+        None: the units cost nothing, or nobody knows what.
+        """
         ...
 
 
@@ -74,7 +90,7 @@ class Silent:
     """Shows nothing; progress and stage in one."""
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Silent]:
+    def stage(self, name: str, total: int, unit: str = "images", price: float | None = None) -> Iterator[Silent]:
         """Open a stage that shows nothing."""
         yield self
 
@@ -91,21 +107,40 @@ SILENT: Final = Silent()
 class Meter:
     """Counts what is done of a stage. moved: called with the meter after every movement."""
 
-    def __init__(self, name: str, total: int, unit: str, moved: Callable[[Meter], None] | None = None) -> None:
-        self.name, self.total, self.unit = name, total, unit
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        unit: str,
+        price: float | None = None,
+        moved: Callable[[Meter], None] | None = None,
+    ) -> None:
+        self.name, self.total, self.unit, self.price = name, total, unit, price
         self.done, self.in_flight = 0, 0.0
         self.started = time.perf_counter()
+        self._last = (self.started, 0.0)
+        self._window = deque([self._last])
+        """Moments and the units reached at them, a second apart; the first is what the rate is taken from."""
         self._moved = moved
 
     def advance(self, count: int = 1) -> None:
         """Count units as done."""
         self.done, self.in_flight = self.done + count, 0.0
-        if self._moved:
-            self._moved(self)
+        self._note_movement()
 
     def within(self, units: float) -> None:
         """Note how much of the work in flight is done."""
         self.in_flight = max(units, 0.0)
+        self._note_movement()
+
+    def _note_movement(self) -> None:
+        now = time.perf_counter()
+        self._last = (now, self.reached)
+        if now - self._window[-1][0] >= 1:  # a model may move at every token
+            self._window.append(self._last)
+        # The first moment is the latest that is a window old: of blocks longer than that, the end of the one before.
+        while len(self._window) > 2 and self._window[1][0] <= now - WINDOW:
+            self._window.popleft()
         if self._moved:
             self._moved(self)
 
@@ -120,22 +155,55 @@ class Meter:
         return time.perf_counter() - self.started
 
     @property
+    def per_second(self) -> float:
+        """Units per second over the last minute, up to the last movement; 0 where nothing moved.
+
+        Where the pause since the last movement is longer than the time that the rate is of, it counts too.
+        """
+        (first, units_then), (last, units) = self._window[0], self._last
+        pause = time.perf_counter() - last
+        seconds = last - first + (pause if pause > last - first else 0)
+        return max(units - units_then, 0.0) / max(seconds, 1e-9)
+
+    @property
     def rate(self) -> str:
-        """Units per second; seconds per unit where these are many."""
-        if not self.reached:
-            return "-/s"
-        per_second = self.reached / max(self.seconds, 1e-9)
-        return f"{per_second:.1f}/s" if per_second >= 0.1 else f"{1 / per_second:.0f} s each"
+        """Units per second over the last minute, in words."""
+        return _per_second(self.per_second)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds that the rest takes at the same rate; None where nothing is done yet."""
-        return self.seconds * (self.total - self.reached) / self.reached if self.reached else None
+        """Seconds that the rest takes at the same rate; None where nothing moves."""
+        if not self.per_second:
+            return None
+        pause = time.perf_counter() - self._last[0]
+        return max((self.total - self.reached) / self.per_second - pause, 0.0)
+
+    @property
+    def cost(self) -> str:
+        """What the units done cost, and what all of them will; empty where no price is known."""
+        if self.price is None:
+            return ""
+        return f"{_dollars(self.done * self.price)} of {_dollars(self.total * self.price)}"
 
     @property
     def summary(self) -> str:
-        """What was done, at the end of the stage."""
-        return f"{self.done} {self.unit}, {self.rate}" if self.total else "all in the store"
+        """What was done, at the end of the stage, with the mean rate."""
+        if not self.total:
+            return "all in the store"
+        mean = _per_second(self.reached / max(self.seconds, 1e-9))
+        cost = "" if self.price is None else f", about {_dollars(self.done * self.price)}"
+        return f"{self.done} {self.unit}, {mean}{cost}"
+
+
+def _per_second(rate: float) -> str:
+    """Return a rate as units per second; as seconds per unit where these are many."""
+    if not rate:
+        return "-/s"
+    return f"{rate:.1f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s each"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.2f}"
 
 
 class Lines:
@@ -147,10 +215,10 @@ class Lines:
         self._printed = 0.0
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Stage]:
+    def stage(self, name: str, total: int, unit: str = "images", price: float | None = None) -> Iterator[Stage]:
         """Open a stage; within another one its lines name both."""
         self._names.append(name)
-        meter = Meter(name, total, unit, self._moved)
+        meter = Meter(name, total, unit, price, self._moved)
         self._printed = meter.started
         try:
             yield meter
@@ -165,11 +233,12 @@ class Lines:
         interval = min(max((now - meter.started) / 10, FIRST_INTERVAL), LAST_INTERVAL)
         if now - self._printed >= interval and 0 < meter.reached < meter.total:
             done = f"{meter.reached:.1f}" if meter.in_flight else f"{meter.done}"
-            self._print(f"{done}/{meter.total} {meter.unit}, {meter.rate}, {meter.seconds_left:.0f} s left")
+            parts = [f"{done}/{meter.total} {meter.unit}", meter.rate, f"{_left(meter.seconds_left)} left", meter.cost]
+            self._print(", ".join(filter(None, parts)))
 
     def _print(self, text: str) -> None:
         self._printed = time.perf_counter()
-        say(self._console, f"{' > '.join(self._names)}: {text}", wrap=False)
+        say(self._console, line(f"{' > '.join(self._names)}: {text}"), wrap=False)
 
 
 class Bars:
@@ -181,9 +250,9 @@ class Bars:
         self._depth = 0
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str = "images") -> Iterator[Stage]:
+    def stage(self, name: str, total: int, unit: str = "images", price: float | None = None) -> Iterator[Stage]:
         """Show a bar for the stage, unless there is nothing to do."""
-        meter = Meter(name, total, unit)
+        meter = Meter(name, total, unit, price)
         live = self._live = self._live or _live(self._console)
         if self._depth == 0:
             live.start()
@@ -197,42 +266,83 @@ class Bars:
             self._depth -= 1
             if self._depth == 0:
                 live.stop()
-            say(self._console, f"{indent + name:<17} {meter.summary}")
+            say(self._console, f"{fitted(indent + name, _NAME_WIDTH)} {line(meter.summary)}")
 
 
 def _live(console: Console) -> Any:
     """Return rich's progress, whose columns read the meters when they are drawn: moving one costs next to nothing."""
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
-    from rich.progress_bar import ProgressBar
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Column
     from rich.text import Text
 
-    class MeterBar(BarColumn):
-        def render(self, task: Any) -> ProgressBar:
-            meter = task.fields["meter"]
-            return ProgressBar(total=max(meter.total, 1), completed=meter.reached, width=None)
+    blocks = has_blocks(console)
+
+    class Name(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            longest = max(len(words(each.fields["meter"])) for each in shown.tasks)
+            room = max(console.width - longest - _BAR_AND_GAPS, _MIN_NAME_WIDTH)  # the numbers come first
+            return Text(fitted(task.description, min(_NAME_WIDTH, room), min(_MAX_NAME_WIDTH, room)))
+
+    class MeterBar(ProgressColumn):
+        max_refresh = None
+
+        def render(self, task: Any) -> Any:
+            return _Bar(task.fields["meter"], blocks)
 
     class MeterText(ProgressColumn):
         max_refresh = None
 
         def render(self, task: Any) -> Text:
-            meter = task.fields["meter"]
-            left = "-:--:--" if meter.seconds_left is None else _clock(meter.seconds_left)
-            return Text(f"{meter.done}/{meter.total} {meter.unit}  {meter.rate}  {left}")
+            return Text(words(task.fields["meter"]))
 
-    return Progress(
-        TextColumn("{task.description:<17.28}", markup=False, table_column=Column(no_wrap=True)),
-        MeterBar(table_column=Column(max_width=40)),  # takes the room that is left
+    def words(meter: Meter) -> str:
+        """Return the meter's numbers; on a narrow terminal the last of them give way, and none is cut."""
+        left = "-:--:--" if meter.seconds_left is None else _clock(meter.seconds_left)
+        parts = list(filter(None, [f"{meter.done}/{meter.total} {line(meter.unit)}", meter.rate, left, meter.cost]))
+        while len(parts) > 1 and len("  ".join(parts)) > console.width - _MIN_NAME_WIDTH - 2:
+            parts.pop()
+        return "  ".join(parts)
+
+    shown = Progress(
+        Name(table_column=Column(no_wrap=True)),
+        MeterBar(table_column=Column(max_width=_MAX_BAR_WIDTH)),  # takes the room that is left
         MeterText(table_column=Column(no_wrap=True)),
         console=console,
         refresh_per_second=2,
         transient=True,
     )
+    return shown
+
+
+class _Bar:
+    """A bar as wide as its column becomes, between two strokes that show where it ends."""
+
+    def __init__(self, meter: Meter, blocks: bool) -> None:
+        self._meter, self._blocks = meter, blocks
+
+    def __rich_console__(self, _: Console, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        share = self._meter.reached / max(self._meter.total, 1)
+        width = max(min(options.max_width, _MAX_BAR_WIDTH) - 2, 0)
+        yield Text(f"|{bar(share, width, blocks=self._blocks)}|" if width else "", no_wrap=True)
+
+    def __rich_measure__(self, _: Console, options: Any) -> Any:
+        from rich.measure import Measurement
+
+        return Measurement(min(4, options.max_width), options.max_width)
 
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _left(seconds: float | None) -> str:
+    """Return a time in words, for a line: in seconds below two minutes, else as a clock shows it."""
+    if seconds is None:
+        return "unknown time"
+    return f"{seconds:.0f} s" if seconds < 120 else _clock(seconds)
 
 
 def reporter(console: Console, quiet: bool) -> Progress:

@@ -54,8 +54,7 @@ def generate(
         before()
     spool = _spool(store, key, model, have)
     price = model.price_per_image if isinstance(model, Served) else None
-    unit = "images" if price is None else f"images at ${price:g}"
-    with progress.stage("images", len(todo), unit) as bar, ThreadPoolExecutor(threads.count()) as pool:
+    with progress.stage("images", len(todo), price=price) as bar, ThreadPoolExecutor(threads.count()) as pool:
         for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar):
             if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
                 _refuse_if_all_crashed(results)

@@ -17,7 +17,7 @@ class Recorder:
         self.events: list[tuple[str, float, int]] = []
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str = "images") -> Iterator[RecordedStage]:
+    def stage(self, name: str, total: int, unit: str = "images", price: float | None = None) -> Iterator[RecordedStage]:
         self.events.append((name, 0, total))
         self.hook(name, 0, total)
         yield RecordedStage(self, name, total)

@@ -35,9 +35,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def console(*, terminal: bool = False) -> tuple[Console, Callable[[], str]]:
+def console(*, terminal: bool = False, width: int = 80) -> tuple[Console, Callable[[], str]]:
     file = io.StringIO()
-    return Console(file=file, width=80, force_terminal=terminal, color_system=None), file.getvalue
+    return Console(file=file, width=width, force_terminal=terminal, color_system=None), file.getvalue
 
 
 def test_off_a_terminal_there_are_plain_lines(clock: Clock) -> None:
@@ -110,8 +110,10 @@ def test_bars_show_both_stages_and_what_is_in_flight(clock: Clock) -> None:
         outer.advance(20)
         bars._live.refresh()
         training, images = rows(text())[-2:]
-    assert re.fullmatch(r"training {10}━━━╸? +20/200 steps  2\.0/s  0:01:30", training)
-    assert re.fullmatch(r"  images {10}━{13,}╸? +0/16 images  0\.8/s  0:00:10", images), "half of the bar"
+    assert training == "training          |███▏                           | 20/200 steps  2.0/s  0:01:30"
+    assert images == "  images          |███████████████▌               | 0/16 images  0.8/s  0:00:10".replace(
+        "   0.8", "  0.8"
+    )
     assert max(map(len, rows(text()))) <= 80
     assert [row for row in rows(text()) if re.search(r"\d (images|steps),", row)] == [
         "  images          0 images, 0.8/s",
@@ -119,17 +121,91 @@ def test_bars_show_both_stages_and_what_is_in_flight(clock: Clock) -> None:
     ], "one line per stage stays"
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("price", [None, 0.04])
 @pytest.mark.parametrize("name", ["faces and labels", "unguided tokens, gender x race4 by age group"])
-def test_a_bar_fits_into_eighty_columns(clock: Clock, name: str) -> None:
-    screen, text = console(terminal=True)
+def test_a_bar_fits_into_the_terminal_and_keeps_its_numbers(
+    clock: Clock, name: str, price: float | None, width: int
+) -> None:
+    screen, text = console(terminal=True, width=width)
     bars = Bars(screen)
-    with bars.stage(name, 100_000) as stage:
+    with bars.stage(name, 9_000, price=price) as stage:
         clock.now = 100
-        stage.advance(12_345)
+        stage.advance(1_234)
         bars._live.refresh()
-        row = rows(text())[-1]
-    assert re.fullmatch(rf"{name[:28]:<17} ━+╸? +12345/100000 images  123\.5/s  0:11:50", row)
-    assert 70 <= len(row) <= 80
+        (row,) = rows(text())[-1:]
+    numbers = "1234/9000 images  12.3/s  0:10:29" + ("  $49.36 of $360.00" if price else "")
+    assert row.startswith(name[:5]) and row.endswith(numbers)
+    assert len(row) <= width
+    if width >= 80:
+        assert re.search(r"\|[▏▎▍▌▋▊▉█]", row)
+
+
+def test_without_blocks_in_the_encoding_the_bar_is_of_hashes(clock: Clock) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    bars = Bars(Console(file=file, width=80, force_terminal=True, color_system=None))
+    with bars.stage("images", 4) as stage:
+        clock.now = 1
+        stage.advance(2)
+        bars._live.refresh()
+    file.seek(0)
+    assert re.search(r"images +\|(#+) +\| 2/4 images  2\.0/s  0:00:01", file.read())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_hostile_name_commands_nothing(clock: Clock, terminal: bool) -> None:
+    screen, text = console(terminal=terminal, width=120)
+    shown = reporter(screen, quiet=False)
+    with shown.stage("[/red]\x1b[31m\u202e", 4, "[b]\x1b[2J") as stage:
+        clock.now = 20
+        stage.advance(2)
+        if isinstance(shown, Bars):
+            shown._live.refresh()
+    assert r"[/red]\x1b[31m\u202e" in text() and r"2 [b]\x1b[2J" in text()
+    assert "\x1b[31m" not in text() and "\x1b[2J" not in text() and "\u202e" not in text()
+
+
+def test_cost_so_far_and_expected_stands_in_lines(clock: Clock) -> None:
+    screen, text = console()
+    with Lines(screen).stage("images", 100, price=0.04) as stage:
+        clock.now = 10
+        stage.advance(25)
+    assert text() == (
+        "images: 25/100 images, 2.5/s, 30 s left, $1.00 of $4.00\nimages: 25 images, 2.5/s, about $1.00\n"
+    )
+
+
+class TestRate:
+    def test_it_follows_a_model_that_slows_down(self, clock: Clock) -> None:
+        meter = Meter("images", 100, "images")
+        for second in range(1, 61):
+            clock.now = second
+            meter.advance()
+        assert (meter.rate, meter.seconds_left) == ("1.0/s", 40)
+        for second in range(70, 181, 10):
+            clock.now = second
+            meter.advance()
+        assert meter.per_second == pytest.approx(0.1), "the mean since the start is 0.4"
+        assert meter.seconds_left == pytest.approx(280)
+
+    def test_of_blocks_longer_than_its_window_it_is_the_rate_of_the_last(self, clock: Clock) -> None:
+        meter = Meter("images", 90, "images")
+        for moment in (90, 180, 340):
+            clock.now = moment
+            meter.advance(9)
+        assert meter.per_second == pytest.approx(9 / 160)
+        clock.now = 400
+        assert meter.per_second == pytest.approx(9 / 160), "a pause that a block explains says nothing yet"
+        assert meter.seconds_left == pytest.approx(63 / (9 / 160) - 60)
+        clock.now = 640
+        assert meter.per_second == pytest.approx(9 / 460), "a longer one says that the model became slower"
+
+    def test_units_of_a_run_before_are_in_none(self, clock: Clock) -> None:
+        clock.now = 5000
+        meter = Meter("images", 6, "images", 0.5)  # 94 of 100 are in the store
+        clock.now = 5002
+        meter.advance(2)
+        assert (meter.rate, meter.seconds_left, meter.cost) == ("1.0/s", 4, "$1.00 of $3.00")
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
