@@ -22,7 +22,7 @@ def stored(face: Face) -> Face:
     return Face(tuple(box), face.score, tuple(points))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_chips_lie_where_the_official_ones_do():
     """One face per photograph, whose chip differs from the official JPEG by under 8 grey levels in the mean.
 
