@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +17,7 @@ from fairbench.display.numbers import number, percent, span, with_interval
 from fairbench.display.plain import line, say
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.leaderboard import board
+from fairbench.leaderboard.board import Standing
 from fairbench.leaderboard.columns import RANKS, VALUES, Row
 from fairbench.leaderboard.verify import NOT_CHECKED, Check, Verdict
 
@@ -32,7 +33,7 @@ CAPTION = (
 FEW = f"only N prompts: under {board.MIN_PROMPTS}, so that nothing follows for other prompts."
 PUBLISHED = ("gender", "race4", "gender_x_race4")
 """Attributes that papers give numbers of."""
-SAME = "=: the same labels of the same images as the row above; they hold one rank together."
+SAME = "=: the same labels of the same images as the row above, by another name; they hold one rank together."
 APART = "Published numbers: other labellers, other sampling; never ranked"
 COLOURS = {"agrees": "green", "differs": "red", "damaged": "red", "unverifiable": "yellow"}
 QUOTA = "q: its method deals groups out by quota, so that its intervals are mostly too wide."
@@ -46,9 +47,16 @@ UNRANKED = (
 
 
 def standings(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return a leaderboard for machines: measured rows by group and rank, then published ones; null where empty."""
+    """Return a leaderboard for machines: measured rows by group and rank, then published ones; null where empty.
+
+    merged: as `measured`, but the run ids of one place of the ranking together, by calibration ("" for none).
+    """
     return {
         "note": label_note("labeller"),
+        "merged": [
+            [{sha: r["run_id"] for sha, r in place.by_calibration.items()} for place in group]
+            for group in board.standings(rows)
+        ],
         "measured": [[{**_typed(r), "remark": board.remark(r)} for r in group] for group in board.groups(rows)],
         "published": [_typed(r) for r in board.published(rows)],
     }
@@ -63,13 +71,14 @@ def _typed(row: Row) -> dict[str, Any]:
 def show(rows: Sequence[Row], console: Console) -> None:
     """Print the tables: one per group of rows that compare, then the published ones."""
     groups = board.groups(rows)
-    for group in groups:
+    places = board.standings(rows)
+    for group in places:
         _measured(group).show(console)
         console.print()
     if groups:
         say(console, CAPTION, "dim")
         shown = [r for group in groups for r in group]
-        if any(_is_again(*pair) for group in groups for pair in itertools.pairwise(group)):
+        if any(_is_again(above.rows[0], place.rows[0]) for g in places for above, place in itertools.pairwise(g)):
             say(console, SAME, "dim")
         if any(board.remark(r) for r in shown):
             say(console, FEW, "dim")
@@ -86,26 +95,51 @@ def show(rows: Sequence[Row], console: Console) -> None:
     say(console, label_note("labeller"), "dim")
 
 
-def _measured(group: Sequence[Row]) -> Table:
-    """Return the table of rows that compare. What all of them share stands in the title, else below each name."""
-    first = group[0]
-    read_by = {r["run_id"]: _read_by(r) for r in group}
-    shared = len(set(read_by.values())) == 1
+def _measured(group: Sequence[Standing]) -> Table:
+    """Return the table of rows that compare. What all of them share stands in the title, else below each name.
+
+    Where a place holds several calibrations, each calibration of the group has its columns.
+    """
+    first = group[0].rows[0]
+    several = any(len(place.rows) > 1 for place in group)
+    known_from = board.calibrations(group)
+    marks = [f"\n({sha[:8] or 'none'})" for sha in known_from] if several else [""]
+    labellers = {id(place): _labellers(place, several) for place in group}
+    shared = len(set(labellers.values())) == 1
     size = f"{first['prompts']} prompts x {first['images_per_prompt']} images"
-    title = f"{first['task']} · {size} · labeller {first['labeller_id']}" + (f", {_read_by(first)}" if shared else "")
-    heads = ("conc.\n[95 %]", "a fair / a\none-sided\nmodel reads", "adjusted\n[95 %]", "rd")
+    title = f"{first['task']} · {size} · labeller {first['labeller_id']}" + (f", {labellers[id(group[0])]}" * shared)
+    heads = ["conc.\n[95 %]"]
+    for mark in marks:
+        heads += [f"a fair / a\none-sided\nmodel reads{mark}", f"adjusted\n[95 %]{mark}"]
     columns = [Column("rank, model\n+ method", wraps=True), Column("attribute", wraps=True)]
-    table = Table([*columns, *numbers(*heads)], title, grouped=True)
-    for above, r in zip([None, *group[:-1]], group, strict=True):
+    table = Table([*columns, *numbers(*heads, "rd")], title, grouped=True)
+    for above, place in zip([None, *group[:-1]], group, strict=True):
         table.section()
-        name = "\n".join([_name(r, above), *([] if shared else [read_by[r["run_id"]]]), *_beside(r)])
+        r, read_by = place.rows[0], [] if shared else [labellers[id(place)]]
+        name = "\n".join([_name(r, None if above is None else above.rows[0]), *read_by, *_beside(r)])
+        rows = [place.by_calibration.get(sha) for sha in known_from] if several else [r]
         for attribute, words in SHOWN.items():
             if r[f"{attribute}.concentration"] or r[f"{attribute}.rd"]:
-                table.add(Cell(name), words, *_estimates(r, attribute))
+                adjusted = [text for each in rows for text in (_adjusted(each, attribute) if each else ("", ""))]
+                table.add(Cell(name), words, _concentration(r, attribute), *adjusted, _rd(r, attribute))
                 name = ""
         if name:
             table.add(Cell(name), "none")
     return table
+
+
+def _labellers(place: Standing, several: bool) -> str:
+    """Return the labeller, and the calibrations that its errors are known from."""
+    if not several or len(place.rows) == 1:
+        return _read_by(place.rows[0])
+    names = list(dict.fromkeys(line(r["labeller"]) for r in place.rows))
+    known = [
+        f"calibration {r['calibration_sha'][:8]} on {line(r['calibration_domain'])}"
+        if r["calibration_sha"]
+        else "no calibration"
+        for r in place.rows
+    ]
+    return f"read by {' and '.join(names)}, {' and '.join(known)}"
 
 
 def _read_by(r: Row) -> str:
@@ -138,23 +172,31 @@ def _beside(r: Row) -> list[str]:
     return [f"no face {percent(_float(r['no-face-rate']))}", *clip_score, *([remark] if remark else [])]
 
 
-def _estimates(r: Row, attribute: str) -> Iterator[str]:
-    """Yield what is shown of an attribute: empty where a row of an earlier version does not say."""
+def _of(r: Row, attribute: str, measure: str) -> float | None:
+    return _float(r[f"{attribute}.{measure}"])
 
-    def of(column: str) -> float | None:
-        return _float(r[f"{attribute}.{column}"])
 
-    yield with_interval(of("concentration"), of("concentration.low"), of("concentration.high"), 2)
-    fair, one_sided = of("concentration.floor"), of("concentration.ceiling")
-    yield "" if fair is None else f"{number(fair, 2)} / {number(one_sided, 2)}"
-    value, lowest = of("concentration-corrected"), of("concentration-lowest")
-    if value is None and lowest is not None:
-        limits = span(of("concentration-lowest.low"), of("concentration-highest.high"), 2).replace(" ", ", ")
-        range_ = f"{number(lowest, 2)} to {number(of('concentration-highest'), 2)}"
-        yield f"{range_} [{limits}]" if limits else range_
-    else:
-        yield with_interval(value, of("concentration-corrected.low"), of("concentration-corrected.high"), 2)
-    yield number(of("rd"), 2)
+def _concentration(r: Row, attribute: str) -> str:
+    value, low, high = (_of(r, attribute, f"concentration{end}") for end in ("", ".low", ".high"))
+    return with_interval(value, low, high, 2)
+
+
+def _rd(r: Row, attribute: str) -> str:
+    return number(_of(r, attribute, "rd"), 2)
+
+
+def _adjusted(r: Row, attribute: str) -> tuple[str, str]:
+    """Return what depends on the calibration: empty where a row of an earlier version does not say."""
+    fair, one_sided = _of(r, attribute, "concentration.floor"), _of(r, attribute, "concentration.ceiling")
+    reads = "" if fair is None else f"{number(fair, 2)} / {number(one_sided, 2)}"
+    value, lowest = _of(r, attribute, "concentration-corrected"), _of(r, attribute, "concentration-lowest")
+    if value is not None or lowest is None:
+        low, high = (_of(r, attribute, f"concentration-corrected.{end}") for end in ("low", "high"))
+        return reads, with_interval(value, low, high, 2)
+    low, high = _of(r, attribute, "concentration-lowest.low"), _of(r, attribute, "concentration-highest.high")
+    limits = span(low, high, 2).replace(" ", ", ")
+    range_ = f"{number(lowest, 2)} to {number(_of(r, attribute, 'concentration-highest'), 2)}"
+    return reads, f"{range_} [{limits}]" if limits else range_
 
 
 def _published(rows: Sequence[Row]) -> Table:

@@ -246,3 +246,24 @@ def test_one_row_per_label_table_with_a_value_per_calibration() -> None:
     assert places(*({**r, "labels_sha256": ""} for r in twins)) == 2
     assert places(*({**r, "n_faces": "0"} for r in twins)) == 2  # no faces: the labels say nothing of the images
     assert places(*({**r, "task": "folder"} for r in twins)) == 1  # without a rank, but the same images
+
+
+def test_a_row_has_a_column_for_each_calibration() -> None:
+    """Where a place holds several, the table has columns of each; a row without one is empty there."""
+
+    def measured(name: str, value: str, sha: str, adjusted: str, floor: str) -> Row:
+        cells = {"concentration": value, "concentration-corrected": adjusted, "concentration.floor": floor}
+        shown = {f"gender.{measure}": text for measure, text in {**cells, "concentration.ceiling": "0.9"}.items()}
+        shown[f"{board.RANKED_BY}.error"] = "0.001"
+        same = {"labels_sha256": name, "n_faces": "9", "model": name, "method": "none", "calibration_domain": "renders"}
+        return row(f"{name}{sha}", value, calibration_sha=sha, labeller="reader", prompts="32", **same, **shown)
+
+    rows = [measured("m", "0.2", "k1", "0.11", "0.01"), measured("m", "0.2", "k2", "0.12", "0.02")]
+    rows.append(measured("o", "0.4", "k2", "0.33", "0.03"))
+    out = io.StringIO()
+    terminal.show(rows, Console(file=out, width=140))
+    lines = [" ".join(text.split()) for text in out.getvalue().splitlines()]
+    assert "1 m gender .20 .01 / .90 .11 .02 / .90 .12 none" in lines
+    assert "2 o gender .40 .03 / .90 .33 none" in lines
+    assert any("(k1) (k1) (k2) (k2)" in text for text in lines)
+    assert not any(text.startswith("=") for text in lines)
