@@ -81,7 +81,7 @@ def test_two_calibrations_of_one_run_are_two_rows_and_one_rank(
     assert [tuple(r[c] for c in columns.RANKS) for r in (first, second)] == [("1", "1", "1")] * 2
     shown = " ".join(cli("leaderboard", "show", board).out.split())
     known = (first["calibration_sha"][:8], second["calibration_sha"][:8])
-    assert all(f"adjusted [95 %] ({sha})" in shown for sha in known) and shown.count("only 2 prompts") == 3
+    assert all(shown.count(f"({sha})") >= 2 for sha in known) and "= phantom-exact" not in shown
     assert f"read by {first['labeller']} and {second['labeller']}, calibration {known[0]} on" in shown
     by_calibration = {r["calibration_sha"]: r["run_id"] for r in (first, second)}
     assert json.loads(cli("leaderboard", "show", board, "--json").out)["merged"] == [[by_calibration]]
