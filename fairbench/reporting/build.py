@@ -16,7 +16,8 @@ from fairbench.errors import FairbenchError
 from fairbench.pages import frame
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
-from fairbench.reporting import charts, gallery, paper
+from fairbench.reporting import gallery, paper, values
+from fairbench.reporting.charts import of_run, of_runs
 from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import record, verdict
 from fairbench.runs.result import Run
@@ -110,7 +111,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         prompts=content.prompts(),
         attributes=content.attributes,
         chunks=list(chunks),
-        tables=[{"markdown": t["markdown"], "latex": t["latex"]} for t in tables],
+        tables=[*({"markdown": t["markdown"], "latex": t["latex"]} for t in tables), values.forms(content.values)],
     )
     shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
     page = {
@@ -126,6 +127,10 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         "means": (label_note(*content.run.seen_by), *MEANS),
         "pictures": words,
         "tables": [frame.safe(t["html"]) for t in tables],
+        "values": content.values,
+        "heads": (*values.WORDS, *values.HEADS, "why absent"),
+        "values_note": values.NOTE,
+        "definitions": content.definitions(),
         "methods": paper.methods(content),
         "bibtex": paper.bibtex(content),
         "evidence": paper.evidence(content),
@@ -137,7 +142,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
 def _sureness(content: Content, images: Sequence[Mapping[str, Any]]) -> list[Chart]:
     faces = [face for image in images for face in image["faces"] if face["counted"]]
     known = {a: [p for face in faces if (p := face["labels"][a][1]) is not None] for a in content.attributes}
-    chart = charts.probabilities(known)
+    chart = of_run.probabilities(known)
     return [] if chart is None else [chart]
 
 
@@ -160,7 +165,7 @@ def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Pr
 def _write_overview(contents: Sequence[Content], folder: Path) -> None:
     """Write the first page of several runs side by side."""
     rows = [row for content in contents for row in content.concentrations()]
-    shown = [charts.compared(rows)] if rows else []
+    shown = [of_runs.compared(rows)] if rows else []
     _SITE.write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
     runs = [
         {

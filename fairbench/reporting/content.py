@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from fairbench.display.labels import spaced
 from fairbench.display.page import Page
+from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
-from fairbench.reporting import charts
+from fairbench.reporting import values
+from fairbench.reporting.charts import fields, of_run
 from fairbench.runs import evidence, headline, terminal_headline, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.references import of_prompts
@@ -113,14 +115,41 @@ class Content:
         for h in self.headlines:
             names = self.measured.attributes[h.attribute]
             if len(names) == 1:
-                chart = charts.shares(h.attribute, self.run.shares(h.attribute), self._reference(h.attribute))
+                chart = of_run.shares(h.attribute, self.run.shares(h.attribute), self._reference(h.attribute))
                 if chart is not None:
                     yield chart
             elif len(names) == 2 and (cells := self._cells(h.attribute, names)):
-                yield charts.plane(h.attribute, cells)
-            concentration = charts.concentrations(h.attribute, self._of_prompts(h.attribute), h.fair)
+                yield fields.plane(h.attribute, cells)
+            concentration = of_run.concentrations(h.attribute, self._of_prompts(h.attribute), h.fair)
             if concentration is not None:
                 yield concentration
+        yield from self._calibration()
+
+    def _calibration(self) -> Iterator[Chart]:
+        """Yield the errors of the labeller that the adjusted values rest on, attribute by attribute."""
+        path = self.run.folder / evidence.FOLDER / evidence.CALIBRATION
+        if not path.is_file():
+            return
+        counted = confusion.read(path)
+        for attribute in counted.attributes:
+            part = counted.margin((attribute,))
+            yield fields.confusion(
+                f"calibration-{attribute}",
+                f"{spaced(attribute)}: the labeller's errors, as calibrated",
+                f"Images: {counted.domain}. Colour: the share of the row. Adjusted values rest on this table.",
+                ("true", "read as"),
+                (list(map(" ".join, part.rows)), list(map(" ".join, part.columns))),
+                part.counts,
+            )
+
+    @cached_property
+    def values(self) -> list[dict[str, Any]]:
+        """Every value of the metrics table that is not of one prompt."""
+        return values.rows(self.measured.rows)
+
+    def definitions(self) -> list[tuple[str, str]]:
+        """Return each metric of the run with its definition."""
+        return values.definitions(self.record, self.measured.rows)
 
     def _of_prompts(self, attribute: str) -> Any:
         table, subjects = self.run.metrics, {p.text: p.subject for p in self._prompts}

@@ -63,7 +63,7 @@ def visit(browser: Any, page_file: Path) -> Iterator[Visit]:
 
 
 def test_charts_are_drawn_and_nothing_leaves_the_folder(visit: Visit, page_file: Path) -> None:
-    assert visit.charts() == 7
+    assert visit.charts() == 9
     for chart in visit.page.locator("[data-chart]").all():
         assert chart.locator("svg .mark-rect path, svg .mark-symbol path").count() > 0
     assert visit.problems == []
@@ -134,5 +134,5 @@ def test_a_phone_scrolls_one_way(browser: Any, page_file: Path) -> None:
 def test_without_scripts_the_result_is_there(browser: Any, page_file: Path) -> None:
     visit = Visit(browser, page_file, java_script_enabled=False)
     assert "uneven" in visit.page.locator(".verdicts").inner_text()
-    assert visit.page.locator("[data-chart] img").count() == 7
+    assert visit.page.locator("[data-chart] img").count() == 9
     visit.close()

@@ -46,13 +46,16 @@ const frame = (() => {
     });
   }
 
+  // A number that is shown rounded stands in its <data> as it is.
+  const exact = (cell) => (cell.querySelector("data") || {}).value || cell.textContent;
+
   function csv(table) {
     // A cell that a spreadsheet would take for a formula gets an apostrophe; numbers do not.
     const field = (text) => {
       const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
       return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
     };
-    return [...table.rows].map((row) => [...row.cells].map((cell) => field(cell.textContent)).join(",")).join("\n") + "\n";
+    return [...table.rows].map((row) => [...row.cells].map((cell) => field(exact(cell))).join(",")).join("\n") + "\n";
   }
 
   function copy(text, button) {
@@ -82,7 +85,7 @@ const frame = (() => {
     const rising = head.getAttribute("aria-sort") !== "ascending";
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const value = (row) => row.cells[column].textContent.trim();
+    const value = (row) => exact(row.cells[column]).trim();
     const number = (text) => Number.parseFloat(text);
     const compare = (a, b) => {
       const [x, y] = [value(a), value(b)];

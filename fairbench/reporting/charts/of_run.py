@@ -1,14 +1,14 @@
-"""The charts of a report."""
+"""The charts of one run: its prompts, and how sure its labeller is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from fairbench.display.labels import spaced
-from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart, Spec
+from fairbench.pages.chart import BLUE, GREY, ORANGE, Chart, Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ _ROW: Final = 15
 """Height of a prompt in pixels."""
 _WIDTH: Final = 520
 _BINS: Final = 20
-_ABOVE: Final = {"labelAngle": 0, "orient": "top"}
 _SHARE: Final = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
 
 
@@ -118,41 +117,6 @@ def concentrations(attribute: str, table: pd.DataFrame, fair: float | None) -> C
     )
 
 
-def plane(attribute: str, cells: Sequence[tuple[str, str, float]]) -> Chart:
-    """Return the shares of a cross of two attributes as a table of fields. cells: (row, column, mean share)."""
-    values: list[dict[str, Any]] = [{"row": row, "column": column, "share": share} for row, column, share in cells]
-    axes = {
-        "y": {"field": "row", "type": "nominal", "sort": None, "title": None},
-        "x": {
-            "field": "column",
-            "type": "nominal",
-            "sort": None,
-            "title": None,
-            "axis": {"labelAngle": 0, "orient": "top"},
-        },
-    }
-    colour = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues", "domain": [0, 1]}, "legend": None}
-    ink = {"condition": {"test": "datum.share > 0.5", "value": "white"}, "value": "black"}
-    text = {"field": "share", "type": "quantitative", "format": ".0%"}
-    largest = max(values, key=lambda v: v["share"])
-    return Chart(
-        f"plane-{attribute}",
-        f"{spaced(attribute)}: mean shares over prompts",
-        f"Each field: the mean over prompts of its share of faces; an even model has {1 / len(values):.0%} in each.",
-        f"{len(values)} fields. The largest is {largest['row']} {largest['column']} with {largest['share']:.0%}.",
-        {
-            "data": {"values": values},
-            "width": {"step": 84},
-            "height": {"step": 44},
-            "encoding": axes,
-            "layer": [
-                {"mark": "rect", "encoding": {"color": colour}},
-                {"mark": {"type": "text", "fontSize": 13}, "encoding": {"text": text, "color": ink}},
-            ],
-        },
-    )
-
-
 def probabilities(of_attribute: Mapping[str, Sequence[float]]) -> Chart | None:
     """Return how sure the labeller is: histograms of the probability of the label that was read, per attribute."""
     values, sure = [], []
@@ -187,44 +151,4 @@ def probabilities(of_attribute: Mapping[str, Sequence[float]]) -> Chart | None:
         "Faces by the probability of the label that was read. Sure is not right: only a calibration counts errors.",
         f"{'; '.join(sure)}.",
         {"data": {"values": values}, "facet": facet, "spec": inner},
-    )
-
-
-def compared(rows: Sequence[dict[str, Any]]) -> Chart:
-    """Return the concentration of several runs with intervals. rows: run, attribute, value, low, high."""
-    runs = list(dict.fromkeys(row["run"] for row in rows))
-    colour = {
-        "field": "run",
-        "type": "nominal",
-        "sort": None,
-        "scale": {"range": list(PALETTE)},
-        "legend": {"orient": "top", "title": None},
-    }
-    x = {"field": "value", "type": "quantitative", "title": "concentration (0: even, 1: one group alone)"}
-    y = {"field": "run", "type": "nominal", "sort": None, "title": None, "axis": None}
-    shape = {"field": "run", "type": "nominal", "sort": None, "legend": None}
-    inner = {
-        "width": _WIDTH,
-        "height": {"step": 16},
-        "encoding": {
-            "y": y,
-            "color": colour,
-            "tooltip": [{"field": n} for n in ("run", "attribute", "value", "low", "high")],
-        },
-        "layer": [
-            {"mark": "rule", "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x, "shape": shape}},
-        ],
-    }
-    facet = {
-        "row": {"field": "attribute", "title": None, "sort": None, "header": {"labelAngle": 0, "labelAlign": "left"}}
-    }
-    words = (f"{row['run']}, {row['attribute']}: {row['value']:.3f}" for row in rows)
-    return Chart(
-        "compared",
-        "Concentration of the runs",
-        "Points: concentration as read; lines: 95 % intervals for the list of prompts. Whether a difference is shown "
-        "says `fairbench compare`, which pairs the prompts: that intervals overlap does not tell.",
-        f"{len(runs)} runs. {'; '.join(words)}.",
-        {"data": {"values": list(rows)}, "facet": facet, "spec": inner},
     )
