@@ -1,7 +1,8 @@
 """The one table of all commands. A number in it is never cut or broken, however narrow the terminal.
 
 Layouts are tried in this order: side by side; the same with each group's name on a line of its own; and, where even
-that is too wide, a paragraph for each row, in which each value follows the head of its column.
+that is too wide, a paragraph for each row, in which each value follows the head of its column. Bars stand beside shares
+where there is room for them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from fairbench.display.bars import bar, has_blocks
 from fairbench.display.plain import line, say, shown
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ LONGEST_WORD: Final = 24
 """Width that a column of words keeps for its longest word; longer words are broken over lines."""
 _GAPS: Final = (2, 1)
 """Blank columns between two columns: as many as fit."""
+_BAR_WIDTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,11 @@ def numbers(*heads: str) -> list[Column]:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell with a style, or one that rich colours by its meaning; its line breaks hold."""
+    """A cell with a style; its line breaks hold. share: the number in `text`, of which a terminal also draws a bar."""
 
     text: str
     style: str = ""
+    share: float | None = None
 
 
 @dataclass(slots=True)
@@ -81,7 +85,8 @@ class Table:
             return
         if self.title:
             say(console, self.title, "bold")
-        for candidate in (self.spread(), self._ungrouped()) if self.grouped else (self,):
+        barred = self._with_bars(has_blocks(console))
+        for candidate in [layout for table in (barred, self) for layout in table._layouts()]:
             fit = candidate._fit(console.width)
             if fit is not None:
                 console.print(candidate._rich(*fit))
@@ -91,6 +96,21 @@ class Table:
                 console.print(paragraph)
         if self.note:
             say(console, self.note, "dim")
+
+    def _layouts(self) -> list[Table]:
+        return [self.spread(), self._ungrouped()] if self.grouped else [self]
+
+    def _with_bars(self, blocks: bool) -> Table:
+        """Return the same with a column of bars after each column of shares. blocks: as `bar` takes it."""
+        given = [row for row in self.rows if row is not None]
+        shares = [i for i in range(len(self.columns)) if any(row[i].share is not None for row in given)]
+        columns, rows = list(self.columns), [None if row is None else list(row) for row in self.rows]
+        for i in reversed(shares):
+            columns.insert(i + 1, Column(""))
+            for row in rows:
+                if row is not None:
+                    row.insert(i + 1, Cell(bar(row[i].share, _BAR_WIDTH, blocks=blocks)))
+        return replace(self, columns=columns, rows=rows)
 
     def spread(self) -> Table:
         """Return the same with the lines of a group's name beside its rows, the first beside the first."""

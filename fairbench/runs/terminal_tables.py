@@ -207,8 +207,8 @@ def of_classes(measured: Measured, name: str, title: str) -> Table:
             raw, corrected = (measured.find(metric, estimate, attribute) for estimate in ("raw", "corrected"))
             if raw is None:
                 continue
-            cells = [
-                number(raw["value"]),
+            cells: list[str | Cell] = [
+                Cell(number(raw["value"]), share=raw["value"] if name == "share" else None),
                 interval(raw),
                 interval(measured.find(metric, "raw", attribute, OTHER_PROMPTS)),
             ]

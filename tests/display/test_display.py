@@ -141,3 +141,29 @@ def test_a_row_of_a_heat_map_without_faces_is_empty_and_says_so() -> None:
         assert [label.get_text() for label in axis.get_yticklabels()] == ["$a", "b$\\x1b\n(no faces)"]
         axis.set(title="$\\frac{$ costs 5$")  # no formula, which could not be set
         assert png(pyplot, figure).startswith(b"\x89PNG")
+
+
+class TestBarsBesideShares:
+    @staticmethod
+    def shown(width: int, encoding: str = "utf-8") -> list[str]:
+        table = Table([Column("attribute"), Column("class"), *numbers("value", "this\nlist")], grouped=True)
+        table.add("gender", "female", Cell(".250", share=0.25), ".200 .300")
+        table.add("", "male", Cell(".750", share=0.75), ".700 .800")
+        table.add("", "unknown", Cell(""), "")
+        file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        table.show(Console(file=file, width=width))
+        file.seek(0)
+        return [row.rstrip() for row in file.read().splitlines()]
+
+    def test_they_follow_the_numbers_where_there_is_room(self) -> None:
+        *_, female, male, unknown = self.shown(80)
+        assert re.fullmatch(r"gender +female +\.250 +██ +\.200 \.300", female)
+        assert re.fullmatch(r" +male +\.750 +██████ +\.700 \.800", male)
+        assert unknown.strip() == "unknown", "no number, no bar"
+
+    def test_they_are_hashes_where_the_encoding_has_no_blocks(self) -> None:
+        assert re.search(r"male[ |]+\.750[ |]+######[ |]+\.700 \.800", self.shown(80, "latin-1")[-2])
+
+    def test_they_give_way_to_numbers(self) -> None:
+        narrow = "\n".join(self.shown(30))
+        assert ".750" in narrow and ".700 .800" in narrow and "█" not in narrow
