@@ -148,7 +148,11 @@ def _sureness(content: Content, images: Sequence[Mapping[str, Any]]) -> list[Cha
 
 def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Progress, with_images: bool) -> str:
     """Write the thumbnails, and return what is said above the pictures."""
-    if gallery.of_files(run) and not with_images:
+    files = gallery.of_files(run)
+    for image in images:
+        if files and image["error"] is not None:
+            image["error"] = "This file could not be used."  # the reason names the user's file
+    if files and not with_images:
         return (
             "The pictures are files of their own, which may show real people, and are left out: "
             "`fairbench report RUN --with-images` includes them."

@@ -13,7 +13,7 @@ from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
-from fairbench.reporting import values
+from fairbench.reporting import gallery, values
 from fairbench.reporting.charts import fields, of_run
 from fairbench.runs import evidence, headline, terminal_headline, verdict
 from fairbench.runs import terminal_tables as tables
@@ -73,7 +73,8 @@ class Content:
 
     def notices(self) -> list[dict[str, str]]:
         """Return the run's notices, each as a sentence."""
-        found = (Notice(n.code, n.text, n.count, tuple(n.examples)) for n in self.record.notices)
+        named = not gallery.of_files(self.run)  # examples may be names of the user's files
+        found = (Notice(n.code, n.text, n.count, tuple(n.examples) if named else ()) for n in self.record.notices)
         return [{"code": notice.code, "sentence": notice.sentence} for notice in found]
 
     def tables(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
 from fairbench.reporting import build
 from fairbench.runs.result import Run
-from tests.builders.cli import Cli, make_run
+from tests.builders.cli import Cli, exit_code, make_run
 
 HOSTILE = "nurse <script>alert(1)</script> [/red] \u202e =cmd()"
 
@@ -145,11 +145,19 @@ def test_pictures_of_files_are_left_out_unless_asked_for(tmp_path: Path) -> None
     (tmp_path / "pictures").mkdir()
     for i in range(3):
         Image.new("RGB", (40, 30), (i * 50, 20, 20)).save(tmp_path / "pictures" / f"{i}.jpg")
-    found = make_run(tmp_path / "run", "--model", f"folder:{tmp_path / 'pictures'}", "--labeller", "phantom")
-    mine = fairbench.load(found)
+    (tmp_path / "pictures" / "jane-doe.jpg").write_bytes(b"no picture")
+    of_pictures = ("--model", f"folder:{tmp_path / 'pictures'}", "--labeller", "phantom")
+    assert (
+        exit_code("run", *of_pictures, "--no-sheets", "--store", tmp_path / "store", "--out", tmp_path / "run") == 2
+    )  # one of four is unreadable
+    mine = fairbench.load(tmp_path / "run")
     page = build.write([mine], tmp_path / "out", Silent())
     assert not list(page.parent.rglob("*.webp"))
     assert "may show real people" in page.read_text()
+    written = [path.read_text(encoding="utf-8") for path in page.parent.rglob("*.js") if path.name != "vega.js"]
+    assert any("could not be used" in text for text in written)
+    assert "plain-image" in page.read_text()
+    assert not any("jane-doe" in text or "/0.jpg" in text for text in [*written, page.read_text()])
     page = build.write([mine], tmp_path / "out", Silent(), with_images=True)
     assert len(list(page.parent.rglob("*.webp"))) == 3
 
