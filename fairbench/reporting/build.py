@@ -16,7 +16,7 @@ from fairbench.errors import FairbenchError
 from fairbench.pages import frame
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
-from fairbench.reporting import gallery, paper, values
+from fairbench.reporting import gallery, paper, side_by_side, values
 from fairbench.reporting.charts import of_run, of_runs
 from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import record, verdict
@@ -169,7 +169,8 @@ def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Pr
 def _write_overview(contents: Sequence[Content], folder: Path) -> None:
     """Write the first page of several runs side by side."""
     rows = [row for content in contents for row in content.concentrations()]
-    shown = [of_runs.compared(rows)] if rows else []
+    together = side_by_side.of(contents)
+    shown = [*together.charts, *([of_runs.compared(rows)] if rows else [])]
     _SITE.write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
     runs = [
         {
@@ -184,4 +185,5 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
         for content in contents
     ]
     means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
-    _SITE.write_page("overview.html", {"lead": verdict.LEAD, "runs": runs, "means": means}, folder, shown)
+    words = {"comparison": frame.safe(together.html), "problem": together.problem}
+    _SITE.write_page("overview.html", {"lead": verdict.LEAD, "runs": runs, "means": means, **words}, folder, shown)

@@ -111,6 +111,14 @@ class Content:
             if h.read.value is not None
         ]
 
+    def concentration_of_prompts(self, attribute: str) -> dict[bytes, tuple[str, float]]:
+        """Return neutral id -> subject and concentration as read, of the prompts that have one."""
+        table = self.run.metrics
+        rows = table[(table["scope"] == "prompt") & (table["metric"] == "concentration")]
+        rows = rows[(rows["attribute"] == attribute) & (rows["estimate"] == "raw") & rows["value"].notna()]
+        value_of = dict(zip(rows["scope_value"], rows["value"], strict=True))
+        return {p.neutral_id: (p.subject, float(value_of[p.text])) for p in self._prompts if p.text in value_of}
+
     def charts(self) -> Iterator[Chart]:
         """Yield the charts, attribute by attribute."""
         for h in self.headlines:

@@ -132,7 +132,18 @@ def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
     args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "2", "-n", "4")
     other = fairbench.load(make_run(tmp_path / "other", *args))
     page = build.write([run, other], tmp_path / "out", Silent())
-    drawn = data_of(page)["charts"]["compared"]["data"]["values"]
+    charts = data_of(page)["charts"]
+    drawn = charts["compared"]["data"]["values"]
+    compared = fairbench.compare(run, other)
+    table = compared.table
+    table = table[(table["estimand"] == "concentration") & (table["scope"] == "this list")]
+    table = table[table["attribute"].isin(compared.result.primary)]
+    shown = charts["differences"]["data"]["values"]
+    assert [(v["a"], v["b"], v["effect"], v["verdict"]) for v in shown] == [
+        (row["a"], row["b"], row["effect"], row["verdict"]) for row in table.to_dict("records")
+    ]
+    assert len(charts["prompts-gender"]["data"]["values"]) == 2
+    assert all(html.escape(v["verdict"]) in page.read_text() for v in shown)
     for each in (run, other):
         table = each.summary()
         table = table[(table["metric"] == "concentration") & (table["estimate"] == "raw")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fairbench.pages.chart import PALETTE, Chart
+from fairbench.display.labels import spaced
+from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart
 
 _WIDTH: Final = 520
+_HALF: Final = 250
+_ROW: Final = 15
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> Chart:
@@ -44,7 +47,105 @@ def compared(rows: Sequence[dict[str, Any]]) -> Chart:
         "compared",
         "Concentration of the runs",
         "Points: concentration as read; lines: 95 % intervals for the list of prompts. Whether a difference is shown "
-        "says `fairbench compare`, which pairs the prompts: that intervals overlap does not tell.",
+        "says the comparison, which pairs the prompts: that intervals overlap does not tell.",
         f"{len(runs)} runs. {'; '.join(words)}.",
         {"data": {"values": list(rows)}, "facet": facet, "spec": inner},
+    )
+
+
+def differences(baseline: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Return the paired differences of runs from the baseline. rows: attribute, run, a, b, effect, low, high, verdict.
+
+    a, b: means of the baseline and of the run over the prompts that both have. low, high: None without an interval.
+    """
+    several = len({row["run"] for row in rows}) > 1
+    values = [{**row, "name": f"{row['attribute']}, {row['run']}" if several else row["attribute"]} for row in rows]
+    tooltip = [{"field": name} for name in ("attribute", "run", "a", "b", "effect", "low", "high", "verdict")]
+    y: dict[str, Any] = {"field": "name", "type": "nominal", "sort": None, "title": None}
+    both: dict[str, Any] = {"height": {"step": 24}}
+    x: dict[str, Any] = {"type": "quantitative", "title": f"concentration of {baseline} (ring) and of the run (filled)"}
+    known = {"filter": "isValid(datum.low)"}
+    dumbbells = [
+        {"mark": {"type": "rule", "color": GREY}, "encoding": {"x": {**x, "field": "a"}, "x2": {"field": "b"}}},
+        {
+            "mark": {"type": "point", "filled": False, "size": 70, "color": BLUE, "strokeWidth": 2},
+            "encoding": {"x": {**x, "field": "a"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 70, "color": ORANGE},
+            "encoding": {"x": {**x, "field": "b"}},
+        },
+    ]
+    x = {"type": "quantitative", "title": f"run minus {baseline}"}
+    effects = [
+        {"mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY}, "encoding": {"x": {"datum": 0}, "y": None}},
+        {
+            "transform": [known],
+            "mark": {"type": "rule", "color": BLUE, "strokeWidth": 2},
+            "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 60, "color": BLUE},
+            "encoding": {"x": {**x, "field": "effect"}},
+        },
+    ]
+    bare = {**y, "axis": None}
+    panels = [
+        {
+            "width": _HALF,
+            **both,
+            "encoding": {"y": {**y, "axis": {"labelLimit": 220}}, "tooltip": tooltip},
+            "layer": dumbbells,
+        },
+        {"width": _HALF, **both, "encoding": {"y": bare, "tooltip": tooltip}, "layer": effects},
+    ]
+    words = (
+        f"{v['name']}: {v['a']:.3f} to {v['b']:.3f}, difference {v['effect']:+.3f}"
+        + ("" if v["low"] is None else f" [{v['low']:.3f}, {v['high']:.3f}]")
+        for v in values
+    )
+    return Chart(
+        "differences",
+        "Paired differences in concentration",
+        "Left: means over the prompts that both runs have; right: their difference, prompt by prompt, with its 95 % "
+        "interval for this list. What they show say the verdicts, adjusted for the number of tests.",
+        f"{'; '.join(words)}.",
+        {"data": {"values": values}, "hconcat": panels},
+    )
+
+
+def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, float, float]]) -> Chart:
+    """Return two runs' concentration in every prompt, two dots joined. pairs: (subject, first run, second run)."""
+    ordered = sorted(pairs, key=lambda pair: pair[2] - pair[1], reverse=True)
+    values = [{"subject": s, "first": a, "second": b, "difference": b - a} for s, a, b in ordered]
+    y = {"field": "subject", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    x = {"type": "quantitative", "title": f"concentration: {names[0]} (ring), {names[1]} (filled)"}
+    tooltip = [{"field": name} for name in ("subject", "first", "second", "difference")]
+    ring = {"type": "point", "filled": False, "size": 50, "color": BLUE, "strokeWidth": 2}
+    layers = [
+        {
+            "mark": {"type": "rule", "color": GREY},
+            "encoding": {"x": {**x, "field": "first"}, "x2": {"field": "second"}},
+        },
+        {"mark": ring, "encoding": {"x": {**x, "field": "first"}}},
+        {
+            "mark": {"type": "point", "filled": True, "size": 50, "color": ORANGE},
+            "encoding": {"x": {**x, "field": "second"}},
+        },
+    ]
+    changes = [(s, b - a) for s, a, b in ordered]
+    higher, lower = sum(d > 0 for _, d in changes), sum(d < 0 for _, d in changes)
+    return Chart(
+        f"prompts-{attribute}",
+        f"{spaced(attribute)}: concentration in every prompt of both runs",
+        "As read, without intervals: single prompts are noisy. The comparison above judges all of them together.",
+        f"{len(values)} prompts: {higher} higher and {lower} lower in {names[1]}. From {changes[0][0]} "
+        f"({changes[0][1]:+.2f}) to {changes[-1][0]} ({changes[-1][1]:+.2f}).",
+        {
+            "data": {"values": values},
+            "width": _WIDTH,
+            "height": {"step": _ROW},
+            "encoding": {"y": y, "tooltip": tooltip},
+            "layer": layers,
+        },
     )
