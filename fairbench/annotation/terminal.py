@@ -88,7 +88,7 @@ def show_collected(folder: Path, result: dict[str, Any], console: Console) -> No
     _annotators(result).show(console)
     for attribute in result["attributes"]:
         if not attribute["reliable"]:
-            say(console, _warning(attribute), "yellow")
+            say(console, _warning(attribute), "bold")
         if attribute["differs"]:
             name, differs = attribute["attribute"], attribute["differs"]
             say(console, f"{name}: Dawid and Skene's model gives {differs} of {result['images']} images another label.")

@@ -22,7 +22,6 @@ from fairbench.display.tables import Cell, Column, Table
 
 OTHER_IMAGES = "Brackets: 95 %, for other images like these."
 OTHER_PROMPTS = "Brackets: 95 %, for other prompts, if these were a random sample of them"
-COLOURS = {"biased": "red", "neutral": "green", "reads": "green", "answers unknown": "green", "no bias found": "green"}
 
 
 def show(audit: Audit, folder: Path, console: Console) -> None:
@@ -33,7 +32,7 @@ def show(audit: Audit, folder: Path, console: Console) -> None:
     say(console, f"\nIn short: {verdict.summary(audit)}\n")
     table = Table([Column("component", wraps=True), Column("finding", wraps=True), Column("evidence", wraps=True)])
     for v in verdict.verdicts(audit):
-        table.add(v.component, Cell(line(v.finding), COLOURS.get(v.finding, "yellow")), v.words)
+        table.add(v.component, Cell(line(v.finding), "bold"), v.words)
     tables = [
         table,
         *_encoder(audit),
@@ -48,7 +47,7 @@ def show(audit: Audit, folder: Path, console: Console) -> None:
         console.print()
     say(console, "What cannot be concluded", "bold")
     for sentence in caveats.caveats(audit):
-        say(console, f"- {sentence}", "yellow")
+        say(console, f"- {sentence}")
     abbreviations = expanded(group.label for part in audit.language.divergences for group in part.groups)
     say(console, f"{LABEL_NOTE} {abbreviations}".rstrip(), "dim")
     say(console, f"report in {folder}", wrap=False)

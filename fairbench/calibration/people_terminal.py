@@ -47,7 +47,7 @@ def show(results: Sequence[RunPeople], console: Console) -> None:
     who = f"Annotators: {said.who}. " if said.who else ""
     say(console, f"{who}{words.TARGET} {words.ERRORS}")
     if said.annotators == 1:
-        say(console, ONE_ANNOTATOR, "yellow")
+        say(console, ONE_ANNOTATOR, "bold")
     say(console, words.NOTE, "dim")
     for result in results:
         say(console, f"Written: {result.folder / people.FILE}, {result.folder / people.TABLE}", wrap=False)
@@ -73,7 +73,7 @@ def _show_run(result: RunPeople, console: Console) -> None:
         console.print()
     for name, labelled in said.attributes.items():
         for sentence in _sentences(name, labelled, said):
-            say(console, sentence, "yellow" if labelled.flagged else "")
+            say(console, sentence, "bold" if labelled.flagged else "")
     if result.no_calibration:
         say(console, f"No calibration of these images is written: {result.no_calibration}.")
 

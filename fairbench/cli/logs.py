@@ -6,15 +6,21 @@ import logging
 import os
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
+from rich.theme import Theme
 
 from fairbench.display.plain import PlainFormatter
 from fairbench.display.progress import Progress, reporter
 
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_THEME = Theme({f"logging.level.{level}": "bold" for level in _LEVELS} | {"logging.keyword": "bold", "log.time": "dim"})
+"""No colours: which of them can be read depends on the reader's background."""
+
 
 def start(quiet: bool = False, verbose: bool = False, *, silent: bool = False) -> Progress:
     """Set up logging on stderr and return what shows progress there. silent: as in `set_up_logging`."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, theme=_THEME)
     set_up_logging(console, verbose, silent=silent)
     return reporter(console, quiet)
 
@@ -25,7 +31,7 @@ def set_up_logging(console: Console, verbose: bool = False, *, silent: bool = Fa
     silent: for a command whose one error says the same, or for all but one of several processes.
     """
     level = logging.DEBUG if verbose else logging.ERROR if silent else logging.WARNING
-    handler = RichHandler(console=console, show_time=verbose, show_path=verbose, markup=False)
+    handler = RichHandler(console=console, show_time=verbose, show_path=verbose, highlighter=NullHighlighter())
     handler.setFormatter(PlainFormatter("%(message)s"))
     ours = logging.getLogger("fairbench")
     ours.handlers, ours.propagate = [handler], False

@@ -38,10 +38,10 @@ def show(result: LabellerComparison, console: Console) -> None:
     if abbreviations:
         say(console, abbreviations, "dim")
     for reason, names in names_of.items():
-        say(console, f"note: {', '.join(names)}: {reason}", "yellow")
+        say(console, f"{', '.join(names)}: {reason}", lead="note: ")
     if result.not_shared:
         not_shared = ", ".join(result.not_shared)
-        say(console, f"note: not compared, as the labellers do not share them: {not_shared}", "yellow")
+        say(console, f"not compared, as the labellers do not share them: {not_shared}", lead="note: ")
 
 
 def _agreements(result: LabellerComparison, a: str, b: str) -> Table:

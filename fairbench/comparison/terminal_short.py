@@ -35,7 +35,7 @@ def show(result: RunComparison, console: Console) -> None:
     if result.selection is not None:
         say(console, _winner(result))
     for note in _notes(result):
-        say(console, f"note: {note}", "yellow")
+        say(console, f"{note}", lead="note: ")
 
 
 def _table(result: RunComparison) -> Table:

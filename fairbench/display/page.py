@@ -21,7 +21,7 @@ from fairbench.display.note import LABEL_NOTE, NEVER
 from fairbench.display.plain import shown
 from fairbench.display.tables import Cell, Column, Table
 
-_STYLE: Final = {"dim": "color:gray;font-size:smaller", "yellow": "color:#8a6d00"}
+_STYLE: Final = {"dim": "color:gray;font-size:smaller", "bold": "font-weight:bold"}
 """CSS of the styles in which sentences are printed."""
 _LATEX: Final = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -130,7 +130,9 @@ def _html_table(table: Table) -> str:
 
 
 def _html_sentence(text: Text) -> str:
-    return f'<p style="{_STYLE.get(str(text.style), "")}">{_html(text.plain)}</p>'
+    lead = text.spans[0].end if text.spans else 0  # what `say` prints in bold
+    words = f"<b>{_html(text.plain[:lead])}</b>{_html(text.plain[lead:])}" if lead else _html(text.plain)
+    return f'<p style="{_STYLE.get(str(text.style), "")}">{words}</p>'
 
 
 def _html(text: str) -> str:

@@ -10,11 +10,13 @@ import json
 import logging
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Style = Literal["", "bold", "dim", "reverse"]
+"""How text may look. There are no colours, as none can be read on every background; words carry the meaning."""
 _JOINERS: Final = "\u200c\u200d"
 """Format characters that words of several languages are spelt with; they move nothing."""
 _ACTS: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -55,11 +57,16 @@ def fitted(text: object, width: int, max_width: int | None = None) -> str:
     return words + " " * max(width - cell_len(words), 0)
 
 
-def say(console: Console, text: str, style: str = "", *, wrap: bool = True) -> None:
-    """Print a sentence in one style; wrap=False: its lines are as long as they are, for paths and commands."""
+def say(console: Console, text: str, style: Style = "", *, lead: str = "", wrap: bool = True) -> None:
+    """Print a sentence in one style; wrap=False: its lines are as long as they are, for paths and commands.
+
+    lead: what the sentence begins with, in bold, such as "note: ".
+    """
     from rich.text import Text
 
-    console.print(Text(shown(text), style), soft_wrap=not wrap)
+    sentence = Text(style=style)
+    sentence.append(shown(lead), "bold" if lead else "").append(shown(text))
+    console.print(sentence, soft_wrap=not wrap)
 
 
 def echo(text: str, *, err: bool = False) -> None:

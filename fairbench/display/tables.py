@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fairbench.display.bars import bar, has_blocks
-from fairbench.display.plain import line, say, shown
+from fairbench.display.plain import Style, line, say, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ class Cell:
     """A cell with a style; its line breaks hold. share: the number in `text`, of which a terminal also draws a bar."""
 
     text: str
-    style: str = ""
+    style: Style = ""
     share: float | None = None
 
 

@@ -35,7 +35,6 @@ PUBLISHED = ("gender", "race4", "gender_x_race4")
 """Attributes that papers give numbers of."""
 SAME = "=: the same labels of the same images as the row above, by another name; they hold one rank together."
 APART = "Published numbers: other labellers, other sampling; never ranked"
-COLOURS = {"agrees": "green", "differs": "red", "damaged": "red", "unverifiable": "yellow"}
 QUOTA = "q: its method deals groups out by quota, so that its intervals are mostly too wide."
 EARLIER = (
     "written by an earlier version: what was added, or is computed otherwise, since then was not compared; "
@@ -242,7 +241,7 @@ def show_verification(checks: Sequence[Check], console: Console) -> None:
     for c in checks:
         method = "" if c.method == "none" else f" + {c.method}"
         run = c.run_id[:8] or "unknown"
-        say(console, f"{c.verdict:<12} line {c.line}: {c.model}{method} (run {run})", COLOURS[c.verdict])
+        say(console, f"line {c.line}: {c.model}{method} (run {run})", lead=f"{c.verdict:<12} ")
         if c.reason:
             say(console, f"  {c.reason}")
         if c.not_checked:

@@ -37,7 +37,7 @@ def show(analysis: Analysis, console: Console) -> None:
     _needs(analysis).show(console)
     for row in analysis.rows:
         if row.note:
-            say(console, f"note: {spaced(row.attribute)}: {row.note}.", "yellow")
+            say(console, f"{spaced(row.attribute)}: {row.note}.", lead="note: ")
     console.print()
     _curves(analysis).show(console)
     if analysis.equivalence:

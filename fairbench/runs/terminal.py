@@ -112,7 +112,7 @@ def _correction(measured: Measured, console: Console, _: bool) -> None:
     if correction.assumptions:
         say(console, correction.assumptions, "dim")
     else:
-        say(console, f"note: nothing is corrected for the labeller's errors: {correction.reason}", "yellow")
+        say(console, f"nothing is corrected for the labeller's errors: {correction.reason}", lead="note: ")
 
 
 def _truth(measured: Measured, console: Console, full: bool) -> None:
@@ -125,7 +125,7 @@ def _truth(measured: Measured, console: Console, full: bool) -> None:
             say(console, sentence)
     for truth in measured.record.truth:
         if truth.note is not None:
-            say(console, f"note: known truth {truth.name!r} is not shown: {truth.note}", "yellow")
+            say(console, f"known truth {truth.name!r} is not shown: {truth.note}", lead="note: ")
 
 
 def _images(measured: Measured, console: Console, _: bool) -> None:
@@ -168,13 +168,13 @@ def _reasons(measured: Measured, console: Console, full: bool) -> None:
             if name not in names_of.setdefault(row["reason"], []):
                 names_of[row["reason"]].append(name)
     for reason, names in names_of.items():
-        say(console, f"note: {', '.join(names)}: {reason}", "yellow")
+        say(console, f"{', '.join(names)}: {reason}", lead="note: ")
 
 
 def _notices(measured: Measured, console: Console, _: bool) -> None:
     for recorded in measured.record.notices:
         notice = Notice(recorded.code, recorded.text, recorded.count, tuple(recorded.examples))
-        say(console, f"{notice.code}: {notice.sentence}", "yellow")
+        say(console, notice.sentence, lead=f"{notice.code}: ")
 
 
 def _note(measured: Measured, console: Console, full: bool) -> None:

@@ -41,7 +41,7 @@ def show(manifest: Path, console: Console) -> None:
         confirmations(provenance).show(console)
     else:
         unconfirmed = "No labeller has looked at these images: their labels are what you say. --confirm asks one."
-        say(console, unconfirmed, "yellow")
+        say(console, unconfirmed, "bold")
     prompts = images.by_prompt()
     sizes = {len(members) for groups in prompts.values() for members in groups.values()}
     size = f" x {min(sizes)} each" if len(sizes) == 1 else ""

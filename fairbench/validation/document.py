@@ -110,7 +110,9 @@ def show(results: Sequence[Result], console: Any) -> None:
         heads = (name.replace(" ", "\n") for name in names)
         table = tables.Table([*map(tables.Column, settings), *tables.numbers(*heads)])
         for row in rows:
-            figures = {m.name: number(m) if m.holds else tables.Cell(f"{number(m)} NO", "red") for m in row.measures}
+            figures = {
+                m.name: number(m) if m.holds else tables.Cell(f"{number(m)} NO", "reverse") for m in row.measures
+            }
             table.add(*(str(row.cell.settings[s]) for s in settings), *(figures.get(n, "") for n in names))
         say(console, title, "bold")
         say(console, about, "dim")
@@ -118,7 +120,7 @@ def show(results: Sequence[Result], console: Any) -> None:
         console.print()
     say(console, NOTATION, "dim")
     for missed in shortfalls(results):
-        say(console, f"not met: {sentence(*missed)}", "red")
+        say(console, sentence(*missed), lead="not met: ")
     say(console, conclusion(results))
 
 

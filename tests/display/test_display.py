@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fairbench.cli import logs
 from fairbench.display.figure import drawing, heat, png
 from fairbench.display.numbers import number, p_value, percent, span, with_interval
 from fairbench.display.plain import line, say, shown
@@ -117,7 +119,7 @@ def test_data_is_neither_markup_nor_a_command_to_the_terminal(data: str) -> None
     table.add(data, data)
     table.add(Cell(data, "red"), "1")
     table.show(console)
-    say(console, f"a sentence of {data}", "yellow")
+    say(console, f"a sentence of {data}", "bold")
     text = out.getvalue()
     assert text.count(line(data)) >= (5 if "\n" not in data else 2)
     assert not re.search(r"\x1b\[31m|\u202e|\x9b", text)
@@ -167,3 +169,19 @@ class TestBarsBesideShares:
     def test_they_give_way_to_numbers(self) -> None:
         narrow = "\n".join(self.shown(30))
         assert ".750" in narrow and ".700 .800" in narrow and "█" not in narrow
+
+
+def test_nothing_is_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No colour can be read on every background."""
+    for logger in (logging.getLogger(), logging.getLogger("fairbench")):
+        for attribute in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system="truecolor", theme=logs._THEME)
+    logs.set_up_logging(console, verbose=True)
+    logging.getLogger("fairbench").warning("GET 12 of /a/path: None, True, https://example.org 'text'")
+    say(console, "three words", lead="note: ")
+    Table([Column("class"), *numbers("value")], "a title", "a note").show(console)
+    styles = set(re.findall(r"\x1b\[([\d;]*)m", out.getvalue()))
+    assert {"1", "2"} <= {part for style in styles for part in style.split(";")} <= {"0", "1", "2", "7"}
+    assert "\x1b[1mnote: \x1b[0mthree words" in out.getvalue()
