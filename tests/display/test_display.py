@@ -14,7 +14,7 @@ from rich.console import Console
 from fairbench.cli import logs
 from fairbench.display.figure import drawing, heat, png
 from fairbench.display.numbers import number, p_value, percent, span, with_interval
-from fairbench.display.plain import line, say, shown
+from fairbench.display.plain import fitted, line, say, shown
 from fairbench.display.tables import Cell, Column, Table, numbers
 
 VALUES = st.one_of(
@@ -185,3 +185,23 @@ def test_nothing_is_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     styles = set(re.findall(r"\x1b\[([\d;]*)m", out.getvalue()))
     assert {"1", "2"} <= {part for style in styles for part in style.split(";")} <= {"0", "1", "2", "7"}
     assert "\x1b[1mnote: \x1b[0mthree words" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "max_width", "expected"),
+    [
+        ("模型", 6, None, "模型  "),
+        ("模型模型", 0, 5, "模型…"),
+        ("模型模型", 0, 6, "模型…"),  # half a character is none
+        ("نموذج", 6, None, "نموذج "),
+        ("e\u0301t", 3, None, "e\u0301t "),
+        ("🙂🙂", 5, None, "🙂🙂 "),
+        ("🙂🙂", 0, 3, "🙂…"),
+        ("a\u202eb", 0, 8, "a\\u202eb"),
+        ("a\nb", 5, 5, "a\\nb "),
+    ],
+)
+def test_texts_are_as_wide_as_a_terminal_shows_them(
+    text: str, width: int, max_width: int | None, expected: str
+) -> None:
+    assert fitted(text, width, max_width) == expected

@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from fairbench.display import progress
-from fairbench.display.progress import SILENT, Bars, Lines, Meter, reporter, watching
+from fairbench.display.meter import Meter
+from fairbench.display.progress import SILENT, Bars, Lines, reporter, watching
 from tests.builders.progress import Recorder
 
 
