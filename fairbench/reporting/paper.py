@@ -7,6 +7,7 @@ from typing import Final
 
 from fairbench.display.numbers import whole
 from fairbench.reporting.content import Content
+from fairbench.runs.record import RunRecord
 
 _FAIRBENCH: Final = """@software{fairbench,
   title = {fairbench: demographic fairness benchmarking for image-generating models},
@@ -49,11 +50,20 @@ def methods(content: Content) -> str:
         f"We drew {whole(images)} images with {content.name}{source}{settings}, "
         f"for {prompts} prompts of the task {record.task.name} (version {record.task.version}), {per_prompt}, from "
         f"seed {record.declared.seed}. Faces were labelled by {record.labeller.title} ({record.labeller.name}, id "
-        f"{record.labeller_id}). We report concentration, (K sum p^2 - 1)/(K - 1) over an attribute's K classes, "
+        f"{record.labeller_id}){_calibration(record)}. "
+        f"We report concentration, (K sum p^2 - 1)/(K - 1) over an attribute's K classes, "
         f"estimated without bias and averaged over prompts, with 95 % intervals for this list of prompts (fairbench "
         f"{record.fairbench}, run {record.run_id}). Labels are perceived presentation in pictures, never anyone's "
         "identity."
     )
+
+
+def _calibration(record: RunRecord) -> str:
+    """Return what the labeller's errors were counted on, where they were; else that they were not."""
+    known = record.correction
+    if known is None or known.domain is None or known.images is None:
+        return ", whose errors are not calibrated"
+    return f", whose errors were counted on {whole(known.images)} images (domain: {known.domain})"
 
 
 def bibtex(content: Content) -> str:

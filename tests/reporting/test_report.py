@@ -92,6 +92,9 @@ def test_the_command_on_the_page_makes_the_same_run(run: Run, page: Path, cli: C
     words = shlex.split(html.unescape(found[1]))
     assert json.loads(cli(*words[1:], "--dry-run", "--json").succeeded().out)["run_id"] == run.id
     assert run.id in page.read_text() and "never anyone" in page.read_text()
+    calibration = json.loads((run.folder / "evidence" / "calibration.json").read_text())
+    counted, domain = sum(map(sum, calibration["counts"])), calibration["domain"]
+    assert f"whose errors were counted on {counted:,} images (domain: {domain})" in html.unescape(page.read_text())
 
 
 def test_text_from_outside_is_text(work: Path, run: Run, tmp_path: Path) -> None:
