@@ -171,11 +171,8 @@ class TestBarsBesideShares:
         assert ".750" in narrow and ".700 .800" in narrow and "█" not in narrow
 
 
-def test_nothing_is_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_in_colour() -> None:
     """No colour can be read on every background."""
-    for logger in (logging.getLogger(), logging.getLogger("fairbench")):
-        for attribute in ("handlers", "propagate", "level"):
-            monkeypatch.setattr(logger, attribute, getattr(logger, attribute))
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, color_system="truecolor", theme=logs._THEME)
     logs.set_up_logging(console, verbose=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.cells import cell_len
 
 from fairbench.cards import catalog
 from fairbench.cli.logs import set_up_logging
@@ -19,6 +20,11 @@ from tests.builders.folders import ROOT
 
 HOSTILE = ["[/]", "[/red]", "[bold]x", "$a$", "=b", "%s{}"]
 ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture
@@ -40,6 +46,8 @@ def checked(result: Any, *, code: int = 0) -> str:
     assert "Traceback" not in result.err
     text = str(result.out + result.err)
     assert not ACTS.search(text), repr(ACTS.search(text))
+    wide = [row for row in result.out.splitlines() if cell_len(row) > 80 and "/" not in row and "--" not in row]
+    assert not wide, "paths and commands are on one line, and nothing else is wider than the terminal"
     return text
 
 
@@ -62,6 +70,8 @@ def test_labels_paths_and_domains(cli: Cli, labeller: Path, tmp_path: Path) -> N
         text = checked(cli(*common, "--seed", seed, "--out", out, "--full"))
         assert all(f" {label} " in text for label in ("[/]", "[/red]", "[bold]x", "$a$", "=b"))
     assert "in c [red]\\x1b[31m" in text
+    text = checked(cli("show", "a [/]b", "--full"))
+    assert re.search(r"\[/red\] +[\d.]+ +[▏▎▍▌▋▊▉█]", text), "a bar beside a share"
     text = checked(cli("compare", "a [/]b", "c [red]\x1b[31m", "--out", "compared [/x]"))
     assert "written to compared [/x]" in text and Path("compared [/x]/compare.png").exists()
     made = checked(cli("phantom", "images", "--out", "images", "--per-group", "20"))
