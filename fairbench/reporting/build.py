@@ -115,7 +115,6 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
     )
     shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
     page = {
-        "lead": verdict.LEAD,
         "back": bool(root),
         "name": content.name,
         "task": content.record.task.name,
@@ -186,4 +185,4 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
     ]
     means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
     words = {"comparison": frame.safe(together.html), "problem": together.problem}
-    _SITE.write_page("overview.html", {"lead": verdict.LEAD, "runs": runs, "means": means, **words}, folder, shown)
+    _SITE.write_page("overview.html", {"runs": runs, "means": means, **words}, folder, shown)
