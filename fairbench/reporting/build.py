@@ -19,7 +19,7 @@ from fairbench.pages.frame import Site
 from fairbench.reporting import gallery, paper, side_by_side, values
 from fairbench.reporting.charts import of_run, of_runs
 from fairbench.reporting.content import MEANS, Content
-from fairbench.runs import record, verdict
+from fairbench.runs import record
 from fairbench.runs.result import Run
 from fairbench.storage import atomic, folders, kinds
 
