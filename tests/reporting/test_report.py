@@ -155,6 +155,19 @@ def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
         assert f'href="{each.id[:8]}/index.html"' in page.read_text()
 
 
+def test_two_labellers_of_the_same_images_show_how_often_they_agree(run: Run, work: Path, tmp_path: Path) -> None:
+    args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "3", "-n", "6")
+    other = fairbench.load(make_run(work / "noisy", *args, "--labeller", "phantom-noisy"))
+    charts = data_of(build.write([run, other], tmp_path / "out", Silent()))["charts"]
+    labels = [each.images().set_index("image_id")[["gender", "race4"]] for each in (run, other)]
+    for attribute in ("gender", "race4"):
+        pairs = labels[0].join(labels[1].add_suffix(".other")).dropna()
+        counted = pairs.groupby([attribute, f"{attribute}.other"], observed=True).size()
+        drawn = charts[f"agreement-{attribute}"]["data"]["values"]
+        assert {(v["row"], v["column"]): v["count"] for v in drawn if v["count"]} == counted.to_dict()
+        assert counted.sum() == 18
+
+
 def test_pictures_of_files_are_left_out_unless_asked_for(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for i in range(3):
