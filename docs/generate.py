@@ -44,6 +44,10 @@ def _glossary() -> Iterator[str]:
 
 def _columns() -> Iterator[str]:
     yield "`fairbench show columns` prints these. ATTRIBUTE and CLASS stand for those of the labeller."
+    yield (
+        "In every CSV that fairbench writes, text that begins with `= + - @` or a tab, which a spreadsheet would take "
+        "for a formula, stands behind an apostrophe. Reading it, fairbench takes the apostrophe off."
+    )
     for table, (sentence, columns) in TABLES.items():
         yield from ("", f"## {table}", "", sentence, "")
         yield from _table(("column", "what it holds"), ((f"`{name}`", text) for name, text in columns.items()))

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from fairbench.cards.textfile import read_text
 from fairbench.errors import CardError
 from fairbench.notices import notice
+from fairbench.storage.cells import bare
 
 Others = Literal["notice", "allow"]
 IMAGE_IS_PATH: Final[Mapping[str, str]] = {"image": "path"}
@@ -114,7 +115,10 @@ def read_header(path: Path) -> list[str]:
 
 
 def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the line where a record begins, and its cells; empty lines are skipped."""
+    """Yield the number of the line where a record begins, and its cells; empty lines are skipped.
+
+    Apostrophes that `cells.guarded` puts before formulas are taken off.
+    """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     last_line, limit = 0, csv.field_size_limit()
     while True:
@@ -129,7 +133,7 @@ def _cells(path: Path) -> Iterator[tuple[int, list[str]]]:
             return
         line, last_line = last_line + 1, reader.line_num
         if cells:
-            yield line, cells
+            yield line, [bare(cell) for cell in cells]
 
 
 def number(text: str) -> float:

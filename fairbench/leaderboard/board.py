@@ -22,6 +22,7 @@ from fairbench.cards.textfile import read_text
 from fairbench.errors import CardError, StoreError, storage_errors
 from fairbench.leaderboard.columns import ATTRIBUTES, COLUMNS, RANKS, VALUES, Row, upgraded
 from fairbench.storage import atomic
+from fairbench.storage.cells import bare
 
 RANKED_BY: Final = "gender_x_race4.concentration"
 _ERROR: Final = f"{RANKED_BY}.error"
@@ -44,13 +45,13 @@ def read(path: Path) -> list[Row]:
         )
     try:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        header, lines = tuple(reader.fieldnames or ()), list(reader)
+        header, lines = tuple(map(bare, reader.fieldnames or ())), list(reader)
     except csv.Error as err:
         raise CardError(f"{path} cannot be read as a CSV file ({err}).") from err
     ragged = next((line for line, row in enumerate(lines, 2) if None in row or None in row.values()), None)
     if ragged is not None:
         raise CardError(f"{path}, line {ragged}: the row has another number of fields than line 1; fix it.")
-    rows = upgraded(header, lines)
+    rows = upgraded(header, [{column: bare(text) for column, text in row.items()} for row in lines])
     if rows is None:
         fix = "name another file"
         raise CardError(f"{path}, line 1: the columns are not those of a leaderboard of this version; {fix}.")

@@ -29,6 +29,7 @@ from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
 from fairbench.runs.spec import RunSpec
 from fairbench.storage import atomic, folders, kinds, provenance
+from fairbench.storage.cells import guarded_table
 from fairbench.storage.store import Store
 
 OPTIONS: Final = (
@@ -169,7 +170,7 @@ def _parquet(table: pa.Table) -> bytes:
 def _csv(table: pa.Table) -> bytes:
     """Return a table as CSV; what is null is an empty field without quotes."""
     sink = pa.BufferOutputStream()
-    pa_csv.write_csv(table.replace_schema_metadata(None), sink)
+    pa_csv.write_csv(guarded_table(table).replace_schema_metadata(None), sink)
     return bytes(sink.getvalue().to_pybytes())
 
 

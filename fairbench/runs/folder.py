@@ -18,6 +18,7 @@ from fairbench.runs import people, record
 from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
 from fairbench.storage import folders, paths, schemas
+from fairbench.storage.cells import bare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,9 @@ class RunFolder:
                 header = next(csv.reader(file), [])
             missing = {name: [""] for name in header if name not in _WORDS}
             types = dict.fromkeys(_WORDS, str)
-            return pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False)
+            table = pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False)
+            texts = {name: table[name].map(bare) for name in _WORDS if name in table}
+            return table.assign(**texts).rename(columns=bare)
         except (OSError, ValueError) as err:
             _ = self.id
             raise FairbenchError(f"{path} cannot be read ({str(err).splitlines()[0]}): do the run again.") from err

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fairbench.errors import storage_errors
+from fairbench.storage.cells import guarded
 
 TEMPORARY: Final = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp")
 """The name under which a file is written, before it is renamed to `name`."""
@@ -56,9 +57,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Return rows, the first of which is mostly the header, as CSV; None is an empty field."""
+    """Return rows, the first of which is mostly the header, as CSV; None is an empty field.
+
+    Text that a spreadsheet would take for a formula is written as `cells.guarded` does.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(guarded, row) for row in rows)
     return text.getvalue()
 
 
