@@ -191,15 +191,10 @@
 
   // --- export ---
 
-  // Text that a spreadsheet would take for a formula gets an apostrophe, which the reader takes off.
-  const isNumber = (text) => /^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|nan)$/.test(text);
-  const guarded = (text) => (/^'*[=+\-@\t]/.test(text) && !isNumber(text) ? `'${text}` : text);
-  const quoted = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-
   function exportAnswers() {
     const header = ["annotator", "item", ...questions.map((question) => question.name)];
     const rows = items.map((item, index) => [data.annotator, item.item, ...answersOf(index)]);
-    const text = `${[header, ...rows].map((row) => row.map((cell) => quoted(guarded(cell))).join(",")).join("\n")}\n`;
+    const text = cells.csv([header, ...rows]);
     const link = element("a", "", { download: `annotations-${data.annotator}.csv` });
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     link.click();

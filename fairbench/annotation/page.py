@@ -20,6 +20,7 @@ from fairbench.annotation import questions, words
 from fairbench.annotation.images import Shown
 from fairbench.annotation.record import Annotation
 from fairbench.display.labels import SHORT
+from fairbench.pages.frame import CELLS
 
 _PARTS: Final = Path(__file__).parent
 _SLOT: Final = re.compile(r"@([A-Z]+)@")
@@ -34,6 +35,7 @@ def order(annotation: Annotation, items: Sequence[str], annotator: int) -> list[
 def page(annotation: Annotation, images: Mapping[str, Shown], annotator: int) -> Iterator[str]:
     """Yield the page in pieces. images: all items, in the order of the sample."""
     style, script, frame = ((_PARTS / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js", "html"))
+    script = CELLS.read_text(encoding="utf-8") + script
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -19,7 +19,9 @@ from fairbench.storage import atomic
 
 _SITE: Final = Path(__file__).parent / "site"
 _STYLES: Final = ("frame.css",)
-_SCRIPTS: Final = ("frame.js",)
+_SCRIPTS: Final = ("cells.js", "frame.js")
+CELLS: Final = _SITE / "cells.js"
+"""How scripts write CSV: the rule of `storage.cells`, in their language."""
 _VEGA: Final = "vega.js"
 
 
@@ -33,6 +35,11 @@ class Site:
     assets: str
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> list[Path]:
+        """The templates, styles and scripts that pages of this kind are made of."""
+        return sorted([*_SITE.iterdir(), *self.folder.iterdir()])
 
     def write_assets(self, root: Path) -> None:
         """Write what all pages load into the folder of the first page."""

@@ -88,7 +88,7 @@ def _state(run: Run) -> str:
         said.pop(name, None)
     state = hashlib.sha256(json.dumps([__version__, said], sort_keys=True).encode())
     shown = [run.folder / name for name in ("metrics.parquet", "prompts.parquet", "people.json")]
-    for path in (*shown, *sorted(_SITE.folder.iterdir())):
+    for path in (*shown, *_SITE.sources):
         state.update(path.read_bytes() if path.is_file() else b"none")
     return state.hexdigest()
 

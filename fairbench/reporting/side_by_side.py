@@ -16,9 +16,7 @@ from fairbench.errors import FairbenchError
 from fairbench.pages.chart import Chart
 from fairbench.reporting.charts import fields, of_runs
 from fairbench.reporting.content import Content
-
-_Z = 1.959964
-"""Standard errors on either side that a 95 % interval reaches."""
+from fairbench.stats.intervals import Z_95
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def _agreement(result: LabellerComparison) -> Iterator[Chart]:
         agreed = each.agreement
         if not agreed.n:
             continue
-        reach = _Z * agreed.kappa_error
+        reach = Z_95 * agreed.kappa_error
         limits = f" [{number(agreed.kappa - reach)}, {number(agreed.kappa + reach)}]" if math.isfinite(reach) else ""
         kappa = f"; Cohen's kappa {number(agreed.kappa)}{limits}" if math.isfinite(agreed.kappa) else ""
         yield fields.confusion(

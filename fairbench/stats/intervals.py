@@ -25,7 +25,7 @@ prompts of which they could be a random sample."""
 FEWEST_OF_ONE_PROMPT: Final = 20
 """Images that show several faces each, from which on one prompt alone has an interval."""
 _SEED = 1927
-_Z_95 = float(ndtri(0.975))
+Z_95 = float(ndtri(0.975))
 FEWEST_IMAGES: Final = 4
 """Images with a face that a variance of `concentration` takes."""
 PSEUDO_IMAGES = 3.0
@@ -191,12 +191,12 @@ def upper_variance(value: Floats, variance: Floats, kinds: IntArray, times: IntA
     away = smooth - 1 / classes
     if not away.any():  # all in balance: any way leads away from it
         away = np.eye(classes)[:1] - 1 / classes
-    limit = value.mean() + _Z_95 * np.sqrt(variance.sum()) / len(value)
+    limit = value.mean() + Z_95 * np.sqrt(variance.sum()) / len(value)
     scale = max(1.0, np.sqrt(np.clip(limit, 0, 1) / concentration_of_shares(1 / classes + away).mean()))
     moved = np.maximum(1 / classes + scale * away, 0.0)
     moved /= moved.sum(axis=1, keepdims=True)
     upper = np.maximum(variance, concentration_variance(moved, _independent_faces(kinds, times, smooth)))
-    least = max(0.0, -value.sum() / _Z_95) ** 2
+    least = max(0.0, -value.sum() / Z_95) ** 2
     return np.asarray(upper * max(1.0, least / upper.sum()))
 
 

@@ -49,14 +49,7 @@ const frame = (() => {
   // A number that is shown rounded stands in its <data> as it is.
   const exact = (cell) => (cell.querySelector("data") || {}).value || cell.textContent;
 
-  function csv(table) {
-    // A cell that a spreadsheet would take for a formula gets an apostrophe; numbers do not.
-    const field = (text) => {
-      const safe = /^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
-      return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-    };
-    return [...table.rows].map((row) => [...row.cells].map((cell) => field(exact(cell))).join(",")).join("\n") + "\n";
-  }
+  const csv = (table) => cells.csv([...table.rows].map((row) => [...row.cells].map(exact)));
 
   function copy(text, button) {
     const area = make("textarea");

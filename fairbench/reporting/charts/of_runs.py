@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fairbench.display.labels import spaced
-from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart
+from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart, Spec
 
 _WIDTH: Final = 520
 _HALF: Final = 250
@@ -65,17 +65,7 @@ def differences(baseline: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
     both: dict[str, Any] = {"height": {"step": 24}}
     x: dict[str, Any] = {"type": "quantitative", "title": f"concentration of {baseline} (ring) and of the run (filled)"}
     known = {"filter": "isValid(datum.low)"}
-    dumbbells = [
-        {"mark": {"type": "rule", "color": GREY}, "encoding": {"x": {**x, "field": "a"}, "x2": {"field": "b"}}},
-        {
-            "mark": {"type": "point", "filled": False, "size": 70, "color": BLUE, "strokeWidth": 2},
-            "encoding": {"x": {**x, "field": "a"}},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 70, "color": ORANGE},
-            "encoding": {"x": {**x, "field": "b"}},
-        },
-    ]
+    dumbbells = _dumbbells(x, "a", "b", size=70)
     x = {"type": "quantitative", "title": f"run minus {baseline}"}
     effects = [
         {"mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY}, "encoding": {"x": {"datum": 0}, "y": None}},
@@ -121,18 +111,6 @@ def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, f
     y = {"field": "subject", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
     x = {"type": "quantitative", "title": f"concentration: {names[0]} (ring), {names[1]} (filled)"}
     tooltip = [{"field": name} for name in ("subject", "first", "second", "difference")]
-    ring = {"type": "point", "filled": False, "size": 50, "color": BLUE, "strokeWidth": 2}
-    layers = [
-        {
-            "mark": {"type": "rule", "color": GREY},
-            "encoding": {"x": {**x, "field": "first"}, "x2": {"field": "second"}},
-        },
-        {"mark": ring, "encoding": {"x": {**x, "field": "first"}}},
-        {
-            "mark": {"type": "point", "filled": True, "size": 50, "color": ORANGE},
-            "encoding": {"x": {**x, "field": "second"}},
-        },
-    ]
     changes = [(s, b - a) for s, a, b in ordered]
     higher, lower = sum(d > 0 for _, d in changes), sum(d < 0 for _, d in changes)
     return Chart(
@@ -146,6 +124,18 @@ def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, f
             "width": _WIDTH,
             "height": {"step": _ROW},
             "encoding": {"y": y, "tooltip": tooltip},
-            "layer": layers,
+            "layer": _dumbbells(x, "first", "second", size=50),
         },
     )
+
+
+def _dumbbells(x: Mapping[str, Any], first: str, second: str, *, size: int) -> list[Spec]:
+    """Return the layers of a ring at the field `first`, joined to a dot at the field `second`."""
+    at_first, at_second = {**x, "field": first}, {**x, "field": second}
+    ring = {"type": "point", "filled": False, "size": size, "color": BLUE, "strokeWidth": 2}
+    dot = {"type": "point", "filled": True, "size": size, "color": ORANGE}
+    return [
+        {"mark": {"type": "rule", "color": GREY}, "encoding": {"x": at_first, "x2": {"field": second}}},
+        {"mark": ring, "encoding": {"x": at_first}},
+        {"mark": dot, "encoding": {"x": at_second}},
+    ]
