@@ -36,10 +36,14 @@ _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
 class Page(Console):
-    """A console that keeps the tables and sentences that are printed on it."""
+    """A console that keeps the tables and sentences that are printed on it.
 
-    def __init__(self) -> None:
+    label_note: what LaTeX says of labels where no sentence of the page does.
+    """
+
+    def __init__(self, label_note: str = LABEL_NOTE) -> None:
         super().__init__(file=io.StringIO(), force_jupyter=False)
+        self._label_note = label_note
         self.items: list[Table | Text] = []
 
     def print(self, *objects: Any, **_: Any) -> None:
@@ -63,7 +67,7 @@ class Page(Console):
     def latex(self) -> str:
         """Return the tables as LaTeX (package booktabs), each with its note and the note on what labels are."""
         said = (item.plain for item in self.items if isinstance(item, Text) and NEVER in item.plain)
-        note = next(said, LABEL_NOTE)
+        note = next(said, self._label_note)
         return "\n".join(_latex_table(item, note) for item in self.items if isinstance(item, Table))
 
 

@@ -111,7 +111,10 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         prompts=content.prompts(),
         attributes=content.attributes,
         chunks=list(chunks),
-        tables=[*({"markdown": t["markdown"], "latex": t["latex"]} for t in tables), values.forms(content.values)],
+        tables=[
+            *({"markdown": t["markdown"], "latex": t["latex"]} for t in tables),
+            values.forms(content.values, content.label_note),
+        ],
     )
     shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
     page = {
@@ -123,7 +126,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         "verdicts": content.verdicts(),
         "further": content.further(),
         "notices": content.notices(),
-        "means": (label_note(*content.run.seen_by), *MEANS),
+        "means": (content.label_note, *MEANS),
         "pictures": words,
         "tables": [frame.safe(t["html"]) for t in tables],
         "values": content.values,

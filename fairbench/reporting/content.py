@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from fairbench.display.labels import spaced
+from fairbench.display.note import label_note
 from fairbench.display.page import Page
 from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
@@ -47,6 +48,11 @@ class Content:
         """Model and method."""
         method = "" if self.record.method == "none" else f" with {self.record.method}"
         return f"{self.record.model.title}{method}"
+
+    @property
+    def label_note(self) -> str:
+        """What the labels are, and whose."""
+        return label_note(*self.run.seen_by)
 
     @property
     def label(self) -> str:
@@ -92,7 +98,7 @@ class Content:
         result = []
         for table in found:
             if table is not None:
-                page = Page()
+                page = Page(self.label_note)
                 page.keep(table)
                 result.append({"html": page.html(), "markdown": page.markdown(), "latex": page.latex()})
         return result

@@ -50,12 +50,12 @@ def _number(value: float | None, column: str) -> tuple[str, str]:
     return repr(value), str(int(value)) if column.startswith("n_") else number(value)
 
 
-def forms(of_page: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return the table as Markdown and LaTeX."""
+def forms(of_page: Sequence[dict[str, Any]], label_note: str) -> dict[str, str]:
+    """Return the table as Markdown and LaTeX. label_note: what stands below it in LaTeX."""
     table = Table([*map(Column, WORDS), *numbers(*HEADS), Column("why absent", wraps=True)], TITLE, NOTE)
     for row in of_page:
         table.add(*row["words"], *(shown for _, shown in row["numbers"]), row["reason"])
-    page = Page()
+    page = Page(label_note)
     page.keep(table)
     return {"markdown": page.markdown(), "latex": page.latex()}
 

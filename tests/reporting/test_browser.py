@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,10 @@ def visit(browser: Any, page_file: Path) -> Iterator[Visit]:
 
 def test_charts_are_drawn_and_nothing_leaves_the_folder(visit: Visit, page_file: Path) -> None:
     assert visit.charts() == 9
+    alt_of = dict(re.findall(r'data-chart="([^"]+)".*?alt="([^"]+)"', page_file.read_text()))
     for chart in visit.page.locator("[data-chart]").all():
+        said = chart.locator(":scope > [role=img]").get_attribute("aria-label")
+        assert said == html.unescape(alt_of[chart.get_attribute("data-chart")])  # the numbers, not the library's words
         assert chart.locator("svg .mark-rect path, svg .mark-symbol path").count() > 0
     assert visit.problems == []
     assert all(url.startswith(page_file.parent.resolve().as_uri()) for url in visit.asked)

@@ -155,6 +155,14 @@ def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
         assert f'href="{each.id[:8]}/index.html"' in page.read_text()
 
 
+def test_tables_to_copy_say_whose_labels_they_show(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "seen_by", property(lambda _: ("people",)))
+    tables = data_of(build.write([run], tmp_path / "out", Silent()))["tables"]
+    assert len(tables) > 3
+    for table in tables:
+        assert "by most of the annotators" in table["latex"] and "by a classifier" not in table["latex"]
+
+
 def test_two_labellers_of_the_same_images_show_how_often_they_agree(run: Run, work: Path, tmp_path: Path) -> None:
     args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "3", "-n", "6")
     other = fairbench.load(make_run(work / "noisy", *args, "--labeller", "phantom-noisy"))

@@ -16,11 +16,14 @@ const frame = (() => {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     for (const place of document.querySelectorAll("[data-chart]")) {
       const spec = data.charts[place.dataset.chart];
-      const holder = make("div", null, { role: "img", "aria-label": place.querySelector("img").alt });
+      const said = { role: "img", "aria-label": place.querySelector("img").alt };
+      const holder = make("div");
       vegaEmbed(holder, spec, { ast: true, actions: false, renderer: "svg", mode: "vega-lite", config: data.styles[dark ? "dark" : "light"] })
         .then((result) => {
           place.replaceChildren(holder);
           holder.querySelector("svg").setAttribute("aria-hidden", "true"); // the holder says what it shows
+          holder.removeAttribute("aria-roledescription"); // Vega's own words, which hold no numbers
+          for (const [name, words] of Object.entries(said)) holder.setAttribute(name, words);
           holder.querySelectorAll("[role], [aria-roledescription]").forEach((part) => {
             for (const name of ["role", "aria-roledescription", "aria-label", "tabindex"]) part.removeAttribute(name);
           });
