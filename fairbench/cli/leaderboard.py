@@ -1,4 +1,4 @@
-"""`fairbench leaderboard add|show|upgrade|verify`: rows with their evidence, standings, whether the numbers hold."""
+"""`fairbench leaderboard add|show|site|upgrade|verify`: rows with their evidence, standings, whether they hold."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ Verified = Annotated[Path, typer.Argument(help="The leaderboard.", show_default=
 Labels = Annotated[
     Path | None, typer.Option("--labels", help="Folder with the evidence of run R in R/. [default: evidence/ by CSV]")
 ]
+Boards = Annotated[list[Path], typer.Argument(metavar="CSV...", help="Leaderboards.", show_default=False)]
+SiteFolder = Annotated[Path, typer.Option("--out", help="Folder of the pages.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 1 also where a row has no evidence.")]
 
 
@@ -72,6 +74,19 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
         echo_json(terminal.standings(rows))
     else:
         terminal.show(rows, Console())
+
+
+@app.command()
+def site(boards: Boards, out: SiteFolder = Path("runs/leaderboards"), plugins: Plugins = None) -> None:
+    """Write the standings as pages, each row with its verdict and its check.
+
+    They work from disk and from any web server, without a network. Every row is verified first.
+    """
+    from fairbench.cli.logs import start
+    from fairbench.leaderboard import site as pages
+
+    start(silent=True)  # each row's page says what is damaged
+    echo(f"leaderboards: {pages.write(boards, out)}")
 
 
 @app.command()

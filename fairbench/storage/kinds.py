@@ -78,6 +78,16 @@ RUN: Final = Kind(
     rf"|{_PAGE}",
 )
 PAGE_OF_RUN: Final = Kind("a run", _RUN_JSON, _PAGE)
+_BOARDS: Final = (
+    r"index\.html|assets/((site|frame)\.(css|js)|vega\.js|leaderboards\.json|data/page\.js"
+    r"|charts/[a-z0-9-]+\.(svg|json))"
+)
+"""Files of a page of leaderboards and of what it shows."""
+LEADERBOARD_SITE: Final = Kind(
+    "pages of leaderboards",
+    {"assets/leaderboards.json": json_with("fairbench", "leaderboards")},
+    rf"(pages/[a-z0-9-]+/([a-z0-9-]+/)?)?({_BOARDS})",
+)
 PEOPLE: Final = Kind("a run", _RUN_JSON, r"people\.(csv|json)")
 PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
 AUDIT: Final = Kind(

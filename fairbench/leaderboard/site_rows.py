@@ -1,0 +1,225 @@
+"""A row of a leaderboard for its page: what its check found, and the verdict that its evidence gives."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from fairbench.display.labels import spaced
+from fairbench.display.note import label_note
+from fairbench.display.numbers import number
+from fairbench.display.plain import line
+from fairbench.leaderboard import board, evidence
+from fairbench.leaderboard.columns import ATTRIBUTES, RANKS, Row
+from fairbench.leaderboard.row import EVIDENCE, RUN_ID
+from fairbench.leaderboard.site_words import BADGES, Badge
+from fairbench.leaderboard.verify import Check, verify
+from fairbench.measure import table
+from fairbench.measure.table import RunNames
+from fairbench.notices import Notice
+from fairbench.runs import headline, verdict
+from fairbench.runs.evidence import FinishedRun
+from fairbench.runs.folder import RunFolder
+from fairbench.runs.terminal_tables import Measured
+
+_FOLDER: Final = re.compile(r"[^a-z0-9]+")
+_PLAIN_METHODS: Final = ("none", "baseline")
+"""What rows call a model as it is."""
+
+
+class _FromEvidence(RunFolder):
+    """A run of which only the evidence is there: its table is computed."""
+
+    def __init__(self, run: FinishedRun) -> None:
+        super().__init__(run.folder)
+        self._run = run
+
+    @cached_property
+    def metrics_table(self) -> pa.Table:
+        run, record = self._run, self._run.record
+        names = RunNames(run.run_id, record.model.name, record.method, record.task.name, record.labeller.name)
+        return table.build(names, run.prompts, run.counts, run.series, run.estimates(prompts=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the evidence of a row says. rd: attribute -> 95 % interval of it, which no column states."""
+
+    verdicts: tuple[dict[str, str], ...]
+    notices: tuple[str, ...]
+    note: str
+    facts: tuple[tuple[str, str], ...]
+    rd: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row with its page. row: cells as they are shown, on one line; check: None of what names no run."""
+
+    row: Row
+    folder: str
+    check: Check | None
+    evidence: Evidence | None
+
+    @property
+    def name(self) -> str:
+        """Model and method."""
+        return self.row["model"] + ("" if self.row["method"] in ("", "none") else f" + {self.row['method']}")
+
+    @property
+    def badge(self) -> Badge:
+        """What the check found; of a published row, that there was none."""
+        return BADGES["published" if self.check is None else self.check.verdict]
+
+    @property
+    def details(self) -> list[str]:
+        """What the check says beyond its verdict."""
+        if self.check is None:
+            return []
+        said = [] if self.check.reason is None else [line(self.check.reason)]
+        said += [
+            f"{d.column}: {line(d.stated)!r} here, {d.recomputed!r} by its evidence" for d in self.check.differences
+        ]
+        if self.check.not_checked:
+            said.append(f"Not in the evidence, so not checked: {', '.join(self.check.not_checked)}.")
+        if self.check.earlier:
+            said.append("Written by an earlier version: what is computed otherwise since was not compared.")
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A leaderboard with its entries, in the order of the file."""
+
+    path: Path
+    folder: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def measured(self) -> list[list[list[Entry]]]:
+        """Groups that compare, in each the places by rank, in each the entries of one label table by calibration."""
+        by_row = {_key(e.row): e for e in self.entries}
+        return [
+            [[by_row[_key(r)] for r in place.rows] for place in group]
+            for group in board.standings([e.row for e in self.entries])
+        ]
+
+    @property
+    def published(self) -> list[Entry]:
+        """The entries that were copied from papers."""
+        return [e for e in self.entries if e.row["source"] != "measured"]
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    return tuple(text for column, text in row.items() if column not in RANKS)
+
+
+def read(path: Path, folder: str) -> Board:
+    """Read and verify a leaderboard. Raises CardError where it is none."""
+    rows = board.read(path)
+    here = f"{path.resolve().parent}{os.sep}"  # the machine that builds the pages is nobody's business
+    checks = {c.line: replace(c, reason=c.reason and c.reason.replace(here, "")) for c in verify(path)}
+    ranked = {_key(r): r for r in [*(r for group in board.groups(rows) for r in group), *board.published(rows)]}
+    entries: list[Entry] = []
+    for number_of_line, row in enumerate(rows, 2):
+        check = checks.get(number_of_line)
+        has_run = check is not None and check.verdict != "damaged" and RUN_ID.fullmatch(row["run_id"]) is not None
+        place = path.resolve().parent / EVIDENCE / row["run_id"]
+        found = _evidence(place) if has_run and place.is_dir() else None
+        name = row["run_id"][:12] if has_run else f"row-{number_of_line}"
+        if any(e.folder == name for e in entries):
+            name = f"row-{number_of_line}"
+        shown = {column: line(text) for column, text in ranked[_key(row)].items()}
+        entries.append(Entry(shown, name, check, found))
+    return Board(path, folder, tuple(entries))
+
+
+def folders(paths: Sequence[Path]) -> list[str]:
+    """Return a name of a folder for the pages of each file, all different."""
+    names: list[str] = []
+    for path in paths:
+        stem = _FOLDER.sub("-", path.stem.lower()).strip("-") or "board"
+        names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
+    return names
+
+
+def _evidence(folder: Path) -> Evidence:
+    """Return what evidence says that `verify` has read before."""
+    run = evidence.open_run(folder)
+    measured, record = Measured(_FromEvidence(run)), run.record
+    notices = (Notice(n.code, n.text, n.count, tuple(n.examples)) for n in record.notices)
+    facts = {
+        "key of the images": record.keys.images,
+        "key of the faces": record.keys.faces,
+        "key of the labels": record.keys.labels,
+        "licence of the labeller": record.labeller.licence,
+        "metrics": ", ".join(f"{name} {version}" for name, version in record.declared.metrics.items()),
+    }
+    rd = {a: measured.find("rd", "raw", a) for a in measured.attributes}
+    return Evidence(
+        tuple(
+            {"attribute": spaced(h.attribute), "sentence": line(verdict.sentence(h))} for h in headline.of_run(measured)
+        ),
+        tuple(line(notice.sentence) for notice in notices),
+        label_note(*measured.run.seen_by),
+        tuple((name, line(text)) for name, text in facts.items() if text),
+        {a: (r["ci_low"], r["ci_high"]) for a, r in rd.items() if r is not None and r["ci_low"] is not None},
+    )
+
+
+def value(row: Row, column: str) -> float | None:
+    """Return a number of a row; None where the cell is empty."""
+    found = float(row[column]) if row[column] else None
+    return found if found is None or math.isfinite(found) else None
+
+
+def beside(published: Entry, boards: Sequence[Board]) -> Iterator[dict[str, Any]]:
+    """Yield what a published row says beside each measured row of the same model, by its name, and task.
+
+    sentences: for each number that both have, whether the published one lies inside the measured interval; none where
+    the methods differ. differs: what the two do not share.
+    """
+    stated = published.row
+    for at in boards:
+        for entry in (e for group in at.measured for place in group for e in place):
+            ours = entry.row
+            if (ours["model"], ours["task"]) != (stated["model"], stated["task"]):
+                continue
+            same = ours["method"] == stated["method"] or {ours["method"], stated["method"]} <= {*_PLAIN_METHODS}
+            words = {"method": "method", "labeller": "labeller", "images_per_prompt": "images per prompt"}
+            yield {
+                "entry": entry,
+                "link": f"{at.folder}/{entry.folder}",
+                "sentences": list(_inside(stated, entry)) if same else [],
+                "differs": [
+                    f"{text}: {stated[c] or 'not stated'} there, {ours[c]} here"
+                    for c, text in words.items()
+                    if stated[c] != ours[c] and not (c == "method" and same)
+                ],
+            }
+
+
+def _inside(stated: Row, entry: Entry) -> Iterator[str]:
+    rd = {} if entry.evidence is None else entry.evidence.rd
+    for attribute in ATTRIBUTES:
+        for measure in ("rd", "concentration"):
+            theirs, ours = (value(r, f"{attribute}.{measure}") for r in (stated, entry.row))
+            if theirs is None or ours is None:
+                continue
+            low, high = (value(entry.row, f"{attribute}.concentration.{end}") for end in ("low", "high"))
+            if measure == "rd":
+                low, high = rd.get(attribute, (None, None))
+            words = f"{spaced(attribute)} {measure}: {number(theirs)} published, {number(ours)} measured"
+            if low is None or high is None:
+                yield f"{words}, without an interval to hold it against"
+            else:
+                where = "inside" if low <= theirs <= high else "outside"
+                yield f"{words}; {where} the measured interval [{number(low)}, {number(high)}]"
