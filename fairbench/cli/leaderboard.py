@@ -78,12 +78,12 @@ def show(board: Shown = DEFAULT, as_json: AsJson = False) -> None:
 
 @app.command()
 def site(boards: Boards, out: SiteFolder = Path("runs/leaderboards"), plugins: Plugins = None) -> None:
-    """Write the standings as pages, each row with its verdict and its check.
+    """Write the standings as pages, with verdicts and checks.
 
     They work from disk and from any web server, without a network. Every row is verified first.
     """
     from fairbench.cli.logs import start
-    from fairbench.leaderboard import site as pages
+    from fairbench.leaderboard.site import pages
 
     start(silent=True)  # each row's page says what is damaged
     echo(f"leaderboards: {pages.write(boards, out)}")

@@ -21,9 +21,7 @@ from fairbench.leaderboard import board
 from fairbench.leaderboard import evidence as published
 from fairbench.leaderboard.columns import ATTRIBUTES, COLUMNS, MEASURES, SCORES, Row, Source
 from fairbench.leaderboard.evidence import OTHER_LABELLER
-from fairbench.measure import table
 from fairbench.measure.series import FACES, QUALITY
-from fairbench.measure.table import RunNames
 from fairbench.runs.evidence import FOLDER, FinishedRun
 from fairbench.runs.record import RunRecord
 from fairbench.storage import schemas
@@ -75,9 +73,8 @@ def row(run: FinishedRun) -> Row:
     cannot be computed from the evidence: it is taken from RUN/metrics.parquet where that is there, and is else empty.
     """
     record, counts = run.record, run.counts
-    names = RunNames(run.run_id, record.model.name, record.method, record.task.name, record.labeller.name)
-    metrics = table.build(names, run.prompts, counts, run.series, run.estimates(prompts=False))
-    rows = {(r["attribute"], r["metric"], r["estimate"]): r for r in _task_rows(metrics)}
+    names = run.names
+    rows = {(r["attribute"], r["metric"], r["estimate"]): r for r in _task_rows(run.metrics_of_task)}
     sizes = sorted(set(counts.requested.tolist()))
     values: dict[str, Any] = {
         "source": "measured",

@@ -6,11 +6,11 @@ This shows that the numbers follow from the published label tables. That the lab
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -19,9 +19,11 @@ from fairbench.errors import FairbenchError
 from fairbench.leaderboard import board, evidence
 from fairbench.leaderboard.columns import COLUMNS, STEPS, VALUES, Row
 from fairbench.leaderboard.row import EVIDENCE, RUN_ID, beyond_evidence, row
+from fairbench.runs.evidence import FinishedRun
 
 NOT_CHECKED: Final = ("fairbench", "date", "published_in", "note")
 """Columns that say something of the row, not of the run."""
+Seen = TypeVar("Seen")
 Verdict = Literal["agrees", "differs", "damaged", "unverifiable"]
 _RELATIVE: Final = 1e-5
 """Cells have six digits, of which the last can be rounded otherwise on another machine."""
@@ -64,15 +66,25 @@ def verify(path: Path, labels: Path | None = None) -> list[Check]:
     labels: None for evidence/ beside the file. Ranks are checked with all rows as their evidence gives them. Raises
     CardError where `path` is no leaderboard; what is wrong with a row's evidence is a row's verdict.
     """
+    return [check for check, _ in verify_and_look(path, lambda run: None, labels)]
+
+
+def verify_and_look(
+    path: Path, look: Callable[[FinishedRun], Seen], labels: Path | None = None
+) -> list[tuple[Check, Seen | None]]:
+    """Check as `verify` does; beside each check what `look` returns of the run whose evidence was read.
+
+    None where the evidence gives no row. One run at a time is in memory.
+    """
     rows = board.read(path)
     folder = path.resolve().parent / EVIDENCE if labels is None else labels
     if labels is not None and not labels.is_dir():
         raise FairbenchError(f"--labels {labels} is no folder: name the one that holds a folder per run.")
     measured = [(line, r) for line, r in enumerate(rows, 2) if _claims_a_run(r)]
-    recomputed = [_recompute(line, r, folder) for line, r in measured]
-    ranks = board.rank([again or stated for (again, _), (_, stated) in zip(recomputed, measured, strict=True)])
+    recomputed = [_recompute(line, r, folder, look) for line, r in measured]
+    ranks = board.rank([again or stated for (again, _, _), (_, stated) in zip(recomputed, measured, strict=True)])
     parts = zip(measured, recomputed, ranks, strict=True)
-    return [_compared(stated, again, ranks_of_row, c) for (_, stated), (again, c), ranks_of_row in parts]
+    return [(_compared(stated, again, of_row, c), seen) for (_, stated), (again, c, seen), of_row in parts]
 
 
 def _claims_a_run(stated: Row) -> bool:
@@ -80,30 +92,33 @@ def _claims_a_run(stated: Row) -> bool:
     return stated["source"] == "measured" or bool(stated["run_id"]) or not stated["published_in"]
 
 
-def _recompute(line: int, stated: Row, evidence_folder: Path) -> tuple[Row | None, Check]:
+def _recompute(
+    line: int, stated: Row, evidence_folder: Path, look: Callable[[FinishedRun], Seen]
+) -> tuple[Row | None, Check, Seen | None]:
     """Compute a row again from its evidence, None where that cannot be done; the check has no differences yet."""
     run_id = stated["run_id"]
     check = partial(Check, line, run_id, stated["model"], stated["method"])
     folder = evidence_folder / run_id
     try:
         if not RUN_ID.fullmatch(run_id):
-            return None, check("unverifiable", reason=f"{run_id!r} is no run_id")
+            return None, check("unverifiable", reason=f"{run_id!r} is no run_id"), None
         if not folder.is_dir():
-            return None, check("unverifiable", reason=f"{folder} is not there")
+            return None, check("unverifiable", reason=f"{folder} is not there"), None
         run = evidence.open_run(folder)
         if run.run_id != run_id:
-            return None, check("damaged", reason=f"{folder / 'run.json'} is that of run {run.run_id}")
+            return None, check("damaged", reason=f"{folder / 'run.json'} is that of run {run.run_id}"), None
         beyond = tuple(beyond_evidence(run))
+        found = check("agrees", not_checked=beyond)
         if run.unbound:
             unbound = " and ".join(run.unbound)
             reason = f"{unbound}: the plug-ins that are installed here cannot confirm what run.json says"
-            return row(run), check("unverifiable", reason=reason, not_checked=beyond)
-        return row(run), check("agrees", not_checked=beyond)
+            found = check("unverifiable", reason=reason, not_checked=beyond)
+        return row(run), found, look(run)
     except FairbenchError as err:
-        return None, check("damaged", reason=str(err))
+        return None, check("damaged", reason=str(err)), None
     except _MALFORMED as err:
         what = str(err).splitlines() or [""]
-        return None, check("damaged", reason=f"{folder} cannot be read ({type(err).__name__}: {what[0]})")
+        return None, check("damaged", reason=f"{folder} cannot be read ({type(err).__name__}: {what[0]})"), None
 
 
 def _compared(stated: Row, computed: Row | None, ranks: Row, check: Check) -> Check:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from fairbench.labelling.confusion import Calibration
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import correction
 from fairbench.measure import series as measure_series
+from fairbench.measure import table as metrics_table
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, count
 from fairbench.measure.estimates import Estimate, estimate
 from fairbench.measure.series import Series
+from fairbench.measure.table import RunNames
 from fairbench.runs import evidence_checks, record
 from fairbench.runs.evidence_checks import Evidence
 from fairbench.runs.pipeline import Outcome
@@ -156,6 +159,17 @@ class FinishedRun:
     def run_id(self) -> str:
         """Return the id of the run."""
         return self.record.run_id
+
+    @property
+    def names(self) -> RunNames:
+        """Return what the metrics table calls the run and its parts."""
+        record = self.record
+        return RunNames(self.run_id, record.model.name, record.method, record.task.name, record.labeller.name)
+
+    @cached_property
+    def metrics_of_task(self) -> pa.Table:
+        """The metrics table of all prompts together, computed anew and once: it takes seconds."""
+        return metrics_table.build(self.names, self.prompts, self.counts, self.series, self.estimates(prompts=False))
 
     def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
         """Return the estimates anew; see `estimates.estimate`."""

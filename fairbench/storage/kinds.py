@@ -79,7 +79,7 @@ RUN: Final = Kind(
 )
 PAGE_OF_RUN: Final = Kind("a run", _RUN_JSON, _PAGE)
 _BOARDS: Final = (
-    r"index\.html|assets/((site|frame)\.(css|js)|vega\.js|leaderboards\.json|data/page\.js"
+    r"index\.html|assets/((site|frame)\.(css|js)|cells\.js|vega\.js|leaderboards\.json|data/page\.js"
     r"|charts/[a-z0-9-]+\.(svg|json))"
 )
 """Files of a page of leaderboards and of what it shows."""

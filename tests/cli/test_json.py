@@ -17,7 +17,7 @@ from tests.builders.cli import Cli
 from tests.cli.test_help import GROUPS, TREE
 
 FILES_ALONE = {
-    *(("new",), ("report",)),
+    *(("new",), ("report",), ("leaderboard", "site")),
     *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")),
 }
 """Commands that write files, and print no more than where they are."""

@@ -11,8 +11,8 @@ from fairbench.display.page import Page
 from fairbench.display.tables import Column, Table
 from fairbench.leaderboard import board, terminal
 from fairbench.leaderboard.columns import ATTRIBUTES, Row
-from fairbench.leaderboard.site_rows import Board, Entry, value
-from fairbench.leaderboard.site_words import BADGES, meaning
+from fairbench.leaderboard.site.rows import Board, Entry, value
+from fairbench.leaderboard.site.words import BADGES, meaning
 
 FILTERS: Final = {"task": "Task", "labeller": "Labeller", "way_in": "Way in", "licence": "Licence", "source": "Source"}
 """Column -> what its filter is called."""

@@ -10,10 +10,12 @@ from typing import Any, Final
 from fairbench import __version__
 from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
-from fairbench.leaderboard import site_charts, site_tables, site_words
 from fairbench.leaderboard.columns import COLUMNS
-from fairbench.leaderboard.site_rows import Board, Entry, beside, folders, read
-from fairbench.leaderboard.site_tables import FILTERS, Shown
+from fairbench.leaderboard.site import charts as drawing
+from fairbench.leaderboard.site import tables as shown_tables
+from fairbench.leaderboard.site import words
+from fairbench.leaderboard.site.rows import Board, Entry, beside, folders, read
+from fairbench.leaderboard.site.tables import FILTERS, Shown
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
 from fairbench.storage import atomic, kinds
@@ -39,9 +41,9 @@ def write(paths: Sequence[Path], out: Path) -> Path:
         _SITE.write_assets(folder)
         about = {"fairbench": __version__, "leaderboards": [board.path.name for board in boards]}
         atomic.write_text(folder / ASSETS / "leaderboards.json", json.dumps(about) + "\n")
-        page = {"boards": [site_tables.overview(board) for board in boards], "note": label_note("labeller")}
+        page = {"boards": [shown_tables.overview(board) for board in boards], "note": label_note("labeller")}
         _write("boards.html", page, folder, "")
-        _write("submit.html", {"badges": site_words.BADGES}, folder / "pages" / _SUBMIT, "../../")
+        _write("submit.html", {"badges": words.BADGES}, folder / "pages" / _SUBMIT, "../../")
         for board in boards:
             _write_board(board, boards, folder / "pages" / board.folder)
     return out / "index.html"
@@ -69,22 +71,22 @@ def _write_board(board: Board, boards: Sequence[Board], folder: Path) -> None:
         labeller = f"labeller {first['labeller']} ({first['labeller_id']})"
         leading = [place[0] for place in group]
         drawn = [
-            site_charts.standings(f"standings-{i}", "Standings and the ranks that rows could hold", leading),
-            site_charts.attributes(f"attributes-{i}", "Every attribute", leading),
+            drawing.standings(f"standings-{i}", "Standings and the ranks that rows could hold", leading),
+            drawing.attributes(f"attributes-{i}", "Every attribute", leading),
         ]
-        tables.append(site_tables.measured(group, f"{title}, {labeller}"))
+        tables.append(shown_tables.measured(group, f"{title}, {labeller}"))
         shown = [chart for chart in drawn if chart is not None]
         groups.append({"title": title, "labeller": labeller, "table": len(tables) - 1, "charts": shown})
         charts += shown
     if board.published:
-        tables.append(site_tables.published(board.published))
+        tables.append(shown_tables.published(board.published))
     page = {
         "name": board.path.stem,
         "groups": groups,
         "tables": tables,
         "published": bool(board.published),
         "beside": _beside(board, boards),
-        "words": site_words,
+        "words": words,
         "note": label_note("labeller"),
     }
     _write("board.html", page, folder, "../../", charts, tables)
@@ -100,12 +102,12 @@ def _beside(board: Board, boards: Sequence[Board]) -> list[dict[str, Any]]:
 
 def _write_row(entry: Entry, board: Board, boards: Sequence[Board], folder: Path) -> None:
     """Write the page of a row."""
-    chart = site_charts.attributes("attributes", "Every attribute", [entry])
-    values = [(c, entry.row[c], site_words.meaning(c)) for c in COLUMNS if entry.row[c]]
+    chart = drawing.attributes("attributes", "Every attribute", [entry])
+    values = [(c, entry.row[c], words.meaning(c)) for c in COLUMNS if entry.row[c]]
     table = Shown(
         entry.name,
         (("column", "", False), ("value", "", False), ("what it is", "", False)),
-        [[site_tables.Cell(text) for text in row] for row in values],
+        [[shown_tables.Cell(text) for text in row] for row in values],
         [{} for _ in values],
     )
     page = {
@@ -114,7 +116,7 @@ def _write_row(entry: Entry, board: Board, boards: Sequence[Board], folder: Path
         "file": board.path.name,
         "table_of_row": table,
         "beside": list(beside(entry, boards)) if entry.check is None else [],
-        "words": site_words,
+        "words": words,
         "note": label_note("labeller") if entry.evidence is None else entry.evidence.note,
     }
     _write("row.html", page, folder, "../../../", [] if chart is None else [chart], [table])

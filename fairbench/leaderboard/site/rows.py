@@ -17,13 +17,11 @@ from fairbench.display.labels import spaced
 from fairbench.display.note import label_note
 from fairbench.display.numbers import number
 from fairbench.display.plain import line
-from fairbench.leaderboard import board, evidence
+from fairbench.leaderboard import board
 from fairbench.leaderboard.columns import ATTRIBUTES, RANKS, Row
-from fairbench.leaderboard.row import EVIDENCE, RUN_ID
-from fairbench.leaderboard.site_words import BADGES, Badge
-from fairbench.leaderboard.verify import Check, verify
-from fairbench.measure import table
-from fairbench.measure.table import RunNames
+from fairbench.leaderboard.row import RUN_ID
+from fairbench.leaderboard.site.words import BADGES, Badge
+from fairbench.leaderboard.verify import Check, verify_and_look
 from fairbench.notices import Notice
 from fairbench.runs import headline, verdict
 from fairbench.runs.evidence import FinishedRun
@@ -44,9 +42,7 @@ class _FromEvidence(RunFolder):
 
     @cached_property
     def metrics_table(self) -> pa.Table:
-        run, record = self._run, self._run.record
-        names = RunNames(run.run_id, record.model.name, record.method, record.task.name, record.labeller.name)
-        return table.build(names, run.prompts, run.counts, run.series, run.estimates(prompts=False))
+        return self._run.metrics_of_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +122,14 @@ def read(path: Path, folder: str) -> Board:
     """Read and verify a leaderboard. Raises CardError where it is none."""
     rows = board.read(path)
     here = f"{path.resolve().parent}{os.sep}"  # the machine that builds the pages is nobody's business
-    checks = {c.line: replace(c, reason=c.reason and c.reason.replace(here, "")) for c in verify(path)}
+    checked = {check.line: (check, found) for check, found in verify_and_look(path, _evidence)}
     ranked = {_key(r): r for r in [*(r for group in board.groups(rows) for r in group), *board.published(rows)]}
     entries: list[Entry] = []
     for number_of_line, row in enumerate(rows, 2):
-        check = checks.get(number_of_line)
+        check, found = checked.get(number_of_line, (None, None))
+        if check is not None and check.reason is not None:
+            check = replace(check, reason=check.reason.replace(here, ""))
         has_run = check is not None and check.verdict != "damaged" and RUN_ID.fullmatch(row["run_id"]) is not None
-        place = path.resolve().parent / EVIDENCE / row["run_id"]
-        found = _evidence(place) if has_run and place.is_dir() else None
         name = row["run_id"][:12] if has_run else f"row-{number_of_line}"
         if any(e.folder == name for e in entries):
             name = f"row-{number_of_line}"
@@ -151,9 +147,8 @@ def folders(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _evidence(folder: Path) -> Evidence:
-    """Return what evidence says that `verify` has read before."""
-    run = evidence.open_run(folder)
+def _evidence(run: FinishedRun) -> Evidence:
+    """Return what the evidence of a run says for its page."""
     measured, record = Measured(_FromEvidence(run)), run.record
     notices = (Notice(n.code, n.text, n.count, tuple(n.examples)) for n in record.notices)
     facts = {

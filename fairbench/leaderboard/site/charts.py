@@ -8,7 +8,7 @@ from typing import Any, Final
 from fairbench.display.numbers import number, with_interval
 from fairbench.leaderboard.board import RANKED_BY
 from fairbench.leaderboard.columns import ATTRIBUTES
-from fairbench.leaderboard.site_rows import Entry, value
+from fairbench.leaderboard.site.rows import Entry, value
 from fairbench.leaderboard.terminal import SHOWN
 from fairbench.pages.chart import BLUE, GREY, ORANGE, Chart, Spec
 
