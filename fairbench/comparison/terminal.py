@@ -14,8 +14,11 @@ from fairbench.display.numbers import whole
 from fairbench.display.plain import say
 
 
-def show(result: Result, folder: Path | None, console: Console, *, full: bool = False) -> None:
-    """Print the result and where its files are, if anywhere. full: every effect of the primary attributes."""
+def show(result: Result, folder: Path | None, console: Console, *, full: bool = False, hints: bool = True) -> None:
+    """Print the result and where its files are, if anywhere.
+
+    full: every effect of the primary attributes. hints: say where the effects are that are not printed.
+    """
     for side in result.sides:
         say(console, _side(side))
     note = label_note(*(side.read_by for side in result.sides))
@@ -24,6 +27,7 @@ def show(result: Result, folder: Path | None, console: Console, *, full: bool = 
         if full:
             terminal_full.show(result, console)
         more = "Single gaps and other attributes: compare.csv." if full else "Everything: --full, and compare.csv."
+        more = more if hints else ""
         say(console, " ".join(filter(None, (note, terminal_short.abbreviations(result), more))), "dim")
     else:
         terminal_labellers.show(result, console)

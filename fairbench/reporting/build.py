@@ -112,7 +112,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         attributes=content.attributes,
         chunks=list(chunks),
         tables=[
-            *({"markdown": t["markdown"], "latex": t["latex"]} for t in tables),
+            *map(values.copied, tables),
             values.forms(content.values, content.label_note),
         ],
     )
@@ -173,7 +173,8 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
     rows = [row for content in contents for row in content.concentrations()]
     together = side_by_side.of(contents)
     shown = [*together.charts, *([of_runs.compared(rows)] if rows else [])]
-    _SITE.write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[])
+    tables = [content.main_table() for content in contents]
+    _SITE.write_data(folder, shown, prompts=[], attributes={}, chunks=[], tables=[values.copied(t) for t in tables])
     runs = [
         {
             "name": content.name,
@@ -182,9 +183,11 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
             "task": content.record.task.name,
             "labeller": content.record.labeller.title,
             "verdicts": content.verdicts(),
+            "further": content.further(),
+            "table": frame.safe(table["html"]),
             "notices": len(content.notices()),
         }
-        for content in contents
+        for content, table in zip(contents, tables, strict=True)
     ]
     means = (label_note(*(source for content in contents for source in content.run.seen_by)), *MEANS)
     words = {"comparison": frame.safe(together.html), "problem": together.problem}

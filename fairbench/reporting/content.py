@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from fairbench.display.labels import spaced
 from fairbench.display.note import label_note
-from fairbench.display.page import Page
+from fairbench.display.numbers import number, with_interval
 from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
 from fairbench.reporting import gallery, values
 from fairbench.reporting.charts import fields, of_run
-from fairbench.runs import evidence, headline, terminal_headline, verdict
+from fairbench.runs import evidence, headline, single_prompts, terminal_headline, terminal_prompts, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.references import of_prompts
 from fairbench.runs.result import Run
@@ -43,6 +43,11 @@ class Content:
         """What the short form says of each attribute."""
         return headline.of_run(self.measured)
 
+    @cached_property
+    def finished(self) -> evidence.FinishedRun:
+        """The run as its evidence has it."""
+        return evidence.read(self.run.folder)
+
     @property
     def name(self) -> str:
         """Model and method."""
@@ -66,16 +71,24 @@ class Content:
         return {name: list(labels) for name, labels in self.measured.space.declared.labels.items()}
 
     def verdicts(self) -> list[dict[str, str]]:
-        """Return a sentence per attribute with its finding."""
+        """Return a sentence per attribute with its finding, and what a fair model would read beside this one."""
         return [
-            {"attribute": spaced(h.attribute), "finding": verdict.finding(h), "sentence": verdict.sentence(h)}
+            {
+                "attribute": spaced(h.attribute),
+                "finding": verdict.finding(h),
+                "sentence": verdict.sentence(h),
+                "fair": _fair(h),
+            }
             for h in self.headlines
         ]
 
     def further(self) -> list[str]:
-        """Return what else the short form says, after the verdicts."""
-        said = list(terminal_headline.sentences(self.headlines))
-        return said[1 + len(self.headlines) :]
+        """Return what else the short form says, after the verdicts: of other prompts, RD, and what it all assumes."""
+        said = list(terminal_headline.sentences(self.headlines))[len(self.headlines) :]
+        assumed = (
+            [] if self.measured.people is not None else terminal_headline.assumptions(self.measured, self.headlines)
+        )
+        return [*said, *assumed]
 
     def notices(self) -> list[dict[str, str]]:
         """Return the run's notices, each as a sentence."""
@@ -83,10 +96,13 @@ class Content:
         found = (Notice(n.code, n.text, n.count, tuple(n.examples) if named else ()) for n in self.record.notices)
         return [{"code": notice.code, "sentence": notice.sentence} for notice in found]
 
-    def tables(self) -> list[dict[str, Any]]:
-        """Return the tables of the full form, each with its HTML, Markdown and LaTeX."""
-        found = [
-            terminal_headline.table(self.measured, self.headlines),
+    def main_table(self) -> dict[str, str]:
+        """Return what the short form shows, as HTML, Markdown and LaTeX: also what a fair model would read."""
+        return values.written(terminal_headline.table(self.measured, self.headlines), self.label_note)
+
+    def tables(self) -> list[dict[str, str]]:
+        """Return the tables of the full form, the main one first, each as HTML, Markdown and LaTeX."""
+        further = [
             tables.estimates(self.measured),
             tables.by_people(self.measured),
             tables.direction(self.measured),
@@ -95,16 +111,11 @@ class Content:
             tables.of_classes(self.measured, "gap", "gaps: a class's share above the mean of the others"),
             tables.against_references(self.measured),
         ]
-        result = []
-        for table in found:
-            if table is not None:
-                page = Page(self.label_note)
-                page.keep(table)
-                result.append({"html": page.html(), "markdown": page.markdown(), "latex": page.latex()})
-        return result
+        written = (values.written(table, self.label_note) for table in further if table is not None)
+        return [self.main_table(), *written]
 
     def concentrations(self) -> list[dict[str, Any]]:
-        """Return run, attribute, value, low and high of each concentration as read."""
+        """Return run, attribute, value, low, high and what a fair model reads, of each concentration as read."""
         return [
             {
                 "run": self.label,
@@ -112,6 +123,7 @@ class Content:
                 "value": h.read.value,
                 "low": h.read.low,
                 "high": h.read.high,
+                "fair": h.fair,
             }
             for h in self.headlines
             if h.read.value is not None
@@ -135,7 +147,9 @@ class Content:
                     yield chart
             elif len(names) == 2 and (cells := self._cells(h.attribute, names)):
                 yield fields.plane(h.attribute, cells)
-            concentration = of_run.concentrations(h.attribute, self._of_prompts(h.attribute), h.fair)
+            (of_prompts,) = single_prompts.of_run(self.finished, h.attribute)
+            words = terminal_prompts.sentence(of_prompts)
+            concentration = of_run.concentrations(h.attribute, of_prompts.rows, h.fair, words)
             if concentration is not None:
                 yield concentration
         yield from self._calibration()
@@ -166,12 +180,6 @@ class Content:
         """Return each metric of the run with its definition."""
         return values.definitions(self.record, self.measured.rows)
 
-    def _of_prompts(self, attribute: str) -> Any:
-        table, subjects = self.run.metrics, {p.text: p.subject for p in self._prompts}
-        rows = table[(table["scope"] == "prompt") & (table["metric"] == "concentration")]
-        rows = rows[(rows["attribute"] == attribute) & (rows["estimate"] == "raw")]
-        return rows.assign(subject=rows["scope_value"].map(subjects), n=rows["n_faces"])[["subject", "value", "n"]]
-
     def _cells(self, attribute: str, names: tuple[str, ...]) -> list[tuple[str, str, float]]:
         labels = [self.measured.space.declared.labels[name] for name in names]
         cells = []
@@ -197,3 +205,13 @@ class Content:
     def prompts(self) -> list[dict[str, str]]:
         """Return the prompts in their order."""
         return [{"text": prompt.text, "subject": prompt.subject} for prompt in self._prompts]
+
+
+def _fair(h: headline.Headline) -> str:
+    """Return what the labeller reads here and what it would read of a fair model; empty where that is not known."""
+    if h.read.value is None or h.fair is None or h.fair_p95 is None:
+        return ""
+    return (
+        f"Concentration as read: {with_interval(*h.read)}. A fair model would read {number(h.fair)} on average, and "
+        f"at most {number(h.fair_p95)} in 95 of 100 runs."
+    )

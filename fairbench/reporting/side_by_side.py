@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fairbench.comparison import terminal
 from fairbench.comparison.compare import RunComparison, compare
 from fairbench.comparison.labellers import LabellerComparison
-from fairbench.comparison.result import Comparison
 from fairbench.comparison.verdicts import CONCENTRATION
 from fairbench.display.labels import spaced
 from fairbench.display.numbers import number, percent
+from fairbench.display.page import Page
 from fairbench.errors import FairbenchError
 from fairbench.pages.chart import Chart
 from fairbench.reporting.charts import fields, of_runs
@@ -35,7 +36,9 @@ def of(contents: Sequence[Content]) -> SideBySide:
     except FairbenchError as err:
         return SideBySide(problem=str(err))
     charts = _agreement(result) if isinstance(result, LabellerComparison) else _of_runs(result, contents)
-    return SideBySide(Comparison(result)._repr_html_(), charts=list(charts))
+    page = Page()
+    terminal.show(result, None, page, hints=False)
+    return SideBySide(page.html(), charts=list(charts))
 
 
 def _of_runs(result: RunComparison, contents: Sequence[Content]) -> Iterator[Chart]:

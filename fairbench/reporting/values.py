@@ -55,9 +55,19 @@ def forms(of_page: Sequence[dict[str, Any]], label_note: str) -> dict[str, str]:
     table = Table([*map(Column, WORDS), *numbers(*HEADS), Column("why absent", wraps=True)], TITLE, NOTE)
     for row in of_page:
         table.add(*row["words"], *(shown for _, shown in row["numbers"]), row["reason"])
+    return copied(written(table, label_note))
+
+
+def written(table: Table, label_note: str) -> dict[str, str]:
+    """Return a table as HTML, Markdown and LaTeX. label_note: what stands below it in LaTeX."""
     page = Page(label_note)
     page.keep(table)
-    return {"markdown": page.markdown(), "latex": page.latex()}
+    return {"html": page.html(), "markdown": page.markdown(), "latex": page.latex()}
+
+
+def copied(forms: Mapping[str, str]) -> dict[str, str]:
+    """Return the forms of a table that a script copies; its CSV is made of what the page shows."""
+    return {name: forms[name] for name in ("markdown", "latex")}
 
 
 def topic(metric: str) -> str:

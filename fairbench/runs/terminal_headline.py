@@ -64,7 +64,7 @@ def sentences(headlines: Sequence[Headline]) -> Iterator[str]:
 
 def note(measured: Measured, full: bool) -> str:
     """Return what adjusted values assume, what labels are and are not, abbreviations, and where there is more."""
-    assumed = " ".join(_assumptions(measured, headline.of_run(measured))) if measured.people is None else ""
+    assumed = " ".join(assumptions(measured, headline.of_run(measured))) if measured.people is None else ""
     labels_of = measured.space.declared.labels
     genders = TWO_GENDERS[is_table(measured.record.labeller)] if len(labels_of.get("gender", ())) == 2 else ""
     abbreviations = expanded(label for labels in labels_of.values() for label in labels)
@@ -111,7 +111,7 @@ def _basis(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
             yield f"Faces on which they cannot decide: {', '.join(undecided)}."
 
 
-def _assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
+def assumptions(measured: Measured, headlines: Sequence[Headline]) -> Iterator[str]:
     """Yield what adjusted values and the readings of a fair and a one-sided model assume, or why none is adjusted."""
     correction = measured.record.correction
     domain = "its calibration's images" if correction is None or not correction.domain else correction.domain

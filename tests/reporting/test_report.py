@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import fairbench
+from fairbench.display.numbers import number
 from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
 from fairbench.reporting import build
@@ -70,6 +71,12 @@ def test_static_charts_are_drawn_and_stand_on_the_page_with_their_numbers_in_wor
         svg = (page.parent / f"report/charts/{name}.svg").read_text()
         assert svg.startswith("<svg") and svg.count("<path") > 3, name
         assert re.search(rf'<img src="report/charts/{name}\.svg" alt="[^"]+\d', text), name
+
+
+def test_the_page_says_all_that_the_short_form_says(run: Run, page: Path) -> None:
+    text = html.unescape(page.read_text())
+    assert "Of other prompts nothing is said: that takes 10 prompts." in text
+    assert "RD (if fair): gender" in text and "Adjusted, as a range: if errors are no larger than on images" in text
 
 
 def test_every_image_is_there_with_its_labels(run: Run, page: Path) -> None:
@@ -146,11 +153,22 @@ def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
         (row["a"], row["b"], row["effect"], row["verdict"]) for row in table.to_dict("records")
     ]
     assert len(charts["prompts-gender"]["data"]["values"]) == 2
-    assert all(html.escape(v["verdict"]) in page.read_text() for v in shown)
+    text = page.read_text()
+    assert all(html.escape(v["verdict"]) in text for v in shown)
+    assert "--full" not in text  # what terminals are told of options
+    for name in charts:
+        assert (
+            f'href="report/charts/{name}.svg" download' in text
+            and (page.parent / f"report/charts/{name}.svg").is_file()
+        )
     for each in (run, other):
         table = each.summary()
         table = table[(table["metric"] == "concentration") & (table["estimate"] == "raw")]
-        assert sorted(table["value"]) == sorted(v["value"] for v in drawn if v["run"].endswith(each.id[:6]))
+        own = [v for v in drawn if v["run"].endswith(each.id[:6])]
+        for name, column in (("value", "value"), ("low", "ci_low"), ("high", "ci_high"), ("fair", "floor")):
+            assert [v[name] for v in own] == table[column].to_list()
+        for fair, most in zip(table["floor"], table["floor_p95"], strict=True):
+            assert f"A fair model would read {number(fair)} on average, and at most {number(most)} in 95 of" in text
         assert (page.parent / each.id[:8] / "index.html").is_file()
         assert f'href="{each.id[:8]}/index.html"' in page.read_text()
 

@@ -68,6 +68,8 @@ def test_every_mark_of_every_chart_is_drawn_of_the_runs_numbers(browser: Any, pa
         (row["attribute"], row["metric"]): row["value"]
         for row in metrics[(metrics["scope"] == "task") & (metrics["estimate"] == "raw")].to_dict("records")
     }
+    primary = ("gender", "race4", "gender_x_race4")
+    alone = {name: run.worst_prompts(name).set_index("subject") for name in primary}
     faces = run.images()
     checked: dict[str, int] = {}
     for name in visit.page.eval_on_selector_all("[data-chart]", "all => all.map(c => c.dataset.chart)"):
@@ -82,6 +84,9 @@ def test_every_mark_of_every_chart_is_drawn_of_the_runs_numbers(browser: Any, pa
             elif kind == "concentration" and "subject" in mark:
                 row = of_prompt[attribute, "concentration", mark["subject"]]
                 assert same(str(mark["concentration"]), row["value"]) and mark["faces"] == row["n_faces"]
+                own = alone[attribute].loc[mark["subject"]]
+                shown = [mark[name] for name in ("shrunk", "low", "high", "q", "leads")]
+                assert shown == [own[name] for name in ("shrunk", "ci_low", "ci_high", "q", "leads")]
             elif kind == "plane" and "share" in mark:
                 assert same(str(mark["share"]), of_list[attribute, f"share[{mark['row']} {mark['column']}]"])
             elif kind == "probabilities" and "from" in mark:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -85,36 +86,77 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     )
 
 
-def concentrations(attribute: str, table: pd.DataFrame, fair: float | None) -> Chart | None:
-    """Return the concentration of every prompt. table: columns subject, value, ci_low, ci_high, n.
+def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: float | None, words: str) -> Chart | None:
+    """Return the concentration of every prompt that has one, with intervals.
 
-    fair: what a fair model reads on average, None where that is not known.
+    rows: see `Run.worst_prompts`. fair: what a fair model reads on average, None where that is not known. words: what
+    may be said of all prompts.
     """
-    table = table[table["value"].notna()].sort_values("value", ascending=False, kind="stable")
-    if table.empty:
+    known = sorted((row for row in rows if _number(row["shrunk"]) is not None), key=lambda row: -row["shrunk"])
+    if not known:
         return None
-    values = [{"subject": r["subject"], "concentration": r["value"], "faces": r["n"]} for r in table.to_dict("records")]
+    values = [
+        {
+            "subject": row["subject"],
+            "concentration": _number(row["raw"]),
+            "shrunk": row["shrunk"],
+            "low": _number(row["ci_low"]),
+            "high": _number(row["ci_high"]),
+            "q": _number(row["q"]),
+            "leads": row["leads"],
+            "faces": row["n_faces"],
+        }
+        for row in known
+    ]
     y = {"field": "subject", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
-    x = {"field": "concentration", "type": "quantitative", "title": "0: even, 1: one group alone"}
+    x = {"field": "shrunk", "type": "quantitative", "title": "0: even, 1: one group alone"}
+    dot = {"type": "point", "filled": True, "size": 40, "color": BLUE}
+    ring = {"type": "point", "filled": False, "size": 30, "color": ORANGE}
     layers: list[Spec] = [
-        {"mark": {"type": "point", "filled": True, "size": 40, "color": BLUE}, "encoding": {"x": x, "y": y}}
+        {
+            "transform": [{"filter": "isValid(datum.low)"}],
+            "mark": {"type": "rule", "color": BLUE},
+            "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
+        },
+        {
+            "transform": [{"filter": "isValid(datum.concentration)"}],
+            "mark": ring,
+            "encoding": {"x": {**x, "field": "concentration"}},
+        },
+        {"mark": dot, "encoding": {"x": x}},
     ]
     if fair is not None:
         rule = {"type": "rule", "strokeDash": [4, 3], "color": GREY}
-        layers.append({"mark": rule, "encoding": {"x": {"datum": fair, "type": "quantitative"}}})
-    tooltip = [{"field": name} for name in ("subject", "concentration", "faces")]
-    layers[0]["encoding"]["tooltip"] = tooltip
+        layers.append({"mark": rule, "encoding": {"x": {"datum": fair, "type": "quantitative"}, "y": None}})
+    tooltip = [{"field": name} for name in values[0]]
     first, last = values[0], values[-1]
     return Chart(
         f"concentration-{attribute}",
         f"{spaced(attribute)}: concentration in every prompt",
-        "As read, without an interval: single prompts are noisy, and the largest of many looks larger than it is."
-        + ("" if fair is None else " Dashed: what a fair model reads on average."),
-        f"{len(values)} prompts, from {first['concentration']:.2f} ({first['subject']}) "
-        f"to {last['concentration']:.2f} ({last['subject']}).",
-        {"data": {"values": values}, "width": _WIDTH, "height": {"step": _ROW}, "layer": layers},
+        "Rings: as read, which is noisy. Dots and lines: drawn towards the other prompts, the further the fewer the "
+        "faces, with intervals that cover 95 % on average over prompts."
+        + ("" if fair is None else " Dashed: what a fair model reads on average.")
+        + f" {words}",
+        f"{len(values)} prompts, from {_with_limits(first)} to {_with_limits(last)}. {words}",
+        {
+            "data": {"values": values},
+            "width": _WIDTH,
+            "height": {"step": _ROW},
+            "encoding": {"y": y, "tooltip": tooltip},
+            "layer": layers,
+        },
         click=True,
     )
+
+
+def _number(value: float) -> float | None:
+    """Return the number; None for NaN, which JSON does not know."""
+    return value if math.isfinite(value) else None
+
+
+def _with_limits(value: Mapping[str, Any]) -> str:
+    limits = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
+    return f"{value['shrunk']:.2f}{limits} ({value['subject']})"
 
 
 def probabilities(of_attribute: Mapping[str, Sequence[float]]) -> Chart | None:

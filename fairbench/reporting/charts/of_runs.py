@@ -14,39 +14,51 @@ _ROW: Final = 15
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> Chart:
-    """Return the concentration of several runs with intervals. rows: run, attribute, value, low, high."""
-    runs = list(dict.fromkeys(row["run"] for row in rows))
-    colour = {
-        "field": "run",
-        "type": "nominal",
-        "sort": None,
-        "scale": {"range": list(PALETTE)},
-        "legend": {"orient": "top", "title": None},
-    }
+    """Return the concentration of several runs with intervals. rows: run, attribute, value, low, high, fair.
+
+    fair: what a fair model reads on average through the run's labeller; None where that is not known.
+    """
+    runs, attributes = (list(dict.fromkeys(row[name] for row in rows)) for name in ("run", "attribute"))
+    colour = {"field": "run", "type": "nominal", "sort": None, "scale": {"range": list(PALETTE)}, "legend": None}
     x = {"field": "value", "type": "quantitative", "title": "concentration (0: even, 1: one group alone)"}
-    y = {"field": "run", "type": "nominal", "sort": None, "title": None, "axis": None}
-    shape = {"field": "run", "type": "nominal", "sort": None, "legend": None}
+    y = {"field": "run", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
     inner = {
-        "width": _WIDTH,
-        "height": {"step": 16},
+        "width": _WIDTH - 180,
+        "height": {"step": 18},
         "encoding": {
             "y": y,
             "color": colour,
-            "tooltip": [{"field": n} for n in ("run", "attribute", "value", "low", "high")],
+            "tooltip": [{"field": n} for n in ("run", "attribute", "value", "low", "high", "fair")],
         },
         "layer": [
             {"mark": "rule", "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x, "shape": shape}},
+            {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x}},
+            {
+                "transform": [{"filter": "isValid(datum.fair)"}],
+                "mark": {"type": "tick", "thickness": 2, "size": 12, "color": GREY},
+                "encoding": {"x": {**x, "field": "fair"}, "color": {"value": GREY}},
+            },
         ],
     }
     facet = {
-        "row": {"field": "attribute", "title": None, "sort": None, "header": {"labelAngle": 0, "labelAlign": "left"}}
+        "row": {
+            "field": "attribute",
+            "title": None,
+            "sort": attributes,
+            "header": {"labelAngle": 0, "labelAlign": "left"},
+        }
     }
-    words = (f"{row['run']}, {row['attribute']}: {row['value']:.3f}" for row in rows)
+    words = (
+        f"{row['run']}, {row['attribute']}: {row['value']:.3f}"
+        + ("" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]")
+        + ("" if row["fair"] is None else f", a fair model {row['fair']:.3f}")
+        for row in rows
+    )
     return Chart(
         "compared",
         "Concentration of the runs",
-        "Points: concentration as read; lines: 95 % intervals for the list of prompts. Whether a difference is shown "
+        "Points: concentration as read; lines: 95 % intervals for the list of prompts; grey ticks: what a fair model "
+        "would read on average. Whether a difference is shown "
         "says the comparison, which pairs the prompts: that intervals overlap does not tell.",
         f"{len(runs)} runs. {'; '.join(words)}.",
         {"data": {"values": list(rows)}, "facet": facet, "spec": inner},
