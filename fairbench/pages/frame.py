@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,14 +59,6 @@ class Site:
         name: str = "index.html",
     ) -> None:
         """Write a page. content: what its template shows; all of it is escaped. root: the way to the first page."""
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([self.folder, _SITE]),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-        )
         frame = {
             "root": root,
             "assets": self.assets,
@@ -74,7 +67,7 @@ class Site:
             "charts": charts,
             "fairbench": __version__,
         }
-        atomic.write_text(folder / name, environment.get_template(template).render(**frame, **content))
+        atomic.write_text(folder / name, _template(self.folder, template).render(**frame, **content))
 
     def write_data(self, folder: Path, charts: Sequence[Chart], **data: Any) -> None:
         """Write the charts of a page as files of their own, and the script that gives the page its data.
@@ -90,6 +83,20 @@ class Site:
         styles = {name: drawing.whole({}, dark=name == "dark")["config"] for name in ("light", "dark")}
         text = script("page", {"charts": specs, "styles": styles, **data})
         atomic.write_text(folder / self.assets / "data" / "page.js", text)
+
+
+@cache
+def _template(folder: Path, name: str) -> Any:
+    """Return a template, which is compiled once for all pages that it makes."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _SITE]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def script(name: str, data: Any) -> str:

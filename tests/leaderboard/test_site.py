@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fairbench.leaderboard import board as leaderboard_board
 from fairbench.leaderboard.columns import COLUMNS, Row
-from fairbench.leaderboard.site import charts, words
+from fairbench.leaderboard.site import charts, rows, words
 from fairbench.leaderboard.site import pages as site
-from fairbench.leaderboard.site.rows import Entry
+from fairbench.storage.cells import bare
+from tests.builders import boards as build
 from tests.builders.cli import Cli
+from tests.builders.runs import rewrite_shard
 from tests.reporting.test_browser import Visit
 
-HOSTILE = "<script>alert(1)</script>\"'=cmd\u202e"
+HOSTILE = "=cmd|<script>alert(1)</script>[/red]\"'\u202e"
 SHOWN = HOSTILE.replace("\u202e", "\\u202e")
+TWIN, OTHER = "f" * 32, "e" * 32
+"""Runs without evidence: the measured one under another calibration, and one of another model."""
 
 
 def rows_of(measured: Row) -> list[Row]:
-    """Return one row that its evidence confirms, one without evidence, and three of papers."""
-    empty = dict.fromkeys(COLUMNS, "")
-    other = {**measured, "run_id": "f" * 32, "labels_sha256": "f" * 64, "method": "other", "licence": HOSTILE}
+    """Return a row that its evidence confirms, its twin, another, and three of papers."""
+    twin = {"run_id": TWIN, "calibration_sha": "c" * 64, "gender_x_race4.concentration-corrected": "0.4321"}
+    other = {"run_id": OTHER, "labels_sha256": OTHER * 2, "model": HOSTILE, "licence": HOSTILE}
     paper = {"source": "published", "task": measured["task"], "labeller": "as published", "published_in": "A T1"}
-    inside, outside = measured["gender.concentration"], "0.9999"
+    empty = dict.fromkeys(COLUMNS, "")
+    near, far = measured["gender.concentration"], "-0.9"
     return [
         measured,
-        other,
-        {**empty, **paper, "model": measured["model"], "method": "baseline", "gender.concentration": inside}
-        | {"race4.concentration": outside, "gender.rd": "0.5"},
+        {**measured, **twin},
+        {**measured, **other, leaderboard_board.RANKED_BY: "0.9"},
+        {**empty, **paper, "model": "Phantom Exact", "method": "baseline", "gender.concentration": near}
+        | {"race4.concentration": far, "gender.rd": "0.5"},
         {**empty, **paper, "model": measured["model"], "method": "another", "gender.rd": "0.5"},
         {**empty, **paper, "model": HOSTILE, "method": HOSTILE, "note": HOSTILE, "gender.rd": "0.25"},
     ]
 
 
+def relabelled(table: pa.Table) -> pa.Table:
+    labels = table.to_pylist()
+    first = next(r for r in labels if r["attribute"] == "gender")
+    first["label"] = "male" if first["label"] == "female" else "female"
+    return pa.Table.from_pylist(labels, table.schema)
+
+
 @pytest.fixture(scope="module")
 def boards(published_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("boards")
-    shutil.copytree(published_run / "published", folder, dirs_exist_ok=True)
-    (measured,) = leaderboard_board.read(folder / "b.csv")
-    shutil.copyfile(folder / "b.csv", folder / "alone.csv")
-    (folder / "b.csv").write_text(leaderboard_board.render(rows_of(measured)), encoding="utf-8")
-    return [folder / "b.csv", folder / "alone.csv"]
+    """A leaderboard of many kinds of rows, one whose evidence was relabelled, and one whose evidence was cut."""
+    root = tmp_path_factory.mktemp("boards")
+    found = [root / name / f"{name}.csv" for name in ("b", "relabelled", "cut")]
+    for path in found:
+        shutil.copytree(published_run / "published", path.parent)
+        (path.parent / "b.csv").rename(path)
+    (measured,) = leaderboard_board.read(found[0])
+    found[0].write_text(leaderboard_board.render(rows_of(measured)), encoding="utf-8")
+    shards = [next((build.evidence(path) / "evidence" / "labels").glob("*/*.parquet")) for path in found[1:]]
+    rewrite_shard(shards[0], relabelled)
+    shards[1].write_bytes(shards[1].read_bytes()[:-9])
+    return found
+
+
+@pytest.fixture(scope="module")
+def measured(boards: list[Path]) -> Row:
+    return leaderboard_board.read(boards[0])[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,71 +81,131 @@ def pages(boards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site.write(boards, tmp_path_factory.mktemp("site") / "out").parent
 
 
+@pytest.fixture(scope="module")
+def opened(browser: Any, pages: Path, measured: Row) -> Iterator[dict[str, Visit]]:
+    """A page of each kind, with its charts drawn."""
+    at = pages / "pages"
+    folders = {
+        "first": pages,
+        "submit": at / "submit",
+        "board": at / "b",
+        "measured": at / "b" / measured["run_id"][:12],
+        "published": next(path for path in (at / "b").glob("row-*") if "Phantom Exact" in source(path)),
+        "damaged": next((at / "cut").glob("row-*")),
+    }
+    visits = {name: Visit(browser, folder / "index.html") for name, folder in folders.items()}
+    yield visits
+    for visit in visits.values():
+        visit.close()
+
+
 @pytest.fixture
 def visit(browser: Any, pages: Path) -> Iterator[Visit]:
-    opened = Visit(browser, pages / "pages" / "b" / "index.html")
-    yield opened
-    opened.close()
+    """The page of a leaderboard, which a test may change."""
+    visit = Visit(browser, pages / "pages" / "b" / "index.html")
+    yield visit
+    visit.close()
 
 
-def every_page(pages: Path) -> list[Path]:
-    return sorted(pages.rglob("index.html"))
+def source(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
 
 
-def test_the_pages_are_quiet_draw_their_charts_fit_a_phone_and_stay_in_their_folder(browser: Any, pages: Path) -> None:
-    assert len(every_page(pages)) == 2 + 2 + 6
-    alone = pages / "pages" / "alone"  # of a board without hostile words one row's page stands for all
-    for file in (each for each in every_page(pages) if each.parent != alone):
-        opened = Visit(browser, file)
-        charts = opened.charts()
-        for chart in opened.page.locator("[data-chart]").all():
+def test_pages_are_quiet_draw_their_charts_fit_a_phone_and_stay_in_their_folder(
+    opened: dict[str, Visit], pages: Path
+) -> None:
+    drawn = {name: visit.charts() for name, visit in opened.items()}
+    assert drawn == {"first": 0, "submit": 0, "board": 2, "measured": 1, "published": 1, "damaged": 1}
+    for name, visit in opened.items():
+        for chart in visit.page.locator("[data-chart]").all():
             assert chart.locator("svg .mark-symbol path").count() > 0
-        assert charts == 0 or opened.page.locator("[data-chart] [role=img][aria-label]").count() == charts
-        opened.page.set_viewport_size({"width": 360, "height": 800})
-        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360, file
-        assert opened.problems == []
-        assert all(url.startswith(pages.resolve().as_uri()) for url in opened.asked)
-        links = opened.page.eval_on_selector_all("a[href]", "all => all.map(a => a.href.split('#')[0])")
-        assert all(Path(link.removeprefix("file://")).is_file() for link in links)
-        opened.close()
+            assert chart.locator(":scope > [role=img][aria-label]").count() == 1
+        visit.page.set_viewport_size({"width": 360, "height": 800})
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        assert visit.problems == []
+        assert all(url.startswith(pages.resolve().as_uri()) for url in visit.asked)
 
 
-def test_numbers_are_those_of_the_file(visit: Visit, boards: list[Path]) -> None:
-    first = leaderboard_board.read(boards[0])[0]
-    cells = visit.page.eval_on_selector_all(
-        "#standings tbody tr:first-child data", "all => all.map(each => each.value)"
-    )
+def test_accessibility_has_nothing_to_say(opened: dict[str, Visit]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for name, scheme in (("board", "light"), ("published", "light"), ("board", "dark")):
+        opened[name].page.emulate_media(color_scheme=scheme)
+        options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None  # no other rule knows of it
+        found = axe.Axe().run(opened[name].page, options=options).response["violations"]
+        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+
+
+def test_every_link_leads_to_a_file_and_every_page_is_linked(pages: Path) -> None:
+    files = {path.resolve() for path in pages.rglob("index.html")}
+    links = {
+        (file.parent / link.split("#")[0]).resolve()
+        for file in files
+        for link in re.findall(r'(?:href|src)="([^"#][^"]*)"', file.read_text(encoding="utf-8"))
+    }
+    assert len(files) == 2 + 3 + 6 + 2
+    assert all(link.is_file() for link in links)
+    assert files <= links
+
+
+def test_numbers_are_those_of_the_file(opened: dict[str, Visit], measured: Row) -> None:
+    read = "all => all.map(each => each.value)"
+    cells = opened["board"].page.eval_on_selector_all("#standings tbody tr:first-child data", read)
     names = ("rank", "gender.concentration", "race4.concentration", "gender_x_race4.concentration")
-    assert set(cells) >= {first[name] for name in names if first[name]}
-    visit.page.goto(boards_row(visit, first))
-    stated = dict(
-        visit.page.eval_on_selector_all(
-            "#h-values + .table tbody tr", "all => all.map(r => [r.cells[0].textContent, r.cells[1].textContent])"
-        )
-    )
-    assert stated == {column: text for column, text in first.items() if text}
+    assert set(cells) >= {measured[name] for name in names if measured[name]}
+    read = "all => all.map(r => [r.cells[0].textContent, r.cells[1].textContent])"
+    stated = opened["measured"].page.eval_on_selector_all("#h-values ~ .table tbody tr", read)
+    assert dict(stated) == {column: text for column, text in measured.items() if text}
 
 
-def boards_row(visit: Visit, row: Row) -> str:
-    return visit.page.url.replace("index.html", f"{row['run_id'][:12]}/index.html")
+def test_two_calibrations_are_two_columns_of_one_place(opened: dict[str, Visit], measured: Row) -> None:
+    table = opened["board"].page.locator("#standings table")
+    assert table.locator("tbody tr").count() == 2
+    heads = [head.strip() for head in table.locator("th").all_inner_texts()]
+    adjusted = [heads.index(f"adjusted ({sha[:8]})") for sha in (measured["calibration_sha"], "c" * 64)]
+    first = table.locator("tbody tr").first.locator("td")
+    assert first.nth(adjusted[1]).locator("a").get_attribute("href") == f"{TWIN[:12]}/index.html"
+    assert first.nth(adjusted[1]).inner_text().startswith(".43")
 
 
-def test_every_row_says_what_its_check_found(visit: Visit, pages: Path) -> None:
-    badges = visit.page.locator("#standings tbody .badge").all_inner_texts()
-    assert sorted(word.split()[-1] for word in badges) == ["confirmed", "unverifiable"]
-    unverifiable = (pages / "pages" / "b" / ("f" * 12) / "index.html").read_text(encoding="utf-8")
-    assert f"evidence/{'f' * 32} is not there" in unverifiable
-    assert str(pages.parent.parent) not in unverifiable  # the machine's folders are nobody's business
-    assert words.NO_EVIDENCE in unverifiable
+@pytest.mark.parametrize(
+    ("folder", "badge", "said"),
+    [
+        ("b/*", "confirmed", "agrees"),
+        ("b/e*", "unverifiable", f"evidence/{OTHER} is not there"),
+        ("relabelled/*", "differs", "labels_sha256: "),
+        ("cut/*", "damaged", "is damaged"),
+    ],
+)
+def test_a_row_says_what_its_check_found(
+    pages: Path, boards: list[Path], measured: Row, folder: str, badge: str, said: str
+) -> None:
+    found = [source(each) for each in (pages / "pages").glob(folder) if (each / "index.html").is_file()]
+    (text,) = [each for each in found if f"</span> {badge}</span>" in each][:1]
+    assert said in text
+    assert str(boards[0].parent.parent) not in text  # the machine's folders are nobody's business
+    assert (words.NO_EVIDENCE in text) == (badge in ("unverifiable", "damaged"))
+    assert f"</span> 1 {badge}</span>" in source(pages) or badge == "unverifiable"
 
 
-def test_published_values_are_inside_or_outside_and_no_more(visit: Visit) -> None:
-    said = visit.page.locator("#published").inner_text()
-    assert "gender concentration" in said and "inside the measured interval" in said
-    assert "race4 concentration" in said and "outside the measured interval" in said
-    assert words.HOW_ONE_WOULD_KNOW in said
-    assert "labeller: as published there" in said
-    assert "Another method" in said
+def test_published_values_stand_beside_measured_ones_with_what_chance_would_do(
+    opened: dict[str, Visit], measured: Row
+) -> None:
+    for name in ("board", "published"):
+        page = opened[name].page
+        table = page.locator("[role=region][aria-label='Published and measured']")
+        cells = [row.locator("td").all_inner_texts() for row in table.locator("tbody tr").all()]
+        reading = {row[2]: row[-1] for row in cells}
+        assert reading["gender concentration"] == "no farther apart than by chance"
+        assert reading["race4 concentration"] == "farther apart than by chance"
+        assert "gender rd" in reading
+        low, high = (float(measured[f"gender.concentration.{end}"]) for end in ("low", "high"))
+        decimals = len(measured["gender.concentration"].split(".")[1])
+        reach = float(next(row[-2] for row in cells if row[2] == "gender concentration").removeprefix("up to "))
+        assert reach == pytest.approx(2**0.5 * (high - low) / 2 + 0.5 * 10.0**-decimals, abs=6e-4)
+        said = page.locator("main").inner_text()
+        assert words.HOW_ONE_WOULD_KNOW in said
+        assert "labeller: as published there, phantom here" in said and "prompts: not stated there, 2 here" in said
+        assert "another" not in {row[0].split(" + ")[-1] for row in cells}  # no number of another method is held up
 
 
 def test_filters_choose_rows_and_sorting_orders_them(visit: Visit) -> None:
@@ -125,7 +213,7 @@ def test_filters_choose_rows_and_sorting_orders_them(visit: Visit) -> None:
     assert page.locator(".count").inner_text() == "5 of 5 rows"
     page.select_option("[name=licence]", label=SHOWN)
     assert page.locator(".count").inner_text() == "1 of 5 rows"
-    assert page.locator("tbody tr:visible").count() == 1
+    assert page.locator("tr[data-facets]:visible").count() == 1
     page.select_option("[name=licence]", "")
     page.select_option("[name=source]", "=published")
     assert page.locator(".count").inner_text() == "3 of 5 rows"
@@ -133,54 +221,73 @@ def test_filters_choose_rows_and_sorting_orders_them(visit: Visit) -> None:
     head = page.locator("#published th button").nth(4)
     head.focus()
     page.keyboard.press("Enter")
-    values = page.eval_on_selector_all("#published tbody td:nth-child(5) data", "all => all.map(d => Number(d.value))")
+    cells = "#published .group tbody td:nth-child(5) data"
+    values = page.eval_on_selector_all(cells, "all => all.map(d => Number(d.value))")
     assert values == sorted(values) and len(set(values)) == 2
 
 
-def test_hostile_words_are_text(visit: Visit, pages: Path) -> None:
-    assert SHOWN in visit.page.locator("#published").inner_text()
-    assert visit.page.locator("main script").count() == 0
-    for file in (*every_page(pages), *pages.rglob("*.js")):
+def test_tables_are_copied_with_hostile_words_as_text(visit: Visit, measured: Row) -> None:
+    page = visit.page
+    page.evaluate("document.addEventListener('copy', e => { document.title = document.activeElement.value; })")
+    copied = {}
+    for form in ("CSV", "Markdown", "LaTeX"):
+        button = page.locator("#standings .copy button", has_text=f"Copy as {form}")
+        button.focus()
+        page.keyboard.press("Enter")
+        copied[form] = page.evaluate("document.querySelector('title').textContent")
+    table = list(csv.reader(io.StringIO(copied["CSV"])))
+    ours, hostile = (dict(zip(table[0], row, strict=True)) for row in table[1:])
+    assert ours["gender"] == measured["gender.concentration"]  # unrounded
+    assert hostile["model"].startswith(f"'{SHOWN}") and bare(hostile["model"]).startswith(SHOWN)
+    assert all("\u202e" not in text and "phantom-exact" in text for text in copied.values())
+    assert "<script>" not in copied["Markdown"] and "=cmd" in copied["Markdown"] and "=cmd" in copied["LaTeX"]
+
+
+def test_hostile_words_are_text(opened: dict[str, Visit], pages: Path) -> None:
+    assert SHOWN in opened["board"].page.locator("#published").inner_text()
+    assert opened["board"].page.locator("main script").count() == 0
+    for file in (*pages.rglob("*.html"), *pages.rglob("*.js")):
         text = file.read_text(encoding="utf-8")
         assert "\u202e" not in text and (file.name == "vega.js" or "<script>alert" not in text)
 
 
-def test_accessibility_has_nothing_to_say(browser: Any, pages: Path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    row = next(file for file in every_page(pages / "pages" / "alone") if file.parent.name != "alone")
-    for file in (pages / "pages/b/index.html", row):
-        opened = Visit(browser, file)
-        opened.charts()
-        for scheme in ("light", "dark"):
-            opened.page.emulate_media(color_scheme=scheme)
-            found = axe.Axe().run(opened.page).response["violations"]
-            assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
-        opened.close()
+def test_rows_of_earlier_versions_say_what_they_lack(pages: Path, measured: Row) -> None:
+    assert "The row does not state verified.<" in source(pages / "pages" / "b" / measured["run_id"][:12])
+    before = {**measured, **dict.fromkeys(("licence", "verified", "way_in", "notices"), "")}
+    assert words.unstated([before]).startswith("The row does not state licence, verified, way in, notices: ")
+    assert words.unstated([before, {**measured, "verified": "signatures"}]) == "" and words.unstated([]) == ""
 
 
 def test_without_scripts_the_tables_stand(browser: Any, pages: Path) -> None:
-    opened = Visit(browser, pages / "pages" / "b" / "index.html", java_script_enabled=False)
-    assert opened.page.locator("tbody tr").count() == 5
-    assert opened.page.locator("[data-chart] img").count() == 2
-    opened.close()
+    visit = Visit(browser, pages / "pages" / "b" / "index.html", java_script_enabled=False)
+    assert visit.page.locator("tr[data-facets]").count() == 5
+    assert visit.page.locator("[data-chart] img").count() == 2
+    visit.close()
 
 
-def test_a_chart_says_its_numbers_and_draws_the_ranks(boards: list[Path]) -> None:
-    (alone,) = leaderboard_board.read(boards[1])
+def test_a_chart_says_its_numbers_and_draws_the_ranks(measured: Row) -> None:
     ranks = {"rank": "2", "rank.low": "1", "rank.high": "3"}
-    chart = charts.standings("standings-1", "", [Entry({**alone, **ranks}, "x", None, None)])
-    assert chart is not None
-    (drawn,) = chart.spec["data"]["values"]
+    entries = [rows.Entry({**measured, **ranks, "run_id": name}, name, None, None) for name in (TWIN, OTHER)]
+    chart = charts.standings("standings-1", "", entries)
+    assert chart is not None and charts.standings("standings-1", "", entries[:1]) is None
+    drawn = chart.spec["data"]["values"][0]
     assert (drawn["rank"], drawn["best"], drawn["worst"]) == (2, 1, 3)
-    assert drawn["concentration"] == float(alone["gender_x_race4.concentration"])
-    assert "rank 2, could be 1 to 3" in chart.alt
+    assert drawn["concentration"] == float(measured["gender_x_race4.concentration"])
+    assert "rank 2, could be 1 to 3" in chart.alt and "(ffffff)" in chart.alt and "(eeeeee)" in chart.alt
 
 
 def test_every_column_has_a_meaning() -> None:
     assert all(words.meaning(column) for column in COLUMNS)
 
 
+def test_every_leaderboard_has_a_folder_of_its_own() -> None:
+    names = ("a-3.csv", "x/A.csv", "y/a.csv", "z/a!.csv", "submit.csv", "\u202e.csv", "=.csv")
+    found = rows.folders([Path(name) for name in names])
+    assert found == ["a-3", "a", "a-2", "a-4", "submit-2", "board", "board-2"]
+
+
 def test_the_command_writes_again_and_refuses_what_is_not_its_own(cli: Cli, board: Path, tmp_path: Path) -> None:
+    build.spoil(board, "run_id", OTHER)  # without evidence there is nothing to compute
     said = cli("leaderboard", "site", board, "--out", "pages").succeeded().out
     assert said == f"leaderboards: {Path('pages') / 'index.html'}\n"
     cli("leaderboard", "site", board, "--out", "pages").succeeded()

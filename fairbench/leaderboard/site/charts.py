@@ -41,7 +41,10 @@ def _interval(title: str, colour: str, names: Sequence[str], **more: Any) -> lis
 
 
 def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
-    """Return the rows of one group with the intervals of what they are ranked by, and of their ranks."""
+    """Return the rows of one group with the intervals of what they are ranked by, and of their ranks.
+
+    None where fewer than two have a rank.
+    """
     values: list[dict[str, Any]] = []
     for label, e in zip(_labels(entries), entries, strict=True):
         ends = [value(e.row, column) for column in (RANKED_BY, f"{RANKED_BY}.low", f"{RANKED_BY}.high")]
@@ -49,10 +52,13 @@ def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
         if None not in (*ends, *ranks):
             fields = ("concentration", "low", "high", "rank", "best", "worst")
             values.append({"row": label, **dict(zip(fields, [*ends, *ranks], strict=True))})
-    if not values:
+    if len(values) < 2:  # one alone is in the chart of every attribute
         return None
     y: Spec = {"field": "row", "type": "nominal", "sort": None, "title": None}
-    ranks_axis = {"scale": {"domain": [0.5, len(values) + 0.5], "nice": False}, "axis": {"tickMinStep": 1}}
+    ranks_axis = {
+        "scale": {"domain": [0.5, len(values) + 0.5], "nice": False},
+        "axis": {"tickMinStep": 1, "format": "d"},
+    }
     size = {"height": {"step": _ROW}}
     spec: Spec = {
         "data": {"values": values},

@@ -10,12 +10,12 @@ from typing import Any, Final
 from fairbench import __version__
 from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
-from fairbench.leaderboard.columns import COLUMNS
 from fairbench.leaderboard.site import charts as drawing
 from fairbench.leaderboard.site import tables as shown_tables
 from fairbench.leaderboard.site import words
-from fairbench.leaderboard.site.rows import Board, Entry, beside, folders, read
-from fairbench.leaderboard.site.tables import FILTERS, Shown
+from fairbench.leaderboard.site.beside import pairs
+from fairbench.leaderboard.site.rows import SUBMIT, Board, Entry, folders, read
+from fairbench.leaderboard.site.tables import FILTERS, Cell, Shown
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
 from fairbench.storage import atomic, kinds
@@ -23,7 +23,6 @@ from fairbench.storage import folders as storage_folders
 
 ASSETS: Final = "assets"
 _SITE: Final = Site(Path(__file__).parent / "templates", ASSETS, ("site.css",), ("site.js",))
-_SUBMIT: Final = "submit"
 
 
 def write(paths: Sequence[Path], out: Path) -> Path:
@@ -39,11 +38,11 @@ def write(paths: Sequence[Path], out: Path) -> Path:
     boards = [read(path, folder) for path, folder in zip(paths, folders(paths), strict=True)]
     with storage_folders.replacing(out, kinds.LEADERBOARD_SITE) as folder:
         _SITE.write_assets(folder)
-        about = {"fairbench": __version__, "leaderboards": [board.path.name for board in boards]}
+        about = {"fairbench": __version__, "leaderboards": [board.file for board in boards]}
         atomic.write_text(folder / ASSETS / "leaderboards.json", json.dumps(about) + "\n")
         page = {"boards": [shown_tables.overview(board) for board in boards], "note": label_note("labeller")}
         _write("boards.html", page, folder, "")
-        _write("submit.html", {"badges": words.BADGES}, folder / "pages" / _SUBMIT, "../../")
+        _write("submit.html", {"badges": words.BADGES}, folder / "pages" / SUBMIT, "../../")
         for board in boards:
             _write_board(board, boards, folder / "pages" / board.folder)
     return out / "index.html"
@@ -80,13 +79,17 @@ def _write_board(board: Board, boards: Sequence[Board], folder: Path) -> None:
         charts += shown
     if board.published:
         tables.append(shown_tables.published(board.published))
+    found = [pair for entry in board.published for pair in pairs(entry, boards)]
+    if found:
+        tables.append(shown_tables.beside(found, "../"))
     page = {
-        "name": board.path.stem,
+        "name": board.name,
         "groups": groups,
         "tables": tables,
-        "published": bool(board.published),
-        "beside": _beside(board, boards),
+        "published": len(groups) if board.published else None,
+        "pairs": found,
         "words": words,
+        "unstated": words.unstated([e.row for e in board.entries if e.check is not None]),
         "note": label_note("labeller"),
     }
     _write("board.html", page, folder, "../../", charts, tables)
@@ -94,29 +97,20 @@ def _write_board(board: Board, boards: Sequence[Board], folder: Path) -> None:
         _write_row(entry, board, boards, folder / entry.folder)
 
 
-def _beside(board: Board, boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """Return the published rows that have a measured row beside them, with what may be said of both."""
-    found = ({"published": e, "measured": list(beside(e, boards))} for e in board.published)
-    return [each for each in found if each["measured"]]
-
-
 def _write_row(entry: Entry, board: Board, boards: Sequence[Board], folder: Path) -> None:
     """Write the page of a row."""
     chart = drawing.attributes("attributes", "Every attribute", [entry])
-    values = [(c, entry.row[c], words.meaning(c)) for c in COLUMNS if entry.row[c]]
-    table = Shown(
-        entry.name,
-        (("column", "", False), ("value", "", False), ("what it is", "", False)),
-        [[shown_tables.Cell(text) for text in row] for row in values],
-        [{} for _ in values],
-    )
+    found = list(pairs(entry, boards)) if entry.check is None else []
+    values = [[Cell(column), Cell(text), Cell(words.meaning(column))] for column, text in entry.row.items() if text]
+    stated = Shown(entry.name, (("column", "", False), ("value", "", False), ("what it is", "", False)), values)
+    tables = [stated, *([shown_tables.beside(found, "../../")] if found else [])]
     page = {
         "entry": entry,
-        "board": board.path.stem,
-        "file": board.path.name,
-        "table_of_row": table,
-        "beside": list(beside(entry, boards)) if entry.check is None else [],
+        "board": board,
+        "tables": tables,
+        "pairs": found,
         "words": words,
+        "unstated": "" if entry.check is None else words.unstated([entry.row]),
         "note": label_note("labeller") if entry.evidence is None else entry.evidence.note,
     }
-    _write("row.html", page, folder, "../../../", [] if chart is None else [chart], [table])
+    _write("row.html", page, folder, "../../../", [] if chart is None else [chart], tables)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from fairbench.display.labels import spaced
 from fairbench.display.note import label_note
-from fairbench.display.numbers import number
 from fairbench.display.plain import line
 from fairbench.leaderboard import board
-from fairbench.leaderboard.columns import ATTRIBUTES, RANKS, Row
+from fairbench.leaderboard.columns import RANKS, Row
 from fairbench.leaderboard.row import RUN_ID
 from fairbench.leaderboard.site.words import BADGES, Badge
 from fairbench.leaderboard.verify import Check, verify_and_look
@@ -28,9 +28,9 @@ from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
 
+SUBMIT: Final = "submit"
+"""The folder of the page that is no leaderboard's."""
 _FOLDER: Final = re.compile(r"[^a-z0-9]+")
-_PLAIN_METHODS: Final = ("none", "baseline")
-"""What rows call a model as it is."""
 
 
 class _FromEvidence(RunFolder):
@@ -93,20 +93,20 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A leaderboard with its entries, in the order of the file."""
+    """A leaderboard. file: its name; folder: that of its pages; entries: in the order of the file.
 
-    path: Path
+    measured: groups that compare, in each the places by rank, in each the entries of one label table by calibration.
+    """
+
+    file: str
     folder: str
     entries: tuple[Entry, ...]
+    measured: list[list[list[Entry]]]
 
     @property
-    def measured(self) -> list[list[list[Entry]]]:
-        """Groups that compare, in each the places by rank, in each the entries of one label table by calibration."""
-        by_row = {_key(e.row): e for e in self.entries}
-        return [
-            [[by_row[_key(r)] for r in place.rows] for place in group]
-            for group in board.standings([e.row for e in self.entries])
-        ]
+    def name(self) -> str:
+        """What the file is called, without its ending."""
+        return self.file.removesuffix(".csv")
 
     @property
     def published(self) -> list[Entry]:
@@ -135,16 +135,20 @@ def read(path: Path, folder: str) -> Board:
             name = f"row-{number_of_line}"
         shown = {column: line(text) for column, text in ranked[_key(row)].items()}
         entries.append(Entry(shown, name, check, found))
-    return Board(path, folder, tuple(entries))
+    entry_of = {_key(e.row): e for e in entries}
+    standings = board.standings([e.row for e in entries])
+    measured = [[[entry_of[_key(r)] for r in place.rows] for place in group] for group in standings]
+    return Board(line(path.name), folder, tuple(entries), measured)
 
 
 def folders(paths: Sequence[Path]) -> list[str]:
     """Return a name of a folder for the pages of each file, all different."""
-    names: list[str] = []
+    names = [SUBMIT]
     for path in paths:
         stem = _FOLDER.sub("-", path.stem.lower()).strip("-") or "board"
-        names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
-    return names
+        numbered = (f"{stem}-{n}" for n in itertools.count(2))
+        names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
+    return names[1:]
 
 
 def _evidence(run: FinishedRun) -> Evidence:
@@ -174,47 +178,3 @@ def value(row: Row, column: str) -> float | None:
     """Return a number of a row; None where the cell is empty."""
     found = float(row[column]) if row[column] else None
     return found if found is None or math.isfinite(found) else None
-
-
-def beside(published: Entry, boards: Sequence[Board]) -> Iterator[dict[str, Any]]:
-    """Yield what a published row says beside each measured row of the same model, by its name, and task.
-
-    sentences: for each number that both have, whether the published one lies inside the measured interval; none where
-    the methods differ. differs: what the two do not share.
-    """
-    stated = published.row
-    for at in boards:
-        for entry in (e for group in at.measured for place in group for e in place):
-            ours = entry.row
-            if (ours["model"], ours["task"]) != (stated["model"], stated["task"]):
-                continue
-            same = ours["method"] == stated["method"] or {ours["method"], stated["method"]} <= {*_PLAIN_METHODS}
-            words = {"method": "method", "labeller": "labeller", "images_per_prompt": "images per prompt"}
-            yield {
-                "entry": entry,
-                "link": f"{at.folder}/{entry.folder}",
-                "sentences": list(_inside(stated, entry)) if same else [],
-                "differs": [
-                    f"{text}: {stated[c] or 'not stated'} there, {ours[c]} here"
-                    for c, text in words.items()
-                    if stated[c] != ours[c] and not (c == "method" and same)
-                ],
-            }
-
-
-def _inside(stated: Row, entry: Entry) -> Iterator[str]:
-    rd = {} if entry.evidence is None else entry.evidence.rd
-    for attribute in ATTRIBUTES:
-        for measure in ("rd", "concentration"):
-            theirs, ours = (value(r, f"{attribute}.{measure}") for r in (stated, entry.row))
-            if theirs is None or ours is None:
-                continue
-            low, high = (value(entry.row, f"{attribute}.concentration.{end}") for end in ("low", "high"))
-            if measure == "rd":
-                low, high = rd.get(attribute, (None, None))
-            words = f"{spaced(attribute)} {measure}: {number(theirs)} published, {number(ours)} measured"
-            if low is None or high is None:
-                yield f"{words}, without an interval to hold it against"
-            else:
-                where = "inside" if low <= theirs <= high else "outside"
-                yield f"{words}; {where} the measured interval [{number(low)}, {number(high)}]"

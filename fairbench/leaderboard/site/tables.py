@@ -11,6 +11,8 @@ from fairbench.display.page import Page
 from fairbench.display.tables import Column, Table
 from fairbench.leaderboard import board, terminal
 from fairbench.leaderboard.columns import ATTRIBUTES, Row
+from fairbench.leaderboard.site import words
+from fairbench.leaderboard.site.beside import Pair
 from fairbench.leaderboard.site.rows import Board, Entry, value
 from fairbench.leaderboard.site.words import BADGES, meaning
 
@@ -31,7 +33,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A table of a page. heads: name, meaning and whether it is a number, of every column; facets: of each row."""
+    """A table of a page. heads: name, meaning and whether it is a number, of every column.
+
+    facets: of each row, by which it is chosen; empty where all rows stay.
+    """
 
     title: str
     heads: tuple[tuple[str, str, bool], ...]
@@ -61,8 +66,8 @@ def measured(group: Sequence[Sequence[Entry]], title: str) -> Shown:
     used = [a for a in ATTRIBUTES if any(place[0].row[f"{a}.concentration"] for place in group)]
     scores = [c for c in ("clip_score", "clip_iqa") if any(place[0].row[c] for place in group)]
     shared = len({e.row["labeller"] for place in group for e in place}) == 1  # then the title says it
-    words = [c for c in ("labeller", "way_in", "licence") if not (shared and c == "labeller")]
-    words = [c for c in words if any(e.row[c] for place in group for e in place)]
+    names = [c for c in ("labeller", "way_in", "licence") if not (shared and c == "labeller")]
+    names = [c for c in names if any(e.row[c] for place in group for e in place)]
     heads = [
         ("rank", "by concentration of gender x race; in brackets the ranks that the row could hold", True),
         ("model", "with its method", False),
@@ -72,7 +77,7 @@ def measured(group: Sequence[Sequence[Entry]], title: str) -> Shown:
         ("no face", meaning("no-face-rate"), True),
         *((c.replace("_", " "), meaning(c), True) for c in scores),
         ("check", "what verifying the row against its evidence found, when these pages were made", False),
-        *((c.replace("_", " "), meaning(c), False) for c in words),
+        *((c.replace("_", " "), meaning(c), False) for c in names),
     ]
     table = Shown(title, tuple(heads))
     for place in group:
@@ -91,7 +96,7 @@ def measured(group: Sequence[Sequence[Entry]], title: str) -> Shown:
                 Cell(percent(value(r, "no-face-rate")), r["no-face-rate"]),
                 *(Cell(number(value(r, c)) if r[c] else "", r[c]) for c in scores),
                 Cell(", ".join(b.word for b in badges), shape="".join(b.shape for b in badges)),
-                *(Cell(", ".join(dict.fromkeys(each.row[c] or "not stated" for each in place))) for c in words),
+                *(Cell(", ".join(dict.fromkeys(each.row[c] or "not stated" for each in place))) for c in names),
             ]
         )
         table.facets.append(facets([each.row for each in place]))
@@ -126,9 +131,42 @@ def published(entries: Sequence[Entry]) -> Shown:
     table = Shown("Published numbers, never ranked", (*heads, ("CLIP score", meaning("clip_score"), True)))
     for e in entries:
         first = Cell(e.row["model"], link=f"{e.folder}/index.html")
-        words = [Cell(e.row[n]) for n in names[1:]]
-        table.rows.append([first, *words, *(Cell(e.row[c], e.row[c]) for c in columns)])
+        table.rows.append([first, *(Cell(e.row[n]) for n in names[1:]), *(Cell(e.row[c], e.row[c]) for c in columns)])
         table.facets.append(facets([e.row]))
+    return table
+
+
+def beside(pairs: Sequence[Pair], up: str) -> Shown:
+    """Return the table of numbers that a published row and a measured one of the same model both have.
+
+    up: the way to the folder of all pages.
+    """
+    heads = (
+        ("published row", "model, and the paper", False),
+        ("measured row", "its model and labeller", False),
+        ("number", "what both state", False),
+        ("published", "as it was printed", True),
+        ("measured", "with its 95 % interval for this list of prompts", True),
+        ("apart", "distance of the two", True),
+        ("by chance", words.CHANCE, True),
+        ("reading", "whether the distance is larger than that", False),
+    )
+    table = Shown("Published and measured", heads)
+    for pair in pairs:
+        theirs, ours = pair.published, pair.measured
+        for n in pair.numbers:
+            table.rows.append(
+                [
+                    Cell(theirs.name, below=theirs.row["published_in"]),
+                    Cell(ours.name, link=f"{up}{pair.link}/index.html", below=ours.row["labeller"]),
+                    Cell(n.name),
+                    Cell(n.published, n.published),
+                    Cell(with_interval(n.measured, *(n.interval or (None, None))), str(n.measured)),
+                    Cell(number(n.apart), str(n.apart)),
+                    Cell("unknown" if n.chance is None else f"up to {number(n.chance)}"),
+                    Cell(n.reading),
+                ]
+            )
     return table
 
 
@@ -143,7 +181,7 @@ def overview(at: Board) -> dict[str, Any]:
         size = f"{first['prompts']} prompts x {first['images_per_prompt']} images, labeller {first['labeller']}"
         leaders.append({"size": size, "rows": len(group), "near": [e.name for e in near]})
     return {
-        "name": at.path.stem,
+        "name": at.name,
         "link": f"{at.folder}/index.html",
         "tasks": ", ".join(dict.fromkeys(r["task"] for r in rows)),
         "measured": len(badges),

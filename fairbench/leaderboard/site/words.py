@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fairbench.leaderboard.columns import ATTRIBUTES
+from fairbench.leaderboard.columns import ATTRIBUTES, Row
 
 
 class Badge(NamedTuple):
@@ -22,6 +23,8 @@ BADGES: Final = {
     "unverifiable": Badge("?", "unverifiable", "Nothing here could confirm this row."),
     "published": Badge("\u275d", "published", "Copied from a paper: there is no evidence that could be checked."),
 }
+MODEL_CARD: Final = ("licence", "verified", "way_in")
+"""Columns that say what the model's card says."""
 MEASURES: Final = {
     "rd": "mean over prompts of the mean absolute difference of class shares; it has a chance floor",
     "rd.floor": "what a perfectly fair model would score here, on average, at these face counts through this labeller",
@@ -106,10 +109,23 @@ APART: Final = (
     "Copied from papers and never ranked: other labellers, other sampling, other face policies. "
     "They are no measurement of this project."
 )
+CHANCE: Final = (
+    "how far apart two measurements would be at most, 19 times in 20, if only the images were drawn anew, and the "
+    "paper's number were as uncertain as the measured one and rounded as printed"
+)
 HOW_ONE_WOULD_KNOW: Final = (
-    "Inside or outside the interval is all that is said here. The interval covers the drawing of images alone, so that "
-    "neither outcome shows that a paper is right or wrong: the published value rests on another labeller, on prompts "
-    "that may be worded otherwise, and on other numbers of images, which move rd by themselves. One would know by "
-    "reading the same images with both labellers, and by drawing the paper's prompts and number of images again."
+    "Do they agree? Papers seldom state how uncertain their numbers are; here they are taken to be as uncertain as the "
+    "measured ones. Farther apart than by chance means that something other than the draw of images differs, not which "
+    "of the two is right; no farther apart does not show that both measured the same. Below the table stands what the "
+    "two do not share, and each of it moves the numbers: rd also falls as images are added. One would know by "
+    "labelling the same images with both labellers, and by drawing the paper's prompts and number of images again."
 )
 NO_EVIDENCE: Final = "There is no evidence to compute a verdict from: the numbers below are as the file states them."
+
+
+def unstated(rows: Sequence[Row]) -> str:
+    """Return a sentence on what no row states of its model card and its notices; empty where nothing is absent."""
+    columns = [c for c in (*MODEL_CARD, "notices") if not any(r[c] for r in rows)]
+    whose = "The row does not state" if len(rows) == 1 else "None of the measured rows states"
+    why = ": what was measured before there were these columns has none" if len(columns) > len(MODEL_CARD) else ""
+    return f"{whose} {', '.join(c.replace('_', ' ') for c in columns)}{why}." if rows and columns else ""
