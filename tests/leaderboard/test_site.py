@@ -36,7 +36,7 @@ def rows_of(measured: Row) -> list[Row]:
     other = {"run_id": OTHER, "labels_sha256": OTHER * 2, "model": HOSTILE, "licence": HOSTILE}
     paper = {"source": "published", "task": measured["task"], "labeller": "as published", "published_in": "A T1"}
     empty = dict.fromkeys(COLUMNS, "")
-    near, far = measured["gender.concentration"], "-0.9"
+    near, far = "0.97", "-0.9"
     return [
         measured,
         {**measured, **twin},
@@ -199,9 +199,8 @@ def test_published_values_stand_beside_measured_ones_with_what_chance_would_do(
         assert reading["race4 concentration"] == "farther apart than by chance"
         assert "gender rd" in reading
         low, high = (float(measured[f"gender.concentration.{end}"]) for end in ("low", "high"))
-        decimals = len(measured["gender.concentration"].split(".")[1])
         reach = float(next(row[-2] for row in cells if row[2] == "gender concentration").removeprefix("up to "))
-        assert reach == pytest.approx(2**0.5 * (high - low) / 2 + 0.5 * 10.0**-decimals, abs=6e-4)
+        assert reach == pytest.approx(2**0.5 * (high - low) / 2 + 0.005, abs=6e-4)
         said = page.locator("main").inner_text()
         assert words.HOW_ONE_WOULD_KNOW in said
         assert "labeller: as published there, phantom here" in said and "prompts: not stated there, 2 here" in said
