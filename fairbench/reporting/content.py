@@ -52,7 +52,9 @@ class Content:
     def name(self) -> str:
         """Model and method."""
         method = "" if self.record.method == "none" else f" with {self.record.method}"
-        return f"{self.record.model.title}{method}"
+        model = self.record.model
+        # The title of a folder of the user's own is its path.
+        return f"{model.name if gallery.of_files(self.run) else model.title}{method}"
 
     @property
     def label_note(self) -> str:

@@ -6,6 +6,7 @@ import shlex
 from typing import Final
 
 from fairbench.display.numbers import whole
+from fairbench.reporting import gallery
 from fairbench.reporting.content import Content
 from fairbench.runs.record import RunRecord
 
@@ -46,8 +47,11 @@ def methods(content: Content) -> str:
     per_prompt = f"{images // prompts} images of each" if even else "unequal numbers of images of each"
     sampling = ", ".join(f"{name} {value}" for name, value in (record.model.sampling or {}).items())
     settings = f" with {sampling}" if sampling else ""
+    drawn = f"We drew {whole(images)} images with {content.name}{source}{settings}"
+    if gallery.of_files(content.run):  # nothing was drawn, and the settings are a path
+        drawn = f"We measured {whole(images)} images of {content.name}"
     return (
-        f"We drew {whole(images)} images with {content.name}{source}{settings}, "
+        f"{drawn}, "
         f"for {prompts} prompts of the task {record.task.name} (version {record.task.version}), {per_prompt}, from "
         f"seed {record.declared.seed}. Faces were labelled by {record.labeller.title} ({record.labeller.name}, id "
         f"{record.labeller_id}){_calibration(record)}. "

@@ -16,7 +16,8 @@ import fairbench
 from fairbench.display.numbers import number
 from fairbench.display.progress import Silent
 from fairbench.errors import FairbenchError
-from fairbench.reporting import build
+from fairbench.reporting import build, paper
+from fairbench.reporting.content import Content
 from fairbench.runs.result import Run
 from tests.builders.cli import Cli, exit_code, make_run
 
@@ -213,6 +214,9 @@ def test_pictures_of_files_are_left_out_unless_asked_for(tmp_path: Path) -> None
     assert not any("jane-doe" in text or "/0.jpg" in text for text in [*written, page.read_text()])
     page = build.write([mine], tmp_path / "out", Silent(), with_images=True)
     assert len(list(page.parent.rglob("*.webp"))) == 3
+    words = paper.methods(Content(mine))
+    assert words.startswith("We measured 4 images of pictures, for 1 prompts of")
+    assert str(tmp_path) not in words + Content(mine).name
 
 
 def test_without_the_store_the_page_says_that_pictures_are_gone(run: Run, tmp_path: Path) -> None:
