@@ -16,7 +16,7 @@ from fairbench.errors import FairbenchError
 from fairbench.pages import frame
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
-from fairbench.reporting import gallery, paper, side_by_side, values
+from fairbench.reporting import gallery, others, paper, side_by_side, values
 from fairbench.reporting.charts import of_run, of_runs
 from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import record
@@ -27,7 +27,7 @@ ASSETS: Final = "report"
 """Folder beside a page of what it shows, so that a run's page stands in the run's own folder."""
 _OF_A_CALL: Final = ("seconds", "made_in_this_process", "damaged_shards")
 """Fields of run.json that say how it was done this time, and nothing that a page shows."""
-_SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("report.js",))
+_SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("viewer.js", "report.js"))
 
 
 def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bool = False) -> Path:
@@ -51,10 +51,10 @@ def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bo
             about["of"] = _state(runs[0])
         atomic.write_text(folder / ASSETS / "report.json", json.dumps(about) + "\n")
         if len(contents) == 1:
-            _write_run(contents[0], folder, "", progress, with_images)
+            _write_run(contents[0], [], folder, "", progress, with_images)
         else:
             for content in contents:
-                _write_run(content, folder / content.record.run_id[:8], "../", progress, with_images)
+                _write_run(content, contents, folder / content.record.run_id[:8], "../", progress, with_images)
             _write_overview(contents, folder)
     return out / "index.html"
 
@@ -93,9 +93,12 @@ def _state(run: Run) -> str:
     return state.hexdigest()
 
 
-def _write_run(content: Content, folder: Path, root: str, progress: Progress, with_images: bool) -> None:
-    """Write the page of one run. root: the way from it to the folder that holds the scripts."""
+def _write_run(
+    content: Content, beside: Sequence[Content], folder: Path, root: str, progress: Progress, with_images: bool
+) -> None:
+    """Write the page of one run. beside: the runs of the report. root: the way to the folder that holds the scripts."""
     images = gallery.records(content.run)
+    labellers = others.add(content, images, beside)
     shown = [*content.charts(), *_sureness(content, images)]
     words = _pictures(content.run, images, folder, progress, with_images)
     tables = content.tables()
@@ -110,6 +113,7 @@ def _write_run(content: Content, folder: Path, root: str, progress: Progress, wi
         shown,
         prompts=content.prompts(),
         attributes=content.attributes,
+        others=labellers,
         chunks=list(chunks),
         tables=[
             *map(values.copied, tables),

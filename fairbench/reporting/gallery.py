@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fairbench import registry, threads
+from fairbench.display import plain
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
@@ -47,8 +48,8 @@ def records(run: Run) -> list[dict[str, Any]]:
                 "sample": int(row["sample_index"]),
                 "seed": str(row["seed"]),  # beyond what a script's numbers hold
                 "status": row["status"],
-                "error": row["error"] if isinstance(row["error"], str) else None,
-                "asked": row["text"] if row["text"] != row["prompt"] else None,
+                "error": plain.shown(row["error"]) if isinstance(row["error"], str) else None,
+                "asked": plain.shown(row["text"]) if row["text"] != row["prompt"] else None,
                 "faces": [],
             },
         )

@@ -62,7 +62,7 @@ def starting_with(start: bytes) -> Test:
 
 
 _PAGE: Final = (
-    r"index\.html|report/(((report|frame)\.(css|js)|cells\.js)|report\.json|vega\.js|metrics\.csv|data/(page|images-\d{3,})\.js"
+    r"index\.html|report/(((report|frame|viewer)\.(css|js)|cells\.js)|report\.json|vega\.js|metrics\.csv|data/(page|images-\d{3,})\.js"
     r"|charts/[a-z0-9._-]+\.(svg|json)|pictures/[0-9a-f]{20}\.webp)"
 )
 """Files of a report's page and of what it shows."""

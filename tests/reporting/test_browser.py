@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -14,7 +15,9 @@ import fairbench
 from fairbench.display.progress import Silent
 from fairbench.reporting import build
 from fairbench.runs.result import Run
+from tests.builders.browser import Visit, expect, until_there_are
 from tests.builders.cli import make_run
+from tests.builders.layout import problems
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +29,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def page_file(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build.write([run], tmp_path_factory.mktemp("page") / "out", Silent())
-
-
-def until_there_are(count: int, elements: Any) -> None:
-    """Wait for a number of elements; the page's policy forbids the scripts by which a page is polled."""
-    from playwright.sync_api import expect
-
-    expect(elements).to_have_count(count, timeout=60_000)
-
-
-class Visit:
-    """A page that was opened, with what went wrong and what was asked for."""
-
-    def __init__(self, browser: Any, file: Path, width: int = 1100, **options: Any) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        self.page = self.context.new_page()
-        self.problems: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.resolve().as_uri())
-
-    def charts(self) -> int:
-        """Wait for the charts that scripts draw and return their number."""
-        until_there_are(0, self.page.locator("[data-chart] img"))
-        return int(self.page.locator("[data-chart]").count())
-
-    def close(self) -> None:
-        self.context.close()
 
 
 @pytest.fixture
@@ -85,11 +59,59 @@ def test_filters_show_what_the_run_has(visit: Visit, run: Run) -> None:
     visit.page.select_option("[name='label gender']", "male")
     expected = set(table[(table["gender"] == "male") & table["counted"]]["image_id"])
     assert visit.page.locator(".count").inner_text() == f"{len(expected)} of 180 images"
-    visit.page.select_option("[name=prompt]", "1")
     subject = fairbench.load(run.folder).prompts["subject"].iloc[1]
+    visit.page.select_option("[name=prompt]", subject)
     expected = set(table[(table["gender"] == "male") & table["counted"] & (table["subject"] == subject)]["image_id"])
     shown = visit.page.eval_on_selector_all(".gallery figure", "all => all.map(f => f.dataset.image)")
     assert set(shown) == expected and expected
+    visit.page.fill("[name=sure]", "0")
+    assert visit.page.locator(".count").inner_text().startswith("None of 180 images is like this")
+    visit.page.get_by_role("button", name="Show all").click()
+    assert visit.page.locator(".count").inner_text() == "180 of 180 images"
+    for name, label in (("faces", "none"), ("counted", "nothing")):
+        visit.page.select_option(f"[name={name}]", label)
+    nobody = table[~table["counted"]]["image_id"].nunique()
+    assert visit.page.locator(".count").inner_text().startswith(f"{nobody or 'None'} of 180")
+
+
+def test_the_address_holds_the_choice_and_the_back_button_works(visit: Visit) -> None:
+    page = visit.page
+    page.wait_for_selector(".gallery figure")
+    page.select_option("[name='label race4']", "Black")
+    page.select_option("[name='label gender']", " unclear")
+    assert parse_qsl(page.evaluate("location.hash.split('?')[1]")) == [
+        ("label gender", " unclear"),
+        ("label race4", "Black"),
+    ]
+    page.go_back()
+    expect(page.locator("[name='label gender']")).to_have_value("")
+    expect(page.locator("[name='label race4']")).to_have_value("Black")
+    count = page.locator(".count").inner_text()
+    page.reload()
+    page.wait_for_selector(".gallery figure")
+    assert page.locator(".count").inner_text() == count != "180 of 180 images"
+    page.get_by_role("link", name="Tables").click()
+    assert page.locator(".count").inner_text() == count  # other places of the page keep the choice
+    page.go_back()
+    page.go_back()
+    expect(page.locator(".count")).to_have_text("180 of 180 images")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#pictures?prompt=<script>alert(1)</script>&faces=__proto__&counted=constructor",
+        "#pictures?sure=1e999&labellers=x&status=%00&label+gender=%E0%A4%A",
+        "#%3Cimg src=x onerror=alert(1)%3E",
+        "#pictures?__proto__=1&toString=2&sure=abc",
+    ],
+)
+def test_a_hostile_address_chooses_nothing(browser: Any, page_file: Path, address: str) -> None:
+    visit = Visit(browser, page_file, address=address)
+    expect(visit.page.locator(".count")).to_have_text("180 of 180 images")
+    assert visit.page.locator(".filters select").evaluate_all("all => all.every(s => s.selectedIndex === 0)")
+    assert visit.problems == []
+    visit.close()
 
 
 def test_a_click_on_a_prompt_shows_its_pictures(visit: Visit, run: Run) -> None:
@@ -99,10 +121,29 @@ def test_a_click_on_a_prompt_shows_its_pictures(visit: Visit, run: Run) -> None:
     bar.scroll_into_view_if_needed()
     box = bar.bounding_box()
     visit.page.mouse.click(box["x"] + 3, box["y"] + box["height"] / 2)
-    assert visit.page.locator(".count").inner_text() == "60 of 180 images"
+    expect(visit.page.locator(".count")).to_have_text("60 of 180 images")
     chosen = visit.page.locator("[name=prompt]").evaluate("choice => choice.selectedOptions[0].textContent")
     captions = visit.page.eval_on_selector_all(".gallery figcaption", "all => all.map(c => c.textContent)")
     assert all(caption.startswith(chosen) for caption in captions) and len(captions) == 60
+
+
+def test_what_a_click_on_a_chart_does_is_a_link_for_the_keyboard(visit: Visit, run: Run) -> None:
+    page = visit.page
+    visit.charts()
+    page.wait_for_selector(".gallery figure")
+    details = page.locator("#shares-gender details")
+    details.locator("summary").focus()
+    page.keyboard.press("Enter")
+    links = details.get_by_role("link")
+    assert sorted(links.all_inner_texts()) == sorted(run.prompts["subject"])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".count")).to_have_text("60 of 180 images")
+    assert page.locator("[name=prompt]").input_value() == links.nth(1).inner_text()
+    assert page.evaluate("document.activeElement.id") == "h-pictures"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "prompt"
 
 
 def test_tables_are_sorted_and_their_numbers_are_those_of_the_run(visit: Visit, run: Run) -> None:
@@ -119,21 +160,19 @@ def test_tables_are_sorted_and_their_numbers_are_those_of_the_run(visit: Visit, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility_has_nothing_to_say(browser: Any, page_file: Path, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     visit = Visit(browser, page_file, color_scheme=scheme)
     visit.charts()
     visit.page.wait_for_selector(".gallery figure")
-    found = axe.Axe().run(visit.page).response["violations"]
-    assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+    assert visit.found_by_axe() == []
     visit.close()
 
 
-def test_a_phone_scrolls_one_way(browser: Any, page_file: Path) -> None:
-    visit = Visit(browser, page_file, width=360)
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_text_overlaps_or_is_cut_and_a_phone_scrolls_one_way(visit: Visit, width: int) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
     visit.charts()
     visit.page.wait_for_selector(".gallery figure")
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
-    visit.close()
+    assert problems(visit.page) == []
 
 
 def test_without_scripts_the_result_is_there(browser: Any, page_file: Path) -> None:

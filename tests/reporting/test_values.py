@@ -10,7 +10,8 @@ from typing import Any
 from fairbench.measure.quantities import SCOPES
 from fairbench.reporting import values
 from fairbench.runs.result import Run
-from tests.reporting.test_browser import Visit, page_file, run, until_there_are
+from tests.builders.browser import Visit, until_there_are
+from tests.reporting.test_browser import page_file, run
 
 __all__ = ["page_file", "run"]
 _READ = """table => [...table.tBodies[0].rows].map(row => [...row.cells].map(
