@@ -12,6 +12,7 @@ from typing import Final
 from fairbench.display.labels import spaced
 from fairbench.leaderboard.columns import ATTRIBUTES, Row
 from fairbench.leaderboard.site.rows import Board, Entry, value
+from fairbench.leaderboard.site.words import BADGES
 
 _PLAIN_METHODS: Final = frozenset({"none", "baseline"})
 """What rows call a model as it is."""
@@ -110,7 +111,9 @@ def _numbers(published: Entry, measured: Entry) -> Iterator[Number]:
 
 def _interval(entry: Entry, attribute: str, measure: str) -> tuple[float, float] | None:
     if measure == "rd":  # which has no columns of limits
-        return None if entry.evidence is None else entry.evidence.rd.get(attribute)
+        if entry.evidence is None or entry.badge is BADGES["differs"]:  # then it is of another number
+            return None
+        return entry.evidence.rd.get(attribute)
     low, high = (value(entry.row, f"{attribute}.{measure}.{end}") for end in ("low", "high"))
     return None if low is None or high is None else (low, high)
 

@@ -76,6 +76,15 @@ class Entry:
         return BADGES["published" if self.check is None else self.check.verdict]
 
     @property
+    def missing(self) -> dict[str, list[str]]:
+        """Reason -> the columns that have no value, or leave prompts out, for it."""
+        columns: dict[str, list[str]] = {}
+        for part in self.row["missing"].split("; ") if self.row["missing"] else []:
+            column, _, reason = part.partition(": ")
+            columns.setdefault(reason, []).append(column)
+        return columns
+
+    @property
     def details(self) -> list[str]:
         """What the check says beyond its verdict."""
         if self.check is None:

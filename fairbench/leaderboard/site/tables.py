@@ -14,7 +14,7 @@ from fairbench.leaderboard.columns import ATTRIBUTES, Row
 from fairbench.leaderboard.site import words
 from fairbench.leaderboard.site.beside import Pair
 from fairbench.leaderboard.site.rows import Board, Entry, value
-from fairbench.leaderboard.site.words import BADGES, meaning
+from fairbench.leaderboard.site.words import BADGES, Badge, meaning
 
 FILTERS: Final = {"task": "Task", "labeller": "Labeller", "way_in": "Way in", "licence": "Licence", "source": "Source"}
 """Column -> what its filter is called."""
@@ -22,12 +22,15 @@ FILTERS: Final = {"task": "Task", "labeller": "Labeller", "way_in": "Way in", "l
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell. text: as it is shown; exact: the file's own number behind it; link: of the text."""
+    """A cell. text: as it is shown; exact: the file's own number behind it; link: of the text; below: in small print.
+
+    badges: what the cell shows in place of its text, which is copied.
+    """
 
     text: str
     exact: str = ""
     link: str = ""
-    shape: str = ""
+    badges: tuple[Badge, ...] = ()
     below: str = ""
 
 
@@ -85,7 +88,7 @@ def measured(group: Sequence[Sequence[Entry]], title: str) -> Shown:
         of = {each.row["calibration_sha"]: each for each in place}
         cells = [of.get(sha) for sha in shas] if several else [e]
         remark = [text for text in (board.remark(r), "method deals by quota" if r["quota"] == "yes" else None) if text]
-        badges = list(dict.fromkeys(each.badge for each in place))
+        badges = tuple(dict.fromkeys(each.badge for each in place))
         table.rows.append(
             [
                 _rank(r),
@@ -95,7 +98,7 @@ def measured(group: Sequence[Sequence[Entry]], title: str) -> Shown:
                 Cell(number(value(r, "gender_x_race4.rd"), 2), r["gender_x_race4.rd"]),
                 Cell(percent(value(r, "no-face-rate")), r["no-face-rate"]),
                 *(Cell(number(value(r, c)) if r[c] else "", r[c]) for c in scores),
-                Cell(", ".join(b.word for b in badges), shape="".join(b.shape for b in badges)),
+                Cell(", ".join(b.word for b in badges), badges=badges),
                 *(Cell(", ".join(dict.fromkeys(each.row[c] or "not stated" for each in place))) for c in names),
             ]
         )
@@ -143,7 +146,7 @@ def beside(pairs: Sequence[Pair], up: str) -> Shown:
     """
     heads = (
         ("published row", "model, and the paper", False),
-        ("measured row", "its model and labeller", False),
+        ("measured row", "its model, its labeller, and what its check found", False),
         ("number", "what both state", False),
         ("published", "as it was printed", True),
         ("measured", "with its 95 % interval for this list of prompts", True),
@@ -158,7 +161,11 @@ def beside(pairs: Sequence[Pair], up: str) -> Shown:
             table.rows.append(
                 [
                     Cell(theirs.name, below=theirs.row["published_in"]),
-                    Cell(ours.name, link=f"{up}{pair.link}/index.html", below=ours.row["labeller"]),
+                    Cell(
+                        ours.name,
+                        link=f"{up}{pair.link}/index.html",
+                        below=f"{ours.row['labeller']}; {ours.badge.word}",
+                    ),
                     Cell(n.name),
                     Cell(n.published, n.published),
                     Cell(with_interval(n.measured, *(n.interval or (None, None))), str(n.measured)),
@@ -174,6 +181,7 @@ def overview(at: Board) -> dict[str, Any]:
     """Return what the first page says of a leaderboard."""
     rows = [e.row for e in at.entries]
     badges = [e.badge for e in at.entries if e.check is not None]
+    counts = {"measured": len(badges), "published": len(rows) - len(badges)}
     leaders = []
     for group in at.measured:
         first = group[0][0].row
@@ -184,8 +192,7 @@ def overview(at: Board) -> dict[str, Any]:
         "name": at.name,
         "link": f"{at.folder}/index.html",
         "tasks": ", ".join(dict.fromkeys(r["task"] for r in rows)),
-        "measured": len(badges),
-        "published": len(rows) - len(badges),
+        "size": ", ".join(f"{n} {kind}" for kind, n in counts.items() if n) + (" row" if len(rows) == 1 else " rows"),
         "badges": [(b.shape, b.word, badges.count(b)) for b in BADGES.values() if b in badges],
         "leaders": leaders,
         "facets": facets(rows),

@@ -23,8 +23,6 @@ BADGES: Final = {
     "unverifiable": Badge("?", "unverifiable", "Nothing here could confirm this row."),
     "published": Badge("\u275d", "published", "Copied from a paper: there is no evidence that could be checked."),
 }
-MODEL_CARD: Final = ("licence", "verified", "way_in")
-"""Columns that say what the model's card says."""
 MEASURES: Final = {
     "rd": "mean over prompts of the mean absolute difference of class shares; it has a chance floor",
     "rd.floor": "what a perfectly fair model would score here, on average, at these face counts through this labeller",
@@ -94,6 +92,15 @@ _OTHERS: Final = {
 }
 
 
+_LATER: Final = {
+    "licence": "the licence of the model",
+    "verified": "a check of the model's card",
+    "way_in": "how the model was run",
+    "notices": "the notices of the run",
+}
+"""Column that rows of earlier versions lack -> what it states."""
+
+
 def meaning(column: str) -> str:
     """Return what a column of a leaderboard holds."""
     attribute, _, measure = column.partition(".")
@@ -125,7 +132,9 @@ NO_EVIDENCE: Final = "There is no evidence to compute a verdict from: the number
 
 def unstated(rows: Sequence[Row]) -> str:
     """Return a sentence on what no row states of its model card and its notices; empty where nothing is absent."""
-    columns = [c for c in (*MODEL_CARD, "notices") if not any(r[c] for r in rows)]
-    whose = "The row does not state" if len(rows) == 1 else "None of the measured rows states"
-    why = ": what was measured before there were these columns has none" if len(columns) > len(MODEL_CARD) else ""
-    return f"{whose} {', '.join(c.replace('_', ' ') for c in columns)}{why}." if rows and columns else ""
+    absent = [what for column, what in _LATER.items() if not any(row[column] for row in rows)]
+    if not rows or not absent:
+        return ""
+    whose = "The row does not state" if len(rows) == 1 else "No measured row states"
+    why = ": what was measured before there were these columns has none" if len(absent) == len(_LATER) else ""
+    return f"{whose} {', '.join(absent)}{why}."
