@@ -55,10 +55,8 @@ def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
     if len(values) < 2:  # one alone is in the chart of every attribute
         return None
     y: Spec = {"field": "row", "type": "nominal", "sort": None, "title": None}
-    ranks_axis = {
-        "scale": {"domain": [0.5, len(values) + 0.5], "nice": False},
-        "axis": {"tickMinStep": 1, "format": "d"},
-    }
+    ticks = list(range(1, len(values) + 1, 1 + len(values) // 12))
+    ranks_axis = {"scale": {"domain": [0.5, len(values) + 0.5], "nice": False}, "axis": {"values": ticks}}
     size = {"height": {"step": _ROW}}
     spec: Spec = {
         "data": {"values": values},
@@ -126,6 +124,7 @@ def attributes(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
         + ("" if v["fair"] is None else f", a fair model reads {number(v['fair'])}")
         for v in values
     )
-    caption = "Points: concentration as read, with 95 % intervals. Grey ticks: what a fair model would read on average."
+    caption = f"Points: concentration as read{', with 95 % intervals' * limits}."
+    caption += " Grey ticks: what a fair model would read on average." * fair
     spec = {"data": {"values": values}, "facet": facet, "spec": inner}
     return Chart(name, title, caption, f"{'; '.join(said)}.", spec)
