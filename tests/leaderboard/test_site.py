@@ -111,7 +111,7 @@ def source(folder: Path) -> str:
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
-def test_pages_are_quiet_draw_their_charts_fit_a_phone_and_stay_in_their_folder(
+def test_pages_are_quiet_draw_their_charts_fit_phones_and_paper_and_stay_in_their_folder(
     opened: dict[str, Visit], pages: Path
 ) -> None:
     drawn = {name: visit.charts() for name, visit in opened.items()}
@@ -120,8 +120,11 @@ def test_pages_are_quiet_draw_their_charts_fit_a_phone_and_stay_in_their_folder(
         for chart in visit.page.locator("[data-chart]").all():
             assert chart.locator("svg .mark-symbol path").count() > 0
             assert chart.locator(":scope > [role=img][aria-label]").count() == 1
-        visit.page.set_viewport_size({"width": 360, "height": 800})
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        for media, width in (("screen", 360), ("print", 720)):  # of a phone, and of A4 between its margins
+            visit.page.emulate_media(media=media)
+            visit.page.set_viewport_size({"width": width, "height": 800})
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        visit.page.emulate_media(media="screen")
         assert visit.problems == []
         assert all(url.startswith(pages.resolve().as_uri()) for url in visit.asked)
 
