@@ -81,6 +81,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "prompts-without-images": Kind(
         "prompts of the task for which a folder holds no images", "add images, or leave the prompts out", strict=True
     ),
+    "content-note": Kind(
+        "prompts that put people down, or that services may refuse", "read the note of the task's card"
+    ),
+    "not-reviewed": Kind(
+        "prompts in a language of which no native speaker checked them",
+        "have them checked, and name who did in the task's `reviewed_by`",
+    ),
     "near-equal-prompts": Kind(
         "prompts that differ in blanks, case or Unicode form alone", "keep one of them", strict=True
     ),

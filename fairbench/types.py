@@ -25,7 +25,10 @@ NO_GROUP = "all images"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt of a task. `neutral_id` equals `prompt_id` unless attributes are stated in the text."""
+    """One prompt of a task. `neutral_id` equals `prompt_id` unless attributes are stated in the text.
+
+    concept: what the subject is called in every language, for pairing; form: its grammatical form, as in `feminine`.
+    """
 
     prompt_id: bytes
     neutral_id: bytes
@@ -36,6 +39,8 @@ class Prompt:
     subject: str
     category: str = ""
     stated: Mapping[str, str] = field(default_factory=dict)
+    concept: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,8 @@ class Template(Card):
     id: Name
     text: Text
     states: dict[str, Label] = Field(default_factory=dict, description="attribute: the label that the text names")
+    category: str = Field("", max_length=1000, description="of its prompts, where the subjects have none")
+    subjects: str | None = Field(None, description="CSV of its own subjects, instead of the task's")
 
     @model_validator(mode="after")
     def _has_subject(self) -> Template:
@@ -195,10 +197,21 @@ class TaskCard(Card):
     version: int = Field(ge=1, le=1_000_000)
     title: Text
     templates: Annotated[list[Template], Field(min_length=1, max_length=1000)]
-    subjects: str = Field(description="CSV with a column `subject`, and optionally `category`")
+    subjects: str = Field(
+        description="CSV with a column `subject`, and optionally `category`, `concept` (the subject in every "
+        "language), `form` (grammatical) and `states.ATTRIBUTE`"
+    )
+    whole_prompts: bool = Field(False, description="whether `subjects` has whole prompts in a column `prompt`")
     language: str = "en"
+    faces: Literal["largest", "all", "central"] | None = Field(
+        None, description="which faces of an image count; null: those of the labeller's card"
+    )
     source: Text
     licence: Text
+    content_note: Text | None = Field(None, description="what people meet in it; pages then leave the pictures out")
+    reviewed_by: Text | None = Field(
+        None, description="who speaks the language and checked the prompts; `nobody`: runs say that nobody did"
+    )
     references: dict[str, str] = Field(default_factory=dict, description="attribute: CSV of subject and label columns")
     margins: dict[str, float] = Field(default_factory=dict, description="equivalence margins, for comparisons")
     notes: Text | None = None

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 import fairbench
 from fairbench import registry
 from fairbench.cards import yamlfile
-from fairbench.cards.cards import HubModel, LabellerCard, ModelCard, TaskCard
+from fairbench.cards.cards import HubModel, LabellerCard, ModelCard, TaskCard, Template
 from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.errors import CardError, PluginError
 from fairbench.notices import notice
@@ -103,6 +103,8 @@ def _card_file(kind: Kind, target: str) -> Path:
     raise CardError(_not_found(kind, target, path, cards))
 
 
+PROMPT_FILES = (".txt", ".csv")
+"""Suffixes of files of whole prompts, which are tasks by themselves."""
 _CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
@@ -154,9 +156,30 @@ def load_labeller(target: str) -> Loaded[LabellerCard]:
 
 
 def load_task(target: str) -> Loaded[TaskCard]:
-    """Load a task by name, folder or path; what it `extends` is filled in. Raises CardError."""
+    """Load a task by name, folder or path, or make one of a file of prompts (.txt, .csv); `extends` is filled in.
+
+    Raises CardError.
+    """
+    prompts = Path(target).expanduser()
+    if prompts.suffix.lower() in PROMPT_FILES and prompts.is_file():
+        return Loaded(_of_prompts(prompts), prompts)
     path = _card_file("tasks", target)
     return Loaded(yamlfile.parse(task_file(path), TaskCard), path)
+
+
+def _of_prompts(path: Path) -> TaskCard:
+    """Return the task that a file of whole prompts is: each stands for itself, and all weigh equally."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "prompts"
+    return TaskCard(
+        name=name[:80],
+        version=1,
+        title=f"prompts of {path.name}",
+        templates=[Template(id="prompt", text="{subject}")],
+        subjects=str(path.resolve()),
+        whole_prompts=True,
+        source=path.name,
+        licence="unknown",
+    )
 
 
 def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile:
@@ -168,6 +191,9 @@ def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile
     folder = path.resolve().parent
     if isinstance(file.data.get("subjects"), str):
         file.data["subjects"] = str(folder / file.data["subjects"])
+    for template in file.data.get("templates") or ():
+        if isinstance(template, dict) and isinstance(template.get("subjects"), str):
+            template["subjects"] = str(folder / template["subjects"])
     if isinstance(file.data.get("references"), dict):
         file.data["references"] = {k: str(folder / str(v)) for k, v in file.data["references"].items()}
     parent = file.data.pop("extends", None)

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "plan": ("plan:plan", "Say how many images and prompts a comparison needs."),
     "list": ("listing:list_", "List what there is, third-party plug-ins included."),
     "show": ("listing:show", "Show a finished run, a card, a plug-in, or columns."),
+    "prompts": ("prompts:prompts", "Print the prompts of a task, for other tools."),
     "glossary": ("listing:glossary", "Explain the terms of this project and its field."),
     "new": ("new:new", "Write a working plug-in with its test, to change."),
     "check": ("check:check", "Find every problem of cards and recipes, with its line."),

@@ -57,7 +57,7 @@ def task_option(words: str) -> Any:
 
 
 Model = Annotated[str, model_option("Card name, card file, model folder, or ADAPTER:TARGET.")]
-Task = Annotated[str | None, task_option("Prompt suite: name or folder. [default: the card's]")]
+Task = Annotated[str | None, task_option("Prompt suite: name, folder, or file of prompts. [default: the card's]")]
 LabellerName = Annotated[
     str | None,
     typer.Option(

@@ -220,7 +220,9 @@ def read_prompts(folder: Path) -> list[Prompt]:
     except (OSError, pa.ArrowException) as err:
         raise FairbenchError(f"{path} cannot be read ({str(err).splitlines()[0]}): do the run again.") from err
     table = schemas.upgrade("prompts", table, str(path))
-    return [Prompt(**{**row, "stated": dict(row["stated"] or ())}) for row in table.to_pylist()]
+    rows = table.to_pylist()
+    known = ("concept", "form")  # since version 2 of the table
+    return [Prompt(**{**row, **{n: row[n] or "" for n in known}, "stated": dict(row["stated"] or ())}) for row in rows]
 
 
 def _images(store: Store, key: str) -> list[ImageRow]:

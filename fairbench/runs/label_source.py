@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from fairbench import registry
 from fairbench.cards import catalog
-from fairbench.cards.cards import LabellerCard, ModelCard
+from fairbench.cards.cards import LabellerCard, ModelCard, TaskCard
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import label_table
@@ -47,6 +48,14 @@ def labeller_of(
     declared = None if target is None else catalog.load_labeller(target).card
     table = TableLabeller(label_table.read(paths.expand(labels), declared), declared)
     return table, Loaded(table.card, None)
+
+
+def with_faces(labeller: Labeller, task: TaskCard | None, loaded: Loaded[LabellerCard], device: str) -> Labeller:
+    """Return the labeller under the task's face policy, where the task has one; tables keep theirs."""
+    if task is None or task.faces is None or isinstance(labeller, TableLabeller):
+        return labeller
+    policy = loaded.card.face_policy.model_copy(update={"select": task.faces})
+    return Labeller(replace(loaded, card=loaded.card.model_copy(update={"face_policy": policy})), device)
 
 
 def give_table(labeller: Labeller, adapter: Any, scorers: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -10,83 +11,85 @@ import pyarrow as pa
 
 from fairbench import contracts, keys
 from fairbench.cards import catalog
-from fairbench.cards.cards import TaskCard
-from fairbench.cards.csvfile import Columns, read_csv
-from fairbench.cards.texts import hidden_character, nfc, report_near_equal
+from fairbench.cards.cards import TaskCard, Template
+from fairbench.cards.texts import nfc, report_near_equal
 from fairbench.errors import CardError
 from fairbench.measure.series import References
 from fairbench.notices import notice
+from fairbench.runs.prompt_rows import stated, subjects, whole_prompts
 from fairbench.storage import schemas
 from fairbench.types import NO_TEXT, ImageRequest, LabelSchema, Prompt
 
 MAX_PROMPTS = 1_000_000
 """Of one task."""
-MAX_SUBJECT = 1000
-"""Characters of a subject or category."""
-
-
-def subjects(path: Path) -> list[dict[str, str]]:
-    """Read a subjects file. Raises CardError where a subject is empty or stands twice."""
-    rows: list[dict[str, str]] = []
-    first: dict[str, int] = {}
-    for line, row in read_csv(path, Columns(("subject",), ("category",), others="allow")):
-        name = row["subject"]
-        if not name:
-            raise CardError(f"{path}, line {line}, field subject: it is empty; name a subject or remove the line.")
-        if name in first:
-            raise CardError(f"{path}, line {line}, field subject: {name!r} stands in line {first[name]} already.")
-        for field in ("subject", "category"):
-            if len(row.get(field, "")) > MAX_SUBJECT:
-                raise CardError(f"{path}, line {line}, field {field}: it is longer than {MAX_SUBJECT:,} characters.")
-            hidden = hidden_character(row.get(field, ""))
-            if hidden is not None:
-                raise CardError(
-                    f"{path}, line {line}, field {field}: it holds the character {hidden}, which cannot be seen; "
-                    "remove it."
-                )
-        first[name] = line
-        rows.append(row)
-    if not rows:
-        raise CardError(f"{path} holds no subjects: add a line for each.")
-    return rows
+NOBODY = "nobody"
+"""In a card's `reviewed_by`."""
 
 
 def expand(task: TaskCard) -> list[Prompt]:
     """Return all prompts: templates x subjects, subjects outermost; reports those that are nearly the same.
 
-    Raises CardError where two texts are the same.
+    Templates with subjects of their own come behind the others. Raises CardError where two texts are the same.
     """
     prompts: dict[bytes, Prompt] = {}
-    rows = subjects(Path(task.subjects))
-    if len(rows) * len(task.templates) > MAX_PROMPTS:
-        raise CardError(
-            f"{task.subjects} and {len(task.templates)} templates make more than {MAX_PROMPTS:,} prompts: shorten the "
-            "task."
-        )
-    for row in rows:
-        for template in task.templates:
-            # Replaced, not formatted: a brace in a subject is a brace. "a" never becomes "an", by the protocol.
-            text = template.text.replace("{subject}", row["subject"])
-            pid = keys.prompt_id(text)
-            if pid in prompts:
-                raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
-            facts = (task.name, task.version, template.id, text, row["subject"], row.get("category", ""))
-            prompts[pid] = Prompt(pid, pid, *facts, template.states)
+    for text, prompt in _texts(task):
+        if prompt.prompt_id in prompts:
+            raise CardError(f"Task {task.name}: the prompt {text!r} comes up twice; make the templates differ.")
+        prompts[prompt.prompt_id] = prompt
     report_near_equal((p.text for p in prompts.values()), f"task {task.name}")
     return list(prompts.values())
 
 
-def of_task(
-    name: str | None, source: Any, title: str, declared: LabelSchema
-) -> tuple[list[Prompt], str, int, References, str | None]:
-    """Return prompts, task name and version, reference shares for the declared attributes, and the language.
+def _texts(task: TaskCard) -> Iterator[tuple[str, Prompt]]:
+    groups: dict[str, list[Template]] = {}
+    for template in task.templates:
+        groups.setdefault(template.subjects or task.subjects, []).append(template)
+    rows_of = {path: whole_prompts(Path(path)) if task.whole_prompts else subjects(Path(path)) for path in groups}
+    if sum(len(rows_of[path]) * len(templates) for path, templates in groups.items()) > MAX_PROMPTS:
+        raise CardError(
+            f"{task.subjects} and {len(task.templates)} templates make more than {MAX_PROMPTS:,} prompts: shorten the "
+            "task."
+        )
+    for path, templates in groups.items():
+        for row in rows_of[path]:
+            for template in templates:
+                # Replaced, not formatted: a brace in a subject is a brace. "a" never becomes "an", by the protocol.
+                text = row.get("prompt") or template.text.replace("{subject}", row["subject"])
+                yield text, _prompt(task, template, text, row)
+
+
+def _prompt(task: TaskCard, template: Template, text: str, row: dict[str, str]) -> Prompt:
+    category = row.get("category", "")
+    if category and template.category:
+        raise CardError(
+            f"Task {task.name}: template {template.id} and subject {row['subject']!r} both have a category; leave one."
+        )
+    prompt_id = keys.prompt_id(text)
+    facts = (task.name, task.version, template.id, text, row["subject"], category or template.category)
+    states = {**template.states, **stated(row)}
+    return Prompt(prompt_id, prompt_id, *facts, states, row.get("concept", ""), row.get("form", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The prompts of a run. task, version: of their task; card: its card, None where images belong to no task."""
+
+    prompts: list[Prompt]
+    task: str
+    version: int
+    references: References
+    card: TaskCard | None = None
+
+
+def of_task(name: str | None, source: Any, title: str, declared: LabelSchema) -> Asked:
+    """Return the prompts of a task, and its reference shares for the declared attributes.
 
     name: None for images that belong to no task. source: an adapter that has its own images (`title`, in errors), else
     None; it says which of the task's prompts they are of. Raises CardError, PluginError.
     """
     if name is None:
         with contracts.guard(title):
-            return source.prompts(None), "folder", 1, {}, None
+            return Asked(source.prompts(None), "folder", 1, {})
     task = catalog.load_task(name).card
     prompts = expand(task)
     if source is not None:
@@ -97,7 +100,15 @@ def of_task(
         for attribute, path in sorted(task.references.items())
         if attribute in declared.labels
     }
-    return prompts, task.name, task.version, references, task.language
+    _report(task)
+    return Asked(prompts, task.name, task.version, references, task)
+
+
+def _report(task: TaskCard) -> None:
+    if task.content_note is not None:
+        notice("content-note", f"task {task.name}: {task.content_note}")
+    if task.reviewed_by == NOBODY:
+        notice("not-reviewed", f"task {task.name}: no native speaker ({task.language}) checked its prompts")
 
 
 def texts_hash(prompts: Sequence[Prompt]) -> str:

@@ -156,8 +156,9 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     source = adapter if own_images else None
     task_name = settings.task or card.default_task or (None if own_images else DEFAULT_TASK)
     title = registry.title("adapters", card.adapter)
-    prompts, task, version, references, language = of_task(task_name, source, title, labeller.declared)
-    prompts = prompts[: settings.limit_prompts]
+    asked = of_task(task_name, source, title, labeller.declared)
+    labeller = label_source.with_faces(labeller, asked.card, labeller_card, device)
+    prompts = asked.prompts[: settings.limit_prompts]
     if own_images:
         if method_name != "none":
             raise FairbenchError("--method rewrites prompts before images are made; these images exist already.")
@@ -180,14 +181,14 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         card=card,
         method=method_name,
         method_version=type(method).version,
-        task=task,
-        task_version=version,
+        task=asked.task,
+        task_version=asked.version,
         adapter=adapter,
         ctx=ctx,
         labeller=labeller,
         prompts=prompts,
         requests=requests,
-        references=references,
+        references=asked.references,
         image_key=image_key,
         faces_key=faces_key,
         labels_key=labels_key,
@@ -195,7 +196,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         calibration=calibration,
         no_calibration=no_calibration,
         quota=quota,
-        language=language,
+        language=None if asked.card is None else asked.card.language,
     )
 
 

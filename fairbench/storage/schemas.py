@@ -32,7 +32,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
             "subject": _S,
             "category": _S,
         },
-        {"stated": pa.map_(_S, _S)},
+        {"stated": pa.map_(_S, _S), "concept": _S, "form": _S},
     ),
     "images": _fields(
         {
@@ -111,7 +111,7 @@ _FIELDS: Final[dict[str, list[pa.Field]]] = {
         },
     ),
 }
-VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 3, "images": 2, "scores": 2}
+VERSIONS: Final[Mapping[str, int]] = {**dict.fromkeys(_FIELDS, 1), "metrics": 3, "images": 2, "scores": 2, "prompts": 2}
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
     "images": frozenset({"ok", "refused", "failed", "blank"}),
     "faces": frozenset({"ok", "no_face", "no_image", "failed"}),
@@ -146,6 +146,7 @@ UPGRADES: dict[tuple[str, int], Callable[[pa.Table], pa.Table]] = {
     ("metrics", 1): lambda data: _with_columns("metrics", data),  # 2: error, floor_p95, n_prompts
     ("metrics", 2): _with_current_names,  # 3: sq is concentration
     ("images", 1): lambda data: _with_columns("images", data),  # 2: notes
+    ("prompts", 1): lambda data: _with_columns("prompts", data),  # 2: concept, form
     ("scores", 1): lambda data: _with_columns("scores", data),  # 2: error
 }
 """(table, version) -> function that gives the table at version + 1."""

@@ -17,10 +17,10 @@ from tests.builders.cli import Cli
 from tests.cli.test_help import GROUPS, TREE
 
 FILES_ALONE = {
-    *(("new",), ("report",), ("leaderboard", "site")),
+    *(("new",), ("report",), ("leaderboard", "site"), ("prompts",)),
     *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")),
 }
-"""Commands that write files, and print no more than where they are."""
+"""Commands that write files, and print no more than where they are; and `prompts`, which has --format."""
 
 
 def parsed(text: str) -> Any:
