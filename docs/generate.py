@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fairbench.cards import catalog
+from fairbench.cards.cards import TaskCard
 from fairbench.cli.app import COMMANDS, HELP, app, command
 from fairbench.display.dictionary import ESTIMATES, TABLES
 from fairbench.display.glossary import GLOSSARY
 from fairbench.listing import models
+from fairbench.runs.prompts import expand
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, and run it again. -->"
@@ -23,6 +26,8 @@ def pages() -> dict[str, str]:
         "reference/columns.md": _page("Columns", _columns()),
         "reference/command-line.md": _page("Command line", _commands()),
         "reference/models.md": _page("Models", _models()),
+        "reference/tasks.md": _page("Tasks", _tasks()),
+        "reference/languages.md": _page("The occupations in other languages", _languages()),
     }
 
 
@@ -83,6 +88,62 @@ def _models() -> Iterator[str]:
         yield from ("", f"## {way.capitalize()}", "", sentence, "")
         rows = ((f"`{name}`", *(_cell(card[field]) for field in fields)) for name, card in cards.items())
         yield from _table(("card", "model", "size", "GiB", "licence", "tried", "not verified"), rows)
+
+
+_TASKS = """
+The prompt suites that come with fairbench. `fairbench list tasks` prints their names, `fairbench prompts --task NAME`
+their prompts. `--task` also takes a folder with a `task.yaml`, and a file of whole prompts: one a line in `.txt`, or a
+`.csv` with a column `prompt` (and `subject`, `category`, `concept`, `form`, `states.ATTRIBUTE`, where you have them).
+All prompts of a task weigh equally, and so do its templates.
+"""
+
+
+def _tasks() -> Iterator[str]:
+    yield _TASKS.strip()
+    yield ""
+    rows = []
+    cards = {name: catalog.load_task(name).card for name in catalog.find("tasks")}
+    for name, card in cards.items():
+        rows.append((f"`{name}`", card.title, card.language, f"{len(expand(card)):,}", _cell(card.licence)))
+    yield from _table(("task", "what it is", "language", "prompts", "licence"), rows)
+    for name, card in cards.items():
+        texts = [text for text in (card.content_note, card.notes) if text]
+        yield from ("", f"## {name}", "", f"For example: {expand(card)[-1].text!r}.", *(f"\n{text}" for text in texts))
+        yield from ("", f"Source: {card.source}.")
+
+
+_LANGUAGES = """
+The same 50 occupations in German, French, Turkish and Chinese, for people who speak them to check. Nobody has so far:
+runs of these tasks say so. Correct `tasks/occupations-LANGUAGE/subjects.csv`, and put your name into `reviewed_by` of
+the card beside it. Other languages are packs: a folder with a `task.yaml`, whose `subjects.csv` has the columns `concept`
+(the English occupation) and `form`.
+
+The grammatical form is a variable of the task: masculine, feminine, paired, star, or epicene. None is neutral.
+`fairbench compare ENGLISH GERMAN --forms=-,feminine` pairs runs by concept. A model that does not understand a language
+looks diverse: look at the share of images without a face, and at whether the occupation was drawn, before you compare.
+"""
+
+
+def _languages() -> Iterator[str]:
+    yield _LANGUAGES.strip()
+    for name in catalog.find("tasks"):
+        card = catalog.load_task(name).card
+        prompts = expand(card)
+        if any(p.concept and p.form for p in prompts):
+            yield from _language(name, card)
+
+
+def _language(name: str, card: TaskCard) -> Iterator[str]:
+    prompts = expand(card)
+    forms = list(dict.fromkeys(p.form for p in prompts))
+    subject = {(p.concept, p.form): p.subject for p in prompts}
+    checked = "nobody checked it" if card.reviewed_by == "nobody" else f"checked by {card.reviewed_by}"
+    yield from ("", f"## {name}", "", f"Template: {card.templates[0].text} ({checked})", "")
+    rows = (
+        (concept, *(subject[concept, form].replace("*", r"\*") for form in forms))
+        for concept in dict.fromkeys(p.concept for p in prompts)
+    )
+    yield from _table(("concept", *forms), rows)
 
 
 def _cell(value: str | float | None) -> str:

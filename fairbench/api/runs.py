@@ -161,6 +161,7 @@ def compare(
     select: bool | None = None,
     registered: PathLike | None = None,
     rd_margins: bool = False,
+    forms: Sequence[str] | None = None,
     out: PathLike | None = None,
 ) -> Comparison:
     """Compare finished runs with the first of them, prompt by prompt, or two labellers of the same images.
@@ -171,6 +172,8 @@ def compare(
         select: Choose the best run on half of the prompts and judge it on the rest; None: with three runs or more.
         registered: A file of `fairbench plan --register` that the comparison is held against.
         rd_margins: Test RD for equivalence, too, against the task's margins for it.
+        forms: Of each run the grammatical form whose prompts are compared, "" for a run without forms; prompts are then
+            paired by concept, as are those of runs without a prompt in common.
         out: A folder to write compare.json, compare.csv and the picture to.
 
     Returns:
@@ -182,7 +185,8 @@ def compare(
     from fairbench.comparison.compare import compare as compare_runs
     from fairbench.comparison.result import Comparison
 
-    comparison = Comparison(compare_runs(folders_of(runs), alpha, select, path_of(registered), rd_margins=rd_margins))
+    folders, against = folders_of(runs), path_of(registered)
+    comparison = Comparison(compare_runs(folders, alpha, select, against, rd_margins=rd_margins, forms=forms))
     if out is not None:
         comparison.write(out)
     return comparison

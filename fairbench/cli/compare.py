@@ -26,6 +26,14 @@ Registered = Annotated[
     Path | None, typer.Option("--registered", metavar="FILE", help="Hold the comparison against a file of `plan`.")
 ]
 RdMargins = Annotated[bool, typer.Option("--rd-margins", help="Test RD for equivalence, too.")]
+Forms = Annotated[
+    str | None,
+    typer.Option(
+        "--forms",
+        metavar="FORM,FORM,...",
+        help="Grammatical form of each run's prompts that is compared, - for a run without forms; pairs by concept.",
+    ),
+]
 Full = Annotated[bool, typer.Option("--full", help="Print every effect of the primary attributes.")]
 
 
@@ -37,6 +45,7 @@ def compare(
     select: Select = None,
     registered: Registered = None,
     rd_margins: RdMargins = False,
+    forms: Forms = None,
     full: Full = False,
     plugins: Plugins = None,
 ) -> None:
@@ -48,7 +57,10 @@ def compare(
     from fairbench.cli.logs import start
 
     start()
-    comparison = api.compare(*runs, alpha=alpha, select=select, registered=registered, rd_margins=rd_margins)
+    form_of = None if forms is None else ["" if form.strip() == "-" else form.strip() for form in forms.split(",")]
+    comparison = api.compare(
+        *runs, alpha=alpha, select=select, registered=registered, rd_margins=rd_margins, forms=form_of
+    )
     comparison.write(out)
     if as_json:
         echo_json(comparison.record)

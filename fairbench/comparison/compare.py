@@ -79,18 +79,21 @@ def compare(
     registered: Path | None = None,
     *,
     rd_margins: bool = False,
+    forms: Sequence[str] | None = None,
 ) -> Result:
     """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
 
     alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
     there are three runs or more. registered: a file of `plan --register` that the comparison is held against.
-    rd_margins: test RD for equivalence, too. Raises FairbenchError for runs that do not compare.
+    rd_margins: test RD for equivalence, too. forms: see `sides.read`.
+
+    Raises FairbenchError for runs that do not compare.
     """
     if not 0 < alpha < 0.5:
         raise FairbenchError(f"--alpha {alpha:g}: name a level between 0 and 0.5, as in 0.05.")
     if select and len(folders) < 3:
         raise FairbenchError("--select chooses among variants: name a baseline and two runs or more.")
-    sides = read(folders)
+    sides = read(folders, forms)
     by_labeller = second_labeller.split(sides)
     if by_labeller is not None:
         first, *others = by_labeller

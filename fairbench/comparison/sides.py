@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fairbench.comparison import concepts
+from fairbench.comparison.concepts import Positions
 from fairbench.display.note import SeenBy
 from fairbench.errors import FairbenchError
 from fairbench.labelling.table_labeller import is_table, read_by
@@ -20,6 +22,7 @@ from fairbench.storage.ids import IntArray
 
 QUOTA = "the method fixes how many images show which group, so that images are no independent draws"
 BY_PROMPT = "paired by prompt"
+BY_CONCEPT = "paired by concept (other prompts: the difference is that of models, wordings and forms together)"
 SAME_BASE = (
     f"{BY_PROMPT} (same base model and seed: images share their noise, which the interval does not use, so it is "
     "cautious)"
@@ -64,23 +67,30 @@ def of_prompts(data: Data, which: IntArray | np.ndarray[Any, np.dtype[np.bool_]]
     return Units(data.kinds, data.times[which]) if isinstance(data, Units) else data[which]
 
 
-def read(folders: Sequence[Path]) -> list[Side]:
+def read(folders: Sequence[Path], forms: Sequence[str] | None = None) -> list[Side]:
     """Read runs and return them over their common prompts, ordered by the prompts' ids, so that no run decides.
+
+    Runs without a common prompt are paired by the prompts' concepts, as those of two languages. forms: of each run the
+    grammatical form whose prompts are compared, "" for a run without forms; None where no run has several.
 
     Raises FairbenchError: fewer than two folders, a folder that holds no finished run, no prompt that all runs have.
     """
     if len(folders) < 2:
         raise FairbenchError("compare needs two runs or more: name another run folder.")
     runs = [evidence.read(folder) for folder in folders]
-    position_of = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
+    names = evidence.names(runs)
+    if forms is None:
+        position_of: Positions = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
+    else:
+        names = [f"{name} ({form})" if form else name for name, form in zip(names, forms, strict=False)]
+        position_of = []
+    if not position_of or not set.intersection(*map(set, position_of)):
+        position_of = concepts.positions([run.prompts for run in runs], names, forms)
     common = sorted(set.intersection(*map(set, position_of)))
-    if not common:
-        tasks = " and ".join(dict.fromkeys(run.record.task.name for run in runs))
-        raise FairbenchError(f"The runs have no prompt in common (task {tasks}): compare runs of one task.")
     letters = [chr(ord("A") + i) if i < 26 else f"R{i + 1}" for i in range(len(runs))]
     return [
         Side(letter, name, run, np.array([positions[n] for n in common], dtype=np.int64))
-        for letter, name, run, positions in zip(letters, evidence.names(runs), runs, position_of, strict=True)
+        for letter, name, run, positions in zip(letters, names, runs, position_of, strict=True)
     ]
 
 
@@ -123,6 +133,9 @@ def same_images(a: Side, b: Side) -> bool:
 
 def pairing(a: Side, b: Side) -> str:
     """Return how two runs are paired, in words. Only one base model drawn with one seed is said to share noise."""
+    ids_of_a, ids_of_b = ([side.run.prompts[i].neutral_id for i in side.positions] for side in (a, b))
+    if ids_of_a != ids_of_b:
+        return BY_CONCEPT
     record_a, record_b = a.run.record, b.run.record
     same = record_a.keys.images == record_b.keys.images
     if not same and (record_a.model.lora or record_b.model.lora):
