@@ -115,8 +115,8 @@ def _tasks() -> Iterator[str]:
 _LANGUAGES = """
 The same 50 occupations in German, French, Turkish and Chinese, for people who speak them to check. Nobody has so far:
 runs of these tasks say so. Correct `tasks/occupations-LANGUAGE/subjects.csv`, and put your name into `reviewed_by` of
-the card beside it. Other languages are packs: a folder with a `task.yaml`, whose `subjects.csv` has the columns `concept`
-(the English occupation) and `form`.
+the card beside it. Other languages are packs: a folder with a `task.yaml`, whose `subjects.csv` has the columns
+`concept` (the English occupation) and `form`.
 
 The grammatical form is a variable of the task: masculine, feminine, paired, star, or epicene. None is neutral.
 `fairbench compare ENGLISH GERMAN --forms=-,feminine` pairs runs by concept. A model that does not understand a language
