@@ -26,6 +26,7 @@ from fairbench.notices import Notice
 from fairbench.runs import headline, verdict
 from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.folder import RunFolder
+from fairbench.runs.record import RunRecord
 from fairbench.runs.terminal_tables import Measured
 
 SUBMIT: Final = "submit"
@@ -34,11 +35,15 @@ _FOLDER: Final = re.compile(r"[^a-z0-9]+")
 
 
 class _FromEvidence(RunFolder):
-    """A run of which only the evidence is there: its table is computed."""
+    """A run of which only the evidence is there, which was read before: its table is computed."""
 
     def __init__(self, run: FinishedRun) -> None:
         super().__init__(run.folder)
         self._run = run
+
+    @cached_property
+    def record(self) -> RunRecord:
+        return self._run.record
 
     @cached_property
     def metrics_table(self) -> pa.Table:
