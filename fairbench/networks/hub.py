@@ -158,7 +158,7 @@ def problem(err: BaseException, repo: str, revision: str | None = None, file: st
         fix = f"{server} shows no such repository: fix its name, or, if it is private, {login}"
     elif status == 401:
         fix = f"{server} refuses the token: {login} with a valid one, or remove it with `hf auth logout`"
-    elif status in _BUSY or _unreachable(err):
+    elif status in _BUSY or unreachable(err):
         kind = NoAnswer
         busy = "takes no more requests for now (429)" if status == 429 else f"is out of order for now ({status})"
         state = busy if status else f"cannot be reached ({first_line(err)})"
@@ -184,7 +184,8 @@ def url_problem(err: BaseException) -> str:
     return first_line(err) if status is None else f"status {status}"
 
 
-def _unreachable(err: BaseException) -> bool:
+def unreachable(err: BaseException) -> bool:
+    """Whether an error of one of several libraries means that there was no connection or no answer."""
     return any(cls.__name__ in _UNREACHABLE for cls in type(err).__mro__)
 
 
