@@ -37,6 +37,8 @@ def licences(job: Job) -> dict[str, str]:
 
 def without_pictures(job: Job) -> str:
     """Return why there are no pictures."""
+    if job.content.record.model.adapter == "labels-only":
+        return "There are no pictures: the run has labels alone."
     if gallery.of_files(job.content.run):
         return (
             "The pictures are files of their own, which may show real people, and are left out; an export with "
@@ -93,8 +95,8 @@ def _body(job: Job, labels: pd.DataFrame, files: Mapping[str, str], where: str) 
         ),
         f'```python\nfrom datasets import load_dataset\n\nlabels = load_dataset("{where}", split="{SPLIT}")\n```',
         "\n".join(["| column | what it holds |", "|---|---|", *_columns(job, labels)]),
-        "Labels are as they were read, one by one: what is corrected for the labeller's errors stands above, and cannot "
-        "be computed from single labels.",
+        "Labels are as they were read, one by one: what is corrected for the labeller's errors stands above, and "
+        "cannot be computed from single labels.",
         "## What the labels mean, and what they do not",
         "\n".join(f"- {in_markdown(sentence)}" for sentence in (job.label_note, *MEANS)),
         "## Licences",

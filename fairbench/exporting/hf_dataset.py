@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Final
 
-from fairbench.errors import FairbenchError
 from fairbench.exporting import croissant, dataset_card
 from fairbench.exporting import dataset_tables as tables
 from fairbench.exporting.job import Job, sha256
@@ -25,11 +24,9 @@ def write(job: Job, repo: str = "") -> Path:
     """Write the folder and return it: a table of labels, and with `with_images` one of the pictures.
 
     repo: the repository of the hub that it is made for, if it is. Raises FairbenchError where pictures are asked
-    for and are not to be had, or the folder holds something else.
+    for that are not here, and for a folder that holds something else.
     """
     labels = tables.labels(job.content.run)
-    if job.with_images and job.content.run.read_by == "table" and not labels["status"].isin(("ok", "no_face")).any():
-        raise FairbenchError(f"--with-images: run {job.content.run.folder} has no pictures.")
     with job.writing(FILES) as folder:
         tables.write_labels(labels, folder / tables.LABELS)
         files = {"labels": tables.LABELS}

@@ -34,7 +34,7 @@ def fields(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[str
     """
     files_of_users = gallery.of_files(job.content.run)
     return {
-        **_collection(job, labels, files, files_of_users),
+        **_collection(job, labels, files),
         **_annotation(job),
         "dataBiases": [
             *(f"{verdict['attribute']}: {verdict['sentence']}" for verdict in job.content.verdicts()),
@@ -43,7 +43,7 @@ def fields(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[str
         ],
         "dataLimitations": [
             *MEANS,
-            f"It holds for these {whole(labels['prompt_id'].nunique())} prompts, in these wordings.",
+            f"It holds for {_prompts(labels)}, in these wordings.",
             *(notice["sentence"] for notice in job.content.notices()),
         ],
         "dataUseCases": [
@@ -64,32 +64,39 @@ def fields(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[str
     }
 
 
-def _collection(job: Job, labels: pd.DataFrame, files: Mapping[str, str], files_of_users: bool) -> dict[str, Said]:
+def _collection(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[str, Said]:
     record = job.content.record
     images = labels.drop_duplicates("image_id")
     statuses = images["status"].value_counts().sort_index()
     counted = ", ".join(f"{name} {whole(int(count))}" for name, count in statuses.items())
-    suite = (
-        f"{whole(images['prompt_id'].nunique())} prompts of the task {record.task.name} (version {record.task.version})"
-    )
-    made = f"The {whole(len(images))} images are files that were there already, sorted by {suite}."
-    drawn = (
-        f"{job.content.name} was asked for {whole(len(images))} images, for {suite}, from seed {record.declared.seed}."
-    )
+    task = f"the task {record.task.name} (version {record.task.version})"
+    suite = f"{whole(len(images))} images, for {_prompts(labels)} of {task}"
+    made = {
+        "folder": f"Files that were there already: {suite}.",
+        "labels-only": f"A table that was there already, with labels of {suite}.",
+    }
+    drawn = f"{job.content.name} was asked for {suite}, from seed {record.declared.seed}."
     policy = record.labeller.face_policy
     return {
-        "dataCollection": made if files_of_users else drawn,
-        "dataCollectionType": ["Secondary Data Analysis"] if files_of_users else ["Software Collection", "Experiments"],
+        "dataCollection": made.get(record.model.adapter, drawn),
+        "dataCollectionType": (
+            ["Secondary Data Analysis"] if record.model.adapter in made else ["Software Collection", "Experiments"]
+        ),
         "dataCollectionMissingData": f"Images by status: {counted}. Those without a face have a row without a label.",
         "dataCollectionRawData": (
             "The pictures are in the table of images." if "images" in files else dataset_card.without_pictures(job)
         ),
         "dataImputationProtocol": "Nothing is imputed: what is not known is null.",
         "dataPreprocessingProtocol": [
-            f"Faces that count: {_SELECTED[policy.select]}, if they take {policy.min_area:g} of the image's area or more; "
-            f"the column counted says which they are. Labels of a probability below {policy.min_prob:g} are null."
+            f"Faces that count: {_SELECTED[policy.select]}, if they take {policy.min_area:g} of the image's area or "
+            f"more; the column counted says which they are. Labels of a probability below {policy.min_prob:g} are null."
         ],
     }
+
+
+def _prompts(labels: pd.DataFrame) -> str:
+    count = int(labels["prompt_id"].nunique())
+    return f"{whole(count)} prompt{'' if count == 1 else 's'}"
 
 
 def _annotation(job: Job) -> dict[str, Said]:

@@ -177,7 +177,7 @@ def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_POST = do_PUT = _reply
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
 
     return Handler

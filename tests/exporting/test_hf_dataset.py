@@ -200,7 +200,7 @@ def test_pictures_of_the_users_are_left_out_unless_asked_for(cli: Cli, tmp_path:
     assert b"secret" not in everything + (result.out + result.err).encode()
     assert str(tmp_path).encode() not in everything
     said = mlcroissant.Dataset(str(tmp_path / "a" / "croissant.json")).metadata
-    assert "files that were there already" in said.data_collection
+    assert "Files that were there already: 17 images, for 1 prompt of" in said.data_collection
     assert "may show real people" in said.personal_sensitive_information[1]
     cli("export", measured, "--to", "hf-dataset", "--out", "b", "--with-images").succeeded()
     assert len(loaded(tmp_path / "b", "images")) == 16
