@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fairbench.api import calibrate_from as calibrate_from
     from fairbench.api import collect as collect
     from fairbench.api import compare as compare
+    from fairbench.api import export as export
     from fairbench.api import load as load
     from fairbench.api import report as report
     from fairbench.api import run as run

@@ -4,6 +4,6 @@ Paths may be given as text. What a user can fix raises FairbenchError, in one se
 """
 
 from fairbench.api.people import annotate, calibrate_from, collect
-from fairbench.api.runs import calibrate, compare, load, report, run
+from fairbench.api.runs import calibrate, compare, export, load, report, run
 
-__all__ = ["annotate", "calibrate", "calibrate_from", "collect", "compare", "load", "report", "run"]
+__all__ = ["annotate", "calibrate", "calibrate_from", "collect", "compare", "export", "load", "report", "run"]

@@ -223,6 +223,35 @@ def report(
     return build.write(loaded, folder, start(progress), with_images=with_images)
 
 
+def export(
+    run: Run | PathLike,
+    *,
+    to: str,
+    out: PathLike | None = None,
+    with_images: bool = False,
+    progress: bool = False,
+) -> Path | str:
+    """Write a finished run for papers, READMEs and other tools.
+
+    Args:
+        run: A run or its folder.
+        to: latex, markdown or images.
+        out: The folder to write; None is RUN-FORMAT, beside the run.
+        with_images: Include pictures of `folder:`, which may show real people.
+        progress: Show how far it is, on stderr or in the notebook.
+
+    Returns:
+        The path of the file to look at first.
+
+    Raises:
+        FairbenchError: For an unknown format, a folder that holds something else, or pictures that are gone.
+    """
+    from fairbench.exporting import export as exporting
+
+    loaded = run if isinstance(run, Run) else load(run)
+    return exporting.export(loaded, to, path_of(out), start(progress), with_images=with_images)
+
+
 def calibrate(
     labeller: PathLike,
     images: PathLike,

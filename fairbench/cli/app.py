@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "audit": ("audit:audit", "Look for the component that carries the bias."),
     "compare": ("compare:compare", "Compare runs, or two labellers of the same images."),
     "report": ("report:report", "Write a page of runs: verdict, charts, pictures."),
+    "export": ("export:export", "Write a run for papers, READMEs and other tools."),
     "plan": ("plan:plan", "Say how many images and prompts a comparison needs."),
     "list": ("listing:list_", "List what there is, third-party plug-ins included."),
     "show": ("listing:show", "Show a finished run, a card, a plug-in, or columns."),

@@ -32,7 +32,7 @@ _LATEX: Final = {
     ">": "\\textgreater{}",
     "·": "\\textperiodcentered{}",
 }
-_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#~])")
+_MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]<>|#~&$]|^[-+=])")
 
 
 class Page(Console):
@@ -61,7 +61,7 @@ class Page(Console):
 
     def markdown(self) -> str:
         """Return everything as Markdown."""
-        parts = (_markdown_table(i) if isinstance(i, Table) else _markdown(i.plain) for i in self.items)
+        parts = (_markdown_table(i) if isinstance(i, Table) else in_markdown(i.plain) for i in self.items)
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
@@ -148,29 +148,37 @@ def _markdown_table(table: Table) -> str:
         return "| " + " | ".join(cells) + " |"
 
     rule = line(["---:" if column.number else "---" for column in table.columns])
-    rows = [line([_markdown(c.text) for c in row]) for row in _rows(table)]
-    grid = "\n".join([line([_markdown(head) for head in _heads(table)]), rule, *rows])
-    parts = [f"**{_markdown(table.title)}**" if table.title else "", grid, _markdown(table.note)]
+    rows = [line([in_markdown(c.text) for c in row]) for row in _rows(table)]
+    grid = "\n".join([line([in_markdown(head) for head in _heads(table)]), rule, *rows])
+    parts = [f"**{in_markdown(table.title)}**" if table.title else "", grid, in_markdown(table.note)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line: no HTML, link, formula or list."""
     return _MARKDOWN.sub(r"\\\1", shown(text)).replace("\n", " ")
 
 
 def _latex_table(table: Table, label_note: str) -> str:
     columns = "".join("r" if column.number else "l" for column in table.columns)
     rows = [
-        r"\addlinespace" if row is None else " & ".join(_latex(cell.text) for cell in row) + r" \\"
+        r"\addlinespace" if row is None else _latex_row([cell.text for cell in row])
         for row in _sections(table)
     ]
-    head = " & ".join(map(_latex, _heads(table))) + r" \\"
-    note = _latex(f"{table.note} {label_note}".strip())
-    caption = [rf"\caption{{{_latex(table.title)}}}"] if table.title else []
+    head = _latex_row(_heads(table))
+    note = in_latex(f"{table.note} {label_note}".strip())
+    caption = [rf"\caption{{{in_latex(table.title)}}}"] if table.title else []
     grid = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
     lines = [r"\begin{table}", r"\centering", *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
-def _latex(text: str) -> str:
+def _latex_row(cells: list[str]) -> str:
+    r"""Return a line of a table; one that begins with [ or * would be taken for an argument of the \\\\ above it."""
+    row = " & ".join(map(in_latex, cells)) + r" \\"
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
+
+
+def in_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is, on one line: no command, comment or formula."""
     return "".join(_LATEX.get(character, character) for character in shown(text)).replace("\n", " ")

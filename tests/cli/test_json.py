@@ -17,7 +17,7 @@ from tests.builders.cli import Cli
 from tests.cli.test_help import GROUPS, TREE
 
 FILES_ALONE = {
-    *(("new",), ("report",), ("leaderboard", "site"), ("prompts",)),
+    *(("new",), ("report",), ("export",), ("leaderboard", "site"), ("prompts",)),
     *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("phantom", "images")),
 }
 """Commands that write files, and print no more than where they are; and `prompts`, which has --format."""

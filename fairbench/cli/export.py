@@ -1,0 +1,31 @@
+"""`fairbench export`: a finished run for papers, READMEs and other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairbench.cli.options import Quiet
+from fairbench.display.plain import echo
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+To = Annotated[str, typer.Option("--to", metavar="FORMAT", help="latex, markdown or images.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write. [default: RUN-FORMAT, beside the run]")]
+WithImages = Annotated[
+    bool, typer.Option("--with-images", help="Include pictures of folder:, which may show real people.")
+]
+
+
+def export(run: RunFolder, to: To, out: Out = None, with_images: WithImages = False, quiet: Quiet = False) -> None:
+    """Write a run for papers, READMEs and other tools.
+
+    latex: tables, methods paragraph and BibTeX. markdown: the same for a README. images: the images as files, with a
+    manifest.
+    """
+    from fairbench import api
+    from fairbench.cli.logs import start
+
+    start(quiet)
+    echo(f"{to}: {api.export(run, to=to, out=out, with_images=with_images, progress=not quiet)}")
