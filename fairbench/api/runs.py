@@ -235,13 +235,13 @@ def export(
 
     Args:
         run: A run or its folder.
-        to: latex, markdown or images.
+        to: latex, markdown, images, hf-dataset, hub-results or hub:OWNER/NAME.
         out: The folder to write; None is RUN-FORMAT, beside the run.
-        with_images: Include pictures of `folder:`, which may show real people.
+        with_images: Include pictures, also those of `folder:`, which may show real people.
         progress: Show how far it is, on stderr or in the notebook.
 
     Returns:
-        The path of the file to look at first.
+        The path of the file to look at first, or the address.
 
     Raises:
         FairbenchError: For an unknown format, a folder that holds something else, or pictures that are gone.

@@ -11,10 +11,14 @@ from fairbench.cli.options import Quiet
 from fairbench.display.plain import echo
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
-To = Annotated[str, typer.Option("--to", metavar="FORMAT", help="latex, markdown or images.")]
+To = Annotated[
+    str,
+    typer.Option("--to", metavar="FORMAT", help="latex, markdown, images, hf-dataset, hub-results or hub:OWNER/NAME."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write. [default: RUN-FORMAT, beside the run]")]
 WithImages = Annotated[
-    bool, typer.Option("--with-images", help="Include pictures of folder:, which may show real people.")
+    bool,
+    typer.Option("--with-images", help="Include pictures, also those of folder:, which may show real people."),
 ]
 
 
@@ -22,7 +26,8 @@ def export(run: RunFolder, to: To, out: Out = None, with_images: WithImages = Fa
     """Write a run for papers, READMEs and other tools.
 
     latex: tables, methods paragraph and BibTeX. markdown: the same for a README. images: the images as files, with a
-    manifest.
+    manifest. hf-dataset: a folder for Hugging Face's datasets, with a Croissant description. hub:OWNER/NAME: the same,
+    pushed to a private repository of the hub. hub-results: results for a model's card there.
     """
     from fairbench import api
     from fairbench.cli.logs import start

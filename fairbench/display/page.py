@@ -161,10 +161,7 @@ def in_markdown(text: str) -> str:
 
 def _latex_table(table: Table, label_note: str) -> str:
     columns = "".join("r" if column.number else "l" for column in table.columns)
-    rows = [
-        r"\addlinespace" if row is None else _latex_row([cell.text for cell in row])
-        for row in _sections(table)
-    ]
+    rows = [r"\addlinespace" if row is None else _latex_row([cell.text for cell in row]) for row in _sections(table)]
     head = _latex_row(_heads(table))
     note = in_latex(f"{table.note} {label_note}".strip())
     caption = [rf"\caption{{{in_latex(table.title)}}}"] if table.title else []

@@ -26,7 +26,8 @@ def write(job: Job) -> Path:
     run = job.content.run
     if gallery.of_files(run) and not job.with_images:
         raise FairbenchError(
-            "--to images: these pictures are files of their own, which may show real people; --with-images exports them."
+            "--to images: these pictures are files of their own, which may show real people; --with-images exports "
+            "them."
         )
     prompts = evidence.read_prompts(run.folder)
     records = gallery.records(run)
@@ -86,10 +87,5 @@ def _csv(job: Job, rows: list[dict[str, Any]]) -> str:
         for name in names:
             found = [face["labels"][name] for face in row["faces"]]
             cells += [";".join("" if cell[i] is None else str(cell[i]) for cell in found) for i in (0, 1)]
-        lines.append([_text(cell) for cell in [*cells, *(row[name] for name in _LAST)]])
+        lines.append([*cells, *(row[name] for name in _LAST)])
     return atomic.csv_text(lines)
-
-
-def _text(cell: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula; numbers stay."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t")) else cell
