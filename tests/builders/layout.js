@@ -18,6 +18,22 @@
     if (document.documentElement === element.ownerSVGElement) hider = lessen(hider, document.documentElement.getBoundingClientRect(), true, true);
     return [seen, hider];
   };
+  // Corners of a text on the screen, and the angle in which it is written.
+  const cornersOf = (element, rect) => {
+    const straight = [[rect.left, rect.top], [rect.right, rect.top], [rect.left, rect.bottom], [rect.right, rect.bottom]];
+    if (!element.ownerSVGElement || !element.getScreenCTM) return [straight, 0];
+    const matrix = element.getScreenCTM(), box = element.getBBox();
+    if (Math.abs(matrix.b) < 1e-6) return [straight, 0];
+    const corner = (x, y) => { const at = new DOMPoint(x, y).matrixTransform(matrix); return [at.x, at.y]; };
+    const [right, bottom] = [box.x + box.width, box.y + box.height];
+    return [[corner(box.x, box.y), corner(right, box.y), corner(box.x, bottom), corner(right, bottom)], Math.atan2(matrix.b, matrix.a)];
+  };
+  // Two texts meet if they do as seen along each of the ways in which they are written.
+  const meet = (a, b) => [0, a.angle, b.angle].every((angle) => [angle, angle + Math.PI / 2].every((way) => {
+    const along = ([x, y]) => x * Math.cos(way) + y * Math.sin(way);
+    const [p, q] = [a.corners.map(along), b.corners.map(along)];
+    return Math.min(Math.max(...p), Math.max(...q)) - Math.max(Math.min(...p), Math.min(...q)) > SLACK;
+  }));
   const modal = document.querySelector("dialog[open]");
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const text = node.textContent.trim(), element = node.parentElement;
@@ -34,6 +50,7 @@
         continue;
       }
       const box = { left: Math.max(rect.left, seen.left), right: Math.min(rect.right, seen.right), top: Math.max(rect.top, seen.top), bottom: Math.min(rect.bottom, seen.bottom), text, element };
+      [box.corners, box.angle] = cornersOf(element, box);
       if (box.right - box.left > SLACK && box.bottom - box.top > SLACK) boxes.push(box);
     }
   }
@@ -42,8 +59,7 @@
   boxes.forEach((a, i) => {
     for (let j = i + 1; j < boxes.length && boxes[j].top < a.bottom - SLACK; j += 1) {
       const b = boxes[j];
-      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left), high = Math.min(a.bottom, b.bottom) - b.top;
-      if (a.element !== b.element && wide > SLACK && high > SLACK) overlaps.push(`overlap: ${a.text.slice(0, 60)} | ${b.text.slice(0, 60)}`);
+      if (a.element !== b.element && meet(a, b)) overlaps.push(`overlap: ${a.text.slice(0, 60)} | ${b.text.slice(0, 60)}`);
     }
   });
   const sideways = document.documentElement.scrollWidth > innerWidth && !(document.documentElement instanceof SVGElement);

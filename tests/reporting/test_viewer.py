@@ -16,6 +16,12 @@ from fairbench.runs.result import Run
 from tests.builders.browser import Visit, expect
 from tests.builders.layout import problems
 
+TURNED = (
+    '<svg width=300 height=120><text transform="translate(20 100) rotate(-45)">a long text</text>'
+    '<text transform="translate(20 100) translate({0} 0) rotate(-45)">another text</text></svg>'
+)
+"""Two names that are turned, side by side."""
+
 
 @pytest.fixture(scope="module")
 def runs(mannequin_runs: Path) -> list[Run]:
@@ -138,6 +144,8 @@ def test_the_overview_has_room_for_its_texts(browser: Any, page_file: Path, widt
         ("<svg width=20 height=30><text y=20>a long text</text></svg>", ["cut: a long text"]),
         ("<div style='width:40px;overflow-x:auto;white-space:nowrap'>scrolls</div><p>far</p>", []),
         ("<p>one</p><p>two</p><p hidden>three</p>", []),
+        (TURNED.format(40), []),
+        (TURNED.format(8), ["overlap: another text | a long text"]),
     ],
 )
 def test_overlaps_and_cuts_are_found_where_they_are_planted(browser: Any, planted: str, found: list[str]) -> None:

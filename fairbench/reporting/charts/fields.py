@@ -12,18 +12,25 @@ from fairbench.display.labels import spaced
 from fairbench.display.numbers import whole
 from fairbench.pages.chart import Chart
 
-_ABOVE: Final = {"labelAngle": 0, "orient": "top"}
 _WIDEST: Final = 84
 """Of a field, in pixels; a table of many columns has narrower ones, whose names are turned."""
 _ACROSS: Final = 420
+_LONGEST: Final = 160
+"""Of a name, in pixels."""
 
 
 def plane(attribute: str, cells: Sequence[tuple[str, str, float]]) -> Chart:
     """Return the shares of a cross of two attributes as a table of fields. cells: (row, column, mean share)."""
     values: list[dict[str, Any]] = [{"row": row, "column": column, "share": share} for row, column, share in cells]
     axes = {
-        "y": {"field": "row", "type": "nominal", "sort": None, "title": None},
-        "x": {"field": "column", "type": "nominal", "sort": None, "title": None, "axis": _ABOVE},
+        "y": {"field": "row", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": _LONGEST}},
+        "x": {
+            "field": "column",
+            "type": "nominal",
+            "sort": None,
+            "title": None,
+            "axis": _above([column for _, column, _ in cells]),
+        },
     }
     colour = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues", "domain": [0, 1]}, "legend": None}
     ink = {"condition": {"test": "datum.share > 0.5", "value": "white"}, "value": "black"}
@@ -36,7 +43,7 @@ def plane(attribute: str, cells: Sequence[tuple[str, str, float]]) -> Chart:
         f"{len(values)} fields. The largest is {largest['row']} {largest['column']} with {largest['share']:.0%}.",
         {
             "data": {"values": values},
-            "width": {"step": 84},
+            "width": {"step": _WIDEST},
             "height": {"step": 44},
             "encoding": axes,
             "layer": [
@@ -45,6 +52,12 @@ def plane(attribute: str, cells: Sequence[tuple[str, str, float]]) -> Chart:
             ],
         },
     )
+
+
+def _above(names: Sequence[str], step: int = _WIDEST) -> dict[str, Any]:
+    """Return an axis above fields of `step` pixels, with its names turned where they are wider than that."""
+    turned = max(map(len, names)) * 6.5 > step
+    return {"labelAngle": -45 if turned else 0, "orient": "top", "labelLimit": _LONGEST}
 
 
 def confusion(
@@ -66,11 +79,10 @@ def confusion(
         for row, of_row, total in zip(names[0], table, of_rows.tolist(), strict=True)
         for column, n in zip(names[1], of_row.tolist(), strict=True)
     ]
-    turned = _WIDEST * len(names[1]) > _ACROSS
-    axis = {"labelAngle": -45 if turned else 0, "orient": "top", "labelLimit": 160}
+    step = _WIDEST if _WIDEST * len(names[1]) <= _ACROSS else max(56, _ACROSS // len(names[1]))
     axes = {
-        "y": {"field": "row", "type": "nominal", "sort": None, "title": sides[0], "axis": {"labelLimit": 160}},
-        "x": {"field": "column", "type": "nominal", "sort": None, "title": sides[1], "axis": axis},
+        "y": {"field": "row", "type": "nominal", "sort": None, "title": sides[0], "axis": {"labelLimit": _LONGEST}},
+        "x": {"field": "column", "type": "nominal", "sort": None, "title": sides[1], "axis": _above(names[1], step)},
         "tooltip": [{"field": field} for field in ("row", "column", "count", "share")],
     }
     colour = {"field": "share", "type": "quantitative", "scale": {"scheme": "blues", "domain": [0, 1]}, "legend": None}
@@ -86,7 +98,7 @@ def confusion(
         f"Rows: {sides[0]}; columns: {sides[1]}. {'; '.join(same)}.",
         {
             "data": {"values": values},
-            "width": {"step": max(56, _ACROSS // len(names[1])) if turned else _WIDEST},
+            "width": {"step": step},
             "height": {"step": 30},
             "encoding": axes,
             "layer": [

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _ROW: Final = 15
 """Height of a prompt in pixels."""
 _WIDTH: Final = 520
+_GAP: Final = 16
+"""Between columns, in pixels; the library leaves 20."""
 _BINS: Final = 20
 _SHARE: Final = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
 
@@ -65,12 +67,14 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     tooltip = [
         {"field": name} for name in ("subject", "class", "share", "low", "high", "faces", *([known] if known else []))
     ]
-    width = _WIDTH if len(shown) == 1 else max(80, _WIDTH // len(shown) - 12)
+    # Names of classes stand whole above their columns, unless they are very long.
+    width = _WIDTH if len(shown) == 1 else max(80, _WIDTH // len(shown) - 12, 7 * min(24, max(map(len, shown))) - _GAP)
+    header = {"labelLimit": width + _GAP}
     inner: Spec = {"width": width, "height": {"step": _ROW}, "encoding": {"y": y, "tooltip": tooltip}, "layer": layers}
     spec: Spec = (
         inner
         if len(shown) == 1
-        else {"facet": {"column": {"field": "class", "title": None, "sort": shown}}, "spec": inner}
+        else {"facet": {"column": {"field": "class", "title": None, "sort": shown, "header": header}}, "spec": inner}
     )
     of = f"the share of {shown[0]}" if len(shown) == 1 else "the share of each class"
     beside = " Orange diamonds: the task's reference." if known else ""
@@ -143,10 +147,16 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
             "width": _WIDTH,
             "height": {"step": _ROW},
             "encoding": {"y": y, "tooltip": tooltip},
-            "layer": layers,
+            "layer": [layer for layer in layers if _drawn(layer, values)],
         },
         click=True,
     )
+
+
+def _drawn(layer: Spec, values: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a layer has anything to show; the library warns of one that has not."""
+    field = layer["encoding"]["x"].get("field")
+    return field is None or any(value[field] is not None for value in values)
 
 
 def _number(value: float) -> float | None:
