@@ -79,12 +79,10 @@ def show(rows: Sequence[Row], console: Console) -> None:
         shown = [r for group in groups for r in group]
         if any(_is_again(above.rows[0], place.rows[0]) for g in places for above, place in itertools.pairwise(g)):
             say(console, SAME, "dim")
-        if any(board.remark(r) for r in shown):
-            say(console, FEW, "dim")
         if any(r["quota"] == "yes" for r in shown):
             say(console, QUOTA, "dim")
-        if not all(r["rank"] for r in shown):
-            say(console, UNRANKED, "dim")
+        for note in footnotes(shown):
+            say(console, note, "dim")
     else:
         say(console, "No measured rows: `fairbench leaderboard add RUN` adds one.")
     apart = board.published(rows)
@@ -92,6 +90,12 @@ def show(rows: Sequence[Row], console: Console) -> None:
         console.print()
         _published(apart).show(console)
     say(console, label_note("labeller"), "dim")
+
+
+def footnotes(rows: Sequence[Row]) -> list[str]:
+    """Return what explains the remarks below measured rows, and why some have no rank, where that is so."""
+    few = any(board.remark(r) for r in rows)
+    return [FEW] * few + [UNRANKED] * (not all(r["rank"] for r in rows))
 
 
 def _measured(group: Sequence[Standing]) -> Table:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fairbench.leaderboard import board as leaderboard_board
+from fairbench.leaderboard import terminal
 from fairbench.leaderboard.columns import COLUMNS, Row
-from fairbench.leaderboard.site import charts, rows, words
+from fairbench.leaderboard.site import charts, pages, rows, words
 from fairbench.leaderboard.site.beside import Number, is_same_model, pairs
 from fairbench.leaderboard.verify import Check, Verdict
 from tests.builders import boards as build
@@ -69,6 +70,16 @@ def test_a_chart_says_its_numbers_and_draws_the_ranks(measured: Row) -> None:
     assert (drawn["rank"], drawn["best"], drawn["worst"]) == (2, 1, 3)
     assert drawn["concentration"] == float(measured["gender_x_race4.concentration"])
     assert "rank 2, could be 1 to 3" in chart.alt and "(ffffff)" in chart.alt and "(eeeeee)" in chart.alt
+
+
+def test_a_leaderboard_without_rows_and_rows_without_ranks_say_so(measured: Row, tmp_path: Path) -> None:
+    for name, found in (("empty", []), ("unranked", [{**measured, "run_id": OTHER, leaderboard_board.RANKED_BY: ""}])):
+        (tmp_path / f"{name}.csv").write_text(leaderboard_board.render(found), encoding="utf-8")
+    first = pages.write([tmp_path / "empty.csv", tmp_path / "unranked.csv"], tmp_path / "out")
+    assert "<p>no rows</p>" in first.read_text() and "Nothing was measured so far." in first.read_text()
+    at = first.parent / "pages"
+    assert "No measured rows so far" in (at / "empty" / "index.html").read_text()
+    assert f"{terminal.FEW} {terminal.UNRANKED}".replace("'", "&#39;") in (at / "unranked" / "index.html").read_text()
 
 
 def test_every_column_has_a_meaning() -> None:

@@ -63,13 +63,13 @@ def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
         "hconcat": [
             {
                 **size,
-                "width": 300,
+                "width": 440,
                 "encoding": {"y": {**y, "axis": {"labelLimit": 260, "grid": True}}},
                 "layer": _interval(f"gender x race: {_TITLE}", BLUE, ("concentration", "low", "high")),
             },
             {
                 **size,
-                "width": 170,
+                "width": 240,
                 "encoding": {"y": {**y, "axis": {"labels": False, "ticks": False, "grid": True}}},
                 "layer": _interval("rank that it could hold", ORANGE, ("rank", "best", "worst"), **ranks_axis),
             },
@@ -105,7 +105,7 @@ def attributes(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
         {"mark": {"type": "tick", "thickness": 2, "color": GREY}, "encoding": {"x": _quantity("fair", None)}}
     ]
     inner: Spec = {
-        "width": 150,
+        "width": 220,
         "height": {"step": _ROW},
         "encoding": {
             "y": {

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fairbench import __version__
 from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
+from fairbench.leaderboard import terminal
 from fairbench.leaderboard.site import charts as drawing
 from fairbench.leaderboard.site import tables as shown_tables
 from fairbench.leaderboard.site import words
@@ -82,6 +83,7 @@ def _write_board(board: Board, boards: Sequence[Board], folder: Path) -> None:
     found = [pair for entry in board.published for pair in pairs(entry, boards)]
     if found:
         tables.append(shown_tables.beside(found, "../"))
+    measured = [entry.row for entry in board.entries if entry.row["source"] == "measured"]
     page = {
         "name": board.name,
         "groups": groups,
@@ -89,7 +91,7 @@ def _write_board(board: Board, boards: Sequence[Board], folder: Path) -> None:
         "published": len(groups) if board.published else None,
         "pairs": found,
         "words": words,
-        "unstated": words.unstated([e.row for e in board.entries if e.check is not None]),
+        "hints": [*terminal.footnotes(measured), words.unstated(measured)],
         "note": label_note("labeller"),
     }
     _write("board.html", page, folder, "../../", charts, tables)

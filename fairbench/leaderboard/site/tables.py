@@ -182,6 +182,7 @@ def overview(at: Board) -> dict[str, Any]:
     rows = [e.row for e in at.entries]
     badges = [e.badge for e in at.entries if e.check is not None]
     counts = {"measured": len(badges), "published": len(rows) - len(badges)}
+    sizes = [f"{count} {kind}" for kind, count in counts.items() if count]
     leaders = []
     for group in at.measured:
         first = group[0][0].row
@@ -192,7 +193,7 @@ def overview(at: Board) -> dict[str, Any]:
         "name": at.name,
         "link": f"{at.folder}/index.html",
         "tasks": ", ".join(dict.fromkeys(r["task"] for r in rows)),
-        "size": ", ".join(f"{n} {kind}" for kind, n in counts.items() if n) + (" row" if len(rows) == 1 else " rows"),
+        "size": f"{', '.join(sizes) or 'no'} {'row' if len(rows) == 1 else 'rows'}",
         "badges": [(b.shape, b.word, badges.count(b)) for b in BADGES.values() if b in badges],
         "leaders": leaders,
         "facets": facets(rows),
