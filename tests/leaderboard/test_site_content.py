@@ -69,7 +69,7 @@ def test_a_chart_says_its_numbers_and_draws_the_ranks(measured: Row) -> None:
     drawn = chart.spec["data"]["values"][0]
     assert (drawn["rank"], drawn["best"], drawn["worst"]) == (2, 1, 3)
     assert drawn["concentration"] == float(measured["gender_x_race4.concentration"])
-    assert "rank 2, could be 1 to 3" in chart.alt and "(ffffff)" in chart.alt and "(eeeeee)" in chart.alt
+    assert "rank 2, could be 1 to 3" in chart.alt and f"({TWIN})" in chart.alt and f"({OTHER})" in chart.alt
 
 
 def test_a_leaderboard_without_rows_and_rows_without_ranks_say_so(measured: Row, tmp_path: Path) -> None:

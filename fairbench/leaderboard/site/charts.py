@@ -14,13 +14,16 @@ from fairbench.pages.chart import BLUE, GREY, ORANGE, Chart, Spec
 
 _ROW: Final = 24
 """Height of a row in pixels."""
+_ROWS: Final[Spec] = {"field": "row", "type": "nominal", "sort": None, "title": None}
+"""The axis of rows, in the order in which they come."""
+_NAMES: Final = {"labelLimit": 420, "grid": True}
 _TITLE: Final = "concentration (0: even, 1: one group alone)"
 
 
 def _labels(entries: Sequence[Entry]) -> list[str]:
-    """Return a name for each row, with as much of its run's id as tells rows of one name apart."""
+    """Return a name for each row; rows of one name are told apart by the folders of their pages."""
     names = [e.name for e in entries]
-    return [n if names.count(n) == 1 else f"{n} ({e.row['run_id'][:6]})" for n, e in zip(names, entries, strict=True)]
+    return [n if names.count(n) == 1 else f"{n} ({e.folder})" for n, e in zip(names, entries, strict=True)]
 
 
 def _quantity(field: str, title: str | None, **more: Any) -> Spec:
@@ -54,7 +57,6 @@ def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
             values.append({"row": label, **dict(zip(fields, [*ends, *ranks], strict=True))})
     if len(values) < 2:  # one alone is in the chart of every attribute
         return None
-    y: Spec = {"field": "row", "type": "nominal", "sort": None, "title": None}
     ticks = list(range(1, len(values) + 1, 1 + len(values) // 12))
     ranks_axis = {"scale": {"domain": [0.5, len(values) + 0.5], "nice": False}, "axis": {"values": ticks}}
     size = {"height": {"step": _ROW}}
@@ -64,13 +66,13 @@ def standings(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
             {
                 **size,
                 "width": 440,
-                "encoding": {"y": {**y, "axis": {"labelLimit": 260, "grid": True}}},
+                "encoding": {"y": {**_ROWS, "axis": _NAMES}},
                 "layer": _interval(f"gender x race: {_TITLE}", BLUE, ("concentration", "low", "high")),
             },
             {
                 **size,
                 "width": 240,
-                "encoding": {"y": {**y, "axis": {"labels": False, "ticks": False, "grid": True}}},
+                "encoding": {"y": {**_ROWS, "axis": {"labels": False, "ticks": False, "grid": True}}},
                 "layer": _interval("rank that it could hold", ORANGE, ("rank", "best", "worst"), **ranks_axis),
             },
         ],
@@ -107,15 +109,7 @@ def attributes(name: str, title: str, entries: Sequence[Entry]) -> Chart | None:
     inner: Spec = {
         "width": 220,
         "height": {"step": _ROW},
-        "encoding": {
-            "y": {
-                "field": "row",
-                "type": "nominal",
-                "sort": None,
-                "title": None,
-                "axis": {"labelLimit": 260, "grid": True},
-            }
-        },
+        "encoding": {"y": {**_ROWS, "axis": _NAMES}},
         "layer": [*(intervals if limits else intervals[1:]), *(ticks if fair else [])],
     }
     facet: Spec = {"column": {"field": "attribute", "title": None, "sort": list(SHOWN.values())}}
