@@ -16,7 +16,8 @@ from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
 from fairbench.reporting import gallery, values
 from fairbench.reporting.charts import fields, of_run
-from fairbench.runs import evidence, headline, single_prompts, terminal_headline, terminal_prompts, verdict
+from fairbench.reporting.charts import quality as quality_chart
+from fairbench.runs import evidence, headline, quality, single_prompts, terminal_headline, terminal_prompts, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.references import of_prompts
 from fairbench.runs.result import Run
@@ -154,7 +155,15 @@ class Content:
             concentration = of_run.concentrations(h.attribute, of_prompts.rows, h.fair, words)
             if concentration is not None:
                 yield concentration
+        yield from self._quality()
         yield from self._calibration()
+
+    def _quality(self) -> Iterator[Chart]:
+        """Yield how each class scores beside the others of its prompts, scorer by scorer."""
+        for _, contrasts in itertools.groupby(quality.of_run(self.finished), lambda each: each.scorer):
+            chart = quality_chart.by_group(list(contrasts))
+            if chart is not None:
+                yield chart
 
     def _calibration(self) -> Iterator[Chart]:
         """Yield the errors of the labeller that the adjusted values rest on, attribute by attribute."""
