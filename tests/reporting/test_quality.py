@@ -40,7 +40,7 @@ class Brightness:
 
 def test_the_chart_holds_contrasts_within_prompts(tmp_path: Path) -> None:
     (tmp_path / "brightness.py").write_text(SCORER)
-    args = ("--model", "phantom-exact", "--task", "phantom-occupations", "--limit-prompts", "3", "-n", "30")
+    args = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "4", "-n", "36")
     args = (*args, "--plugins", tmp_path / "brightness.py", "--scorers", "brightness")
     run = fairbench.load(make_run(tmp_path / "run", *args))
     page = build.write([run], tmp_path / "out", Silent())
