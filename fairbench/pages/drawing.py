@@ -22,6 +22,8 @@ def whole(spec: Spec, *, dark: bool = False) -> Spec:
         "font": _FONT,
         "view": {"stroke": None},
         "axis": {"labelColor": ink, "titleColor": ink, "gridColor": faint, "domainColor": faint, "tickColor": faint},
+        "rule": {"color": ink},
+        "point": {"opacity": 1},
         "header": {"labelColor": ink, "labelFontSize": 12},
         "legend": {"labelColor": ink, "titleColor": ink},
     }

@@ -15,7 +15,7 @@ from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
 from fairbench.reporting import gallery, values
-from fairbench.reporting.charts import fields, of_run
+from fairbench.reporting.charts import calibrated, fields, of_run
 from fairbench.reporting.charts import quality as quality_chart
 from fairbench.runs import evidence, headline, quality, single_prompts, terminal_headline, terminal_prompts, verdict
 from fairbench.runs import terminal_tables as tables
@@ -166,21 +166,10 @@ class Content:
                 yield chart
 
     def _calibration(self) -> Iterator[Chart]:
-        """Yield the errors of the labeller that the adjusted values rest on, attribute by attribute."""
+        """Yield the errors of the labeller that the adjusted values rest on."""
         path = self.run.folder / evidence.FOLDER / evidence.CALIBRATION
-        if not path.is_file():
-            return
-        counted = confusion.read(path)
-        for attribute in counted.attributes:
-            part = counted.margin((attribute,))
-            yield fields.confusion(
-                f"calibration-{attribute}",
-                f"{spaced(attribute)}: the labeller's errors, as calibrated",
-                f"Images: {counted.domain}. Colour: the share of the row. Adjusted values rest on this table.",
-                ("true", "read as"),
-                (list(map(" ".join, part.rows)), list(map(" ".join, part.columns))),
-                part.counts,
-            )
+        if path.is_file():
+            yield from calibrated.charts(confusion.read(path))
 
     @cached_property
     def values(self) -> list[dict[str, Any]]:

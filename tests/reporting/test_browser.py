@@ -39,7 +39,7 @@ def visit(browser: Any, page_file: Path) -> Iterator[Visit]:
 
 
 def test_charts_are_drawn_and_nothing_leaves_the_folder(visit: Visit, page_file: Path) -> None:
-    assert visit.charts() == 9
+    assert visit.charts() == 10
     alt_of = dict(re.findall(r'data-chart="([^"]+)".*?alt="([^"]+)"', page_file.read_text()))
     for chart in visit.page.locator("[data-chart]").all():
         said = chart.locator(":scope > [role=img]").get_attribute("aria-label")
@@ -178,5 +178,5 @@ def test_no_text_overlaps_or_is_cut_and_a_phone_scrolls_one_way(visit: Visit, wi
 def test_without_scripts_the_result_is_there(browser: Any, page_file: Path) -> None:
     visit = Visit(browser, page_file, java_script_enabled=False)
     assert "uneven" in visit.page.locator(".verdicts").inner_text()
-    assert visit.page.locator("[data-chart] img").count() == 9
+    assert visit.page.locator("[data-chart] img").count() == 10
     visit.close()

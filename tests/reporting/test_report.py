@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -20,6 +21,7 @@ from fairbench.reporting import build, paper
 from fairbench.reporting.content import Content
 from fairbench.runs.result import Run
 from tests.builders.cli import Cli, exit_code, make_run
+from tests.builders.folders import ROOT
 
 HOSTILE = "nurse <script>alert(1)</script> [/red] \u202e =cmd()"
 
@@ -64,6 +66,22 @@ def test_charts_hold_the_numbers_of_the_run(run: Run, page: Path) -> None:
     of_prompts = metrics[(metrics["scope"] == "prompt") & (metrics["metric"] == "concentration")]
     expected = sorted(of_prompts[of_prompts["attribute"] == "race4"]["value"])
     assert sorted(v["concentration"] for v in specs["concentration-race4"]["data"]["values"]) == expected
+
+
+def test_a_workforce_stands_beside_the_shares_and_is_no_target(tmp_path: Path) -> None:
+    args = ("--model", "phantom-exact", "--task", "occupations-labour", "--limit-prompts", "4", "-n", "4")
+    labour = fairbench.load(make_run(tmp_path / "labour", *args))
+    page = build.write([labour], tmp_path / "out", Silent())
+    with (ROOT / "tasks" / "occupations-labour" / "reference_gender.csv").open() as file:
+        women = {row["subject"]: float(row["female"]) for row in csv.DictReader(file)}
+    charts = data_of(page)["charts"]
+    drawn = charts["shares-gender"]["data"]["values"]
+    assert len(drawn) == 4 and all(v["reference"] == women[v["subject"]] for v in drawn)
+    assert all(v["reference"] is None for v in charts["shares-race4"]["data"]["values"])
+    text = page.read_text()
+    assert "what people report of themselves" in text and "they are no target" in text
+    below, mean = sum(v["share"] < v["reference"] for v in drawn), sum(v["reference"] for v in drawn) / 4
+    assert f"the reference {mean:.0%}; it lies below the reference in {below} of them" in text
 
 
 def test_static_charts_are_drawn_and_stand_on_the_page_with_their_numbers_in_words(page: Path) -> None:

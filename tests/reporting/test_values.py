@@ -7,6 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+from scipy.stats import beta
+
 from fairbench.measure.quantities import SCOPES
 from fairbench.reporting import values
 from fairbench.runs.result import Run
@@ -72,6 +75,7 @@ def test_every_mark_of_every_chart_is_drawn_of_the_runs_numbers(browser: Any, pa
     primary = ("gender", "race4", "gender_x_race4")
     alone = {name: run.worst_prompts(name).set_index("subject") for name in primary}
     faces = run.images()
+    file = json.loads((run.folder / "evidence" / "calibration.json").read_text())
     checked: dict[str, int] = {}
     for name in visit.page.eval_on_selector_all("[data-chart]", "all => all.map(c => c.dataset.chart)"):
         kind, _, attribute = name.partition("-")
@@ -95,8 +99,19 @@ def test_every_mark_of_every_chart_is_drawn_of_the_runs_numbers(browser: Any, pa
                 last = math.isclose(mark["to"], 1)
                 within = (known >= mark["from"]) & ((known <= mark["to"]) if last else (known < mark["to"]))
                 assert mark["faces"] == int(within.sum()), mark
+            elif kind == "recall" and "recall" in mark:
+                at = file["attributes"].index(mark["group"].partition(":")[0])
+                label = mark["group"].partition(": ")[2].partition(" (")[0]
+                own = [line for row, line in zip(file["rows"], file["counts"], strict=True) if row[at] == label]
+                read = sum(n for line in own for n in line[:-1])
+                right = sum(
+                    n for line in own for cell, n in zip(file["columns"], line, strict=True) if _part(cell, at) == label
+                )
+                low, high = beta.ppf([0.025, 0.975], right + 0.5, read - right + 0.5)
+                assert (mark["right"], mark["read"], mark["recall"]) == (right, read, right / read)
+                assert mark["group"].endswith(f"(n = {read:,})") and mark["low"] == pytest.approx(low)
+                assert mark["high"] == pytest.approx(high if right < read else 1.0)
             elif kind == "calibration" and "count" in mark:
-                file = json.loads((run.folder / "evidence" / "calibration.json").read_text())
                 at = file["attributes"].index(attribute)
                 rows, columns = file["rows"], file["columns"]
                 total = sum(

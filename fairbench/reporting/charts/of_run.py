@@ -19,6 +19,10 @@ _ROW: Final = 15
 _WIDTH: Final = 520
 _GAP: Final = 16
 """Between columns, in pixels; the library leaves 20."""
+_REFERENCE: Final = (
+    "the task's reference, as of a workforce. Such shares are of what people report of themselves, and say nothing of "
+    "how anyone looks; they are no target."
+)
 _BINS: Final = 20
 _SHARE: Final = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
 
@@ -54,7 +58,7 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     x = {"field": "share", "type": "quantitative", "title": None, **_SHARE}
     layers: list[Spec] = [
         {"mark": {"type": "bar", "color": BLUE, "opacity": 0.35}, "encoding": {"x": x}},
-        {"mark": {"type": "rule", "color": BLUE}, "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
+        {"mark": "rule", "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
         {
             "mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY},
             "encoding": {"x": {"datum": 1 / len(classes), "type": "quantitative"}, "y": None},
@@ -77,16 +81,29 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
         else {"facet": {"column": {"field": "class", "title": None, "sort": shown, "header": header}}, "spec": inner}
     )
     of = f"the share of {shown[0]}" if len(shown) == 1 else "the share of each class"
-    beside = " Orange diamonds: the task's reference." if known else ""
+    beside = f" Orange diamonds: {_REFERENCE}" if known else ""
     highest, lowest = (pick(first, key=lambda v: v["share"]) for pick in (max, min))
     return Chart(
         f"shares-{attribute}",
         f"{spaced(attribute)}: {of} in every prompt",
         f"Bars: share of the faces of a prompt; lines: 95 % intervals; dashed: balance.{beside}",
         f"{len(order)} prompts. The share of {shown[0]} is largest for {highest['subject']} ({highest['share']:.0%}) "
-        f"and smallest for {lowest['subject']} ({lowest['share']:.0%}); balance is {1 / len(classes):.0%}.",
+        f"and smallest for {lowest['subject']} ({lowest['share']:.0%}); balance is {1 / len(classes):.0%}."
+        f"{_beside_reference(first)}",
         {"data": {"values": values}, **spec},
         click=True,
+    )
+
+
+def _beside_reference(values: Sequence[Mapping[str, Any]]) -> str:
+    """Return how the shares of a class lie beside their references, in words; empty where there are none."""
+    known = [v for v in values if v["reference"] is not None]
+    if not known:
+        return ""
+    shown, reference = (sum(v[name] for v in known) / len(known) for name in ("share", "reference"))
+    return (
+        f" Over the {len(known)} prompts with a reference it is {shown:.0%} on average, and the reference "
+        f"{reference:.0%}; it lies below the reference in {sum(v['share'] < v['reference'] for v in known)} of them."
     )
 
 
@@ -119,7 +136,7 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
     layers: list[Spec] = [
         {
             "transform": [{"filter": "isValid(datum.low)"}],
-            "mark": {"type": "rule", "color": BLUE},
+            "mark": "rule",
             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
         },
         {

@@ -83,7 +83,7 @@ def differences(baseline: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
         {"mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY}, "encoding": {"x": {"datum": 0}, "y": None}},
         {
             "transform": [known],
-            "mark": {"type": "rule", "color": BLUE, "strokeWidth": 2},
+            "mark": {"type": "rule", "strokeWidth": 2},
             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
         },
         {

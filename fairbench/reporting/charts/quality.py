@@ -35,7 +35,7 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
         },
         {
             "transform": [{"filter": "isValid(datum.low)"}],
-            "mark": {"type": "rule", "color": BLUE},
+            "mark": "rule",
             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
         },
         {"mark": {"type": "point", "filled": True, "size": 50, "color": BLUE}, "encoding": {"x": x}},
