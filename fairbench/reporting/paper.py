@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import Final
 
 from fairbench.display.numbers import whole
-from fairbench.reporting import gallery
+from fairbench.reporting import citing, gallery, values
 from fairbench.reporting.content import Content
 from fairbench.runs.record import RunRecord
-
-_FAIRBENCH: Final = """@software{fairbench,
-  title = {fairbench: demographic fairness benchmarking for image-generating models},
-  author = {{The fairbench authors}},
-  version = {VERSION},
-  url = {https://github.com/fairbench/fairbench-umm},
-}"""
-_FAIRFACE: Final = """@inproceedings{karkkainen2021fairface,
-  title = {FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age for Bias Measurement and Mitigation},
-  author = {K{\\"a}rkk{\\"a}inen, Kimmo and Joo, Jungseock},
-  booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision (WACV)},
-  year = {2021},
-}"""
-_OCCUPATIONS: Final = """@inproceedings{shen2024finetuning,
-  title = {Finetuning Text-to-Image Diffusion Models for Fairness},
-  author = {Shen, Xudong and Du, Chao and Pang, Tianyu and Lin, Min and Wong, Yongkang and Kankanhalli, Mohan},
-  booktitle = {International Conference on Learning Representations (ICLR)},
-  year = {2024},
-}"""
-CITED: Final = (
-    ("labeller", "fairface", _FAIRFACE),
-    ("labeller", "shen2024", _OCCUPATIONS),
-    ("task", "occupations", _OCCUPATIONS),
-)
-"""What is cited where the name of the labeller or the task begins so."""
 
 
 def methods(content: Content) -> str:
@@ -72,11 +46,8 @@ def _calibration(record: RunRecord) -> str:
 
 def bibtex(content: Content) -> str:
     """Return BibTeX of what the run rests on."""
-    record = content.record
-    names = {"labeller": record.labeller.name, "task": record.task.name}
-    entries = [_FAIRBENCH.replace("VERSION", record.fairbench)]
-    entries += dict.fromkeys(entry for kind, start, entry in CITED if names[kind].startswith(start))
-    return "\n\n".join(entries)
+    metrics = dict.fromkeys(values.topic(row["metric"]) for row in content.measured.rows)
+    return citing.bibtex(content.record, metrics, drawn=not gallery.of_files(content.run))
 
 
 def evidence(content: Content) -> list[tuple[str, str]]:

@@ -25,5 +25,8 @@ def test_recall_is_of_the_images_of_a_class_whose_face_was_read() -> None:
     assert old["recall"] == 7 / 9
     assert (old["low"], old["high"]) == pytest.approx(tuple(beta.ppf([0.025, 0.975], 7.5, 2.5)))
     assert shown["gender: male (n = 0)"]["recall"] is None  # nothing was read: neither 0 nor 1
-    assert "gender: male (n = 0), 7 without a face" in recall.alt and "age: old (n = 9) .778 [.456, .951], 8 without" in recall.alt
+    assert (
+        "gender: male (n = 0), 7 without a face" in recall.alt
+        and "age: old (n = 9) .778 [.456, .951], 8 without" in recall.alt
+    )
     assert [table.name for table in tables] == ["calibration-gender", "calibration-age"]
