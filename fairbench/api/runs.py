@@ -203,8 +203,8 @@ def report(
     It works from disk and from any web server, and loads nothing from elsewhere.
 
     Args:
-        *runs: One or more runs or run folders.
-        out: The folder of the pages; None: that of the run itself, or runs/report for several.
+        *runs: One or more runs or run folders; and folders of audits, each shown beside the runs of its model.
+        out: The folder of the pages; None: that of the run itself, or runs/report for several and beside an audit.
         with_images: Include pictures of `folder:`, which may show real people.
         progress: Show how far it is, on stderr or in the notebook.
 
@@ -214,13 +214,20 @@ def report(
     Raises:
         FairbenchError: For a folder that holds something else, for runs without a result, or one that is named twice.
     """
-    from fairbench.reporting import build
+    from fairbench.reporting import audits, build
 
-    loaded = [run if isinstance(run, Run) else load(run) for run in runs]
+    loaded: list[Run] = []
+    found: list[Path] = []
+    for each, folder in zip(runs, folders_of(runs), strict=True):
+        if not isinstance(each, Run) and audits.is_audit(folder):
+            found.append(folder)
+        else:
+            loaded.append(each if isinstance(each, Run) else load(each))
     if not loaded:
         raise FairbenchError("Name the runs to report on: fairbench.report(run, ...).")
-    folder = path_of(out) or (loaded[0].folder if len(loaded) == 1 else Path("runs/report"))
-    return build.write(loaded, folder, start(progress), with_images=with_images)
+    own = len(loaded) == 1 and not found
+    chosen = path_of(out) or (loaded[0].folder if own else Path("runs/report"))
+    return build.write(loaded, chosen, start(progress), with_images=with_images, audit_folders=found)
 
 
 def export(

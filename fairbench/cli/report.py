@@ -10,9 +10,10 @@ import typer
 from fairbench.cli.options import Quiet
 from fairbench.display.plain import echo
 
-Runs = Annotated[list[Path], typer.Argument(help="Folders of finished runs; several are shown side by side.")]
+Runs = Annotated[list[Path], typer.Argument(help="Folders of finished runs, shown side by side, and of audits.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder of the pages. [default: RUN itself; of several: runs/report]")
+    Path | None,
+    typer.Option("--out", help="Folder of the pages. [default: RUN itself; of several, or with an audit: runs/report]"),
 ]
 WithImages = Annotated[
     bool, typer.Option("--with-images", help="Include pictures of folder:, which may show real people.")
@@ -25,8 +26,8 @@ def report(
 ) -> None:
     """Write a page of runs: verdict, charts, pictures.
 
-    And its tables, a paragraph for a paper, and the evidence. The pages work from disk and from any web server, without
-    a network.
+    And its tables, a paragraph for a paper, and the evidence; of an audit of the same model, its findings and figures.
+    The pages work from disk and from any web server, without a network.
     """
     from fairbench import api
     from fairbench.cli.logs import start

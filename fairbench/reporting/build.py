@@ -16,7 +16,8 @@ from fairbench.errors import FairbenchError
 from fairbench.pages import frame
 from fairbench.pages.chart import Chart
 from fairbench.pages.frame import Site
-from fairbench.reporting import gallery, others, paper, side_by_side, values
+from fairbench.reporting import audits, gallery, others, paper, side_by_side, values
+from fairbench.reporting.audits import Audit
 from fairbench.reporting.charts import of_run, of_runs
 from fairbench.reporting.content import MEANS, Content
 from fairbench.runs import record
@@ -30,18 +31,27 @@ _OF_A_CALL: Final = ("seconds", "made_in_this_process", "damaged_shards")
 _SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("viewer.js", "report.js"))
 
 
-def write(runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bool = False) -> Path:
+def write(
+    runs: Sequence[Run], out: Path, progress: Progress, *, with_images: bool = False, audit_folders: Sequence[Path] = ()
+) -> Path:
     """Write the report of runs into `out`, which may be the folder of the run; return its first page.
 
     with_images: also pictures that are files of the user's (`folder:`), which may show real people.
-    Raises FairbenchError for a folder that holds something else, and for runs of one id.
+    audit_folders: of audits, each shown on the pages of the runs of its model. Raises FairbenchError for a folder that
+    holds something else, for runs of one id, and for an audit that cannot be shown.
     """
-    contents = [Content(run) for run in runs]
+    models = [run.record.model.name for run in runs]
+    audit_of = audits.by_model([audits.read(folder) for folder in audit_folders], models)
+    contents = [Content(run, audit_of.get(model)) for run, model in zip(runs, models, strict=True)]
     ids = [content.record.run_id for content in contents]
     if len(set(ids)) < len(ids):
         raise FairbenchError(f"Run {max(ids, key=ids.count)} is named twice: name each run once.")
     within = len(runs) == 1 and out.resolve() == runs[0].folder.resolve()
     kind = kinds.PAGE_OF_RUN if within else kinds.REPORT
+    if within and audit_of:
+        raise FairbenchError(
+            f"{out} is the run's own folder, whose page shows no audit: name another folder with --out."
+        )
     if not within:
         folders.check(out, kind)
     with folders.replacing(out, kind) as folder:
@@ -110,7 +120,7 @@ def _write_run(
         atomic.write_text(folder / name, frame.script("images", chunk))
     _SITE.write_data(
         folder,
-        shown,
+        [*shown, *(content.audit.charts if content.audit else ())],
         prompts=content.prompts(),
         attributes=content.attributes,
         others=labellers,
@@ -118,6 +128,7 @@ def _write_run(
         tables=[
             *map(values.copied, tables),
             values.forms(content.values, content.label_note),
+            *([values.copied(content.audit.table)] if content.audit else ()),
         ],
     )
     shutil.copyfile(content.run.folder / "metrics.csv", folder / ASSETS / "metrics.csv")
@@ -137,12 +148,26 @@ def _write_run(
         "heads": (*values.WORDS, *values.HEADS, "why absent"),
         "values_note": values.NOTE,
         "definitions": content.definitions(),
+        "audit": content.audit and _audit(content.audit, content),
         "methods": paper.methods(content),
         "bibtex": paper.bibtex(content),
         "evidence": paper.evidence(content),
         "command": paper.command(content),
     }
     _SITE.write_page("page.html", page, folder, shown, root)
+
+
+def _audit(audit: Audit, content: Content) -> dict[str, Any]:
+    """Return what the page shows of an audit of the run's model."""
+    same = audit.image_key == content.record.keys.images
+    return {
+        "summary": audit.summary,
+        "of": "" if same else "It was done with other settings than this run, so that its pictures are others.",
+        "cannot_be_concluded": audit.cannot_be_concluded,
+        "table": frame.safe(audit.table["html"]),
+        "note": audit.note,
+        "charts": audit.charts,
+    }
 
 
 def _sureness(content: Content, images: Sequence[Mapping[str, Any]]) -> list[Chart]:

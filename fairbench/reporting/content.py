@@ -15,6 +15,7 @@ from fairbench.measure.quantities import THIS_LIST
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
 from fairbench.reporting import gallery, values
+from fairbench.reporting.audits import Audit
 from fairbench.reporting.charts import calibrated, fields, of_run
 from fairbench.reporting.charts import quality as quality_chart
 from fairbench.runs import evidence, headline, quality, single_prompts, terminal_headline, terminal_prompts, verdict
@@ -33,10 +34,10 @@ MEANS: Final = (
 
 
 class Content:
-    """One run. Everything is computed when it is first asked for."""
+    """One run, and an audit of its model where there is one. Everything is computed when it is first asked for."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.record = run, run.record
+    def __init__(self, run: Run, audit: Audit | None = None) -> None:
+        self.run, self.record, self.audit = run, run.record, audit
         self.measured = Measured(run)
 
     @cached_property

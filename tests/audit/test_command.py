@@ -13,6 +13,7 @@ from PIL import Image
 from fairbench.cards import catalog, truth_table
 from fairbench.metrics._rd import relative_diversity
 from fairbench.phantom import planted, text
+from fairbench.reporting import audits
 from tests.builders.cli import Cli
 
 REALISED = catalog.find("models")["phantom"].parent / "phantom" / "realised.csv"
@@ -23,6 +24,7 @@ def audited(cli: Cli, *args: str | Path) -> dict[str, Any]:
     assert found.code == 0, found.err
     record: dict[str, Any] = json.loads(found.out)
     assert record == json.loads(Path("out/audit.json").read_text())
+    assert audits.read(Path("out")).summary == record["summary"]  # what is written is what a report reads
     return record
 
 

@@ -11,7 +11,7 @@ from fairbench.display.labels import spaced
 from fairbench.display.numbers import number, whole
 from fairbench.labelling.confusion import NO_PERSON, Calibration
 from fairbench.pages.chart import BLUE, Chart
-from fairbench.reporting.charts import fields
+from fairbench.reporting.charts import fields, layers
 from fairbench.stats.bounds import share_interval
 
 _WIDTH: Final = 440
@@ -35,9 +35,19 @@ def charts(calibration: Calibration) -> Iterator[Chart]:
 def recall(calibration: Calibration) -> Chart:
     """Return how often each class of each attribute was read right, of the images whose face was read."""
     values = [value for attribute in calibration.attributes for value in _of_attribute(calibration, attribute)]
-    y = {"field": "group", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    y = {
+        "field": "group",
+        "type": "nominal",
+        "sort": [v["group"] for v in values],
+        "title": None,
+        "axis": {"labelLimit": 240},
+    }
     axis = {"format": ".0%", "tickCount": 5}
     x = {"field": "recall", "type": "quantitative", "title": "read right", "scale": {"domain": [0, 1]}, "axis": axis}
+    point = {"type": "point", "filled": True, "size": 50, "color": BLUE}
+    known = [{"filter": "isValid(datum.recall)"}]
+    read = any(value["read"] for value in values)
+    points = [{"transform": known, "mark": point, "encoding": {"x": x}}] if read else []
     return Chart(
         "recall",
         "How often the labeller is right, as calibrated",
@@ -49,18 +59,7 @@ def recall(calibration: Calibration) -> Chart:
             "width": _WIDTH,
             "height": {"step": 22},
             "encoding": {"y": y, "tooltip": [{"field": name} for name in values[0]]},
-            "layer": [
-                {
-                    "transform": [{"filter": "isValid(datum.low)"}],
-                    "mark": "rule",
-                    "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
-                },
-                {
-                    "transform": [{"filter": "isValid(datum.recall)"}],
-                    "mark": {"type": "point", "filled": True, "size": 50, "color": BLUE},
-                    "encoding": {"x": x},
-                },
-            ],
+            "layer": [*layers.intervals(values, x), *points],
         },
     )
 

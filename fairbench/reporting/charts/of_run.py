@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fairbench.display.labels import spaced
-from fairbench.pages.chart import BLUE, GREY, ORANGE, Chart, Spec
+from fairbench.pages.chart import BLUE, ORANGE, Chart, Spec
+from fairbench.reporting.charts import layers as layers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,8 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
             "subject": row["subject"],
             "class": row["class"],
             "share": row["share"],
-            "low": row["ci_low"],
-            "high": row["ci_high"],
+            "low": _number(row["ci_low"]),
+            "high": _number(row["ci_high"]),
             "faces": row["n"],
             "reference": reference[row["subject"]][classes.index(row["class"])]
             if row["subject"] in reference
@@ -56,20 +57,16 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     order = [v["subject"] for v in sorted(first, key=lambda v: -v["share"])]
     y = {"field": "subject", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 240}}
     x = {"field": "share", "type": "quantitative", "title": None, **_SHARE}
-    layers: list[Spec] = [
-        {"mark": {"type": "bar", "color": BLUE, "opacity": 0.35}, "encoding": {"x": x}},
-        {"mark": "rule", "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-        {
-            "mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY},
-            "encoding": {"x": {"datum": 1 / len(classes), "type": "quantitative"}, "y": None},
-        },
-    ]
+    bar = {"type": "bar", "color": BLUE, "opacity": 0.35}
+    balance = layers_of.line(1 / len(classes))
+    layers = [{"mark": bar, "encoding": {"x": x}}, *layers_of.intervals(values, x), balance]
     known = any(v["reference"] is not None for v in values)
     if known:
         tick = {"type": "point", "shape": "diamond", "filled": True, "size": 45, "color": ORANGE}
         layers.append({"mark": tick, "encoding": {"x": {**x, "field": "reference"}}})
     tooltip = [
-        {"field": name} for name in ("subject", "class", "share", "low", "high", "faces", *([known] if known else []))
+        {"field": name}
+        for name in ("subject", "class", "share", "low", "high", "faces", *(["reference"] if known else []))
     ]
     # Names of classes stand whole above their columns, unless they are very long.
     width = _WIDTH if len(shown) == 1 else max(80, _WIDTH // len(shown) - 12, 7 * min(24, max(map(len, shown))) - _GAP)
@@ -129,26 +126,17 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
         }
         for row in known
     ]
-    y = {"field": "subject", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    order = [value["subject"] for value in values]
+    y = {"field": "subject", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 240}}
     x = {"field": "shrunk", "type": "quantitative", "title": "0: even, 1: one group alone"}
     dot = {"type": "point", "filled": True, "size": 40, "color": BLUE}
     ring = {"type": "point", "filled": False, "size": 30, "color": ORANGE}
-    layers: list[Spec] = [
-        {
-            "transform": [{"filter": "isValid(datum.low)"}],
-            "mark": "rule",
-            "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
-        },
-        {
-            "transform": [{"filter": "isValid(datum.concentration)"}],
-            "mark": ring,
-            "encoding": {"x": {**x, "field": "concentration"}},
-        },
-        {"mark": dot, "encoding": {"x": x}},
-    ]
+    layers: list[Spec] = [*layers_of.intervals(values, x), {"mark": dot, "encoding": {"x": x}}]
+    if any(value["concentration"] is not None for value in values):
+        known = [{"filter": "isValid(datum.concentration)"}]
+        layers.insert(-1, {"transform": known, "mark": ring, "encoding": {"x": {**x, "field": "concentration"}}})
     if fair is not None:
-        rule = {"type": "rule", "strokeDash": [4, 3], "color": GREY}
-        layers.append({"mark": rule, "encoding": {"x": {"datum": fair, "type": "quantitative"}, "y": None}})
+        layers.append(layers_of.line(fair))
     tooltip = [{"field": name} for name in values[0]]
     first, last = values[0], values[-1]
     return Chart(

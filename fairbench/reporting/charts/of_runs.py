@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fairbench.display.labels import spaced
 from fairbench.pages.chart import BLUE, GREY, ORANGE, PALETTE, Chart, Spec
+from fairbench.reporting.charts import layers
 
 _WIDTH: Final = 520
 _HALF: Final = 250
@@ -22,6 +23,11 @@ def compared(rows: Sequence[dict[str, Any]]) -> Chart:
     colour = {"field": "run", "type": "nominal", "sort": None, "scale": {"range": list(PALETTE)}, "legend": None}
     x = {"field": "value", "type": "quantitative", "title": "concentration (0: even, 1: one group alone)"}
     y = {"field": "run", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    fair = {
+        "transform": [{"filter": "isValid(datum.fair)"}],
+        "mark": {"type": "tick", "thickness": 2, "size": 12, "color": GREY},
+        "encoding": {"x": {**x, "field": "fair"}, "color": {"value": GREY}},
+    }
     inner = {
         "width": _WIDTH - 180,
         "height": {"step": 18},
@@ -31,13 +37,9 @@ def compared(rows: Sequence[dict[str, Any]]) -> Chart:
             "tooltip": [{"field": n} for n in ("run", "attribute", "value", "low", "high", "fair")],
         },
         "layer": [
-            {"mark": "rule", "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
+            *layers.intervals(rows, x),
             {"mark": {"type": "point", "filled": True, "size": 60}, "encoding": {"x": x}},
-            {
-                "transform": [{"filter": "isValid(datum.fair)"}],
-                "mark": {"type": "tick", "thickness": 2, "size": 12, "color": GREY},
-                "encoding": {"x": {**x, "field": "fair"}, "color": {"value": GREY}},
-            },
+            *([fair] if any(row["fair"] is not None for row in rows) else []),
         ],
     }
     facet = {
@@ -76,20 +78,13 @@ def differences(baseline: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
     y: dict[str, Any] = {"field": "name", "type": "nominal", "sort": None, "title": None}
     both: dict[str, Any] = {"height": {"step": 24}}
     x: dict[str, Any] = {"type": "quantitative", "title": f"concentration of {baseline} (ring) and of the run (filled)"}
-    known = {"filter": "isValid(datum.low)"}
     dumbbells = _dumbbells(x, "a", "b", size=70)
     x = {"type": "quantitative", "title": f"run minus {baseline}"}
+    point = {"type": "point", "filled": True, "size": 60, "color": BLUE}
     effects = [
-        {"mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY}, "encoding": {"x": {"datum": 0}, "y": None}},
-        {
-            "transform": [known],
-            "mark": {"type": "rule", "strokeWidth": 2},
-            "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "size": 60, "color": BLUE},
-            "encoding": {"x": {**x, "field": "effect"}},
-        },
+        layers.line(0),
+        *layers.intervals(values, x, {"strokeWidth": 2}),
+        {"mark": point, "encoding": {"x": {**x, "field": "effect"}}},
     ]
     bare = {**y, "axis": None}
     panels = [

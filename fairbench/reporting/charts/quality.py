@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from fairbench.display.labels import spaced
 from fairbench.display.numbers import number, p_value
-from fairbench.pages.chart import BLUE, GREY, Chart, Spec
+from fairbench.pages.chart import BLUE, Chart
+from fairbench.reporting.charts import layers
 from fairbench.runs.quality import GroupQuality
 
 _WIDTH: Final = 440
@@ -26,22 +28,17 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
     if not values:
         return None
     scorer = contrasts[0].scorer
-    y = {"field": "group", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    y = {
+        "field": "group",
+        "type": "nominal",
+        "sort": [v["group"] for v in values],
+        "title": None,
+        "axis": {"labelLimit": 240},
+    }
     x = {"field": "difference", "type": "quantitative", "title": f"{scorer}: class minus others, within prompts"}
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "rule", "strokeDash": [4, 3], "color": GREY},
-            "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": None},
-        },
-        {
-            "transform": [{"filter": "isValid(datum.low)"}],
-            "mark": "rule",
-            "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}},
-        },
-        {"mark": {"type": "point", "filled": True, "size": 50, "color": BLUE}, "encoding": {"x": x}},
-    ]
+    point = {"type": "point", "filled": True, "size": 50, "color": BLUE}
     return Chart(
-        f"quality-{scorer}",
+        f"quality-{re.sub('[^A-Za-z0-9-]', '-', scorer)}",  # it names a file
         f"Quality by perceived group: {scorer}",
         f"{_CAPTION} {_shown(contrasts)}",
         f"{'; '.join(map(_words, values))}. {_shown(contrasts)}",
@@ -50,7 +47,7 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
             "width": _WIDTH,
             "height": {"step": 22},
             "encoding": {"y": y, "tooltip": [{"field": name} for name in values[0]]},
-            "layer": layers,
+            "layer": [layers.line(0), *layers.intervals(values, x), {"mark": point, "encoding": {"x": x}}],
         },
     )
 
