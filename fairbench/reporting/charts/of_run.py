@@ -152,16 +152,10 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
             "width": _WIDTH,
             "height": {"step": _ROW},
             "encoding": {"y": y, "tooltip": tooltip},
-            "layer": [layer for layer in layers if _drawn(layer, values)],
+            "layer": layers,
         },
         click=True,
     )
-
-
-def _drawn(layer: Spec, values: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a layer has anything to show; the library warns of one that has not."""
-    field = layer["encoding"]["x"].get("field")
-    return field is None or any(value[field] is not None for value in values)
 
 
 def _number(value: float) -> float | None:
