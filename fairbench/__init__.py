@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = {
-    "api": ("annotate", "calibrate", "calibrate_from", "collect", "compare", "load", "report", "run"),
+    "api": ("annotate", "calibrate", "calibrate_from", "collect", "compare", "export", "load", "report", "run"),
     "calibration.result": ("Calibration",),
     "cards.cards": ("ModelCard",),
     "comparison.result": ("Comparison",),
@@ -88,6 +88,7 @@ __all__ = [
     "calibrate_from",
     "collect",
     "compare",
+    "export",
     "interval",
     "list_labellers",
     "list_methods",

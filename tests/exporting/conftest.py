@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import fairbench
 from tests.builders.cli import make_run
 from tests.builders.folders import written_once
 
@@ -18,3 +19,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_run(folder / "run", "--limit-prompts", 2, "-n", 8)
 
     return written_once(tmp_path_factory, "exported", write) / "run"
+
+
+@pytest.fixture(scope="session")
+def labels_alone(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the run as a data set without pictures; tests only read it."""
+    return Path(fairbench.export(run, to="hf-dataset", out=tmp_path_factory.mktemp("exported") / "labels"))
+
+
+@pytest.fixture(scope="session")
+def with_pictures(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the run as a data set with pictures; tests only read it."""
+    folder = tmp_path_factory.mktemp("exported") / "pictures"
+    return Path(fairbench.export(run, to="hf-dataset", out=folder, with_images=True))

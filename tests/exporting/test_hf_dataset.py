@@ -35,7 +35,7 @@ def _own_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def loaded(folder: Path, config: str | None = None) -> Any:
-    return datasets.load_dataset(str(folder), config, split="test", cache_dir=str(folder.parent / "cache"))
+    return datasets.load_dataset(str(folder), config, split="test", cache_dir=str(datasets.config.HF_DATASETS_CACHE))
 
 
 def same(value: object, expected: object) -> bool:
@@ -52,10 +52,8 @@ def check_labels(rows: list[dict[str, Any]], run: fairbench.Run) -> None:
         assert all(same(row[name], value) for name, value in wanted.items()), (row, wanted)
 
 
-def test_labels_come_back_as_the_run_has_them_and_there_are_no_pixels(run: Path, cli: Cli, tmp_path: Path) -> None:
-    result = cli("export", run, "--to", "hf-dataset", "--out", "a").succeeded()
-    assert "hf-dataset: a" in result.out
-    labels = loaded(tmp_path / "a")  # the default
+def test_labels_come_back_as_the_run_has_them_and_there_are_no_pixels(run: Path, labels_alone: Path) -> None:
+    labels = loaded(labels_alone)  # the default
     original = fairbench.load(run)
     check_labels(labels.to_list(), original)
     assert labels.features["seed"].dtype == "int64"
@@ -63,8 +61,8 @@ def test_labels_come_back_as_the_run_has_them_and_there_are_no_pixels(run: Path,
     boxes = {row["image_id"]: row["bbox_xyxy"] for row in _faces(run)}
     assert {row["image_id"]: row["box"] for row in labels} == boxes
     assert all(len(box) == 4 for box in boxes.values())
-    assert not any(b"PNG" in path.read_bytes() for path in (tmp_path / "a").rglob("*.parquet"))
-    card = DatasetCard.load(tmp_path / "a" / "README.md")
+    assert not any(b"PNG" in path.read_bytes() for path in labels_alone.rglob("*.parquet"))
+    card = DatasetCard.load(labels_alone / "README.md")
     assert [config["config_name"] for config in card.data.to_dict()["configs"]] == ["labels"]
     assert "The pictures are left out; an export with --with-images includes them." in card.text
     assert "never anyone's identity" in card.text
@@ -76,10 +74,9 @@ def _faces(run: Path) -> list[dict[str, Any]]:
     return [{**row, "image_id": row["image_id"].hex()} for row in rows if row["face_index"] is not None]
 
 
-def test_pictures_come_back_pixel_by_pixel(run: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("export", run, "--to", "hf-dataset", "--with-images", "--out", "a").succeeded()
+def test_pictures_come_back_pixel_by_pixel(run: Path, with_pictures: Path) -> None:
     original = fairbench.load(run)
-    pictures = loaded(tmp_path / "a", "images")
+    pictures = loaded(with_pictures, "images")
     assert isinstance(pictures.features["image"], datasets.Image)
     table = original.images().drop_duplicates("image_id").set_index("image_id")
     assert sorted(pictures["image_id"]) == sorted(table.index)
@@ -88,14 +85,13 @@ def test_pictures_come_back_pixel_by_pixel(run: Path, cli: Cli, tmp_path: Path) 
         assert row["image"].size == (row["width"], row["height"])
         assert row["image"].info == {}  # no metadata
         assert all(row[name] == table.loc[row["image_id"], name] for name in ("prompt", "seed", "sample_index", "text"))
-    check_labels(loaded(tmp_path / "a", "labels").to_list(), original)
-    assert len(loaded(tmp_path / "a")) == len(original.images())  # labels stay the default
+    check_labels(loaded(with_pictures, "labels").to_list(), original)
+    assert len(loaded(with_pictures)) == len(original.images())  # labels stay the default
 
 
-def test_croissant_is_valid_and_gives_the_records(run: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("export", run, "--to", "hf-dataset", "--with-images", "--out", "a").succeeded()
+def test_croissant_is_valid_and_gives_the_records(run: Path, with_pictures: Path) -> None:
     original = fairbench.load(run)
-    dataset = mlcroissant.Dataset(str(tmp_path / "a" / "croissant.json"))
+    dataset = mlcroissant.Dataset(str(with_pictures / "croissant.json"))
     issues = dataset.metadata.ctx.issues
     assert (issues.errors, issues.warnings) == (set(), set())
     assert dataset.metadata.ctx.is_v0() is False
@@ -116,9 +112,8 @@ def _records(dataset: mlcroissant.Dataset, name: str) -> Any:
     return next(records for records in dataset.metadata.record_sets if records.id == name)
 
 
-def test_responsible_ai_fields_are_true_of_the_run(run: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("export", run, "--to", "hf-dataset", "--out", "a").succeeded()
-    path = tmp_path / "a" / "croissant.json"
+def test_responsible_ai_fields_are_true_of_the_run(run: Path, labels_alone: Path) -> None:
+    path = labels_alone / "croissant.json"
     said = mlcroissant.Dataset(str(path)).metadata
     record = fairbench.load(run).record
     assert "was asked for 16 images, for 2 prompts of the task phantom-occupations" in said.data_collection
@@ -133,7 +128,7 @@ def test_responsible_ai_fields_are_true_of_the_run(run: Path, cli: Cli, tmp_path
     fields = json.loads(path.read_text())
     assert fields["@context"]["rai"] == RAI
     assert fields["license"] == ["of the model: Apache-2.0", "of the labeller: Apache-2.0"]
-    assert "of the model: Apache-2.0" in (tmp_path / "a" / "README.md").read_text()
+    assert "of the model: Apache-2.0" in (labels_alone / "README.md").read_text()
     assert len([name for name in fields if name.startswith("rai:")]) >= 14
 
 
@@ -214,16 +209,17 @@ def test_a_run_whose_store_is_gone(run: Path, cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_the_same_run_is_exported_to_the_same_bytes(run: Path, cli: Cli, tmp_path: Path) -> None:
-    for name in "ab":
-        cli("export", run, "--to", "hf-dataset", "--with-images", "--out", name).succeeded()
-    files = [{p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.*") if p.is_file()} for name in "ab"]
+def test_the_same_run_is_exported_to_the_same_bytes(run: Path, cli: Cli, tmp_path: Path, with_pictures: Path) -> None:
+    assert "hf-dataset: a" in cli("export", run, "--to", "hf-dataset", "--with-images", "--out", "a").succeeded().out
+    files = [
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+        for folder in (with_pictures, tmp_path / "a")
+    ]
     assert files[0] == files[1]
     assert len(files[0]) == 5
 
 
-def test_the_head_is_yaml_that_any_parser_reads(run: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("export", run, "--to", "hf-dataset", "--with-images", "--out", "a").succeeded()
-    head = yaml.safe_load((tmp_path / "a" / "README.md").read_text().split("---\n")[1])
+def test_the_head_is_yaml_that_any_parser_reads(run: Path, with_pictures: Path) -> None:
+    head = yaml.safe_load((with_pictures / "README.md").read_text().split("---\n")[1])
     assert head["configs"][0]["default"] is True
     assert (head["license"], head["size_categories"]) == ("apache-2.0", ["n<1K"])

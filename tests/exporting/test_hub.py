@@ -91,7 +91,6 @@ def test_a_push_that_was_cut_off_goes_on(run: Path, cli: Cli, monkeypatch: pytes
         ("/api/", 401, "Invalid credentials", "refuses the token (Invalid credentials): log in"),
         ("/api/repos/create", 403, "You don't have the rights", "this token may not write there (You don't have the"),
         ("/commit/", 403, "Private repository storage limit reached", "the space of this account is used up"),
-        ("/preupload/", 402, "Payment required", "the space of this account is used up"),
         ("/api/repos/create", 404, "No such namespace", "knows no such owner or repository"),
         ("/api/repos/create", 429, "Slow down", "takes no more requests for now (Slow down)"),
         ("/validate-yaml", 400, "odd", "answered 400"),
@@ -148,8 +147,7 @@ def test_other_peoples_repositories_are_left_alone(run: Path, cli: Cli, monkeypa
         assert "is public" in result.err
 
 
-def test_the_hash_of_every_file_is_told(run: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("export", run, "--to", "hf-dataset", "--out", "a").succeeded()
-    files = contents(tmp_path / "a")
+def test_the_hash_of_every_file_is_told(with_pictures: Path) -> None:
+    files = contents(with_pictures)
     hashes = json.loads(files.pop("export.json"))["sha256"]
     assert hashes == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
