@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, metadata_load
 
 from tests.builders.cli import Cli
-from tests.exporting.test_hf_dataset import HOSTILE, hostile
+from tests.exporting.test_hf_dataset import HOSTILE, hostile, outside_of_code
 
 
 def test_results_are_those_of_the_metrics_table(run: Path, cli: Cli, tmp_path: Path) -> None:
@@ -45,4 +45,4 @@ def test_hostile_names_are_text(run: Path, cli: Cli, tmp_path: Path) -> None:
     assert metadata_load(path)["model-index"][0]["name"] == HOSTILE
     card = ModelCard.load(path)
     assert card.data.model_name == HOSTILE
-    assert "<script>" not in card.text
+    assert "<script>" not in outside_of_code(card.text)
