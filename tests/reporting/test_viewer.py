@@ -155,3 +155,21 @@ def test_overlaps_and_cuts_are_found_where_they_are_planted(browser: Any, plante
     page.set_content(f"<!DOCTYPE html><title>planted</title>{planted}<p style='width:500px;margin-top:150px'>wide</p>")
     assert problems(page) == ["wider than the window: 508 pixels", *found]
     page.close()
+
+
+def test_print_is_dark_on_white_with_its_pictures_and_without_controls(browser: Any, page_file: Path) -> None:
+    visit = Visit(browser, page_file, 720, color_scheme="dark")  # A4 between its margins
+    page = visit.page
+    visit.charts()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for control in ("nav", ".filters", ".copy", ".files", "details", "dialog"):
+        assert not any(each.is_visible() for each in page.locator(control).all()), control
+    ink = "all => [...new Set(all.map(each => getComputedStyle(each).fill))]"
+    assert page.locator(".role-axis-label text").evaluate_all(ink) == ["rgb(27, 27, 27)"]
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".gallery img").evaluate_all("all => all.every(image => image.loading === 'eager')")
+    charts = page.locator(".chart svg").evaluate_all("all => all.map(each => each.getBoundingClientRect().right)")
+    assert charts and max(charts) <= 720
+    assert problems(page) == []
+    visit.close()

@@ -1,7 +1,7 @@
 "use strict";
 // The page of a run is complete without this script, but for its pictures. Everything from outside becomes text.
 const fairbench = (() => {
-  const PAGE = 120; // pictures that are added at a time; 1 to 6 columns have no gaps
+  const PAGE = 60; // pictures that are added at a time; 1 to 6 columns have no gaps
   const UNCLEAR = " unclear"; // labels have no blanks at their ends
   const STATE = "#pictures?"; // the address holds what is chosen
   let run = null;
@@ -10,6 +10,7 @@ const fairbench = (() => {
   let shown = [];
   let count = 0;
   let ownAddress = false;
+  let nearEnd = null;
 
   const { make, find } = frame;
 
@@ -122,7 +123,9 @@ const fairbench = (() => {
     find(".gallery").addEventListener("keydown", walk);
     find(".more").addEventListener("click", add);
     addLinks();
-    new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && add(), { rootMargin: "600px" }).observe(find(".more"));
+    nearEnd = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && add(), { rootMargin: "600px" });
+    // Pictures that were not scrolled to are loaded for print.
+    addEventListener("beforeprint", () => document.querySelectorAll(".gallery img").forEach((image) => { image.loading = "eager"; }));
     addEventListener("hashchange", () => (ownAddress ? (ownAddress = false) : follow()));
     filter();
     follow();
@@ -193,6 +196,8 @@ const fairbench = (() => {
     find(".gallery").append(part);
     count = Math.min(shown.length, count + PAGE);
     find(".more").hidden = count >= shown.length;
+    nearEnd.unobserve(find(".more")); // so that it speaks again where the end is still near
+    nearEnd.observe(find(".more"));
   }
 
   function focus(position) {
