@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,6 +134,10 @@ class Run(RunFolder, Shown):
     def pictures(self, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Image]]:
         """Yield images with their ids, in the order of the store; each of its files is read once."""
         return pictures.pictures(self._stores(), self.record.keys.images, image_ids)
+
+    def picture_loaders(self, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Callable[[], Image]]]:
+        """Yield ids with what decodes their images, as `pictures`, for several threads."""
+        return pictures.loaders(self._stores(), self.record.keys.images, image_ids)
 
     def show(self, *, full: bool = False) -> None:
         """Print what the command prints. full: all estimates and metrics, as `fairbench show RUN --full`."""
