@@ -1,8 +1,7 @@
 """The page of a large run: seconds, peak memory, and the size of its folder.
 
 The run has 50 prompts of 160 pictures, 384 pixels a side; making it is not part of what is measured. They show
-mannequins
-under a little noise, so that their files are as large as those of photographs (some 250 KB as PNG).
+mannequins under a little noise, so that their files are as large as those of photographs (some 250 KB as PNG).
 Usage: python benchmarks/report.py [--images 8000] [--side 384]. Targets at 8,000: 60 s on two cores, 500 MB, 150 MB.
 """
 

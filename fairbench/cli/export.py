@@ -13,7 +13,9 @@ from fairbench.display.plain import echo
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 To = Annotated[
     str,
-    typer.Option("--to", metavar="FORMAT", help="latex, markdown, images, hf-dataset, hub-results or hub:OWNER/NAME."),
+    typer.Option(
+        "--to", metavar="FORMAT", help="latex, markdown, images, dossier, hf-dataset, hub-results or hub:OWNER/NAME."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write. [default: RUN-FORMAT, beside the run]")]
 WithImages = Annotated[
@@ -26,8 +28,9 @@ def export(run: RunFolder, to: To, out: Out = None, with_images: WithImages = Fa
     """Write a run for papers, READMEs and other tools.
 
     latex: tables, methods paragraph and BibTeX. markdown: the same for a README. images: the images as files, with a
-    manifest. hf-dataset: a folder for Hugging Face's datasets, with a Croissant description. hub:OWNER/NAME: the same,
-    pushed to a private repository of the hub. hub-results: results for a model's card there.
+    manifest. dossier: a document for audits. hf-dataset: a folder for Hugging Face's datasets, with a Croissant
+    description. hub:OWNER/NAME: the same, pushed to a private repository of the hub. hub-results: results for a model's
+    card there.
     """
     from fairbench import api
     from fairbench.cli.logs import start

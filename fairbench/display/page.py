@@ -164,7 +164,7 @@ def _latex_table(table: Table, label_note: str) -> str:
     rows = [r"\addlinespace" if row is None else _latex_row([cell.text for cell in row]) for row in _sections(table)]
     head = _latex_row(_heads(table))
     note = in_latex(f"{table.note} {label_note}".strip())
-    caption = [rf"\caption{{{in_latex(table.title)}}}"] if table.title else []
+    caption = [rf"\caption{{{in_latex(table.title)}}}\label{{{_label(table.title)}}}"] if table.title else []
     grid = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
     lines = [r"\begin{table}", r"\centering", *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]
     return "\n".join(lines) + "\n"
@@ -174,6 +174,11 @@ def _latex_row(cells: list[str]) -> str:
     r"""Return a line of a table; one that begins with [ or * would be taken for an argument of the \\\\ above it."""
     row = " & ".join(map(in_latex, cells)) + r" \\"
     return f"{{}}{row}" if row.startswith(("[", "*")) else row
+
+
+def _label(title: str) -> str:
+    r"""Return a name for \ref: the title's letters and digits."""
+    return "tab:" + (re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "results")
 
 
 def in_latex(text: str) -> str:

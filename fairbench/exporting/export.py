@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from fairbench import registry
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
-from fairbench.exporting import hf_dataset, hub, hub_results, images, latex, markdown
+from fairbench.exporting import dossier, hf_dataset, hub, hub_results, images, latex, markdown
 from fairbench.exporting.job import Job
 from fairbench.reporting.content import Content
 from fairbench.runs.result import Run
@@ -26,6 +26,7 @@ FORMATS: Final[dict[str, Format]] = {
     "latex": Format("tables, methods paragraph and BibTeX for a paper", latex.write),
     "markdown": Format("the same for a README", markdown.write),
     "images": Format("the images as files, with a manifest as CSV and JSON lines", images.write),
+    "dossier": Format("what was measured, on what, with which limits: a document for audits", dossier.write),
     "hf-dataset": Format("a folder that Hugging Face's datasets loads, with a Croissant description", hf_dataset.write),
     "hub-results": Format("results for a model's card on the Hugging Face hub", hub_results.write),
     "hub": Format("hf-dataset, pushed to a private repository of the hub", hub.write),

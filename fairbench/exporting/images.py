@@ -52,7 +52,7 @@ def write(job: Job) -> Path:
 
 
 def _name(record: dict[str, Any], prompt: Prompt) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.subject.lower()).strip("-")[:60]
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.subject.lower()).strip("-")[:60].strip("-") or "prompt"
     return f"images/{record['prompt'] + 1:04d}-{words}/{record['sample']:04d}-{record['id'][:12]}.png"
 
 

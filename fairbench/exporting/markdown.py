@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,15 @@ def text(job: Job) -> str:
         "## How it was measured",
         in_markdown(paper.methods(content)),
         "## To cite",
-        f"```bibtex\n{paper.bibtex(content)}\n```",
+        fenced(paper.bibtex(content), "bibtex"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def fenced(code: str, language: str) -> str:
+    """Return a block of code, fenced by more backticks than stand in a row within it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def write(job: Job) -> Path:
