@@ -12,6 +12,7 @@ from fairbench.storage import atomic
 
 _DOCUMENT: Final = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
+\usepackage[margin=2cm]{geometry}
 \usepackage{booktabs}
 \begin{document}
 \input{methods}
