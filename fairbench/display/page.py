@@ -166,7 +166,8 @@ def _latex_table(table: Table, label_note: str) -> str:
     note = in_latex(f"{table.note} {label_note}".strip())
     caption = [rf"\caption{{{in_latex(table.title)}}}\label{{{_label(table.title)}}}"] if table.title else []
     grid = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
-    lines = [r"\begin{table}", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}", *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]
+    start = [r"\begin{table}", r"\centering\footnotesize\setlength{\tabcolsep}{4pt}"]
+    lines = [*start, *caption, *grid, rf"\par\footnotesize {note}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
