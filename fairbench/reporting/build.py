@@ -214,6 +214,7 @@ def _write_overview(contents: Sequence[Content], folder: Path) -> None:
             "verdicts": content.verdicts(),
             "further": content.further(),
             "table": frame.safe(table["html"]),
+            "audit": content.audit and content.audit.summary,
             "notices": len(content.notices()),
         }
         for content, table in zip(contents, tables, strict=True)

@@ -82,6 +82,15 @@ def test_the_page_shows_what_the_audit_found(run: Run, tmp_path: Path, cli: Cli)
         assert (tmp_path / f"out/report/charts/audit-{name}.svg").read_text().startswith("<svg")
 
 
+def test_several_runs_lead_to_it(run: Run, tmp_path: Path) -> None:
+    args = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "2", "-n", "3")
+    other = make_run(tmp_path / "other", *args)
+    page = fairbench.report(run, other, written(tmp_path / "audit"), out=tmp_path / "out")
+    links = [f"{each.id[:8]}/index.html#audit" for each in (run, fairbench.load(other))]
+    assert all(f'href="{link}"' in page.read_text() for link in links)
+    assert all('id="audit"' in (page.parent / link.partition("#")[0]).read_text() for link in links)
+
+
 def test_charts_hold_the_numbers_and_leave_out_what_is_absent(tmp_path: Path) -> None:
     charts = {chart.name: chart for chart in audits.read(written(tmp_path / "audit")).charts}
     tokens = charts["audit-tokens"].spec["data"]["values"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,5 @@ def test_what_is_shown_is_said_in_words() -> None:
     none = charts.by_group([a_contrast("c", 1.0, nan)])
     assert none is not None and "There are too few images for an interval." in none.caption
     assert charts.by_group([a_contrast("c", nan, nan)]) is None
+    hostile = charts.by_group([replace(a_contrast("a", 2.0, 0.004), scorer="../../x")])
+    assert hostile is not None and hostile.name == "quality-------x"  # it names a file

@@ -25,7 +25,7 @@ def charts(calibration: Calibration) -> Iterator[Chart]:
         yield fields.confusion(
             f"calibration-{attribute}",
             f"{spaced(attribute)}: the labeller's errors, as calibrated",
-            f"Images: {part.domain}. Colour: the share of the row. Adjusted values rest on this table.",
+            f"Images: {part.domain}. Colour: the share of the row. What is adjusted rests on this table.",
             ("true", "read as"),
             (list(map(" ".join, part.rows)), list(map(" ".join, part.columns))),
             part.counts,
