@@ -55,8 +55,9 @@ class Content:
         """Model and method."""
         method = "" if self.record.method == "none" else f" with {self.record.method}"
         model = self.record.model
-        # The title of a folder of the user's own is its path.
-        return f"{model.name if gallery.of_files(self.run) else model.title}{method}"
+        # The title of a model without a card is ADAPTER TARGET, and the target may be a path of this machine.
+        local = model.title.startswith(f"{model.adapter} ") and (model.weights is None or model.weights.repo is None)
+        return f"{model.name if local else model.title}{method}"
 
     @property
     def label_note(self) -> str:

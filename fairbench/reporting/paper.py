@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from fairbench.display.numbers import whole
@@ -19,7 +20,7 @@ def methods(content: Content) -> str:
     images, prompts = sum((record.statuses or {}).get("images", {}).values()), len(content.prompts())
     even = prompts > 0 and images % prompts == 0
     per_prompt = f"{images // prompts} images of each" if even else "unequal numbers of images of each"
-    sampling = ", ".join(f"{name} {value}" for name, value in (record.model.sampling or {}).items())
+    sampling = ", ".join(f"{name} {value}" for name, value in record.model.sampling.items() if _public(name, value))
     settings = f" with {sampling}" if sampling else ""
     drawn = f"We drew {whole(images)} images with {content.name}{source}{settings}"
     if gallery.of_files(content.run):  # nothing was drawn, and the settings are a path
@@ -34,6 +35,11 @@ def methods(content: Content) -> str:
         f"{record.fairbench}, run {record.run_id}). Labels are perceived presentation in pictures, never anyone's "
         "identity."
     )
+
+
+def _public(name: str, value: object) -> bool:
+    """Whether a setting can be told: paths and addresses are those of a machine. model: a served model's name."""
+    return name == "model" or not re.search(r"[/\\]", str(value))
 
 
 def _calibration(record: RunRecord) -> str:

@@ -230,3 +230,35 @@ def test_the_head_is_yaml_that_any_parser_reads(run: Path, with_pictures: Path) 
     head = yaml.safe_load((with_pictures / "README.md").read_text().split("---\n")[1])
     assert head["configs"][0]["default"] is True
     assert (head["license"], head["size_categories"]) == ("apache-2.0", ["n<1K"])
+
+
+def test_a_run_of_labels_alone_says_so(cli: Cli, tmp_path: Path) -> None:
+    rows = [f"study,occupation {i // 6},{('female', 'male')[i % 3 > 0]}" for i in range(12)]
+    (tmp_path / "study.csv").write_text("\n".join(["model,prompt,gender", *rows]))
+    cli("run", "--labels", "study.csv", "--out", "run").succeeded()
+    cli("export", "run", "--to", "hf-dataset", "--out", "a").succeeded()
+    read = loaded(tmp_path / "a").to_list()
+    check_labels(read, fairbench.load(tmp_path / "run"))
+    assert {row["box"] for row in read} == {None}
+    said = mlcroissant.Dataset(str(tmp_path / "a" / "croissant.json")).metadata
+    assert said.data_collection.startswith("A table that was there already, with labels of 12 images, for 2 prompts of")
+    assert said.data_collection_raw_data == "There are no pictures: the run has labels alone."
+    assert said.annotator_demographics == ["Unknown: the labels come from a table that was made elsewhere."]
+    assert said.machine_annotation_tools is None
+    assert "by whoever made the table" in said.data_annotation_protocol[0]
+    assert DatasetCard.load(tmp_path / "a" / "README.md").data.to_dict()["annotations_creators"] == ["other"]
+    result = cli("export", "run", "--to", "hf-dataset", "--with-images", "--out", "b")
+    assert (result.code, (tmp_path / "b").exists()) == (2, False)
+    assert "has no pixels: the run has labels alone" in result.err
+
+
+def test_a_function_of_a_file_is_named_without_its_path(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "drawing.py").write_text(
+        "import numpy as np\n\nversion = 1\n\n\ndef draw(prompt, seed):\n    return np.full((32, 32, 3), seed % 256, 'u1')\n"
+    )
+    asked = ("--task", "phantom-occupations", "--labeller", "phantom", "--limit-prompts", 1, "-n", 2, "--no-sheets")
+    cli("run", "--model", f"{tmp_path / 'drawing.py'}:draw", *asked, "--scorers", "none", "--out", "run")
+    cli("export", "run", "--to", "hf-dataset", "--out", "a").succeeded()
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert str(tmp_path).encode() not in everything
+    assert b"draw" in everything
