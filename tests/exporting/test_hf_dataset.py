@@ -253,7 +253,7 @@ def test_a_run_of_labels_alone_says_so(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_function_of_a_file_is_named_without_its_path(cli: Cli, tmp_path: Path) -> None:
-    code = "import numpy as np\nversion = 1\ndef draw(prompt, seed):\n    return np.full((32, 32, 3), seed % 256, 'u1')\n"
+    code = "import numpy as np; version = 1\ndef draw(prompt, seed):\n    return np.full((9, 9, 3), seed % 256, 'u1')\n"
     (tmp_path / "drawing.py").write_text(code)
     asked = ("--task", "phantom-occupations", "--labeller", "phantom", "--limit-prompts", 1, "-n", 2, "--no-sheets")
     cli("run", "--model", f"{tmp_path / 'drawing.py'}:draw", *asked, "--scorers", "none", "--out", "run")
