@@ -136,7 +136,7 @@ def _of_model(model: RecordedModel) -> str:
     return _entry(
         "misc",
         "model",
-        title=_text(model.title or model.name),
+        title=_text(model.public_title),
         url=_url(model.source) or _url(f"https://huggingface.co/{repo}" if repo else ""),
         note=_text(f"Revision {revision}" if revision else ""),
     )

@@ -54,10 +54,7 @@ class Content:
     def name(self) -> str:
         """Model and method."""
         method = "" if self.record.method == "none" else f" with {self.record.method}"
-        model = self.record.model
-        # The title of a model without a card is ADAPTER TARGET, and the target may be a path of this machine.
-        local = model.title.startswith(f"{model.adapter} ") and (model.weights is None or model.weights.repo is None)
-        return f"{model.name if local else model.title}{method}"
+        return f"{self.record.model.public_title}{method}"
 
     @property
     def label_note(self) -> str:

@@ -86,6 +86,16 @@ class RecordedModel(ModelCard):
     title: str = ""
     adapter: str = ""
 
+    @property
+    def public_title(self) -> str:
+        """The title, or the name where the title may hold a path of this machine.
+
+        That of a model without a card is ADAPTER TARGET; the target may be a folder, a file or an address.
+        """
+        on_hub = self.weights is not None and self.weights.repo is not None
+        without_card = self.title.startswith(f"{self.adapter} ") and not on_hub
+        return self.name if without_card or not self.title else self.title
+
 
 class RecordedTask(_Part):
     """The task, and the texts of its prompts, in order; a copy has no texts."""

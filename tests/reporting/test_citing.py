@@ -11,6 +11,7 @@ import pytest
 from fairbench import registry
 from fairbench.cards import catalog
 from fairbench.reporting import citing
+from fairbench.runs.record import RecordedModel
 
 REQUIRED = {
     "article": {"author", "title", "journal", "year"},
@@ -52,7 +53,7 @@ def a_record(**names: Any) -> Any:
     labeller = {"name": "fairface", "title": "FairFace", "source": "https://github.com/dchen236/FairFace (WACV 2021)"}
     return SimpleNamespace(
         fairbench="1.2.3",
-        model=SimpleNamespace(**(model | names.get("model", {}))),
+        model=RecordedModel.model_construct(**(model | names.get("model", {}))),
         labeller=SimpleNamespace(**(labeller | names.get("labeller", {}))),
         labeller_id="0123",
         task=SimpleNamespace(name=names.get("task", "occupations-mini")),
