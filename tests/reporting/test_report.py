@@ -174,6 +174,8 @@ def test_several_runs_stand_side_by_side(run: Run, tmp_path: Path) -> None:
     assert len(charts["prompts-gender"]["data"]["values"]) == 2
     text = page.read_text()
     assert all(html.escape(v["verdict"]) in text for v in shown)
+    landmarks = re.findall(r'<section aria-label="([^"]+)"', text)  # runs of one model have the same heading
+    assert len(landmarks) == len(set(landmarks)) == 2
     assert "--full" not in text  # what terminals are told of options
     for name in charts:
         assert (
