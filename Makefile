@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo mitigate test test-long environments lint docs clean help
+.PHONY: demo mitigate test test-long environments lint docs screenshots clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,9 @@ lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the off
 docs: $(READY) ## Build the documentation site into site/, strictly: every link must lead somewhere
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: $(READY) ## Take the screenshots of the docs from pages that are built for it; needs Chromium
+	PYTHONPATH=. $(BIN)/python docs/make_screenshots.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -47,7 +47,8 @@ def _build(folder: Path) -> dict[str, Path]:
     _fairbench("report", folder / "noisy", folder / "clean", "--out", folder / "both")
     _fairbench("leaderboard", "site", *sorted((ROOT / "leaderboards").glob("*.csv")), "--out", folder / "boards")
     (one, *_) = sorted((folder / "both").glob("*/index.html"))
-    return {"run": one, "both": folder / "both" / "index.html", "boards": folder / "boards" / "index.html"}
+    (board,) = (folder / "boards").rglob("*phantom-occupations*/index.html")
+    return {"run": one, "both": folder / "both" / "index.html", "board": board}
 
 
 def _to(selector: str) -> Callable[[Any], None]:
@@ -71,13 +72,10 @@ def _larger(page: Any) -> None:
 
 SHOTS: Final[dict[str, tuple[str, int, str, Callable[[Any], None] | None]]] = {
     "report-verdict": ("run", 1280, "light", None),
-    "report-charts": ("run", 1280, "light", _to("#h-charts")),
     "report-pictures": ("run", 1280, "dark", _differing),
     "report-picture": ("run", 1280, "light", _larger),
-    "report-phone": ("run", 360, "light", None),
     "report-labellers": ("both", 1280, "light", _to("#h-comparison")),
-    "leaderboard-site": ("boards", 1280, "light", None),
-    "leaderboard-site-dark": ("boards", 1280, "dark", None),
+    "leaderboard-site": ("board", 1280, "light", None),
 }
 """Name -> page, width in pixels, colours, and what is done first."""
 

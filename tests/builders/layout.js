@@ -37,10 +37,11 @@
   const modal = document.querySelector("dialog[open]");
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const text = node.textContent.trim(), element = node.parentElement;
-    if (!text || element.closest("script, style, option, title, desc, textarea, noscript, .unseen, .skip:not(:focus)")) continue;
+    if (!text || element.closest("script, style, option, title, desc, textarea, noscript, .skip:not(:focus)")) continue;
     if (modal && !modal.contains(element)) continue;
     if (!element.checkVisibility({ contentVisibilityAuto: true, opacityProperty: true, visibilityProperty: true })) continue;
     const [seen, hider] = clip(element);
+    if (hider.right - hider.left < 2 || hider.bottom - hider.top < 2) continue; // for screen readers alone
     const range = document.createRange();
     range.selectNodeContents(node);
     for (const rect of element.ownerSVGElement ? [element.getBoundingClientRect()] : range.getClientRects()) {
