@@ -120,7 +120,7 @@ def _thumbnails(
 def _thumbnail(load: Callable[[], Image]) -> Thumbnail:
     picture = load()
     small, out = picture.convert("RGB"), io.BytesIO()
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((SIDE, SIDE), reducing_gap=1.0)  # means of whole blocks first, which costs a fifth
     # No metadata of the image goes along. Method 2 takes a third of the default's time for files 5 % larger.
     small.save(out, format="WEBP", quality=QUALITY, method=2)
     return picture.size, out.getvalue()
