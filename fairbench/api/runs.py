@@ -242,7 +242,7 @@ def export(
 
     Args:
         run: A run or its folder.
-        to: latex, markdown, images, hf-dataset, hub-results or hub:OWNER/NAME.
+        to: latex, markdown, images, dossier, hf-dataset, hub-results or hub:OWNER/NAME.
         out: The folder to write; None is RUN-FORMAT, beside the run.
         with_images: Include pictures, also those of `folder:`, which may show real people.
         progress: Show how far it is, on stderr or in the notebook.
