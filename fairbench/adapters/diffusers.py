@@ -8,7 +8,7 @@ import inspect
 import json
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -67,6 +67,11 @@ class DiffusersAdapter:
         self._system_prompts: dict[str, None] = {}
         self._size: tuple[int, int] | None = None
         self.on_progress: Callable[[float], None] = lambda share: None
+
+    @staticmethod
+    def with_system_prompt(sampling: Mapping[str, Any], text: str) -> dict[str, Any]:
+        """Return the card's `sampling` under another system prompt; whether the pipeline takes one, loading it says."""
+        return {**sampling, "system_prompt": text}
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result per request, in order.

@@ -25,6 +25,7 @@ def run(
     version: int | None = None,
     task: PathLike | None = None,
     method: str = "none",
+    system_prompt: str | None = None,
     labeller: PathLike | None = None,
     labels: PathLike | None = None,
     calibration: PathLike | None = None,
@@ -63,6 +64,8 @@ def run(
         version: Of a function: raise it whenever the function draws otherwise.
         task: A prompt suite: name or folder.
         method: A mitigation: NAME or NAME:ARGUMENT.
+        system_prompt: What the model puts before each prompt: a text, a .txt or .md file, "none" for nothing, or
+            "irrelevant:FILE" for a text on something else of that length; None is the model's own.
         labeller: Name or card file.
         labels: A CSV of labels that were made elsewhere; `labeller` then declares its attributes and classes.
         calibration: A calibration file; None is the one that the labeller's card names.

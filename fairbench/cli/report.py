@@ -16,7 +16,11 @@ Out = Annotated[
     typer.Option("--out", help="Folder of the pages. [default: RUN itself; of several, or with an audit: runs/report]"),
 ]
 WithImages = Annotated[
-    bool, typer.Option("--with-images", help="Include pictures of folder:, which may show real people.")
+    bool,
+    typer.Option(
+        "--with-images",
+        help="Include pictures of folder:, which may show real people, and of tasks with a content note.",
+    ),
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the first page in the browser.")]
 

@@ -73,6 +73,15 @@ Metrics = Annotated[
         help="Comma-separated metrics to compute beside rd and concentration. [default: all]",
     ),
 ]
+SystemPrompt = Annotated[
+    str | None,
+    typer.Option(
+        "--system-prompt",
+        metavar="TEXT|FILE|none",
+        help="What the model puts before each prompt; irrelevant:FILE is a text on something else of that length. "
+        "[default: the model's own]",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder. [default: runs/<run>]")]
 Shard = Annotated[
     str | None, typer.Option("--shard", help="i/N: make every N-th block; once all are made, leave it out.")
@@ -99,6 +108,7 @@ def run(
     model: Model = None,
     task: Task = None,
     method: MethodName = "none",
+    system_prompt: SystemPrompt = None,
     labeller: LabellerName = None,
     labels: Labels = None,
     calibration: Calibration = None,

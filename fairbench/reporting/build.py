@@ -188,6 +188,11 @@ def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Pr
             "The pictures are files of their own, which may show real people, and are left out: "
             "`fairbench report RUN --with-images` includes them."
         )
+    if not with_images and any(n.code == "content-note" for n in run.record.notices):
+        return (
+            "The task comes with a content note (above), and the pictures are left out: "
+            "`fairbench report RUN --with-images` includes them."
+        )
     problem = gallery.write(run, images, folder / ASSETS / "pictures", progress)
     for image in images:
         if "file" in image:

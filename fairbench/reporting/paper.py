@@ -99,6 +99,7 @@ def command(content: Content) -> str:
         "--scorers": None if asked.scorers is None else ",".join(asked.scorers),
         "--metrics": None if asked.metrics is None else ",".join(asked.metrics),
         "--calibration": asked.calibration,
+        "--system-prompt": None if asked.system_prompt is None else asked.system_prompt or "none",
         "--seed": asked.seed or None,
         "--dtype": asked.dtype,
         "--batch-size": asked.batch_size,

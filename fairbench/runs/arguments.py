@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fairbench.errors import FairbenchError
+from fairbench.runs import system_prompt
 
 DEFAULT_MODEL: Final = "phantom"
 """What is measured where nothing names a model, nor a table of labels."""
@@ -44,6 +45,8 @@ class RunSettings:
     """US dollars that the images of a served model may cost; changes no number."""
     labels: str | None = None
     """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
+    system_prompt: str | None = None
+    """What the model puts before each prompt, "" for nothing; None: its own."""
 
 
 def run_settings(**arguments: Any) -> RunSettings:
@@ -70,6 +73,7 @@ def run_settings(**arguments: Any) -> RunSettings:
     if options["model"] is None:
         labels = options["labels"]
         options["model"] = DEFAULT_MODEL if labels is None else f"labels-only:{Path(labels).stem}"
+    options["system_prompt"] = system_prompt.text_of(options["system_prompt"])
     for name in ("scorers", "metrics"):
         options[name] = None if options[name] is None else _names(options[name])
     options["shard"] = None if options["shard"] is None else _shard(options["shard"])

@@ -34,7 +34,7 @@ from fairbench.storage.store import Store
 
 OPTIONS: Final = (
     *("model", "task", "method", "labeller", "labels", "calibration"),
-    *("images_per_prompt", "limit_prompts", "scorers", "seed"),
+    *("images_per_prompt", "limit_prompts", "scorers", "seed", "system_prompt"),
 )
 """The settings that describe a run, as the command's options are called."""
 MAX_FAILURES: Final = 50
@@ -77,9 +77,9 @@ def _command(settings: RunSettings | None) -> str:
     for name in OPTIONS:
         value = getattr(settings, name, None)
         if isinstance(value, tuple):
-            value = ",".join(value) or "none"
+            value = ",".join(value)
         if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [f"--{name.replace('_', '-')}", str(value) or "none"]
     return shlex.join(words)
 
 

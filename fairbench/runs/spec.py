@@ -28,7 +28,7 @@ from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource, Served
-from fairbench.runs import label_source, scores
+from fairbench.runs import label_source, scores, system_prompt
 from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
@@ -134,7 +134,7 @@ def make(settings: RunSettings, progress: Progress | None = None) -> RunSpec:
 
 def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     loaded = catalog.load_model(settings.model)
-    method, method_name, card = _method(settings.method, loaded.card)
+    method, method_name, card = _method(settings.method, system_prompt.applied(loaded.card, settings.system_prompt))
     device = pick_device(settings.device)
     ctx = BuildContext(
         device=device,

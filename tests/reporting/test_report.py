@@ -253,3 +253,12 @@ def test_what_others_wrote_is_never_replaced(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "index.html").read_text() == "mine"
     with pytest.raises(FairbenchError, match="named twice"):
         build.write([run, run], tmp_path / "out", Silent())
+
+
+def test_pictures_of_a_task_with_a_content_note_are_left_out_unless_asked_for(work: Path, tmp_path: Path) -> None:
+    run = fairbench.load(make_run(work / "traits", "--task", "traits", "--limit-prompts", "2", "-n", "2"))
+    page = build.write([run], tmp_path / "out", Silent())
+    assert not list(page.parent.rglob("*.webp"))
+    assert "comes with a content note" in page.read_text() and "a refusal is no bias" in page.read_text()
+    page = build.write([run], tmp_path / "out", Silent(), with_images=True)
+    assert len(list(page.parent.rglob("*.webp"))) == 4
