@@ -92,12 +92,14 @@ class Store:
             return None
         except OSError as err:
             raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
-        if stamp not in self._verified:
+        known = stamp in self._verified
+        if not known:
             if path.name != f"part-{_hash(data)}.parquet":
                 self._set_aside(path)
                 return None
             self._verified.add(stamp)
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        # Bytes whose hash was just computed need no second check.
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=known) as file:
             if schemas.is_current(stage, file.schema_arrow, str(path)):
                 # Shards are small: handing each column to a thread costs more than decoding it.
                 return file.read(list(columns) if columns else None, use_threads=False)
