@@ -68,6 +68,14 @@ Accumulation = Annotated[
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Save memory at a third more time.")]
 SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between states to resume from.")]
 LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between rows of metrics.jsonl.")]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        help="Trackers that get the figures, too: tensorboard, wandb, trackio, mlflow; none. "
+        "[default: tensorboard where it is installed]",
+    ),
+]
 EvalEvery = Annotated[int, typer.Option("--eval-every", min=0, help="Steps between evaluations; 0: none.")]
 EvalTask = Annotated[
     str | None,
@@ -104,6 +112,7 @@ def train(
     checkpointing: Checkpointing = False,
     save_every: SaveEvery = 200,
     log_every: LogEvery = 10,
+    track: Track = None,
     eval_every: EvalEvery = 0,
     eval_task: EvalTask = None,
     eval_prompts: EvalPrompts = 4,
@@ -141,6 +150,7 @@ def train(
     }
     settings = presets.settings(_kind(ctx, options, parent), preset, options)
     card, images = catalog.load_model(model), balanced.read(data)
+    tracked = None if track is None else tuple(name.strip() for name in track.split(",") if name.strip())
     images = images.margin(settings.groups) if settings.groups else images
     evaluate = None
     if eval_every and first:
@@ -148,7 +158,7 @@ def train(
     from fairbench.training import finetune
     from fairbench.training.job import Job
 
-    job = Job(settings, card, images, out, parent, device, save_every, log_every, eval_every, evaluate)
+    job = Job(settings, card, images, out, parent, device, save_every, log_every, eval_every, evaluate, tracked)
     folder = finetune.train(job, progress)
     if first:
         echo(f"adapter: {folder}")

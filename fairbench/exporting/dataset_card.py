@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fairbench.display.page import in_markdown
+from fairbench.display.yaml_block import with_front_matter
 from fairbench.exporting import dataset_tables as tables
 from fairbench.exporting import markdown
 from fairbench.exporting.job import Job
-from fairbench.exporting.yaml_block import with_front_matter
 from fairbench.reporting import gallery
 from fairbench.reporting.content import MEANS
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fairbench.display.yaml_block import with_front_matter
 from fairbench.exporting import markdown
 from fairbench.exporting.job import Job
-from fairbench.exporting.yaml_block import with_front_matter
 from fairbench.storage import atomic
 
 if TYPE_CHECKING:

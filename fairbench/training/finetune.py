@@ -27,12 +27,12 @@ from fairbench.errors import FairbenchError, storage_errors
 from fairbench.networks import lora
 from fairbench.protocols import Trainable, TrainableAnswers
 from fairbench.storage import atomic, folders, kinds
-from fairbench.training import batches, checkpoint, losses, output
+from fairbench.training import batches, checkpoint, losses, output, trackers
 from fairbench.training.job import Job
 from fairbench.training.records import Records
 
 STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
-_STATE_FILES = re.compile(r"state\.pt|training\.json|tokens-[0-9a-f]{16}\.npy")
+_STATE_FILES = re.compile(r"state\.pt|training\.json|tracking\.json|tokens-[0-9a-f]{16}\.npy")
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
@@ -45,6 +45,7 @@ def train(job: Job, progress: Progress) -> Path:
     """
     losses.balancing(job.settings.loss, job.settings.beta)  # refuses an unknown name before any work
     job.check_stated()
+    tracked = trackers.chosen(job.track)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
     identity = output.identity(job, processes)
     if os.environ.get("RANK", "0") == "0":  # only one of several processes: it writes while the others would look
@@ -61,7 +62,7 @@ def train(job: Job, progress: Progress) -> Path:
     source = _source(job, model, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = state.get("step", 0)
-    records = Records(job.out, start) if accelerator.is_main_process else None
+    records = _records(job, start, tracked, identity) if accelerator.is_main_process else None
     _set_training(model)
     began = time.perf_counter()
     with progress.stage("training", job.schedule.steps - start, "steps") as stage:
@@ -86,6 +87,11 @@ def train(job: Job, progress: Progress) -> Path:
         _remove_state(job.out / STATE_DIR)
     accelerator.wait_for_everyone()
     return job.out
+
+
+def _records(job: Job, start: int, tracked: tuple[str, ...], identity: dict[str, Any]) -> Records:
+    settings = {k: v if isinstance(v, str | int | float) else json.dumps(v) for k, v in identity.items()}
+    return Records(job.out, job.out / STATE_DIR, start, tracked, {"model": job.card.card.name, **settings})
 
 
 def _remove_state(folder: Path) -> None:

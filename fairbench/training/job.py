@@ -30,7 +30,8 @@ Evaluate = Callable[[Any], Mapping[str, float | None]]
 class Job:
     """One training. card: of the model. data: grouped as the settings say. parent: an adapter folder to start from.
 
-    save_every, log_every, eval_every: steps; eval_every 0 evaluates never. None of these changes the result.
+    save_every, log_every, eval_every: steps; eval_every 0 evaluates never. track: names of trackers; None: TensorBoard
+    where it is installed. None of these changes the result.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Job:
     log_every: int = 10
     eval_every: int = 0
     evaluate: Evaluate | None = None
+    track: tuple[str, ...] | None = None
 
     @functools.cached_property
     def order(self) -> Order:

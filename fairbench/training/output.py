@@ -15,6 +15,7 @@ from fairbench.methods import lora as method
 from fairbench.networks import lora
 from fairbench.storage import atomic, provenance
 from fairbench.synthesis.balanced import Balanced
+from fairbench.training import card as model_card
 from fairbench.training import checkpoint
 from fairbench.training.job import Job
 
@@ -69,10 +70,13 @@ def write(
     """Write the adapter's files, and its provenance last; removes what killed writers left. Raises StoreError."""
     out, card, data = job.out, job.card.card, job.data
     with storage_errors(out):
-        atomic.remove_orphans(out, re.compile(r"adapter_config\.json|adapter_model\.safetensors|provenance\.json"))
+        atomic.remove_orphans(
+            out, re.compile(r"README\.md|adapter_config\.json|adapter_model\.safetensors|provenance\.json")
+        )
     repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
     for file, content in lora.files(adapter, tensors, repo or card.name, revision).items():
         atomic.write_bytes(out / file, content)
+    atomic.write_text(out / model_card.FILE, model_card.text(job, identity, processes))
     record = {
         "fairbench.adapter": VERSION,
         "note": LABEL_NOTE,

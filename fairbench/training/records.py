@@ -1,50 +1,46 @@
-"""What a training logs: a line of JSON per logged step, and TensorBoard where it is installed."""
+"""What a training logs: a line of JSON per logged step, and the same figures in the trackers that were asked for."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fairbench.errors import storage_errors
 from fairbench.storage import atomic
-from fairbench.training import checkpoint
+from fairbench.training import checkpoint, trackers
 
-METRICS, BOARD = "metrics.jsonl", "tensorboard"
-log = logging.getLogger(__name__)
+METRICS: Final = "metrics.jsonl"
 
 
 class Records:
     """Appends figures of steps. What a stopped training logged after its last state is removed first."""
 
-    def __init__(self, folder: Path, start: int) -> None:
+    def __init__(
+        self, folder: Path, state: Path, start: int, names: Iterable[str] = (), config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Begin, or go on from step `start`. state: the state's folder. names: of trackers; config: shown there."""
         self._path = folder / METRICS
-        resumed = start > 0 and self._path.exists()
-        rows = checkpoint.rows_before(self._path, start, "remove it to go on") if resumed else []
-        atomic.write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._board = _board(folder / BOARD, start)
+        logged = rows(folder) if start > 0 or (state / trackers.FILE).exists() else []
+        last = {name: row["step"] for row in logged for name in row}
+        self._trackers = trackers.Trackers(names, folder, state, start, last, config or {})
+        kept = [row for row in logged if row["step"] < start]
+        atomic.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def add(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Write one row. Raises StoreError."""
         with storage_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
-        if self._board is not None:
-            for name, value in figures.items():
-                if value is not None:
-                    self._board.add_scalar(name, value, step)
+        self._trackers.add(step, figures)
 
     def close(self) -> None:
-        """Flush what TensorBoard holds back."""
-        if self._board is not None:
-            self._board.close()
+        """Send what trackers hold back."""
+        self._trackers.close()
 
 
-def _board(folder: Path, start: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.warning("TensorBoard is not installed (extra `train`): figures go to %s alone.", METRICS)
-        return None
-    return SummaryWriter(str(folder), purge_step=start)
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows that a training has logged, in order; none without the file. Raises FairbenchError."""
+    path = folder / METRICS
+    return checkpoint.rows_before(path, sys.maxsize, "remove it to go on") if path.exists() else []

@@ -70,6 +70,7 @@ def test_a_killed_training_resumes_bit_for_bit(job: Callable[..., Job], kind: st
         assert not (parts.out / lora.WEIGHTS).exists()
     finetune.train(parts, SILENT)
     assert adapter(parts.out) == adapter(whole)
+    assert (parts.out / "README.md").read_bytes() == (whole / "README.md").read_bytes()
     assert [r["loss"] for r in rows(parts.out)] == [r["loss"] for r in rows(whole)]
     assert [r["step"] for r in rows(parts.out)] == list(range(5))
     assert not (whole / "state").exists()

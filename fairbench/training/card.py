@@ -1,0 +1,164 @@
+"""The README of a trained adapter: a model card as the Hugging Face hub reads it.
+
+Nothing in it depends on the time or the machine: a training that was stopped and went on writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fairbench.display.note import LABEL_NOTE
+from fairbench.display.page import in_markdown
+from fairbench.display.plain import line
+from fairbench.display.yaml_block import with_front_matter
+from fairbench.training import records
+from fairbench.training.job import Job
+
+FILE: Final = "README.md"
+_KINDS: Final[Mapping[str, str]] = {
+    "sft": "supervised fine-tuning on images of every group under the neutral prompt",
+    "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
+    "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
+}
+_OPTIONS: Final[Mapping[str, str]] = {
+    "steps": "--steps",
+    "rate": "--lr",
+    "batch": "--batch",
+    "rank": "--rank",
+    "alpha": "--alpha",
+    "dropout": "--dropout",
+    "loss": "--loss",
+    "beta": "--beta",
+    "stated": "--stated",
+    "seed": "--seed",
+    "mixed_precision": "--mixed-precision",
+}
+"""Setting of the identity -> option of `fairbench train`."""
+_ONLY: Final[Mapping[str, str]] = {"loss": "bpo", "beta": "bpo", "stated": "sft"}
+"""Setting -> the one training that has it."""
+_LICENCES: Final = frozenset({"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", "openrail++"})
+"""Identifiers of the hub that cards name. Any other words are no identifier, and stand in the text alone."""
+_REPO: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
+    """Return the card. identity: of the training. processes: how many trained it."""
+    title = in_markdown(line(job.card.card.title or job.card.card.name))
+    parts = [
+        f"# Adapter of {title}",
+        f"A low-rank adapter (LoRA, peft) for {title}, trained by fairbench with "
+        f"{_KINDS[job.settings.kind]}. It is meant to make the groups that people are perceived to belong to more "
+        "equally frequent in images of neutral prompts. Whether it does so has to be measured: below.",
+        "\n".join(["| base | |", "|---|---|", *(f"| {name} | {in_markdown(line(v))} |" for name, v in _base(job))]),
+        "## Use",
+        _code(f"fairbench run --model {_word(job.card.card.name)} --method lora:ADAPTER --out RUN"),
+        "ADAPTER is this folder. An adapter is refused on other weights than it was trained on.",
+        "## For what, and for what not",
+        "For research on how a model's images change when it is trained for balance, and as a baseline that other "
+        "methods are compared with. Not for deciding anything about a person, and no proof that a model is fair: an "
+        "adapter that balances the prompts it was trained on may do nothing elsewhere, may draw other groups than a "
+        "prompt states, and may lower the quality of images.",
+        LABEL_NOTE + " What was balanced are these labels, and nothing else.",
+        "## How it was trained",
+        _code(_command(job, identity, processes)),
+        "SET stands for the balanced set; its manifest has the digest below. `provenance.json` has all settings, the "
+        "prompts, and the versions of packages.",
+        "\n".join(
+            ["| training | |", "|---|---|", *(f"| {n} | {in_markdown(line(v))} |" for n, v in _facts(job, identity))]
+        ),
+        "## Results",
+        *_results(job),
+        "To measure it, run the model with and without the adapter, and compare:",
+        _code(
+            f"fairbench run --model {_word(job.card.card.name)} --out BEFORE",
+            f"fairbench run --model {_word(job.card.card.name)} --method lora:ADAPTER --out AFTER",
+            "fairbench compare BEFORE AFTER",
+            "fairbench export AFTER --to hub-results --out RESULTS",
+        ),
+        "RESULTS/README.md then holds the results as the hub's model cards do; they get into this card with",
+        "```python\nfrom huggingface_hub import ModelCard\n\n"
+        'card = ModelCard.load("README.md")\n'
+        'card.data.model_name = "NAME"\n'
+        'card.data.eval_results = ModelCard.load("RESULTS/README.md").data.eval_results\n'
+        'card.save("README.md")\n```',
+        "and the tables of the comparison are in its folder, to be pasted below.",
+    ]
+    return with_front_matter(_fields(job), "\n\n".join(parts) + "\n")
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    card = job.card.card
+    repo = card.weights.repo if card.weights else None
+    fields: dict[str, Any] = {"library_name": "peft"}
+    if repo and _REPO.fullmatch(repo):
+        fields |= {"base_model": repo, "base_model_relation": "adapter"}
+    licence = card.licence.strip().lower()
+    if licence in _LICENCES:
+        fields["license"] = licence
+    return fields | {"tags": ["lora", "text-to-image", "fairness", "fairbench", f"fairbench-{job.settings.kind}"]}
+
+
+def _base(job: Job) -> list[tuple[str, str]]:
+    """Return what is known of the model that the adapter belongs to."""
+    card = job.card.card
+    repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
+    return [
+        ("model card", card.name),
+        ("repository", repo or "none: a local folder"),
+        ("revision", revision or "none: known by the sha256 of its files, in provenance.json"),
+        ("licence of the base model", card.licence),
+    ]
+
+
+def _facts(job: Job, identity: Mapping[str, Any]) -> list[tuple[str, object]]:
+    data = job.data
+    return [
+        ("images", f"{len(data.rows)} of {len({row.prompt for row in data.rows})} prompts"),
+        ("groups", ", ".join(" ".join(group) for group in data.groups)),
+        ("digest of the set", data.digest),
+        ("steps", identity["steps"]),
+        ("seed", identity["seed"]),
+        ("targets", job.card.card.lora_targets),
+        ("starts from", f"the adapter of sha256 {identity['parent']}" if identity["parent"] else "the base model"),
+    ]
+
+
+def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
+    """Return the command that trains this adapter again, whatever preset named its settings."""
+    kind = job.settings.kind
+    words = ["fairbench", "train", kind, "--model", _word(job.card.card.name), "--data", "SET"]
+    for name, option in _OPTIONS.items():
+        if name in identity and _ONLY.get(name, kind) == kind:
+            words += [option, _word(identity[name])]
+    groups = identity["groups"]
+    words += ["--groups", _word(",".join(groups) if groups else "mix")]
+    words += ["--accumulation", str(identity["processes x accumulation"] // processes)]
+    words += ["--checkpointing"] if identity["checkpointing"] else []
+    words += ["--from", "PARENT"] if identity["parent"] else []
+    launcher = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""
+    return launcher + " ".join([*words, "--out", "ADAPTER"])
+
+
+def _results(job: Job) -> list[str]:
+    """Return the last evaluation that the training made of itself, if any."""
+    evaluated = [row for row in records.rows(job.out) if any(name.startswith("eval/") for name in row)]
+    if not evaluated:
+        return ["The training did not evaluate itself, and no results are known yet."]
+    last = evaluated[-1]
+    figures = [(name.removeprefix("eval/"), value) for name, value in last.items() if name.startswith("eval/")]
+    cells = [f"| {in_markdown(line(n))} | {'no value' if v is None else f'{v:.4g}'} |" for n, v in figures]
+    return [
+        f"The training's own glance after step {last['step'] + 1}: few images, no intervals, too rough to compare.",
+        "\n".join(["| figure | value |", "|---|---:|", *cells]),
+    ]
+
+
+def _word(value: object) -> str:
+    return shlex.quote(line(value))
+
+
+def _code(*lines: str) -> str:
+    return "\n".join(["```bash", *lines, "```"])
