@@ -23,6 +23,15 @@ _KINDS: Final[Mapping[str, str]] = {
     "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
     "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
 }
+_BALANCES: Final = (
+    "It is meant to make the groups that people are perceived to belong to more equally frequent in images of neutral "
+    "prompts. Whether it does so has to be measured: below."
+)
+_AIMS: Final[Mapping[str, str]] = {
+    "sft": _BALANCES,
+    "bpo": _BALANCES,
+    "i2t": "It is a control that learns to answer, not to draw: what it changes in images has to be measured, below.",
+}
 _OPTIONS: Final[Mapping[str, str]] = {
     "steps": "--steps",
     "rate": "--lr",
@@ -49,9 +58,8 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     title = in_markdown(line(job.card.card.title or job.card.card.name))
     parts = [
         f"# Adapter of {title}",
-        f"A low-rank adapter (LoRA, peft) for {title}, trained by fairbench with "
-        f"{_KINDS[job.settings.kind]}. It is meant to make the groups that people are perceived to belong to more "
-        "equally frequent in images of neutral prompts. Whether it does so has to be measured: below.",
+        f"A low-rank adapter (LoRA, peft) for {title}, trained by fairbench with {_KINDS[job.settings.kind]}. "
+        + _AIMS[job.settings.kind],
         "\n".join(["| base | |", "|---|---|", *(f"| {name} | {in_markdown(line(v))} |" for name, v in _base(job))]),
         "## Use",
         _code(f"fairbench run --model {_word(job.card.card.name)} --method lora:ADAPTER --out RUN"),

@@ -24,7 +24,7 @@ class Records:
         """Begin, or go on from step `start`. state: the state's folder. names: of trackers; config: shown there."""
         self._path = folder / METRICS
         logged = rows(folder) if start > 0 or (state / trackers.FILE).exists() else []
-        last = {name: row["step"] for row in logged for name in row}
+        last = {name: row["step"] for row in logged for name in row if name != "step"}
         self._trackers = trackers.Trackers(names, folder, state, start, last, config or {})
         kept = [row for row in logged if row["step"] < start]
         atomic.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
