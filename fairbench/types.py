@@ -28,6 +28,7 @@ class Prompt:
     """One prompt of a task. `neutral_id` equals `prompt_id` unless attributes are stated in the text.
 
     concept: what the subject is called in every language, for pairing; form: its grammatical form, as in `feminine`.
+    scored_as: what scorers compare the images with; empty: the text.
     """
 
     prompt_id: bytes
@@ -41,6 +42,7 @@ class Prompt:
     stated: Mapping[str, str] = field(default_factory=dict)
     concept: str = ""
     form: str = ""
+    scored_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

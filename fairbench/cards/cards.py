@@ -208,6 +208,9 @@ class TaskCard(Card):
     )
     source: Text
     licence: Text
+    scored_as: Text | None = Field(
+        None, description="what scorers compare images with instead of the prompt; {concept} stands for the prompt's"
+    )
     content_note: Text | None = Field(None, description="what people meet in it; pages then leave the pictures out")
     reviewed_by: Text | None = Field(
         None, description="who speaks the language and checked the prompts; `nobody`: runs say that nobody did"

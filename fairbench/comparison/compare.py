@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairbench.comparison import assumption, labellers, ranks, second_labeller
+from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
@@ -14,7 +14,7 @@ from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.margins import Margins
 from fairbench.comparison.ranks import Selection
 from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
-from fairbench.comparison.verdicts import Row, judged
+from fairbench.comparison.verdicts import Row
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
 from fairbench.runs import registration
@@ -121,7 +121,8 @@ def _of_runs(
     margins = comparison_margins.of_task(baseline.run.record.task.name, with_rd=rd_margins)
     held_against = None if registered is None else _registration(registered, sides, margins, alpha)
     rows_of_variants, notes_of_variants = zip(*(effects(baseline, s, margins, alpha) for s in variants), strict=True)
-    rows = judged([row for rows in rows_of_variants for row in rows], alpha)
+    pairings = {side.letter: pairing(baseline, side) for side in variants}
+    rows = understood.withheld([row for rows in rows_of_variants for row in rows], pairings, alpha)
     notes = list(dict.fromkeys(note for notes in notes_of_variants for note in notes))
     selection = ranks.select(sides, alpha) if select else None
     if select and selection is None:
@@ -132,7 +133,7 @@ def _of_runs(
         margins=margins,
         primary=[cross_name(names) for names in primary_attributes(baseline)],
         n_prompts=len(baseline.positions),
-        pairing={side.letter: pairing(baseline, side) for side in variants},
+        pairing=pairings,
         rows=rows,
         rankings=ranks.rankings(sides, alpha) if len(sides) > 2 else {},
         selection=selection,

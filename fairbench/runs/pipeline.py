@@ -138,9 +138,10 @@ def _score(
     built, reason = loaded.get(scorer)
     if built is None or scorer.key is None:
         return None, reason
-    texts = {p.neutral_id: p.text for p in spec.prompts}
+    scored = [dataclasses.replace(p, text=p.scored_as or p.text) for p in spec.prompts]
+    texts = {p.neutral_id: p.text for p in scored}
     try:
-        run_notices.report_prompts(scorer.name, built, spec.prompts, spec.language)
+        run_notices.report_prompts(scorer.name, built, scored, spec.scored_language)
         scores.score(store, scorer.key, scorer.name, built, _scorable(spec, scorer, rows), texts, progress)
     except PluginError as err:
         return loaded.leave_out(scorer, str(err))

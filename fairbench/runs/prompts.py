@@ -67,7 +67,9 @@ def _prompt(task: TaskCard, template: Template, text: str, row: dict[str, str]) 
     prompt_id = keys.prompt_id(text)
     facts = (task.name, task.version, template.id, text, row["subject"], category or template.category)
     states = {**template.states, **stated(row)}
-    return Prompt(prompt_id, prompt_id, *facts, states, row.get("concept", ""), row.get("form", ""))
+    concept = row.get("concept", "")
+    scored_as = (task.scored_as or "").replace("{concept}", concept or row["subject"])
+    return Prompt(prompt_id, prompt_id, *facts, states, concept, row.get("form", ""), scored_as)
 
 
 @dataclass(frozen=True, slots=True)

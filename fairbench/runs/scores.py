@@ -50,10 +50,11 @@ class RunScorer:
     reason: str | None = None
 
 
-def resolve(target: str, image_key: str, model: Loaded[ModelCard]) -> RunScorer:
+def resolve(target: str, image_key: str, model: Loaded[ModelCard], scored_as: str | None = None) -> RunScorer:
     """Return a scorer by name, with the model card's parameters for it, or by a YAML file of `type` and parameters.
 
-    Raises CardError where the parameters are wrong. A plug-in that cannot be had is left out with its reason.
+    scored_as: what the task has images compared with instead of their prompts. Raises CardError where the parameters
+    are wrong. A plug-in that cannot be had is left out with its reason.
     """
     name, params_in_card, path, base_dir = target, model.card.scorers.get(target, {}), model.path, model.base_dir
     prefix: yamlfile.Loc = ("scorers", target)
@@ -70,15 +71,18 @@ def resolve(target: str, image_key: str, model: Loaded[ModelCard]) -> RunScorer:
     except ValidationError as err:
         raise yamlfile.params_error(path, target, err, prefix) from err
     try:
-        key = keys.stage_key("scores", identity.of_plugin(name, plugin, params, base_dir), image_key)
+        parts = identity.of_plugin(name, plugin, params, base_dir) | ({"scored_as": scored_as} if scored_as else {})
+        key = keys.stage_key("scores", parts, image_key)
     except FairbenchError as err:
         return RunScorer(name, plugin, params, None, base_dir, str(err))
     return RunScorer(name, plugin, params, key, base_dir)
 
 
-def resolve_all(targets: Iterable[str], image_key: str, model: Loaded[ModelCard]) -> list[RunScorer]:
+def resolve_all(
+    targets: Iterable[str], image_key: str, model: Loaded[ModelCard], scored_as: str | None = None
+) -> list[RunScorer]:
     """Return scorers. Raises FairbenchError where two have one name, and what `resolve` raises."""
-    scorers = [resolve(target, image_key, model) for target in dict.fromkeys(targets)]
+    scorers = [resolve(target, image_key, model, scored_as) for target in dict.fromkeys(targets)]
     name, count = Counter(s.name for s in scorers).most_common(1)[0] if scorers else ("", 0)
     if count > 1:
         raise FairbenchError(f"--scorers names {name} twice: a run has one value of each scorer.")

@@ -67,8 +67,8 @@ class RunSpec:
     no_calibration: str | None = None
     """Why the labeller card's calibration cannot be used."""
     quota: bool = False
-    language: str | None = None
-    """The task's language; None without a task."""
+    scored_language: str | None = None
+    """The language of what scorers compare images with; None without a task."""
 
     @cached_property
     def declared(self) -> dict[str, Any]:
@@ -173,7 +173,8 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     faces_key = labeller.faces_key(image_key)
     labels_key = labeller.labels_key(faces_key)
     series.usable(settings.metrics)  # a broken one is named before any work
-    scorers = scores.resolve_all(scorer_names, image_key, loaded)
+    scored_as = None if asked.card is None else asked.card.scored_as
+    scorers = scores.resolve_all(scorer_names, image_key, loaded, scored_as)
     quota = bool(getattr(method, "quota", False))
     _notices(card, params, method_name, quota)
     return RunSpec(
@@ -196,7 +197,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         calibration=calibration,
         no_calibration=no_calibration,
         quota=quota,
-        language=None if asked.card is None else asked.card.language,
+        scored_language=None if asked.card is None else "en" if scored_as else asked.card.language,
     )
 
 
