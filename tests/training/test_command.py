@@ -76,6 +76,7 @@ def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Pat
         (("bpo", "--stated", "0.5"), "--stated belongs to train sft: leave it out of train bpo."),
         (("bpo", "--from", "x", "--rank", "4"), "--rank: the adapter that --from names has its own"),
         (("bpo", "--loss", "bop"), "There is no loss 'bop' (did you mean 'bpo'?)"),
+        (("sft", "--track", "tensorboard,tensorbord"), "--track: there is no tracker 'tensorbord' (did you mean"),
         (("sft", "--preset", "liu"), "There is no preset 'liu'"),
         (("sft", "--groups", "age"), "The balanced set has the attributes gender, race4, not 'age'"),
         (("sft", "--mixed-precision", "fp8"), "--mixed-precision fp8: name no, bf16 or fp16."),
