@@ -77,15 +77,17 @@ class Trackers:
         for name in names:
             entry = stored.get(name)
             if entry is None:
-                entry = stored[name] = {"run": secrets.token_hex(4), "sent": {}}
-            elif name != BOARD:  # TensorBoard itself removes the steps from `start` on
+                entry = {"run": secrets.token_hex(4), "sent": {}}
+                if name != BOARD:  # which itself removes the steps from `start` on
+                    stored[name] = entry
+            else:
                 entry["sent"] = {f: max(last.get(f, -1), entry["sent"].get(f, -1)) for f in {*last, *entry["sent"]}}
             with _speaking(f"--track {name}: it cannot be started"):
                 self._trackers[name] = tracker = _start(name, entry["run"], out, start, config)
                 if name == "mlflow":  # which names its runs itself
                     entry["run"] = tracker.tracker.info.run_id
             self._sent[name] = entry["sent"]
-        if self._trackers:
+        if stored:
             atomic.write_text(self._file, json.dumps(stored) + "\n")
 
     def add(self, step: int, figures: Mapping[str, float | None]) -> None:
