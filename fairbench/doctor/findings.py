@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fairbench.display.plain import echo, echo_json
+from fairbench.display.plain import echo, echo_json, shown
 
 
 class Finding(NamedTuple):
@@ -18,18 +21,29 @@ class Finding(NamedTuple):
     """False for what has to be fixed before anything, or this model, can run."""
 
 
+def _wrapped(name: str, text: str) -> str:
+    """Return a line that a terminal need not break within words; what is piped keeps whole lines."""
+    if not sys.stdout.isatty():
+        return name + text
+    width = max(shutil.get_terminal_size().columns, len(name) + 30)
+    below = " " * 27
+    return textwrap.fill(
+        shown(text), width, initial_indent=name, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def show(findings: Iterable[Finding], *, as_json: bool) -> bool:
     """Print the findings as they come; return whether all is fine."""
-    shown: list[Finding] = []
+    found: list[Finding] = []
     for finding in findings:
         if not as_json:
-            if not shown or shown[-1].section != finding.section:
+            if not found or found[-1].section != finding.section:
                 echo(finding.section)
-            echo(f"  {finding.name:<24} {'' if finding.fine else 'NO: '}{finding.text}")
-        shown.append(finding)
-    problems = [finding.name for finding in shown if not finding.fine]
+            echo(_wrapped(f"  {finding.name:<24} ", f"{'' if finding.fine else 'NO: '}{finding.text}"))
+        found.append(finding)
+    problems = [finding.name for finding in found if not finding.fine]
     if as_json:
-        echo_json({"fine": not problems, "findings": [finding._asdict() for finding in shown]})
+        echo_json({"fine": not problems, "findings": [finding._asdict() for finding in found]})
     elif problems:
         echo(f"\nto fix: {', '.join(problems)}")
     return not problems
