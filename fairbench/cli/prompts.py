@@ -28,7 +28,7 @@ def prompts(task: Task, format_: Format = "csv", out: Out = None, plugins: Plugi
     expanded = expand(catalog.load_task(task).card)
     text = as_text(expanded, format_)
     if out is None:
-        typer.echo(text, nl=False)
+        echo(text.removesuffix("\n"))
     else:
         atomic.write_text(out, text)
         echo(f"{len(expanded)} prompts in {out}")

@@ -203,6 +203,13 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "difference of the two shares. It has a sign, which RD lacks: if half of the prompts show one class alone "
         "and the others the other, RD is 1 and the gap 0. Raw and corrected.",
     ),
+    "contrast": (
+        "share of a class at the low pole - at the high pole of a dimension, as contrast[warmth: female]",
+        "mean over the low pole's prompts of p_k - mean over the high pole's. Range [-1, 1]: 0 where the class is as "
+        "frequent at both poles. Only for tasks whose prompts have categories DIMENSION: low and DIMENSION: high. A "
+        "model can show every group equally often and still give one of them all prompts of one pole, which diversity "
+        "alone misses.",
+    ),
     "pooled-rd": (
         "rd of all faces of the task together",
         "RD of the summed counts, not the mean over prompts. It is small where prompts lean opposite ways: all "

@@ -18,7 +18,16 @@ from fairbench.reporting import gallery, values
 from fairbench.reporting.audits import Audit
 from fairbench.reporting.charts import calibrated, fields, of_run
 from fairbench.reporting.charts import quality as quality_chart
-from fairbench.runs import evidence, headline, quality, single_prompts, terminal_headline, terminal_prompts, verdict
+from fairbench.runs import (
+    evidence,
+    headline,
+    quality,
+    single_prompts,
+    terminal_contrasts,
+    terminal_headline,
+    terminal_prompts,
+    verdict,
+)
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.references import of_prompts
 from fairbench.runs.result import Run
@@ -108,6 +117,7 @@ class Content:
             tables.estimates(self.measured),
             tables.by_people(self.measured),
             tables.direction(self.measured),
+            terminal_contrasts.table(self.measured),
             tables.others(self.measured),
             tables.of_classes(self.measured, "share", "shares of classes"),
             tables.of_classes(self.measured, "gap", "gaps: a class's share above the mean of the others"),

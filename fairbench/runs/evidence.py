@@ -173,7 +173,8 @@ class FinishedRun:
 
     def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
         """Return the estimates anew; see `estimates.estimate`."""
-        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts)
+        categories = [prompt.category for prompt in self.prompts]
+        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts, categories=categories)
 
 
 def read(folder: Path) -> FinishedRun:

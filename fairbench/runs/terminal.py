@@ -15,7 +15,7 @@ from fairbench.display.tables import Table
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
-from fairbench.runs import headline, terminal_headline, terminal_truth, verdict
+from fairbench.runs import headline, terminal_contrasts, terminal_headline, terminal_truth, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -80,6 +80,14 @@ def _people(measured: Measured, console: Console, _: bool) -> None:
 
 def _direction(measured: Measured, console: Console, _: bool) -> None:
     _show_table(tables.direction(measured), console)
+
+
+def _contrasts(measured: Measured, console: Console, full: bool) -> None:
+    if full:
+        _show_table(terminal_contrasts.table(measured), console)
+        return
+    for sentence in terminal_contrasts.sentences(measured):
+        say(console, sentence)
 
 
 def _others(measured: Measured, console: Console, _: bool) -> None:
@@ -198,6 +206,7 @@ PARTS: Final = (
     Part(_estimates, short=False),
     Part(_people, short=False),
     Part(_direction, short=False),
+    Part(_contrasts),
     Part(_others, short=False),
     Part(_shares, short=False),
     Part(_gaps, short=False),

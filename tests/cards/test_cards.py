@@ -251,7 +251,7 @@ def found_in(env: Path, cwd: Path, **more: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["checkout", "editable", "wheel"])
+@pytest.mark.parametrize("how", ["checkout", "editable", pytest.param("wheel", marks=pytest.mark.long)])
 def test_cards_are_found_however_fairbench_is_installed(bare: Path, tmp_path: Path, how: str) -> None:
     more = {}
     if how == "checkout":

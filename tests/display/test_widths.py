@@ -24,6 +24,7 @@ from fairbench.leaderboard.columns import COLUMNS
 from fairbench.leaderboard.verify import Check, Difference
 from fairbench.phantom import terminal as phantom_terminal
 from fairbench.phantom.figures import Bar
+from fairbench.planning import analysis
 from fairbench.runs import terminal_tables
 from fairbench.stats import list_power
 from fairbench.synthesis import terminal as synthesis_terminal
@@ -168,7 +169,15 @@ def test_calibrate(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_plan(cli: Cli, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(list_power, "_LISTS", 200)  # how good the numbers are is no matter here
+    monkeypatch.setattr(list_power, "_LISTS", 40)  # how good the numbers are is no matter here
+    made: list[analysis.Analysis] = []  # one for all widths
+    analyse = analysis.analyse
+
+    def once(*args: Any, **options: Any) -> analysis.Analysis:
+        made.extend([] if made else [analyse(*args, **options)])
+        return made[0]
+
+    monkeypatch.setattr(analysis, "analyse", once)
     command = ("plan", "--task", "occupations-mini", "--labeller", "phantom", "--detect", "0.05", "--budget", "4000")
     record = json.loads(cli(*command, "--json").out)
     for width in WIDTHS:

@@ -21,7 +21,7 @@ from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md")))
-MOST_LEFT_OUT = 5
+MOST_LEFT_OUT = 6
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^(?P<fence>```+)(?P<info>[^\n]*)\n(?P<body>.*?)^(?P=fence)\s*$",
     re.MULTILINE | re.DOTALL,
@@ -51,7 +51,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    # That page plans at full size, which takes a minute; tests/planning has the same commands with smaller ones.
+    [pytest.param(p, marks=pytest.mark.long) if p.stem == "plan-a-comparison" else p for p in PAGES],
+    ids=lambda page: page.stem,
+)
 def test_every_block_runs_as_typed(page: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     names: dict[str, object] = {"__name__": "__main__"}

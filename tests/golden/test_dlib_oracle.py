@@ -79,6 +79,7 @@ def test_chips_of_several_faces_are_those_of_dlibs_own_calls(
         np.testing.assert_array_equal(chip, chips[boxes.index(box)])
 
 
+@pytest.mark.long
 def test_the_cnn_finds_what_it_finds_by_dlibs_own_calls(crowd: RgbImage, tmp_path: Path) -> None:
     """Also where `weights` names the file."""
     finder = dlib.cnn_face_detection_model_v1(str(weight_file(CNN)))

@@ -26,6 +26,7 @@ def test_startup_compares_two_commands() -> None:
     assert re.search(r"median of ratios: \d+\.\d\dx \(target: at most 1.5x; (met|MISSED)\)", out)
 
 
+@pytest.mark.long
 def test_metrics_counts_every_row_and_prints_growth() -> None:
     out = run("metrics.py", "--rows", "900", "300")
     assert re.search(r"^300 +106 +2( +[\d.-]+){5}$", out, re.M)  # 100 faces, 6 images without one
