@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from fairbench.display.numbers import number
-from fairbench.display.tables import Column, Table, numbers
+from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.measure.series import References
 from fairbench.metrics._rd import relative_diversity
 from fairbench.types import FloatArray
@@ -55,6 +55,7 @@ def table(
         rows.append(("rd", *(relative_diversity(p[both]).mean() for p in (shown, reference))))
         for i, (name, ours, theirs) in enumerate(rows):
             difference = number(float(ours - theirs), sign=True)
-            result.add("" if i else attribute, name, number(float(ours)), number(float(theirs)), difference)
+            values = [Cell(number(float(v)), share=None if name == "rd" else float(v)) for v in (ours, theirs)]
+            result.add("" if i else attribute, name, *values, difference)
         result.section()
     return result if result.rows else None
