@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import signal
 import sys
 from typing import Any, Final, NoReturn
@@ -113,6 +114,9 @@ def root(
 def main() -> None:
     """Run the command line: 0 success, 2 something the user can fix (one sentence), 130 interrupted."""
     signal.signal(signal.SIGINT, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of few characters gets question marks, and all numbers
     try:
         threads.prepare()
         app(prog_name="fairbench")  # also where it is called as python -m fairbench

@@ -15,8 +15,12 @@ from fairbench.types import FloatArray
 NOTE = (
     "Means over the prompts that have a reference and faces. rd of shown above that of the reference: the images "
     "exaggerate it, or show few faces, as chance adds to rd. Each prompt's reference is in prompts.csv; "
-    "distance-to-reference in metrics.csv."
+    "distance-to-reference in metrics.csv. amplification: how far shares lie beyond the reference on its own side "
+    "of .5, of prompts whose reference is at least .05 from it. Shares of a workforce are self-reported sex or age: "
+    "no target, and no appearance."
 )
+NEAR_HALF = 0.05
+"""A reference share nearer to .5 than this has no side."""
 
 
 def of_prompts(references: References, attribute: str, size: int, subjects: Sequence[str]) -> FloatArray | None:
@@ -30,6 +34,17 @@ def of_prompts(references: References, attribute: str, size: int, subjects: Sequ
     return np.array([shares_of.get(subject, (np.nan,) * size) for subject in subjects], dtype=np.float64)
 
 
+def amplification(shown: FloatArray, reference: FloatArray) -> FloatArray:
+    """Return the mean over prompts of sign(r - .5) (p - r) (K,), of shown shares p and references r, (P, K).
+
+    Above 0: majorities of the reference are larger and its minorities smaller in images. A prompt whose r is within
+    NEAR_HALF of .5 has no majority and is left out; NaN where none is left.
+    """
+    clear = np.abs(reference - 0.5) >= NEAR_HALF
+    total = np.where(clear, np.sign(reference - 0.5) * (shown - reference), 0.0).sum(axis=0)
+    return np.asarray(total / np.where(clear.any(axis=0), clear.sum(axis=0), np.nan))
+
+
 def table(
     references: References,
     labels_of: Mapping[str, Sequence[str]],
@@ -40,7 +55,7 @@ def table(
 
     labels_of: attribute -> its classes. subjects: (P,), the prompts'. shares_of: attribute -> measured shares (P, K).
     """
-    columns = [Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference")]
+    columns = [Column("attribute"), Column("share of"), *numbers("shown", "reference", "difference", "amplification")]
     result = Table(columns, "against the task's reference", NOTE, grouped=True)
     for attribute, labels in labels_of.items():
         reference = of_prompts(references, attribute, len(labels), subjects)
@@ -51,11 +66,13 @@ def table(
         if not both.any():
             result.add(attribute, "no prompt has both")
             continue
+        amplified = amplification(shown[both], reference[both])
         rows = [*zip(labels, shown[both].mean(axis=0), reference[both].mean(axis=0), strict=True)]
         rows.append(("rd", *(relative_diversity(p[both]).mean() for p in (shown, reference))))
         for i, (name, ours, theirs) in enumerate(rows):
             difference = number(float(ours - theirs), sign=True)
             values = [Cell(number(float(v)), share=None if name == "rd" else float(v)) for v in (ours, theirs)]
-            result.add("" if i else attribute, name, *values, difference)
+            by = "" if name == "rd" else number(float(amplified[i]), sign=True)
+            result.add("" if i else attribute, name, *values, difference, by)
         result.section()
     return result if result.rows else None

@@ -6,8 +6,10 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fairbench.runs import references
 from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 
@@ -67,3 +69,11 @@ def test_a_task_without_references_has_no_such_table(cli: Cli) -> None:
     )
     assert result.code == 0 and "reference" not in result.out
     assert "reference" not in Path("out/prompts.csv").read_text()
+
+
+def test_amplification_is_the_mean_of_signed_shifts_where_the_reference_has_a_side() -> None:
+    reference = np.array([[0.9, 0.1], [0.2, 0.8], [0.52, 0.48], [0.56, 0.44]])
+    shown = np.array([[1.0, 0.0], [0.3, 0.7], [0.9, 0.1], [0.46, 0.54]])
+    by_prompt = [0.1, -0.1, -0.1]  # exaggerated, softened, (no side), reversed
+    np.testing.assert_allclose(references.amplification(shown, reference), [np.mean(by_prompt)] * 2)
+    assert np.isnan(references.amplification(shown[2:3], reference[2:3])).all()
