@@ -79,6 +79,7 @@ def agrees_with_the_realised_truth(record: dict[str, Any]) -> None:
         assert bias["rd"]["low"] > bias["floor"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_random_checkpoint_gets_no_verdict(cli: Cli, tiny_janus: Path) -> None:
     args = ("--model", tiny_janus, "--task", "occupations-mini", "--limit-prompts", "2", "-n", "4", "--samples", "2")

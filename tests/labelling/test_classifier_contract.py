@@ -153,6 +153,7 @@ def test_a_batch_is_bounded_by_its_pixels_and_answers_do_not_depend_on_it(
     assert sizes == [1, 1]
 
 
+@pytest.mark.long
 def test_a_small_model_of_large_activations_takes_little_memory(tmp_path: Path) -> None:
     """64 chips in one batch took gigabytes where the file has kilobytes. In a process of its own: peaks stay."""
     weight = numpy_helper.from_array(np.ones((64, 3, 1, 1), dtype=np.float32), "wide")

@@ -314,6 +314,7 @@ def test_the_shipped_files_are_small():
     assert sum(sizes) <= 2**20
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_training_learns_and_is_reproducible(tmp_path, monkeypatch, capsys):
     """On a small corpus: far from the shipped accuracy, further from chance."""

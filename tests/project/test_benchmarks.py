@@ -53,6 +53,7 @@ def test_endpoint_compares_the_adapter_with_a_direct_call() -> None:
     assert re.search(r"^added per image, median over rounds: -?\d+\.\d\d ms \(target: at most 10 ms; ", out, re.M)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     out = run("labelling.py", "--tiny", "--images", "2", "--rounds", "1")
@@ -62,6 +63,7 @@ def test_labelling_gives_the_same_labels_as_the_loops() -> None:
     assert "random weights" in out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_compares_runs_of_two_sizes() -> None:
     out = run("memory.py", "--images", "8", "16", "--rounds", "1")

@@ -43,7 +43,7 @@ def page_of(folder: Path, *args: object) -> Path:
 
 @pytest.fixture(scope="module")
 def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifty prompts with long names, and seven labels, of races and odd ones, as a table of labels has them."""
+    """Two dozen prompts with long names, and seven labels, of races and odd ones, as a table of labels has them."""
     folder, rng = tmp_path_factory.mktemp("long"), random.Random(0)
     rows = [
         {
@@ -51,7 +51,7 @@ def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "sample": sample,
             "group": rng.choice([*LABELS, *RACE7[2:5:2], "unclear"]),
         }
-        for i in range(50)
+        for i in range(24)
         for sample in range(8)
     ]
     with (folder / "labels.csv").open("w", newline="") as file:

@@ -222,6 +222,7 @@ def test_out_alone_is_no_description_of_a_run(cli: Cli) -> None:
     assert json.loads(again.out)["run_id"] == json.loads(before["run.json"])["run_id"]
 
 
+@pytest.mark.long
 def test_the_same_run_four_times_at_once(cli: Cli, tmp_path: Path) -> None:
     args = (*RUN, "-n", "4", "--out", "out", "--leaderboard", "b.csv")
     runs = [start(tmp_path, *args) for _ in range(4)]
