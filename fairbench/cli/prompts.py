@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,6 @@ def prompts(task: Task, format_: Format = "csv", out: Out = None, plugins: Plugi
     expanded = expand(catalog.load_task(task).card)
     text = as_text(expanded, format_)
     if out is None:
-        text.encode(sys.stdout.encoding or "utf-8")  # a prompt with question marks would be another prompt
         echo(text.removesuffix("\n"))
     else:
         atomic.write_text(out, text)
