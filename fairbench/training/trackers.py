@@ -45,6 +45,8 @@ def chosen(names: Iterable[str] | None) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(names))
     if names == ("none",):
         return ()
+    if not names or "none" in names:
+        raise FairbenchError(f"--track: name {', '.join(NAMES)}, or `none` alone.")
     for name in names:
         if name not in NAMES:
             raise FairbenchError(f"--track: there is no tracker {name!r}{suggest(name, (*NAMES, 'none'))}.")
