@@ -100,7 +100,7 @@ def test_what_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(FairbenchError, match=r"there is no tracker 'tensorbord' \(did you mean 'tensorboard'\?\)"):
         trackers.chosen(("tensorbord",))
     for names in ((), ("none", "tensorboard")):
-        with pytest.raises(FairbenchError, match="name tensorboard, .* or `none` alone"):
+        with pytest.raises(FairbenchError, match=r"name tensorboard, .* or `none` alone"):
             trackers.chosen(names)
     monkeypatch.setattr(tracking, "_available_trackers", [])
     assert trackers.chosen(None) == ()
