@@ -79,12 +79,10 @@ def read(folders: Sequence[Path], forms: Sequence[str] | None = None) -> list[Si
         raise FairbenchError("compare needs two runs or more: name another run folder.")
     runs = [evidence.read(folder) for folder in folders]
     names = evidence.names(runs)
-    if forms is None:
-        position_of: Positions = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
-    else:
+    position_of: Positions = [{p.neutral_id: i for i, p in enumerate(run.prompts)} for run in runs]
+    if forms is not None:
         names = [f"{name} ({form})" if form else name for name, form in zip(names, forms, strict=False)]
-        position_of = []
-    if not position_of or not set.intersection(*map(set, position_of)):
+    if forms is not None or not set.intersection(*map(set, position_of)):
         position_of = concepts.positions([run.prompts for run in runs], names, forms)
     common = sorted(set.intersection(*map(set, position_of)))
     letters = [chr(ord("A") + i) if i < 26 else f"R{i + 1}" for i in range(len(runs))]

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import yaml
+
+HUB_LICENCES: Final = frozenset(
+    {
+        *("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
+        *("creativeml-openrail-m", "openrail++"),
+    }
+)
+"""Identifiers of licences that the hub takes as they are; any other words are none."""
 
 
 def with_front_matter(fields: Mapping[str, Any], body: str) -> str:

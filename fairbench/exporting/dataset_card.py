@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fairbench.display.page import in_markdown
-from fairbench.display.yaml_block import with_front_matter
+from fairbench.display.yaml_block import HUB_LICENCES, with_front_matter
 from fairbench.exporting import dataset_tables as tables
 from fairbench.exporting import markdown
 from fairbench.exporting.job import Job
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SPLIT: Final = "test"
 """These are measurements, made to be looked at; nothing is meant to be trained on them."""
-_HUB_LICENCES: Final = frozenset({"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "creativeml-openrail-m"})
-"""Identifiers that the hub takes as they are; every other licence is `other` there, by name."""
 _SIZES: Final = {
     1_000: "n<1K",
     10_000: "1K<n<10K",
@@ -40,10 +38,7 @@ def without_pictures(job: Job) -> str:
     if job.content.record.model.adapter == "labels-only":
         return "There are no pictures: the run has labels alone."
     if gallery.of_files(job.content.run):
-        return (
-            "The pictures are files of their own, which may show real people, and are left out; an export with "
-            "--with-images includes them."
-        )
+        return f"The pictures are {gallery.REAL_PEOPLE}, and are left out; an export with --with-images includes them."
     return "The pictures are left out; an export with --with-images includes them."
 
 
@@ -77,7 +72,7 @@ def _fields(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[st
 def _licence(job: Job) -> dict[str, str]:
     """Return the licence as the hub takes it: an identifier where all parts have the same one, else `other`."""
     names = {licence.lower() for licence in licences(job).values()}
-    if len(names) == 1 and names <= _HUB_LICENCES:
+    if len(names) == 1 and names <= HUB_LICENCES:
         return {"license": names.pop()}
     said = "; ".join(f"{part}: {licence}" for part, licence in licences(job).items())
     return {"license": "other", "license_name": "as-stated-below", "license_details": said}

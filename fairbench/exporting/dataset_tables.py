@@ -17,7 +17,6 @@ from fairbench.reporting import gallery
 from fairbench.runs import evidence
 from fairbench.runs.result import Run
 from fairbench.storage import pixels
-from fairbench.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +34,6 @@ _TYPES: Final = {
 }
 _ROWS: Final = 32
 """Pictures of a row group: what is held in memory."""
-_NOT_USED: Final = "This file could not be used."
-"""In place of an error that names a file of the user's."""
 
 
 def labels(run: Run) -> pd.DataFrame:
@@ -45,13 +42,13 @@ def labels(run: Run) -> pd.DataFrame:
     box: left, top, right, bottom in pixels; None where the table of labels names none.
     """
     table = run.images()
-    boxes = _boxes(run)
+    boxes = run.boxes()
     categories = {prompt.neutral_id.hex(): prompt.category for prompt in evidence.read_prompts(run.folder)}
     faces = zip(table["image_id"], table["face"], strict=True)
     table.insert(list(table).index("subject") + 1, "category", table["prompt_id"].map(categories))
     table.insert(list(table).index("counted") + 1, "box", [boxes.get(face) for face in faces])
     if gallery.of_files(run):
-        table["error"] = table["error"].where(table["error"].isna(), _NOT_USED)
+        table["error"] = table["error"].where(table["error"].isna(), gallery.NOT_USED)
     return table
 
 
@@ -142,13 +139,3 @@ def _leaves(schema: pa.Schema) -> list[str]:
         )
         names += inner
     return names
-
-
-def _boxes(run: Run) -> dict[tuple[str, int], list[float] | None]:
-    store = Store(run.folder / evidence.FOLDER, look_only=True)
-    boxes: dict[tuple[str, int], list[float] | None] = {}
-    for _, table in store.scan("faces", run.record.keys.faces, ["image_id", "face_index", "bbox_xyxy"]):
-        for image_id, index, box in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if index is not None:
-                boxes.setdefault((image_id.hex(), index), box)
-    return boxes

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any, Final
 
 from fairbench.errors import FairbenchError
-from fairbench.exporting.job import Job, sha256
+from fairbench.exporting.job import Job
 from fairbench.reporting import gallery
 from fairbench.runs import evidence
-from fairbench.storage import atomic
+from fairbench.storage import atomic, pixels
 from fairbench.types import Prompt
 
 _FIRST: Final = ("file", "sha256", "prompt", "subject", "prompt_id", "sample", "seed", "status", "error", "faces")
@@ -25,10 +26,7 @@ def write(job: Job) -> Path:
     """
     run = job.content.run
     if gallery.of_files(run) and not job.with_images:
-        raise FairbenchError(
-            "--to images: these pictures are files of their own, which may show real people; --with-images exports "
-            "them."
-        )
+        raise FairbenchError(f"--to images: these pictures are {gallery.REAL_PEOPLE}; --with-images exports them.")
     prompts = evidence.read_prompts(run.folder)
     records = gallery.records(run)
     by_id = {bytes.fromhex(record["id"]): record for record in records}
@@ -39,10 +37,9 @@ def write(job: Job) -> Path:
                 record = by_id[image_id]
                 name = _name(record, prompts[record["prompt"]])
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                plain = image.convert("RGB")
-                plain.info.clear()  # no metadata of the image goes along
-                plain.save(folder / name, format="PNG")
-                record |= {"file": name, "sha256": sha256(folder / name)}
+                data = pixels.encode(pixels.from_pil(image))  # no metadata of the image goes along
+                (folder / name).write_bytes(data)
+                record |= {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
                 bar.advance()
         rows = [_row(job, record, prompts[record["prompt"]]) for record in records]
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -129,6 +129,7 @@ def _parts(job: Job) -> Sequence[str]:
 
 def _analysis(job: Job) -> str:
     known = job.content.record.correction
-    if known is None or known.domain is None or known.images is None:
+    counted = None if known is None else known.counted_on
+    if counted is None:
         return "How often the labels err was not counted."
-    return f"How often the labels err was counted on {whole(known.images)} images (domain: {known.domain})."
+    return f"How often the labels err was counted on {whole(counted[0])} images (domain: {counted[1]})."

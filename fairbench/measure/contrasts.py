@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench.measure.counts import telling
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity
 from fairbench.stats import gaffke, intervals
 from fairbench.stats.estimands import Floats
@@ -38,8 +39,7 @@ def poles(categories: Sequence[str]) -> dict[str, Poles]:
 def of_attribute(attribute: Attribute, dimensions: Mapping[str, Poles]) -> Iterator[Quantity]:
     """Yield the contrast of every class in every dimension, for this list of prompts and for others like them."""
     for dimension, (low, high) in dimensions.items():
-        # Of two classes the second says what the first does, and would count as a second test.
-        for index, label in enumerate(attribute.classes if len(attribute.classes) > 2 else attribute.classes[:1]):
+        for index, label in enumerate(telling(attribute.classes)):
             shares = intervals.share_of_prompts(attribute.data, index)
             metric, known = f"contrast[{dimension}: {label}]", ~np.isnan(shares.value)
             n_low, n_high = int((low & known).sum()), int((high & known).sum())

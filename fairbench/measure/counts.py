@@ -37,6 +37,15 @@ def primary(space: LabelSpace) -> list[tuple[str, ...]]:
     return [*((name,) for name in cross), cross]
 
 
+def telling(classes: Sequence[str]) -> Sequence[str]:
+    """Return the classes of which something is to be said: of two, the second says what the first does.
+
+    >>> telling(["female", "male"]), telling(["a", "b", "c"])
+    (['female'], ['a', 'b', 'c'])
+    """
+    return classes[:1] if len(classes) == 2 else classes
+
+
 def cross_name(attributes: Sequence[str]) -> str:
     """Return the name of a cross, as in gender_x_race4."""
     return CROSS.join(attributes)

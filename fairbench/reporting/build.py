@@ -182,10 +182,10 @@ def _pictures(run: Run, images: list[dict[str, Any]], folder: Path, progress: Pr
     files = gallery.of_files(run)
     for image in images:
         if files and image["error"] is not None:
-            image["error"] = "This file could not be used."  # the reason names the user's file
+            image["error"] = gallery.NOT_USED  # the reason names the user's file
     if files and not with_images:
         return (
-            "The pictures are files of their own, which may show real people, and are left out: "
+            f"The pictures are {gallery.REAL_PEOPLE}, and are left out: "
             "`fairbench report RUN --with-images` includes them."
         )
     if not with_images and any(n.code == "content-note" for n in run.record.notices):

@@ -123,8 +123,9 @@ def _own(record: RunRecord, drawn: bool) -> Iterator[str]:
         note=_text(f"fairbench's labeller {labeller.name}, id {record.labeller_id}"),
     )
     known = record.correction
-    if known is not None and known.domain is not None and known.images is not None:
-        counted = f"Errors of labeller {labeller.name}, counted on {known.images} images: {known.domain}"
+    if known is not None and known.counted_on is not None:
+        images, domain = known.counted_on
+        counted = f"Errors of labeller {labeller.name}, counted on {images} images: {domain}"
         sha = f"SHA-256 {known.calibration_sha}" if known.calibration_sha else ""
         yield _entry("misc", "calibration", title=_text(counted), note=_text(sha))
 

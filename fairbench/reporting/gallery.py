@@ -17,7 +17,6 @@ from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.runs import evidence
 from fairbench.runs.result import Run
-from fairbench.storage.store import Store
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +37,7 @@ def records(run: Run) -> list[dict[str, Any]]:
 
     A face: box ([left, top, right, bottom] in pixels; null: unknown), counted, and attribute -> [label, probability].
     """
-    table, boxes = run.images(), _boxes(run)
+    table, boxes = run.images(), run.boxes()
     attributes = list(LabelSpace(run.record.labeller).card.attributes)
     prompt_of = {prompt.neutral_id.hex(): i for i, prompt in enumerate(evidence.read_prompts(run.folder))}
     images: dict[str, dict[str, Any]] = {}
@@ -59,19 +58,16 @@ def records(run: Run) -> list[dict[str, Any]]:
         if not _none(row["face"]):
             labels = {a: [_text(row[a]), _number(row[f"{a}.prob"])] for a in attributes}
             box = boxes.get((row["image_id"], int(row["face"])))
-            image["faces"].append({"box": box, "counted": bool(row["counted"]), "labels": labels})
+            image["faces"].append(
+                {"box": box and [round(v, 1) for v in box], "counted": bool(row["counted"]), "labels": labels}
+            )
     return list(images.values())
 
 
-def _boxes(run: Run) -> dict[tuple[str, int], list[float] | None]:
-    boxes: dict[tuple[str, int], list[float] | None] = {}
-    store = Store(run.folder / evidence.FOLDER, look_only=True)
-    for _, table in store.scan("faces", run.record.keys.faces, ["image_id", "face_index", "bbox_xyxy"]):
-        for row in table.to_pylist():
-            if row["face_index"] is not None:
-                box = row["bbox_xyxy"]
-                boxes.setdefault((row["image_id"].hex(), row["face_index"]), box and [round(v, 1) for v in box])
-    return boxes
+NOT_USED: Final = "This file could not be used."
+"""In place of an error that names a file of the user's."""
+REAL_PEOPLE: Final = "files of their own, which may show real people"
+"""What is said of pictures that are left out unless they are asked for."""
 
 
 def of_files(run: Run) -> bool:

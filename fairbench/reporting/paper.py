@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
+from dataclasses import fields
 
 from fairbench.display.numbers import whole
 from fairbench.reporting import citing, gallery, values
 from fairbench.reporting.content import Content
+from fairbench.runs import arguments
+from fairbench.runs.files import OPTIONS
 from fairbench.runs.record import RunRecord
 
 
@@ -44,10 +46,10 @@ def _public(name: str, value: object) -> bool:
 
 def _calibration(record: RunRecord) -> str:
     """Return what the labeller's errors were counted on, where they were; else that they were not."""
-    known = record.correction
-    if known is None or known.domain is None or known.images is None:
+    counted = None if record.correction is None else record.correction.counted_on
+    if counted is None:
         return ", whose errors are not calibrated"
-    return f", whose errors were counted on {whole(known.images)} images (domain: {known.domain})"
+    return f", whose errors were counted on {whole(counted[0])} images (domain: {counted[1]})"
 
 
 def bibtex(content: Content) -> str:
@@ -88,21 +90,6 @@ def command(content: Content) -> str:
     asked = content.record.settings
     if asked is None:
         return f"fairbench run --model {content.record.model.name} --task {content.record.task.name}"
-    options = {
-        "--model": asked.model,
-        "--task": asked.task,
-        "--method": None if asked.method == "none" else asked.method,
-        "--labeller": asked.labeller,
-        "--labels": asked.labels,
-        "--images-per-prompt": asked.images_per_prompt,
-        "--limit-prompts": asked.limit_prompts,
-        "--scorers": None if asked.scorers is None else ",".join(asked.scorers),
-        "--metrics": None if asked.metrics is None else ",".join(asked.metrics),
-        "--calibration": asked.calibration,
-        "--system-prompt": None if asked.system_prompt is None else asked.system_prompt or "none",
-        "--seed": asked.seed or None,
-        "--dtype": asked.dtype,
-        "--batch-size": asked.batch_size,
-    }
-    words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return shlex.join(["fairbench", "run", *words])
+    stated = {field.name: field.default for field in fields(asked)}
+    names = [name for name in (*OPTIONS, "metrics", "dtype", "batch_size") if getattr(asked, name) != stated[name]]
+    return arguments.command(asked, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -47,6 +48,18 @@ class RunSettings:
     """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
     system_prompt: str | None = None
     """What the model puts before each prompt, "" for nothing; None: its own."""
+
+
+def command(settings: RunSettings | None, names: Sequence[str]) -> str:
+    """Return the command line of a run, with those of its settings that are named and known."""
+    words = ["fairbench", "run"]
+    for name in names:
+        value = getattr(settings, name, None)
+        if isinstance(value, tuple):
+            value = ",".join(value)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value) or "none"]
+    return shlex.join(words)
 
 
 def run_settings(**arguments: Any) -> RunSettings:

@@ -23,8 +23,7 @@ from fairbench.labelling.table_labeller import read_by
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.notices import notice
 from fairbench.plugins import files as plugin_files
-from fairbench.runs import evidence, known_truth, prompts, record, references, sheet
-from fairbench.runs.arguments import RunSettings
+from fairbench.runs import arguments, evidence, known_truth, prompts, record, references, sheet
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
 from fairbench.runs.spec import RunSpec
@@ -66,21 +65,10 @@ def refuse_guess(folder: Path, spec: RunSpec) -> None:
         return
     settings = record.read(folder / record.FILE).settings
     raise FairbenchError(
-        f"--out {folder} holds run {run_id[:8]}, and no other option says what to run: to do that run again, "
-        f"type {_command(settings)} --out {shlex.quote(str(folder))}; for another run, name its --model or --task."
+        f"--out {folder} holds run {run_id[:8]}, and no other option says what to run: to do that run again, type "
+        f"{arguments.command(settings, OPTIONS)} --out {shlex.quote(str(folder))}; for another run, name its --model "
+        "or --task."
     )
-
-
-def _command(settings: RunSettings | None) -> str:
-    """Return the command line of a run, as far as its settings are known."""
-    words = ["fairbench", "run"]
-    for name in OPTIONS:
-        value = getattr(settings, name, None)
-        if isinstance(value, tuple):
-            value = ",".join(value)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value) or "none"]
-    return shlex.join(words)
 
 
 def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunRecord:

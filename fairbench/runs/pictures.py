@@ -68,6 +68,19 @@ def table(evidence: Store, run: RunRecord, prompts: Sequence[Prompt]) -> pd.Data
     return pd.DataFrame(rows[[*_FIRST, *of_labels]]).reset_index(drop=True)
 
 
+def boxes(evidence: Store, key: str) -> dict[tuple[str, int], list[float] | None]:
+    """Return (image id, face) -> its box (left, top, right, bottom in pixels), None where none is known.
+
+    key: of the run's faces.
+    """
+    found: dict[tuple[str, int], list[float] | None] = {}
+    for _, table in evidence.scan("faces", key, ["image_id", "face_index", "bbox_xyxy"]):
+        for image_id, index, box in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if index is not None:
+                found.setdefault((image_id.hex(), index), box)
+    return found
+
+
 def _rows(store: Store, stage: str, key: str, columns: list[str], column: str, values: pa.Array) -> pa.Table:
     """Return the rows of a stage whose `column` is among `values`; several shards become one table."""
     schema = pa.schema([schemas.schema(stage).field(name) for name in columns])

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fairbench.labelling.labeller import NOT_LABELLED, Reading
 from fairbench.measure import gather
+from fairbench.measure.counts import telling
 from fairbench.runs import evidence
 from fairbench.runs.evidence import FinishedRun
 from fairbench.stats.estimands import IntArray
@@ -56,7 +57,7 @@ def _of_scorer(run: FinishedRun, table: pa.Table) -> Iterator[tuple[str, str, Co
     store = Store(run.folder / evidence.FOLDER, look_only=True)
     reading, _ = gather.read(store, space, keys.faces, keys.labels, ids)
     for attribute, labels in space.declared.labels.items():
-        for code, label in enumerate(labels[:1] if len(labels) == 2 else labels):
+        for code, label in enumerate(telling(labels)):
             yield attribute, label, contrast(prompt, value, _in_class(reading, attribute, code, len(ids)))
 
 

@@ -138,6 +138,11 @@ class RecordedCorrection(_Part):
     domain: str | None = None
     images: int | None = None
 
+    @property
+    def counted_on(self) -> tuple[int, str] | None:
+        """How many images, and of what domain, the errors were counted on; None where they were not."""
+        return None if self.domain is None or self.images is None else (self.images, self.domain)
+
 
 class Failure(_Part):
     """An image whose status is not ok."""

@@ -119,6 +119,10 @@ class Run(RunFolder, Shown):
                 raise FairbenchError(f"Run {self.folder} has no prompt {prompt!r}{registry.suggest(prompt, subjects)}.")
         return pictures.table(Store(self.folder / evidence.FOLDER, look_only=True), self.record, prompts)
 
+    def boxes(self) -> dict[tuple[str, int], list[float] | None]:
+        """Return (image_id, face) -> the face's box: left, top, right, bottom in pixels; None where none is known."""
+        return pictures.boxes(Store(self.folder / evidence.FOLDER, look_only=True), self.record.keys.faces)
+
     def picture(self, image_id: str) -> Image:
         """Return an image of the run as a PIL image, from the store that it was made in.
 

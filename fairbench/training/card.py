@@ -13,7 +13,7 @@ from typing import Any, Final
 from fairbench.display.note import LABEL_NOTE
 from fairbench.display.page import in_markdown
 from fairbench.display.plain import line
-from fairbench.display.yaml_block import with_front_matter
+from fairbench.display.yaml_block import HUB_LICENCES, with_front_matter
 from fairbench.training import records
 from fairbench.training.job import Job
 
@@ -48,8 +48,6 @@ _OPTIONS: Final[Mapping[str, str]] = {
 """Setting of the identity -> option of `fairbench train`."""
 _ONLY: Final[Mapping[str, str]] = {"loss": "bpo", "beta": "bpo", "stated": "sft"}
 """Setting -> the one training that has it."""
-_LICENCES: Final = frozenset({"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", "openrail++"})
-"""Identifiers of the hub that cards name. Any other words are no identifier, and stand in the text alone."""
 _REPO: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -104,7 +102,7 @@ def _fields(job: Job) -> dict[str, Any]:
     if repo and _REPO.fullmatch(repo):
         fields |= {"base_model": repo, "base_model_relation": "adapter"}
     licence = card.licence.strip().lower()
-    if licence in _LICENCES:
+    if licence in HUB_LICENCES:
         fields["license"] = licence
     return fields | {"tags": ["lora", "text-to-image", "fairness", "fairbench", f"fairbench-{job.settings.kind}"]}
 

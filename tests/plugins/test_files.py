@@ -21,6 +21,7 @@ from fairbench.plugins import files
 from fairbench.plugins.output import quiet
 from fairbench.protocols import Params
 from tests.builders.cli import Cli
+from tests.builders.scorers import SCORER
 
 METRIC = """\
 from fairbench.metrics.decorator import metric
@@ -30,30 +31,6 @@ from fairbench.metrics.decorator import metric
 def share_ratio(p):
     '''Smallest over largest share: the "80 % rule" of disparate impact.'''
     return p.min(axis=-1) / p.max(axis=-1)
-"""
-SCORER = """\
-import numpy as np
-from fairbench.protocols import ScorerSpec
-from fairbench.registry import register
-
-
-@register("scorers", "brightness")
-class Brightness:
-    '''Mean grey level.'''
-
-    version = 1
-    spec = ScorerSpec("brightness", "none", "mean grey level", ("brightness",))
-    backbone = "none"
-
-    def __init__(self, params, ctx):
-        pass
-
-    def features(self, images, prompts):
-        {body}
-        return np.array([[image.mean()] for image in images])
-
-    def summarise(self, features):
-        return {{"brightness": float(features.mean())}}
 """
 RUN = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", 2, "-n", 8, "--no-sheets")
 

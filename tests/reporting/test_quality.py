@@ -19,28 +19,11 @@ from fairbench.reporting.charts import quality as charts
 from fairbench.runs.quality import GroupQuality
 from fairbench.stats.within_prompts import Contrast
 from tests.builders.cli import make_run
-
-SCORER = """
-import numpy as np
-from fairbench.protocols import ScorerSpec
-from fairbench.registry import register
-
-@register("scorers", "brightness")
-class Brightness:
-    version = 1
-    spec = ScorerSpec("brightness", "none", "mean grey level", ("brightness",))
-    backbone = "none"
-    def __init__(self, params, ctx):
-        pass
-    def features(self, images, prompts):
-        return np.array([[image.mean()] for image in images])
-    def summarise(self, features):
-        return {"brightness": float(features.mean())}
-"""
+from tests.builders.scorers import SCORER
 
 
 def test_the_chart_holds_contrasts_within_prompts(tmp_path: Path) -> None:
-    (tmp_path / "brightness.py").write_text(SCORER)
+    (tmp_path / "brightness.py").write_text(SCORER.format(body="pass"))
     args = ("--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "4", "-n", "36")
     args = (*args, "--plugins", tmp_path / "brightness.py", "--scorers", "brightness")
     run = fairbench.load(make_run(tmp_path / "run", *args))

@@ -8,7 +8,7 @@ import pytest
 
 from fairbench.errors import CardError, FairbenchError
 from fairbench.runs import files, spec
-from fairbench.runs.arguments import RunSettings
+from fairbench.runs.arguments import RunSettings, command
 from fairbench.runs.spec import RunSpec
 from fairbench.runs.system_prompt import irrelevant, text_of
 from tests.builders.cli import Cli
@@ -54,6 +54,6 @@ def test_the_command_takes_it_and_can_be_given_again(cli: Cli, tmp_path: Path) -
     assert "sana-system-prompt-none" in cli(*options, "--system-prompt", "none").succeeded().out
     assert cli(*options, "--system-prompt", "mine.md").succeeded().out.count("sana-system-prompt-") >= 1
     assert cli("run", "--system-prompt", "x", "--dry-run").code == 2
-    said = files._command(RunSettings(model="sana", system_prompt=""))
+    said = command(RunSettings(model="sana", system_prompt=""), files.OPTIONS)
     assert said.endswith("--system-prompt none")
-    assert files._command(RunSettings(model="sana", system_prompt="a b")).endswith("--system-prompt 'a b'")
+    assert command(RunSettings(model="sana", system_prompt="a b"), files.OPTIONS).endswith("--system-prompt 'a b'")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairbench.display.numbers import number
+from fairbench.display.numbers import with_interval
 from fairbench.pages.chart import BLUE, ORANGE, Chart
 from fairbench.reporting.charts import layers as layers_of
 
@@ -45,8 +45,7 @@ def chart(name: str, title: str, caption: str, unit: str, shown: Sequence[Point]
         {"row": p.row, "what": p.what, "value": p.value, "low": p.low, "high": p.high, "name": f"{p.row}: {p.what}"}
         for p in shown
     ]
-    order = [v["name"] for v in values]
-    y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 300}}
+    y = layers_of.rows("name", [f"{p.row}: {p.what}" for p in shown], names=300)
     x = {"field": "value", "type": "quantitative", "title": unit}
     beside = {p.what for p in shown if p.beside}
     held = {"field": "what", "oneOf": sorted(beside)}
@@ -56,22 +55,15 @@ def chart(name: str, title: str, caption: str, unit: str, shown: Sequence[Point]
         if any(p.beside is is_beside for p in shown):
             own = held if is_beside else {"not": held}
             layers.append({"transform": [{"filter": own}], "mark": {**point, **mark}, "encoding": {"x": x}})
-    tooltip = [{"field": field} for field in ("row", "what", "value", "low", "high")]
+    fields = ("row", "what", "value", "low", "high")
     return Chart(
         f"audit-{name}",
         title,
         caption,
         f"{'; '.join(map(_words, shown))}.",
-        {
-            "data": {"values": values},
-            "width": _WIDTH,
-            "height": {"step": 20},
-            "encoding": {"y": y, "tooltip": tooltip},
-            "layer": layers,
-        },
+        layers_of.by_row(values, y, layers, fields, width=_WIDTH, step=20),
     )
 
 
 def _words(point: Point) -> str:
-    limits = "" if point.low is None or point.high is None else f" [{number(point.low)}, {number(point.high)}]"
-    return f"{point.row}, {point.what}: {number(point.value)}{limits}"
+    return f"{point.row}, {point.what}: {with_interval(point.value, point.low, point.high)}"

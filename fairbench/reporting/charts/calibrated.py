@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairbench.display.labels import spaced
-from fairbench.display.numbers import number, whole
+from fairbench.display.numbers import whole, with_interval
 from fairbench.labelling.confusion import NO_PERSON, Calibration
 from fairbench.pages.chart import BLUE, Chart
 from fairbench.reporting.charts import fields, layers
@@ -35,13 +35,7 @@ def charts(calibration: Calibration) -> Iterator[Chart]:
 def recall(calibration: Calibration) -> Chart:
     """Return how often each class of each attribute was read right, of the images whose face was read."""
     values = [value for attribute in calibration.attributes for value in _of_attribute(calibration, attribute)]
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": [v["group"] for v in values],
-        "title": None,
-        "axis": {"labelLimit": 240},
-    }
+    y = layers.rows("group", [v["group"] for v in values])
     axis = {"format": ".0%", "tickCount": 5}
     x = {"field": "recall", "type": "quantitative", "title": "read right", "scale": {"domain": [0, 1]}, "axis": axis}
     point = {"type": "point", "filled": True, "size": 50, "color": BLUE}
@@ -54,13 +48,7 @@ def recall(calibration: Calibration) -> Chart:
         f"Images: {calibration.domain}. Points: of the images of a class whose face was read (n), the share that was "
         "read as it; lines: Jeffreys' 95 % intervals. On other images it may be right more or less often.",
         f"{'; '.join(map(_words, values))}.",
-        {
-            "data": {"values": values},
-            "width": _WIDTH,
-            "height": {"step": 22},
-            "encoding": {"y": y, "tooltip": [{"field": name} for name in values[0]]},
-            "layer": [*layers.intervals(values, x), *points],
-        },
+        layers.by_row(values, y, [*layers.intervals(values, x), *points], list(values[0]), width=_WIDTH, step=22),
     )
 
 
@@ -86,5 +74,4 @@ def _words(value: dict[str, Any]) -> str:
     missed = f", {whole(value['no face'])} without a face" if value["no face"] else ""
     if value["recall"] is None:
         return f"{value['group']}{missed}"
-    limits = f"[{number(value['low'])}, {number(value['high'])}]"
-    return f"{value['group']} {number(value['recall'])} {limits}{missed}"
+    return f"{value['group']} {with_interval(value['recall'], value['low'], value['high'])}{missed}"

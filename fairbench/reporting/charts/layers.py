@@ -8,6 +8,31 @@ from typing import Any
 from fairbench.pages.chart import GREY, Spec
 
 
+def rows(field: str, order: Sequence[str] | None = None, *, names: int = 240) -> Spec:
+    """Return the channel of a row per value of a field, in the given order or as they come. names: room in pixels."""
+    sort = None if order is None else list(order)
+    return {"field": field, "type": "nominal", "sort": sort, "title": None, "axis": {"labelLimit": names}}
+
+
+def by_row(
+    values: Sequence[Mapping[str, Any]],
+    y: Spec,
+    layers: Sequence[Spec],
+    fields: Sequence[str],
+    *,
+    width: int,
+    step: int,
+) -> Spec:
+    """Return a chart that has a row per value. fields: what the tooltip tells; width, step: of all and of a row."""
+    return {
+        "data": {"values": list(values)},
+        "width": width,
+        "height": {"step": step},
+        "encoding": {"y": y, "tooltip": [{"field": name} for name in fields]},
+        "layer": list(layers),
+    }
+
+
 def intervals(values: Sequence[Mapping[str, Any]], x: Mapping[str, Any], mark: Spec | None = None) -> list[Spec]:
     """Return the lines from `low` to `high` of the values that have both; no layer where none has, as Vega warns of it.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from fairbench.display.labels import spaced
+from fairbench.measure.counts import telling
 from fairbench.pages.chart import BLUE, ORANGE, Chart, Spec
 from fairbench.reporting.charts import layers as layers_of
 
@@ -38,7 +39,7 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     if table.empty:
         return None
     classes = list(dict.fromkeys(table["class"]))
-    shown = classes[:1] if len(classes) == 2 else classes
+    shown = list(telling(classes))
     values = [
         {
             "subject": row["subject"],
@@ -55,7 +56,7 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     ]
     first = [v for v in values if v["class"] == shown[0]]
     order = [v["subject"] for v in sorted(first, key=lambda v: -v["share"])]
-    y = {"field": "subject", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 240}}
+    y = layers_of.rows("subject", order)
     x = {"field": "share", "type": "quantitative", "title": None, **_SHARE}
     bar = {"type": "bar", "color": BLUE, "opacity": 0.35}
     balance = layers_of.line(1 / len(classes))
@@ -127,7 +128,7 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
         for row in known
     ]
     order = [value["subject"] for value in values]
-    y = {"field": "subject", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 240}}
+    y = layers_of.rows("subject", order)
     x = {"field": "shrunk", "type": "quantitative", "title": "0: even, 1: one group alone"}
     dot = {"type": "point", "filled": True, "size": 40, "color": BLUE}
     ring = {"type": "point", "filled": False, "size": 30, "color": ORANGE}
@@ -137,7 +138,6 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
         layers.insert(-1, {"transform": known, "mark": ring, "encoding": {"x": {**x, "field": "concentration"}}})
     if fair is not None:
         layers.append(layers_of.line(fair))
-    tooltip = [{"field": name} for name in values[0]]
     first, last = values[0], values[-1]
     return Chart(
         f"concentration-{attribute}",
@@ -147,13 +147,7 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
         + ("" if fair is None else " Dashed: what a fair model reads on average.")
         + f" {words}",
         f"{len(values)} prompts, from {_with_limits(first)} to {_with_limits(last)}. {words}",
-        {
-            "data": {"values": values},
-            "width": _WIDTH,
-            "height": {"step": _ROW},
-            "encoding": {"y": y, "tooltip": tooltip},
-            "layer": layers,
-        },
+        layers_of.by_row(values, y, layers, list(values[0]), width=_WIDTH, step=_ROW),
         click=True,
     )
 

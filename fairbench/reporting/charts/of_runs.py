@@ -22,7 +22,7 @@ def compared(rows: Sequence[dict[str, Any]]) -> Chart:
     runs, attributes = (list(dict.fromkeys(row[name] for row in rows)) for name in ("run", "attribute"))
     colour = {"field": "run", "type": "nominal", "sort": None, "scale": {"range": list(PALETTE)}, "legend": None}
     x = {"field": "value", "type": "quantitative", "title": "concentration (0: even, 1: one group alone)"}
-    y = {"field": "run", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    y = layers.rows("run")
     fair = {
         "transform": [{"filter": "isValid(datum.fair)"}],
         "mark": {"type": "tick", "thickness": 2, "size": 12, "color": GREY},
@@ -115,9 +115,8 @@ def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, f
     """Return two runs' concentration in every prompt, two dots joined. pairs: (subject, first run, second run)."""
     ordered = sorted(pairs, key=lambda pair: pair[2] - pair[1], reverse=True)
     values = [{"subject": s, "first": a, "second": b, "difference": b - a} for s, a, b in ordered]
-    y = {"field": "subject", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 240}}
+    y = layers.rows("subject")
     x = {"type": "quantitative", "title": f"concentration: {names[0]} (ring), {names[1]} (filled)"}
-    tooltip = [{"field": name} for name in ("subject", "first", "second", "difference")]
     changes = [(s, b - a) for s, a, b in ordered]
     higher, lower = sum(d > 0 for _, d in changes), sum(d < 0 for _, d in changes)
     return Chart(
@@ -126,13 +125,7 @@ def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, f
         "As read, without intervals: single prompts are noisy. The comparison above judges all of them together.",
         f"{len(values)} prompts: {higher} higher and {lower} lower in {names[1]}. From {changes[0][0]} "
         f"({changes[0][1]:+.2f}) to {changes[-1][0]} ({changes[-1][1]:+.2f}).",
-        {
-            "data": {"values": values},
-            "width": _WIDTH,
-            "height": {"step": _ROW},
-            "encoding": {"y": y, "tooltip": tooltip},
-            "layer": _dumbbells(x, "first", "second", size=50),
-        },
+        layers.by_row(values, y, _dumbbells(x, "first", "second", size=50), list(values[0]), width=_WIDTH, step=_ROW),
     )
 
 

@@ -28,27 +28,16 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
     if not values:
         return None
     scorer = contrasts[0].scorer
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": [v["group"] for v in values],
-        "title": None,
-        "axis": {"labelLimit": 240},
-    }
+    y = layers.rows("group", [v["group"] for v in values])
     x = {"field": "difference", "type": "quantitative", "title": f"{scorer}: class minus others, within prompts"}
     point = {"type": "point", "filled": True, "size": 50, "color": BLUE}
+    drawn = [layers.line(0), *layers.intervals(values, x), {"mark": point, "encoding": {"x": x}}]
     return Chart(
         f"quality-{re.sub('[^A-Za-z0-9-]', '-', scorer)}",  # it names a file
         f"Quality by perceived group: {scorer}",
         f"{_CAPTION} {_shown(contrasts)}",
         f"{'; '.join(map(_words, values))}. {_shown(contrasts)}",
-        {
-            "data": {"values": values},
-            "width": _WIDTH,
-            "height": {"step": 22},
-            "encoding": {"y": y, "tooltip": [{"field": name} for name in values[0]]},
-            "layer": [layers.line(0), *layers.intervals(values, x), {"mark": point, "encoding": {"x": x}}],
-        },
+        layers.by_row(values, y, drawn, list(values[0]), width=_WIDTH, step=22),
     )
 
 
