@@ -11,7 +11,7 @@ import pytest
 from fairbench import registry
 from fairbench.cards import catalog
 from fairbench.reporting import citing
-from fairbench.runs.record import RecordedModel
+from fairbench.runs.record import RecordedCorrection, RecordedModel
 
 REQUIRED = {
     "article": {"author", "title", "journal", "year"},
@@ -58,7 +58,7 @@ def a_record(**names: Any) -> Any:
         labeller_id="0123",
         task=SimpleNamespace(name=names.get("task", "occupations-mini")),
         scorers={"clip-score": SimpleNamespace(backbone="a clip"), "clip-iqa": SimpleNamespace(backbone=None)},
-        correction=SimpleNamespace(domain="photographs of 100 % people", images=4000, calibration_sha="f" * 64),
+        correction=RecordedCorrection(domain="photographs of 100 % people", images=4000, calibration_sha="f" * 64),
     )
 
 
@@ -107,7 +107,8 @@ def test_files_of_ones_own_are_not_cited_as_a_model() -> None:
 @pytest.mark.parametrize("hostile", ["a } @x{y, title = {z}", "\\", "\\}", "{{{", "a\x1b[31m\u202eb", "100 % _ # & $"])
 def test_names_from_outside_break_no_entry(hostile: str) -> None:
     record = a_record(model={"name": hostile, "title": hostile, "source": f"https://e.org/{hostile}"}, task=hostile)
-    record.labeller.title = record.correction.domain = hostile
+    record.labeller.title = hostile
+    record.correction = record.correction.model_copy(update={"domain": hostile})
     found = parsed(citing.bibtex(record, [hostile]))
     assert {"fairbench", "model", "labeller", "calibration"} <= set(found) and "x" not in found
     assert "\x1b" not in str(found) and "\u202e" not in str(found)
