@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
-from fairbench.adapters.endpoint import dialects, secret
+from fairbench.adapters.endpoint import dialects
 from fairbench.adapters.endpoint.asking import Asker
-from fairbench.adapters.endpoint.pace import Budget
-from fairbench.adapters.endpoint.params import EndpointParams, check_address
-from fairbench.adapters.endpoint.side_by_side import side_by_side
+from fairbench.adapters.endpoint.params import EndpointParams
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, ImageError
+from fairbench.serving import secret
+from fairbench.serving.pace import Budget
+from fairbench.serving.side_by_side import side_by_side
+from fairbench.serving.transport import check_address
 from fairbench.storage import pixels
 from fairbench.storage.spool import Response, Spool
 from fairbench.types import BuildContext, ImageRequest, ImageResult

@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from fairbench.adapters.endpoint.params import EndpointParams
-from fairbench.errors import CardError, FairbenchError
+from fairbench.serving.answers import MAX_TEXT, Again, Answer, Link, Refusal, content_of
 from fairbench.storage.spool import Response
 
-POLICY_CODES: Final = frozenset({"moderationblocked", "contentpolicyviolation", "contentfilter"})
-"""Error codes of a policy refusal, in lower case and without `_`."""
 POLICY_REASONS: Final = frozenset(
     {"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "RECITATION", "SPII"}
     | {"IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"}
 )
 """Gemini's block and finish reasons that name a policy; NO_IMAGE, IMAGE_OTHER, OTHER and STOP do not."""
-OUT_OF_CREDIT: Final = "insufficientquota"
-MAX_TEXT: Final = 2000
-"""Characters that are kept of what a server writes."""
-_QUOTED: Final = 300
-_AGAIN: Final = frozenset({408, 425, 429})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer as it came. body: None where it was too large to be read."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An image that has to be fetched from a URL."""
-
-    url: str
-    notes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Nothing that could be stored; ask again. wait: seconds that the server asks for. billed: it may have drawn."""
-
-    reason: str
-    wait: float | None = None
-    billed: bool = False
 
 
 def read(params: EndpointParams, who: str, answer: Answer, prompt: str) -> Response | Link | Again:
@@ -59,14 +23,11 @@ def read(params: EndpointParams, who: str, answer: Answer, prompt: str) -> Respo
     Raises CardError where the card asks for what the server does not do, FairbenchError for a key or credit that is
     not accepted.
     """
-    if 300 <= answer.status < 400:
-        raise CardError(
-            f"{who} redirects to {answer.headers.get('location', 'nowhere')!r:.200}, which is never followed: write "
-            "the final address as base_url."
-        )
-    content = _json(answer.body)
-    if answer.status >= 400:
-        return _error(params, who, answer, content)
+    content = content_of(who, answer, refusal_texts=params.refusal_texts, key_variable=params.key_variable)
+    if isinstance(content, Refusal):
+        return Response("refused", error=content.reason)
+    if isinstance(content, Again):
+        return content
     if answer.body is None:
         return Response("failed", error="the answer is larger than any image may be")
     if not isinstance(content, dict):
@@ -74,77 +35,6 @@ def read(params: EndpointParams, who: str, answer: Answer, prompt: str) -> Respo
     if params.server.name == "gemini":
         return _gemini(params, content)
     return _openai(params, content, prompt)
-
-
-def _json(body: bytes | None) -> Any:
-    try:
-        return json.loads(body or b"")
-    except (ValueError, RecursionError):
-        return None
-
-
-def _error(params: EndpointParams, who: str, answer: Answer, content: Any) -> Response | Again:
-    codes, message = _codes_and_message(content)
-    message = message or (answer.body or b"").decode(errors="replace").strip()
-    said = " ".join(message.split())[:_QUOTED] or "it gives no reason"
-    plain = {code.lower().replace("_", "") for code in codes}
-    code = next((c for c in codes if c.lower().replace("_", "") in POLICY_CODES), None)
-    status = answer.status
-    if code is None and status in (400, 422):
-        code = next((text for text in params.refusal_texts if text.lower() in message.lower()), None)
-    if code is not None and status < 500:
-        return Response("refused", error=f"{code}: {message}"[:MAX_TEXT])
-    if OUT_OF_CREDIT in plain:
-        raise FairbenchError(f"{who} has no credit left ({said}): top it up, then run the same command again.")
-    if status in _AGAIN or status >= 500:
-        return Again(f"it answers {status} ({said})", _retry_after(answer.headers))
-    if status in (401, 403):
-        variable = params.key_variable
-        fix = f"check the key in {variable}" if variable else "name the variable with its key as key_variable"
-        raise FairbenchError(f"{who} does not let us in ({status}: {said}): {fix}.")
-    if status == 404:
-        raise CardError(f"{who} has no such address or model ({said}): check the address and `model`.")
-    shown = f"{status} {codes[0]}" if codes else str(status)
-    raise CardError(f"{who} refuses the request ({shown}: {said}): fix `sampling` in the card, or the prompt.")
-
-
-def _codes_and_message(content: Any) -> tuple[list[str], str]:
-    """Return the codes and the text of an error: {error: {code, type, message}}, {detail}, {message}, as it may be."""
-    error = content.get("error", content) if isinstance(content, dict) else content
-    if not isinstance(error, dict):
-        return [], error if isinstance(error, str) else ""
-    codes = [v for k in ("code", "type", "status") if isinstance(v := error.get(k), str) and v]
-    inner: dict[str, Any] = next(
-        (error[k] for k in ("innererror", "inner_error") if isinstance(error.get(k), dict)), {}
-    )
-    codes += [inner["code"]] if isinstance(inner.get("code"), str) else []
-    message = error.get("message", error.get("detail"))
-    if message is None:
-        return codes, ""
-    return codes, message if isinstance(message, str) else json.dumps(message)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks to wait, given as a number or a date."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        return _seconds_until(value)
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _seconds_until(date: str) -> float | None:
-    try:
-        when = parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    import datetime
-
-    now = datetime.datetime.now(datetime.UTC)
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)) - now).total_seconds())
 
 
 def _openai(params: EndpointParams, content: dict[str, Any], prompt: str) -> Response | Link | Again:

@@ -1,4 +1,4 @@
-"""Asks a server until it has answered: pace, patience and budget, and what the server says of itself."""
+"""Asks a server for images, within a budget, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -9,26 +9,18 @@ import time
 from typing import Any, Final
 
 from fairbench.adapters.endpoint import answers, dialects
-from fairbench.adapters.endpoint.answers import Again, Answer, Link
-from fairbench.adapters.endpoint.pace import Budget, Pace
 from fairbench.adapters.endpoint.params import EndpointParams
-from fairbench.adapters.endpoint.secret import HIDDEN, Key
-from fairbench.adapters.endpoint.transport import Transport
 from fairbench.errors import CardError, FairbenchError
+from fairbench.serving.answers import Again, Answer, Link
+from fairbench.serving.pace import Budget, Pace
+from fairbench.serving.patience import Patience
+from fairbench.serving.secret import HIDDEN, Key
+from fairbench.serving.transport import Transport
 from fairbench.storage.spool import Response
 from fairbench.types import ImageRequest
 
-FIRST_WAIT: Final = 1.0
-"""Seconds before the second attempt; each further wait is twice as long, LONGEST_WAIT at most."""
-LONGEST_WAIT: Final = 60.0
-LONGEST_ASKED: Final = 900.0
-"""Seconds that a server may ask us to wait; a run that would have to wait longer stops instead."""
 _OWN: Final = ("vllm", "vllm-omni", "sglang")
 _REPORTED: Final = 2000
-
-
-class Stopped(FairbenchError):
-    """Another request has stopped the run."""
 
 
 class Asker:
@@ -37,8 +29,16 @@ class Asker:
     def __init__(self, name: str, params: EndpointParams, address: str, key: Key, budget: Budget) -> None:
         self._params, self._key, self._budget = params, key, budget
         self._who = f"{name}: the server at {address}"
-        self._transport = Transport(params, address, key)
-        self._pace = Pace(params.requests_per_minute)
+        self._transport = Transport(
+            address,
+            key,
+            header=params.key_header or dialects.DIALECTS[params.server.name].key_header,
+            timeout=params.timeout,
+            concurrency=params.concurrency,
+            query=dialects.query(params),
+            image_hosts=params.image_hosts,
+        )
+        self._patience = Patience(f"{self._who} gave no image", params.attempts, Pace(params.requests_per_minute), key)
         self.reported: dict[str, Any] | None = None
 
     def ask(self, request: ImageRequest, stop: threading.Event) -> Response:
@@ -55,7 +55,7 @@ class Asker:
                 self._budget.pay_back()
             return dataclasses.replace(meant, seconds=seconds) if isinstance(meant, Response) else meant
 
-        meant = self._patiently(once, stop)
+        meant: Response | Link = self._patience.ask(once, stop)
         return self._without_key(self._fetched(meant, stop) if isinstance(meant, Link) else meant)
 
     def check_server(self) -> None:
@@ -125,31 +125,9 @@ class Asker:
 
         if HIDDEN in link.url or self._key.occurs_in(link.url.encode()):
             return Response("failed", error="the server wrote the key into the image's URL, which is not fetched")
-        fetched = self._patiently(once, stop)
+        fetched = self._patience.ask(once, stop)
         assert isinstance(fetched, Response)
         return fetched
-
-    def _patiently(self, once: Any, stop: threading.Event) -> Response | Link:
-        """Ask until there is an answer. Raises FairbenchError after the card's number of attempts."""
-        wait, asked, reason = FIRST_WAIT, 0.0, ""
-        for attempt in range(1, self._params.attempts + 1):
-            self._pace.wait(stop)
-            if stop.is_set():
-                raise Stopped("Another request stopped the run.")
-            meant: Response | Link | Again = once()
-            if not isinstance(meant, Again):
-                return meant
-            asked, reason = meant.wait or 0.0, self._key.hide(meant.reason)
-            if asked > LONGEST_ASKED:
-                break
-            if attempt < self._params.attempts:
-                stop.wait(max(asked, wait))
-                wait = min(2 * wait, LONGEST_WAIT)
-        later = f", and asks to wait {asked:.0f} s" if asked > LONGEST_ASKED else ""
-        raise FairbenchError(
-            f"{self._who} gave no image after {attempt} attempts: {reason}{later}. Nothing of this is stored as a "
-            "result; what was made is kept, and the same command goes on."
-        )
 
     def _without_key(self, response: Response) -> Response:
         if response.data is not None and self._key.occurs_in(response.data):

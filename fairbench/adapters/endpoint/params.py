@@ -5,37 +5,17 @@ from __future__ import annotations
 import json
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from fairbench.adapters.endpoint import secret
 from fairbench.adapters.endpoint.dialects import DIALECTS, ServerName
 from fairbench.protocols import TRANSPORT, Params
 from fairbench.registry import suggest
+from fairbench.serving import secret
+from fairbench.serving.transport import check_address
 
 VARIABLE = r"[A-Z][A-Z0-9_]{0,63}"
 """The name of an environment variable, in capitals: what no key looks like."""
-
-
-def check_address(url: str) -> str:
-    """Return a base URL without its last slash.
-
-    Raises ValueError, which never repeats the URL, for what is none or holds a password, a query or a fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port != 0
-    except ValueError as err:
-        raise ValueError("this is no URL; write http(s)://HOST:PORT/v1") from err
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError("an address must begin with http:// or https:// and name a host, as in http://HOST:PORT/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment or re.search(r"\s", url):
-        raise ValueError(
-            "an address may hold no user name, password, query or blank: the key comes from the environment variable "
-            "that `key_variable` names"
-        )
-    return url.rstrip("/")
 
 
 class Server(Params):

@@ -16,16 +16,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fairbench.adapters.endpoint import answers, asking
+from fairbench.adapters.endpoint import answers
 from fairbench.adapters.endpoint.params import EndpointParams
 from fairbench.errors import CardError, FairbenchError
+from fairbench.serving import patience
+from fairbench.serving.answers import Answer
 from tests.builders.endpoints import adapter, requests, sampling
 from tests.builders.image_server import ImageServer, Reply, png, serving
 
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
 
 
 BASE64 = base64.b64encode(png("x", 1)).decode()
@@ -267,9 +269,7 @@ def test_whatever_stands_in_an_answer_it_is_understood_or_named_and_never_trips(
     for body in whole:
         for where in leaves(body):
             for new in (None, 7, "", "x", [], [None], {}, {"code": 3}, True, 1.5):
-                answer = answers.Answer(
-                    status, {"retry-after": "soon"}, json.dumps(replaced(body, where, new)).encode()
-                )
+                answer = Answer(status, {"retry-after": "soon"}, json.dumps(replaced(body, where, new)).encode())
                 try:
                     seen.add(type(answers.read(params, "the server", answer, "a nurse")).__name__)
                 except FairbenchError as err:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fairbench.adapters.endpoint import asking, transport
 from fairbench.errors import CardError, FairbenchError
+from fairbench.serving import patience, transport
 from tests.builders.endpoints import adapter, requests
 from tests.builders.image_server import ImageServer, Reply, png, serving
 
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
 
 
 def send_url(server: ImageServer, url: str) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from fairbench import keys
-from fairbench.adapters.endpoint import asking
 from fairbench.errors import FairbenchError
 from fairbench.notices import collecting
+from fairbench.serving import patience
 from fairbench.storage.spool import Response, Spool
 from fairbench.storage.store import Store
 from tests.builders.cli import Cli
@@ -30,7 +30,7 @@ IMAGES = 12
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
 
 
 def stored(folder: Path) -> dict[bytes, tuple[str, str | None, bytes | None]]:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 import pytest
 
 import fairbench
-from fairbench.adapters.endpoint import asking, secret
 from fairbench.errors import FairbenchError
+from fairbench.serving import patience, secret
 from tests.builders.cli import Cli
 from tests.builders.endpoints import KEY, adapter, card_file, requests, run_arguments
 from tests.builders.image_server import ImageServer, Reply, png, serving, with_comment
@@ -24,7 +24,7 @@ HIDDEN_IN = (KEY, quote(KEY, safe=""), base64.b64encode(KEY.encode()).decode())
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(patience, "FIRST_WAIT", 0.01)
     monkeypatch.setenv("TEST_KEY", KEY)
 
 

@@ -1,23 +1,53 @@
-"""HTTP for `endpoint`: no redirects, bodies of bounded size and time, image URLs of named hosts, keys in one header."""
+"""HTTP to a server: no redirects, bodies of bounded size and time, URLs of named hosts, keys in one header."""
 
 from __future__ import annotations
 
 import functools
+import ipaddress
 import logging
+import re
 import ssl
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import fairbench
-from fairbench.adapters.endpoint import dialects
-from fairbench.adapters.endpoint.answers import Again, Answer, Link
-from fairbench.adapters.endpoint.params import EndpointParams
-from fairbench.adapters.endpoint.secret import Key
 from fairbench.errors import CardError
+from fairbench.serving.answers import Again, Answer, Link
+from fairbench.serving.secret import Key
 
 MAX_BODY: Final = 96 * 2**20
 """Bytes of one answer: base64 of an uncompressed image of 4096 x 4096 has 67 million."""
+
+
+def check_address(url: str) -> str:
+    """Return a base URL without its last slash.
+
+    Raises ValueError, which never repeats the URL, for what is none or holds a password, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError as err:
+        raise ValueError("this is no URL; write http(s)://HOST:PORT/v1") from err
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        raise ValueError("an address must begin with http:// or https:// and name a host, as in http://HOST:PORT/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment or re.search(r"\s", url):
+        raise ValueError(
+            "an address may hold no user name, password, query or blank: the key comes from the environment variable "
+            "that `key_variable` names"
+        )
+    return url.rstrip("/")
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether an address is of this machine's loopback interface. A name is not looked up: only localhost is known."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @functools.cache
@@ -29,30 +59,44 @@ def _certificates() -> ssl.SSLContext:
 
 
 class Transport:
-    """One HTTP client for all threads. Its exceptions never reach a caller: they hold the request and its headers."""
+    """One HTTP client for all threads. Its exceptions never reach a caller: they hold the request and its headers.
 
-    def __init__(self, params: EndpointParams, address: str, key: Key) -> None:
+    header: the one that carries the key. query: behind the question mark of every URL that gets the key. timeout:
+    seconds for one answer. image_hosts: from which an image may be fetched.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        key: Key,
+        *,
+        header: str = "authorization",
+        timeout: float,
+        concurrency: int,
+        query: Mapping[str, str] | None = None,
+        image_hosts: Sequence[str] = (),
+    ) -> None:
         import httpx2
 
         for name in ("httpx2", "httpcore2"):  # at lower levels they write URLs, which may be signed
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._params, self._address, self._key = params, address, key
-        self._header = params.key_header or dialects.DIALECTS[params.server.name].key_header
+        self._address, self._key, self._header = address, key, header
+        self._timeout, self._query, self._image_hosts = timeout, query, image_hosts
         self._client = httpx2.Client(
             headers={"accept-encoding": "identity", "user-agent": f"fairbench/{fairbench.__version__}"},
-            timeout=httpx2.Timeout(params.timeout, connect=min(30.0, params.timeout)),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=params.concurrency),
+            timeout=httpx2.Timeout(timeout, connect=min(30.0, timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency),
             follow_redirects=False,
             verify=_certificates(),
         )
 
     def post(self, path: str, body: dict[str, Any]) -> Answer | Again:
-        """Ask for an image."""
+        """Send a request."""
         return self._send("POST", f"{self._address}/{path}", json=body, authorised=True)
 
     def get(self, path: str) -> Answer | Again:
         """Read what the server says of itself."""
-        return self._send("GET", f"{self._address}/{path}", authorised=True, seconds=min(30.0, self._params.timeout))
+        return self._send("GET", f"{self._address}/{path}", authorised=True, seconds=min(30.0, self._timeout))
 
     def fetch(self, link: Link) -> Answer | Again:
         """Fetch an image from a host that the card lists, without the key. Raises CardError for any other host."""
@@ -61,12 +105,12 @@ class Transport:
             host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
         except ValueError:
             parts, host = urlsplit(""), ""
-        allowed = {name.lower() for name in self._params.image_hosts}
+        allowed = {name.lower() for name in self._image_hosts}
         if parts.scheme not in ("http", "https") or "@" in parts.netloc or host.lower() not in allowed:
             shown = host if parts.scheme in ("http", "https") and host else "no web address"
             raise CardError(
                 f"The server sent its image as a URL ({shown}), and the card's image_hosts lists "
-                f"{', '.join(self._params.image_hosts) or 'no host'}: add the host, if images may be fetched from it."
+                f"{', '.join(self._image_hosts) or 'no host'}: add the host, if images may be fetched from it."
             )
         return self._send("GET", link.url, authorised=False)
 
@@ -75,10 +119,9 @@ class Transport:
     ) -> Answer | Again:
         import httpx2
 
-        params = self._params
-        limit = seconds or params.timeout
+        limit = seconds or self._timeout
         headers = self._key.header(self._header) if authorised else {}
-        query = dialects.query(params) if authorised else {}
+        query = self._query if authorised else None
         try:
             request = self._client.build_request(
                 method, url, json=json, headers=headers, params=query or None, timeout=limit
