@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from fairbench import keys
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import CROSS, RESERVED, RESERVED_LABELS, SHA256, Label, Name, Text
+from fairbench.cards.textfile import read_text
 from fairbench.cards.texts import near_form
 from fairbench.errors import CardError, FairbenchError, storage_errors
 from fairbench.storage import atomic
@@ -33,10 +34,10 @@ _GENERAL: Final = frozenset({"person", "human", "people", "man", "woman", "child
 _ROUNDING: Final = 1e-3
 _HEAD: Final = """\
 # Axes for the pictures of one task. Review before any picture is read: remove what is no good question about a picture,
-# fix answers that overlap, and say for each axis which null is tested:
-#   null: same      the answers do not depend on the prompt (the default)
-#   null: even      every prompt shows all answers equally often
-#   null: {a: .7, b: .3}   every prompt shows the answers in these shares
+# fix answers that overlap, and say for each axis what is held against the pictures, and in `why` for which reason:
+#   expected: same             the answers do not depend on the prompt (the default)
+#   expected: even             every prompt shows all answers equally often
+#   expected: {a: .7, b: .3}   every prompt shows the answers in these shares
 # Then: fairbench axes freeze FILE --reviewed-by "YOUR NAME". A frozen file is not changed any more.
 """
 _FROZEN_HEAD: Final = "# Frozen: a change of anything above but comments is refused from here on.\n"
@@ -45,14 +46,14 @@ _FROZEN_HEAD: Final = "# Frozen: a change of anything above but comments is refu
 class Axis(StrictModel):
     """A question about a picture with closed answers, and the hypothesis that is tested of them.
 
-    null: `same`, the answers do not depend on the prompt; `even`, every prompt shows all answers equally often; or a
+    expected: `same`, the answers do not depend on the prompt; `even`, every prompt shows all answers equally often; or a
     share for each answer, which every prompt shows. prompts: how many prompts it was proposed for.
     """
 
     name: Name
     question: Text
     answers: Annotated[list[Label], Field(min_length=2, max_length=MAX_ANSWERS)]
-    null: Literal["same", "even"] | dict[str, float] = "same"
+    expected: Literal["same", "even"] | dict[str, float] = "same"
     why: Text | None = None
     prompts: int | None = Field(None, ge=1)
 
@@ -66,19 +67,21 @@ class Axis(StrictModel):
             raise ValueError(f"answers: remove {vague!r}; `unclear` is offered with every question")
         if self.name in RESERVED or CROSS in self.name:
             raise ValueError(f"name: {self.name!r} stands for something else in tables; rename the axis")
-        if isinstance(self.null, dict):
-            if set(self.null) != set(self.answers):
-                raise ValueError("null: give a share to each of the answers, and to nothing else")
-            if min(self.null.values()) <= 0 or abs(math.fsum(self.null.values()) - 1) > _ROUNDING:
-                raise ValueError("null: the shares are above 0 and sum to 1")
+        if isinstance(self.expected, dict):
+            if set(self.expected) != set(self.answers):
+                raise ValueError("expected: give a share to each of the answers, and to nothing else")
+            if min(self.expected.values()) <= 0 or abs(math.fsum(self.expected.values()) - 1) > _ROUNDING:
+                raise ValueError("expected: the shares are above 0 and sum to 1")
         return self
 
     @property
     def shares(self) -> list[float] | None:
-        """The shares that the null states, in the order of the answers; None where it states none."""
-        if self.null == "same":
+        """The shares that are expected, in the order of the answers; None where none are stated."""
+        if self.expected == "same":
             return None
-        stated = [1.0] * len(self.answers) if isinstance(self.null, str) else [self.null[a] for a in self.answers]
+        stated = (
+            [1.0] * len(self.answers) if isinstance(self.expected, str) else [self.expected[a] for a in self.answers]
+        )
         return [share / math.fsum(stated) for share in stated]
 
 
@@ -154,9 +157,9 @@ def read_frozen(path: Path) -> AxesFile:
 
 def write(path: Path, axes: AxesFile) -> None:
     """Write a new file of axes, for people to review. Raises StoreError."""
-    content: dict[str, Any] = axes.model_dump(exclude_none=True, exclude={"axes": {"__all__": {"null"}}})
+    content: dict[str, Any] = axes.model_dump(exclude_none=True, exclude={"axes": {"__all__": {"expected"}}})
     for written, axis in zip(content["axes"], axes.axes, strict=True):
-        written["null"] = axis.null
+        written["expected"] = axis.expected
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     atomic.write_text(path, f"{_HEAD}\n{text}")
 
@@ -176,7 +179,7 @@ def freeze(path: Path, reviewer: str, subjects: frozenset[str] = frozenset()) ->
         named = named_subject(axis, subjects)
         if named is not None:
             raise CardError(
-                f"{path}, field axes.{i}.question: it names {named!r}, which the prompt says; ask of the picture "
+                f"{path}, field axes.{i}: it names {named!r}, which the prompt says; ask of the picture "
                 'alone, as in "the person".'
             )
     reviewer = " ".join(reviewer.split())
@@ -184,7 +187,7 @@ def freeze(path: Path, reviewer: str, subjects: frozenset[str] = frozenset()) ->
         raise FairbenchError("--reviewed-by: give the name of whoever reviewed the axes.")
     # As JSON, so that no name can be read as something else.
     block = f"frozen:\n  reviewed_by: {json.dumps(reviewer)}\n  sha256: {axes.sha256()}\n"
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     new = path.with_name(f"{path.name}.frozen")
     try:
         atomic.write_text(new, f"{text.rstrip()}\n\n{_FROZEN_HEAD}{block}")

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from fairbench import keys
-from fairbench.axes.file import NO_ANSWER, AxesFile, Axis, LeftOut, ProposedBy, named_subject
+from fairbench.axes.file import NO_ANSWER, Axis, LeftOut, named_subject
 from fairbench.cards.texts import hidden_character, near_form
 from fairbench.types import Prompt
 
@@ -133,8 +133,3 @@ def _slug(name: str) -> str:
 def _shown(text: str) -> str:
     """Return what a model wrote, as a file may hold it."""
     return "".join(c for c in text if hidden_character(c) is None)[:_MAX_SHOWN]
-
-
-def as_file(task: str, version: int, axes: list[Axis], left_out: list[LeftOut], by: ProposedBy) -> AxesFile:
-    """Return the file of what a model proposed."""
-    return AxesFile(task=task, task_version=version, axes=axes, left_out=left_out, proposed_by=by)

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "calibrate": ("calibrate:calibrate", "Measure a labeller's errors on labelled images."),
     "audit": ("audit:audit", "Look for the component that carries the bias."),
     "compare": ("compare:compare", "Compare runs, or two labellers of the same images."),
+    "axes": ("axes:app", "Axes that nobody declared: propose, freeze, read."),
     "report": ("report:report", "Write a page of runs: verdict, charts, pictures."),
     "export": ("export:export", "Write a run for papers, READMEs and other tools."),
     "plan": ("plan:plan", "Say how many images and prompts a comparison needs."),

@@ -25,7 +25,7 @@ from fairbench.protocols import UnderstandingModel
 from fairbench.types import BuildContext
 
 LIMIT = 160
-"""Tokens of an answer, at most."""
+"""Tokens of an answer, at most, unless a writer is made with another limit."""
 VERSION = 2
 """Of what `CausalAnswers` writes. 2: a checkpoint's penalties and forced words no longer change what is drawn."""
 _GREEDY: Final = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
@@ -38,24 +38,25 @@ Question = tuple[str, int]
 class OwnAnswers:
     """The text side of the model under test."""
 
-    def __init__(self, name: str, model: UnderstandingModel, image_key: str) -> None:
-        self.name, self._model, self._image_key = name, model, image_key
+    def __init__(self, name: str, model: UnderstandingModel, image_key: str, limit: int | None = None) -> None:
+        self.name, self._model, self._image_key, self._limit = name, model, image_key, limit or LIMIT
         self.reporter: object = model
 
     def identity(self) -> str:
         """Return a hash of the image key, which covers weights, adapter, dtype and, where it matters, block size."""
-        return keys.digest("text", {"image_key": self._image_key, "limit": LIMIT}).hex()
+        return keys.digest("text", {"image_key": self._image_key, "limit": self._limit}).hex()
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return the model's answers to prompts without an image."""
-        return self._model.answer(prompts, [None] * len(prompts), seeds, limit=LIMIT)
+        return self._model.answer(prompts, [None] * len(prompts), seeds, limit=self._limit)
 
 
 class CausalAnswers:
     """A causal language model in transformers format: safetensors and no remote code."""
 
-    def __init__(self, model: HubModel, ctx: BuildContext) -> None:
+    def __init__(self, model: HubModel, ctx: BuildContext, limit: int | None = None) -> None:
         self.name, self._ref, self._ctx = str(model.repo or model.path), model, ctx
+        self._limit = limit or LIMIT
         self.on_progress: Callable[[float], None] = lambda share: None
         self.reporter: object = self
 
@@ -65,7 +66,7 @@ class CausalAnswers:
         if folder is not None and not (folder / "config.json").is_file():  # before all of its files are hashed
             raise WeightsError(f"text_model: {folder} has no config.json: name a folder of a language model.")
         shape = self._ctx.block_size if self._ctx.reduced_precision else None
-        parts = [weights.model_identity(self._ref, self._ctx.base_dir), self._ctx.dtype, shape, LIMIT, VERSION]
+        parts = [weights.model_identity(self._ref, self._ctx.base_dir), self._ctx.dtype, shape, self._limit, VERSION]
         return keys.digest("text", parts).hex()
 
     @cached_property
@@ -109,18 +110,18 @@ class CausalAnswers:
         net, tokenizer = self._loaded
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ids, keep = left_padded([self._ids(tokenizer, p) for p in prompts], pad)
-        chunks = gumbel(seeds, LIMIT, net.get_output_embeddings().weight.shape[0])
+        chunks = gumbel(seeds, self._limit, net.get_output_embeddings().weight.shape[0])
         noise = (step for chunk in chunks for step in chunk)
 
         def noisy(ids_so_far: Any, scores: Any) -> Any:
-            self.on_progress((ids_so_far.shape[1] - ids.shape[1]) / LIMIT)
+            self.on_progress((ids_so_far.shape[1] - ids.shape[1]) / self._limit)
             if not scores.isfinite().all():
                 raise FloatingPointError("its logits are not finite numbers")
             return scores.float() + torch.from_numpy(next(noise)).to(scores.device)
 
         inputs = {"input_ids": ids.to(net.device), "attention_mask": keep.to(net.device), "pad_token_id": pad}
         with torch.inference_mode():  # the most likely word under Gumbel noise is a draw at temperature 1
-            out = net.generate(**inputs, logits_processor=[noisy], max_new_tokens=LIMIT, **_GREEDY)
+            out = net.generate(**inputs, logits_processor=[noisy], max_new_tokens=self._limit, **_GREEDY)
         texts: list[str] = tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
@@ -147,6 +148,10 @@ class CachedText:
     def __init__(self, writer: Writer, ctx: BuildContext, progress: Progress) -> None:
         self._writer, self._ctx, self._progress = writer, ctx, progress
 
+    def identity(self) -> str:
+        """Return a hash (32 hex digits) of all that can change an answer, apart from prompt and seed."""
+        return self._writer.identity()
+
     def complete(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return one answer per prompt, in order. Raises FairbenchError: memory, logits not finite, no cache."""
         questions = list(zip(prompts, seeds, strict=True))
@@ -172,15 +177,18 @@ class CachedText:
         return dict(zip(block, written, strict=False))
 
 
-def of_card(card: ModelCard, adapter: object, ctx: BuildContext, key: str, progress: Progress) -> CachedText | None:
+def of_card(
+    card: ModelCard, adapter: object, ctx: BuildContext, key: str, progress: Progress, limit: int | None = None
+) -> CachedText | None:
     """Return the text model of a card: the one it names, else the model itself where it answers questions, else None.
 
-    key: of the images. Loads nothing: weights are read when the first answer is not in the cache.
+    key: of the images. limit: tokens of an answer, at most. Loads nothing: weights are read when the first answer is
+    not in the cache.
     """
     if card.text_model is not None:
-        return CachedText(CausalAnswers(card.text_model, ctx), ctx, progress)
+        return CachedText(CausalAnswers(card.text_model, ctx, limit), ctx, progress)
     if isinstance(adapter, UnderstandingModel):
-        return CachedText(OwnAnswers(card.name, adapter, key), ctx, progress)
+        return CachedText(OwnAnswers(card.name, adapter, key, limit), ctx, progress)
     return None
 
 

@@ -45,8 +45,8 @@ def stated_in_all_prompts(counts: IntArray, shares: ArrayLike, rng: np.random.Ge
     """Return the p-value of "every prompt shows the answers in these shares"; shares: (K,), above 0, of sum 1.
 
     counts: (P, K). Two statistics, of all images together and prompt by prompt: the first sees a small lean that all
-    prompts share, the second prompts that lean opposite ways. The smaller of their p-values is held against that of every
-    drawn table, which pays for looking twice. NaN where there is no answer.
+    prompts share, the second prompts that lean opposite ways. The smaller of their p-values is held against that of
+    every drawn table, which pays for looking twice. NaN where there is no answer.
     """
     table = counts[counts.sum(axis=1) > 0]
     if not len(table):

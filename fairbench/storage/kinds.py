@@ -95,6 +95,11 @@ AUDIT: Final = Kind(
     {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
 )
+CAPTIONS: Final = Kind(
+    "a measurement of captions",
+    {"captions.json": json_with("captioned_by", "measures", "things")},
+    r"captions\.(csv|json)|(measures|things)\.csv",
+)
 ANNOTATION: Final = Kind("an annotation", {"annotation.json": json_with("seed", "design", "attributes", "annotators")})
 _COMPARE_JSON: Final = {"compare.json": json_with("kind", "runs", "alpha")}
 COMPARISON: Final = Kind("a comparison", _COMPARE_JSON, r"compare\.(json|csv|png)")

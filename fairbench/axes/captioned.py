@@ -1,0 +1,94 @@
+"""Captions of a finished run's pictures, measured: the command's result and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import fairbench
+from fairbench.axes import caption_file, run_images
+from fairbench.axes.captions import CaptionMeasures, measures
+from fairbench.axes.run_images import RunImages
+from fairbench.display.json_values import plain
+from fairbench.display.note import LABEL_NOTE
+from fairbench.runs import evidence
+from fairbench.stats.intervals import Interval
+from fairbench.storage import atomic, folders, kinds
+
+HALLUCINATION: Final = "hallucination"
+MISSED: Final = "missed"
+SUBJECT_UNNAMED: Final = "subject-unnamed"
+DISTRIBUTION_BIAS: Final = "distribution-bias"
+COLUMNS: Final = ("measure", "scope", "value", "ci_low", "ci_high", "if_even", "n_images", "n_prompts")
+
+
+@dataclass(frozen=True, slots=True)
+class Captioned:
+    """What captions say of a run. captioned_by: what wrote them; without_caption, without_pixels: images left out."""
+
+    run: str
+    run_id: str
+    task: str
+    captioned_by: str
+    measures: CaptionMeasures
+    without_caption: int
+    without_pixels: int
+
+
+def measure(folder: Path, captions: Path, out: Path) -> Captioned:
+    """Measure the captions of a table and write the result into the folder `out`. Raises FairbenchError."""
+    folders.check(out, kinds.CAPTIONS)
+    run = evidence.read(folder)
+    images = run_images.of_run(run)
+    asked = run_images.asked_for(run)
+    texts = caption_file.read(captions, images)
+    prompt = np.array([images.prompt_of[image] for image in texts], dtype=np.int64)
+    result = Captioned(
+        run=run.name,
+        run_id=run.run_id,
+        task=run.record.task.name,
+        captioned_by=captions.name,
+        measures=measures(asked, prompt, list(texts.values())),
+        without_caption=len(images.prompt_of) - len(texts),
+        without_pixels=images.without,
+    )
+    _write(result, images, texts, out)
+    return result
+
+
+def summary(result: Captioned) -> dict[str, Any]:
+    """Return the result as plain data: what captions.json holds."""
+    rest = {name: getattr(result, name) for name in ("run", "run_id", "task", "captioned_by")}
+    counts = {"without_caption": result.without_caption, "without_pixels": result.without_pixels}
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in _rows(result.measures)]
+    things = {thing.name: thing.images for thing in result.measures.things}
+    empty = result.measures.empty
+    content = {**rest, **counts, "empty": empty, "measures": rows, "things": things}
+    return {"note": LABEL_NOTE, "fairbench": fairbench.__version__, **dict(plain(content))}
+
+
+def _rows(found: CaptionMeasures) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of measures.csv, with COLUMNS."""
+    intervals: dict[str, Mapping[Any, Interval]] = {HALLUCINATION: found.hallucination, MISSED: found.missed}
+    if found.unnamed_subject is not None:
+        intervals[SUBJECT_UNNAMED] = found.unnamed_subject
+    counts = (found.images, found.prompts)
+    for name, by_scope in intervals.items():
+        for scope, interval in by_scope.items():
+            yield name, scope, interval.estimate, interval.low, interval.high, None, *counts
+    yield DISTRIBUTION_BIAS, "this list", found.distribution_bias, None, None, found.if_even, *counts
+
+
+def _write(result: Captioned, images: RunImages, texts: Mapping[bytes, str], out: Path) -> None:
+    rows = ([None if v != v else v for v in row] for row in _rows(result.measures))
+    things = [("thing", "images"), *((thing.name, thing.images) for thing in result.measures.things)]
+    with folders.replacing(out, kinds.CAPTIONS) as new:
+        caption_file.write(new / "captions.csv", images, texts)
+        atomic.write_text(new / "measures.csv", atomic.csv_text([COLUMNS, *rows]))
+        atomic.write_text(new / "things.csv", atomic.csv_text(things))
+        atomic.write_text(new / "captions.json", json.dumps(summary(result), indent=2, allow_nan=False) + "\n")
