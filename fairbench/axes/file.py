@@ -46,8 +46,8 @@ _FROZEN_HEAD: Final = "# Frozen: a change of anything above but comments is refu
 class Axis(StrictModel):
     """A question about a picture with closed answers, and the hypothesis that is tested of them.
 
-    expected: `same`, the answers do not depend on the prompt; `even`, every prompt shows all answers equally often; or a
-    share for each answer, which every prompt shows. prompts: how many prompts it was proposed for.
+    expected: `same`: the answers do not depend on the prompt; `even`: every prompt shows all answers equally often; or
+    a share for each answer, which every prompt shows. prompts: how many prompts it was proposed for.
     """
 
     name: Name

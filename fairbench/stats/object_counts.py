@@ -35,7 +35,9 @@ def even_distribution_bias(mentions: int, objects: int, rng: np.random.Generator
     """
     if objects < 2:
         return float("nan")
-    return float(np.nanmean(_areas(rng.multinomial(mentions, np.full(objects, 1 / objects), size=_DRAWS))))
+    return float(
+        np.nanmean(_areas(rng.multinomial(mentions, np.full(objects, 1 / objects), size=_DRAWS).astype(np.float64)))
+    )
 
 
 def _areas(counts: Floats) -> Floats:
