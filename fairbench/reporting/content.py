@@ -21,6 +21,7 @@ from fairbench.reporting.charts import quality as quality_chart
 from fairbench.runs import (
     evidence,
     headline,
+    prompt_names,
     quality,
     single_prompts,
     terminal_contrasts,
@@ -142,26 +143,30 @@ class Content:
         ]
 
     def concentration_of_prompts(self, attribute: str) -> dict[bytes, tuple[str, float]]:
-        """Return neutral id -> subject and concentration as read, of the prompts that have one."""
+        """Return neutral id -> name and concentration as read, of the prompts that have one."""
         table = self.run.metrics
         rows = table[(table["scope"] == "prompt") & (table["metric"] == "concentration")]
         rows = rows[(rows["attribute"] == attribute) & (rows["estimate"] == "raw") & rows["value"].notna()]
         value_of = dict(zip(rows["scope_value"], rows["value"], strict=True))
-        return {p.neutral_id: (p.subject, float(value_of[p.text])) for p in self._prompts if p.text in value_of}
+        known = (p for p in self._prompts if p.text in value_of)
+        return {p.neutral_id: (self.name_of[p.text], float(value_of[p.text])) for p in known}
 
     def charts(self) -> Iterator[Chart]:
         """Yield the charts, attribute by attribute."""
         for h in self.headlines:
             names = self.measured.attributes[h.attribute]
             if len(names) == 1:
-                chart = of_run.shares(h.attribute, self.run.shares(h.attribute), self._reference(h.attribute))
+                shares = self.run.shares(h.attribute)
+                shares["name"] = shares["prompt"].map(self.name_of)
+                chart = of_run.shares(h.attribute, shares, self._reference(h.attribute))
                 if chart is not None:
                     yield chart
             elif len(names) == 2 and (cells := self._cells(h.attribute, names)):
                 yield fields.plane(h.attribute, cells)
             (of_prompts,) = single_prompts.of_run(self.finished, h.attribute)
             words = terminal_prompts.sentence(of_prompts)
-            concentration = of_run.concentrations(h.attribute, of_prompts.rows, h.fair, words)
+            rows = [{**row, "name": self.name_of[row["prompt"]]} for row in of_prompts.rows]
+            concentration = of_run.concentrations(h.attribute, rows, h.fair, words)
             if concentration is not None:
                 yield concentration
         yield from self._quality()
@@ -205,15 +210,21 @@ class Content:
         shares = of_prompts(self.record.declared.references, attribute, size, subjects)
         if shares is None:
             return {}
-        return {s: list(map(float, row)) for s, row in zip(subjects, shares, strict=True) if row[0] == row[0]}
+        names = self.name_of.values()
+        return {name: list(map(float, row)) for name, row in zip(names, shares, strict=True) if row[0] == row[0]}
 
     @cached_property
     def _prompts(self) -> list[Any]:
         return evidence.read_prompts(self.run.folder)
 
+    @cached_property
+    def name_of(self) -> dict[str, str]:
+        """Text of each prompt -> its short name, in the order of the prompts."""
+        return dict(zip((p.text for p in self._prompts), prompt_names.of_prompts(self._prompts), strict=True))
+
     def prompts(self) -> list[dict[str, str]]:
-        """Return the prompts in their order."""
-        return [{"text": prompt.text, "subject": prompt.subject} for prompt in self._prompts]
+        """Return the prompts in their order. name: no two have the same."""
+        return [{"text": p.text, "subject": p.subject, "name": self.name_of[p.text]} for p in self._prompts]
 
 
 def _fair(h: headline.Headline) -> str:

@@ -21,6 +21,7 @@ from fairbench.measure.counts import Counts
 from fairbench.measure.scores import Scores
 from fairbench.notices import KINDS, MAX_EXAMPLES, notice
 from fairbench.protocols import Scorer
+from fairbench.runs import prompt_names
 from fairbench.storage import copies, schemas
 from fairbench.storage.copies import GivenImage
 from fairbench.storage.ids import IdIndex
@@ -39,7 +40,7 @@ def report_images(
 ) -> None:
     """Report what there is to know of a run's images. near_copies: look for them among given images."""
     notes = _notes(store, image_key, rows)
-    names = {p.neutral_id: p.subject for p in prompts}
+    names = dict(zip((p.neutral_id for p in prompts), prompt_names.of_prompts(prompts), strict=True))
     drawn = [r for r in rows if not r.request.path]
     _report_notes(notes, drawn)
     _report_equal(drawn, names, notes.get(copies.PIXELS, {}))
@@ -58,7 +59,8 @@ def _given(row: ImageRow, notes: Mapping[str, Mapping[bytes, str]]) -> GivenImag
 
 def report_counts(counts: Counts, prompts: Sequence[Prompt]) -> None:
     """Report the prompts of which single values say next to nothing."""
-    few = [p.subject for p, faces in zip(prompts, counts.selected, strict=True) if faces < FEW_FACES]
+    names = prompt_names.of_prompts(prompts)
+    few = [name for name, faces in zip(names, counts.selected, strict=True) if faces < FEW_FACES]
     if few:
         text = f"{len(few)} of {len(prompts)} prompts have fewer than {FEW_FACES} faces"
         notice("few-images", text, count=len(few), examples=few)
@@ -100,8 +102,8 @@ def _report_equal(rows: Sequence[ImageRow], names: Mapping[bytes, str], of_files
         again = {key: n - 1 for key, n in Counter(images).items() if n > 1}
         if again:
             n_copies = sum(again.values())
-            subjects = Counter(names[neutral_id] for neutral_id, _ in again)
-            examples = [subject for subject, _ in subjects.most_common(MAX_EXAMPLES)]
+            of_prompt = Counter(names[neutral_id] for neutral_id, _ in again)
+            examples = [name for name, _ in of_prompt.most_common(MAX_EXAMPLES)]
             text = f"{n_copies} of {len(rows)} images equal another of their prompt"
             notice(code, text, count=n_copies, examples=examples)
 
@@ -111,10 +113,10 @@ def _report_seeds(rows: Sequence[ImageRow], names: Mapping[bytes, str]) -> None:
     drawn = Counter((r.request.prompt_id, r.request.neutral_id, r.request.seed) for r in rows)
     repeated = {key: n - 1 for key, n in drawn.items() if n > 1}
     if repeated:
-        subjects = dict.fromkeys(names[neutral_id] for _, neutral_id, _ in repeated)
+        of_prompts = dict.fromkeys(names[neutral_id] for _, neutral_id, _ in repeated)
         n_repeated = sum(repeated.values())
         text = f"{n_repeated} images repeat the noise of another of their prompt"
-        notice("seed-repeat", text, count=n_repeated, examples=subjects)
+        notice("seed-repeat", text, count=n_repeated, examples=of_prompts)
 
 
 def report_prompts(name: str, scorer: Scorer, prompts: Sequence[Prompt], language: str | None) -> None:

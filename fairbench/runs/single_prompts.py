@@ -14,7 +14,7 @@ from fairbench import registry
 from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import Counts, attributes, count, cross_name, primary
-from fairbench.runs import evidence
+from fairbench.runs import evidence, prompt_names
 from fairbench.runs.evidence import FinishedRun
 from fairbench.stats import single_prompts as stats
 from fairbench.stats.intervals import Interval
@@ -31,10 +31,14 @@ LEVEL: Final = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeOfPrompts:
-    """One attribute or cross of every prompt. rows: a dict per prompt, the worst first; see `Run.worst_prompts`."""
+    """One attribute or cross of every prompt. rows: a dict per prompt, the worst first; see `Run.worst_prompts`.
+
+    names: text of a prompt -> its short name.
+    """
 
     attribute: str
     rows: list[dict[str, Any]]
+    names: dict[str, str]
     values: SinglePrompts
 
     @property
@@ -92,7 +96,8 @@ def _of_attribute(run: FinishedRun, halves: tuple[Counts, Counts], names: tuple[
         }
         for i in values.order.tolist()
     ]
-    return AttributeOfPrompts(attribute, rows, values)
+    names_of = dict(zip((p.text for p in run.prompts), prompt_names.of_prompts(run.prompts), strict=True))
+    return AttributeOfPrompts(attribute, rows, names_of, values)
 
 
 def _fair(run: FinishedRun, names: Sequence[str]) -> FloatArray | None:

@@ -57,5 +57,5 @@ def _table(each: AttributeOfPrompts, full: bool) -> Table:
         limits, q = span(row["ci_low"], row["ci_high"], 2), p_value(row["q"])
         halves = [number(row[name], 2) for name in ("chosen", "judged")]
         leads = spaced(row["leads"])
-        table.add(row["subject"] or row["prompt"], leads, str(row["n_faces"]), *values, limits, q, *halves)
+        table.add(each.names[row["prompt"]], leads, str(row["n_faces"]), *values, limits, q, *halves)
     return table

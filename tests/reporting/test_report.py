@@ -52,7 +52,7 @@ def test_charts_hold_the_numbers_of_the_run(run: Run, page: Path) -> None:
     specs = data_of(page)["charts"]
     for attribute, first in (("gender", ["female"]), ("race4", ["WMELH", "Black", "Indian", "Asian"])):
         drawn = {
-            (v["subject"], v["class"]): (v["share"], v["low"], v["high"], v["faces"])
+            (v["name"], v["class"]): (v["share"], v["low"], v["high"], v["faces"])
             for v in specs[f"shares-{attribute}"]["data"]["values"]
         }
         table = run.shares(attribute)
@@ -76,7 +76,7 @@ def test_a_workforce_stands_beside_the_shares_and_is_no_target(tmp_path: Path) -
         women = {row["subject"]: float(row["female"]) for row in csv.DictReader(file)}
     charts = data_of(page)["charts"]
     drawn = charts["shares-gender"]["data"]["values"]
-    assert len(drawn) == 4 and all(v["reference"] == women[v["subject"]] for v in drawn)
+    assert len(drawn) == 4 and all(v["reference"] == women[v["name"]] for v in drawn)
     assert all(v["reference"] is None for v in charts["shares-race4"]["data"]["values"])
     text = page.read_text()
     assert "what people report of themselves" in text and "they are no target" in text

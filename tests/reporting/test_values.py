@@ -81,15 +81,15 @@ def test_every_mark_of_every_chart_is_drawn_of_the_runs_numbers(browser: Any, pa
         kind, _, attribute = name.partition("-")
         for mark in visit.page.eval_on_selector_all(f"[data-chart='{name}'] svg path", _MARKS):
             if kind == "shares" and "share" in mark:
-                row = of_prompt[attribute, f"share[{mark['class']}]", mark["subject"]]
+                row = of_prompt[attribute, f"share[{mark['class']}]", mark["name"]]
                 assert same(str(mark["share"]), row["value"]) and mark["faces"] == row["n_faces"]
                 of_class = run.shares(attribute)
-                own = of_class[(of_class["subject"] == mark["subject"]) & (of_class["class"] == mark["class"])].iloc[0]
+                own = of_class[(of_class["subject"] == mark["name"]) & (of_class["class"] == mark["class"])].iloc[0]
                 assert (mark["low"], mark["high"]) == (own["ci_low"], own["ci_high"])
-            elif kind == "concentration" and "subject" in mark:
-                row = of_prompt[attribute, "concentration", mark["subject"]]
+            elif kind == "concentration" and "name" in mark:
+                row = of_prompt[attribute, "concentration", mark["name"]]
                 assert same(str(mark["concentration"]), row["value"]) and mark["faces"] == row["n_faces"]
-                own = alone[attribute].loc[mark["subject"]]
+                own = alone[attribute].loc[mark["name"]]
                 shown = [mark[name] for name in ("shrunk", "low", "high", "q", "leads")]
                 assert shown == [own[name] for name in ("shrunk", "ci_low", "ci_high", "q", "leads")]
             elif kind == "plane" and "share" in mark:

@@ -32,8 +32,8 @@ _SHARE: Final = {"scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCou
 def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence[float]]) -> Chart | None:
     """Return the share of each class in every prompt with its interval; of two classes, of the first alone.
 
-    table: columns subject, class, share, ci_low, ci_high, n. reference: subject -> shares in the order of the classes,
-    as of a workforce; empty where there is none. None where no prompt has a face.
+    table: columns name (of the prompt), class, share, ci_low, ci_high, n. reference: name -> shares in the order of the
+    classes, as of a workforce; empty where there is none. None where no prompt has a face.
     """
     table = table[table["share"].notna()]
     if table.empty:
@@ -42,21 +42,19 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
     shown = list(telling(classes))
     values = [
         {
-            "subject": row["subject"],
+            "name": row["name"],
             "class": row["class"],
             "share": row["share"],
             "low": _number(row["ci_low"]),
             "high": _number(row["ci_high"]),
             "faces": row["n"],
-            "reference": reference[row["subject"]][classes.index(row["class"])]
-            if row["subject"] in reference
-            else None,
+            "reference": reference[row["name"]][classes.index(row["class"])] if row["name"] in reference else None,
         }
         for row in table[table["class"].isin(shown)].to_dict("records")
     ]
     first = [v for v in values if v["class"] == shown[0]]
-    order = [v["subject"] for v in sorted(first, key=lambda v: -v["share"])]
-    y = layers_of.rows("subject", order)
+    order = [v["name"] for v in sorted(first, key=lambda v: -v["share"])]
+    y = layers_of.rows("name", order)
     x = {"field": "share", "type": "quantitative", "title": None, **_SHARE}
     bar = {"type": "bar", "color": BLUE, "opacity": 0.35}
     balance = layers_of.line(1 / len(classes))
@@ -67,7 +65,7 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
         layers.append({"mark": tick, "encoding": {"x": {**x, "field": "reference"}}})
     tooltip = [
         {"field": name}
-        for name in ("subject", "class", "share", "low", "high", "faces", *(["reference"] if known else []))
+        for name in ("name", "class", "share", "low", "high", "faces", *(["reference"] if known else []))
     ]
     # Names of classes stand whole above their columns, unless they are very long.
     width = _WIDTH if len(shown) == 1 else max(80, _WIDTH // len(shown) - 12, 7 * min(24, max(map(len, shown))) - _GAP)
@@ -85,8 +83,8 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
         f"shares-{attribute}",
         f"{spaced(attribute)}: {of} in every prompt",
         f"Bars: share of the faces of a prompt; lines: 95 % intervals; dashed: balance.{beside}",
-        f"{len(order)} prompts. The share of {shown[0]} is largest for {highest['subject']} ({highest['share']:.0%}) "
-        f"and smallest for {lowest['subject']} ({lowest['share']:.0%}); balance is {1 / len(classes):.0%}."
+        f"{len(order)} prompts. The share of {shown[0]} is largest for {highest['name']} ({highest['share']:.0%}) "
+        f"and smallest for {lowest['name']} ({lowest['share']:.0%}); balance is {1 / len(classes):.0%}."
         f"{_beside_reference(first)}",
         {"data": {"values": values}, **spec},
         click=True,
@@ -108,15 +106,15 @@ def _beside_reference(values: Sequence[Mapping[str, Any]]) -> str:
 def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: float | None, words: str) -> Chart | None:
     """Return the concentration of every prompt that has one, with intervals.
 
-    rows: see `Run.worst_prompts`. fair: what a fair model reads on average, None where that is not known. words: what
-    may be said of all prompts.
+    rows: see `Run.worst_prompts`, with each prompt's name. fair: what a fair model reads on average, None where that is
+    not known. words: what may be said of all prompts.
     """
     known = sorted((row for row in rows if _number(row["shrunk"]) is not None), key=lambda row: -row["shrunk"])
     if not known:
         return None
     values = [
         {
-            "subject": row["subject"],
+            "name": row["name"],
             "concentration": _number(row["raw"]),
             "shrunk": row["shrunk"],
             "low": _number(row["ci_low"]),
@@ -127,8 +125,8 @@ def concentrations(attribute: str, rows: Sequence[Mapping[str, Any]], fair: floa
         }
         for row in known
     ]
-    order = [value["subject"] for value in values]
-    y = layers_of.rows("subject", order)
+    order = [value["name"] for value in values]
+    y = layers_of.rows("name", order)
     x = {"field": "shrunk", "type": "quantitative", "title": "0: even, 1: one group alone"}
     dot = {"type": "point", "filled": True, "size": 40, "color": BLUE}
     ring = {"type": "point", "filled": False, "size": 30, "color": ORANGE}
@@ -159,7 +157,7 @@ def _number(value: float) -> float | None:
 
 def _with_limits(value: Mapping[str, Any]) -> str:
     limits = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
-    return f"{value['shrunk']:.2f}{limits} ({value['subject']})"
+    return f"{value['shrunk']:.2f}{limits} ({value['name']})"
 
 
 def probabilities(of_attribute: Mapping[str, Sequence[float]]) -> Chart | None:

@@ -112,10 +112,10 @@ def differences(baseline: str, rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def prompts(attribute: str, names: tuple[str, str], pairs: Sequence[tuple[str, float, float]]) -> Chart:
-    """Return two runs' concentration in every prompt, two dots joined. pairs: (subject, first run, second run)."""
+    """Return two runs' concentration in every prompt, two dots joined. pairs: (name, first run, second run)."""
     ordered = sorted(pairs, key=lambda pair: pair[2] - pair[1], reverse=True)
-    values = [{"subject": s, "first": a, "second": b, "difference": b - a} for s, a, b in ordered]
-    y = layers.rows("subject")
+    values = [{"name": s, "first": a, "second": b, "difference": b - a} for s, a, b in ordered]
+    y = layers.rows("name")
     x = {"type": "quantitative", "title": f"concentration: {names[0]} (ring), {names[1]} (filled)"}
     changes = [(s, b - a) for s, a, b in ordered]
     higher, lower = sum(d > 0 for _, d in changes), sum(d < 0 for _, d in changes)

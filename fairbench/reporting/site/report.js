@@ -17,7 +17,7 @@ const fairbench = (() => {
   function give(name, data) {
     if (name === "page") {
       run = { others: [], ...data };
-      frame.drawCharts(run, (item) => item && item.datum && choose(item.datum.subject));
+      frame.drawCharts(run, (item) => item && item.datum && choose(item.datum.name));
       frame.addCopying(run.tables);
       frame.addSorting();
       missing = run.chunks.length;
@@ -31,23 +31,23 @@ const fairbench = (() => {
 
   // From charts to pictures
 
-  const known = (subject) => run.prompts.some((prompt) => prompt.subject === subject);
+  const known = (name) => run.prompts.some((prompt) => prompt.name === name);
   const address = (pairs) => STATE + new URLSearchParams(pairs);
 
-  function choose(subject) {
-    if (!known(subject)) return;
-    location.hash = address([["prompt", subject]]);
+  function choose(name) {
+    if (!known(name)) return;
+    location.hash = address([["prompt", name]]);
   }
 
   // What a click on a mark does, as links for the keyboard.
   function addLinks() {
     for (const place of document.querySelectorAll("[data-click]")) {
       const values = run.charts[place.dataset.chart].data.values;
-      const subjects = [...new Set(values.map((value) => value.subject))].filter(known);
+      const names = [...new Set(values.map((value) => value.name))].filter(known);
       const list = make("ul", null, { class: "subjects" });
-      for (const subject of subjects) {
+      for (const name of names) {
         const item = make("li");
-        item.append(make("a", subject, { href: address([["prompt", subject]]) }));
+        item.append(make("a", name, { href: address([["prompt", name]]) }));
         list.append(item);
       }
       const details = make("details", null, { class: "files" });
@@ -68,12 +68,12 @@ const fairbench = (() => {
 
   const same = (words) => words.map((word) => [word, word]);
 
-  // Each subject; where several prompts have it, also their texts.
+  // Each subject; where several prompts have it, also their names.
   function prompts() {
     const subjects = [...new Set(run.prompts.map((prompt) => prompt.subject))];
     return same(subjects.flatMap((subject) => {
-      const texts = run.prompts.filter((prompt) => prompt.subject === subject).map((prompt) => prompt.text);
-      return texts.length > 1 ? [subject, ...texts] : [subject];
+      const names = run.prompts.filter((prompt) => prompt.subject === subject).map((prompt) => prompt.name);
+      return names.length > 1 && subject ? [subject, ...names] : names;
     }));
   }
 
@@ -173,8 +173,8 @@ const fairbench = (() => {
     const differs = (image) => (how) =>
       how in LABELLERS ? LABELLERS[how][1](image) : image.faces.some((face) => face.counted && viewer.dissenting(face, how).length);
     shown = images.filter((image) => {
-      const { subject, text } = run.prompts[image.prompt];
-      return (prompt === undefined || prompt === subject || prompt === text)
+      const { subject, text, name } = run.prompts[image.prompt];
+      return (prompt === undefined || [subject, text, name].includes(prompt))
         && has("status", (status) => image.status === status)
         && has("faces", (faces) => FACES[faces][1](image))
         && has("counted", (counted) => COUNTED[counted][1](image))

@@ -10,7 +10,7 @@ const viewer = (() => {
 
   const spaced = (word) => word.replaceAll("_", " ");
   const withNumber = ([label, probability]) => `${label ?? "unclear"}${probability === null ? "" : ` ${probability.toFixed(2)}`}`;
-  const name = (image) => `${run.prompts[image.prompt].subject} ${image.sample}`;
+  const name = (image) => `${run.prompts[image.prompt].name} ${image.sample}`;
   // Labellers that read another label of a face than this run's, or of one attribute; `others` follows run.others.
   const dissenting = (face, attribute) => run.others.filter((_, i) => {
     const other = (face.others || [])[i];
@@ -123,7 +123,7 @@ const viewer = (() => {
 
   function picture(image, loading) {
     const shown = make("span", null, { class: "picture" });
-    const described = `${run.prompts[image.prompt].subject}, image ${image.sample}: ${words(image).join("; ")}`;
+    const described = `${run.prompts[image.prompt].name}, image ${image.sample}: ${words(image).join("; ")}`;
     if (image.file) shown.append(make("img", null, { src: image.file, alt: described, loading, decoding: "async" }), boxes(image));
     else {
       shown.append(make("span", `${name(image)}: `, { class: "unseen" }));
