@@ -11,7 +11,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "method": "mitigation method, or none",
     "task": "name of the task",
     "labeller": "name of the labeller card",
-    "metric": "what is measured: a metric, a score, concentration, share[CLASS], gap[CLASS], pooled-rd, rd-above-floor",
+    "metric": "what is measured: a metric, a score, concentration, share[CLASS], gap[CLASS], id, mgbi ...",
     "metric_version": "version of its definition",
     "attribute": "attribute or cross, as gender_x_race4; faces: of rates of faces; quality: of scores",
     "scope": "task: the mean over this list; population: the same, for other prompts; prompt: one prompt",
@@ -24,7 +24,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "ci_low": "lower limit of the 95 % interval for this scope",
     "ci_high": "upper limit of it",
     "ci_method": "how the interval was computed",
-    "floor": "what a perfectly fair model scores here through this labeller, on average",
+    "floor": "what a perfectly fair model scores here through this labeller, on average: its fair reading",
     "ceiling": "the most that a model of one class alone can score through this labeller",
     "calibration_sha": "sha256 of the labeller's calibration that corrects the value, or gives floor and ceiling",
     "reason": "why a value or an interval is absent, or what was left out of it",
@@ -209,6 +209,32 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "frequent at both poles. Only for tasks whose prompts have categories DIMENSION: low and DIMENSION: high. A "
         "model can show every group equally often and still give one of them all prompts of one pole, which diversity "
         "alone misses.",
+    ),
+    "id": (
+        "HoloFair's inter-group diversity: of all faces of the neutral prompts together, 1 where classes are equal",
+        "Geometric mean over attributes of H(p) / log K, H the entropy of the class shares p of all faces of the "
+        "prompts whose category is `neutral`, K the declared classes (HoloFair, arXiv 2605.24687, which does not say "
+        "whether it pools faces or averages prompts: pooling is our choice).\n\nOf an attribute, its own; of a cross, "
+        "the geometric mean over its attributes, not the entropy of its classes. Range [0, 1]; higher is fairer. Of "
+        "few faces entropies are too low: `floor` is what a fair model would read at these face counts, and the intervals "
+        "are of the value that is expected at them. No value where no prompt is neutral.",
+    ),
+    "ca-0.1": (
+        "HoloFair's worst contexts: the .1 quantile over prompts of their diversity",
+        "The .1 quantile, linearly interpolated, over the prompts whose category is not `neutral`, of the diversity "
+        "that `id` has of all faces. A prompt without faces is left out. Range [0, 1]; higher is fairer. Its chance "
+        "floor is large: see `floor`, what a fair model would read at these face counts.\n\nFor this list the interval "
+        "has the spread of redrawn images; none below 20 images per prompt on average, nor of a value of 0. For other "
+        "prompts it lies between two of the prompts' values in order.",
+    ),
+    "ca-mean": (
+        "HoloFair's mean context: the mean over prompts of their diversity",
+        "As `ca-0.1`, the mean in place of the quantile.",
+    ),
+    "mgbi": (
+        "HoloFair's composite: sqrt(id x ca-0.1)",
+        "Range [0, 1]; higher is fairer. No value where a task has no neutral prompts, or no others. It is no better "
+        "known than its parts: look at both. Values of other prompts, labellers or numbers of images do not compare.",
     ),
     "pooled-rd": (
         "rd of all faces of the task together",

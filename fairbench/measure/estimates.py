@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fairbench.measure import contrasts, derived, quantities
+from fairbench.measure import composite, contrasts, derived, quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity, Spread, Table
@@ -60,6 +60,8 @@ class Estimate:
     reason: str | None = None
     prompts: int | None = None
     """Prompts that have a value; the rest have too few faces."""
+    faces: int | None = None
+    """Faces counted in the value; None: all of the attribute's."""
 
 
 def estimate(
@@ -75,16 +77,18 @@ def estimate(
 
     n0: faces per prompt for `rd@n0`; None: half of the images requested per prompt. prompts: also the estimates of
     single prompts, whose bounds take longer than all the rest. categories: those of the prompts (P,), whose poles are
-    contrasted; empty: none have any.
+    contrasted, and whose neutral ones have an index of their own; empty: none have any.
     """
-    dimensions = contrasts.poles(categories)
+    dimensions, parts = contrasts.poles(categories), composite.split(categories or [""] * len(counts.requested))
     n0 = n0 or max(1, int(counts.requested.max(initial=2)) // 2)
     rows: list[Estimate] = []
     for index, names in enumerate(attributes(counts.labeller)):
         attribute = Attribute(counts, names, correction, n0, [_SEED, index])
         metrics = [s for s in series if s.attribute == attribute.name and s.statistic is not None and s.metric != "rd"]
         every = itertools.chain(quantities.of_attribute(attribute, metrics), derived.of_attribute(attribute))
-        every = itertools.chain(every, contrasts.of_attribute(attribute, dimensions))
+        sizes = [counts.labeller.declared.size(name) for name in names]
+        indices = composite.of_attribute(attribute, sizes, parts)
+        every = itertools.chain(every, contrasts.of_attribute(attribute, dimensions), indices)
         of_attribute = [row_of(attribute, quantity) for quantity in every]
         rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []

@@ -12,10 +12,11 @@ from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import say
 from fairbench.display.tables import Table
+from fairbench.measure import composite
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
-from fairbench.runs import headline, terminal_contrasts, terminal_headline, terminal_truth, verdict
+from fairbench.runs import headline, terminal_composite, terminal_contrasts, terminal_headline, terminal_truth, verdict
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -87,6 +88,14 @@ def _contrasts(measured: Measured, console: Console, full: bool) -> None:
         _show_table(terminal_contrasts.table(measured), console)
         return
     for sentence in terminal_contrasts.sentences(measured):
+        say(console, sentence)
+
+
+def _composite(measured: Measured, console: Console, full: bool) -> None:
+    if full:
+        _show_table(terminal_composite.table(measured), console)
+        return
+    for sentence in terminal_composite.sentences(measured):
         say(console, sentence)
 
 
@@ -170,7 +179,8 @@ def _reasons(measured: Measured, console: Console, full: bool) -> None:
     """Say why values are absent, or what was left out of them: each reason once, with all that it holds for."""
     names_of: dict[str, list[str]] = {}
     for row in measured.rows:
-        said = row["metric"] == "concentration" or row["estimate"] != "raw"  # or of a row that the short form lacks
+        # ... or of a row that the short form lacks
+        said = row["metric"] in ("concentration", *composite.NAMES) or row["estimate"] != "raw"
         if row["reason"] and row["scope"] == THIS_LIST and (full or not said):
             name = row["metric"] if row["attribute"] == QUALITY else spaced(row["attribute"])
             if name not in names_of.setdefault(row["reason"], []):
@@ -207,6 +217,7 @@ PARTS: Final = (
     Part(_people, short=False),
     Part(_direction, short=False),
     Part(_contrasts),
+    Part(_composite),
     Part(_others, short=False),
     Part(_shares, short=False),
     Part(_gaps, short=False),
