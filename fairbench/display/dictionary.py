@@ -216,7 +216,7 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "prompts whose category is `neutral`, K the declared classes (HoloFair, arXiv 2605.24687, which does not say "
         "whether it pools faces or averages prompts: pooling is our choice).\n\nOf an attribute, its own; of a cross, "
         "the geometric mean over its attributes, not the entropy of its classes. Range [0, 1]; higher is fairer. Of "
-        "few faces entropies are too low: `floor` is what a fair model would read at these face counts, and the intervals "
+        "few faces entropies are too low: `floor` is what a fair model would read at these face counts, and intervals "
         "are of the value that is expected at them. No value where no prompt is neutral.",
     ),
     "ca-0.1": (
@@ -229,7 +229,7 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ca-mean": (
         "HoloFair's mean context: the mean over prompts of their diversity",
-        "As `ca-0.1`, the mean in place of the quantile.",
+        "As `ca-0.1`, the mean in place of the quantile. Range [0, 1]; higher is fairer.",
     ),
     "mgbi": (
         "HoloFair's composite: sqrt(id x ca-0.1)",

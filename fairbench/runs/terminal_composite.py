@@ -16,8 +16,9 @@ from fairbench.runs.terminal_tables import Measured, interval
 NOTE: Final = (
     "Of H(p) / log K over the declared classes, 1 where they are equal; of a cross, the geometric mean over its "
     "attributes. ID: all faces of the prompts of category neutral together; CA_.1, CA_mean: the .1 quantile and the "
-    "mean of the others' values; MGBI: sqrt(ID x CA_.1). fair: what a fair model would read at these face counts; intervals are "
-    "of the value that is expected at them. Runs of other prompts, labellers or numbers of images do not compare."
+    "mean of the others' values; MGBI: sqrt(ID x CA_.1). fair: what a fair model would read at these face counts; "
+    "intervals are of the value that is expected at them. Not to be compared with runs of other prompts, labellers or "
+    "numbers of images."
 )
 TITLES: Final = {ID: "ID", WORST: "CA_.1", MEAN: "CA_mean", MGBI: "MGBI"}
 

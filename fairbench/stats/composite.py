@@ -169,7 +169,7 @@ def expected_entropy(shares: Sequence[float], faces: int) -> float:
 
 def _present(values: Floats) -> Floats:
     """Return the values (..., P') of prompts with faces."""
-    absent = np.isnan(values).reshape(-1, values.shape[-1]).any(axis=0)
+    absent = np.isnan(values).any(axis=tuple(range(values.ndim - 1)))
     return values[..., ~absent]
 
 
