@@ -208,11 +208,12 @@ def chip(title: str, answer: Any) -> RgbImage:
 
 
 def probabilities(
-    title: str, answer: Any, labels: Mapping[str, Sequence[str]], count: int
+    title: str, answer: Any, labels: Mapping[str, Sequence[str]], count: int, *, unclear: bool = False
 ) -> dict[str, NDArray[np.float32]]:
     """Return the class probabilities of `classify` for `count` chips: attribute -> float32 (count, K).
 
-    labels: attribute -> its declared labels, for every attribute of the classifier's schema. Raises PluginError.
+    labels: attribute -> its declared labels, for every attribute of the classifier's schema. unclear: whether a row may
+    be NaN throughout, for a chip without a label. Raises PluginError.
     """
     if not isinstance(answer, Mapping) or set(answer) != set(labels):
         raise PluginError(
@@ -226,7 +227,8 @@ def probabilities(
                 f"{title} returned {_described(answer[name])} for {name}: return probabilities of shape "
                 f"({count}, {len(names)})."
             )
-        if not ((values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= SUM_TOLERANCE).all()):  # False for NaN
+        known = values[~np.isnan(values).all(axis=1)] if unclear else values
+        if not ((known >= 0).all() and (np.abs(known.sum(axis=1) - 1) <= SUM_TOLERANCE).all()):  # False for NaN
             raise PluginError(f"{title} returned no probabilities for {name}: they are 0 or more, and sum to 1.")
         probs[name] = values.astype(np.float32)
     return probs

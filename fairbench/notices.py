@@ -50,6 +50,19 @@ KINDS: Final[Mapping[str, Kind]] = {
         "given images whose perceptual hashes differ in at most 4 of 64 bits (only looked for if asked)",
         "look at them: near-copies are no independent images",
     ),
+    "asked-labels": Kind(
+        "the labels are a model's answers to questions: no verdict and no rank follows from them alone",
+        "label some of the images (fairbench annotate), then fairbench calibrate --from",
+    ),
+    "self-judged": Kind(
+        "the model that made the pictures is the one that was asked about them; such a run is never ranked",
+        "name a labeller of another model",
+        strict=True,
+    ),
+    "unread-answers": Kind(
+        "answers of a labeller that asks questions which name none of the options, or several; they count as unclear",
+        "read them in the cache folder, under answers/; change the card's question, its answers or its form",
+    ),
     "prompt-cut": Kind(
         "a text encoder cuts a prompt: what stands behind the cut was not read", "shorten the prompts", strict=True
     ),

@@ -20,6 +20,7 @@ from fairbench.cards.cards import LabellerCard
 from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
 from fairbench.errors import CardError
+from fairbench.labelling import domain as image_domain
 from fairbench.labelling.confusion import NO_FACE, NO_PERSON, Calibration, Cell
 from fairbench.labelling.labeller import Labeller
 from fairbench.measure.counts import count
@@ -56,6 +57,8 @@ def calibrate(
     """
     one_per_image = loaded.card.model_copy(update={"face_policy": loaded.card.face_policy.one_per_image()})
     labeller, used = Labeller(replace(loaded, card=one_per_image), device), truth.one_per_person()
+    if image_domain.parse(domain).kind not in ("generated", "renders", "drawings"):
+        labeller.refuse_sending("these images")
     rows = [_row(image) for image in used.images]
     faces_key = labeller.faces_key(IMAGE_KEY)
     labels_key = labeller.labels_key(faces_key)

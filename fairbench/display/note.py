@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-SeenBy = Literal["classifier", "table", "people", "labeller"]
+SeenBy = Literal["classifier", "questions", "table", "people", "labeller"]
 NEVER: Final = "never anyone's identity"
 """What every such sentence ends with."""
 _WORDS: Final[dict[SeenBy, str]] = {
     "people": "by most of the annotators who were asked",
     "table": "by whoever made the table of labels",
     "classifier": "by a classifier",
+    "questions": "by a model that was asked about each picture",
     "labeller": "by each row's labeller",
 }
 

@@ -18,8 +18,9 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard, PluginRef
 from fairbench.cards.catalog import Loaded
 from fairbench.cards.yamlfile import Loc
-from fairbench.errors import CardError
-from fairbench.labelling import faces
+from fairbench.errors import CardError, FairbenchError
+from fairbench.labelling import faces, judges
+from fairbench.labelling.judges import JudgeParams
 from fairbench.networks import identity
 from fairbench.protocols import Crop, FaceClassifier, FaceDetector
 from fairbench.types import BuildContext, FoundFace, LabelSchema, RgbImage
@@ -220,6 +221,8 @@ class Labeller(LabelSpace):
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return class probabilities (chips, K) of every declared attribute; derived ones are sums.
 
+        A row is NaN where a classifier that may say so gives a chip no label.
+
         Raises PluginError where a classifier gives something else than probabilities.
         """
         probs: dict[str, NDArray[np.float32]] = {}
@@ -227,7 +230,8 @@ class Labeller(LabelSpace):
             classifier: FaceClassifier = part.built
             with contracts.guard(part.title):
                 answer = classifier.classify(chips)
-            probs.update(contracts.probabilities(part.title, answer, classifier.schema.labels, len(chips)))
+            schema, unclear = classifier.schema.labels, bool(getattr(part.plugin, "unclear", False))
+            probs.update(contracts.probabilities(part.title, answer, schema, len(chips), unclear=unclear))
         for name, spec in self.card.attributes.items():
             if spec.source is not None:
                 probs[name] = probs[spec.source] @ self.derivation(name).astype(np.float32)
@@ -257,6 +261,30 @@ class Labeller(LabelSpace):
             codes[name][~self.admitted(probs[name].max(axis=1, initial=0.0))] = NOT_LABELLED
         base = {name: codes[name] for name in self.base.labels}
         return Reading(np.array(image_indices, dtype=np.int64), self.with_derived(base))
+
+    @property
+    def judges(self) -> list[JudgeParams]:
+        """Who is asked, where classifiers are questions to a model."""
+        return [part.params.judge for part in self._classifiers if hasattr(part.params, "judge")]
+
+    def refuse_sending(self, images: str) -> None:
+        """Raise FairbenchError where photographs of people may be among `images`, as a sentence names them, and the
+        labeller sends what it sees to a server that is not this machine.
+        """
+        for judge in self.judges:
+            address = judges.sends_to(judge)
+            if address is not None:
+                raise FairbenchError(
+                    f"Labeller {self.card.name} sends what it sees to {address}, and nobody knows whether {images} are "
+                    "photographs of people, whose data that would be: use a labeller that runs on this machine."
+                )
+
+    def report(self) -> None:
+        """Have classifiers give notice of what they could not read."""
+        for part in self._classifiers:
+            report = getattr(part.built, "report", None)
+            if report is not None:
+                report()
 
     def load(self) -> None:
         """Build every part now, so that absent weights are reported before any work. Raises WeightsError, CardError."""

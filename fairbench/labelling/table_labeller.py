@@ -20,6 +20,8 @@ from fairbench.networks import identity
 from fairbench.types import FoundFace, ImageRequest, RgbImage
 
 KIND: Final = "table"
+QUESTIONS: Final = "vqa"
+"""The classifier that asks a model about each picture."""
 VERSION: Final = 1
 
 
@@ -30,7 +32,9 @@ def is_table(card: LabellerCard) -> bool:
 
 def read_by(card: LabellerCard) -> SeenBy:
     """Return what gave the labels of a labeller's card."""
-    return "table" if is_table(card) else "classifier"
+    if is_table(card):
+        return "table"
+    return "questions" if any(classifier.type == QUESTIONS for classifier in card.classifiers) else "classifier"
 
 
 class TableLabeller(Labeller):
@@ -56,6 +60,9 @@ class TableLabeller(Labeller):
         part = {"type": KIND, "version": VERSION, "params": {"sha256": self.table.sha256}}
         attributes = {name: identity.of_params(spec, None) for name, spec in self.card.attributes.items()}
         return {"detectors": [part], "crops": [], "classifiers": [part], "attributes": attributes}
+
+    def refuse_sending(self, images: str) -> None:
+        """A table looks at no images."""
 
     def load(self) -> None:
         """Raise FairbenchError where an image of the run has no row, before any image is made."""

@@ -32,6 +32,8 @@ SOURCES: Final = ("measured", "published")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """What no CSV file in UTF-8 gives back as it was."""
 _LEVEL: Final = 0.95
+UNRANKED: Final = frozenset({"asked-labels", "self-judged"})
+"""Notices of rows that have no rank: no people stand behind a model's answers, least of all about its own pictures."""
 MIN_PROMPTS: Final = 10
 """Rows that rest on fewer carry a remark: they say nothing of other prompts."""
 
@@ -243,7 +245,8 @@ def _value(r: Row) -> float:
     incomplete = any(part.startswith(f"{RANKED_BY}:") for part in r["missing"].split("; "))
     # The images of a folder are whatever somebody put there: nothing says that two such runs compare.
     is_folder = r["task"] == "folder"
-    return math.inf if incomplete or is_folder or not r[RANKED_BY] else float(r[RANKED_BY])
+    is_asked = not UNRANKED.isdisjoint(r["notices"].split("; "))
+    return math.inf if incomplete or is_folder or is_asked or not r[RANKED_BY] else float(r[RANKED_BY])
 
 
 def _error(r: Row) -> float:

@@ -20,6 +20,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
     "detectors": {
         "insightface": "fairbench.labelling.detectors.insightface:InsightFaceDetector",
         "dlib": "fairbench.labelling.detectors.dlib:DlibDetector",
+        "whole-image": "fairbench.labelling.detectors.whole_image:WholeImage",
         "phantom": "fairbench.phantom.detector:PhantomDetector",
     },
     "crops": {
@@ -32,6 +33,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "torchvision": "fairbench.labelling.classifiers.torchvision:TorchvisionClassifier",
         "confused": "fairbench.labelling.classifiers.confused:ConfusedClassifier",
         "clip-zeroshot": "fairbench.labelling.classifiers.clip_zeroshot:ClipZeroShotClassifier",
+        "vqa": "fairbench.labelling.classifiers.vqa:VqaClassifier",
     },
     "scorers": {
         "clip-score": "fairbench.scorers.clip_score:ClipScore",

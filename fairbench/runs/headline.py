@@ -69,6 +69,8 @@ class Headline:
     unclear: int = 0
     through_table: bool = True
     """Whether `fair` and `one_sided` are read with a calibration's errors; else as by a labeller without errors."""
+    asked: bool = False
+    """Whether the labels are a model's answers, of which nothing is said until people have labelled some images."""
     left_out: str | None = None
     not_corrected: str | None = None
     adjusted_remark: str | None = None
@@ -150,6 +152,7 @@ def _of_attribute(measured: Measured, attribute: str, names: tuple[str, ...]) ->
         faces=raw.get("n_faces") or 0,
         unclear=raw.get("n_excluded") or 0,
         through_table=raw.get("calibration_sha") is not None,
+        asked=measured.run.read_by == "questions",
         left_out=raw.get("reason"),
         not_corrected=estimates["corrected"].get("reason") if estimates["corrected"].get("value") is None else None,
         other_prompts=NOTHING if few else _limits(wider),

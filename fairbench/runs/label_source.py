@@ -14,6 +14,7 @@ from fairbench.cards.cards import LabellerCard, ModelCard, TaskCard
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import label_table
+from fairbench.labelling.judges import JudgeParams, OwnModel
 from fairbench.labelling.label_table import LabelRow, LabelTable
 from fairbench.labelling.labeller import Labeller
 from fairbench.labelling.table_labeller import TableLabeller
@@ -36,18 +37,49 @@ class TableSource(Protocol):
 
 
 def labeller_of(
-    labels: str | None, target: str | None, card: ModelCard, device: str
+    labels: str | None, target: str | None, card: ModelCard, device: str, model: str
 ) -> tuple[Labeller, Loaded[LabellerCard]]:
     """Return a run's labeller and its card. labels: a table; `target` then declares its attributes, if it is given.
+    model: how the run's model was named, for a labeller that asks the very model.
 
     Raises CardError.
     """
     if labels is None:
-        loaded = catalog.load_labeller(target or card.labeller)
+        loaded = _of_itself(catalog.load_labeller(target or card.labeller), model)
         return Labeller(loaded, device), loaded
     declared = None if target is None else catalog.load_labeller(target).card
     table = TableLabeller(label_table.read(paths.expand(labels), declared), declared)
     return table, Loaded(table.card, None)
+
+
+def _of_itself(loaded: Loaded[LabellerCard], model: str) -> Loaded[LabellerCard]:
+    """Return a labeller's card with the run's model in place of `self`, where that is whom it asks."""
+    refs = [
+        ref.model_copy(update={"judge": {**ref.params["judge"], "model": model}})
+        if isinstance(ref.params.get("judge"), dict) and ref.params["judge"].get("model") == "self"
+        else ref
+        for ref in loaded.card.classifiers
+    ]
+    return replace(loaded, card=loaded.card.model_copy(update={"classifiers": refs}))
+
+
+def notices_of_judges(labeller: Labeller, card: ModelCard, model: str) -> None:
+    """Give notice where the labels are a model's answers, and where that model made the pictures."""
+    if isinstance(labeller, TableLabeller) or not labeller.judges:
+        return
+    notice("asked-labels", f"Labeller {labeller.card.name} asks a model about each picture.")
+    if any(_is_same(judge, card, model) for judge in labeller.judges):
+        notice("self-judged", f"{card.name} was asked about pictures that it made itself.")
+
+
+def _is_same(judge: JudgeParams, card: ModelCard, model: str) -> bool:
+    """Whether a judge is the run's model: by name, by weights, or by what its server calls it."""
+    names = {card.name, model, str(card.sampling.get("model"))}
+    names |= {str(card.weights.repo or card.weights.path)} if card.weights is not None else set()
+    folders = [judge.transformers, judge.model.weights if isinstance(judge.model, OwnModel) else None]
+    asked = {judge.model_name, None if judge.endpoint is None else judge.endpoint.model}
+    asked |= {folder.repo or folder.path for folder in folders if folder is not None}
+    return not names.isdisjoint(asked)
 
 
 def with_faces(labeller: Labeller, task: TaskCard | None, loaded: Loaded[LabellerCard], device: str) -> Labeller:

@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fairbench.cards.cards import FacePolicy
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, ImageError
 from fairbench.labelling import faces as faces_stage
 from fairbench.labelling.faces import StoredFace
+from fairbench.labelling.label_table import UNCLEAR
 from fairbench.labelling.labeller import Labeller
 from fairbench.labelling.table_labeller import TableLabeller
 from fairbench.notices import notice
@@ -61,6 +64,8 @@ class LabelStage:
         with progress.stage("faces and labels", len(todo)) as bar:
             for start in range(0, len(todo), PARCEL):
                 self._parcel(todo[start : start + PARCEL], unlabelled, reader, bar)
+        if todo:
+            self.labeller.report()
         if self._failed:
             text = "The face detector raised an error on images, which count as failed"
             examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self._failed.items()))
@@ -157,13 +162,17 @@ class LabelStage:
                         "image_id": face.image_id,
                         "neutral_id": neutral_id,
                         "attribute": attribute,
-                        "status": "ok",
-                        "label": labels[best[i]],
-                        "prob": float(probs[attribute][i, best[i]]),
-                        "probs": probs[attribute][i].tolist(),
+                        **_label(labels, probs[attribute][i], int(best[i])),
                     }
                 )
         parcel.chips.clear()
+
+
+def _label(labels: Sequence[str], probs: NDArray[np.float32], best: int) -> dict[str, Any]:
+    """Return status, label, its probability and those of all classes, of a face's probabilities (K,); NaN: no label."""
+    if np.isnan(probs).all():
+        return {"status": UNCLEAR, "label": None, "prob": None, "probs": None}
+    return {"status": "ok", "label": labels[best], "prob": float(probs[best]), "probs": probs.tolist()}
 
 
 class TableStage:

@@ -142,7 +142,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         block_size=settings.batch_size or card.block_size,
         base_dir=loaded.base_dir,
     )
-    labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device)
+    labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device, settings.model)
     calibration, no_calibration = _calibration(labeller_card, labeller, settings.calibration)
     adapter, params = _adapter(card, ctx, loaded.path)
     if settings.price is not None:
@@ -150,6 +150,9 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
             raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
         adapter.price_per_image = settings.price
     image_key = _image_key(card, adapter, params, ctx)
+    if image_domain.of_run(card, "").kind == "given":
+        labeller.refuse_sending(f"the images of {card.name}")
+    label_source.notices_of_judges(labeller, card, settings.model)
     scorer_names = card.scorers if settings.scorers is None else settings.scorers
     label_source.give_table(labeller, adapter, [*scorer_names])
     own_images = isinstance(adapter, PromptSource)

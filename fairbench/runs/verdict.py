@@ -23,17 +23,23 @@ def finding(headline: Headline) -> Finding:
     Uneven: the interval lies above what a fair model reads in 95 of 100 runs; above 0 where people gave the labels.
     Balanced: the upper limit of every interval that is printed lies below BALANCED. Both: slightly uneven.
     Contradicted: the interval lies above what a model of one class alone could read: the labeller errs otherwise.
-    Unknown: there is no interval, or the run does not say what a fair model reads.
+    Unknown: there is no interval, the run does not say what a fair model reads, or nobody held a model's answers
+    against people's.
     """
     low, high = headline.main.low, headline.highest_limit
     fair = headline.fair_p95 if headline.people.value is None else 0.0
-    if low is None or high is None or fair is None:
+    if low is None or high is None or fair is None or needs_people(headline):
         return "unknown"
     if headline.people.value is None and headline.one_sided is not None and low > headline.one_sided:
         return "contradicted"
     if high < BALANCED:
         return "slightly uneven" if low > fair else "balanced"
     return "uneven" if low > fair else "open"
+
+
+def needs_people(headline: Headline) -> bool:
+    """Whether nothing may be said of an attribute until people have labelled some of the run's images."""
+    return headline.asked and headline.people.value is None
 
 
 LEAD: Final = "This list:"
@@ -51,6 +57,8 @@ def sentence(headline: Headline) -> str:
         "contradicted": "read as more one-sided than any model could be: the labeller's errors are not as assumed",
         "unknown": "not judged, as there is no interval or nothing to compare it with",
     }[finding(headline)]
+    if needs_people(headline):
+        return "not judged: the labels are a model's answers, and no people's labels of these images stand beside them."
     return f"{words}{_lean(headline.leans)}."
 
 

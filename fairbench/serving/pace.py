@@ -29,11 +29,11 @@ class Pace:
 class Budget:
     """What may be spent, in US dollars. Each request is charged before it is sent, and paid back if nothing was drawn.
 
-    limit: None for any amount.
+    limit: None for any amount. setting: what sets the limit, as sentences name it.
     """
 
-    def __init__(self, price: float | None, limit: float | None) -> None:
-        self._price, self._limit = price or 0.0, limit
+    def __init__(self, price: float | None, limit: float | None, setting: str = "--max-cost") -> None:
+        self._price, self._limit, self._setting = price or 0.0, limit, setting
         self._lock = threading.Lock()
         self.spent = 0.0
 
@@ -42,12 +42,13 @@ class Budget:
         with self._lock:
             if self._limit is not None and self.spent + self._price > self._limit * (1 + 1e-9):
                 raise FairbenchError(
-                    f"--max-cost {self._limit:g} is reached: about ${self.spent:.2f} were spent in this process, and "
-                    "repeated requests cost extra. What was made is kept; the same command goes on, with a new limit."
+                    f"{self._setting} {self._limit:g} is reached: about ${self.spent:.2f} were spent in this process, "
+                    "and repeated requests cost extra. What was made is kept; the same command goes on, with a new "
+                    "limit."
                 )
             self.spent += self._price
 
     def pay_back(self) -> None:
-        """Take one request back that the server did not answer with an image's price."""
+        """Take one request back that the server did not work on."""
         with self._lock:
             self.spent -= self._price

@@ -14,6 +14,11 @@ HIDDEN: Final = "[key]"
 _NAMES: Final = re.compile(r"(api[_-]?key|key|(access[_-]?)?token|authorization|password|secret)", re.IGNORECASE)
 
 
+def is_variable(name: str) -> bool:
+    """Whether a text can be an environment variable's name: capitals, digits and `_`, which no key looks like."""
+    return re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name) is not None
+
+
 class Key:
     """A key, or none. It shows itself to nobody: its text and its pickle hold nothing."""
 

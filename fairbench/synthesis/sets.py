@@ -54,6 +54,8 @@ def of_own_images(
         raise FairbenchError(f"--out {out or FOLDER} lies inside --images {images}: name a folder outside of it.")
     name = settings.labeller or catalog.load_model(settings.model).card.labeller
     labeller = Labeller(catalog.load_labeller(name), pick_device(settings.device))
+    if store is not None:
+        labeller.refuse_sending(f"the images in {images}")
     attributes = attributes_of(groups, labeller)
     labelled = _read(images, attributes, settings.task, templates)
     usable, rates, confirmed_by, adjective = labelled, None, None, ""

@@ -14,9 +14,6 @@ from fairbench.registry import suggest
 from fairbench.serving import secret
 from fairbench.serving.transport import check_address
 
-VARIABLE = r"[A-Z][A-Z0-9_]{0,63}"
-"""The name of an environment variable, in capitals: what no key looks like."""
-
 
 class Server(Params):
     """What answers, as you run it.
@@ -83,7 +80,7 @@ class EndpointParams(Params):
             except ValueError as err:
                 raise ValueError(f"base_url: {err}") from None
         for name in ("url_variable", "key_variable"):
-            if not re.fullmatch(VARIABLE, getattr(self, name) or "NONE"):
+            if not secret.is_variable(getattr(self, name) or "NONE"):
                 raise ValueError(f"{name}: it is the name of an environment variable, in capitals, and never a key")
         return self
 
