@@ -1,0 +1,102 @@
+"""Blurring the pictures of one perceived group is found, from drawing to finding; pictures of one quality are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fairbench
+from fairbench.phantom.renderer import GENDERS, RACES
+from fairbench.runs import evidence, quality
+from fairbench.runs.evidence import FinishedRun
+from fairbench.runs.quality import GroupQuality
+from tests.builders import sharpness
+from tests.builders.fake_runs import FAIR, FakeRun, draw_cells
+
+LEVEL = 0.05
+
+
+def drawn(folder: Path, blurred: Sequence[str], radius: float) -> dict[str, GroupQuality]:
+    """Draw, label and score pictures; return the contrast of each class."""
+    run = fairbench.run(
+        sharpness.drawer(blurred, radius),
+        name="-".join(["drawer", *blurred]).lower(),
+        version=1,
+        task="phantom-occupations",
+        labeller="phantom",
+        limit_prompts=3,
+        images_per_prompt=36,
+        scorers="sharpness",
+        plugins=[sharpness.plugin_file(folder)],
+        store=folder / "store",
+        out=folder / "run",
+        sheets=False,
+        progress=False,
+    )
+    return {each.label: each for each in quality.of_run(evidence.read(run.folder))}
+
+
+@pytest.mark.parametrize("group", ["female", pytest.param("Black", marks=pytest.mark.long)])
+def test_a_blurred_group_is_found_and_the_worst(group: str, tmp_path: Path) -> None:
+    found = drawn(tmp_path, [group], 2.0)
+    worst = min(found.values(), key=lambda each: each.contrast.estimate)
+    low, high = worst.contrast.interval()
+    assert worst.label == group and worst.p < 1e-3 and low < high < 0
+
+
+@pytest.fixture(scope="module")
+def pool() -> dict[float, np.ndarray]:
+    """Radius of blur -> sharpness (cells, pictures) of drawn pictures; cells are gender x race."""
+    scope: dict[str, object] = {}
+    exec(sharpness.SHARPNESS.split("@register")[0] + "def steps" + sharpness.SHARPNESS.split("def steps")[1], scope)
+    steps = scope["steps"]
+    assert callable(steps)
+    rng = np.random.default_rng(5)
+    return {
+        radius: np.array(
+            [[steps(sharpness.mannequin(g, r, rng, radius)) for _ in range(250)] for g in GENDERS for r in RACES]
+        )
+        for radius in (0.0, 1.5)
+    }
+
+
+def findings(run: FinishedRun, cells: np.ndarray, value: np.ndarray) -> list[GroupQuality]:
+    """Return what differs when the images of a made-up run have these values (prompts, images)."""
+    at = {p.neutral_id: i for i, p in enumerate(run.prompts)}
+    index = {r.request.image_id: (at[r.request.neutral_id], r.request.sample_index) for r in run.rows}
+    table = run.scores["clip-score"]
+    ordered = np.array([value[index[image]] for image in table["image_id"].to_pylist()])
+    scores = {"clip-score": table.set_column(table.column_names.index("value"), "value", [ordered])}
+    return [each for each in quality.of_run(replace(run, scores=scores)) if each.p <= LEVEL]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("prompts", "images"), [(4, 24), (8, 40)])
+def test_level_and_power_on_drawn_pictures(
+    prompts: int, images: int, pool: dict[float, np.ndarray], tmp_path: Path
+) -> None:
+    """Runs whose pictures' sharpness has nothing to do with the group, and runs with one group blurred by 1.5 pixels.
+
+    Prompts differ in sharpness and in shares. The level is that of all classes of all attributes together.
+    """
+    rng = np.random.default_rng(11)
+    false, found, other, repeats = 0, 0, 0, 1500
+    cells = draw_cells(FAIR, 3, prompts=prompts, images=images)
+    cells[:2] = np.where(rng.random(cells[:2].shape) < 0.5, cells[:2] % 4, cells[:2])  # more of the first gender there
+    run = evidence.read(FakeRun(cells, score=28.0).write(tmp_path / "run"))
+    level = rng.normal(0, 1, (prompts, 1)) - 0.6 * (np.arange(prompts) < 2)[:, None]
+    factor = pool[1.5].mean() / pool[0.0].mean()
+    for _ in range(repeats):
+        anyones = pool[0.0][rng.integers(8, size=cells.shape), rng.integers(250, size=cells.shape)] + level
+        false += bool(findings(run, cells, anyones))
+        blurred = anyones * np.where(cells // 4 == 0, factor, 1.0)
+        shown = findings(run, cells, blurred)
+        found += any(each.attribute == "gender" and each.contrast.estimate < 0 for each in shown)
+        other += any(each.attribute != "gender" for each in shown)
+    tolerance = 3 * np.sqrt(LEVEL * (1 - LEVEL) / repeats)
+    assert false / repeats <= LEVEL + tolerance and other / repeats <= LEVEL + tolerance
+    assert found / repeats >= 0.95
