@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,17 @@ def of_run(run: FinishedRun) -> RunImages:
     requests = [row.request for row in run.rows if row.status == "ok"]
     ordered = sorted(requests, key=lambda r: (index_of[r.neutral_id], r.sample_index, r.image_id))
     return RunImages(run.prompts, {r.image_id: index_of[r.neutral_id] for r in ordered}, len(run.rows) - len(ordered))
+
+
+def first_of_each(images: RunImages, most: int | None) -> list[bytes]:
+    """Return the first pictures of every prompt, at most so many; None: all."""
+    taken: Counter[int] = Counter()
+    chosen = []
+    for image, prompt in images.prompt_of.items():
+        taken[prompt] += 1
+        if most is None or taken[prompt] <= most:
+            chosen.append(image)
+    return chosen
 
 
 def asked_for(run: FinishedRun) -> list[AskedFor]:

@@ -6,16 +6,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fairbench.axes.captioned import Captioned
-from fairbench.axes.file import AxesFile, Axis
-from fairbench.display.note import LABEL_NOTE
-from fairbench.display.numbers import number, with_interval
+from fairbench.axes.captioned import NOTE, Captioned
+from fairbench.axes.file import AxesFile
+from fairbench.axes.findings import LEVEL, Finding
+from fairbench.axes.reading import CAUTION, AxesRead
+from fairbench.display.numbers import number, p_value, with_interval
 from fairbench.display.plain import fitted, line, say
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.stats import gaffke
 from fairbench.stats.intervals import Interval, Scope
 
 MOST_THINGS = 8
+_SELF_JUDGED = "the model was asked about pictures that it made itself."
 
 
 def show_axes(axes: AxesFile, path: Path, console: Console) -> None:
@@ -38,13 +40,49 @@ def show_axes(axes: AxesFile, path: Path, console: Console) -> None:
     say(console, f'fairbench axes freeze {path} --reviewed-by "YOUR NAME"', wrap=False)
 
 
-def expected_in_words(axis: Axis) -> str:
-    """Return what is tested of an axis, in words."""
-    if axis.expected == "same":
-        return "the same in all prompts"
-    if axis.expected == "even":
-        return "even in every prompt"
-    return "as stated in every prompt"
+def show_read(result: AxesRead, folder: Path, console: Console) -> None:
+    """Print what a run's pictures show of frozen axes."""
+    title = f"Axes in {line(result.run)} · {line(result.task)} · asked: {line(result.labeller)}"
+    note = (
+        "share: of the pictures with an answer, mean over prompts, this list [95 %]. no answer: unclear, or none of "
+        "the options. uneven: concentration (0 even, 1 one answer) within prompts / of all together. q: of what is "
+        f"expected, adjusted for {sum(each.untested is None for each in result.findings)} tested axes "
+        f"(Benjamini-Hochberg); a finding has q <= {number(LEVEL, 2)}."
+    )
+    columns = [Column("axis", wraps=True), Column("answer", wraps=True), *numbers("share", "no\nanswer", "uneven", "q")]
+    table = Table([*columns, Column("finding", wraps=True)], title, note, grouped=True)
+    for each in result.findings:
+        for k, answer in enumerate(each.answers):
+            share = answer.share["this list"]
+            cells = [answer.answer, with_interval(share.estimate, share.low, share.high, 2)]
+            table.add("" if k else each.axis.name, *cells, *(("", "", "", "") if k else _of_axis(each)))
+    table.show(console)
+    left_out = f"; {result.without_pixels} images have no pixels" if result.without_pixels else ""
+    say(console, f"{result.pictures} pictures were asked about{left_out}. {_found(result)}")
+    if result.unread:
+        examples = ", ".join(repr(fitted(answer, 0, 40)) for answer in result.unread[:3])
+        say(console, f"Answers that name no option: {examples}.")
+    frozen = result.axes.frozen
+    if frozen is not None:
+        say(console, f"Axes reviewed by {line(frozen.reviewed_by)}, sha256 {frozen.sha256[:12]}.")
+    if result.self_judged:
+        say(console, _SELF_JUDGED, lead="note: ")
+    say(console, CAUTION)
+    say(console, NOTE, "dim")
+    say(console, f"result in {folder}; a labeller of each axis, for `annotate`, in its labellers/", wrap=False)
+
+
+def _of_axis(each: Finding) -> tuple[str, str, str, str]:
+    """Return the cells that an axis has once: without an answer, uneven, q, finding."""
+    without = (each.unclear + each.unread) / each.pictures
+    uneven = f"{number(each.in_prompt.estimate, 2)} / {number(each.together, 2)}"
+    tested = each.untested is None
+    return number(without, 2), uneven if each.counts.any() else "", p_value(each.q) if tested else "", each.verdict
+
+
+def _found(result: AxesRead) -> str:
+    found = [each.axis.name for each in result.findings if each.found]
+    return f"Found: {', '.join(found)}." if found else "Nothing was found."
 
 
 def show_captions(result: Captioned, folder: Path, console: Console) -> None:
@@ -76,7 +114,9 @@ def show_captions(result: Captioned, folder: Path, console: Console) -> None:
     words = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
     say(console, f"{found.images} pictures of {found.prompts} prompts{f'; left out: {words}' if words else ''}.")
     say(console, "A caption is what one model says of a picture, with errors that nobody counted.")
-    say(console, LABEL_NOTE, "dim")
+    if result.self_judged:
+        say(console, _SELF_JUDGED, lead="note: ")
+    say(console, NOTE, "dim")
     say(console, f"result in {folder}", wrap=False)
 
 

@@ -1,4 +1,4 @@
-"""`fairbench axes propose|freeze|captions`: axes that nobody declared, and what captions say."""
+"""`fairbench axes propose|freeze|read|captions`: axes that nobody declared, and what captions say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fairbench.cli import complete
 from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, task_option
 from fairbench.display.plain import echo, echo_json
 
@@ -30,7 +31,27 @@ TaskOfAxes = Annotated[
     str | None, task_option("Where the task of the axes is. [default: under the name that the file says]")
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
-Captions = Annotated[Path, typer.Option("--captions", help="CSV with the columns image and caption.")]
+FrozenAxes = Annotated[Path, typer.Option("--axes", metavar="AXES.yaml", help="The frozen file of axes.")]
+Asked = Annotated[
+    str,
+    typer.Option("--with", autocompletion=complete.one("labellers"), help="Labeller of the kind vqa: name or card."),
+]
+AskedForCaptions = Annotated[
+    str | None,
+    typer.Option(
+        "--with", autocompletion=complete.one("labellers"), help="Labeller whose model writes captions, in their place."
+    ),
+]
+CaptionQuestion = Annotated[str, typer.Option("--question", help="What that model is asked about each picture.")]
+Pictures = Annotated[
+    int | None, typer.Option("--images-per-prompt", "-n", min=1, help="Only the first N of each prompt. [default: all]")
+]
+ReadOut = Annotated[Path | None, typer.Option("--out", help="Folder of the result. [default: RUN-axes]")]
+StoreDir = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where the images are. [default: beside the run]"),
+]
+Captions = Annotated[Path | None, typer.Option("--captions", help="CSV with the columns image and caption.")]
 CaptionsOut = Annotated[Path | None, typer.Option("--out", help="Folder of the result. [default: RUN-captions]")]
 
 
@@ -86,10 +107,48 @@ def freeze(axes: AxesFile, reviewed_by: Reviewer, task: TaskOfAxes = None, as_js
 
 
 @app.command()
+def read(
+    run: RunFolder,
+    axes: FrozenAxes,
+    labeller: Asked,
+    out: ReadOut = None,
+    images_per_prompt: Pictures = None,
+    store: StoreDir = None,
+    device: Device = "auto",
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read frozen axes in a run's pictures.
+
+    A model that understands pictures answers; tests are adjusted over the axes. Nothing is asked twice.
+    """
+    from rich.console import Console
+
+    from fairbench.axes import reading, terminal
+    from fairbench.cli.logs import start
+
+    progress = start(quiet)
+    folder = out or run.with_name(f"{run.name}-axes")
+    options = {"per_prompt": images_per_prompt, "store": store, "device": device, "progress": progress}
+    result = reading.read(run, axes, labeller, folder, **options)
+    if as_json:
+        echo_json(reading.summary(result))
+    else:
+        terminal.show_read(result, folder, Console())
+
+
+@app.command()
 def captions(
     run: RunFolder,
-    captions: Captions,
+    captions: Captions = None,
+    labeller: AskedForCaptions = None,
+    question: CaptionQuestion = "Describe this image.",
     out: CaptionsOut = None,
+    images_per_prompt: Pictures = None,
+    store: StoreDir = None,
+    device: Device = "auto",
+    plugins: Plugins = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,9 +161,10 @@ def captions(
     from fairbench.axes import captioned, terminal
     from fairbench.cli.logs import start
 
-    start(quiet)
+    progress = start(quiet)
     folder = out or run.with_name(f"{run.name}-captions")
-    result = captioned.measure(run, captions, folder)
+    options = {"per_prompt": images_per_prompt, "store": store, "device": device, "progress": progress}
+    result = captioned.measure(run, folder, captions, labeller, question, **options)
     if as_json:
         echo_json(captioned.summary(result))
     else:

@@ -95,6 +95,11 @@ AUDIT: Final = Kind(
     {"audit.json": json_with("verdicts", "cannot_be_concluded")},
     r"audit\.json|(tokenizer|language_model|understanding)\.png",
 )
+AXES: Final = Kind(
+    "a reading of axes",
+    {"axes.json": json_with("axes_sha256", "axes", "answers")},
+    r"axes\.(csv|json)|(answers|prompts)\.csv|labellers/axis-[a-z0-9._-]+\.yaml",
+)
 CAPTIONS: Final = Kind(
     "a measurement of captions",
     {"captions.json": json_with("captioned_by", "measures", "things")},
