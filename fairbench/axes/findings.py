@@ -67,13 +67,12 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """The finding in words."""
+        """The finding in a word or two."""
         if self.untested is not None:
-            return f"not tested: {self.untested}"
-        if self.axis.expected == "same":
-            return "differs between prompts" if self.found else "no difference shown"
-        expected = "even" if self.axis.expected == "even" else "as stated"
-        return f"not {expected}" if self.found else f"not shown to be other than {expected}"
+            return "not tested"
+        if not self.found:
+            return "not shown"
+        return {"same": "prompts differ", "even": "uneven"}.get(str(self.axis.expected), "other shares")
 
 
 def findings(axes: Sequence[Axis], prompt: IntArray, codes: IntArray, prompts: int, unread: int) -> list[Finding]:

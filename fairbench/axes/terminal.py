@@ -47,18 +47,22 @@ def show_read(result: AxesRead, folder: Path, console: Console) -> None:
         "share: of the pictures with an answer, mean over prompts, this list [95 %]. no answer: unclear, or none of "
         "the options. uneven: concentration (0 even, 1 one answer) within prompts / of all together. q: of what is "
         f"expected, adjusted for {sum(each.untested is None for each in result.findings)} tested axes "
-        f"(Benjamini-Hochberg); a finding has q <= {number(LEVEL, 2)}."
+        f"(Benjamini-Hochberg); found where q <= {number(LEVEL, 2)}. same: whatever the prompt; even: all answers "
+        "equally often in every prompt."
     )
-    columns = [Column("axis", wraps=True), Column("answer", wraps=True), *numbers("share", "no\nanswer", "uneven", "q")]
-    table = Table([*columns, Column("finding", wraps=True)], title, note, grouped=True)
+    columns = [Column("axis", wraps=True), Column("answer", wraps=True), *numbers("share", "no\nanswer", "uneven")]
+    table = Table([*columns, Column("expected"), *numbers("q"), Column("finding")], title, note, grouped=True)
     for each in result.findings:
         for k, answer in enumerate(each.answers):
             share = answer.share["this list"]
             cells = [answer.answer, with_interval(share.estimate, share.low, share.high, 2)]
-            table.add("" if k else each.axis.name, *cells, *(("", "", "", "") if k else _of_axis(each)))
+            table.add("" if k else each.axis.name, *cells, *(() if k else _of_axis(each)))
     table.show(console)
     left_out = f"; {result.without_pixels} images have no pixels" if result.without_pixels else ""
     say(console, f"{result.pictures} pictures were asked about{left_out}. {_found(result)}")
+    for each in result.findings:
+        if each.untested is not None:
+            say(console, f"{each.axis.name} is not tested: {each.untested}.")
     if result.unread:
         examples = ", ".join(repr(fitted(answer, 0, 40)) for answer in result.unread[:3])
         say(console, f"Answers that name no option: {examples}.")
@@ -72,12 +76,13 @@ def show_read(result: AxesRead, folder: Path, console: Console) -> None:
     say(console, f"result in {folder}; a labeller of each axis, for `annotate`, in its labellers/", wrap=False)
 
 
-def _of_axis(each: Finding) -> tuple[str, str, str, str]:
-    """Return the cells that an axis has once: without an answer, uneven, q, finding."""
+def _of_axis(each: Finding) -> tuple[str, ...]:
+    """Return the cells that an axis has once: without an answer, uneven, expected, q, finding."""
     without = (each.unclear + each.unread) / each.pictures
     uneven = f"{number(each.in_prompt.estimate, 2)} / {number(each.together, 2)}"
-    tested = each.untested is None
-    return number(without, 2), uneven if each.counts.any() else "", p_value(each.q) if tested else "", each.verdict
+    expected = each.axis.expected if isinstance(each.axis.expected, str) else "stated"
+    q = p_value(each.q) if each.untested is None else ""
+    return number(without, 2), uneven if each.counts.any() else "", expected, q, each.verdict
 
 
 def _found(result: AxesRead) -> str:

@@ -24,7 +24,7 @@ def test_counts_by_hand() -> None:
     assert (found.unclear, found.unread, found.pictures) == (1, 1, 8)
     assert [a.share["this list"].estimate for a in found.answers] == pytest.approx([1 / 3, 2 / 3])
     assert [a.expected for a in found.answers] == pytest.approx([0.4, 0.6])
-    assert found.q == found.p > LEVEL and found.verdict == "not shown to be other than as stated"
+    assert found.q == found.p > LEVEL and found.verdict == "not shown"
 
 
 def test_what_differs_between_prompts_and_what_is_uneven_everywhere_are_two_things() -> None:
@@ -35,8 +35,8 @@ def test_what_differs_between_prompts_and_what_is_uneven_everywhere_are_two_thin
     asked = [axis("a"), axis("b", "even"), axis("c"), axis("d", "even")]
     codes = np.hstack([by_prompt, by_prompt, everywhere, everywhere])
     a, b, c, d = findings(asked, prompt, codes, 8, UNREAD)
-    assert a.verdict == "differs between prompts" and b.verdict == d.verdict == "not even"
-    assert c.verdict == "no difference shown" and c.q > 0.5
+    assert a.verdict == "prompts differ" and b.verdict == d.verdict == "uneven"
+    assert c.verdict == "not shown" and c.q > 0.5
     assert a.in_prompt.estimate == 1.0 and a.together == pytest.approx(0.0, abs=0.01)
     assert c.in_prompt.estimate == pytest.approx(c.together, abs=0.05) and c.together > 0.5
     every = (a, b, c, d)
@@ -56,7 +56,9 @@ def test_what_cannot_be_tested_counts_for_no_family(code: list[int], reason: str
     prompt = np.array([0, 0, 0, 1, 1, 1])
     other = np.array([0, 0, 1, 1, 1, 0])
     untested, tested = findings([axis("a"), axis("b")], prompt, np.stack([code, other], axis=1), 2, UNREAD)
-    assert np.isnan(untested.q) and not untested.found and untested.verdict == f"not tested: {reason}"
+    assert (
+        np.isnan(untested.q) and not untested.found and (untested.verdict, untested.untested) == ("not tested", reason)
+    )
     assert tested.q == tested.p
 
 
