@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from fairbench.axes import file, proposal
+from fairbench.axes import file, proposal, writers
 from fairbench.axes.file import AxesFile, ProposedBy
-from fairbench.axes.proposal import LIMIT
 from fairbench.cards import catalog
-from fairbench.cards.cards import HubModel
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError
-from fairbench.networks.textmodel import CachedText, CausalAnswers, of_card
-from fairbench.runs import spec
-from fairbench.runs.arguments import RunSettings
-from fairbench.runs.device import pick_device
 from fairbench.runs.prompts import expand
 from fairbench.storage import folders
-from fairbench.types import BuildContext
 
-TEXT: Final = "text:"
-"""Before the folder or the hub's name of a language model: `text:PATH`, `text:OWNER/NAME@COMMIT`."""
-_BLOCK: Final = 8
+T = TypeVar("T")
 
 
 def propose(
@@ -49,7 +39,7 @@ def propose(
     folders.check_file(out, "an unfrozen file of axes", _is_unfrozen)
     card = catalog.load_task(task).card
     prompts = _spread(expand(card), limit_prompts)
-    name, model = text_model(writer, device, dtype, progress)
+    name, model = writers.text_model(writer, device, dtype, progress)
     axes, left_out, unusable = proposal.propose(prompts, model.complete, seed, per_prompt=per_prompt, most=most)
     if not axes:
         first = f": {left_out[0].proposal!r:.100}, {left_out[0].why}" if left_out else ""
@@ -88,43 +78,7 @@ def _is_unfrozen(path: Path) -> bool:
         return False
 
 
-T = TypeVar("T")
-
-
 def _spread(items: Sequence[T], most: int) -> list[T]:
     """Return at most so many items, at equal distances."""
     chosen = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
     return [items[i] for i in chosen]
-
-
-def text_model(target: str, device: str, dtype: str | None, progress: Progress) -> tuple[str, CachedText]:
-    """Return the name of a model that writes text, and what asks it.
-
-    target: `text:` and a causal language model of transformers, or a model as `run` takes it, whose card names a text
-    model or which answers questions itself. Raises FairbenchError.
-    """
-    if target.startswith(TEXT):
-        ctx = BuildContext(device=pick_device(device), dtype=dtype or "float32", block_size=_BLOCK)
-        ref = _hub_model(target.removeprefix(TEXT))
-        return str(ref.repo or Path(str(ref.path)).name), CachedText(CausalAnswers(ref, ctx, LIMIT), ctx, progress)
-    made = spec.make(RunSettings(model=target, limit_prompts=1, images_per_prompt=1, device=device, dtype=dtype))
-    asked = of_card(made.card, made.adapter, made.ctx, made.image_key, progress, LIMIT)
-    if asked is None:
-        raise FairbenchError(
-            f"--with {target}: the adapter {made.card.adapter!r} answers no questions and its card names no "
-            f"text_model; name a language model, as in {TEXT}PATH."
-        )
-    return made.card.name, asked
-
-
-def _hub_model(target: str) -> HubModel:
-    folder = Path(target).expanduser()
-    repo, _, revision = target.partition("@")
-    if folder.is_dir():
-        return HubModel(path=str(folder.resolve()))
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", repo) and re.fullmatch(r"[0-9a-f]{40}", revision):
-        return HubModel(repo=repo, revision=revision)
-    raise FairbenchError(
-        f"--with {TEXT}{target}: there is no such folder, and a model of the hub is named with the commit of its "
-        f"weights, as in {TEXT}OWNER/NAME@{'0' * 7}... (40 hex digits)."
-    )

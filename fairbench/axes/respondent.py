@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
 
 from fairbench import registry
 from fairbench.axes.file import Axis
+from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard, PluginRef
+from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import domain, judges
@@ -60,18 +63,31 @@ def of_run(target: str, record: RunRecord, device: str) -> Respondent:
     with collecting() as notices:
         labeller, loaded = label_source.labeller_of(None, target, record.model, pick_device(device), model)
         label_source.notices_of_judges(labeller, record.model, model)
-    asking = [ref for ref in loaded.card.classifiers if ref.type == VQA]
+    ref, params = asking_part(loaded, target)
+    if domain.of_run(record.model, "").kind == "given":
+        labeller.refuse_sending(f"the images of {record.model.name}")
+    ctx = BuildContext(device=pick_device(device), base_dir=loaded.base_dir)
+    self_judged = any(each.code == "self-judged" for each in notices)
+    return Respondent(loaded.card, ref, params, ctx, self_judged)
+
+
+def asking_part(loaded: Loaded[LabellerCard], target: str) -> tuple[PluginRef, VqaParams]:
+    """Return a labeller's classifier that asks, as its card has it and checked. target: how the labeller was named.
+
+    Raises FairbenchError for a labeller that asks no questions, CardError.
+    """
+    asking = [i for i, ref in enumerate(loaded.card.classifiers) if ref.type == VQA]
     if len(asking) != 1:
         raise FairbenchError(
             f"--with {target}: the labeller has {len(asking)} classifiers of the type {VQA}, and exactly one is asked; "
             "name another, or copy the card `vqa`."
         )
-    if domain.of_run(record.model, "").kind == "given":
-        labeller.refuse_sending(f"the images of {record.model.name}")
-    params = registry.parse_params(registry.resolve("classifiers", VQA), asking[0].params)
-    ctx = BuildContext(device=pick_device(device), base_dir=loaded.base_dir)
-    self_judged = any(each.code == "self-judged" for each in notices)
-    return Respondent(loaded.card, asking[0], params, ctx, self_judged)
+    ref = loaded.card.classifiers[asking[0]]
+    try:
+        params = registry.parse_params(registry.resolve("classifiers", VQA), ref.params)
+    except ValidationError as err:
+        raise yamlfile.params_error(loaded.path, loaded.card.name, err, ("classifiers", asking[0])) from err
+    return ref, params
 
 
 def question(axis: Axis, path: Path) -> Question:

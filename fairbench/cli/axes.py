@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 Task = Annotated[str, task_option("Prompt suite: name, folder, or file of prompts.")]
-Writer = Annotated[str, typer.Option("--with", help="Model that writes: text:FOLDER, text:REPO@COMMIT, or a model.")]
+Writer = Annotated[str, typer.Option("--with", help="text:FOLDER, text:REPO@COMMIT, labeller:NAME, or a model's card.")]
 AxesOut = Annotated[Path, typer.Option("--out", help="File for the axes; a new one, or an unfrozen one.")]
 AskedPrompts = Annotated[int, typer.Option("--limit-prompts", min=1, help="Prompts that are asked about, spread out.")]
 PerPrompt = Annotated[int, typer.Option("--per-prompt", min=1, max=20, help="Axes that each answer is asked for.")]

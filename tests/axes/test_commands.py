@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairbench.axes import asking, file
+from fairbench.axes import asking, file, writers
 from fairbench.networks.textmodel import CachedText
 from tests.builders.cli import Cli, make_run
 
@@ -55,7 +55,7 @@ def test_a_proposal_is_reviewed_and_frozen(cli: Cli, tmp_path: Path, monkeypatch
 def test_a_model_that_proposes_nothing_leaves_no_file(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "LIMIT", 12)
+    monkeypatch.setattr(writers, "LIMIT", 12)
     out = tmp_path / "axes.yaml"
     asked = ("axes", "propose", "--task", "occupations-mini", "--with", "phantom", "--out", out, "--limit-prompts", 1)
     result = cli(*asked, "-q")
