@@ -1,4 +1,4 @@
-"""Frozen axes, read in pictures: a planted one is found, an absent one is not; what is refused, and what is asked once."""
+"""Frozen axes, read in pictures: a planted one is found, an absent one is not; what is asked once, what is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.builders.folders import ROOT
 
 MODEL = '''
 import numpy as np
-from fairbench.phantom.renderer import GENDERS, RACES, render, sample_scene, draw as drawn
+from fairbench.phantom.renderer import GENDERS, RACES, sample_scene, draw as drawn
 
 def draw(prompt, seed):
     """Gender follows the prompt, race does not."""
@@ -33,18 +33,17 @@ axes:
   - {name: look, question: "What is the gender of the person?", answers: [female, male]}
   - {name: clothes, question: "What is the race of the person?", answers: [WMELH, Black, Indian, Asian]}
   - {name: skill, question: "Is the person competent?", answers: ["yes", "no"]}
-  - {name: even-look, question: "What is the gender of this person?", answers: [female, male], expected: even}
 """
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 4 x 16 mannequins by a function, of which one attribute depends on the prompt and the other does not."""
+    """A run of 4 x 12 mannequins by a function, of which one attribute depends on the prompt and the other does not."""
     folder = tmp_path_factory.mktemp("planted")
     (folder / "planted.py").write_text(MODEL)
     (folder / "prompts.txt").write_text(PROMPTS)
     model = ("--model", f"{folder / 'planted.py'}:draw", "--task", folder / "prompts.txt")
-    return make_run(folder / "run", *model, "--labeller", "phantom", "-n", 16, "--scorers", "none")
+    return make_run(folder / "run", *model, "--labeller", "phantom", "-n", 12, "--scorers", "none")
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def asking_the_phantom(tmp_path: Path) -> Path:
 
 
 class Reader:
-    """Answers from the pixels: whether the picture is brighter than the middle. asked: how many questions there were."""
+    """Answers from the pixels, sometimes beside the options. asked: the questions, in order."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -90,27 +89,28 @@ def rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+def pictures_by(out: Path, column: str, axis: str, answer: str) -> dict[str, int]:
+    """Return how many pictures of each prompt, or subject, have an answer."""
+    table = rows(out / "prompts.csv")
+    return {r[column]: int(r["pictures"]) for r in table if (r["axis"], r["answer"]) == (axis, answer)}
+
+
 def test_a_planted_axis_is_found_and_an_absent_one_is_not(
     cli: Cli, run: Path, axes: Path, asking_the_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "out"
     shown = cli("axes", "read", run, "--axes", axes, "--with", asking_the_phantom, "--out", out, "-q").succeeded().out
-    assert "Found: look, even-look." in shown and "skill is not tested: no picture has an answer." in shown
+    assert "Found: look." in shown and "skill is not tested: no picture has an answer." in shown
     assert "made itself" not in shown and "never anyone's identity" in " ".join(shown.split())
     assert max(map(len, shown.splitlines()[:-1])) <= 80
     verdicts = {row["axis"]: row["verdict"] for row in rows(out / "axes.csv")}
-    planted = {"look": "prompts differ", "even-look": "uneven", "clothes": "not shown", "skill": "not tested"}
+    planted = {"look": "prompts differ", "clothes": "not shown", "skill": "not tested"}
     assert verdicts == planted
     shares = {r["answer"]: r for r in rows(out / "answers.csv") if (r["axis"], r["scope"]) == ("look", "this list")}
     assert float(shares["male"]["ci_low"]) < 0.5 < float(shares["male"]["ci_high"])  # .9 and .1 of two prompts each
-    males = {
-        r["subject"]: int(r["pictures"])
-        for r in rows(out / "prompts.csv")
-        if (r["axis"], r["answer"]) == ("look", "male")
-    }
+    males = pictures_by(out, "subject", "look", "male")
     assert min(males["a portrait of a pilot"], males["a portrait of a judge"]) > max(sorted(males.values())[:2])
-    # Its labeller reads the same pictures in the same way, without asking again.
     record = json.loads((out / "axes.json").read_text())
     assert record["axes_sha256"] == file.read_frozen(axes).sha256() and not record["self_judged"]
 
@@ -120,7 +120,7 @@ def test_answers_are_asked_for_once_and_only_for_the_first_pictures(
 ) -> None:
     asked = ("axes", "read", run, "--axes", axes, "--with", "phantom-vqa", "-q", "--json", "--out", tmp_path / "out")
     first = cli(*asked, "-n", 2).json()
-    assert first["pictures"] == 8 and len(set(reader.asked)) == 4 and len(reader.asked) <= 32
+    assert first["pictures"] == 8 and len(set(reader.asked)) == 3 and len(reader.asked) <= 24
     count = len(reader.asked)
     assert cli(*asked, "-n", 2).json() == first and len(reader.asked) == count
     assert cli(*asked, "-n", 3).json()["pictures"] == 12 and len(reader.asked) > count
@@ -136,19 +136,13 @@ def test_the_labeller_of_an_axis_reads_what_the_axis_read(
     count, folder = len(reader.asked), run.parent
     model = ("--model", f"{folder / 'planted.py'}:draw", "--task", folder / "prompts.txt")
     card = out / "labellers" / "axis-skill.yaml"
-    again = make_run(folder / "again", *model, "--labeller", card, "-n", 16, "--scorers", "none")
+    again = make_run(folder / "again", *model, "--labeller", card, "-n", 12, "--scorers", "none")
     assert len(reader.asked) == count
     import fairbench
 
     labels = fairbench.load(again).images()
-    by_prompt = {
-        r["prompt"]: int(r["pictures"])
-        for r in rows(out / "prompts.csv")
-        if (r["axis"], r["answer"]) == ("skill", "yes")
-    }
-    assert labels[labels["skill"] == "yes"].groupby("prompt").size().to_dict() == {
-        p: n for p, n in by_prompt.items() if n
-    }
+    yes = {prompt: count for prompt, count in pictures_by(out, "prompt", "skill", "yes").items() if count}
+    assert yes and labels[labels["skill"] == "yes"].groupby("prompt").size().to_dict() == yes
 
 
 def test_what_is_refused(cli: Cli, run: Path, axes: Path, reader: Reader, tmp_path: Path) -> None:
