@@ -38,12 +38,12 @@ axes:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 4 x 12 mannequins by a function, of which one attribute depends on the prompt and the other does not."""
+    """A run of 4 x 8 mannequins by a function, of which one attribute depends on the prompt and the other does not."""
     folder = tmp_path_factory.mktemp("planted")
     (folder / "planted.py").write_text(MODEL)
     (folder / "prompts.txt").write_text(PROMPTS)
     model = ("--model", f"{folder / 'planted.py'}:draw", "--task", folder / "prompts.txt")
-    return make_run(folder / "run", *model, "--labeller", "phantom", "-n", 12, "--scorers", "none")
+    return make_run(folder / "run", *model, "--labeller", "phantom", "-n", 8, "--scorers", "none")
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_labeller_of_an_axis_reads_what_the_axis_read(
     count, folder = len(reader.asked), run.parent
     model = ("--model", f"{folder / 'planted.py'}:draw", "--task", folder / "prompts.txt")
     card = out / "labellers" / "axis-skill.yaml"
-    again = make_run(folder / "again", *model, "--labeller", card, "-n", 12, "--scorers", "none")
+    again = make_run(folder / "again", *model, "--labeller", card, "-n", 8, "--scorers", "none")
     assert len(reader.asked) == count
     import fairbench
 
