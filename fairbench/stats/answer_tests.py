@@ -18,8 +18,8 @@ from fairbench.stats.estimands import Floats, IntArray
 
 DRAWS: Final = 9999
 _CHUNK_CELLS: Final = 1 << 21
-_DIGITS: Final = 9
-"""Statistics that are equal to so many digits are equal: sums in another order differ in the last ones."""
+_BITS: Final = 30
+"""Statistics that are equal to so many bits are equal: sums in another order differ in the last ones."""
 
 
 def same_in_all_prompts(counts: IntArray, rng: np.random.Generator, draws: int = DRAWS) -> float:
@@ -78,7 +78,8 @@ def _drawn(
 
 def _ranks(statistics: Floats) -> Floats:
     """Return for each of the values (S, R) which share of its row is at least as large."""
-    rounded = np.array([[float(f"{value:.{_DIGITS}g}") for value in row] for row in statistics])
+    mantissa, exponent = np.frexp(statistics)
+    rounded = np.ldexp(np.rint(np.ldexp(mantissa, _BITS)), exponent - _BITS)
     return np.asarray(stats.rankdata(-rounded, method="max", axis=1) / statistics.shape[1])
 
 
