@@ -130,8 +130,9 @@ def read(
 
     progress = start(quiet)
     folder = out or run.with_name(f"{run.name}-axes")
-    options = {"per_prompt": images_per_prompt, "store": store, "device": device, "progress": progress}
-    result = reading.read(run, axes, labeller, folder, **options)
+    result = reading.read(
+        run, axes, labeller, folder, per_prompt=images_per_prompt, store=store, device=device, progress=progress
+    )
     if as_json:
         echo_json(reading.summary(result))
     else:
@@ -163,8 +164,17 @@ def captions(
 
     progress = start(quiet)
     folder = out or run.with_name(f"{run.name}-captions")
-    options = {"per_prompt": images_per_prompt, "store": store, "device": device, "progress": progress}
-    result = captioned.measure(run, folder, captions, labeller, question, **options)
+    result = captioned.measure(
+        run,
+        folder,
+        captions,
+        labeller,
+        question,
+        per_prompt=images_per_prompt,
+        store=store,
+        device=device,
+        progress=progress,
+    )
     if as_json:
         echo_json(captioned.summary(result))
     else:
