@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -84,7 +84,7 @@ def asking_part(loaded: Loaded[LabellerCard], target: str) -> tuple[PluginRef, V
         )
     ref = loaded.card.classifiers[asking[0]]
     try:
-        params = registry.parse_params(registry.resolve("classifiers", VQA), ref.params)
+        params = cast("VqaParams", registry.parse_params(registry.resolve("classifiers", VQA), ref.params))
     except ValidationError as err:
         raise yamlfile.params_error(loaded.path, loaded.card.name, err, ("classifiers", asking[0])) from err
     return ref, params

@@ -64,7 +64,7 @@ def show_read(result: AxesRead, folder: Path, console: Console) -> None:
         if each.untested is not None:
             say(console, f"{each.axis.name} is not tested: {each.untested}.")
     if result.unread:
-        examples = ", ".join(repr(fitted(answer, 0, 40)) for answer in result.unread[:3])
+        examples = ", ".join(f"'{fitted(answer, 0, 40)}'" for answer in result.unread[:3])
         say(console, f"Answers that name no option: {examples}.")
     frozen = result.axes.frozen
     if frozen is not None:

@@ -7,6 +7,7 @@ import pytest
 
 from fairbench.axes.captions import AskedFor, Thing, measures
 from fairbench.axes.words import things, with_persons
+from fairbench.stats.intervals import Scope
 
 NURSE, PILOT = AskedFor("A photo of a nurse, a person", "nurse"), AskedFor("A photo of pilots", "pilots")
 CAPTIONS = [
@@ -36,13 +37,14 @@ def test_values_by_hand() -> None:
 
 def test_limits_hold_the_truth_for_this_list_and_for_other_prompts() -> None:
     rng = np.random.default_rng(5)
-    hits = {"this list": 0, "other prompts": 0}
+    hits: dict[Scope, float] = {"this list": 0, "other prompts": 0}
     for _ in range(200):
         rates = rng.choice([0.2, 0.6, 0.9], 12)
         prompt = np.repeat(np.arange(12), 8)
         captions = np.where(rng.random(96) < rates[prompt], "dog", "nurse")
         found = measures([AskedFor("nurse", "nurse")] * 12, prompt, captions.tolist())
-        for scope, truth in (("this list", rates.mean()), ("other prompts", np.mean([0.2, 0.6, 0.9]))):
+        truths: dict[Scope, float] = {"this list": rates.mean(), "other prompts": float(np.mean([0.2, 0.6, 0.9]))}
+        for scope, truth in truths.items():
             for estimate in (found.hallucination, found.missed):  # of one thing against another, the two are the same
                 interval = estimate[scope]
                 hits[scope] += interval.low <= truth <= interval.high

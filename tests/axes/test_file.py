@@ -109,7 +109,7 @@ def test_no_question_names_what_the_prompt_says(axes: Path, subject: str) -> Non
 )
 def test_what_is_no_axis(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Axis(**{"name": "glasses", "question": "Glasses?", "answers": ["yes", "no"], **change})  # type: ignore[arg-type]
+        Axis(**{"name": "glasses", "question": "Glasses?", "answers": ["yes", "no"], **change})
 
 
 def test_yes_and_no_without_quotes_are_told_to_need_them(axes: Path) -> None:

@@ -13,7 +13,7 @@ UNREAD, UNCLEAR = -2, -1
 
 
 def axis(name: str = "hat", expected: object = "same", answers: tuple[str, ...] = ("yes", "no")) -> Axis:
-    return Axis(name=name, question="A hat?", answers=list(answers), expected=expected)  # type: ignore[arg-type]
+    return Axis(name=name, question="A hat?", answers=list(answers), expected=expected)
 
 
 def test_counts_by_hand() -> None:
