@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr, ndtri
-from scipy.stats import binom
+from scipy.special import bdtr, entr, ndtri
 
 from fairbench.stats.estimands import Floats, IntArray
 from fairbench.stats.units import Data, as_units, merged
@@ -146,7 +145,7 @@ def quantile_limits(values: Floats, q: float = Q, confidence: float = 0.95) -> t
     values have no such neighbour on a side, the limit is 0 or 1.
     """
     ordered, tail = np.sort(values), (1 - confidence) / 2
-    below = binom.cdf(np.arange(len(ordered)), len(ordered), q)  # P(at most i of the values lie below the quantile)
+    below = bdtr(np.arange(len(ordered)), len(ordered), q)  # P(at most i of the values lie below the quantile)
     lower = np.flatnonzero(below <= tail)
     upper = np.flatnonzero(below >= 1 - tail)
     low = float(ordered[lower[-1]]) if lower.size else 0.0
@@ -164,7 +163,8 @@ def expected_entropy(shares: Sequence[float], faces: int) -> float:
     """
     k = np.arange(faces + 1)
     terms = entr(k / faces)
-    return float(sum(binom.pmf(k, faces, share) @ terms for share in shares)) / math.log(len(shares))
+    chances = (np.diff(bdtr(k, faces, share), prepend=0.0) for share in shares)
+    return float(sum(chance @ terms for chance in chances)) / math.log(len(shares))
 
 
 def _present(values: Floats) -> Floats:
