@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -113,7 +113,14 @@ class ImageServer:
         """The base URL for a card."""
         return self.origin + {"azure": "/openai/v1", "gemini": "/v1beta"}.get(self.dialect, "/v1")
 
-    def __enter__(self) -> ImageServer:
+    @property
+    def path(self) -> str:
+        """Where requests are taken."""
+        if self.dialect == "gemini":
+            return f"/v1beta/models/{MODEL.replace('/', '%2F')}:generateContent"
+        return ("/openai/v1" if self.dialect == "azure" else "/v1") + "/images/generations"
+
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
@@ -131,10 +138,7 @@ class ImageServer:
         expected = None if self.key is None else (f"Bearer {self.key}" if name == "authorization" else self.key)
         if expected is not None and head.get(name) != expected:
             return Reply({"error": {"message": f"Incorrect key: {head.get(name)}", "code": "invalid_api_key"}}, 401)
-        wanted = f"/v1beta/models/{MODEL.replace('/', '%2F')}:generateContent"
-        if self.dialect != "gemini":
-            wanted = ("/openai/v1" if self.dialect == "azure" else "/v1") + "/images/generations"
-        if path.partition("?")[0] != wanted:
+        if path.partition("?")[0] != self.path:
             return Reply({"detail": "Not Found"}, 404)
         with self._lock:
             number = len(self.requests)
