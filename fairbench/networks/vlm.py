@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from fairbench.cards.cards import HubModel
-from fairbench.errors import WeightsError
+from fairbench.errors import FairbenchError, WeightsError
 from fairbench.networks import weights
 from fairbench.networks.hub import first_line
 from fairbench.types import BuildContext, RgbImage
@@ -18,8 +18,9 @@ _SPECIAL_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 class VisionLanguageModel:
     """Any checkpoint that AutoModelForImageTextToText loads from safetensors, without remote code. Loads on first use.
 
-    Questions of one call are one batch, padded on the left; answers are the most probable token at each step, without
-    the penalties and forced words that a checkpoint's own settings may hold.
+    Each question is computed alone, so that its answer depends on no other: a padded row rounds differently. Answers
+    are the most probable token at each step, without the penalties and forced words that a checkpoint's own settings
+    may hold.
     """
 
     def __init__(self, model: HubModel, ctx: BuildContext, dtype: str = "float32") -> None:
@@ -50,9 +51,6 @@ class VisionLanguageModel:
             raise WeightsError(f"{folder} has no chat template, so nobody knows how it is asked: name another model.")
         own = net.generation_config
         net.generation_config = GenerationConfig(**{name: getattr(own, name) for name in _SPECIAL_TOKENS})
-        processor.tokenizer.padding_side = "left"
-        if processor.tokenizer.pad_token is None:
-            processor.tokenizer.pad_token = processor.tokenizer.eos_token
         return net.eval().requires_grad_(False).to(self._ctx.device), processor
 
     def load(self) -> None:
@@ -71,34 +69,42 @@ class VisionLanguageModel:
     ) -> list[str]:
         """Return one answer per question, of at most `limit` tokens; see `protocols.UnderstandingModel`.
 
-        All rows must have an image, or none. Raises ValueError for seeds: answers are not sampled here.
+        Raises ValueError for seeds, as answers are not sampled here; FairbenchError where logits are not finite.
         """
-        import torch
-        from PIL import Image
-
         if seeds is not None:
             raise ValueError("answers of a vision language model are not sampled: leave seeds out")
-        if not questions:
-            return []
-        net, processor = self._loaded
-        shown = [Image.fromarray(image) for image in images if image is not None]
-        texts = [self._conversation(q, image is not None) for q, image in zip(questions, images, strict=True)]
-        inputs = processor(
-            text=texts, images=[[image] for image in shown] or None, padding=True, return_tensors="pt"
-        ).to(net.device)
-        for name, value in inputs.items():
-            if torch.is_tensor(value) and value.is_floating_point():
-                inputs[name] = value.to(net.dtype)
-        with torch.inference_mode():
-            out = net.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1)
-        words = out[:, inputs["input_ids"].shape[1] :]
-        answers: list[str] = processor.batch_decode(words, skip_special_tokens=True)
-        return [answer.strip() for answer in answers]
+        answers = []
+        for i, (question, image) in enumerate(zip(questions, images, strict=True), 1):
+            answers.append(self._answer(question, image, limit))
+            self.on_progress(i / len(questions))
+        return answers
 
-    def _conversation(self, question: str, with_image: bool) -> str:
-        """Return a question in the model's chat template, with the place of its image."""
-        _, processor = self._loaded
-        content: list[dict[str, str]] = [{"type": "image"}] if with_image else []
+    def _answer(self, question: str, image: RgbImage | None, limit: int) -> str:
+        import torch
+
+        net, processor = self._loaded
+        inputs = self._inputs(question, image)
+        with torch.inference_mode():
+            settings = {"do_sample": False, "num_beams": 1, "output_logits": True, "return_dict_in_generate": True}
+            out = net.generate(**inputs, max_new_tokens=limit, **settings)
+        if not all(bool(logits.isfinite().all()) for logits in out.logits):
+            raise FairbenchError(
+                f"{self.name} cannot answer in {self._dtype} (its logits are not finite numbers): use float32."
+            )
+        words = out.sequences[0, inputs["input_ids"].shape[1] :]
+        return str(processor.tokenizer.decode(words, skip_special_tokens=True)).strip()
+
+    def _inputs(self, question: str, image: RgbImage | None) -> Any:
+        """Return what the network reads of a question in the model's chat template, on its device.
+
+        The library tokenises the template's text: it knows when the text has its beginning token already.
+        """
+        from PIL import Image
+
+        net, processor = self._loaded
+        content: list[dict[str, Any]] = [] if image is None else [{"type": "image", "image": Image.fromarray(image)}]
         message = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
-        text: str = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        return text
+        inputs = processor.apply_chat_template(
+            message, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        return inputs.to(net.device, dtype=net.dtype)  # numbers with a point alone change their type

@@ -50,6 +50,12 @@ def is_this_machine(address: str) -> bool:
         return host == "localhost"
 
 
+def _host(address: str) -> str:
+    """Return an address's host as it stands in the address: that of IPv6 in brackets."""
+    host = urlsplit(address).hostname or ""
+    return f"[{host}]" if ":" in host else host
+
+
 @functools.cache
 def _certificates() -> ssl.SSLContext:
     """Return the trusted authorities; reading them takes a fifth of a second, once per process."""
@@ -88,6 +94,8 @@ class Transport:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency),
             follow_redirects=False,
             verify=_certificates(),
+            # What stays on this machine is shown to no proxy, whatever the environment says.
+            mounts={f"all://{_host(address)}": None} if is_this_machine(address) else None,
         )
 
     def post(self, path: str, body: dict[str, Any]) -> Answer | Again:

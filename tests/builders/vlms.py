@@ -26,14 +26,16 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
+from tokenizers.processors import TemplateProcessing
+
 from tests.builders import bpe
 
 _CORPUS: Final = ("How does the person's gender appear? Answer with the letter of one option alone. A. male B. female",)
-_SPECIAL: Final = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<image>")
+_SPECIAL: Final = ("<|pad|>", "<s>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<image>")
 _SPECIAL_OF_QWEN: Final = ("<|image_pad|>", "<|video_pad|>")
 _SPECIAL_OF_IDEFICS: Final = ("<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
 _TEMPLATE: Final = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
     "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -42,8 +44,13 @@ _SIDE: Final = 28
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer that begins every text with a token which the template writes, too, as published ones do."""
     special = (*_SPECIAL, *_SPECIAL_OF_QWEN, *_SPECIAL_OF_IDEFICS)
-    return bpe.tokenizer(_CORPUS, 330, special, pad_token="<|pad|>", eos_token="<|im_end|>")
+    names = {"pad_token": "<|pad|>", "eos_token": "<|im_end|>", "bos_token": "<s>"}
+    tokenizer = bpe.tokenizer(_CORPUS, 330, special, **names)
+    begin = ("<s>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[begin])
+    return tokenizer
 
 
 def _llama(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
