@@ -61,6 +61,7 @@ def read(manifest: Path, labeller: Labeller, attributes: Sequence[Attribute], pr
     is derived from a column's labels (race4 from race7) is derived. Raises CardError and ImageError that name file,
     line and field.
     """
+    labeller.refuse_sending(f"the images in {manifest}")
     table = calibration_manifest.read(manifest, labeller, progress)
     all_images, images = (
         [image for image in images.images if image.cell != NO_PERSON] for images in (table, table.one_per_person())

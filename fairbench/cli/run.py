@@ -203,6 +203,10 @@ def _preview(run_spec: RunSpec, store: Store, as_json: bool, page: Path | None) 
     if preview["served"]:
         cost = preview["cost"]
         echo(f"cost: {'unknown (name it with --price)' if cost is None else f'about ${cost:,.2f}'}")
+    if preview["questions"]:
+        cost = preview["questions_cost"]
+        price = "" if cost is None else f", about ${cost:,.2f}"
+        echo(f"questions: at most {preview['questions']:,} of the labeller, if each image shows one face{price}")
     if page is not None:
         echo(f"page: {page}, once it is done (--no-report leaves it out)")
     for sentence in preview["missing"]:

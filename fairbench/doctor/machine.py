@@ -14,6 +14,8 @@ from fairbench.cards import catalog
 from fairbench.doctor.findings import Finding
 from fairbench.doctor.model import files_needed
 from fairbench.errors import FairbenchError
+from fairbench.labelling import judges
+from fairbench.labelling.judges import SELF
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import hub, weights
 from fairbench.runs.missing import of_labeller
@@ -85,12 +87,21 @@ def _caches() -> Iterator[Finding]:
 def _labellers() -> Iterator[Finding]:
     section = "labellers (weights that are not here are not downloaded by this check)"
     for name in catalog.find("labellers"):
-        try:
-            lacks = of_labeller(Labeller(catalog.load_labeller(name)))
-        except FairbenchError as err:
-            lacks = str(err), False
-        problem, downloadable = lacks or ("ready", False)
-        yield Finding(section, name, f"{problem}{': downloaded on first use' if downloadable else ''}")
+        yield Finding(section, name, _labeller(name))
+
+
+def _labeller(name: str) -> str:
+    """Return whether a labeller could be used now, and whom it asks where it asks a model."""
+    try:
+        labeller = Labeller(catalog.load_labeller(name))
+        if any(judge.model == SELF for judge in labeller.judges):
+            return "ready: it asks the model of the run, where that answers questions"
+        lacks = of_labeller(labeller)
+        who = "; ".join(map(judges.described, labeller.judges))
+    except FairbenchError as err:
+        return str(err)
+    problem, downloadable = lacks or (f"ready{f': {who}' if who else ''}", False)
+    return f"{problem}{': downloaded on first use' if downloadable else ''}"
 
 
 def _models() -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -12,16 +13,21 @@ from fairbench.cards import catalog
 from fairbench.cards.cards import HubModel
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling.questions import Judge
-from fairbench.networks import identity
+from fairbench.networks import identity, weights
 from fairbench.networks.vlm import VisionLanguageModel
-from fairbench.protocols import Params, UnderstandingModel
+from fairbench.protocols import Params, SaysWhatIsMissing, UnderstandingModel
 from fairbench.serving.chat import ChatModel, ChatParams
 from fairbench.types import BuildContext
+
+SELF: Final = "self"
+"""In place of a model's name: the very model whose pictures are looked at."""
 
 
 class OwnModel(Params):
     """A model card of fairbench whose model answers questions, by its name; resolved here, so that its weights, adapter
     and settings enter the key of what it reads.
+
+    source: what stands for the code that the adapter calls, such as a worker's recipe, where it names that.
     """
 
     name: str
@@ -29,32 +35,46 @@ class OwnModel(Params):
     version: int
     params: BaseModel
     weights: HubModel | None
+    lora: HubModel | None
+    source: Any = None
 
     @model_validator(mode="before")
     @classmethod
     def _resolved(cls, data: Any) -> dict[str, Any]:
-        name = data if isinstance(data, str) else data.get("name")
+        name = data if isinstance(data, str) else data.get("name") if isinstance(data, dict) else None
         if not isinstance(name, str):
             raise ValueError("give the name of a model card")
         try:
             loaded = catalog.load_model(name)
-            card = loaded.card
+            card, base_dir = loaded.card, loaded.base_dir
             plugin = registry.resolve("adapters", card.adapter)
             params = registry.parse_params(plugin, card.sampling)
+            source = getattr(plugin(card, params, BuildContext(base_dir=base_dir)), "key_source", None)
         except FairbenchError as err:
             raise ValueError(str(err).rstrip(".")) from err
-        folder = card.weights
-        if folder is not None and folder.path is not None and loaded.base_dir is not None:
-            folder = HubModel(path=str(loaded.base_dir / folder.path))
-        version = int(plugin.version)
-        return {"name": name, "adapter": card.adapter, "version": version, "params": params, "weights": folder}
+        return {
+            "name": name,
+            "adapter": card.adapter,
+            "version": int(plugin.version),
+            "params": params,
+            "weights": _beside(card.weights, base_dir),
+            "lora": None if card.lora is None else _beside(HubModel(path=card.lora), base_dir),
+            "source": source,
+        }
+
+
+def _beside(folder: HubModel | None, base_dir: Path | None) -> HubModel | None:
+    """Return a model folder whose path, where it has one, no longer depends on the card's own place."""
+    if folder is None or folder.path is None or base_dir is None:
+        return folder
+    return HubModel(path=str(base_dir / Path(folder.path).expanduser()))
 
 
 class JudgeParams(Params):
     """Exactly one of `model`, `transformers` and `endpoint`.
 
     model: a model card's name, or `self`: the very model whose images are looked at. transformers: a checkpoint that
-    AutoModelForImageTextToText loads. dtype: of that checkpoint.
+    AutoModelForImageTextToText loads. dtype: of either, on whichever device.
     """
 
     model: Literal["self"] | OwnModel | None = Field(None, union_mode="left_to_right")
@@ -84,11 +104,27 @@ def build(params: JudgeParams, ctx: BuildContext) -> Judge:
         raise CardError("`model: self` stands for the model of a run: name a model here.")
     loaded = catalog.load_model(params.model.name)
     plugin = registry.resolve("adapters", params.model.adapter)
-    own = BuildContext(ctx.device, loaded.card.dtype.cpu if ctx.device == "cpu" else "float32", 1, loaded.base_dir)
+    own = BuildContext(ctx.device, params.dtype, 1, loaded.base_dir)
     adapter = plugin(loaded.card, params.model.params, own)
     if not isinstance(adapter, UnderstandingModel):
         raise CardError(f"{params.model.name} answers no questions about images: name a model that does.")
     return adapter
+
+
+def refuse_missing(params: JudgeParams, judge: Judge, ctx: BuildContext) -> None:
+    """Raise FairbenchError, WeightsError or CardError for what has to be there before the judge can be asked: files, an
+    environment, an address, a key. Files are fetched; no network is loaded and no server asked.
+    """
+    if isinstance(judge, ChatModel):
+        judge.refuse_missing()
+    if params.transformers is not None:
+        weights.model_folder(params.transformers, ctx.base_dir)
+    if isinstance(params.model, OwnModel):
+        sentences = judge.missing() if isinstance(judge, SaysWhatIsMissing) else []
+        if sentences:
+            raise FairbenchError(f"{params.model.name}: {sentences[0]}.")
+        if params.model.weights is not None:
+            weights.model_folder(params.model.weights)
 
 
 def identity_of(params: JudgeParams, base_dir: Path | None) -> str:
@@ -99,3 +135,24 @@ def identity_of(params: JudgeParams, base_dir: Path | None) -> str:
 def sends_to(params: JudgeParams) -> str | None:
     """Return the address of the third party that gets the images; None where they stay on this machine."""
     return None if params.endpoint is None else ChatModel(params.endpoint.model, params.endpoint).sends_to
+
+
+def described(params: JudgeParams) -> str:
+    """Return whom a labeller asks, as a sentence names it. Raises CardError where a server has no address."""
+    if params.endpoint is not None:
+        served = ChatModel(params.endpoint.model, params.endpoint)
+        return f"asks {params.endpoint.model} at {served.address} (not tried)"
+    if params.transformers is not None:
+        return f"asks {params.transformers.repo or params.transformers.path}"
+    return f"asks the model {params.model_name}"
+
+
+def inside(value: Any) -> Iterator[JudgeParams]:
+    """Yield who is asked by a classifier of these parameters, at whatever depth they say so."""
+    if isinstance(value, JudgeParams):
+        yield value
+    elif isinstance(value, BaseModel):
+        yield from inside(dict(value))
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from inside(part)

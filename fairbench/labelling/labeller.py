@@ -265,7 +265,13 @@ class Labeller(LabelSpace):
     @property
     def judges(self) -> list[JudgeParams]:
         """Who is asked, where classifiers are questions to a model."""
-        return [part.params.judge for part in self._classifiers if hasattr(part.params, "judge")]
+        return [judge for part in self._classifiers for judge in judges.inside(part.params)]
+
+    @property
+    def questions(self) -> list[tuple[JudgeParams, int]]:
+        """Who is asked, and how many questions about each face."""
+        asked = [(judge, part.params) for part in self._classifiers for judge in judges.inside(part.params)]
+        return [(judge, len(getattr(params, "questions", self.base.labels))) for judge, params in asked]
 
     def refuse_sending(self, images: str) -> None:
         """Raise FairbenchError where photographs of people may be among `images`, as a sentence names them, and the

@@ -45,6 +45,7 @@ class TableLabeller(Labeller):
 
     def __init__(self, table: LabelTable, declared: LabellerCard | None = None) -> None:
         LabelSpace.__init__(self, _card(table, declared))
+        self._routes, self._classifiers = [], []
         self.table = table
         self._rows: Mapping[bytes, Sequence[LabelRow]] = {}
         self._unlabelled: list[ImageRequest] = []
@@ -60,9 +61,6 @@ class TableLabeller(Labeller):
         part = {"type": KIND, "version": VERSION, "params": {"sha256": self.table.sha256}}
         attributes = {name: identity.of_params(spec, None) for name, spec in self.card.attributes.items()}
         return {"detectors": [part], "crops": [], "classifiers": [part], "attributes": attributes}
-
-    def refuse_sending(self, images: str) -> None:
-        """A table looks at no images."""
 
     def load(self) -> None:
         """Raise FairbenchError where an image of the run has no row, before any image is made."""

@@ -13,8 +13,9 @@ from fairbench.cards.cards import LabellerCard
 from fairbench.display import dictionary
 from fairbench.display.glossary import GLOSSARY, Entry
 from fairbench.display.labels import meaning
-from fairbench.display.note import LABEL_NOTE
+from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
+from fairbench.labelling.table_labeller import read_by
 from fairbench.listing.kinds import CARDS, KINDS, SHOWN
 from fairbench.runs.prompts import expand
 
@@ -66,7 +67,7 @@ def described(kind: str, name: str, first: int | None) -> dict[str, Any]:
     if kind == "labeller":
         labeller = catalog.load_labeller(name).card
         card = labeller.model_dump(by_alias=True, exclude_none=True)
-        return {"card": card, "classes": _classes(labeller), "note": LABEL_NOTE}
+        return {"card": card, "classes": _classes(labeller), "note": label_note(read_by(labeller))}
     return _plugin(kind, name)
 
 

@@ -53,10 +53,6 @@ class VisionLanguageModel:
         net.generation_config = GenerationConfig(**{name: getattr(own, name) for name in _SPECIAL_TOKENS})
         return net.eval().requires_grad_(False).to(self._ctx.device), processor
 
-    def load(self) -> None:
-        """Load the weights now. Raises WeightsError."""
-        _ = self._loaded
-
     def answer(
         self,
         questions: Sequence[str],

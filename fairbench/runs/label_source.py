@@ -14,7 +14,7 @@ from fairbench.cards.cards import LabellerCard, ModelCard, TaskCard
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import label_table
-from fairbench.labelling.judges import JudgeParams, OwnModel
+from fairbench.labelling.judges import SELF, JudgeParams, OwnModel
 from fairbench.labelling.label_table import LabelRow, LabelTable
 from fairbench.labelling.labeller import Labeller
 from fairbench.labelling.table_labeller import TableLabeller
@@ -56,7 +56,7 @@ def _of_itself(loaded: Loaded[LabellerCard], model: str) -> Loaded[LabellerCard]
     """Return a labeller's card with the run's model in place of `self`, where that is whom it asks."""
     refs = [
         ref.model_copy(update={"judge": {**ref.params["judge"], "model": model}})
-        if isinstance(ref.params.get("judge"), dict) and ref.params["judge"].get("model") == "self"
+        if isinstance(ref.params.get("judge"), dict) and ref.params["judge"].get("model") == SELF
         else ref
         for ref in loaded.card.classifiers
     ]
@@ -65,7 +65,7 @@ def _of_itself(loaded: Loaded[LabellerCard], model: str) -> Loaded[LabellerCard]
 
 def notices_of_judges(labeller: Labeller, card: ModelCard, model: str) -> None:
     """Give notice where the labels are a model's answers, and where that model made the pictures."""
-    if isinstance(labeller, TableLabeller) or not labeller.judges:
+    if not labeller.judges:
         return
     notice("asked-labels", f"Labeller {labeller.card.name} asks a model about each picture.")
     if any(_is_same(judge, card, model) for judge in labeller.judges):

@@ -221,6 +221,7 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
     todo = sum(r.image_id not in have for r in spec.work)
     answered = len(spending.waiting(spec, store) & {r.image_id for r in spec.work} - have.keys())
     duration = spending.seconds(spec, todo - answered, seconds)
+    questions, questions_cost = spending.questions(spec)
     measured = sum(have.values()) / len(have) if have else None
     # Files of a folder stay where they are.
     stored = not spec.without_images and not (spec.work and spec.work[0].path)
@@ -240,6 +241,8 @@ def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
         "images_answered": answered,
         "served": isinstance(spec.adapter, Served),
         "cost": spending.cost(spec, todo - answered),
+        "questions": questions,
+        "questions_cost": questions_cost,
         "first_prompt": spec.requests[0].text if spec.requests else None,
         "image_key": spec.image_key,
         "notices": [n.record() for n in spec.notices],

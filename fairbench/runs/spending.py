@@ -20,6 +20,19 @@ def cost(spec: RunSpec, images: int) -> float | None:
     return None if price is None else price * images
 
 
+def questions(spec: RunSpec) -> tuple[int, float | None]:
+    """Return how many questions the labeller asks if each image shows one face, and what they cost in US dollars.
+
+    None: nothing says what a question costs. Answers that an earlier run was given are asked for, and paid, no more.
+    """
+    asked = [] if spec.without_images else spec.labeller.questions
+    prices = [None if judge.endpoint is None else judge.endpoint.price_per_question for judge, _ in asked]
+    numbers, images = [number for _, number in asked], len(spec.work)
+    known = [price for price in prices if price is not None]
+    cost_of_image = sum(price * number for price, number in zip(known, numbers, strict=False))
+    return sum(numbers) * images, cost_of_image * images if known and len(known) == len(prices) else None
+
+
 def seconds(spec: RunSpec, images: int, measured: list[float]) -> float | None:
     """Return how long so many images take; None where nothing says so. measured: seconds of images that were made."""
     each = sum(measured) / len(measured) if measured else None

@@ -98,6 +98,11 @@ class ChatModel:
         """The address where questions and images go; None where that is this machine itself."""
         return None if transport.is_this_machine(self.address) else self.address
 
+    def refuse_missing(self) -> None:
+        """Raise CardError where there is no address, FairbenchError where there is no key. Asks nothing."""
+        _ = self.address
+        secret.from_environment(self._params.key_variable)
+
     @functools.cached_property
     def _connection(self) -> tuple[transport.Transport, Patience]:
         params, address = self._params, self.address

@@ -17,8 +17,8 @@ from fairbench.types import RgbImage
 from tests.builders.image_server import MODEL, Behaviour, ImageServer
 
 FIELDS = (
-    "model messages max_tokens max_completion_tokens temperature top_p seed n stop logprobs top_logprobs presence_penalty "
-    "frequency_penalty response_format user chat_template_kwargs"
+    "model messages max_tokens max_completion_tokens temperature top_p seed n stop logprobs top_logprobs "
+    "presence_penalty frequency_penalty response_format user chat_template_kwargs"
 )
 Answers = Callable[[str, RgbImage | None], str]
 

@@ -149,9 +149,7 @@ def test_only_the_loopback_interface_is_this_machine(address: str, stays: bool) 
     assert sends_to == (None if stays else address)
 
 
-def test_the_address_comes_from_the_card_or_its_variable(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_address_comes_from_the_card_or_its_variable(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = ChatModel("judge", ChatParams(model=MODEL, base_url="http://127.0.0.1:9/v1", url_variable="JUDGE_URL"))
     monkeypatch.setenv("JUDGE_URL", server.url)
     assert judge.answer(["a"], [None]) == ["a!"]

@@ -42,6 +42,8 @@ class Inner(Params):
             plugin = registry.resolve("classifiers", ref.type)
         except FairbenchError as err:
             raise ValueError(str(err).rstrip(".")) from err
+        if getattr(plugin, "unclear", False):
+            raise ValueError(f"{ref.type} gives some chips no label, which no table can confuse; wrap another")
         return {"type": ref.type, "version": int(plugin.version), "params": registry.parse_params(plugin, ref.params)}
 
     def build(self, ctx: BuildContext, declared: LabelSchema) -> FaceClassifier:

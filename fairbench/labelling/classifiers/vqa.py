@@ -73,12 +73,11 @@ class VqaClassifier:
         self._questions = [_question(name, params.questions[name], of) for name, of in self.schema.labels.items()]
         self._form = params.form
         self._judge = judges.build(params.judge, ctx)
-        load = getattr(self._judge, "load", None)
-        if load is not None:
-            load()
-        self._interview = Interview(
-            self._judge, judges.identity_of(params.judge, ctx.base_dir), limit=params.limit, batch=params.batch_size
-        )
+        judges.refuse_missing(params.judge, self._judge, ctx)
+        # In reduced precision an answer depends on the shape of its batch.
+        batch = params.batch_size if params.judge.dtype == "float32" else 1
+        identity = judges.identity_of(params.judge, ctx.base_dir)
+        self._interview = Interview(self._judge, identity, limit=params.limit, batch=batch)
         self._unread: Counter[str] = Counter()
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
