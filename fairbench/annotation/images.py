@@ -25,6 +25,7 @@ LEAST: Final = 320
 MOST: Final = 1280
 """Pixels of the longer side, at most."""
 _QUALITY: Final = 88
+_WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
 _LINES: Final = ((4, (0, 0, 0)), (2, (255, 255, 255)))
 """Width and colour of the lines of a drawn mark: one that is seen on light images, and on it one for dark ones."""
 
@@ -69,11 +70,15 @@ def _of_run(run: Run, rows: Mapping[bytes, dict[str, Any]]) -> Iterator[tuple[di
 
 
 def shown(image: Image, face: Sequence[float] | None, *, marked: bool = False) -> Shown:
-    """Return an image as annotators see it. face: left, top, right, bottom in its pixels; it may reach beyond them."""
+    """Return an image as annotators see it. face: left, top, right, bottom in its pixels; it may reach beyond them.
+
+    A box that is the whole image marks nothing, as with labellers that are asked about whole images.
+    """
     from PIL import Image as Pillow
 
     width, height = image.size
     box = None if face is None else _share(face, width, height)
+    box = None if box == _WHOLE else box
     needed = SIDE / max(width, height)
     if box is not None:
         needed = max(needed, FACE / max(box[2] * width, box[3] * height, 1.0))

@@ -15,10 +15,13 @@ from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling.questions import Judge
 from fairbench.networks import identity, weights
 from fairbench.networks.vlm import VisionLanguageModel
-from fairbench.protocols import Params, SaysWhatIsMissing, UnderstandingModel
+from fairbench.protocols import TRANSPORT, Params, SaysWhatIsMissing, UnderstandingModel
 from fairbench.serving.chat import ChatModel, ChatParams
 from fairbench.types import BuildContext
 
+_REACHED: Final = frozenset(
+    name for name, field in ChatParams.model_fields.items() if field.json_schema_extra == TRANSPORT
+)
 SELF: Final = "self"
 """In place of a model's name: the very model whose pictures are looked at."""
 
@@ -156,3 +159,15 @@ def inside(value: Any) -> Iterator[JudgeParams]:
     elif isinstance(value, Mapping | list | tuple):
         for part in value.values() if isinstance(value, Mapping) else value:
             yield from inside(part)
+
+
+def without_addresses(card: Any) -> Any:
+    """Return a labeller's card, as plain data, without where and how its judges are reached."""
+    if isinstance(card, Mapping):
+        return {
+            name: {k: v for k, v in value.items() if k not in _REACHED}
+            if name == "endpoint" and isinstance(value, Mapping)
+            else without_addresses(value)
+            for name, value in card.items()
+        }
+    return [without_addresses(value) for value in card] if isinstance(card, list | tuple) else card

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from fairbench.errors import FairbenchError
+from fairbench.labelling import judges
 from fairbench.measure.correction import fingerprint
 from fairbench.runs import evidence, record
 from fairbench.runs.evidence import CALIBRATION, FOLDER, FinishedRun
@@ -105,8 +106,9 @@ def _copy_store(run: FinishedRun, new: Path) -> None:
 def public_record(written: RunRecord) -> dict[str, Any]:
     """Return what a copy holds of run.json, as plain data without absolute paths of the machine that wrote it."""
     parts = written.labeller_parts
+    public = written.model_dump(by_alias=True, include=_PUBLIC)
     return {
-        **without_paths(written.model_dump(by_alias=True, include=_PUBLIC)),
+        **without_paths({**public, "labeller": judges.without_addresses(public["labeller"])}),
         "no_calibration": OTHER_LABELLER if written.no_calibration else None,
         "unread": dict.fromkeys(written.unread, ""),  # the reasons name files
         # The run's id and the labeller's are hashes of these, so they stay as they are.

@@ -34,8 +34,8 @@ _SPECIAL: Final = ("<|pad|>", "<s>", "<|im_start|>", "<|im_end|>", "<|vision_sta
 _SPECIAL_OF_QWEN: Final = ("<|image_pad|>", "<|video_pad|>")
 _SPECIAL_OF_IDEFICS: Final = ("<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
 _TEMPLATE: Final = (
-    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _TEXT: Final = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
