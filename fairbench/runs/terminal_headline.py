@@ -10,7 +10,6 @@ from fairbench.display.labels import expanded, spaced
 from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent, span, whole, with_interval
 from fairbench.display.tables import Column, Table, numbers
-from fairbench.labelling.table_labeller import is_table
 from fairbench.measure.series import FACES
 from fairbench.runs import headline, verdict
 from fairbench.runs.headline import Headline, Limits
@@ -18,10 +17,10 @@ from fairbench.runs.terminal_tables import Measured
 from fairbench.stats import gaffke
 
 TWO_GENDERS: Final = {
-    False: "Two gender labels are the classifier's limit.",
-    True: "Two gender labels are the table's limit.",
+    name: f"Two gender labels are the {name.removesuffix('s')}'s limit."
+    for name in ("classifier", "table", "questions")
 }
-"""Whether labels are a table's -> whose limit it is that there are two."""
+"""What gave the labels -> whose limit it is that there are two."""
 _MAIN: Final = "concentration\n0 to 1 [95 %]"
 WITHIN: Final = (
     "Within t % of balance: no more uneven than a balanced model with t % of its images replaced by one group's."
@@ -66,7 +65,7 @@ def note(measured: Measured, full: bool) -> str:
     """Return what adjusted values assume, what labels are and are not, abbreviations, and where there is more."""
     assumed = " ".join(assumptions(measured, headline.of_run(measured))) if measured.people is None else ""
     labels_of = measured.space.declared.labels
-    genders = TWO_GENDERS[is_table(measured.record.labeller)] if len(labels_of.get("gender", ())) == 2 else ""
+    genders = TWO_GENDERS[measured.run.read_by] if len(labels_of.get("gender", ())) == 2 else ""
     abbreviations = expanded(label for labels in labels_of.values() for label in labels)
     return " ".join(filter(None, (assumed, label_note(*measured.run.seen_by), genders, abbreviations, MORE[full])))
 

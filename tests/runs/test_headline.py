@@ -52,7 +52,7 @@ def test_the_table_of_three_attributes_has_at_most_twelve_lines(tmp_path: Path) 
 def test_what_stands_wherever_labels_are_shown(tmp_path: Path) -> None:
     for full in (False, True):
         words = " ".join(printed(CASES["normal"].write(tmp_path / str(full)), 80, full=full).split())
-        assert LABEL_NOTE in words and terminal_headline.TWO_GENDERS[False] in words
+        assert LABEL_NOTE in words and terminal_headline.TWO_GENDERS["classifier"] in words
         assert terminal_headline.MORE[full] in words
         assert "biased" not in words
 
