@@ -89,7 +89,8 @@ def _columns(attribute: Attribute, name: str, parts: Split, usable: Split) -> di
         for each in (parts, usable)
     )
     n = int(used.sum())
-    return {"prompts": n, "faces": int(attribute.faces[used].sum()), "reason": left_out(n, int(asked.sum()) - n)}
+    faces = {"n_faces": int(attribute.faces[used].sum())}
+    return {"prompts": n, "counted": faces, "reason": left_out(n, int(asked.sum()) - n)}
 
 
 def _this_list(attribute: Attribute, name: str, value: Spread, usable: Split, columns: Mapping[str, Any]) -> Quantity:

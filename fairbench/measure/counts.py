@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from fairbench.storage import schemas
 from fairbench.storage.ids import IntArray, batches
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
+
+WITHHELD: Final = ("refused", "blank")
+"""Statuses of images that a model would not show."""
 
 
 def attributes(space: LabelSpace) -> list[tuple[str, ...]]:
@@ -71,7 +75,8 @@ class Counts:
     joint: (P, K_1 + 1, K_2 + 1, ...). probs: attribute -> sums of class probabilities (P, K). requested, images,
     with_face, selected: (P,) numbers of requests, images looked at, images with a face, faces that the policy selects.
     statuses: how often each status occurs in the tables "faces" and "labels". by_image: None where no image has more
-    than one counted face; the joint cells then say everything.
+    than one counted face; the joint cells then say everything. refused: (P,), images that the model refused or withheld
+    (`blank`); none where they are not given.
     """
 
     joint: IntArray
@@ -84,6 +89,11 @@ class Counts:
     axes: tuple[str, ...]
     labeller: LabelSpace
     by_image: FacesByImage | None = None
+    refused: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.refused):
+            self.refused = np.zeros_like(self.requested)
 
     @property
     def several(self) -> bool:
@@ -167,6 +177,7 @@ def count(
     images = ok & faces.looked_at | faces.has_face
     counted = {"requested": prompt_of, "images": prompt_of[images], "with_face": prompt_of[faces.has_face]}
     counted["selected"] = prompt_of[faces.selected]
+    counted["refused"] = prompt_of[np.array([r.status in WITHHELD for r in rows], dtype=bool)]
     image_of_face, ids, face_statuses = faces.image, faces.ids(), faces.statuses
     del faces  # a hundred bytes per image, before as much is needed for the labels
     prompt_of_face = prompt_of[image_of_face]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from fairbench.measure import composite, contrasts, derived, quantities
+from fairbench.measure import composite, contrasts, derived, following, quantities
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity, Spread, Table
 from fairbench.measure.series import Series
 from fairbench.stats import bounds, estimands, gaffke, intervals, rarefaction
 from fairbench.stats.intervals import Interval, PromptValues
+from fairbench.types import Prompt
 
 _SEED: Final = 1948
 _Z_95: Final = 1.959964
@@ -60,8 +61,8 @@ class Estimate:
     reason: str | None = None
     prompts: int | None = None
     """Prompts that have a value; the rest have too few faces."""
-    faces: int | None = None
-    """Faces counted in the value; None: all of the attribute's."""
+    counted: Mapping[str, int] | None = None
+    """Columns with the numbers of requests, images and faces behind it; those that are absent are of all prompts."""
 
 
 def estimate(
@@ -71,14 +72,15 @@ def estimate(
     n0: int | None = None,
     *,
     prompts: bool = True,
-    categories: Sequence[str] = (),
+    asked: Sequence[Prompt] = (),
 ) -> list[Estimate]:
     """Return every estimate of a run.
 
     n0: faces per prompt for `rd@n0`; None: half of the images requested per prompt. prompts: also the estimates of
-    single prompts, whose bounds take longer than all the rest. categories: those of the prompts (P,), whose poles are
-    contrasted, and whose neutral ones have an index of their own; empty: none have any.
+    single prompts, whose bounds take longer than all the rest. asked: the prompts (P), whose categories' poles are
+    contrasted, whose neutral ones have an index of their own, and which state whom to show; empty: nothing is known.
     """
+    categories = [prompt.category for prompt in asked]
     dimensions, parts = contrasts.poles(categories), composite.split(categories or [""] * len(counts.requested))
     n0 = n0 or max(1, int(counts.requested.max(initial=2)) // 2)
     rows: list[Estimate] = []
@@ -92,12 +94,18 @@ def estimate(
         of_attribute = [row_of(attribute, quantity) for quantity in every]
         rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []
-    return rows
+    stated = following.of_run(counts, asked, correction, [s.metric for s in series]) if asked else ()
+    return rows + [_row_named(named.attribute, named.quantity) for named in stated]
 
 
 def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
-    row = partial(Estimate, quantity.metric, attribute.name, quantity.estimate, quantity.scope)
+    return _with_bounds(attribute, _row_named(attribute.name, quantity))
+
+
+def _row_named(attribute: str, quantity: Quantity) -> Estimate:
+    """Return the row of a quantity, without regard to bounds of single prompts."""
+    row = partial(Estimate, quantity.metric, attribute, quantity.estimate, quantity.scope)
     fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THIS_LIST else quantities.GAFFKE}
     match quantity.values:
         case PromptValues() as values:
@@ -127,7 +135,7 @@ def row_of(attribute: Table, quantity: Quantity) -> Estimate:
         case float() as value:
             return row(value, **quantity.columns)
     fields |= {"low": low, "high": high, **quantity.columns}
-    return _with_bounds(attribute, _without_certainty(row(value, **fields)))
+    return _without_certainty(row(value, **fields))
 
 
 def _around(value: float, below: float, above: float, lowest: float, highest: float) -> tuple[float, float]:

@@ -229,7 +229,7 @@ def _corrected_range(attribute: Attribute) -> Iterator[Quantity]:
             *attribute.calibrated(), design, attribute.rng, attribute.groups, draws=_DRAWS
         )
         for estimate, interval in zip(("corrected-lowest", "corrected-highest"), ends, strict=True):
-            reason = _joined(
+            reason = joined(
                 left_out(interval.prompts, interval.left_out), RANGE, attribute.correction.mark(attribute.names)
             )
             yield Quantity("concentration", estimate, scope, interval, (-np.inf, 1.0), {**columns, "reason": reason})
@@ -274,11 +274,11 @@ def _corrected(
         return Quantity(metric, "corrected", scope, np.nan, columns={**columns, "reason": reason})
     interval = of(*attribute.calibrated(), SCOPES[scope], attribute.rng)
     left = left_out(interval.prompts, interval.left_out)
-    columns["reason"] = _joined(left, attribute.correction.mark(attribute.names))
+    columns["reason"] = joined(left, attribute.correction.mark(attribute.names))
     return Quantity(metric, "corrected", scope, interval, limits, columns)
 
 
-def _joined(*reasons: str | None) -> str | None:
+def joined(*reasons: str | None) -> str | None:
     """Return several remarks as one; None where there are none."""
     return "; ".join(reason for reason in reasons if reason) or None
 

@@ -59,8 +59,7 @@ def build(
         scope = {"scope": e.scope, "scope_value": names.task if e.prompt is None else prompts[e.prompt].text}
         cells = {"attribute": e.attribute, "estimate": e.estimate, "value": _null_for_nan(e.value), "reason": e.reason}
         cells |= {"metric": e.metric, "metric_version": versions.get(e.metric, 1), "n_prompts": e.prompts}
-        numbers = _numbers(counts, faces, counts.selected - faces, e.prompt)
-        numbers |= {} if e.faces is None else {"n_faces": e.faces}
+        numbers = {**_numbers(counts, faces, counts.selected - faces, e.prompt), **(e.counted or {})}
         rows.append({**common, **scope, **cells, **_uncertainty(e), **numbers})
     return schemas.build("metrics", {name: [row.get(name) for row in rows] for name in schemas.schema("metrics").names})
 

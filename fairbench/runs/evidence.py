@@ -173,8 +173,7 @@ class FinishedRun:
 
     def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
         """Return the estimates anew; see `estimates.estimate`."""
-        categories = [prompt.category for prompt in self.prompts]
-        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts, categories=categories)
+        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts, asked=self.prompts)
 
 
 def read(folder: Path) -> FinishedRun:

@@ -145,12 +145,19 @@ def _interval(
     tables = calibration_draws(calibration, rng, draws)
     means = [value(replace(sample, table=block)).mean(axis=-1) for block in tables]
     drawn, estimate = np.concatenate(means), float(values.mean())
-    # To each side as far as the middle of the draws reaches: where few misreadings were counted, they lie to one side.
+    low, high, shared = with_shared(estimate, down, up, drawn)
+    return Interval(estimate, low, high, float(np.hypot(own, shared)), used, left_out, shared)
+
+
+def with_shared(estimate: float, down: float, up: float, drawn: FloatArray) -> tuple[float, float, float]:
+    """Return the limits of an estimate and the standard error that the calibration adds to it.
+
+    down, up: how far the limits lie for a given table. drawn: (D,), the estimate with other tables. To each side as far
+    as the middle of the draws reaches: where few misreadings were counted, they lie to one side.
+    """
     lowest, middle, highest = np.quantile(drawn, [1 - _TAIL, 0.5, _TAIL])
     below, above = max(estimate, middle) - lowest, max(highest - estimate, 0.0)
-    shared = spread(drawn)
-    low, high = estimate - float(np.hypot(down, below)), estimate + float(np.hypot(up, above))
-    return Interval(estimate, low, high, float(np.hypot(own, shared)), used, left_out, shared)
+    return estimate - float(np.hypot(down, below)), estimate + float(np.hypot(up, above)), spread(drawn)
 
 
 def _for_given_table(values: FloatArray, variance: float, scope: Scope, images: int) -> tuple[float, float, float]:
