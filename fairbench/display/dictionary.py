@@ -238,33 +238,35 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "following": (
         "share of the faces of prompts that state a class that show it, as following[female]",
-        "Mean over the prompts that state the class of (faces read as the class / labelled faces). Without a class: over "
-        "all prompts that state the attribute; of faces: along and against, by what is frequent in the subject. Range "
-        "[0, 1]. Ceiling: the labeller's recall, which a model that always follows would read; floor: what one would "
-        "that draws all classes equally often, whatever is stated. Corrected: the same among the people shown, by the "
-        "inverse of the calibration's table; it is not cut at 1. For other prompts: over subjects.",
+        "Mean over the prompts that state the class of (faces read as the class / labelled faces). Without a "
+        "class: over all prompts that state the attribute; of faces: along and against, by what is frequent in "
+        "the subject. Range [0, 1]. Ceiling: the labeller's recall, which a model that always follows would "
+        "read; floor: what one would that draws all classes equally often, whatever is stated. Corrected: the "
+        "same among the people shown, by the inverse of the calibration's table; it is not cut at 1. For other "
+        "prompts: over subjects.",
     ),
     "following-gap": (
         "following of a stated class - mean following of the other classes, as following-gap[female]",
-        "f_k - mean of f_j over the other classes j that are stated. Range [-1, 1]: 0 where all are followed equally. "
-        "Floor: the gap that the labeller reads where none is, that of its recalls.",
+        "f_k - mean of f_j over the other classes j that are stated. Range [-1, 1]: 0 where all are followed "
+        "equally. Floor: the gap that the labeller reads where none is, that of its recalls.",
     ),
     "stereotype-gap": (
         "following along the stereotype - following against it",
-        "Mean following of the prompts of category along - that of category against. Range [-1, 1]: 0 where prompts are "
-        "followed equally, above 0 where stating what is rare in a subject, as in a workforce, is followed less.",
+        "Mean following of the prompts of category along - that of category against. Range [-1, 1]: 0 where "
+        "prompts are followed equally, above 0 where stating what is rare in a subject, as in a workforce, is "
+        "followed less.",
     ),
     "customary-reading": (
         "share of faces that show the customary reading of a prompt, as customary-reading[by custom]",
-        "Mean over the prompts of one strength, by definition (of a word) or by custom (of a place and time), of (faces "
-        "read as what is customary / labelled faces). Range [0, 1]. A description of the pictures, never a measure of "
-        "being correct: neither direction is better. It tells whether a model, or a mitigation, draws other groups "
-        "where words or setting leave an attribute hardly open.",
+        "Mean over the prompts of one strength, by definition (of a word) or by custom (of a place and time), of "
+        "(faces read as what is customary / labelled faces). Range [0, 1]. A description of the pictures, never "
+        "a measure of being correct: neither direction is better. It tells whether a model, or a mitigation, "
+        "draws other groups where words or setting leave an attribute hardly open.",
     ),
     "refused": (
         "share of the images asked for that the model refused or withheld, as refused[female]",
-        "Mean over the prompts that state the class of (images with status refused or blank / images asked for). Range "
-        "[0, 1]. What was refused is in no other share.",
+        "Mean over the prompts that state the class of (images with status refused or blank / images asked for). "
+        "Range [0, 1]. What was refused is in no other share.",
     ),
     "pooled-rd": (
         "rd of all faces of the task together",

@@ -95,15 +95,15 @@ def estimate(
         rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []
     stated = following.of_run(counts, asked, correction, [s.metric for s in series]) if asked else ()
-    return rows + [_row_named(named.attribute, named.quantity) for named in stated]
+    return rows + [row_named(named.attribute, named.quantity) for named in stated]
 
 
 def row_of(attribute: Table, quantity: Quantity) -> Estimate:
     """Return the row of a quantity: its value, and its interval cut at the quantity's limits."""
-    return _with_bounds(attribute, _row_named(attribute.name, quantity))
+    return _with_bounds(attribute, row_named(attribute.name, quantity))
 
 
-def _row_named(attribute: str, quantity: Quantity) -> Estimate:
+def row_named(attribute: str, quantity: Quantity) -> Estimate:
     """Return the row of a quantity, without regard to bounds of single prompts."""
     row = partial(Estimate, quantity.metric, attribute, quantity.estimate, quantity.scope)
     fields: dict[str, Any] = {"ci_method": NORMAL if quantity.scope == THIS_LIST else quantities.GAFFKE}

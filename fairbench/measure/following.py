@@ -171,8 +171,9 @@ class _Reading:
             yield Named(self.name, Quantity(metric, "raw", THIS_LIST, np.nan, columns={**columns, "reason": why}))
             return
         columns |= {"low": found.low, "high": found.high, "error": found.error, **self._readings(parts)}
-        columns["ci_method"] = WILSON if len(parts) == 1 else NEWCOMBE
-        columns["reason"] = self._left_out(found, parts)
+        columns["ci_method"] = None if np.isnan(found.low) else WILSON if len(parts) == 1 else NEWCOMBE
+        few = following.TOO_FEW if np.isnan(found.low) else None
+        columns["reason"] = joined(self._left_out(found, parts), few)
         yield Named(self.name, Quantity(metric, "raw", THIS_LIST, found.estimate, columns=columns))
         yield from self._other_subjects(metric, parts)
 
@@ -202,7 +203,7 @@ class _Reading:
         """Return what to say of prompts that have no value, and why the first of them has none."""
         if not found.left_out:
             return None
-        why = next(self.followed.reasons[i] for i in np.flatnonzero(_any(parts) & (self.followed.of == 0)))
+        why = next(self.followed.reasons[i] for i in np.flatnonzero(_any(parts) & (self.followed.of == 0)).tolist())
         return f"over {found.prompts} of {found.prompts + found.left_out} prompts ({found.left_out} without: {why})"
 
     def _corrected(self, parts: Parts) -> Iterator[tuple[str, Interval | float, Mapping[str, Any]]]:
@@ -216,7 +217,11 @@ class _Reading:
         names = ["corrected"] if ends else ["corrected-lowest", "corrected-highest"]
         for name, interval in zip(names, found, strict=True):
             if np.isnan(interval.estimate):
-                yield name, np.nan, {"prompts": interval.prompts, "reason": "too few faces to correct"}
+                yield (
+                    name,
+                    np.nan,
+                    {"prompts": interval.prompts, "reason": f"fewer than {following.FEWEST} images with a face"},
+                )
                 continue
             said = left_out(interval.prompts, interval.left_out)
             yield name, interval, {"reason": joined(said, None if ends else RANGE, self.correction.mark(self.names))}
@@ -249,7 +254,7 @@ class _Reading:
         """
         recall, ignoring = np.full(len(self.stated), np.nan), np.full(len(self.stated), np.nan)
         known = True
-        for i in np.flatnonzero(self.followed.of):
+        for i in np.flatnonzero(self.followed.of).tolist():
             names = tuple(self.stated[i])
             rates, classes = self._rates(names), self.counts.labeller.classes(names)
             own = classes.index(" ".join(self.stated[i].values()))
@@ -273,8 +278,9 @@ class _Reading:
         found = following.total(Units(np.eye(2, dtype=np.int64), np.stack([some, of - some], axis=1)), [(1.0, part)])
         columns = {"low": found.low, "high": found.high, "error": found.error, "ci_method": WILSON}
         columns |= {"prompts": found.prompts, "counted": self._counted([(1.0, part)])}
-        reason = {"reason": "no images", "ci_method": None} if np.isnan(found.estimate) else {}
-        yield Named(self.name, Quantity(metric, "raw", THIS_LIST, found.estimate, columns={**columns, **reason}))
+        if np.isnan(found.low):
+            columns |= {"ci_method": None, "reason": f"fewer than {following.FEWEST} images: no interval"}
+        yield Named(self.name, Quantity(metric, "raw", THIS_LIST, found.estimate, columns=columns))
 
     def _counted(self, parts: Parts) -> dict[str, int]:
         """Return the numbers of requests, images and faces behind the prompts of the parts."""

@@ -78,7 +78,7 @@ def read(counts: Counts, stated: Sequence[Stated]) -> Followed:
         np.concatenate([getattr(u, n) for u in (none, *parts)], axis=i) for i, n in enumerate(("kinds", "times"))
     )
     result = Followed(Units(kinds, times), reasons)
-    for i in np.flatnonzero(result.of == 0):
+    for i in np.flatnonzero(result.of == 0).tolist():
         reasons[i] = reasons[i] or "no faces"
     return result
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairbench.stats.correction_concentration import sample_of, usable
 from fairbench.stats.correction_interval import calibration_draws, with_shared
-from fairbench.stats.estimands import Floats
+from fairbench.stats.estimands import Floats, IntArray
 from fairbench.stats.intervals import PSEUDO_IMAGES, Z_95, Interval
 from fairbench.stats.units import Data, Units, as_units
 from fairbench.types import FloatArray
@@ -22,6 +22,9 @@ from fairbench.types import FloatArray
 Mask = NDArray[np.bool_]
 Parts = Sequence[tuple[float, Mask]]
 """Coefficient and prompts (P,) of each part."""
+FEWEST: Final = 8
+"""Images of a part, below which it has no interval and no corrected value."""
+TOO_FEW: Final = f"fewer than {FEWEST} images with a face: no interval"
 _DRAWS: Final = 500
 _BLOCK: Final = 100
 """Tables at a time: their shares take less than 30 MB for 200 prompts and 130 cells."""
@@ -64,10 +67,10 @@ def shares(units: Units) -> Floats:
 def mean(units: Units, part: Mask) -> Mean:
     """Return the mean share of the first of two classes over the prompts of a part that show a face; NaN if none does.
 
-    The limits are Wilson's, for as many independent images as give the mean the variance that it has (as of complex
-    surveys: Kott and Carr, Journal of Official Statistics 13, 1997). Prompts differ, and images can show several faces,
-    so these are not the images that there are. For the variance a part has PSEUDO_IMAGES more, half of either class:
-    one in which all images agree must not have a variance of 0.
+    Below FEWEST images there is a mean alone. The limits are Wilson's, for as many independent images as give the mean
+    the variance that it has (as of complex surveys: Kott and Carr, Journal of Official Statistics 13, 1997): prompts
+    differ, and images can show several faces. For the variance a part has PSEUDO_IMAGES more, half of either class: one
+    in which all images agree must not have a variance of 0.
     """
     value = shares(units)[part]
     kept = ~np.isnan(value)
@@ -80,18 +83,34 @@ def mean(units: Units, part: Mask) -> Mean:
     weights = np.hstack([times, np.full((n, 2), PSEUDO_IMAGES / n / 2)])
     faces = weights @ kinds.sum(axis=1)
     smooth = weights @ kinds[:, 0] / faces
-    influence = kinds[:, 0] - smooth[:, None] * kinds.sum(axis=1)
-    redrawn = (weights * influence**2).sum(axis=1) / faces**2 * np.maximum(images, 2) / (np.maximum(images, 2) - 1)
-    variance, middle = float(redrawn.sum() / n**2), float(smooth.mean())
+    middle = float(smooth.mean())
+    influence = kinds[:, 0] - _centre(smooth, middle, images)[:, None] * kinds.sum(axis=1)
+    redrawn = (weights * influence**2).sum(axis=1) / faces**2 * _unbiased(images)
+    variance = float(redrawn.sum() / n**2) if images.sum() >= FEWEST else np.nan
     low, high = _wilson(float(value[kept].mean()), middle * (1 - middle) / variance)
     return Mean(float(value[kept].mean()), variance, low, high)
+
+
+def _centre(own: FloatArray, middle: float, images: IntArray) -> FloatArray:
+    """Return what each prompt's images (n,) vary around: its own share; of a single image, the mean of the part.
+
+    One image does not say how it varies. Around the mean it is taken to vary as all images together, which is more.
+    """
+    return np.where(images > 1, own, middle)
+
+
+def _unbiased(images: IntArray) -> Floats:
+    """Return the factor (n,) that makes a variance around those means unbiased."""
+    single = len(images) / max(len(images) - 1, 1)
+    return np.where(images > 1, images / np.maximum(images - 1, 1), single)
 
 
 def _wilson(share: float, images: float) -> tuple[float, float]:
     """Return the limits of a share of so many independent images (Wilson 1927)."""
     z2 = Z_95**2 / images
     half = float(np.sqrt(z2 * share * (1 - share) + z2**2 / 4))
-    return max(0.0, (share + z2 / 2 - half) / (1 + z2)), min(1.0, (share + z2 / 2 + half) / (1 + z2))
+    limits = np.clip((share + z2 / 2 + np.array([-half, half])) / (1 + z2), 0.0, 1.0)
+    return float(limits[0]), float(limits[1])
 
 
 def total(units: Units, parts: Parts) -> Interval:
@@ -128,18 +147,22 @@ class Corrected:
 
     def __init__(self, observed: Data, calibration: ArrayLike, member: Mask, rng: np.random.Generator) -> None:
         self._sample, self._member = sample_of(observed, calibration, None), member
-        self.known = usable(self._sample) & member.any(axis=1)
+        rows, cells = self._sample.table.shape[-1], member.shape[1]
+        # Of images that show nobody nothing is known without a row of them, and shares are of faces.
+        enough = self._sample.times.sum(axis=1) > 0 if rows == cells else usable(self._sample)
+        self.known = enough & member.any(axis=1)
         self._tables = np.concatenate(list(calibration_draws(calibration, rng, _DRAWS)))
         self._drawn: dict[float, FloatArray] = {}
 
     def total(self, parts: Parts, errors: float = 1.0) -> Interval:
-        """Return a sum of parts with its 95 % interval; NaN where a part has no prompt that can be corrected.
+        """Return a sum of parts with its 95 % interval; NaN where a part has too few images that can be corrected.
 
         errors: which part of the calibration's errors these images have, 0 to 1.
         """
         used, left_out = _counted(self.known, parts)
-        if not all((part & self.known).any() for _, part in parts):
-            return Interval(*[np.nan] * 4, used, left_out, np.nan)
+        images = self._sample.times.sum(axis=1)
+        if any(images[part & self.known].sum() < FEWEST for _, part in parts):
+            return Interval(np.nan, np.nan, np.nan, np.nan, used, left_out, np.nan)
         if errors not in self._drawn:
             blocks = (self._tables[i : i + _BLOCK] for i in range(0, len(self._tables), _BLOCK))
             self._drawn[errors] = np.concatenate([self._values(errors, block) for block in blocks])
@@ -156,6 +179,8 @@ class Corrected:
 
     def range(self, parts: Parts) -> tuple[Interval, Interval]:
         """Return the lowest and the highest sum if errors are at most those of the calibration."""
+        if np.isnan(self.total(parts).estimate):
+            return self.total(parts), self.total(parts)
         values = []
         for errors in _ERRORS:
             of_prompts = self._values(errors)
@@ -191,6 +216,6 @@ class Corrected:
         above, below = kinds @ inverse @ member.T, (kinds @ inverse).sum(axis=1)  # (T, n), (T,)
         people = weights @ below
         value = (weights * above.T).sum(axis=1) / people
-        influence = (above.T - value[:, None] * below) / people[:, None]
-        enough = np.maximum(images, 2)
-        return float(((weights * influence**2).sum(axis=1) * enough / (enough - 1)).sum() / n**2)
+        centre = _centre(value, float(value.mean()), images)
+        influence = (above.T - centre[:, None] * below) / people[:, None]
+        return float(((weights * influence**2).sum(axis=1) * _unbiased(images)).sum() / n**2)
