@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -25,6 +25,8 @@ from fairbench.workers.session import Session
 
 LOST_IN_A_ROW: Final = 3
 """After so many images that each ended the worker twice, none between them drawn, the worker is taken for broken."""
+SYSTEM: Final = "system"
+"""The setting of a card that holds the text before each prompt."""
 SEEDS: Final = "random and torch: the image's seed; numpy: the seed modulo 2**32"
 
 
@@ -55,6 +57,14 @@ class WorkerAdapter:
         offered = Offered(lambda: self._session, params)
         for name in offered.names(self._places.recipe.offers):
             setattr(self, name, getattr(offered, name))
+
+    @staticmethod
+    def with_system_prompt(sampling: Mapping[str, Any], text: str) -> dict[str, Any] | None:
+        """Return the card's `sampling` under another system prompt; None where the card has no such setting."""
+        settings = sampling.get("settings")
+        if not isinstance(settings, Mapping) or SYSTEM not in settings:
+            return None
+        return {**sampling, "settings": {**settings, SYSTEM: text}}
 
     def _content_of_repository(self) -> dict[str, Any]:
         declared, folder = self.params.repository, self._places.repository

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood
+from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood, wrappers
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
@@ -15,6 +15,7 @@ from fairbench.comparison.margins import Margins
 from fairbench.comparison.ranks import Selection
 from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
 from fairbench.comparison.verdicts import Row
+from fairbench.comparison.wrappers import Wrappers
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
 from fairbench.runs import registration
@@ -38,6 +39,7 @@ class RunComparison:
     pairing: letter of a run -> how it is paired with the baseline. rankings (by concentration) and selection: of three
     runs or more. tipping: where each shown difference disappears. registration: the file and how the comparison departs
     from what was registered there; None: no registration was named. second: of the same images by a second labeller.
+    wrappers: of one model under several system prompts.
     """
 
     sides: list[Side]
@@ -53,6 +55,7 @@ class RunComparison:
     tipping: list[Tipping]
     registration: Registered | None = None
     second: RunComparison | None = None
+    wrappers: Wrappers | None = None
 
     @property
     def registered_words(self) -> str:
@@ -140,6 +143,7 @@ def _of_runs(
         notes=notes + _labels_of_tables(sides),
         tipping=list(assumption.tipping_points(sides, rows, alpha)),
         registration=held_against,
+        wrappers=wrappers.of(sides, margins, alpha),
     )
 
 

@@ -17,6 +17,7 @@ from fairbench.comparison.effects import MIN_FACES_PER_PROMPT
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.sides import QUOTA, Side
 from fairbench.comparison.verdicts import Row
+from fairbench.comparison.wrappers import Wrappers
 from fairbench.display.json_values import plain as to_plain
 from fairbench.display.note import label_note
 from fairbench.errors import MissingExtra
@@ -83,6 +84,7 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "primary": result.primary,
         "registration": None if result.registration is None else asdict(result.registration),
         "second": None if result.second is None else _second(result.second),
+        "wrappers": None if result.wrappers is None else _wrappers(result.wrappers, quota),
         "tipping": [asdict(point) for point in result.tipping],
         "margins": {"source": result.margins.source, **result.margins.values},
         "effects": [_effect(row, quota) for row in result.rows],
@@ -97,6 +99,12 @@ def _second(result: RunComparison) -> dict[str, Any]:
     primary = [row for row in result.rows if row.family == "primary"]
     quota = {side.letter for side in result.sides if side.quota}
     return {"runs": [_run(side) for side in result.sides], "effects": [_effect(row, quota) for row in primary]}
+
+
+def _wrappers(wrappers: Wrappers, quota: set[str]) -> dict[str, Any]:
+    """Return the effects of system prompts against their controls, and how many words each text has."""
+    effects = [_effect(row, quota) for row in wrappers.rows]
+    return {"controls": wrappers.controls, "words": wrappers.words, "effects": effects}
 
 
 def _effect(row: Row, quota: set[str]) -> dict[str, Any]:

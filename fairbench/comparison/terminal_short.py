@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from rich.console import Console
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison import assumption
+from fairbench.comparison import assumption, wrappers
 from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT
 from fairbench.comparison.ranks import Half
@@ -85,6 +85,8 @@ def _sentences(result: RunComparison) -> Iterator[str]:
         yield f"{who}On this list, {claimed}." if claimed else ""
         yield f"{who}{_other_prompts(result, baseline, side.letter)}"
         yield f"{who}{_quality(rows)}{_directions(rows, result.alpha)}"
+    if result.wrappers is not None:
+        yield from wrappers.sentences(result.wrappers)
     if result.second is not None:
         yield _second(result, result.second)
     yield _relative_diversity(result)

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from fairbench.adapters.endpoint import dialects
@@ -45,6 +45,19 @@ class EndpointAdapter:
         self.max_cost: float | None = None
         self.price_per_image, self.size = params.price_per_image, params.size
         self._size_was_right = params.size is None
+
+    @staticmethod
+    def with_system_prompt(sampling: Mapping[str, Any], text: str) -> dict[str, Any] | None:
+        """Return the card's `sampling` under another system prompt; None unless the card declares the request's field.
+
+        Servers ignore fields that their model does not use without a word: only who wrote the card knows of it.
+        HunyuanImage takes a text of one's own as its kind "custom".
+        """
+        send = sampling.get("send")
+        if not isinstance(send, Mapping) or "system_prompt" not in send:
+            return None
+        kind = {"use_system_prompt": "custom" if text else "None"} if "use_system_prompt" in send else {}
+        return {**sampling, "send": {**send, "system_prompt": text or None, **kind}}
 
     def seconds_for(self, images: int, each: float | None) -> float | None:
         """Return the seconds that so many images take. each: of one request, as measured; None: the card's."""
