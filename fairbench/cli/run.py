@@ -58,8 +58,8 @@ Scorers = Annotated[
     typer.Option(
         "--scorers",
         autocompletion=complete.several("scorers"),
-        help="Comma-separated scorers (clip-score, clip-iqa, inception-score) or YAML files, or none. [default: the "
-        "card's]",
+        help="Comma-separated scorers (clip-score, clip-iqa, inception-score, siglip-score, vqa-score, pickscore) or "
+        "YAML files, or none. [default: the card's]",
     ),
 ]
 Calibration = Annotated[

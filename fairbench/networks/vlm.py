@@ -104,3 +104,27 @@ class VisionLanguageModel:
             message, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
         return inputs.to(net.device, dtype=net.dtype)  # numbers with a point alone change their type
+
+    def tokens_of(self, words: Sequence[str]) -> list[int]:
+        """Return the tokens of those words that are one token each. Raises WeightsError where none is."""
+        _, processor = self._loaded
+        tokens = [processor.tokenizer.encode(word, add_special_tokens=False) for word in words]
+        ids = sorted({one[0] for one in tokens if len(one) == 1})
+        if not ids:
+            raise WeightsError(f"{self.name} has no token for {' or '.join(map(repr, words))}: name another model.")
+        return ids
+
+    def probability_of(self, tokens: Sequence[int], question: str, image: RgbImage) -> float:
+        """Return the probability that the answer's first token is one of these.
+
+        Raises FloatingPointError where the model's numbers overflow its precision.
+        """
+        import torch
+
+        net, _ = self._loaded
+        inputs = self._inputs(question, image)
+        with torch.inference_mode():
+            logits = net(**inputs).logits[0, -1].double()
+        if not bool(logits.isfinite().all()):
+            raise FloatingPointError(f"the logits of {self.name} are not finite numbers")
+        return float(logits.softmax(dim=-1)[list(tokens)].sum())

@@ -39,6 +39,9 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "clip-score": "fairbench.scorers.clip_score:ClipScore",
         "clip-iqa": "fairbench.scorers.clip_iqa:ClipIqa",
         "inception-score": "fairbench.scorers.inception_score:InceptionScore",
+        "siglip-score": "fairbench.scorers.two_towers:SiglipScore",
+        "vqa-score": "fairbench.scorers.vqa_score:VqaScore",
+        "pickscore": "fairbench.scorers.two_towers:PickScore",
     },
     "methods": {
         "none": "fairbench.methods.suffixes:NoMethod",

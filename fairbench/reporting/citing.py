@@ -36,6 +36,9 @@ OF_SCORER: Final[Mapping[str, tuple[str, ...]]] = {
     "clip-score": ("hessel2021clipscore", "radford2021learning"),
     "clip-iqa": ("wang2023exploring", "radford2021learning"),
     "inception-score": ("salimans2016improved",),
+    "siglip-score": ("zhai2023sigmoid",),
+    "vqa-score": ("lin2024vqascore",),
+    "pickscore": ("kirstain2023pickapic",),
 }
 OF_LABELLER: Final[Mapping[str, tuple[str, ...]]] = {
     "fairface": ("karkkainen2021fairface",),
