@@ -70,9 +70,9 @@ def resolve(target: str, image_key: str, model: Loaded[ModelCard], scored_as: st
         params = registry.parse_params(plugin, params_in_card)
     except ValidationError as err:
         raise yamlfile.params_error(path, target, err, prefix) from err
-    for ref in identity.hub_models(params):
-        if ref.repo and ref.revision is None:
-            notice("unpinned", f"{name}: no revision of {ref.repo} is named, so its weights may change.")
+    for hub in identity.hub_models(params):
+        if hub.repo and hub.revision is None:
+            notice("unpinned", f"{name}: no revision of {hub.repo} is named, so its weights may change.")
     try:
         parts = identity.of_plugin(name, plugin, params, base_dir) | ({"scored_as": scored_as} if scored_as else {})
         key = keys.stage_key("scores", parts, image_key)
