@@ -59,6 +59,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "name a labeller of another model",
         strict=True,
     ),
+    "declared-generated": Kind(
+        "files of the user are shown to somebody else's server, since their manifest says that a model drew them all",
+        "stop, and ask a model on this machine, where one of them is a photograph of a person",
+    ),
     "unread-answers": Kind(
         "answers of a labeller that asks questions which name none of the options, or several; they count as unclear",
         "read them in the cache folder, under answers/; change the card's question, its answers or its form",

@@ -1,7 +1,8 @@
 """Images that somebody already has: `--model folder:PATH`. They stay where they are, referenced by path and sha256.
 
 PATH is a folder with one sub-folder per prompt (also `prompt_{i}/img_{j}.jpg`), a folder of images (one group, "all
-images"), or a CSV / JSONL manifest with the columns path (or image), prompt or prompt_id, and optionally sample_index.
+images"), or a CSV / JSONL manifest with the columns path (or image), prompt or prompt_id, and optionally sample_index
+and origin (`generated`: a model drew the image, and it shows nobody).
 Nothing is passed over in silence: see docs/notices.md.
 """
 
@@ -47,6 +48,11 @@ class FolderAdapter:
         self._path = path if path.is_absolute() or ctx.base_dir is None else ctx.base_dir / path
         self._files = folder_files.read(self._path)
         self._groups: dict[bytes, list[ImageFile]] = {}
+
+    @property
+    def all_generated(self) -> bool:
+        """Whether the user declares of every image that a model drew it."""
+        return all(file.generated for file in self._files)
 
     def prompts(self, task_prompts: Sequence[Prompt] | None) -> list[Prompt]:
         """Return the prompts that have images, in the task's order, or in the files' own order without a task.

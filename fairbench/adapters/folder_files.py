@@ -17,7 +17,9 @@ from fairbench.notices import notice
 from fairbench.storage import paths, pixels
 from fairbench.types import NO_GROUP
 
-_COLUMNS: Final = ("prompt", "prompt_id", "sample_index")
+_COLUMNS: Final = ("prompt", "prompt_id", "sample_index", "origin")
+GENERATED: Final = "generated"
+"""What a manifest's column `origin` may say: that a model drew the image, so that it shows nobody."""
 _Rows = Iterator[tuple[int, Mapping[str, Any]]]
 _READERS: Final[Mapping[str, Callable[..., _Rows]]] = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv}
 SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"})
@@ -26,13 +28,17 @@ SYSTEM_FILES: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "ico
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image file, the name of its prompt (text, id, or folder name; NFC), and where that name stands."""
+    """An image file, the name of its prompt (text, id, or folder name; NFC), and where that name stands.
+
+    generated: whether a manifest says that a model drew it.
+    """
 
     path: Path
     group: str
     where: str
     sample_index: int | None = None
     is_text: bool = False
+    generated: bool = False
 
 
 def read(path: Path) -> list[ImageFile]:
@@ -140,7 +146,12 @@ def _manifest(path: Path) -> Iterator[ImageFile]:
         image = paths.file_of_row(path.parent, name, f"{where}, field path")
         group = _group(row.get("prompt") or row.get("prompt_id") or NO_GROUP, where)
         index = _index(row.get("sample_index"), where)
-        yield ImageFile(image, group, where, index, is_text=bool(row.get("prompt")))
+        origin = row.get("origin") or ""
+        if origin not in ("", GENERATED):
+            raise CardError(
+                f"{where}, field origin: {str(origin)[:80]!r} is not {GENERATED!r}; write that, or nothing."
+            )
+        yield ImageFile(image, group, where, index, bool(row.get("prompt")), bool(origin))
 
 
 def _group(value: Any, where: str) -> str:

@@ -6,14 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fairbench import contracts, keys, registry
+from fairbench import contracts, registry
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard, PluginRef
 from fairbench.cards.catalog import Loaded
@@ -21,6 +20,7 @@ from fairbench.cards.yamlfile import Loc
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import faces, judges
 from fairbench.labelling.judges import JudgeParams
+from fairbench.labelling.parts import Part, faces_key_of, labeller_id_of, labels_key_of
 from fairbench.networks import identity
 from fairbench.protocols import Crop, FaceClassifier, FaceDetector
 from fairbench.types import BuildContext, FoundFace, LabelSchema, RgbImage
@@ -30,33 +30,6 @@ NOT_LABELLED: Final = -1
 """The code of a face without a label: its most probable label is below `min_prob`, or it has no probabilities."""
 READ_PIXELS: Final = 16_000_000
 """Pixels of the images that `Labeller.read` passes to the detector at a time."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A plug-in of a labeller with its checked parameters and what else it is built with. It is built on first use."""
-
-    kind: str
-    ref: PluginRef
-    plugin: Any
-    params: Any
-    arguments: tuple[Any, ...]
-
-    @property
-    def title(self) -> str:
-        """The beginning of a sentence about this part."""
-        return registry.title(self.kind, self.ref.type)
-
-    @cached_property
-    def built(self) -> Any:
-        """The plug-in's instance; one of a third party was called on a grey image. Raises what it raises."""
-        with contracts.guard(self.title):
-            instance = self.plugin(self.params, *self.arguments)
-            if self.kind == "classifiers":
-                contracts.labels_of(self.title, instance)
-            if registry.is_third_party(self.kind, self.ref.type):
-                contracts.probe(self.kind, self.title, instance)
-        return instance
 
 
 class LabelSpace:
@@ -273,17 +246,21 @@ class Labeller(LabelSpace):
         asked = [(judge, part.params) for part in self._classifiers for judge in judges.inside(part.params)]
         return [(judge, len(getattr(params, "questions", self.base.labels))) for judge, params in asked]
 
-    def refuse_sending(self, images: str) -> None:
+    @property
+    def sends_to(self) -> str | None:
+        """The address of a server, not of this machine, that gets to see the images; None where there is none."""
+        return next((address for judge in self.judges if (address := judges.sends_to(judge)) is not None), None)
+
+    def refuse_sending(self, images: str, unless: str = "") -> None:
         """Raise FairbenchError where photographs of people may be among `images`, as a sentence names them, and the
-        labeller sends what it sees to a server that is not this machine.
+        labeller sends what it sees to a server that is not this machine. unless: what else than another labeller helps.
         """
-        for judge in self.judges:
-            address = judges.sends_to(judge)
-            if address is not None:
-                raise FairbenchError(
-                    f"Labeller {self.card.name} sends what it sees to {address}, and nobody knows whether {images} are "
-                    "photographs of people, whose data that would be: use a labeller that runs on this machine."
-                )
+        if self.sends_to is not None:
+            raise FairbenchError(
+                f"Labeller {self.card.name} sends what it sees to {self.sends_to}, and nobody knows whether {images} "
+                "are photographs of people, whose data that would be: use a labeller that runs on this machine"
+                f"{unless}."
+            )
 
     def report(self) -> None:
         """Have classifiers give notice of what they could not read."""
@@ -315,19 +292,3 @@ def _ranges(images: Sequence[RgbImage]) -> Iterator[tuple[int, int]]:
         pixels += size
     if len(images):
         yield start, len(images)
-
-
-def faces_key_of(parts: Mapping[str, Any], image_key: str) -> str:
-    """Return the key of the faces that a labeller of these `parts` finds."""
-    return keys.stage_key("faces", {"detectors": parts["detectors"]}, image_key)
-
-
-def labels_key_of(parts: Mapping[str, Any], faces_key: str) -> str:
-    """Return the key of the labels that a labeller of these `parts` gives."""
-    return keys.stage_key("labels", {name: parts[name] for name in ("crops", "classifiers", "attributes")}, faces_key)
-
-
-def labeller_id_of(parts: Mapping[str, Any], card: LabellerCard) -> str:
-    """Return the id of a labeller of these `parts`, under its card's face policy."""
-    policy = identity.of_params(card.face_policy, None)
-    return keys.digest("labeller", [labels_key_of(parts, faces_key_of(parts, "")), policy]).hex()[:12]

@@ -41,7 +41,13 @@ _UNCLEAR_WORDS: Final = (
 LETTERS: Final = "{question}\n{options}\nAnswer with the letter of one option alone."
 """The usual form of a question, with its options under letters."""
 MAX_OPTIONS: Final = 25
-_LETTERED: Final = re.compile(r"\W*(?:(?:the )?(?:answer|option)(?: is)?:? )?\(?([A-Z])(?:[.):]|\W*$)", re.IGNORECASE)
+_LETTERED: Final = re.compile(
+    r"\W*(?:(?:the )?(?:correct |best |right )?(?:answer|option|letter|choice)(?: is)?:? )?"
+    r"\(?([A-Z])(?:[.):]|\W*?(?:\n|$))",
+    re.IGNORECASE,
+)
+_ANOTHER_LETTER: Final = re.compile(r"(?<!\w)(?:(?:or|and|not) \(?[A-Z](?!\w)|\(?[B-Z][.):])|(?<!\w)A[):]")
+"""What names a second option by its letter; `A.` may be an article at the end of a sentence that was cut."""
 _NEGATION: Final = re.compile(r"\b(not|no|neither|nor|never|without)\b|n't\b")
 
 
@@ -104,7 +110,8 @@ def read(answer: str, question: Question, form: str, image: bytes) -> int:
     if index >= len(places):
         return UNREAD
     code = UNCLEAR if places[index] == len(question.options) else places[index]
-    return code if named in (None, code) else UNREAD
+    is_one = named in (None, code) and not _ANOTHER_LETTER.search(answer, lettered.end())
+    return code if is_one else UNREAD
 
 
 def _named(answer: str, question: Question) -> int | None:

@@ -21,7 +21,8 @@ from fairbench import keys, registry
 from fairbench.cards.catalog import Loaded
 from fairbench.errors import FairbenchError
 from fairbench.labelling import faces as faces_stage
-from fairbench.labelling.labeller import Labeller, LabelSpace, faces_key_of, labeller_id_of, labels_key_of
+from fairbench.labelling.labeller import Labeller, LabelSpace
+from fairbench.labelling.parts import faces_key_of, labeller_id_of, labels_key_of
 from fairbench.networks import identity
 from fairbench.runs.record import RunRecord
 from fairbench.storage import schemas

@@ -63,6 +63,19 @@ def _of_itself(loaded: Loaded[LabellerCard], model: str) -> Loaded[LabellerCard]
     return replace(loaded, card=loaded.card.model_copy(update={"classifiers": refs}))
 
 
+def refuse_sending(labeller: Labeller, card: ModelCard, adapter: Any) -> None:
+    """Refuse that files of the user are sent to others, unless their manifest says that all were generated.
+
+    Raises FairbenchError.
+    """
+    if not getattr(adapter, "all_generated", False):
+        origin = ", or, where a model drew all of them, write `generated` into a column `origin` of their manifest"
+        labeller.refuse_sending(f"the images of {card.name}", origin)
+    elif labeller.sends_to is not None:
+        text = f"The manifest of {card.name} says that a model drew all images, which are shown to {labeller.sends_to}."
+        notice("declared-generated", text)
+
+
 def notices_of_judges(labeller: Labeller, card: ModelCard, model: str) -> None:
     """Give notice where the labels are a model's answers, and where that model made the pictures."""
     if not labeller.judges:

@@ -151,7 +151,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         adapter.price_per_image = settings.price
     image_key = _image_key(card, adapter, params, ctx)
     if image_domain.of_run(card, "").kind == "given":
-        labeller.refuse_sending(f"the images of {card.name}")
+        label_source.refuse_sending(labeller, card, adapter)
     label_source.notices_of_judges(labeller, card, settings.model)
     scorer_names = card.scorers if settings.scorers is None else settings.scorers
     label_source.give_table(labeller, adapter, [*scorer_names])

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fairbench import keys
 from fairbench.cards import catalog
 from fairbench.cards.cards import LabellerCard
-from fairbench.labelling import confusion, labeller
+from fairbench.labelling import confusion
+from fairbench.labelling import parts as parts_of_labeller
 from fairbench.networks import identity
 from fairbench.runs import evidence, prompts
 from fairbench.storage import schemas
@@ -61,11 +62,11 @@ class FakeRun:
         ]
         parts = self._parts(loaded.card)
         images_key = keys.stage_key("images", {"model": self.model})
-        faces_key = labeller.faces_key_of(parts, images_key)
+        faces_key = parts_of_labeller.faces_key_of(parts, images_key)
         stage_keys = {
             "images": images_key,
             "faces": faces_key,
-            "labels": labeller.labels_key_of(parts, faces_key),
+            "labels": parts_of_labeller.labels_key_of(parts, faces_key),
             "scores": keys.stage_key("scores", {"of": [self.model, self.backbone]}),
         }
         store = Store(folder / evidence.FOLDER)
@@ -115,7 +116,7 @@ class FakeRun:
             "declared": {"references": {}, "seed": 0},
             "keys": stage_keys,
             "labeller": card.model_dump(by_alias=True),
-            "labeller_id": labeller.labeller_id_of(parts, card),
+            "labeller_id": parts_of_labeller.labeller_id_of(parts, card),
             "task": {"name": self.task, "version": 1},
             "no_calibration": None,
             "scorers": {"clip-score": {"key": stage_keys["scores"], "backbone": backbone}},

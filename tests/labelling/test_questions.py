@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from fairbench.cards import catalog
 from fairbench.labelling import questions
 from fairbench.labelling.questions import CANNOT_TELL, LETTERS, UNCLEAR, UNREAD, Interview, Question
 from fairbench.types import RgbImage
@@ -83,6 +84,35 @@ def test_letters_stand_for_the_order_of_the_very_image() -> None:
         assert questions.read(f"{letter_of['male']}. a woman", GENDER, LETTERS, image) == UNREAD
         assert questions.read("D", GENDER, LETTERS, image) == UNREAD
         assert questions.read("A woman is shown", GENDER, LETTERS, image) == 0  # an article is no letter
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", ""), ("**", "**"), ("The correct answer is ", "."), ("Answer: (", ")"), ("\n", "\n\nA person, I think.")],
+)
+def test_one_letter_is_read_and_two_are_not(before: str, after: str) -> None:
+    image = b"12345678"
+    lines = dict(line.split(". ") for line in questions.phrased(GENDER, LETTERS, image).splitlines()[1:-1])
+    letter_of = {words: letter for letter, words in lines.items()}
+    male, other = letter_of["male"], letter_of["a woman"]
+    assert questions.read(f"{before}{male}{after}", GENDER, LETTERS, image) == 1
+    for second in (
+        f" or {other}",
+        f". or {other}",
+        f". {other}: maybe",
+        f". ({other})",
+        f". Not {other.lower()}) a woman",
+    ):
+        assert questions.read(f"{before}{male}{second}", GENDER, LETTERS, image) == UNREAD, second
+
+
+def test_the_shipped_card_reads_no_age_from_a_number_of_years() -> None:
+    card = catalog.load_labeller("vqa").card
+    asked = card.classifiers[0].params["questions"]["age3"]
+    question = Question(asked["text"], tuple(card.attributes["age3"].labels), asked["answers"])
+    for answer in ("She looks 25 years old", "a young woman", "about 40"):
+        assert questions.read(answer, question, LETTERS, b"12345678") == UNREAD, answer
+    assert questions.read("40 to 59", question, LETTERS, b"12345678") == 1
 
 
 def test_every_order_comes_up_equally_often() -> None:

@@ -24,7 +24,7 @@ from fairbench.serving import patience
 from fairbench.types import RgbImage
 from tests.builders import annotators
 from tests.builders.chat_server import ChatServer, parsed, said
-from tests.builders.cli import Cli
+from tests.builders.cli import Cli, Result
 from tests.builders.folders import ROOT
 from tests.builders.image_server import MODEL, Reply
 from tests.builders.vlms import save_tiny_vlm
@@ -190,6 +190,30 @@ def test_what_a_judge_lacks_is_told_before_anything_is_made(cli: Cli, tmp_path: 
         refused = cli(*run, "--labeller", labeller(tmp_path, **judge), "--out", "run")
         assert refused.code == 2 and part in refused.err and "Traceback" not in refused.err, refused.err
         assert not (tmp_path / "run").exists()
+
+
+def test_a_manifest_may_say_that_all_images_were_generated(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    address = "http://192.0.2.1:9/v1"  # of no machine
+    judge = {"model": MODEL, "base_url": address, "timeout": 0.1, "attempts": 1}
+    card = labeller(tmp_path, endpoint=judge)
+    files = [f"{path},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+
+    def plan(origins: list[str]) -> Result:
+        rows = [f"{file},{origin}" for file, origin in zip(files, origins, strict=True)]
+        (tmp_path / "m.csv").write_text("\n".join(["path,prompt,origin", *rows]) + "\n")
+        return cli("run", "--model", "folder:m.csv", "--labeller", card, "--dry-run")
+
+    for origins in ([""] * 12, ["generated"] * 11 + [""]):
+        refused = plan(origins)
+        assert refused.code == 2 and address in refused.err
+        assert "write `generated` into a column `origin` of their manifest" in refused.err
+    wrong = plan(["generated"] * 11 + ["photograph"])
+    assert wrong.code == 2 and "line 13, field origin: 'photograph' is not 'generated'" in wrong.err
+    allowed = plan(["generated"] * 12)
+    assert allowed.code == 0 and "declared-generated" in allowed.err and address in allowed.err
+    here = labeller(tmp_path, "here", endpoint=judge | {"base_url": "http://127.0.0.1:9/v1"})
+    stays = cli("run", "--model", "folder:m.csv", "--labeller", here, "--dry-run").succeeded()
+    assert "asked-labels" in stays.err and "declared-generated" not in stays.err
 
 
 def test_photographs_of_an_audit_are_not_sent_away(cli: Cli, pictures: Path, tmp_path: Path) -> None:
