@@ -14,6 +14,7 @@ import fairbench
 from fairbench.axes import caption_file, respondent, run_images
 from fairbench.axes.captions import CaptionMeasures, measures
 from fairbench.axes.run_images import RunImages
+from fairbench.display.dictionary import TABLES
 from fairbench.display.json_values import plain
 from fairbench.display.note import label_note
 from fairbench.display.progress import Progress
@@ -31,7 +32,7 @@ HALLUCINATION: Final = "hallucination"
 MISSED: Final = "missed"
 SUBJECT_UNNAMED: Final = "subject-unnamed"
 DISTRIBUTION_BIAS: Final = "distribution-bias"
-COLUMNS: Final = ("measure", "scope", "value", "ci_low", "ci_high", "if_even", "n_images", "n_prompts")
+COLUMNS: Final = tuple(TABLES["measures.csv"][1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ import yaml
 from pydantic import Field, model_validator
 
 from fairbench import keys
+from fairbench.annotation import words
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import CROSS, RESERVED, RESERVED_LABELS, SHA256, Label, Name, Text
 from fairbench.cards.textfile import read_text
 from fairbench.cards.texts import near_form
 from fairbench.errors import CardError, FairbenchError, storage_errors
+from fairbench.labelling.questions import Question
 from fairbench.storage import atomic
 from fairbench.strict import StrictModel
 
@@ -62,9 +64,11 @@ class Axis(StrictModel):
         forms = [near_form(answer) for answer in self.answers]
         if len(set(forms)) != len(forms):
             raise ValueError("answers: one stands twice")
-        vague = next((answer for answer in self.answers if near_form(answer) in NO_ANSWER | set(RESERVED_LABELS)), None)
+        no_answers = NO_ANSWER.union(RESERVED_LABELS, words.RESERVED)
+        vague = next((answer for answer in self.answers if near_form(answer) in no_answers), None)
         if vague is not None:
             raise ValueError(f"answers: remove {vague!r}; `unclear` is offered with every question")
+        self.as_question()
         if self.name in RESERVED or CROSS in self.name:
             raise ValueError(f"name: {self.name!r} stands for something else in tables; rename the axis")
         if isinstance(self.expected, dict):
@@ -73,6 +77,10 @@ class Axis(StrictModel):
             if min(self.expected.values()) <= 0 or abs(math.fsum(self.expected.values()) - 1) > _ROUNDING:
                 raise ValueError("expected: the shares are above 0 and sum to 1")
         return self
+
+    def as_question(self) -> Question:
+        """Return what is asked of a picture. Raises ValueError for what cannot be, as a question with braces."""
+        return Question(self.question, tuple(self.answers))
 
     @property
     def shares(self) -> list[float] | None:

@@ -16,6 +16,7 @@ from fairbench.axes import file, respondent, run_images
 from fairbench.axes.findings import LEVEL, Finding, findings
 from fairbench.axes.respondent import Respondent
 from fairbench.axes.run_images import RunImages
+from fairbench.display.dictionary import TABLES
 from fairbench.display.json_values import plain
 from fairbench.display.note import label_note
 from fairbench.display.progress import Progress
@@ -30,11 +31,8 @@ CAUTION: Final = (
     "These are one model's answers, whose errors nobody counted: errors that depend on what else a picture shows look "
     "like differences between prompts. No finding stands until people have labelled a sample."
 )
-AXIS_COLUMNS: Final = (
-    *("axis", "question", "expected", "verdict", "p", "q", "concentration_in_prompt", "ci_low", "ci_high"),
-    *("concentration_together", "n_pictures", "n_unclear", "n_unread", "n_prompts"),
-)
-ANSWER_COLUMNS: Final = ("axis", "answer", "scope", "share", "ci_low", "ci_high", "expected", "n_pictures")
+AXIS_COLUMNS: Final = tuple(TABLES["axes.csv"][1])
+ANSWER_COLUMNS: Final = tuple(TABLES["answers.csv"][1])
 PROMPT_COLUMNS: Final = ("axis", "prompt", "subject", "answer", "pictures", "answered")
 MAX_UNREAD_EXAMPLES: Final = 5
 
@@ -72,7 +70,6 @@ def read(
     """
     axes = file.read_frozen(axes_file)
     folders.check(out, kinds.AXES)
-    questions = [respondent.question(axis, axes_file) for axis in axes.axes]
     finished = evidence.read(folder)
     task = finished.record.task
     if (task.name, task.version) != (axes.task, axes.task_version):
@@ -85,7 +82,9 @@ def read(
     chosen = run_images.first_of_each(images, per_prompt)
     if not chosen:
         raise FairbenchError(f"{folder} has no pictures: nothing can be read in it.")
-    codes, said = respondent.answers(who, questions, Run(folder, store), chosen, progress)
+    codes, said = respondent.answers(
+        who, [axis.as_question() for axis in axes.axes], Run(folder, store), chosen, progress
+    )
     prompt = np.array([images.prompt_of[image] for image in chosen], dtype=np.int64)
     result = AxesRead(
         run=finished.name,

@@ -16,11 +16,10 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import LabellerCard, PluginRef
 from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import FairbenchError
 from fairbench.labelling import domain, judges
 from fairbench.labelling.classifiers.vqa import VqaParams
 from fairbench.labelling.questions import Interview, Question
-from fairbench.notices import collecting
 from fairbench.runs import label_source
 from fairbench.runs.device import pick_device
 from fairbench.runs.record import RunRecord
@@ -60,15 +59,12 @@ def of_run(target: str, record: RunRecord, device: str) -> Respondent:
     would leave this machine.
     """
     model = record.model.name if record.settings is None else record.settings.model
-    with collecting() as notices:
-        labeller, loaded = label_source.labeller_of(None, target, record.model, pick_device(device), model)
-        label_source.notices_of_judges(labeller, record.model, model)
+    labeller, loaded = label_source.labeller_of(None, target, record.model, pick_device(device), model)
     ref, params = asking_part(loaded, target)
     if domain.of_run(record.model, "").kind == "given":
         labeller.refuse_sending(f"the images of {record.model.name}")
     ctx = BuildContext(device=pick_device(device), base_dir=loaded.base_dir)
-    self_judged = any(each.code == "self-judged" for each in notices)
-    return Respondent(loaded.card, ref, params, ctx, self_judged)
+    return Respondent(loaded.card, ref, params, ctx, label_source.judges_itself(labeller, record.model, model))
 
 
 def asking_part(loaded: Loaded[LabellerCard], target: str) -> tuple[PluginRef, VqaParams]:
@@ -88,14 +84,6 @@ def asking_part(loaded: Loaded[LabellerCard], target: str) -> tuple[PluginRef, V
     except ValidationError as err:
         raise yamlfile.params_error(loaded.path, loaded.card.name, err, ("classifiers", asking[0])) from err
     return ref, params
-
-
-def question(axis: Axis, path: Path) -> Question:
-    """Return an axis as it is asked. Raises CardError that names the file of the axes."""
-    try:
-        return Question(axis.question, tuple(axis.answers))
-    except ValueError as err:
-        raise CardError(f"{path}, axis {axis.name}: {err}.") from err
 
 
 def answers(

@@ -81,8 +81,13 @@ def notices_of_judges(labeller: Labeller, card: ModelCard, model: str) -> None:
     if not labeller.judges:
         return
     notice("asked-labels", f"Labeller {labeller.card.name} asks a model about each picture.")
-    if any(_is_same(judge, card, model) for judge in labeller.judges):
+    if judges_itself(labeller, card, model):
         notice("self-judged", f"{card.name} was asked about pictures that it made itself.")
+
+
+def judges_itself(labeller: Labeller, card: ModelCard, model: str) -> bool:
+    """Whether a labeller asks the very model of a run. model: how the run's model was named."""
+    return any(_is_same(judge, card, model) for judge in labeller.judges)
 
 
 def _is_same(judge: JudgeParams, card: ModelCard, model: str) -> bool:
