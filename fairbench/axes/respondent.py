@@ -46,9 +46,13 @@ class Respondent:
     self_judged: bool
 
     def interview(self, limit: int | None = None) -> Interview:
-        """Return what asks, with at most `limit` tokens per answer; None: the card's. It loads weights when it asks."""
+        """Return what asks, with at most `limit` tokens per answer; None: the card's. It loads weights when it asks.
+
+        Raises FairbenchError for what has to be there before anything can be asked.
+        """
         identity = judges.identity_of(self.params.judge, self.ctx.base_dir)
         judge = judges.build(self.params.judge, self.ctx)
+        judges.refuse_missing(self.params.judge, judge, self.ctx)
         return Interview(judge, identity, limit=limit or self.params.limit, batch=self.params.batch_size)
 
 

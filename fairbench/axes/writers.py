@@ -55,6 +55,7 @@ def _of_labeller(name: str, device: str, progress: Progress) -> tuple[str, Cache
     _, params = respondent.asking_part(loaded, name)
     ctx = BuildContext(device=pick_device(device), block_size=_BLOCK, base_dir=loaded.base_dir)
     judge: Any = judges.build(params.judge, ctx)
+    judges.refuse_missing(params.judge, judge, ctx)
     asked: Any = _Asked(judge)
     writer = OwnAnswers(loaded.card.name, asked, judges.identity_of(params.judge, ctx.base_dir), LIMIT)
     return loaded.card.name, CachedText(writer, ctx, progress)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.progress import Silent
@@ -22,8 +21,9 @@ from fairbench.networks import textmodel, weights
 from fairbench.networks.sampling import gumbel
 from fairbench.networks.textmodel import CachedText, CausalAnswers, OwnAnswers, of_card
 from fairbench.types import BuildContext, RgbImage
+from tests.builders.causal import SPECIAL, save_tiny_causal
 
-WORDS = ("<pad>", "<end>", "<unk>", "a", "nurse", "doctor", "female", "male", "person", "the", "photo", "of")
+WORDS = (*SPECIAL, "a", "nurse", "doctor", "female", "male", "person", "the", "photo", "of")
 
 
 class Echo:
@@ -141,31 +141,7 @@ def test_a_card_has_the_text_model_it_names_else_its_own_else_none() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama with a dozen words, whose end-of-sentence word is as likely as any."""
-    target = tmp_path_factory.mktemp("causal")
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<end>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        chat_template="{% for m in messages %}the {{ m.content }} person {% endfor %}",
-    )
-    fast.save_pretrained(target)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        eos_token_id=1,
-        pad_token_id=0,
-        bos_token_id=None,
-    )
-    LlamaForCausalLM(config).save_pretrained(target)
-    return target
+    return save_tiny_causal(tmp_path_factory.mktemp("causal"), WORDS[3:])
 
 
 def causal(folder: Path, **ctx: object) -> CausalAnswers:
