@@ -216,6 +216,9 @@ class TaskCard(Card):
         None, description="who speaks the language and checked the prompts; `nobody`: runs say that nobody did"
     )
     references: dict[str, str] = Field(default_factory=dict, description="attribute: CSV of subject and label columns")
+    references_source: Text | None = Field(
+        None, description="who measured the references' shares, of whom, and where they were published"
+    )
     margins: dict[str, float] = Field(default_factory=dict, description="equivalence margins, for comparisons")
     notes: Text | None = None
 
@@ -224,6 +227,11 @@ class TaskCard(Card):
         ids = [t.id for t in self.templates]
         if len(set(ids)) != len(ids):
             raise ValueError("two templates have the same id")
+        if self.references and self.references_source is None:
+            raise ValueError(
+                "references: no source; say in `references_source` who measured these shares, of whom, and where they "
+                "were published"
+            )
         return self
 
 

@@ -254,6 +254,18 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "model can show every group equally often and still give one of them all prompts of one pole, which diversity "
         "alone misses.",
     ),
+    "shift": (
+        "mean share of a class - that of the task's reference, as shift[female]",
+        "mean over prompts of p_k - r_k, r the share that the task's reference has of the prompt's subject. Range "
+        "[-1, 1]: 0 mirrors the reference, which need not be balanced. Over the prompts that have a reference and "
+        "faces. A reference is self-reported sex or age, as in a workforce: no target, and no appearance.",
+    ),
+    "amplification": (
+        "how far a class's share lies beyond the reference on its own side of .5, as amplification[female]",
+        "mean over prompts of sign(r_k - .5) (p_k - r_k). Range [-1, 1]: above 0, majorities of the reference are "
+        "larger in images and its minorities smaller; below 0, smaller and larger. Over the prompts whose r_k is .05 "
+        "or more from .5. A reference is self-reported sex or age: no target, and no appearance.",
+    ),
     "id": (
         "HoloFair's inter-group diversity: of all faces of the neutral prompts together, 1 where classes are equal",
         "Geometric mean over attributes of H(p) / log K, H the entropy of the class shares p of all faces of the "

@@ -21,6 +21,10 @@ _FIXED_OR_RANDOM = "Clark, J. Verbal Learning and Verbal Behavior 1973; Westfall
 
 GLOSSARY: Final[Mapping[str, Entry]] = {
     "adapter": Entry("code that draws images with one family of models, as janus, diffusers or folder"),
+    "amplification": Entry(
+        "how far images lie beyond the task's reference on its own side of .5; a reference is self-reported sex or "
+        "age: no target, and no appearance",
+    ),
     "attribute": Entry("what a labeller tells of a face, as gender or race4; its classes are declared, in order"),
     "BPO": Entry("training, after SFT, that gives equal probability to the groups for the same prompt", _LIU),
     "calibration": Entry(
@@ -144,6 +148,7 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "scorer": Entry("a measure of pixels, as CLIP score; it never sees a label"),
     "SFT": Entry("supervised fine-tuning, here on a set of images that is balanced over groups"),
     "share": Entry("a class's faces divided by all labelled faces of a prompt"),
+    "shift": Entry("mean share of a class less that of the task's reference; 0 mirrors it, which need not be balanced"),
     "store": Entry("the folder with all images and labels; runs share it, and only what is new is made"),
     "task": Entry("a prompt suite: sentences with a gap, and the subjects to put into it"),
     "this list": Entry(

@@ -27,7 +27,7 @@ _PUBLIC: Final[dict[str, Any]] = {
     **dict.fromkeys(("scorers", "scores_without_evidence", "statuses", "notices", "metric_versions"), True),
     "effective_settings": True,
     "model": dict.fromkeys(("name", "adapter", "weights", "licence", "verified"), True),
-    "task": {"name": True, "version": True},
+    "task": dict.fromkeys(("name", "version", "references_source", "references_sha256"), True),
 }
 """What a copy holds of run.json, besides the fields that `public_record` treats one by one."""
 _FOLDERS = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\",;:/\\]+[/\\])+")

@@ -61,8 +61,9 @@ def of_attribute(attribute: Attribute, sizes: Sequence[int], parts: Split) -> It
     usable = Split(parts.neutral & present, parts.contexts & present)
     values = composite.indices(attribute.table, sizes, usable)
     shares = fair_shares(len(attribute.classes), attribute.by_classes)
-    of_fair = composite.fair(attribute.faces, sizes, usable, shares, _DRAWS, attribute.rng)
-    redrawn = composite.redrawn(attribute.data, sizes, usable, _DRAWS, attribute.rng)
+    rng = np.random.default_rng([*attribute.seed, 2])  # of its own: no other value depends on these draws
+    of_fair = composite.fair(attribute.faces, sizes, usable, shares, _DRAWS, rng)
+    redrawn = composite.redrawn(attribute.data, sizes, usable, _DRAWS, rng)
     for name, value, fair, drawn in zip(NAMES, values, of_fair, redrawn, strict=True):
         columns = _columns(attribute, name, parts, usable) | {"floor": float(np.mean(fair)), **attribute.table_sha256()}
         without = _reason(name, parts, usable)
@@ -70,7 +71,7 @@ def of_attribute(attribute: Attribute, sizes: Sequence[int], parts: Split) -> It
             yield Quantity(name, "raw", THIS_LIST, np.nan, columns={"prompts": 0, "reason": without})
             continue
         yield _this_list(attribute, name, Spread(float(value), float(drawn.std(ddof=1))), usable, columns)
-        yield _other_prompts(attribute, name, float(value), sizes, usable, columns)
+        yield _other_prompts(attribute, name, float(value), sizes, usable, columns, rng)
 
 
 def _reason(name: str, parts: Split, usable: Split) -> str | None:
@@ -106,7 +107,13 @@ def _this_list(attribute: Attribute, name: str, value: Spread, usable: Split, co
 
 
 def _other_prompts(
-    attribute: Attribute, name: str, value: float, sizes: Sequence[int], usable: Split, columns: Mapping[str, Any]
+    attribute: Attribute,
+    name: str,
+    value: float,
+    sizes: Sequence[int],
+    usable: Split,
+    columns: Mapping[str, Any],
+    rng: np.random.Generator,
 ) -> Quantity:
     """Return an index with its interval for other prompts of which these could be a random sample."""
     sides = [side for side, metrics in zip(usable, ((ID, MGBI), (WORST, MEAN, MGBI)), strict=True) if name in metrics]
@@ -120,7 +127,7 @@ def _other_prompts(
     confidence = 0.975 if name == MGBI else 0.95  # both parts are within their limits, so the product is
     limits, methods = [], []
     if name != WORST:
-        limits.append(composite.pooled_limits(attribute.table[usable.neutral], sizes, confidence, attribute.rng))
+        limits.append(composite.pooled_limits(attribute.table[usable.neutral], sizes, confidence, rng))
         methods.append(REDRAWN_PROMPTS)
     if name != ID:
         limits.append(composite.quantile_limits(of_contexts, confidence=confidence))

@@ -6,15 +6,17 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from fairbench.measure import composite, contrasts, derived, following, quantities
+from fairbench.measure import references as of_references
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST, Attribute, Quantity, Spread, Table
-from fairbench.measure.series import Series
+from fairbench.measure.series import References, Series
 from fairbench.stats import bounds, estimands, gaffke, intervals, rarefaction
 from fairbench.stats.intervals import Interval, PromptValues
 from fairbench.types import Prompt
@@ -73,15 +75,18 @@ def estimate(
     *,
     prompts: bool = True,
     asked: Sequence[Prompt] = (),
+    references: References = MappingProxyType({}),
 ) -> list[Estimate]:
     """Return every estimate of a run.
 
     n0: faces per prompt for `rd@n0`; None: half of the images requested per prompt. prompts: also the estimates of
     single prompts, whose bounds take longer than all the rest. asked: the prompts (P), whose categories' poles are
     contrasted, whose neutral ones have an index of their own, and which state whom to show; empty: nothing is known.
+    references: the shares that the task refers to.
     """
-    categories = [prompt.category for prompt in asked]
-    dimensions, parts = contrasts.poles(categories), composite.split(categories or [""] * len(counts.requested))
+    categories = [prompt.category for prompt in asked] or [""] * len(counts.requested)
+    dimensions, parts = contrasts.poles(categories), composite.split(categories)
+    subjects = [prompt.subject for prompt in asked]
     n0 = n0 or max(1, int(counts.requested.max(initial=2)) // 2)
     rows: list[Estimate] = []
     for index, names in enumerate(attributes(counts.labeller)):
@@ -90,7 +95,9 @@ def estimate(
         every = itertools.chain(quantities.of_attribute(attribute, metrics), derived.of_attribute(attribute))
         sizes = [counts.labeller.declared.size(name) for name in names]
         indices = composite.of_attribute(attribute, sizes, parts)
-        every = itertools.chain(every, contrasts.of_attribute(attribute, dimensions), indices)
+        reference = of_references.of_prompts(references, attribute.name, len(attribute.classes), subjects)
+        beside = of_references.of_attribute(attribute, reference)
+        every = itertools.chain(every, contrasts.of_attribute(attribute, dimensions), indices, beside)
         of_attribute = [row_of(attribute, quantity) for quantity in every]
         rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []

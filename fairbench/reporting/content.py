@@ -12,6 +12,7 @@ from fairbench.display.note import label_note
 from fairbench.display.numbers import number, with_interval
 from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
+from fairbench.measure.references import of_prompts
 from fairbench.notices import Notice
 from fairbench.pages.chart import Chart
 from fairbench.reporting import gallery, values
@@ -23,6 +24,7 @@ from fairbench.runs import (
     headline,
     prompt_names,
     quality,
+    references,
     single_prompts,
     terminal_composite,
     terminal_contrasts,
@@ -31,7 +33,6 @@ from fairbench.runs import (
     verdict,
 )
 from fairbench.runs import terminal_tables as tables
-from fairbench.runs.references import of_prompts
 from fairbench.runs.result import Run
 from fairbench.runs.terminal_tables import Measured
 
@@ -124,7 +125,7 @@ class Content:
             tables.others(self.measured),
             tables.of_classes(self.measured, "share", "shares of classes"),
             tables.of_classes(self.measured, "gap", "gaps: a class's share above the mean of the others"),
-            tables.against_references(self.measured),
+            references.table(self.measured),
         ]
         written = (values.written(table, self.label_note) for table in further if table is not None)
         return [self.main_table(), *written]

@@ -173,7 +173,11 @@ class FinishedRun:
 
     def estimates(self, n0: int | None = None, *, prompts: bool = True) -> list[Estimate]:
         """Return the estimates anew; see `estimates.estimate`."""
-        return estimate(self.counts, self.series, self.correction, n0, prompts=prompts, asked=self.prompts)
+        references = self.record.declared.references
+        asked = self.prompts
+        return estimate(
+            self.counts, self.series, self.correction, n0, prompts=prompts, asked=asked, references=references
+        )
 
 
 def read(folder: Path) -> FinishedRun:

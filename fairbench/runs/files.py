@@ -21,9 +21,10 @@ from fairbench.display.note import label_note
 from fairbench.errors import FairbenchError
 from fairbench.labelling.table_labeller import read_by
 from fairbench.measure.counts import attributes, cross_name
+from fairbench.measure.references import of_prompts
 from fairbench.notices import notice
 from fairbench.plugins import files as plugin_files
-from fairbench.runs import arguments, evidence, known_truth, prompts, record, references, sheet
+from fairbench.runs import arguments, evidence, known_truth, prompts, record, sheet
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
 from fairbench.runs.spec import RunSpec
@@ -178,7 +179,13 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         model=record.RecordedModel.model_construct(**dict(spec.card)),
         method=spec.method,
         quota=spec.quota,
-        task=record.RecordedTask(name=spec.task, version=spec.task_version, prompts=[p.text for p in spec.prompts]),
+        task=record.RecordedTask(
+            name=spec.task,
+            version=spec.task_version,
+            prompts=[p.text for p in spec.prompts],
+            references_source=spec.reference_files.source,
+            references_sha256=dict(spec.reference_files.sha256),
+        ),
         labeller=spec.labeller.card,
         labeller_id=spec.labeller.id,
         labeller_parts=record.LabellerParts(**spec.labeller.parts),
@@ -230,7 +237,7 @@ def _prompt_table(outcome: Outcome) -> str:
         table = counts.of(names)
         cells = spec.labeller.classes(names)
         header += [f"{name}.n", *(f"{name}.share {c}" for c in cells), f"{name}.rd"]
-        reference = references.of_prompts(spec.references, name, len(cells), [p.subject for p in spec.prompts])
+        reference = of_prompts(spec.references, name, len(cells), [p.subject for p in spec.prompts])
         header += [] if reference is None else [f"{name}.reference {c}" for c in cells]
         for i, row in enumerate(table):
             n = int(row.sum())

@@ -181,7 +181,9 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
     names = RunNames(spec.run_id, spec.card.name, spec.method, spec.task, spec.labeller.card.name)
     outcome.counts, outcome.series = counts, series
     outcome.correction = correction.prepare(spec.calibration, spec.no_calibration, counts, spec.domain)
-    outcome.estimates = estimates.estimate(counts, series, outcome.correction, asked=spec.prompts)
+    outcome.estimates = estimates.estimate(
+        counts, series, outcome.correction, asked=spec.prompts, references=spec.references
+    )
     outcome.metrics = metrics_table.build(names, spec.prompts, counts, series, outcome.estimates)
 
 

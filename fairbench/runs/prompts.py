@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -72,6 +74,16 @@ def _prompt(task: TaskCard, template: Template, text: str, row: dict[str, str]) 
     return Prompt(prompt_id, prompt_id, *facts, states, concept, row.get("form", ""), scored_as)
 
 
+class ReferenceFiles(NamedTuple):
+    """Where references are from. source: who measured them; sha256: attribute -> the hash of its file."""
+
+    source: str | None = None
+    sha256: Mapping[str, str] = MappingProxyType({})
+
+
+NO_FILES: Final = ReferenceFiles()
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The prompts of a run. task, version: of their task; card: its card, None where images belong to no task."""
@@ -81,6 +93,7 @@ class Asked:
     version: int
     references: References
     card: TaskCard | None = None
+    reference_files: ReferenceFiles = NO_FILES
 
 
 def of_task(name: str | None, source: Any, title: str, declared: LabelSchema) -> Asked:
@@ -102,8 +115,10 @@ def of_task(name: str | None, source: Any, title: str, declared: LabelSchema) ->
         for attribute, path in sorted(task.references.items())
         if attribute in declared.labels
     }
+    hashes = {name: hashlib.sha256(Path(task.references[name]).read_bytes()).hexdigest() for name in references}
     _report(task)
-    return Asked(prompts, task.name, task.version, references, task)
+    files = ReferenceFiles(task.references_source if references else None, hashes)
+    return Asked(prompts, task.name, task.version, references, task, files)
 
 
 def _report(task: TaskCard) -> None:

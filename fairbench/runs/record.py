@@ -98,11 +98,16 @@ class RecordedModel(ModelCard):
 
 
 class RecordedTask(_Part):
-    """The task, and the texts of its prompts, in order; a copy has no texts."""
+    """The task, and the texts of its prompts, in order; a copy has no texts.
+
+    references_source: who measured the references. references_sha256: attribute -> the hash of the file they are from.
+    """
 
     name: str
     version: int
     prompts: list[str] | None = None
+    references_source: str | None = None
+    references_sha256: dict[str, str] = {}
 
 
 class LabellerParts(_Part):

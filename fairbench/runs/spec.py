@@ -32,7 +32,7 @@ from fairbench.runs import label_source, scores, system_prompt
 from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
-from fairbench.runs.prompts import in_order, of_task, texts_hash
+from fairbench.runs.prompts import NO_FILES, ReferenceFiles, in_order, of_task, texts_hash
 from fairbench.storage import paths
 from fairbench.types import BuildContext, ImageRequest, Prompt
 
@@ -67,6 +67,7 @@ class RunSpec:
     no_calibration: str | None = None
     """Why the labeller card's calibration cannot be used."""
     quota: bool = False
+    reference_files: ReferenceFiles = NO_FILES
     scored_language: str | None = None
     """The language of what scorers compare images with; None without a task."""
 
@@ -193,6 +194,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         prompts=prompts,
         requests=requests,
         references=asked.references,
+        reference_files=asked.reference_files,
         image_key=image_key,
         faces_key=faces_key,
         labels_key=labels_key,

@@ -16,7 +16,15 @@ from fairbench.measure import composite
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
-from fairbench.runs import headline, terminal_composite, terminal_contrasts, terminal_headline, terminal_truth, verdict
+from fairbench.runs import (
+    headline,
+    references,
+    terminal_composite,
+    terminal_contrasts,
+    terminal_headline,
+    terminal_truth,
+    verdict,
+)
 from fairbench.runs import terminal_tables as tables
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import Measured
@@ -112,7 +120,7 @@ def _gaps(measured: Measured, console: Console, _: bool) -> None:
 
 
 def _references(measured: Measured, console: Console, _: bool) -> None:
-    _show_table(tables.against_references(measured), console)
+    _show_table(references.table(measured), console)
 
 
 def _show_table(table: Table | None, console: Console) -> None:

@@ -18,7 +18,7 @@ from fairbench.measure import composite
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
-from fairbench.runs import people, references
+from fairbench.runs import people
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
@@ -181,7 +181,7 @@ def others(measured: Measured) -> Table:
         if row["scope"] == THIS_LIST
         and row["attribute"] != QUALITY
         and (row["metric"], row["estimate"]) not in in_lines
-        and not row["metric"].startswith(("share[", "gap[", "contrast["))
+        and not row["metric"].startswith(("share[", "gap[", "contrast[", "shift[", "amplification["))
         and row["metric"] not in composite.NAMES
     ]
     for attribute in dict.fromkeys(row["attribute"] for row in shown):
@@ -220,15 +220,6 @@ def of_classes(measured: Measured, name: str, title: str) -> Table:
             side = ""
         table.section()
     return table
-
-
-def against_references(measured: Measured) -> Table | None:
-    """Return each class's mean share beside the task's reference; None for a task without references."""
-    of_attributes = measured.record.declared.references
-    if not of_attributes:
-        return None
-    subjects = measured.run.prompts["subject"].tolist()
-    return references.table(of_attributes, measured.space.declared.labels, subjects, measured.shares)
 
 
 def interval(row: Row | None) -> str:

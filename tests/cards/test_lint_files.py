@@ -79,14 +79,20 @@ def test_references_that_a_run_would_refuse(tmp_path: Path, table: str | None, w
     (tmp_path / "t" / "s.csv").write_text("subject\nnurse\n")
     if table is not None:
         (tmp_path / "t" / "r.csv").write_text(table)
-    assert re.search(words, problems(tmp_path / "t" / "task.yaml", TASK + "references: {gender: r.csv}\n"))
+    assert re.search(
+        words,
+        problems(tmp_path / "t" / "task.yaml", TASK + "references: {gender: r.csv}\nreferences_source: a census\n"),
+    )
 
 
 def test_references_with_further_columns_are_fine(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "s.csv").write_text("subject\nnurse\n")
     (tmp_path / "t" / "r.csv").write_text("subject,female,male,source\nnurse,.9,.1,census\n")
-    assert problems(tmp_path / "t" / "task.yaml", TASK + "references: {gender: r.csv}\n") == ""
+    assert (
+        problems(tmp_path / "t" / "task.yaml", TASK + "references: {gender: r.csv}\nreferences_source: a census\n")
+        == ""
+    )
 
 
 def test_a_card_of_an_adapter_that_somebody_published(tmp_path: Path, cli: Cli) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from fairbench.runs import references
+import fairbench
 from tests.builders.cards import write_task
 from tests.builders.cli import Cli
 
@@ -20,8 +20,8 @@ FEMALE = {"nurse": 0.87, "engineer": 0.16}
 def task(tmp_path: Path) -> Path:
     """Three occupations, of which two have a reference."""
     text = "A photo of the face of a {subject}, a person"
-    references = {"gender": "reference.csv"}
-    folder = write_task(tmp_path / "work", ["nurse", "engineer", "clerk"], text, references=references, language="en")
+    fields = {"references": {"gender": "reference.csv"}, "references_source": "a census of tests", "language": "en"}
+    folder = write_task(tmp_path / "work", ["nurse", "engineer", "clerk"], text, **fields)
     rows = [f"{subject},{1 - share},{share}" for subject, share in FEMALE.items()]
     (folder / "reference.csv").write_text("\n".join(["subject,male,female", *rows]) + "\n")
     return folder
@@ -47,6 +47,15 @@ def test_references_stand_in_the_table_of_prompts_and_on_the_terminal(cli: Cli, 
         return re.sub(r"^([+-]?)0\.", r"\1.", f"{value:.3f}")
 
     assert f"female {short(mean)} {short(reference)} " in table
+    metrics = fairbench.load("out").metrics.set_index(["metric", "attribute", "scope"])
+    shift, amplification = (metrics.loc[(f"{name}[female]", "gender", "task")] for name in ("shift", "amplification"))
+    assert shift["value"] == pytest.approx(mean - reference) and shift["ci_low"] < shift["value"] < shift["ci_high"]
+    by_prompt = [(p - r) * (1 if r > 0.5 else -1) for p, r in zip(shown, FEMALE.values(), strict=True)]
+    assert amplification["value"] == pytest.approx(sum(by_prompt) / 2) and amplification["n_prompts"] == 2
+    assert "over the 2 of 3 prompts with a reference and faces" in shift["reason"]
+    sha256 = hashlib.sha256((task / "reference.csv").read_bytes()).hexdigest()
+    assert f"Source: a census of tests; sha256 of the files: gender {sha256[:12]}." in table
+    assert "no target, and no appearance" in table
     rd = [sum(abs(2 * share - 1) for share in shares) / 2 for shares in (shown, FEMALE.values())]
     assert f"rd {short(rd[0])} {short(rd[1])} " in table
 
@@ -71,9 +80,9 @@ def test_a_task_without_references_has_no_such_table(cli: Cli) -> None:
     assert "reference" not in Path("out/prompts.csv").read_text()
 
 
-def test_amplification_is_the_mean_of_signed_shifts_where_the_reference_has_a_side() -> None:
-    reference = np.array([[0.9, 0.1], [0.2, 0.8], [0.52, 0.48], [0.56, 0.44]])
-    shown = np.array([[1.0, 0.0], [0.3, 0.7], [0.9, 0.1], [0.46, 0.54]])
-    by_prompt = [0.1, -0.1, -0.1]  # exaggerated, softened, (no side), reversed
-    np.testing.assert_allclose(references.amplification(shown, reference), [np.mean(by_prompt)] * 2)
-    assert np.isnan(references.amplification(shown[2:3], reference[2:3])).all()
+def test_references_without_a_source_are_refused(cli: Cli, task: Path) -> None:
+    card = (task / "task.yaml").read_text()
+    (task / "task.yaml").write_text(card.replace("references_source: a census of tests\n", ""))
+    result = cli("run", "--model", "phantom-exact", "--task", task, "-n", "4", "--out", "out")
+    assert result.code == 2 and "say in `references_source` who measured these shares" in " ".join(result.err.split())
+    assert not Path("out").exists()

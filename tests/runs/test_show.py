@@ -52,7 +52,13 @@ def _files(tmp_path: Path, tiny_openclip: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "ratio.py").write_text(METRIC)
     (tmp_path / "clip").symlink_to(tiny_openclip)
     (tmp_path / "score.yaml").write_text("type: clip-score\npath: clip\n")
-    write_task(tmp_path / "work", ("nurse", "pilot", "clerk"), language="de", references={"gender": "reference.csv"})
+    write_task(
+        tmp_path / "work",
+        ("nurse", "pilot", "clerk"),
+        language="de",
+        references={"gender": "reference.csv"},
+        references_source="a census",
+    )
     (tmp_path / "work" / "reference.csv").write_text("subject,male,female\nnurse,.13,.87\npilot,.9,.1\n")
 
 
