@@ -70,6 +70,7 @@ def annotate(
         attributes,
         Annotators(number=settings.annotators, described=settings.described.strip()),
         sample["item"].to_pylist(),
+        questions.asked(runs, list(attributes)),
     )
     shown = images.read(runs, sample, progress or Silent(), marked=settings.format != "html")
     in_order = {item: shown[item] for item in sample["item"].to_pylist()}

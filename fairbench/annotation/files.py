@@ -80,7 +80,7 @@ def _pages(folder: Path, annotation: Annotation, images: Mapping[str, Shown]) ->
 def _label_studio(folder: Path, annotation: Annotation, images: Mapping[str, Shown]) -> None:
     items = page.order(annotation, list(images), 1)
     uris = {name: image.uri for name, image in images.items()}
-    atomic.write_text(folder / "config.xml", label_studio.config(annotation.attributes))
+    atomic.write_text(folder / "config.xml", label_studio.config(annotation.attributes, annotation.asked))
     atomic.write_text(folder / "tasks.json", label_studio.tasks(items, uris))
 
 

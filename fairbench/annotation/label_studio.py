@@ -17,11 +17,14 @@ MAX_EXPORT = 1 << 30
 _INSTRUCTION = "Presentation that you perceive in the picture, never anyone's identity. You may skip any picture."
 
 
-def config(attributes: Mapping[str, Sequence[str]]) -> str:
-    """Return the labelling interface: the image, and for each attribute a choice of its labels and other answers."""
+def config(attributes: Mapping[str, Sequence[str]], asked: Mapping[str, str]) -> str:
+    """Return the labelling interface: the image, and for each attribute a choice of its labels and other answers.
+
+    asked: see `record.Annotation`.
+    """
     parts = ["<View>", f"  <Header value={quoteattr(_INSTRUCTION)}/>", '  <Image name="image" value="$image"/>']
     for name, labels in attributes.items():
-        parts.append(f"  <Header value={quoteattr('Perceived ' + questions.shown(name))}/>")
+        parts.append(f"  <Header value={quoteattr(questions.legend(name, asked))}/>")
         parts.append(f'  <Choices name={quoteattr(name)} toName="image" choice="single" showInline="true">')
         parts += [f"    <Choice value={quoteattr(answer)}/>" for answer in (*labels, *words.ANSWERS)]
         parts.append("  </Choices>")

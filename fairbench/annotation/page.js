@@ -137,7 +137,7 @@
 
   const fields = questions.map((question, q) => {
     const field = element("fieldset");
-    field.append(element("legend", `Perceived ${question.shown}`));
+    field.append(element("legend", question.legend));
     const row = element("div", "", { className: "row" });
     const buttons = [...question.labels, words.cannotTell].map((word, i) => {
       const last = i === question.labels.length;

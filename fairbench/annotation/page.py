@@ -53,7 +53,7 @@ def _data(annotation: Annotation, images: Mapping[str, Shown], annotator: int) -
     content: dict[str, Any] = {
         "page": keys.digest("page", [annotation.id, annotator]).hex()[:16],
         "annotator": str(annotator),
-        "questions": [_question(name, labels) for name, labels in annotation.attributes.items()],
+        "questions": [_question(name, labels, annotation.asked) for name, labels in annotation.attributes.items()],
         "words": {
             "cannotTell": words.CANNOT_TELL,
             "noPerson": words.NO_PERSON,
@@ -71,9 +71,9 @@ def _item(name: str, image: Shown) -> dict[str, Any]:
     return {"item": name, "width": image.width, "height": image.height, "box": box, "jpeg": image.text}
 
 
-def _question(name: str, labels: Sequence[str]) -> dict[str, Any]:
+def _question(name: str, labels: Sequence[str], asked: Mapping[str, str]) -> dict[str, Any]:
     meanings = {label: SHORT.get(label, label.replace("_", " ")) for label in labels}
-    return {"name": name, "shown": questions.shown(name), "labels": list(labels), "meanings": meanings}
+    return {"name": name, "legend": questions.legend(name, asked), "labels": list(labels), "meanings": meanings}
 
 
 def _hash(text: str) -> str:

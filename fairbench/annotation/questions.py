@@ -50,13 +50,30 @@ def _refuse_reserved(name: str, labels: Sequence[str]) -> None:
         )
 
 
-def shown(attribute: str) -> str:
-    """Return an attribute as a question names it: "race4" is about race.
+def asked(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
+    """Return attribute -> the question that the labellers ask a model, where all ask the same one: people get it, too."""
+    texts = {name: {_text(run.record.labeller, name) for run in runs} for name in names}
+    return {name: next(iter(own)) for name, own in texts.items() if len(own) == 1 and "" not in own}
 
-    >>> shown("race4"), shown("hair_colour")
-    ('race', 'hair colour')
+
+def _text(card: LabellerCard, name: str) -> str:
+    """Return what a labeller asks about an attribute; empty where it asks nothing."""
+    for ref in card.classifiers:
+        of_names = ref.params.get("questions")
+        question = of_names.get(name) if isinstance(of_names, Mapping) else None
+        if isinstance(question, Mapping) and isinstance(question.get("text"), str):
+            return str(question["text"])
+    return ""
+
+
+def legend(attribute: str, asked: Mapping[str, str]) -> str:
+    """Return what annotators read above the answers: the question, or what is to be perceived; "race4" is about race.
+
+    >>> legend("race4", {}), legend("hat", {"hat": "Is there a hat?"})
+    ('Perceived race', 'Is there a hat?')
     """
-    return attribute.rstrip("0123456789").replace("_", " ").strip() or attribute
+    words = attribute.rstrip("0123456789").replace("_", " ").strip() or attribute
+    return asked.get(attribute) or f"Perceived {words}"
 
 
 def codes(attributes: Mapping[str, tuple[str, ...]], attribute: str) -> dict[str, int]:

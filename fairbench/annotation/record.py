@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 import fairbench
 from fairbench import keys
@@ -42,7 +42,10 @@ class Annotators(StrictModel):
 
 
 class Annotation(StrictModel):
-    """The content of annotation.json. id: a hash of the sample and of what is asked. attributes: name -> labels."""
+    """The content of annotation.json. id: a hash of the sample and of what is asked. attributes: name -> labels.
+
+    asked: attribute -> the question in words, where the labeller asks one.
+    """
 
     note: str
     fairbench: str
@@ -52,6 +55,7 @@ class Annotation(StrictModel):
     design: Design
     attributes: dict[str, tuple[str, ...]]
     annotators: Annotators
+    asked: dict[str, str] = Field(default_factory=dict)
 
     def json_text(self) -> str:
         """Return the text of annotation.json."""
@@ -73,9 +77,11 @@ def make(
     attributes: Mapping[str, tuple[str, ...]],
     annotators: Annotators,
     items: list[str],
+    asked: Mapping[str, str] | None = None,
 ) -> Annotation:
-    """Return the record of a sample. items: the ids of the sampled images."""
+    """Return the record of a sample. items: the ids of the sampled images. asked: see `Annotation`."""
     identity: dict[str, Any] = {"items": items, "attributes": {a: list(labels) for a, labels in attributes.items()}}
+    identity |= {"asked": dict(asked)} if asked else {}
     return Annotation(
         note=words.NOTE,
         fairbench=fairbench.__version__,
@@ -85,6 +91,7 @@ def make(
         design=design,
         attributes=dict(attributes),
         annotators=annotators,
+        asked=dict(asked or {}),
     )
 
 

@@ -143,6 +143,14 @@ def test_the_labeller_of_an_axis_reads_what_the_axis_read(
     labels = fairbench.load(again).images()
     yes = {prompt: count for prompt, count in pictures_by(out, "prompt", "skill", "yes").items() if count}
     assert yes and labels[labels["skill"] == "yes"].groupby("prompt").size().to_dict() == yes
+    # People are asked what the model was asked.
+    study = tmp_path / "study"
+    cli("annotate", again, "--per-prompt", 2, "--out", study, "-q").succeeded()
+    assert json.loads((study / "annotation.json").read_text())["asked"] == {"skill": "Is the person competent?"}
+    assert '"legend":"Is the person competent?"' in (study / "pages" / "annotator-1.html").read_text()
+    cli("annotate", again, "--per-prompt", 2, "--out", tmp_path / "ls", "--format", "label-studio", "-q").succeeded()
+    (config,) = (tmp_path / "ls").rglob("config.xml")
+    assert "Is the person competent?" in config.read_text()
 
 
 def test_what_is_refused(cli: Cli, run: Path, axes: Path, reader: Reader, tmp_path: Path) -> None:
