@@ -51,7 +51,7 @@ def _refuse_reserved(name: str, labels: Sequence[str]) -> None:
 
 
 def asked(runs: Sequence[Run], names: Sequence[str]) -> dict[str, str]:
-    """Return attribute -> the question that the labellers ask a model, where all ask the same one: people get it, too."""
+    """Return attribute -> the question that labellers ask a model, where all ask the same one: people get it, too."""
     texts = {name: {_text(run.record.labeller, name) for run in runs} for name in names}
     return {name: next(iter(own)) for name, own in texts.items() if len(own) == 1 and "" not in own}
 

@@ -101,12 +101,12 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     "margin": Entry("the largest difference that a task's card calls too small to matter"),
     "method": Entry("a mitigation: it rewrites prompts, or draws with other weights; `none` is the baseline"),
     "metric": Entry("a pure function of class shares"),
-    "model card": Entry("one YAML file with a model's adapter, pinned weights, sampling settings and licence"),
     "MGBI": Entry(
         "HoloFair's composite index, sqrt(ID x CA_.1): diversity of all faces of a task's neutral prompts, and that of "
         "its worst other contexts; docs/metrics.md has our pooling",
         "HoloFair, arXiv 2605.24687",
     ),
+    "model card": Entry("one YAML file with a model's adapter, pinned weights, sampling settings and licence"),
     "n0": Entry("the number of images per prompt at which rd is taken, so that two models compare at one number"),
     "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
     "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
