@@ -32,6 +32,7 @@ def run(
     images_per_prompt: int | None = None,
     limit_prompts: int | None = None,
     scorers: str | Sequence[str] | None = None,
+    scorer_reference: PathLike | None = None,
     metrics: str | Sequence[str] | None = None,
     seed: int = 0,
     store: PathLike | None = None,
@@ -72,6 +73,8 @@ def run(
         images_per_prompt: From 1 to 20,000.
         limit_prompts: Only the first so many prompts.
         scorers: Names or YAML files, or a text with commas; "none" for none.
+        scorer_reference: Folder of a run of reference pictures that the same scorers scored: what they make of its
+            groups stands beside what they make of this run's.
         metrics: Names, or a text with commas; None computes all.
         seed: The same for models that are compared.
         store: Where images and labels are kept; None is FAIRBENCH_STORE, else runs/store.

@@ -58,19 +58,22 @@ def execute(
     """Do a run and write its folder and its row of a leaderboard; return the folder. Of a shard, write nothing."""
     from fairbench.leaderboard import board as leaderboard_board
     from fairbench.leaderboard import evidence, row
-    from fairbench.runs import files, pipeline
+    from fairbench.runs import files, pipeline, reference_run
 
     folder = out or Path("runs") / files.default_name(run_spec)
     if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
         files.prepare(folder, store.root)
     if board is not None and board.exists():
         leaderboard_board.read(board)
+    reference = None
+    if run_spec.settings.scorer_reference is not None:
+        reference = reference_run.read(paths.expand(run_spec.settings.scorer_reference), run_spec.scorers, store)
     outcome = pipeline.run(run_spec, store, progress)
     if outcome.metrics is None:
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the spec
         folder = Path("runs") / files.default_name(outcome.spec)
-    files.write(outcome, store, folder, sheets=sheets)
+    files.write(outcome, store, folder, sheets=sheets, reference=reference)
     if board is not None:
         row.add_run(board, evidence.open_run(folder))
     return folder, outcome

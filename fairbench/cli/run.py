@@ -58,8 +58,17 @@ Scorers = Annotated[
     typer.Option(
         "--scorers",
         autocompletion=complete.several("scorers"),
-        help="Comma-separated scorers (clip-score, clip-iqa, inception-score, siglip-score, vqa-score, pickscore) or "
+        help="Comma-separated scorers (clip-score, clip-iqa, inception-score, siglip-score, vqa-score, pickscore, "
+        "clip-variety, inception-variety) or "
         "YAML files, or none. [default: the card's]",
+    ),
+]
+ScorerReference = Annotated[
+    Path | None,
+    typer.Option(
+        "--scorer-reference",
+        metavar="RUN",
+        help="Run of reference pictures with the same scorers: their own gaps between groups.",
     ),
 ]
 Calibration = Annotated[
@@ -115,6 +124,7 @@ def run(
     images_per_prompt: ImagesPerPrompt = None,
     limit_prompts: Limit = None,
     scorers: Scorers = None,
+    scorer_reference: ScorerReference = None,
     metrics: Metrics = None,
     seed: Seed = 0,
     store: StoreDir = Path("runs/store"),

@@ -41,6 +41,8 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "inception-score": "fairbench.scorers.inception_score:InceptionScore",
         "siglip-score": "fairbench.scorers.two_towers:SiglipScore",
         "vqa-score": "fairbench.scorers.vqa_score:VqaScore",
+        "clip-variety": "fairbench.scorers.variety:ClipVariety",
+        "inception-variety": "fairbench.scorers.variety:InceptionVariety",
         "pickscore": "fairbench.scorers.two_towers:PickScore",
     },
     "methods": {

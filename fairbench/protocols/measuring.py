@@ -53,7 +53,8 @@ class ScorerSpec:
     """What a scorer is.
 
     values: names of the values that `summarise` returns, which are columns of the leaderboard. direction: which way is
-    better. needs_prompt: whether `features` reads the prompts.
+    better. needs_prompt: whether `features` reads the prompts. embeds: whether `features` are an embedding, of which
+    the variety within perceived groups and the distance from a reference are measured.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ScorerSpec:
     summary: str
     values: tuple[str, ...]
     needs_prompt: bool = False
+    embeds: bool = False
 
 
 class Scorer(Protocol):

@@ -46,6 +46,8 @@ class RunSettings:
     """US dollars that the images of a served model may cost; changes no number."""
     labels: str | None = None
     """A table of labels that were made elsewhere; `labeller` then declares its attributes."""
+    scorer_reference: str | None = None
+    """The folder of a run of reference pictures, on which the scorers' own gaps are known; changes no number."""
     system_prompt: str | None = None
     """What the model puts before each prompt, "" for nothing; None: its own."""
 
@@ -81,7 +83,7 @@ def run_settings(**arguments: Any) -> RunSettings:
         raise FairbenchError(f"seed is {options['seed']!r}: give a whole number of at least 0.")
     if options["dtype"] not in {None, *DTYPES}:
         raise FairbenchError(f"--dtype {options['dtype']}: name {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
-    for name in ("model", "task", "labeller", "labels", "calibration"):
+    for name in ("model", "task", "labeller", "labels", "calibration", "scorer_reference"):
         options[name] = None if options[name] is None else os.fspath(options[name])
     if options["model"] is None:
         labels = options["labels"]

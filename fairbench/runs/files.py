@@ -24,9 +24,10 @@ from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.references import of_prompts
 from fairbench.notices import notice
 from fairbench.plugins import files as plugin_files
-from fairbench.runs import arguments, evidence, known_truth, prompts, record, sheet
+from fairbench.runs import arguments, embedded, evidence, known_truth, prompts, record, sheet
 from fairbench.runs.pipeline import Outcome
 from fairbench.runs.record import RunRecord
+from fairbench.runs.reference_run import Reference
 from fairbench.runs.spec import RunSpec
 from fairbench.storage import atomic, folders, kinds, provenance
 from fairbench.storage.cells import guarded_table
@@ -34,7 +35,7 @@ from fairbench.storage.store import Store
 
 OPTIONS: Final = (
     *("model", "task", "method", "labeller", "labels", "calibration"),
-    *("images_per_prompt", "limit_prompts", "scorers", "seed", "system_prompt"),
+    *("images_per_prompt", "limit_prompts", "scorers", "seed", "system_prompt", "scorer_reference"),
 )
 """The settings that describe a run, as the command's options are called."""
 MAX_FAILURES: Final = 50
@@ -72,8 +73,12 @@ def refuse_guess(folder: Path, spec: RunSpec) -> None:
     )
 
 
-def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunRecord:
+def write(
+    outcome: Outcome, store: Store, folder: Path, *, sheets: bool, reference: Reference | None = None
+) -> RunRecord:
     """Write everything and return the content of run.json. Raises FairbenchError, StoreError.
+
+    reference: pictures on which the scorers' own gaps are known.
 
     The folder then holds this run alone, or, where that fails, what it held before. Another run's files that it held
     are kept beside it.
@@ -90,6 +95,8 @@ def write(outcome: Outcome, store: Store, folder: Path, *, sheets: bool) -> RunR
         if sheets and not outcome.spec.without_images:
             sheet.write(outcome, store, new / "sheets")
         without_evidence = evidence.write(outcome, store, new)
+        assert outcome.counts is not None
+        embedded.write(outcome.spec, outcome.rows, outcome.counts.labeller, store, new / evidence.FOLDER, reference)
         written = _record(outcome, store, without_evidence)
         atomic.write_text(new / record.FILE, written.json_text())
     return written

@@ -17,7 +17,7 @@ from rich.console import Console
 from fairbench import registry
 from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
-from fairbench.runs import evidence, pictures, single_prompts, terminal
+from fairbench.runs import evidence, pictures, quality, single_prompts, terminal
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import LINES
 from fairbench.storage.store import Store
@@ -100,6 +100,30 @@ class Run(RunFolder, Shown):
 
         (statements,) = single_prompts.of_run(evidence.read(self.folder), attribute)
         return pd.DataFrame(statements.rows)
+
+    def quality(self) -> pd.DataFrame:
+        """Return how the pictures of each class score beside the others of their prompts: a row per scorer, measure,
+        attribute and class.
+
+        Columns: scorer, measure (score; of embeddings distance and vendi), attribute, class; value and others: of the
+        class and the other classes, where the measure has them; n0: images per class and prompt of a Vendi score;
+        difference with ci_low, ci_high and p (adjusted over the classes by Holm), n_prompts, n_class and n_others
+        (images); reference_difference, reference_ci_low, reference_ci_high: the same of the reference's pictures;
+        net, net_ci_low, net_ci_high and net_p: the difference beyond the reference's.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([quality.columns(each) for each in quality.of_run(evidence.read(self.folder))])
+
+    def kernel_distances(self) -> pd.DataFrame:
+        """Return the Kernel Inception Distance from the reference's pictures at this run's shares of each attribute.
+
+        Columns: scorer, attribute, kid with ci_low and ci_high; kept: share of the images whose classes are in the
+        reference; n_images, n_reference. Empty without --scorer-reference or without embeddings.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(quality.kernel_distances(self.folder))
 
     def images(self, prompt: str | None = None) -> pd.DataFrame:
         """Return a row per face, and one per image without a face, of one prompt or of all.

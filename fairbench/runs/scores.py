@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,6 +48,12 @@ class RunScorer:
     key: str | None
     base_dir: Path | None
     reason: str | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """What its key is the hash of, beside the images' key."""
+
+    def parts_without_task(self) -> list[Mapping[str, Any]]:
+        """Return its parts with and without what the task has images compared with, which another task may not have."""
+        return [self.parts, {name: part for name, part in self.parts.items() if name != "scored_as"}]
 
 
 def resolve(target: str, image_key: str, model: Loaded[ModelCard], scored_as: str | None = None) -> RunScorer:
@@ -78,7 +84,7 @@ def resolve(target: str, image_key: str, model: Loaded[ModelCard], scored_as: st
         key = keys.stage_key("scores", parts, image_key)
     except FairbenchError as err:
         return RunScorer(name, plugin, params, None, base_dir, str(err))
-    return RunScorer(name, plugin, params, key, base_dir)
+    return RunScorer(name, plugin, params, key, base_dir, parts=parts)
 
 
 def resolve_all(

@@ -62,6 +62,7 @@ class InceptionScore:
         self._device = ctx.device
         path = weights.locate(params.weights, ctx.base_dir)
         self._net = _load(path).to(ctx.device)
+        self._width = int(self._net.fc.out_features)
         self._sha256 = weights.sha256(path)
 
     @property
@@ -73,7 +74,7 @@ class InceptionScore:
         """Return the class logits, shape (images, 1000). `prompts` is not used."""
         import torch
 
-        logits = [np.zeros((0, self._net.fc.out_features), dtype=np.float32)]
+        logits = [np.zeros((0, self._width), dtype=np.float32)]
         # TF32 would round the convolutions to 10 bits, in a way that depends on the batch.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:

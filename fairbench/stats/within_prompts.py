@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,20 @@ class Contrast:
         """Return the limits of the interval at a level; NaN where no variance is known."""
         half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error if self.df > 0 else _NAN
         return self.estimate - half, self.estimate + half
+
+
+def beyond(one: Contrast, other: Contrast) -> Contrast:
+    """Return one contrast minus another of independent images, as the reference's; NaN where either has no error.
+
+    Degrees of freedom are Welch's. Counts are those of the first.
+    """
+    variances = one.error**2, other.error**2
+    estimate, error = one.estimate - other.estimate, math.sqrt(sum(variances)) if sum(variances) > 0 else _NAN
+    if not error > 0:
+        return replace(one, estimate=estimate, error=_NAN, df=_NAN, p=_NAN)
+    df = sum(variances) ** 2 / (variances[0] ** 2 / one.df + variances[1] ** 2 / other.df)
+    p = float(2 * stats.t.sf(abs(estimate) / error, df))
+    return replace(one, estimate=estimate, error=error, df=df, p=p)
 
 
 def contrast(prompt: IntArray, value: Floats, in_class: IntArray) -> Contrast:

@@ -73,7 +73,7 @@ _RUN_JSON: Final = {"run.json": json_with("run_id", "fairbench", "declared")}
 RUN: Final = Kind(
     "a run",
     _RUN_JSON,
-    r"run\.json|people\.(csv|json)|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration)\.json"
+    r"run\.json|people\.(csv|json)|notices\.csv|(metrics|prompts)\.(csv|parquet)|evidence/(fairbench-store|calibration|quality)\.json"
     r"|evidence/[a-z]+/[0-9a-f]{32}/part-[0-9a-f]{32}\.parquet|sheets/\d{4,}-[a-z0-9-]*\.png"
     rf"|{_PAGE}",
 )
