@@ -17,9 +17,8 @@ SIZES: Final = (16, 8, 4)
 """Images of a class in a prompt at which Vendi scores are taken: the largest at which at least half of what can be
 compared at the smallest can still be."""
 SUBSAMPLES: Final = 20
-_FEWEST_PROMPTS: Final = 5.0
-"""Prompts, as an effective number, below which the spread over prompts gives no interval: with four, more than 5 % of
-equal classes differ at level .05."""
+_FEWEST_PROMPTS: Final = 3.0
+"""Prompts, as an effective number, below which the spread over prompts gives no interval."""
 
 
 def unit(embeddings: Floats) -> Floats:

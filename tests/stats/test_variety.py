@@ -118,7 +118,7 @@ def test_no_interval_is_invented() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("prompts", [6, 8, 32])
+@pytest.mark.parametrize("prompts", [4, 8, 32])
 def test_equal_variety_differs_at_most_at_the_level(prompts: int) -> None:
     """Prompts differ in variety and in shares; a class has as much of it as the other."""
     rng = np.random.default_rng(6)
