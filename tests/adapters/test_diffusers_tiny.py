@@ -54,7 +54,9 @@ def pixels(adapter: DiffusersAdapter, *requests: ImageRequest) -> list[np.ndarra
     return [r.pixels for r in results if r.pixels is not None]
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "glm-image" else ()) for name in PIPELINES]
+)
 def test_a_killed_run_gives_the_images_of_one_that_was_not(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folders: dict[str, Path], name: str
 ) -> None:

@@ -27,6 +27,7 @@ def images(store: Path) -> dict[bytes, str]:
     return {r["image_id"]: r["sha256"] for r in rows}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_images(cli: Cli, emu3_card: Path, tmp_path: Path) -> None:
     args = ("run", "--model", emu3_card, *RUN, "-n", 3, "--json")
@@ -56,6 +57,7 @@ def mannequins(folder: Path) -> Path:
     return manifest
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_audit(cli: Cli, emu3_card: Path, tmp_path: Path) -> None:
     """What the checkpoint has not is said; the rest is measured."""

@@ -39,6 +39,7 @@ def case(rng: np.random.Generator, groups: list[np.ndarray], share: float, promp
     return np.array(neutral), np.array(drawn), np.array(counts)
 
 
+@pytest.mark.long
 def test_where_all_prompts_draw_alike_the_excess_is_zero() -> None:
     """Calibration of the null: of 40 audits without a difference, the interval of the excess misses 0 in few."""
     rng, p = np.random.default_rng(1), np.full(16, 1 / 16)

@@ -26,6 +26,7 @@ def images(store: Path) -> dict[tuple[str, int], str]:
     return {(row["text"], row["sample_index"]): row["sha256"] for row in rows}
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(cli: Cli, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     card = write_card(tmp_path, settings={"pids": str(pids)})

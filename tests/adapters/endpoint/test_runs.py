@@ -110,6 +110,7 @@ def kill_and_resume(begin: Start, folder: Path, server: ImageServer, kills: int,
     assert stored(folder) == stored(folder / "whole")
 
 
+@pytest.mark.long
 def test_kills_lose_the_requests_in_flight_at_most(tmp_path: Path) -> None:
     def begin(folder: Path, url: str) -> Process:
         folder.mkdir(exist_ok=True)
