@@ -30,6 +30,7 @@ from fairbench.runs import (
     terminal_contrasts,
     terminal_headline,
     terminal_prompts,
+    terminal_quality,
     verdict,
 )
 from fairbench.runs import terminal_tables as tables
@@ -126,6 +127,7 @@ class Content:
             tables.of_classes(self.measured, "share", "shares of classes"),
             tables.of_classes(self.measured, "gap", "gaps: a class's share above the mean of the others"),
             references.table(self.measured),
+            *terminal_quality.tables(self.measured),
         ]
         written = (values.written(table, self.label_note) for table in further if table is not None)
         return [self.main_table(), *written]
@@ -177,7 +179,7 @@ class Content:
 
     def _quality(self) -> Iterator[Chart]:
         """Yield how each class scores beside the others of its prompts, scorer by scorer."""
-        for _, contrasts in itertools.groupby(quality.of_run(self.finished), lambda each: each.scorer):
+        for _, contrasts in itertools.groupby(quality.of_run(self.finished), lambda each: each.key[:2]):
             chart = quality_chart.by_group(list(contrasts))
             if chart is not None:
                 yield chart

@@ -22,6 +22,7 @@ from fairbench.runs import (
     terminal_composite,
     terminal_contrasts,
     terminal_headline,
+    terminal_quality,
     terminal_truth,
     verdict,
 )
@@ -117,6 +118,15 @@ def _shares(measured: Measured, console: Console, _: bool) -> None:
 
 def _gaps(measured: Measured, console: Console, _: bool) -> None:
     _show_table(tables.of_classes(measured, "gap", "gaps: a class's share above the mean of the others"), console)
+
+
+def _quality(measured: Measured, console: Console, full: bool) -> None:
+    if full:
+        for table in terminal_quality.tables(measured):
+            _show_table(table, console)
+        return
+    for sentence in terminal_quality.sentences(measured):
+        say(console, sentence)
 
 
 def _references(measured: Measured, console: Console, _: bool) -> None:
@@ -230,6 +240,7 @@ PARTS: Final = (
     Part(_shares, short=False),
     Part(_gaps, short=False),
     Part(_references),
+    Part(_quality),
     Part(_correction, short=False),
     Part(_truth),
     Part(_images, short=False),

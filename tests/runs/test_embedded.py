@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import fairbench
+from fairbench.display.numbers import number, p_value, span
 from fairbench.errors import FairbenchError
+from fairbench.reporting.charts import quality as charts
+from fairbench.runs import evidence, quality
 from fairbench.runs.result import Run
 from fairbench.stats import variety
 from tests.builders.cli import Cli
@@ -150,6 +153,60 @@ def test_a_reference_that_does_not_fit_is_refused_before_any_work(
             assert found.code == 2 and words in found.err and not Path("out").exists()
     missing = cli("run", *BASE, "--scorer-reference", "nowhere", "--out", "out2")
     assert missing.code == 2 and "nowhere" in missing.err and not Path("out2").exists()
+
+
+def test_the_terminal_shows_them_beside_the_reference(
+    cli: Cli, runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, reference = runs
+    monkeypatch.setenv("COLUMNS", "80")
+    short, full, alone = (
+        cli("show", r.folder, *more).succeeded().out
+        for r, more in ((run, ()), (run, ("--full",)), (reference, ("--full",)))
+    )
+    assert "Quality by perceived group, within prompts, beyond the reference's gaps: " in short
+    assert "Quality by" not in cli("show", reference.folder).succeeded().out
+    table = run.quality()
+    row = table[(table["class"] == "female") & (table["measure"] == "distance")].iloc[0]
+    (line,) = [x for x in full.split("variety by perceived group: pixels: distance")[1].splitlines() if "female" in x][
+        :1
+    ]
+    shown = [number(row[name], sign=True) for name in ("difference", "reference_difference", "net")]
+    limits = span(row["net_ci_low"], row["net_ci_high"])
+    assert line.split() == ["gender:", "female", str(row["n_class"]), *shown, *limits.split(), p_value(row["net_p"])]
+    (own,) = [x for x in alone.split("variety by perceived group: pixels: distance")[1].splitlines() if "female" in x][
+        :1
+    ]
+    row = reference.quality().iloc[0]
+    limits = span(row["ci_low"], row["ci_high"])
+    assert own.split()[3:] == [number(row["difference"], sign=True), *limits.split(), p_value(row["p"])]
+    kid = run.kernel_distances().iloc[0]
+    (line,) = [
+        x
+        for x in full.split("distance from the reference")[1].splitlines()
+        if x.split()[:2] == ["pixels", "gender"] and " x " not in x
+    ]
+    assert number(1000 * kid["kid"], sign=True) in line.split() and "distance from the reference" not in alone
+    assert f"run {reference.id[:8]}" in " ".join(full.split()) and max(map(len, full.splitlines()[:-1])) <= 80
+
+
+def test_the_page_shows_the_reference_beside_each_class(runs: tuple[Run, Run]) -> None:
+    run, reference = runs
+    found = quality.of_run(evidence.read(run.folder))
+    distances = [each for each in found if each.measure == "distance"]
+    chart = charts.by_group(distances)
+    assert chart is not None and chart.name == "quality-pixels-distance" and "Orange diamonds" in chart.caption
+    values = {value["group"]: value for value in chart.spec["data"]["values"]}
+    own = reference.quality()
+    for value in values.values():
+        label = value["group"].split(": ")[1]
+        row = own[(own["class"] == label) & (own["measure"] == "distance")].iloc[0]
+        assert value["reference"] == pytest.approx(row["difference"])
+        assert value["beyond the reference"] == pytest.approx(value["difference"] - value["reference"])
+    alone = charts.by_group(
+        [each for each in quality.of_run(evidence.read(reference.folder)) if each.measure == "vendi"]
+    )
+    assert alone is not None and "Orange" not in alone.caption and "reference" not in alone.spec["data"]["values"][0]
 
 
 def test_a_damaged_file_is_named(runs: tuple[Run, Run]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fairbench.display.labels import spaced
 from fairbench.display.numbers import number, p_value
-from fairbench.pages.chart import BLUE, Chart
+from fairbench.pages.chart import BLUE, ORANGE, Chart
 from fairbench.reporting.charts import layers
 from fairbench.runs.quality import GroupQuality
 
@@ -22,20 +22,40 @@ _CAPTION: Final = (
 )
 
 
+_VARIETY: Final = (
+    "Each point: how much more varied the images of the class are than those of each other class of their own prompt, "
+    "as the encoder sees them, with the 95 % interval over prompts. An encoder can itself tell the faces of some "
+    "groups apart less well."
+)
+_REFERENCE: Final = (
+    "Orange diamonds: the same of the reference's pictures, which is the scorer's own; what counts is how far a point "
+    "is from its diamond."
+)
+_WHAT: Final = {"score": "", "distance": " mean distance", "vendi": " Vendi score"}
+
+
 def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
-    """Return the contrasts of one scorer's values, class by class; None where no prompt shows a class and others."""
+    """Return the contrasts of one scorer's measure, class by class; None where no prompt shows a class and others."""
     values = [_value(each) for each in contrasts if math.isfinite(each.contrast.estimate)]
     if not values:
         return None
-    scorer = contrasts[0].scorer
+    measure, known = contrasts[0].measure, any(v["reference"] is not None for v in values)
+    scorer = f"{contrasts[0].scorer}{_WHAT.get(measure, '')}{f' at {n} images' if (n := contrasts[0].size) else ''}"
+    if not known:
+        values = [{name: v for name, v in value.items() if name not in _OF_REFERENCE} for value in values]
     y = layers.rows("group", [v["group"] for v in values])
     x = {"field": "difference", "type": "quantitative", "title": f"{scorer}: class minus others, within prompts"}
     point = {"type": "point", "filled": True, "size": 50, "color": BLUE}
     drawn = [layers.line(0), *layers.intervals(values, x), {"mark": point, "encoding": {"x": x}}]
+    if known:
+        tick = {"type": "point", "shape": "diamond", "filled": True, "size": 45, "color": ORANGE}
+        drawn.append({"mark": tick, "encoding": {"x": {**x, "field": "reference"}}})
+    caption = f"{_CAPTION if measure == 'score' else _VARIETY}{f' {_REFERENCE}' if known else ''}"
+    name = contrasts[0].scorer if measure == "score" else f"{contrasts[0].scorer}-{measure}"
     return Chart(
-        f"quality-{re.sub('[^A-Za-z0-9-]', '-', scorer)}",  # it names a file
-        f"Quality by perceived group: {scorer}",
-        f"{_CAPTION} {_shown(contrasts)}",
+        f"quality-{re.sub('[^A-Za-z0-9-]', '-', name)}",  # it names a file
+        f"{'Quality' if measure == 'score' else 'Variety'} by perceived group: {scorer}",
+        f"{caption} {_shown(contrasts)}",
         f"{'; '.join(map(_words, values))}. {_shown(contrasts)}",
         layers.by_row(values, y, drawn, list(values[0]), width=_WIDTH, step=22),
     )
@@ -49,10 +69,20 @@ def _value(each: GroupQuality) -> dict[str, Any]:
         "low": low,
         "high": high,
         "p": p_value(each.p),
+        "reference": _finite(each.reference.estimate) if each.reference is not None else None,
+        "beyond the reference": _finite(each.net.estimate) if each.net is not None else None,
+        "its p": p_value(each.net_p),
         "prompts": each.contrast.prompts,
         "images": each.contrast.of_class,
         "others": each.contrast.of_others,
     }
+
+
+_OF_REFERENCE: Final = ("reference", "beyond the reference", "its p")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _group(each: GroupQuality) -> str:
@@ -62,15 +92,20 @@ def _group(each: GroupQuality) -> str:
 def _words(value: dict[str, Any]) -> str:
     limits = "" if value["low"] is None else f" [{number(value['low'], sign=True)}, {number(value['high'], sign=True)}]"
     counts = f"{value['images']} images and {value['others']} others in {value['prompts']} prompts"
-    return f"{value['group']} {number(value['difference'], sign=True)}{limits} ({counts})"
+    gap = value.get("reference")
+    beside = "" if gap is None else f", reference {number(gap, sign=True)}"
+    return f"{value['group']} {number(value['difference'], sign=True)}{limits} ({counts}{beside})"
 
 
 def _shown(contrasts: Sequence[GroupQuality]) -> str:
     """Return which classes are shown to differ, and how many could be tested."""
-    tests = [each for each in contrasts if math.isfinite(each.p)]
+    beyond = any(each.net is not None for each in contrasts)
+    p = {each: each.net_p if beyond else each.p for each in contrasts}
+    tests = [each for each in contrasts if math.isfinite(p[each])]
     if not tests:
         return "There are too few images for an interval."
     untested = "" if len(tests) == len(contrasts) else " Those without a line have too few images for an interval."
-    found = [f"{_group(each)} (p {p_value(each.p)})" for each in tests if each.p <= _LEVEL]
+    found = [f"{_group(each)} (p {p_value(p[each])})" for each in tests if p[each] <= _LEVEL]
     of = "one test" if len(tests) == 1 else f"{len(tests)} tests (Holm)"
-    return f"Shown to differ, by {of}: {', '.join(found) or 'none'}.{untested}"
+    what = "Shown to differ beyond the reference" if beyond else "Shown to differ"
+    return f"{what}, by {of}: {', '.join(found) or 'none'}.{untested}"
