@@ -209,6 +209,37 @@ def test_the_page_shows_the_reference_beside_each_class(runs: tuple[Run, Run]) -
     assert alone is not None and "Orange" not in alone.caption and "reference" not in alone.spec["data"]["values"][0]
 
 
+def test_a_reference_may_be_a_folder_of_pictures_that_people_labelled(
+    cli: Cli, runs: tuple[Run, Run], tmp_path: Path
+) -> None:
+    """Its classes stand in another order, and one of them is not the run's."""
+    _, reference = runs
+    faces = reference.images()
+    faces = faces[faces["counted"].eq(True)].iloc[:60]
+    (tmp_path / "faces/a face").mkdir(parents=True)
+    lines = ["image,gender,race4"]
+    for i, (image, gender, race) in enumerate(zip(faces["image_id"], faces["gender"], faces["race4"], strict=True)):
+        reference.picture(image).save(tmp_path / f"faces/a face/{i}.png")
+        lines.append(f"a face/{i}.png,{gender},{'Elf' if race == 'Asian' else race}")
+    (tmp_path / "faces.csv").write_text("\n".join(lines) + "\n")
+    plugin = ("--plugins", reference.folder.parent / "pixels.py", "--scorers", "pixels", "--no-sheets")
+    cli("run", "--model", "folder:faces", "--labels", "faces.csv", *plugin, "--out", "people").succeeded()
+    args = ("--model", "phantom-exact", "--task", "occupations", "--limit-prompts", "6", "-n", "12", *plugin)
+    cli("run", *args, "--scorer-reference", "people", "--out", "run").succeeded()
+    run = fairbench.load("run")
+    kid = run.kernel_distances().set_index("attribute")
+    race = run.images()["race4"].dropna()
+    assert kid.loc["gender", "kept"] == 1 and kid.loc["gender", "n_images"] == len(race)
+    kept = kid.loc["race4", "n_images"]
+    assert kid.loc["race4", "kept"] == pytest.approx(kept / len(race)) and 0 < kept <= (race != "Asian").sum()
+    assert 0 < kid.loc["race4", "n_reference"] <= sum("Elf" not in line for line in lines[1:])
+    own = fairbench.load("people").quality().set_index(["measure", "class"])["difference"]
+    quality = run.quality().set_index(["measure", "class"])
+    both = [key for key in quality.index if key in own.index]
+    assert quality["reference_difference"].loc[both].to_numpy() == pytest.approx(own.loc[both].to_numpy(), nan_ok=True)
+    assert np.isnan(quality.loc[("distance", "Asian"), "reference_difference"]) and len(both) >= 6
+
+
 def test_a_damaged_file_is_named(runs: tuple[Run, Run]) -> None:
     run, _ = runs
     path = run.folder / "evidence/quality.json"
