@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from fairbench.stats.within_prompts import contrast
+from fairbench.stats.within_prompts import beyond, contrast
 
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -107,3 +109,21 @@ def test_single_images_do_not_feign_degrees_of_freedom() -> None:
 def test_a_blurred_group_is_found() -> None:
     power, _, tests = rejected(-1.0, 300)
     assert tests >= 290 and power >= 0.95
+
+
+def test_one_contrast_beyond_another_is_welchs_test_of_two_estimates() -> None:
+    rng = np.random.default_rng(9)
+    one, other = (contrast(*sample(rng, effect, prompts=3, images=30)) for effect in (1.0, 0.4))
+    net = beyond(one, other)
+    assert net.estimate == pytest.approx(one.estimate - other.estimate)
+    assert net.error == pytest.approx(np.hypot(one.error, other.error))
+    # Two means of n + 1 values with these errors have these degrees of freedom each.
+    welch = stats.ttest_ind_from_stats(
+        one.estimate, one.error * np.sqrt(12), 12, other.estimate, other.error * np.sqrt(31), 31, equal_var=False
+    )
+    alike = beyond(replace(one, df=11.0), replace(other, df=30.0))
+    assert alike.p == pytest.approx(welch.pvalue)
+    assert (net.prompts, net.of_class, net.of_others) == (one.prompts, one.of_class, one.of_others)
+    nan = float("nan")
+    unknown = beyond(one, replace(other, error=nan, df=nan, p=nan))
+    assert unknown.estimate == net.estimate and np.isnan([unknown.error, unknown.df, unknown.p]).all()
