@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fairbench import keys
 from fairbench.annotation import words
@@ -143,7 +143,12 @@ class AxesFile(StrictModel):
 
 def read(path: Path) -> AxesFile:
     """Read a file of axes. Raises CardError for what it must not hold, and where it was changed after its freezing."""
-    axes = yamlfile.parse(yamlfile.load(path), AxesFile)
+    content = yamlfile.load(path)
+    try:
+        axes = AxesFile.model_validate(content.data)
+    except ValidationError as err:
+        first, *others = yamlfile.problems(content, err)
+        raise CardError(f"{first}{f' (and {len(others)} more)' if others else ''}.") from err
     if axes.frozen is not None and axes.frozen.sha256 != axes.sha256():
         raise CardError(
             f"{path}, field frozen.sha256: the axes were changed after {axes.frozen.reviewed_by} froze them; undo the "

@@ -19,6 +19,7 @@ i you he she it we they me him her us them my your his its our their mine yours 
 themselves someone something there here
 is are was were be been being am do does did doing done has have had having can could may might must shall should will
 would let seem seems appear appears look looks looking
+wear wears wearing worn
 not very too also just only quite rather
 """
 _DEPICTION = """

@@ -57,6 +57,8 @@ def problems(path: Path) -> list[Problem]:
             return _parsed(catalog.task_file(path), TaskCard, _task)
         if "routes" in file.data or "classifiers" in file.data:
             return _parsed(file, LabellerCard, _labeller)
+        if "axes" in file.data:
+            return [Problem(path, 1, "", "this is a file of axes and no card: `fairbench axes freeze` checks it")]
         if "method" in file.data:
             return _parsed(file, lora.LoraCard, _lora)
         if "type" in file.data:

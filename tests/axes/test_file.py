@@ -9,6 +9,7 @@ import pytest
 from fairbench.axes import file
 from fairbench.axes.file import AxesFile, Axis
 from fairbench.errors import CardError, FairbenchError
+from fairbench.linting.cards import problems
 
 TEXT = """\
 # my notes
@@ -119,6 +120,13 @@ def test_yes_and_no_without_quotes_are_told_to_need_them(axes: Path) -> None:
     axes.write_text(TEXT.replace('"yes", "no"', "yes, no"))
     with pytest.raises(CardError, match=r"line 7, field axes.0.answers.0: .* in quotes it is a text"):
         file.read(axes)
+
+
+def test_all_problems_are_counted_and_check_says_who_looks_at_them(axes: Path) -> None:
+    axes.write_text(TEXT.replace("name: glasses", "name: My Glasses").replace("expected: even", "expects: even"))
+    with pytest.raises(CardError, match=r"line 5, field axes.0.name: .* \(and 1 more\)\.$"):
+        file.read(axes)
+    assert "`fairbench axes freeze` checks it" in str(problems(axes)[0])
 
 
 def test_expected_shares_are_in_the_order_of_the_answers() -> None:

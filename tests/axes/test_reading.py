@@ -112,6 +112,9 @@ def test_a_planted_axis_is_found_and_an_absent_one_is_not(
     males = pictures_by(out, "subject", "look", "male")
     assert min(males["a portrait of a pilot"], males["a portrait of a judge"]) > max(sorted(males.values())[:2])
     record = json.loads((out / "axes.json").read_text())
+    said = cli("axes", "captions", run, "--with", asking_the_phantom, "-n", 2, "-q", "--json").json()
+    assert {"male", "female", "person"} <= said["things"].keys()
+    assert said["measures"][2]["value"] == 1.0  # missed: captions say "person" where prompts say "pilot"
     assert record["axes_sha256"] == file.read_frozen(axes).sha256() and not record["self_judged"]
 
 
