@@ -85,6 +85,11 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
         "Horvitz and Thompson, JASA 1952",
     ),
     "interval": Entry("the range that holds the true value in 95 of 100 repetitions; its method stands in `ci_method`"),
+    "KID": Entry(
+        "Kernel Inception Distance: how far a run's pictures are from a reference's to an encoder, here at equal "
+        "shares of groups; unbiased at any number of images",
+        "Binkowski et al., ICLR 2018",
+    ),
     "Krippendorff's alpha": Entry(
         "how far several people agree beyond chance: 1 fully, 0 as chance would; below .667 their labels carry no "
         "conclusion",
@@ -108,6 +113,9 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     ),
     "model card": Entry("one YAML file with a model's adapter, pinned weights, sampling settings and licence"),
     "n0": Entry("the number of images per prompt at which rd is taken, so that two models compare at one number"),
+    "net": Entry(
+        "of quality by perceived group: a difference beyond that of the reference's pictures, the scorer's own"
+    ),
     "neutral prompt": Entry("the task's own prompt, before a method rewrites it; results are counted under it"),
     "notice": Entry("what a reader of the numbers has to know: a code, a sentence, a count and what to do"),
     "other prompts": Entry(
@@ -157,6 +165,10 @@ GLOSSARY: Final[Mapping[str, Entry]] = {
     ),
     "unclear": Entry("of a face: its label is too uncertain for the labeller's policy, or people are of two minds"),
     "unpinned": Entry("weights that are not fixed to a commit or hash: the number may not be had again"),
+    "Vendi score": Entry(
+        "the effective number of different pictures, as an encoder sees them; compared at equal numbers of images",
+        "Friedman and Dieng, TMLR 2023",
+    ),
     "WMELH": Entry(f"{SHORT['WMELH']}: one of the four groups of race4", f"{_SHEN}; {_LIU}"),
     "worst-case-misses": Entry(
         "the least and the most if every requested image without a labelled face had shown one, whatever its group"

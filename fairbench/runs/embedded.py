@@ -31,6 +31,7 @@ from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 
 _FEWEST_BLOCKS: Final = 5
+_MOST_BLOCKS: Final = 20
 _BLOCKS: Final = 10
 """Blocks of images where there are fewer prompts than _FEWEST_BLOCKS."""
 
@@ -77,9 +78,9 @@ class Images:
 
     @property
     def block(self) -> IntArray:
-        """Prompts, where they are enough to see what differs between them; else equal parts of the images."""
+        """Prompts, several together where they are many; equal parts of the images, where prompts are too few."""
         enough = len(np.unique(self.prompt)) >= _FEWEST_BLOCKS
-        return self.prompt if enough else np.arange(len(self.prompt), dtype=np.int64) % _BLOCKS
+        return self.prompt % _MOST_BLOCKS if enough else np.arange(len(self.prompt), dtype=np.int64) % _BLOCKS
 
 
 def _of_images(reading: Reading, codes: IntArray, images: int) -> IntArray:
