@@ -18,7 +18,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "scope_value": "name of the task, or the prompt's text",
     "estimate": "raw: of the counts; rarefied: at n0 images; pooled: of all faces together; corrected: for the "
     "labeller's errors; corrected-lowest, corrected-highest: the range that they leave where the calibration is of "
-    "other images; bounds: of one prompt; worst-case-misses: if no face were missing",
+    "other images; bounds: of one prompt; worst-case-misses: if no face were missing; unmoved: if "
+    "the wording changed nothing",
     "n0": "images with a face per prompt at which rd is taken; rarefied alone",
     "value": "the value; empty where there is none, and then `reason` says why",
     "ci_low": "lower limit of the 95 % interval for this scope",
@@ -323,6 +324,27 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "share of the images asked for that the model refused or withheld, as refused[female]",
         "Mean over the prompts that state the class of (images with status refused or blank / images asked for). "
         "Range [0, 1]. What was refused is in no other share.",
+    ),
+    "variance": (
+        "variance of class shares over the prompts of a task with wordings, as variance[prompts]",
+        "mean over prompts of sum_k (p_k - mean p_k)^2, of the true shares: what drawing the images adds is estimated "
+        "from the images of each prompt, and taken away. Range [0, 1 - 1/K]. Near 0 the estimate can be negative. Only "
+        "for tasks that ask for the same subjects in two wordings or more.",
+    ),
+    "variance-share": (
+        "part of that variance that subjects, wordings and both have, as variance-share[wording]",
+        "of p_sw, the shares for subject s in wording w. subject: the variance of the subjects' means over wordings; "
+        "wording: that of the wordings' means over subjects, which moves all subjects alike; subject x wording: the "
+        "rest, by which a wording moves single subjects. They add up to 1 and are of true shares, as `variance` is; an "
+        "estimate can lie a little below 0 or above 1. The interval is Fieller's; there is none where the prompts are "
+        "not shown to differ, since there is nothing to divide.",
+    ),
+    "wording-ranks": (
+        "agreement of the subjects' order by concentration between wordings",
+        "Spearman's rank correlation, the mean over all pairs of wordings. Range [-1/(W - 1), 1] for W wordings. Few "
+        "images move ranks, too, so the row `unmoved` has what it is if the wording changes nothing: the images of each "
+        "subject are dealt out anew among its wordings; its limits hold 95 % of such draws. Below them, wordings move "
+        "ranks.",
     ),
     "pooled-rd": (
         "rd of all faces of the task together",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fairbench.measure import composite, contrasts, derived, following, quantities
+from fairbench.measure import composite, contrasts, derived, following, quantities, wordings
 from fairbench.measure import references as of_references
 from fairbench.measure.correction import Correction
 from fairbench.measure.counts import Counts, attributes
@@ -81,12 +81,12 @@ def estimate(
 
     n0: faces per prompt for `rd@n0`; None: half of the images requested per prompt. prompts: also the estimates of
     single prompts, whose bounds take longer than all the rest. asked: the prompts (P), whose categories' poles are
-    contrasted, whose neutral ones have an index of their own, and which state whom to show; empty: nothing is known.
-    references: the shares that the task refers to.
+    contrasted, whose neutral ones have an index of their own, whose wordings are told apart, and which state whom to
+    show; empty: nothing is known. references: the shares that the task refers to.
     """
     categories = [prompt.category for prompt in asked] or [""] * len(counts.requested)
     dimensions, parts = contrasts.poles(categories), composite.split(categories)
-    subjects = [prompt.subject for prompt in asked]
+    subjects, crossing = [prompt.subject for prompt in asked], wordings.crossing(asked)
     n0 = n0 or max(1, int(counts.requested.max(initial=2)) // 2)
     rows: list[Estimate] = []
     for index, names in enumerate(attributes(counts.labeller)):
@@ -98,6 +98,7 @@ def estimate(
         reference = of_references.of_prompts(references, attribute.name, len(attribute.classes), subjects)
         beside = of_references.of_attribute(attribute, reference)
         every = itertools.chain(every, contrasts.of_attribute(attribute, dimensions), indices, beside)
+        every = itertools.chain(every, wordings.of_attribute(attribute, crossing))
         of_attribute = [row_of(attribute, quantity) for quantity in every]
         rows += [*of_attribute, *_effective_groups(of_attribute, len(attribute.classes))]
         rows += _of_prompts(attribute) if prompts else []

@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from fairbench import registry
 from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
-from fairbench.runs import evidence, pictures, quality, single_prompts, terminal
+from fairbench.runs import evidence, pictures, quality, sections, single_prompts, terminal
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import LINES
 from fairbench.storage.store import Store
@@ -124,6 +124,19 @@ class Run(RunFolder, Shown):
         import pandas as pd
 
         return pd.DataFrame(quality.kernel_distances(self.folder))
+
+    def sections(self, attribute: str, by: Literal["category", "wording"] = "category") -> pd.DataFrame:
+        """Return what the prompts of each category, or wording, show of an attribute or cross, and how sections differ.
+
+        A row per quantity (concentration, or a class whose share it is) and section, of this list and of other prompts
+        (`population_`). difference: to the first section, subject by subject where all have the same; p_adjusted: of no
+        difference over this list, adjusted over the rows (Holm). Empty for a task that has no such sections.
+        Raises FairbenchError for what was not measured.
+        """
+        import pandas as pd
+
+        rows = sections.as_rows(sections.of_run(evidence.read(self.folder), by, attribute))
+        return pd.DataFrame(rows, columns=[*sections.COLUMNS.values()])
 
     def images(self, prompt: str | None = None) -> pd.DataFrame:
         """Return a row per face, and one per image without a face, of one prompt or of all.

@@ -17,13 +17,17 @@ from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.notices import Notice
 from fairbench.runs import (
+    evidence,
     headline,
     references,
+    sections,
     terminal_composite,
     terminal_contrasts,
     terminal_headline,
     terminal_quality,
+    terminal_sections,
     terminal_truth,
+    terminal_wordings,
     verdict,
 )
 from fairbench.runs import terminal_tables as tables
@@ -105,6 +109,26 @@ def _composite(measured: Measured, console: Console, full: bool) -> None:
         _show_table(terminal_composite.table(measured), console)
         return
     for sentence in terminal_composite.sentences(measured):
+        say(console, sentence)
+
+
+def _wordings(measured: Measured, console: Console, full: bool) -> None:
+    if full:
+        _show_table(terminal_wordings.table(measured), console)
+        return
+    for sentence in terminal_wordings.sentences(measured):
+        say(console, sentence)
+
+
+def _categories(measured: Measured, console: Console, full: bool) -> None:
+    """Print the sections by category; the evidence is read only where a task has some."""
+    if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
+        return
+    values = sections.of_run(evidence.read(measured.run.folder), "category")
+    if full:
+        _show_table(terminal_sections.table(values, "category"), console)
+        return
+    for sentence in terminal_sections.sentences(values, "category"):
         say(console, sentence)
 
 
@@ -236,6 +260,8 @@ PARTS: Final = (
     Part(_direction, short=False),
     Part(_contrasts),
     Part(_composite),
+    Part(_wordings),
+    Part(_categories),
     Part(_others, short=False),
     Part(_shares, short=False),
     Part(_gaps, short=False),

@@ -62,6 +62,8 @@ OTHERS_NOTE: Final = (
     "Intervals are of the values that are expected at these face counts: most of these metrics have a chance floor, as "
     "rd has. `fairbench show metric NAME` says what each is."
 )
+_OF_OWN_TABLES: Final = ("share[", "gap[", "contrast[", "shift[", "amplification[", "variance", "wording-ranks")
+"""Beginnings of metrics that stand in tables of their own."""
 _MAX_GAPS = 7
 """Attributes with more classes are not in the table of directions."""
 
@@ -181,7 +183,7 @@ def others(measured: Measured) -> Table:
         if row["scope"] == THIS_LIST
         and row["attribute"] != QUALITY
         and (row["metric"], row["estimate"]) not in in_lines
-        and not row["metric"].startswith(("share[", "gap[", "contrast[", "shift[", "amplification["))
+        and not row["metric"].startswith(_OF_OWN_TABLES)
         and row["metric"] not in composite.NAMES
     ]
     for attribute in dict.fromkeys(row["attribute"] for row in shown):
