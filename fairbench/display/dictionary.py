@@ -104,6 +104,25 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "ATTRIBUTE.prob CLASS": "probability of each class",
         },
     ),
+    "run.sections(ATTRIBUTE)": (
+        "One row per quantity and section of the prompts, by category or by wording; none for a task without sections.",
+        {
+            "attribute": COLUMNS["attribute"],
+            "quantity": "concentration, or the class whose share it is",
+            "section": "the category, or the wording",
+            "n_prompts": "prompts of it that have a value",
+            "value": "the mean over its prompts",
+            **_INTERVAL,
+            "population_ci_low": "lower limit of the 95 % interval for other prompts of the section",
+            "population_ci_high": "upper limit of it",
+            "difference": "value - the first section's, over common subjects where the sections have the same",
+            "difference_ci_low": "lower limit of its 95 % interval for this list",
+            "difference_ci_high": "upper limit of it",
+            "difference_population_ci_low": "lower limit of its 95 % interval for other prompts",
+            "difference_population_ci_high": "upper limit of it",
+            "p_adjusted": "p-value of no difference over this list, adjusted over the rows (Holm)",
+        },
+    ),
     "run.summary()": (
         "One row per attribute and estimate that the printed result rests on.",
         {
@@ -342,9 +361,9 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
     "wording-ranks": (
         "agreement of the subjects' order by concentration between wordings",
         "Spearman's rank correlation, the mean over all pairs of wordings. Range [-1/(W - 1), 1] for W wordings. Few "
-        "images move ranks, too, so the row `unmoved` has what it is if the wording changes nothing: the images of each "
-        "subject are dealt out anew among its wordings; its limits hold 95 % of such draws. Below them, wordings move "
-        "ranks.",
+        "images move ranks, too, so the row `unmoved` has what it is if the wording changes nothing: the images of "
+        "each subject are dealt out anew among its wordings; its limits hold 95 % of such draws. Below them, wordings "
+        "move ranks.",
     ),
     "pooled-rd": (
         "rd of all faces of the task together",

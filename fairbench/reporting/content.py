@@ -19,6 +19,7 @@ from fairbench.reporting import gallery, values
 from fairbench.reporting.audits import Audit
 from fairbench.reporting.charts import calibrated, fields, of_run
 from fairbench.reporting.charts import quality as quality_chart
+from fairbench.reporting.suites import Suite
 from fairbench.runs import (
     evidence,
     headline,
@@ -63,6 +64,11 @@ class Content:
         """The run as its evidence has it."""
         return evidence.read(self.run.folder)
 
+    @cached_property
+    def suite(self) -> Suite:
+        """The categories and wordings of the task."""
+        return Suite(self.measured, self.finished)
+
     @property
     def name(self) -> str:
         """Model and method."""
@@ -103,7 +109,7 @@ class Content:
         assumed = (
             [] if self.measured.people is not None else terminal_headline.assumptions(self.measured, self.headlines)
         )
-        return [*said, *assumed]
+        return [*said, *self.suite.sentences(), *assumed]
 
     def notices(self) -> list[dict[str, str]]:
         """Return the run's notices, each as a sentence."""
@@ -122,6 +128,7 @@ class Content:
             tables.by_people(self.measured),
             tables.direction(self.measured),
             terminal_contrasts.table(self.measured),
+            *self.suite.tables(),
             terminal_composite.table(self.measured),
             tables.others(self.measured),
             tables.of_classes(self.measured, "share", "shares of classes"),
@@ -157,7 +164,8 @@ class Content:
         return {p.neutral_id: (self.name_of[p.text], float(value_of[p.text])) for p in known}
 
     def charts(self) -> Iterator[Chart]:
-        """Yield the charts, attribute by attribute."""
+        """Yield the charts: of the task's categories and wordings, then of single prompts, attribute by attribute."""
+        yield from self.suite.charts()
         for h in self.headlines:
             names = self.measured.attributes[h.attribute]
             if len(names) == 1:

@@ -150,9 +150,7 @@ def _interval(values: PromptValues, scope: Scope, limits: tuple[float, float]) -
     return found.estimate, found.low, found.high, found.prompts
 
 
-def _difference(
-    first: PromptValues, own: PromptValues, limits: tuple[float, float], paired: bool
-) -> dict[str, float]:
+def _difference(first: PromptValues, own: PromptValues, limits: tuple[float, float], paired: bool) -> dict[str, float]:
     """Return the fields of a difference from the first section, over the prompts that both sections have."""
     a, b = _known(first), _known(own)
     if paired:

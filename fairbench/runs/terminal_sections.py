@@ -24,8 +24,9 @@ def table(values: Sequence[SectionValue], by: By) -> Table | None:
         return None
     heads = numbers("value", "95 %", "minus\nthe first", "95 %", "p")
     # Sections of the same subjects have as many prompts.
-    pairing = ", subject by subject" if len({v.prompts for v in values if v.quantity == values[0].quantity}) == 1 else ""
-    shown = Table([Column("of"), Column(by, wraps=True), *heads], f"by {by}", NOTE.format(pairing=pairing), grouped=True)
+    paired = len({v.prompts for v in values if v.quantity == values[0].quantity}) == 1
+    note = NOTE.format(pairing=", subject by subject" if paired else "")
+    shown = Table([Column("of"), Column(by, wraps=True), *heads], f"by {by}", note, grouped=True)
     last = ""
     for v in values:
         name = f"{spaced(v.attribute)}: {v.quantity}"

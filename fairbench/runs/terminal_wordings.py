@@ -61,7 +61,8 @@ def sentences(measured: Measured) -> Iterator[str]:
     if moved or unmoved:
         shown = f"moves beyond chance for {', '.join(moved)}" if moved else ""
         rest = f"is not shown to move for {', '.join(unmoved)}" if unmoved else ""
-        yield f"From wording to wording, the order of subjects by concentration {'; it '.join(filter(None, (shown, rest)))}."
+        said = "; it ".join(filter(None, (shown, rest)))
+        yield f"From wording to wording, the order of subjects by concentration {said}."
 
 
 def _known(measured: Measured, attribute: str) -> bool:

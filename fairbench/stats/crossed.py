@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,26 +65,48 @@ def decompose(data: Data, cells: IntArray) -> Decomposition:
         return Decomposition(nan, nan, nan, unknown, unknown, unknown, s)
     units = as_units(data)
     kinds, times = units.kinds, units.times[cells.ravel()]
-    share, _, noise = _moments(kinds, times.astype(np.float64))
+    parts, share = variances(data, cells), _moments(kinds, times.astype(np.float64))[0]
     away = _parts(share.reshape(s, w, -1))
-    # What the noise of one cell adds to each part: the diagonal of the part's quadratic form.
-    diagonal = np.array([(1 - 1 / s) / w, (1 - 1 / w) / s, (1 - 1 / s) * (1 - 1 / w)])
-    parts = (away**2).sum(axis=3).mean(axis=(1, 2)) - diagonal * np.trace(noise, axis1=1, axis2=2).mean()
-    linear, quadratic = _variances(away, diagonal, *smoothed(kinds, times))
-
-    def error(weights: Floats) -> Floats:
-        """Return the standard errors (...) of weighted sums (..., 3) of the parts."""
-        plug_in, least = (np.einsum("...i,ij,...j", weights, form, weights) for form in (linear, quadratic))
-        # The plug-in holds the quadratic part twice too often, and never less than it is left.
-        return np.sqrt(np.maximum(plug_in - least, least))
-
-    total, reach = float(parts.sum()), Z_95 * float(error(np.ones(len(PARTS))))
+    errors = _Errors(*_variances(away, *smoothed(kinds, times)))
+    total, reach = float(parts.sum()), Z_95 * float(errors.of(np.ones(len(PARTS))))
     if total <= reach:
         return Decomposition(total, max(total - reach, 0.0), total + reach, unknown, unknown, unknown, s)
-    limits = [_limits(parts, i, error) for i in range(len(PARTS))]
+    limits = [_limits(parts, i, errors) for i in range(len(PARTS))]
     lows, highs = (np.array(side) for side in zip(*limits, strict=True))
     factor = float(np.exp(reach / total))  # its error grows with the value
     return Decomposition(total, total / factor, total * factor, parts / total, lows, highs, s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Errors:
+    """Covariance of the parts' estimates: forms (3, 3), linear in the shares and of noise alone; see `_variances`.
+
+    slope: by how much a part's variance grows with the part.
+    """
+
+    linear: Floats
+    quadratic: Floats
+    slope: float
+
+    def of(self, weights: Floats, more: Floats | float = 0.0) -> Floats:
+        """Return the standard errors (...) of weighted sums (..., 3) of the parts; more: (...), added variance."""
+        plug_in, least = (np.einsum("...i,ij,...j", weights, form, weights) for form in (self.linear, self.quadratic))
+        # The plug-in holds the quadratic part twice too often, and never less than it is left.
+        return np.asarray(np.sqrt(np.maximum(plug_in - least + more, least)))
+
+
+def variances(data: Data, cells: IntArray) -> Floats:
+    """Return the variance that each of PARTS has over the prompts of these cells (S, W), without bias; (3,)."""
+    units = as_units(data)
+    share, _, noise = _moments(units.kinds, units.times[cells.ravel()].astype(np.float64))
+    away = _parts(share.reshape(*cells.shape, -1))
+    added = _diagonal(*cells.shape) * np.trace(noise, axis1=1, axis2=2).mean()
+    return np.asarray((away**2).sum(axis=3).mean(axis=(1, 2)) - added)
+
+
+def _diagonal(s: int, w: int) -> Floats:
+    """Return what one cell adds to each part of itself (3,): the diagonal of the part's quadratic form, times SW."""
+    return np.array([(1 - 1 / s) / w, (1 - 1 / w) / s, (1 - 1 / s) * (1 - 1 / w)])
 
 
 def _moments(kinds: IntArray, times: Floats) -> tuple[Floats, Floats, Floats]:
@@ -109,19 +130,20 @@ def _parts(share: Floats) -> Floats:
     return np.stack([np.broadcast_to(part, share.shape) for part in parts])
 
 
-def _variances(away: Floats, diagonal: Floats, kinds: IntArray, times: Floats) -> tuple[Floats, Floats]:
-    """Return two forms (3, 3) of the covariance of the parts' estimates: linear in the shares, and of noise alone.
+def _variances(away: Floats, kinds: IntArray, times: Floats) -> tuple[Floats, Floats, float]:
+    """Return two forms (3, 3) of the covariance of the parts' estimates, linear and of noise alone, and a slope.
 
-    away: (3, S, W, K). diagonal: (3,), see `decompose`. times: (SW, T). For the form M of a part, sum M_cd p_c . p_d,
+    away: (3, S, W, K). times: (SW, T). For the form M of a part, sum M_cd p_c . p_d,
     they are 4 sum_c g_c' C_c g_c with g = M p and C_c the covariance of a cell's shares, and 2 sum M_cd^2 tr(C_c C_d).
     M_cd takes four values only: by whether two cells have the subject, and whether they have the wording, in common.
+    The slope is that of the linear form in a part, were its direction as likely as any other.
     """
     s, w = away.shape[1:3]
     _, influence, noise = _moments(kinds, times)
     images = times.sum(axis=1)
     # How far one image moves a part, with g from the other images: where shares are one-sided, images that move g most
     # are also the rare ones that make the variance, and with themselves in g it would be too small by 4 / images.
-    own = np.einsum("a,cti,cti->act", diagonal, influence, influence) / (images - 1)[:, None]
+    own = np.einsum("a,cti,cti->act", _diagonal(s, w), influence, influence) / (images - 1)[:, None]
     pull = np.einsum("aci,cti->act", away.reshape(len(away), s * w, -1), influence) - own
     pull -= (np.einsum("act,ct->ac", pull, times) / images)[:, :, None]
     linear = 4 * np.einsum("act,bct,ct->ab", pull, pull, times / (images * (images - 1))[:, None]) / (s * w) ** 2
@@ -131,13 +153,18 @@ def _variances(away: Floats, diagonal: Floats, kinds: IntArray, times: Floats) -
     both = (noise**2).sum()
     subject, wording, every = ((noise.sum(axis=axes) ** 2).sum() for axes in (1, 0, (0, 1)))
     pairs = np.array([both, subject - both, wording - both, every - subject - wording + both])
-    return linear, 2 * (entries * pairs) @ entries.T
+    slope = 4 * float(np.trace(noise, axis1=2, axis2=3).mean()) / (s * w * (noise.shape[3] - 1))
+    return linear, 2 * (entries * pairs) @ entries.T, slope
 
 
-def _limits(parts: Floats, index: int, error: Callable[[Floats], Floats]) -> tuple[float, float]:
-    """Return the lowest and the highest share in _GRID that the part of this index may have of the total."""
+def _limits(parts: Floats, index: int, errors: _Errors) -> tuple[float, float]:
+    """Return the lowest and the highest share in _GRID that the part of this index may have of the total.
+
+    Where a part is too small by chance, so is its variance: as in Wilson's interval (1927), that at the limit counts.
+    """
     weights = np.eye(len(parts))[index] - _GRID[:, None]
-    distance = np.abs(weights @ parts) - Z_95 * error(weights)
+    beyond = _GRID * parts.sum() - parts[index]
+    distance = np.abs(weights @ parts) - Z_95 * errors.of(weights, weights[:, index] ** 2 * errors.slope * beyond)
     (inside,) = np.nonzero(distance <= 0)
     if not len(inside):  # an estimate far beyond the possible
         inside = np.array([int(distance.argmin())])

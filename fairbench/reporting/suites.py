@@ -1,0 +1,68 @@
+"""What a page shows of a task's categories and wordings: charts, and the tables of the full form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from fairbench.display.tables import Table
+from fairbench.measure import wordings
+from fairbench.measure.counts import cross_name, primary
+from fairbench.pages.chart import Chart
+from fairbench.reporting.charts import sections as drawn
+from fairbench.runs import sections, terminal_sections, terminal_wordings
+from fairbench.runs.evidence import FinishedRun
+from fairbench.runs.sections import SectionValue
+from fairbench.runs.terminal_tables import Measured
+from fairbench.stats import intervals
+from fairbench.stats.crossed import PARTS
+
+
+class Suite:
+    """The categories and the wordings of a run's prompts, where its task has any."""
+
+    def __init__(self, measured: Measured, run: FinishedRun) -> None:
+        self._measured, self._run = measured, run
+
+    @cached_property
+    def _categories(self) -> list[SectionValue]:
+        return sections.of_run(self._run, "category")
+
+    def sentences(self) -> Iterator[str]:
+        """Yield what the short form says of both."""
+        yield from terminal_wordings.sentences(self._measured)
+        yield from terminal_sections.sentences(self._categories, "category")
+
+    def tables(self) -> list[Table | None]:
+        """Return the tables of both; None for what the task does not have."""
+        return [terminal_wordings.table(self._measured), terminal_sections.table(self._categories, "category")]
+
+    def charts(self) -> Iterator[Chart]:
+        """Yield the charts of both, of the primary attributes."""
+        attributes = [cross_name(names) for names in primary(self._run.counts.labeller)]
+        for attribute in attributes:
+            chart = drawn.by_section(attribute, self._categories, "category")
+            if chart is not None:
+                yield chart
+        yield from self._of_wordings(attributes)
+
+    def _of_wordings(self, attributes: list[str]) -> Iterator[Chart]:
+        found = wordings.crossing(self._run.prompts)
+        if found is None:
+            return
+        variance, *ranks = [*terminal_wordings.sentences(self._measured), "", ""]
+        rows = [
+            {"attribute": name, "part": part, "share": row["value"], "low": row["ci_low"], "high": row["ci_high"]}
+            for name in attributes
+            for part in PARTS
+            if (row := self._measured.find(f"{wordings.SHARE}[{part}]", "raw", name)) and row["value"] is not None
+        ]
+        chart = drawn.of_variance(rows, variance)
+        if chart is not None:
+            yield chart
+        for names in primary(self._run.counts.labeller):
+            value = intervals.concentration_of_prompts(self._run.counts.data(names)).value
+            values = {w: value[cells].tolist() for w, cells in zip(found.wordings, found.cells.T, strict=True)}
+            chart = drawn.of_wordings(cross_name(names), found.subjects, values, ranks[0] if rows else variance)
+            if chart is not None:
+                yield chart
