@@ -50,19 +50,19 @@ class Suite:
         found = wordings.crossing(self._run.prompts)
         if found is None:
             return
-        variance, *ranks = [*terminal_wordings.sentences(self._measured), "", ""]
+        said = [*terminal_wordings.sentences(self._measured), ""]
         rows = [
             {"attribute": name, "part": part, "share": row["value"], "low": row["ci_low"], "high": row["ci_high"]}
             for name in attributes
             for part in PARTS
             if (row := self._measured.find(f"{wordings.SHARE}[{part}]", "raw", name)) and row["value"] is not None
         ]
-        chart = drawn.of_variance(rows, variance)
+        chart = drawn.of_variance(rows, said[0])
         if chart is not None:
             yield chart
         for names in primary(self._run.counts.labeller):
             value = intervals.concentration_of_prompts(self._run.counts.data(names)).value
             values = {w: value[cells].tolist() for w, cells in zip(found.wordings, found.cells.T, strict=True)}
-            chart = drawn.of_wordings(cross_name(names), found.subjects, values, ranks[0] if rows else variance)
+            chart = drawn.of_wordings(cross_name(names), found.subjects, values, said[1] if rows else said[0])
             if chart is not None:
                 yield chart

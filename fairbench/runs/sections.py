@@ -133,14 +133,15 @@ def _of_quantity(
 ) -> Iterator[SectionValue]:
     first: PromptValues | None = None
     for name, indices in sections.prompts.items():
-        own = PromptValues(*(part if part is None else part[indices] for part in values))
+        upper = None if values.upper_variance is None else values.upper_variance[indices]
+        own = PromptValues(values.value[indices], values.variance[indices], upper)
         of_list, of_others = (_interval(own, scope, limits) for scope in ("this list", "other prompts"))
         value = SectionValue(attribute, quantity, name, of_list[3], *of_list[:3], *of_others[1:3])
         if first is None:
             first = own
             yield value
         else:
-            yield replace(value, **_difference(first, own, limits, sections.paired))
+            yield _with_difference(value, first, own, limits, sections.paired)
 
 
 def _interval(values: PromptValues, scope: Scope, limits: tuple[float, float]) -> tuple[float, float, float, int]:
@@ -150,22 +151,23 @@ def _interval(values: PromptValues, scope: Scope, limits: tuple[float, float]) -
     return found.estimate, found.low, found.high, found.prompts
 
 
-def _difference(first: PromptValues, own: PromptValues, limits: tuple[float, float], paired: bool) -> dict[str, float]:
-    """Return the fields of a difference from the first section, over the prompts that both sections have."""
+def _with_difference(
+    value: SectionValue, first: PromptValues, own: PromptValues, limits: tuple[float, float], paired: bool
+) -> SectionValue:
+    """Return the value with its difference from the first section, over the subjects that both have where paired."""
     a, b = _known(first), _known(own)
     if paired:
         a = b = a & b
     if not a.any() or not b.any():
-        return {}
+        return value
     estimate = float(own.value[b].mean() - first.value[a].mean())
     error = math.hypot(*(math.sqrt(v.variance[k].sum()) / k.sum() for v, k in ((first, a), (own, b))))
-    fields = {"difference": estimate}
-    if error > 0:
-        reach = intervals.Z_95 * error
-        fields |= {"d_low": max(estimate - reach, -1.0), "d_high": min(estimate + reach, 1.0)}
-        fields["p"] = float(2 * ndtr(-abs(estimate) / error))
     low, high = _other_prompts(first.value[a], own.value[b], limits, paired)
-    return {**fields, "o_low": low, "o_high": high}
+    value = replace(value, difference=estimate, o_low=low, o_high=high)
+    if not error > 0:
+        return value
+    reach, p = intervals.Z_95 * error, float(2 * ndtr(-abs(estimate) / error))
+    return replace(value, d_low=max(estimate - reach, -1.0), d_high=min(estimate + reach, 1.0), p=p)
 
 
 def _other_prompts(first: Floats, own: Floats, limits: tuple[float, float], paired: bool) -> tuple[float, float]:

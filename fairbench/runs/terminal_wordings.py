@@ -33,7 +33,7 @@ def table(measured: Measured) -> Table | None:
         ranks = [("ranks", _ranks(measured, attribute)), ("  unmoved", _ranks(measured, attribute, UNMOVED))]
         side = spaced(attribute)
         for name, row in [("variance", total), *parts, *ranks]:
-            shown.add(side, name, number(row and row["value"]), interval(row))
+            shown.add(side, name, number(None if row is None else row["value"]), interval(row))
             side = ""
         shown.section()
     return shown if shown.rows else None
