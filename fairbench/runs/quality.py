@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +58,7 @@ class GroupQuality:
 
 
 def of_run(run: FinishedRun) -> list[GroupQuality]:
-    """Return the contrasts of every scorer, measure, attribute and class; of two classes, of the first.
+    """Return the contrasts of every scorer, measure, attribute and class, in this order; of two classes, of the first.
 
     An image belongs to a class where all of its counted faces do. One with faces of the class and others, or with a
     face without a label, is left out, and so is one without a face.
@@ -86,9 +85,12 @@ def of_run(run: FinishedRun) -> list[GroupQuality]:
     return [each for group in _families(found) for each in _adjusted(group)]
 
 
-def _families(found: Sequence[GroupQuality]) -> Iterator[list[GroupQuality]]:
-    for _, group in itertools.groupby(found, lambda each: (each.scorer, each.measure)):
-        yield list(group)
+def _families(found: Sequence[GroupQuality]) -> Iterable[list[GroupQuality]]:
+    """Return the contrasts of each scorer and measure, of whatever attribute, together."""
+    families: dict[tuple[str, str], list[GroupQuality]] = {}
+    for each in found:
+        families.setdefault((each.scorer, each.measure), []).append(each)
+    return families.values()
 
 
 def _adjusted(family: Sequence[GroupQuality]) -> Iterator[GroupQuality]:

@@ -55,7 +55,7 @@ def measure(each: GroupQuality) -> str:
 
 def _family(name: str, found: Sequence[GroupQuality], *, beyond: bool) -> Table:
     """Return the contrasts of one scorer and measure. beyond: beside the reference's, with the interval of the rest."""
-    heads = numbers("n", "class -\nothers", *(("reference", "net") if beyond else ()), "95 %", "p")
+    heads = numbers("n", "class less\nothers", *(("reference", "net") if beyond else ()), "95 %", "p")
     what = "quality" if found[0].measure == "score" else "variety"
     shown = Table([Column("class"), *heads], f"{what} by perceived group: {name}")
     for each in found:

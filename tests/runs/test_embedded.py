@@ -15,6 +15,7 @@ from fairbench.reporting.charts import quality as charts
 from fairbench.runs import evidence, quality
 from fairbench.runs.result import Run
 from fairbench.stats import variety
+from fairbench.stats.multiplicity import holm
 from tests.builders.cli import Cli
 from tests.builders.sharpness import drawer
 
@@ -106,6 +107,12 @@ def test_variety_is_of_the_pictures_of_each_class_within_prompts(runs: tuple[Run
                     shown = rows.loc[label, ["value", "others", "difference"]].astype(float).to_numpy()
                     assert shown == pytest.approx(expected, rel=1e-4, abs=1e-6, nan_ok=True)
                     assert rows.loc[label, "n_class"] == found.contrast.of_class
+    for measure in ("distance", "vendi"):  # adjusted over the classes of all attributes
+        of_measure = [each for each in quality.of_run(evidence.read(run.folder)) if each.measure == measure]
+        assert [each.attribute for each in of_measure] == ["gender", *["race4"] * 4]
+        assert [each.p for each in of_measure] == pytest.approx(
+            holm([each.contrast.p for each in of_measure]), nan_ok=True
+        )
     own = reference.quality()
     assert table["reference_difference"].to_numpy() == pytest.approx(own["difference"].to_numpy(), nan_ok=True)
     known = table["net_p"].notna()

@@ -40,7 +40,7 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
     if not values:
         return None
     measure, known = contrasts[0].measure, any(v["reference"] is not None for v in values)
-    scorer = f"{contrasts[0].scorer}{_WHAT.get(measure, '')}{f' at {n} images' if (n := contrasts[0].size) else ''}"
+    scorer = f"{contrasts[0].scorer}{_WHAT.get(measure, '')}{_at(contrasts)}"
     if not known:
         values = [{name: v for name, v in value.items() if name not in _OF_REFERENCE} for value in values]
     y = layers.rows("group", [v["group"] for v in values])
@@ -59,6 +59,12 @@ def by_group(contrasts: Sequence[GroupQuality]) -> Chart | None:
         f"{'; '.join(map(_words, values))}. {_shown(contrasts)}",
         layers.by_row(values, y, drawn, list(values[0]), width=_WIDTH, step=22),
     )
+
+
+def _at(contrasts: Sequence[GroupQuality]) -> str:
+    """Return at how many images per class and prompt a measure was taken; attributes may differ."""
+    sizes = sorted({each.size for each in contrasts if each.size})
+    return f" at {' or '.join(map(str, sizes))} images" if sizes else ""
 
 
 def _value(each: GroupQuality) -> dict[str, Any]:
