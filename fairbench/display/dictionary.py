@@ -354,9 +354,9 @@ ESTIMATES: Final[Mapping[str, tuple[str, str]]] = {
         "part of that variance that subjects, wordings and both have, as variance-share[wording]",
         "of p_sw, the shares for subject s in wording w. subject: the variance of the subjects' means over wordings; "
         "wording: that of the wordings' means over subjects, which moves all subjects alike; subject x wording: the "
-        "rest, by which a wording moves single subjects. They add up to 1 and are of true shares, as `variance` is; an "
-        "estimate can lie a little below 0 or above 1. The interval is Fieller's; there is none where the prompts are "
-        "not shown to differ, since there is nothing to divide.",
+        "rest, by which a wording moves single subjects. Range [0, 1]; they add up to 1 and are of true shares, as "
+        "`variance` is; an estimate can lie a little below 0 or above 1. The interval is Fieller's; there is none "
+        "where the prompts are not shown to differ, since there is nothing to divide.",
     ),
     "wording-ranks": (
         "agreement of the subjects' order by concentration between wordings",

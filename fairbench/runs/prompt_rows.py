@@ -11,13 +11,14 @@ from fairbench.cards.csvfile import Columns, read_csv
 from fairbench.cards.textfile import read_text
 from fairbench.cards.texts import hidden_character
 from fairbench.errors import CardError
+from fairbench.types import NO_TEXT
 
 MAX_SUBJECT: Final = 1000
 """Characters of every column but `prompt`."""
 _STATES: Final = "states."
 _WORDS: Final = ("subject", "category", "concept", "form")
 OF_SUBJECTS: Final = Columns(("subject",), _WORDS[1:], others="allow")
-OF_PROMPTS: Final = Columns(("prompt",), _WORDS, others="allow")
+OF_PROMPTS: Final = Columns(("prompt",), (*_WORDS, "template"), others="allow")
 
 
 def subjects(path: Path) -> list[dict[str, str]]:
@@ -55,8 +56,10 @@ def _read(path: Path, lines: Iterator[tuple[int, dict[str, str]]], name: str) ->
             raise CardError(f"{path}, line {line}, field {name}: it is empty; name a {name} or remove the line.")
         if text in first:
             raise CardError(f"{path}, line {line}, field {name}: {text!r} stands in line {first[text]} already.")
-        for field in (name, *_WORDS, *(n for n in row if n.startswith(_STATES))):
+        for field in (name, *_WORDS, "template", *(n for n in row if n.startswith(_STATES))):
             _check(path, line, field, row.get(field, ""), MAX_PROMPT if field == "prompt" else MAX_SUBJECT)
+        if name == "prompt" and row.get("template") == NO_TEXT:
+            raise CardError(f"{path}, line {line}, field template: {NO_TEXT!r} is kept for images without a prompt.")
         first[text] = line
         rows.append(row)
     if not rows:

@@ -67,7 +67,9 @@ def _prompt(task: TaskCard, template: Template, text: str, row: dict[str, str]) 
             f"Task {task.name}: template {template.id} and subject {row['subject']!r} both have a category; leave one."
         )
     prompt_id = keys.prompt_id(text)
-    facts = (task.name, task.version, template.id, text, row["subject"], category or template.category)
+    # A file of prompts says of each from which template it is, as `fairbench prompts` writes it.
+    template_id = (row.get("template") if "prompt" in row else None) or template.id
+    facts = (task.name, task.version, template_id, text, row["subject"], category or template.category)
     states = {**template.states, **stated(row)}
     concept = row.get("concept", "")
     scored_as = (task.scored_as or "").replace("{concept}", concept or row["subject"])

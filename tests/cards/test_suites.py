@@ -133,6 +133,9 @@ def test_a_file_of_prompts_is_a_task(tmp_path: Path) -> None:
         ("a.txt", "x" * 10_001, "longer than 10,000 characters"),
         ("a.csv", "subject\nnurse\n", "the column 'prompt' is missing"),
         ("a.csv", "prompt,form\nnurse,x\u202e\n", "field form: it holds the character"),
+        ("a.csv", "prompt,template\nnurse,x\u202e\n", "field template: it holds the character"),
+        ("a.csv", "prompt,template\nnurse,folder\n", "kept for images without a prompt"),
+        ("a.csv", 'prompt\n"a nurse\n', "line 2"),
     ],
 )
 def test_a_bad_file_of_prompts_is_one_sentence(tmp_path: Path, name: str, text: str, words: str) -> None:
@@ -141,16 +144,32 @@ def test_a_bad_file_of_prompts_is_one_sentence(tmp_path: Path, name: str, text: 
         prompts_of(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("task", ["fixed-by-context", "occupations-fr", "occupations-stated"])
+@pytest.mark.parametrize("task", ["fixed-by-context", "occupations-fr", "occupations-stated", "wordings"])
 def test_exported_prompts_are_the_same_task_again(cli: Cli, tmp_path: Path, task: str) -> None:
     cli("prompts", "--task", task, "--out", "out.csv").succeeded()
     again, prompts = prompts_of(str(tmp_path / "out.csv")), prompts_of(task)
-    facts = [(p.prompt_id, p.text, p.subject, p.category, p.stated, p.concept, p.form) for p in prompts]
-    assert [(p.prompt_id, p.text, p.subject, p.category, p.stated, p.concept, p.form) for p in again] == facts
+    names = ("prompt_id", "text", "subject", "category", "stated", "concept", "form", "template_id")
+    facts, facts_again = ([[getattr(p, name) for name in names] for p in each] for each in (prompts, again))
+    assert facts_again == facts
     lines = cli("prompts", "--task", task, "--format", "txt").succeeded().out.splitlines()
     assert lines == [p.text for p in prompts]
     rows = [json.loads(line) for line in cli("prompts", "-t", task, "--format", "jsonl").succeeded().out.splitlines()]
     assert [row["prompt"] for row in rows] == lines
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_files_of_other_editors_are_read_alike(tmp_path: Path, ends: str) -> None:
+    lines = ["prompt,category", '"a ""tall"" nurse, smiling",x', "", "a cook,y", ""]
+    (tmp_path / "a.csv").write_bytes("\ufeff".encode() + ends.join(lines).encode())
+    (tmp_path / "a.txt").write_bytes(
+        "\ufeff".encode() + ends.join(['a "tall" nurse, smiling', "", " a cook "]).encode()
+    )
+    for name in ("a.csv", "a.txt"):
+        assert [p.text for p in prompts_of(str(tmp_path / name))] == ['a "tall" nurse, smiling', "a cook"]
+    for encoding in ("utf-16", "utf-32", "latin-1"):
+        (tmp_path / "b.txt").write_bytes("a caf\u00e9".encode(encoding))
+        with pytest.raises(CardError, match="UTF-8"):
+            prompts_of(str(tmp_path / "b.txt"))
 
 
 def test_a_format_that_cannot_hold_a_prompt_says_so() -> None:

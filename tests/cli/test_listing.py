@@ -38,6 +38,35 @@ def test_a_broken_card_is_listed_as_such(cli: Cli, monkeypatch: pytest.MonkeyPat
     assert "(broken:" in cli("list", "models").out
 
 
+def test_hostile_cards_are_listed_and_shown_as_plain_text(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    names = {"bad": "x \\e[31mred [/red] [bold]loud \\u202e =cmd|calc", "loud": "[/red] =cmd|calc", "n" * 120: "=1+1"}
+    for name, title in names.items():
+        (tmp_path / "tasks" / name).mkdir(parents=True)
+        (tmp_path / "tasks" / name / "s.csv").write_text("subject\nnurse\n")
+        (tmp_path / "tasks" / name / "task.yaml").write_text(
+            f'name: {name}\nversion: 1\ntitle: "{title}"\ntemplates: [{{id: a, text: "A {{subject}}"}}]\n'
+            "subjects: s.csv\nsource: me\nlicence: CC0-1.0\n"
+        )
+    (tmp_path / "tasks" / "huge").mkdir()
+    (tmp_path / "tasks" / "huge" / "task.yaml").write_text(f"name: {'n' * 10_000}\nversion: 1\n")
+    (tmp_path / "tasks" / "\u202eodd\x1b[31m").mkdir()
+    (tmp_path / "tasks" / "\u202eodd\x1b[31m" / "task.yaml").write_text("name: [\n")
+    monkeypatch.setenv("FAIRBENCH_PATH", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in (("list", "tasks"), ("show", "task", "bad"), ("show", "task", "huge")):
+        result = cli(*arguments)
+        printed = result.out + result.err
+        assert "\x1b" not in printed and "\u202e" not in printed and "Traceback" not in printed
+    refused = cli("show", "task", "bad")
+    assert refused.code == 2 and "field title: it holds the character U+001B" in refused.err
+    assert "[/red] =cmd|calc" in " ".join(cli("show", "task", "loud").succeeded().out.split())
+    listed = cli("list", "tasks").succeeded().out
+    assert "(broken:" in listed and "occupations-zh" in listed
+    assert "".join(listed.split()).count("n" * 120) == 1 and max(map(len, listed.splitlines())) <= 80
+
+
 def test_everything_that_is_listed_can_be_shown(cli: Cli) -> None:
     for kind in KINDS:
         names = catalog.find(kind) if kind in ("models", "tasks", "labellers") else registry.names(kind)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 from fairbench.pages.chart import GREY, Spec
 
 
-def rows(field: str, order: Sequence[str] | None = None, *, names: int = 240) -> Spec:
+def rows(field: str, order: Sequence[str] | None = None, *, names: int = 320) -> Spec:
     """Return the channel of a row per value of a field, in the given order or as they come. names: room in pixels."""
     sort = None if order is None else list(order)
     return {"field": field, "type": "nominal", "sort": sort, "title": None, "axis": {"labelLimit": names}}
