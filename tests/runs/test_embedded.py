@@ -64,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
             task="occupations",
             labeller="phantom",
             limit_prompts=8,
-            images_per_prompt=16,
+            images_per_prompt=12,
             seed=seed,
             scorers="pixels",
             scorer_reference=reference,
@@ -222,7 +222,7 @@ def test_a_reference_may_be_a_folder_of_pictures_that_people_labelled(
     """Its classes stand in another order, and one of them is not the run's."""
     _, reference = runs
     faces = reference.images()
-    faces = faces[faces["counted"].eq(True)].iloc[:60]
+    faces = faces[faces["counted"].eq(True)].iloc[:40]
     (tmp_path / "faces/a face").mkdir(parents=True)
     lines = ["image,gender,race4"]
     for i, (image, gender, race) in enumerate(zip(faces["image_id"], faces["gender"], faces["race4"], strict=True)):
@@ -231,7 +231,7 @@ def test_a_reference_may_be_a_folder_of_pictures_that_people_labelled(
     (tmp_path / "faces.csv").write_text("\n".join(lines) + "\n")
     plugin = ("--plugins", reference.folder.parent / "pixels.py", "--scorers", "pixels", "--no-sheets")
     cli("run", "--model", "folder:faces", "--labels", "faces.csv", *plugin, "--out", "people").succeeded()
-    args = ("--model", "phantom-exact", "--task", "occupations", "--limit-prompts", "6", "-n", "12", *plugin)
+    args = ("--model", "phantom-exact", "--task", "occupations", "--limit-prompts", "4", "-n", "12", *plugin)
     cli("run", *args, "--scorer-reference", "people", "--out", "run").succeeded()
     run = fairbench.load("run")
     kid = run.kernel_distances().set_index("attribute")

@@ -41,6 +41,7 @@ def test_clip_embeddings(tiny_openclip: Path) -> None:
     assert scorer.summarise(found[:1]) == {"clip_variety": None} and scorer.spec.embeds
 
 
+@pytest.mark.long  # a whole Inception network
 def test_inception_embeddings(tiny_inception: Path) -> None:
     images = pictures(2)
     net = inception_v3(weights=None, init_weights=False)

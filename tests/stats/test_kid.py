@@ -89,7 +89,7 @@ def test_it_is_unbiased_and_blind_to_shares_at_any_n() -> None:
     shares, others = np.array([0.75, 0.25]), np.array([0.25, 0.75])
     for n in (14, 40):
         values, plain = [], []
-        for _ in range(200):
+        for _ in range(120):
             (x, gx), (y, gy) = drawn(rng, shares, n), drawn(rng, others, n)
             found = kid(x, y, (gx, gy), (np.arange(n) % 7, np.arange(n) % 7))
             none = kid(x, y, (np.zeros(n, int), np.zeros(n, int)), (np.arange(n) % 7, np.arange(n) % 7))
@@ -97,8 +97,8 @@ def test_it_is_unbiased_and_blind_to_shares_at_any_n() -> None:
             plain.append(none.estimate)
         known = np.array(values)[~np.isnan(values)]
         error = known.std() / np.sqrt(len(known))
-        assert len(known) > 150 and abs(known.mean()) <= 3.5 * error
-        assert np.mean(plain) > 8 * error
+        assert len(known) > 90 and abs(known.mean()) <= 3.5 * error
+        assert np.mean(plain) > 6 * error
 
 
 def test_groups_that_the_reference_lacks_are_said_to_be_left_out() -> None:
