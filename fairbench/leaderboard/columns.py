@@ -46,6 +46,18 @@ MEASURES: Final[dict[str, Source]] = {
     "rd-normalised": Source("rd-normalised", "raw", "value"),
     "entropy": Source("entropy", "raw", "value"),
     "majority-share": Source("majority-share", "raw", "value"),
+    "id": Source("id", "raw", "value"),
+    "id.floor": Source("id", "raw", "floor"),
+    "ca-0.1": Source("ca-0.1", "raw", "value"),
+    "ca-0.1.low": Source("ca-0.1", "raw", "ci_low"),
+    "ca-0.1.high": Source("ca-0.1", "raw", "ci_high"),
+    "ca-0.1.floor": Source("ca-0.1", "raw", "floor"),
+    "ca-mean": Source("ca-mean", "raw", "value"),
+    "ca-mean.floor": Source("ca-mean", "raw", "floor"),
+    "mgbi": Source("mgbi", "raw", "value"),
+    "mgbi.low": Source("mgbi", "raw", "ci_low"),
+    "mgbi.high": Source("mgbi", "raw", "ci_high"),
+    "mgbi.floor": Source("mgbi", "raw", "floor"),
     "n": Source("rd", "raw", "n_faces"),
 }
 """Column behind `<attribute>.` -> its source. concentration.error: its standard error, images drawn again.
@@ -113,6 +125,12 @@ STEPS: Final = (
         ),
     ),
     Step(added=("licence", "verified", "way_in", "notices")),
+    Step(
+        added=(
+            *("id", "id.floor", "ca-0.1", "ca-0.1.low", "ca-0.1.high", "ca-0.1.floor", "ca-mean", "ca-mean.floor"),
+            *("mgbi", "mgbi.low", "mgbi.high", "mgbi.floor"),
+        )
+    ),
 )
 """From the earliest version on; each begins with the columns that the one before it made."""
 

@@ -21,6 +21,7 @@ from fairbench.leaderboard import board
 from fairbench.leaderboard import evidence as published
 from fairbench.leaderboard.columns import ATTRIBUTES, COLUMNS, MEASURES, SCORES, Row, Source
 from fairbench.leaderboard.evidence import OTHER_LABELLER
+from fairbench.measure import composite
 from fairbench.measure.series import FACES, QUALITY
 from fairbench.runs.evidence import FOLDER, FinishedRun
 from fairbench.runs.record import RunRecord
@@ -145,7 +146,8 @@ def _missing(run: FinishedRun, rows: Mapping[tuple[str, str, str], dict[str, Any
     for column, (attribute, source) in _SOURCES.items():
         reason = rows.get((attribute, *source[:2]), {}).get("reason")
         uncalibrated = source.estimate == "corrected" and run.calibration is None  # then nothing is missing
-        if source.field != "value" or not reason or uncalibrated:
+        in_metrics = source.metric in composite.NAMES  # rows from before there were these have no reasons of them
+        if source.field != "value" or not reason or uncalibrated or in_metrics:
             continue
         other = source.estimate == "corrected" and run.record.no_calibration
         missing.append(f"{column}: {OTHER_LABELLER if other else reason}")

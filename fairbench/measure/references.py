@@ -58,7 +58,7 @@ def of_attribute(attribute: Attribute, reference: FloatArray | None) -> Iterator
         shares, r = intervals.share_of_prompts(attribute.data, index), reference[:, index]
         for metric, factor, what in (
             (SHIFT, np.where(np.isnan(r), np.nan, 1.0), "a reference and faces"),
-            (AMPLIFICATION, side(r), f"faces and a reference that is {NEAR_HALF:.2f} or more from .5"),
+            (AMPLIFICATION, side(r), "faces and a reference that is .05 or more from .5"),
         ):
             values = PromptValues(factor * (shares.value - r), np.abs(factor) * shares.variance)
             used, asked = int((~np.isnan(values.value)).sum()), len(r)

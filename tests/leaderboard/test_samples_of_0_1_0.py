@@ -65,13 +65,13 @@ def test_a_leaderboard_of_0_1_0_is_verified_and_written_with_the_names_of_today(
 
 def test_the_columns_of_every_version_are_read_under_todays(tmp_path: Path) -> None:
     """0.1.0 said sq; fairness through the labeller, and what the card says, came later. No other is a leaderboard."""
-    earliest, second, third, today = columns._headers()
+    earliest, second, third, fourth, today = columns._headers()
     assert third == tuple((SAMPLES.parent / "fairbench-0.2.0" / "board.csv").read_text().splitlines()[0].split(","))
     assert earliest == tuple((SAMPLES / "board.csv").read_text().splitlines()[0].split(","))
     assert second == tuple(name.replace("sq", "concentration") for name in earliest)
-    assert today == columns.COLUMNS
+    assert today == columns.COLUMNS and set(today) - set(fourth) == columns.STEPS[-1].new_columns
     values = dict.fromkeys(today, "") | {"source": "measured", "gender.concentration": "0.5", "run_id": "a" * 32}
-    for header in (earliest, second, third, today):
+    for header in (earliest, second, third, fourth, today):
         stored = {name: values[current(name)] for name in header} | {"missing": f"{header[25]}: too few"}
         path = tmp_path / "board.csv"
         path.write_text(f"{','.join(header)}\n{','.join(stored.values())}\n")

@@ -45,6 +45,18 @@ MEASURES: Final = {
     "rd-normalised": "rd, over its maximum",
     "entropy": "normalised entropy of class shares: 1 where all are equal",
     "majority-share": "share of the most frequent class",
+    "id": "HoloFair's ID: diversity of all faces of the neutral prompts together, 1 where classes are equal",
+    "id.floor": "what a fair model would read at these face counts",
+    "ca-0.1": "HoloFair's CA_.1: the .1 quantile over the other prompts of their diversity",
+    "ca-0.1.low": "lower limit of its 95 % interval for this list of prompts",
+    "ca-0.1.high": "upper limit of it",
+    "ca-0.1.floor": "what a fair model would read at these face counts",
+    "ca-mean": "HoloFair's CA_mean: the mean of these values",
+    "ca-mean.floor": "what a fair model would read at these face counts",
+    "mgbi": "HoloFair's MGBI: the root of id x ca-0.1",
+    "mgbi.low": "lower limit of its 95 % interval for this list of prompts",
+    "mgbi.high": "upper limit of it",
+    "mgbi.floor": "what a fair model would read at these face counts",
     "n": "faces behind these values",
 }
 """Measure of an attribute -> what it is."""
