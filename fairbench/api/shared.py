@@ -67,7 +67,7 @@ def execute(
         leaderboard_board.read(board)
     reference = None
     if run_spec.settings.scorer_reference is not None:
-        reference = reference_run.read(paths.expand(run_spec.settings.scorer_reference), run_spec.scorers, store)
+        reference = reference_run.read(paths.expand(run_spec.settings.scorer_reference), run_spec, store)
     outcome = pipeline.run(run_spec, store, progress)
     if outcome.metrics is None:
         return folder, outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from fairbench.errors import FairbenchError
 from fairbench.runs import evidence, quality
 from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.quality import GroupQuality
-from fairbench.runs.scores import RunScorer
+from fairbench.runs.spec import RunSpec
 from fairbench.storage.store import Store
 
 
@@ -56,9 +56,16 @@ class Reference:
                 yield Store(root, look_only=True)
 
 
-def read(folder: Path, scorers: Sequence[RunScorer], store: Store) -> Reference:
+def read(folder: Path, spec: RunSpec, store: Store) -> Reference:
     """Read a run of reference pictures. Raises FairbenchError where it is none or was scored otherwise."""
-    run = evidence.read(folder)
+    run, scorers = evidence.read(folder), spec.scorers
+    if not scorers:
+        raise FairbenchError("--scorer-reference: this run has no scorers; name some with --scorers, or leave it out.")
+    if {r.request.image_id for r in run.rows} & {request.image_id for request in spec.requests}:
+        raise FairbenchError(
+            f"--scorer-reference {folder} holds pictures of this run itself, which say nothing of the scorer: name a "
+            "run of other pictures."
+        )
     for scorer in scorers:
         recorded = run.record.scorers.get(scorer.name)
         if scorer.key is None:  # left out of this run, and reported

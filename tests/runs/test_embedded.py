@@ -158,6 +158,10 @@ def test_a_reference_that_does_not_fit_is_refused_before_any_work(
             assert found.code == 0, found.err
         else:
             assert found.code == 2 and words in found.err and not Path("out").exists()
+    again = cli("run", *args[:-4], "--scorer-reference", "out", "--store", "other", "--no-sheets", "--out", "out3")
+    assert again.code == 2 and "holds pictures of this run itself" in again.err and not Path("out3").exists()
+    bare = cli("run", *BASE, "--scorers", "none", "--scorer-reference", reference.folder, "--out", "out4")
+    assert bare.code == 2 and "this run has no scorers" in bare.err and not Path("out4").exists()
     missing = cli("run", *BASE, "--scorer-reference", "nowhere", "--out", "out2")
     assert missing.code == 2 and "nowhere" in missing.err and not Path("out2").exists()
 
