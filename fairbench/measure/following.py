@@ -29,6 +29,8 @@ from fairbench.types import FloatArray, Prompt
 
 FOLLOWING, GAP, STEREOTYPE, CUSTOMARY = "following", "following-gap", "stereotype-gap", "customary-reading"
 REFUSED, NO_FACE, ALL_STATED = "refused", "no-face-rate", "attribute-following"
+OWN_TABLES: Final = (FOLLOWING, GAP, STEREOTYPE, CUSTOMARY, REFUSED)
+"""Estimates that tables of their own show, whatever group stands behind their name."""
 AGAINST, ALONG = "against", "along"
 """Categories of prompts that state what is rare in a subject, and what is frequent."""
 WILSON: Final = "Wilson's, at the images that the variance is worth"

@@ -23,6 +23,7 @@ from fairbench.runs import (
     sections,
     terminal_composite,
     terminal_contrasts,
+    terminal_following,
     terminal_headline,
     terminal_quality,
     terminal_sections,
@@ -129,6 +130,22 @@ def _categories(measured: Measured, console: Console, full: bool) -> None:
         _show_table(terminal_sections.table(values, "category"), console)
         return
     for sentence in terminal_sections.sentences(values, "category"):
+        say(console, sentence)
+
+
+def _following(measured: Measured, console: Console, full: bool) -> None:
+    """Print how far prompts are followed by what they state, and what a context makes customary."""
+    if lead := terminal_following.stated(measured):
+        say(console, lead)
+    for table in (
+        terminal_following.table(measured, full=full),
+        terminal_following.beside(measured) if full else None,
+        terminal_following.customary(measured),
+    ):
+        if table is not None:
+            table.show(console)
+            console.print()
+    for sentence in terminal_following.sentences(measured):
         say(console, sentence)
 
 
@@ -259,6 +276,7 @@ PARTS: Final = (
     Part(_people, short=False),
     Part(_direction, short=False),
     Part(_contrasts),
+    Part(_following),
     Part(_composite),
     Part(_wordings),
     Part(_categories),

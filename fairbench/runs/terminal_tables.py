@@ -14,7 +14,7 @@ from fairbench.display.labels import expanded, spaced
 from fairbench.display.numbers import number, span
 from fairbench.display.tables import Cell, Column, Table, numbers
 from fairbench.labelling.labeller import LabelSpace
-from fairbench.measure import composite
+from fairbench.measure import composite, following
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
@@ -183,8 +183,8 @@ def others(measured: Measured) -> Table:
         if row["scope"] == THIS_LIST
         and row["attribute"] != QUALITY
         and (row["metric"], row["estimate"]) not in in_lines
-        and not row["metric"].startswith(_OF_OWN_TABLES)
-        and row["metric"] not in composite.NAMES
+        and not row["metric"].startswith((*_OF_OWN_TABLES, f"{following.NO_FACE}["))
+        and row["metric"].partition("[")[0] not in (*composite.NAMES, *following.OWN_TABLES)
     ]
     for attribute in dict.fromkeys(row["attribute"] for row in shown):
         side = spaced(attribute)
