@@ -18,7 +18,8 @@ from fairbench.comparison.sides import QUOTA, Side, of_prompts, primary_attribut
 from fairbench.comparison.verdicts import CONCENTRATION, RD, Row
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
-from fairbench.measure.stated import followed
+from fairbench.measure.following import CUSTOMARY
+from fairbench.measure.stated import customary, followed
 from fairbench.runs import evidence
 from fairbench.stats import gaffke, intervals, paired, rarefaction
 from fairbench.stats.difference import concentration_difference
@@ -72,6 +73,7 @@ def effects(a: Side, b: Side, margins: Margins, alpha: float) -> tuple[list[Row]
         *_of_labels(a, b, margins, corrected=not_corrected is None),
         *_without_face(a, b, margins),
         *_following(a, b, margins),
+        *_customary(a, b, margins),
         *_scores(a, b, margins, [s for s in a.run.scores if s not in not_compared]),
     ]
     rows = [row for quantity in quantities for row in _rows(a, b, quantity, alpha)]
@@ -198,6 +200,14 @@ def _following(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
     shares = [_share(side, following.right, following.of) for side, following in sides if following is not None]
     if len(shares) == len(sides):
         yield _quality(FACES, "attribute-following", shares, "higher", margins, (0.0, 1.0))
+
+
+def _customary(a: Side, b: Side, margins: Margins) -> Iterator[Quantity]:
+    """Yield the share showing the customary reading, by what makes it customary; neither direction is better."""
+    of_a, of_b = (customary(side.run.counts, side.run.prompts) for side in (a, b))
+    for strength in (s for s in of_a if s in of_b):
+        shares = [_share(side, of[strength].right, of[strength].of) for side, of in ((a, of_a), (b, of_b))]
+        yield _quality(FACES, f"{CUSTOMARY}[{strength}]", shares, None, margins, (0.0, 1.0))
 
 
 def _share(side: Side, part: IntArray, whole: IntArray) -> PromptValues:

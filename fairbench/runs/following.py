@@ -122,7 +122,8 @@ def _p(read: Row | None, adjusted: Sequence[Row]) -> float:
 
     Where errors leave a range, the larger p of its ends; 1 where these have two signs.
     """
-    rows = [r for r in (adjusted or [read]) if r is not None and r["value"] is not None and r["error"]]
+    either: Sequence[Row | None] = adjusted or (read,)
+    rows = [r for r in either if r is not None and r["value"] is not None and r["error"]]
     if not rows:
         return math.nan
     if min(r["value"] for r in rows) < 0 < max(r["value"] for r in rows):
@@ -136,10 +137,8 @@ def _recall(measured: Measured, attribute: str, name: str) -> tuple[int, int] | 
     names = next(_named(measured, attribute), None)
     if names is None or not path.is_file():
         return None
-    counts, classes = (
-        following.recalled(Correction(confusion.read(path), measured.space), names),
-        measured.space.classes(names),
-    )
+    classes = measured.space.classes(names)
+    counts = following.recalled(Correction(confusion.read(path), measured.space), names)
     if counts is None or name not in classes:
         return None
     row = classes.index(name)

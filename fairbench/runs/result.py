@@ -17,9 +17,9 @@ from rich.console import Console
 from fairbench import registry
 from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
-from fairbench.runs import evidence, pictures, quality, sections, single_prompts, terminal
+from fairbench.runs import evidence, following, pictures, quality, sections, single_prompts, terminal
 from fairbench.runs.folder import RunFolder
-from fairbench.runs.terminal_tables import LINES
+from fairbench.runs.terminal_tables import LINES, Measured
 from fairbench.storage.store import Store
 from fairbench.types import Prompt
 
@@ -137,6 +137,35 @@ class Run(RunFolder, Shown):
 
         rows = sections.as_rows(sections.of_run(evidence.read(self.folder), by, attribute))
         return pd.DataFrame(rows, columns=[*sections.COLUMNS.values()])
+
+    def following(self) -> pd.DataFrame:
+        """Return how far prompts are followed that state whom to show: a row per stated group; empty where none does.
+
+        Groups are of one attribute, of all that is stated together, and (attribute `faces`) along and against the
+        stereotype of the subject, with the gap between these. Columns: attribute, group; value: share of faces that
+        show what their prompt states, with its interval for this list (ci_low, ci_high) and for other subjects
+        (population_ci_low, population_ci_high); recall: how often the labeller reads the group right, as calibrated,
+        with its interval (recall_ci_low, recall_ci_high); adjusted_lowest, adjusted_highest: the value with the
+        labeller's errors undone, one number unless the calibration is of other images, and the limits around both
+        (adjusted_ci_low, adjusted_ci_high); gap_lowest, gap_highest, gap_ci_low, gap_ci_high: the same of how far the
+        group is followed more than the others, as read where nothing is adjusted; p: of no such gap, adjusted (Holm);
+        no_face, refused: shares of images, with intervals; n_prompts, n_faces, reason.
+        """
+        import pandas as pd
+
+        measured = Measured(self)
+        return pd.DataFrame(following.table(following.groups(measured), following.stereotype(measured)))
+
+    def customary_readings(self) -> pd.DataFrame:
+        """Return the share showing the customary reading of prompts whose words or setting leave hardly a choice.
+
+        A description, never a measure of being correct. A row per attribute (`faces`: all that is fixed together) and
+        group, by definition (of a word) or by custom (of a place and time); empty for tasks without such prompts.
+        Columns: as those of `following`.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(following.table(following.customary(Measured(self))))
 
     def images(self, prompt: str | None = None) -> pd.DataFrame:
         """Return a row per face, and one per image without a face, of one prompt or of all.

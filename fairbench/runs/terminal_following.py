@@ -134,7 +134,7 @@ def customary(measured: Measured) -> Table | None:
         first = not i or found[i - 1].attribute != g.attribute
         if first and i:
             result.section()
-        side = "all that is fixed" if g.attribute == FACES else spaced(g.attribute)
+        side = "all" if g.attribute == FACES else spaced(g.attribute)
         even, recall = (number(g.read[n], 2) if g.read[n] is not None else "" for n in ("floor", "ceiling"))
         cells = (_read(g), interval(g.other), even, recall or NOT_CALIBRATED, _adjusted(g.adjusted))
         result.add(side if first else "", g.name, *cells)
