@@ -142,7 +142,7 @@ TABLES: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
         {
             "attribute": "attribute or cross; faces: along and against a stereotype, or all that is fixed together",
             "group": "the stated group; along, against, gap; by definition, by custom",
-            "value": "share of faces that show what their prompt states, or the customary reading; gap: along - against",
+            "value": "share of faces that show what is stated, or the customary reading; of gap: along - against",
             **_INTERVAL,
             "population_ci_low": "lower limit of the 95 % interval for other subjects",
             "population_ci_high": "upper limit of it",

@@ -13,8 +13,8 @@ def share_that_follows(p: FloatArray, ref: FloatArray | None = None) -> FloatArr
     """Return p_0 of p[..., 2] = (share of faces that show all that the prompt states, the rest); `ref` is not used.
 
     Range [0, 1]: 1 is a model that draws whom it is told to. Higher is better: a mitigation that draws everybody,
-    whatever the prompt says, is balanced and useless. The labeller's own mistakes count as not followed. Raises
-    ValueError for other than two shares.
+    whatever the prompt says, is balanced and useless. The labeller's own mistakes count as not followed: in `following`
+    they are undone. Raises ValueError for other than two shares.
 
     Source: ours; the prompts are those that name a group in Liu et al., NeurIPS 2025 ("a photo of a female nurse").
 

@@ -1,4 +1,4 @@
-"""What a page shows of a task's categories and wordings: charts, and the tables of the full form."""
+"""What a page shows of what a task states, of its categories and wordings: charts, and tables of the full form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from fairbench.display.tables import Table
 from fairbench.measure import wordings
 from fairbench.measure.counts import cross_name, primary
 from fairbench.pages.chart import Chart
+from fairbench.reporting.charts import following as of_stated
 from fairbench.reporting.charts import sections as drawn
-from fairbench.runs import sections, terminal_sections, terminal_wordings
+from fairbench.runs import following, sections, terminal_following, terminal_sections, terminal_wordings
 from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.sections import SectionValue
 from fairbench.runs.terminal_tables import Measured
@@ -19,7 +20,7 @@ from fairbench.stats.crossed import PARTS
 
 
 class Suite:
-    """The categories and the wordings of a run's prompts, where its task has any."""
+    """What a run's prompts state, their categories and their wordings, where its task has any."""
 
     def __init__(self, measured: Measured, run: FinishedRun) -> None:
         self._measured, self._run = measured, run
@@ -29,16 +30,28 @@ class Suite:
         return sections.of_run(self._run, "category")
 
     def sentences(self) -> Iterator[str]:
-        """Yield what the short form says of both."""
+        """Yield what the short form says of these."""
+        if lead := terminal_following.stated(self._measured):
+            yield lead
+        yield from terminal_following.sentences(self._measured)
         yield from terminal_wordings.sentences(self._measured)
         yield from terminal_sections.sentences(self._categories, "category")
 
     def tables(self) -> list[Table | None]:
-        """Return the tables of both; None for what the task does not have."""
-        return [terminal_wordings.table(self._measured), terminal_sections.table(self._categories, "category")]
+        """Return the tables of these; None for what the task does not have."""
+        return [
+            terminal_following.table(self._measured, full=True),
+            terminal_following.beside(self._measured),
+            terminal_following.customary(self._measured),
+            terminal_wordings.table(self._measured),
+            terminal_sections.table(self._categories, "category"),
+        ]
 
     def charts(self) -> Iterator[Chart]:
-        """Yield the charts of both, of the primary attributes."""
+        """Yield the charts of what is stated, and of categories and wordings of the primary attributes."""
+        tested = " ".join(terminal_following.differing(self._measured))
+        groups, gap = following.groups(self._measured), following.stereotype(self._measured)
+        yield from of_stated.charts(groups, gap, following.customary(self._measured), tested)
         attributes = [cross_name(names) for names in primary(self._run.counts.labeller)]
         for attribute in attributes:
             chart = drawn.by_section(attribute, self._categories, "category")

@@ -159,6 +159,7 @@ def table(found: Sequence[Group], gap: Group | None = None) -> list[dict[str, An
 
 def _plain(g: Group) -> dict[str, Any]:
     right, of = g.recall or (0, 0)
+    mixed = _number(g.read, "ceiling")  # of several groups the mean, which has no interval
     low, high = (float(limit[0]) for limit in share_interval(np.array([right, of - right])))
     return {
         "attribute": spaced(g.attribute),
@@ -166,7 +167,7 @@ def _plain(g: Group) -> dict[str, Any]:
         "value": _number(g.read, "value"),
         **_interval(g.read, ""),
         **_interval(g.other, "population_"),
-        "recall": right / of if of else math.nan,
+        "recall": right / of if of else mixed,
         "recall_ci_low": low,
         "recall_ci_high": high,
         **_ends(g.adjusted, "adjusted"),

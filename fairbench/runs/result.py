@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from fairbench import registry
+from fairbench.display.dictionary import TABLES
 from fairbench.display.page import Shown
 from fairbench.errors import FairbenchError
 from fairbench.runs import evidence, following, pictures, quality, sections, single_prompts, terminal
@@ -154,7 +155,8 @@ class Run(RunFolder, Shown):
         import pandas as pd
 
         measured = Measured(self)
-        return pd.DataFrame(following.table(following.groups(measured), following.stereotype(measured)))
+        rows = following.table(following.groups(measured), following.stereotype(measured))
+        return pd.DataFrame(rows, columns=list(TABLES["run.following()"][1]))
 
     def customary_readings(self) -> pd.DataFrame:
         """Return the share showing the customary reading of prompts whose words or setting leave hardly a choice.
@@ -165,7 +167,8 @@ class Run(RunFolder, Shown):
         """
         import pandas as pd
 
-        return pd.DataFrame(following.table(following.customary(Measured(self))))
+        rows = following.table(following.customary(Measured(self)))
+        return pd.DataFrame(rows, columns=list(TABLES["run.following()"][1]))
 
     def images(self, prompt: str | None = None) -> pd.DataFrame:
         """Return a row per face, and one per image without a face, of one prompt or of all.

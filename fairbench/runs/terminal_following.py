@@ -143,13 +143,8 @@ def customary(measured: Measured) -> Table | None:
 
 def sentences(measured: Measured) -> Iterator[str]:
     """Yield which groups are followed more or less than others, and what the stereotype costs."""
-    groups, gap = following.groups(measured), following.stereotype(measured)
-    singles = [g for g in groups if g.attribute in measured.space.declared.labels]
-    together = [g for g in groups if g not in singles]
-    for family, which in ((singles, "stated groups"), (together, "groups stated together")):
-        tested = [g for g in family if math.isfinite(g.p)]
-        if tested:
-            yield _differing(tested, which)
+    yield from differing(measured)
+    singles, gap = _families(measured)["stated groups"], following.stereotype(measured)
     if gap is not None:
         what = "With errors undone" if gap.adjusted else "As read"
         yield (
@@ -159,6 +154,21 @@ def sentences(measured: Measured) -> Iterator[str]:
     rates = [g for g in singles if g.no_face and g.refused]
     if rates:
         yield f"By stated group: {_extremes(rates, 'refused')}; {_extremes(rates, 'no_face')}."
+
+
+def differing(measured: Measured) -> Iterator[str]:
+    """Yield which groups of one attribute, and which of several together, are followed more or less than others."""
+    for which, family in _families(measured).items():
+        tested = [g for g in family if math.isfinite(g.p)]
+        if tested:
+            yield _differing(tested, which)
+
+
+def _families(measured: Measured) -> dict[str, list[Group]]:
+    """Return the groups that are tested together, by what they are called."""
+    groups = following.groups(measured)
+    singles = [g for g in groups if g.attribute in measured.space.declared.labels]
+    return {"stated groups": singles, "groups stated together": [g for g in groups if g not in singles]}
 
 
 def _differing(tested: Sequence[Group], which: str) -> str:

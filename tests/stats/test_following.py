@@ -140,7 +140,7 @@ def test_intervals_hold(monkeypatch):
 )
 def test_intervals_hold_over_many_settings(follow, images, each, occupations):
     *held, size = coverage(follow, images, each, 600, occupations, seed=images)
-    assert min(held) >= 0.925
+    assert min(held) >= 0.92
     assert size <= 0.075
 
 
