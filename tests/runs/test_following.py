@@ -71,7 +71,10 @@ def test_following_of_a_run_is_what_its_images_say(stereotype: Path) -> None:
     assert female["no_face"] == pytest.approx(len(without) / 24)
 
 
-def test_a_run_prints_following_and_its_gap_within_eighty_columns(stereotype: Path, cli: Cli) -> None:
+def test_a_run_prints_following_and_its_gap_within_eighty_columns(
+    stereotype: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     for full in ((), ("--full",)):
         out = cli("show", stereotype, *full).succeeded().out
         assert max(len(line) for line in out.splitlines() if str(stereotype) not in line) <= 80
