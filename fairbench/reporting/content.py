@@ -164,7 +164,7 @@ class Content:
         return {p.neutral_id: (self.name_of[p.text], float(value_of[p.text])) for p in known}
 
     def charts(self) -> Iterator[Chart]:
-        """Yield the charts: of what the task asks, as by category and wording, then of single prompts, attribute by attribute."""
+        """Yield the charts: of what the task asks, then of single prompts, attribute by attribute."""
         yield from self.suite.charts()
         for h in self.headlines:
             names = self.measured.attributes[h.attribute]
