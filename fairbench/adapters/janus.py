@@ -103,7 +103,7 @@ class JanusAdapter(TokenAdapter):
         settings["on_step"] = lambda step: self.on_progress(step / limit)
         return janus_answers.answer(self.model, questions, images, seeds, **settings)
 
-    # What training needs (protocols Trainable and TrainableAnswers).
+    # What training needs (protocols Trainable, Distillable and TrainableAnswers).
 
     def token_scorer(self) -> Any:
         """Return a module whose forward gives log p of image tokens; see `janus_logprobs.TokenLogProbs`."""
@@ -116,6 +116,22 @@ class JanusAdapter(TokenAdapter):
         from fairbench.networks.janus_logprobs import token_inputs
 
         return token_inputs(self.model, texts, tokens)
+
+    def token_logits(self) -> Any:
+        """Return a module whose forward gives the logits of image tokens; see `janus_logprobs.TokenLogits`."""
+        from fairbench.networks.janus_logprobs import TokenLogits
+
+        return TokenLogits(self.model.net)
+
+    def blank_inputs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Return the inputs of the unconditional rows, for image tokens (rows, N)."""
+        from fairbench.networks.janus_logprobs import blank_inputs
+
+        return blank_inputs(self.model, texts, tokens)
+
+    def drawn_at(self) -> tuple[float, float]:
+        """Return guidance and temperature."""
+        return self.params.guidance, self.params.temperature
 
     def image_reading(self) -> int:
         """Return the version of how images are read."""

@@ -1,4 +1,4 @@
-"""`fairbench train sft|bpo|i2t`: fine-tune a model on a balanced set; the result is used as --method lora:PATH."""
+"""`fairbench train sft|bpo|distill|i2t`: fine-tune a model; the result is used as --method lora:PATH."""
 
 from __future__ import annotations
 
@@ -60,6 +60,9 @@ Stated = Annotated[
     float | None,
     typer.Option("--stated", min=0.0, max=1.0, help="sft only: share of examples whose prompt states the group."),
 ]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="distill only: match the mixture over all groups; K times the teacher's work.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of first weights, order and dropout.")]
 Precision = Annotated[str, typer.Option("--mixed-precision", help="no, bf16 or fp16.")]
 Accumulation = Annotated[
@@ -106,6 +109,7 @@ def train(
     loss: Loss = None,
     beta: Beta = None,
     stated: Stated = None,
+    exact: Exact = False,
     seed: Seed = 0,
     mixed_precision: Precision = "no",
     accumulation: Accumulation = 1,
@@ -143,6 +147,7 @@ def train(
         "loss": loss,
         "beta": beta,
         "stated": stated,
+        "exact": exact,
         "seed": seed,
         "mixed_precision": mixed_precision,
         "accumulation": accumulation,
@@ -161,8 +166,21 @@ def train(
     job = Job(settings, card, images, out, parent, device, save_every, log_every, eval_every, evaluate, tracked)
     folder = finetune.train(job, progress)
     if first:
+        _say_following(folder)
         echo(f"adapter: {folder}")
         echo(f"use it: fairbench run --model {model} --method lora:{folder}")
+
+
+def _say_following(folder: Path) -> None:
+    """Say how often the teacher of a distillation drew the group that its prompt states."""
+    import json
+
+    path = folder / "following.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        echo(f"the teacher showed the group that its prompt states, by {found['labeller']}:")
+        for row in found["groups"]:
+            echo(f"  {' '.join(row['group'])}: {row['shown']} of {row['images']}")
 
 
 def _kind(ctx: typer.Context, options: dict[str, Any], parent: Path | None) -> Any:
@@ -171,6 +189,8 @@ def _kind(ctx: typer.Context, options: dict[str, Any], parent: Path | None) -> A
     for name in ("loss", "beta"):
         if kind != "bpo" and options[name] is not None:
             raise FairbenchError(f"--{name} belongs to train bpo: leave it out of train {kind}.")
+    if kind != "distill" and options["exact"]:
+        raise FairbenchError(f"--exact belongs to train distill: leave it out of train {kind}.")
     if kind != "sft" and options["stated"]:
         raise FairbenchError(f"--stated belongs to train sft: leave it out of train {kind}.")
     for name in ("rank", "alpha"):
@@ -196,6 +216,7 @@ def _evaluator(card: Any, task: str | None, prompts: int, images: int, device: s
 _HELP = {
     "sft": "Supervised fine-tuning on images of every group.\n\nThey stand under the neutral prompt.",
     "bpo": "Balanced preference optimisation, after sft.\n\nIt asks for equal probability of the groups of a prompt.",
+    "distill": "Distillation from the model itself.\n\nThe neutral prompt answers as prompts of every group do.",
     "i2t": "Understanding control: images in, occupation out.\n\nThe answer to an image is the neutral occupation.",
 }
 for _name, _help in _HELP.items():

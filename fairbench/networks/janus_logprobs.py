@@ -17,8 +17,8 @@ from fairbench.networks.sampling import left_padded
 from fairbench.types import RgbImage
 
 
-class TokenLogProbs(nn.Module):
-    """Wraps a JanusForConditionalGeneration: `forward(ids, keep, tokens)` -> log-probabilities (rows, N).
+class TokenLogits(nn.Module):
+    """Wraps a JanusForConditionalGeneration: `forward(ids, keep, tokens)` -> logits (rows, N, codes).
 
     One module with one forward, since data-parallel wrappers see gradients only of what their own forward calls.
     """
@@ -28,7 +28,7 @@ class TokenLogProbs(nn.Module):
         self.net = net
 
     def forward(self, ids: torch.Tensor, keep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Return log p(token | prompt, tokens before it), in float32.
+        """Return the logits of each token, given the prompt and the tokens before it, in float32 or better.
 
         ids: (rows, T), prompts that end with begin-of-image, padded on the left. keep: bool (rows, T), False for
         padding. tokens: (rows, N), codes of the image tokenizer.
@@ -38,7 +38,16 @@ class TokenLogProbs(nn.Module):
         embeds = torch.cat([inner.language_model.get_input_embeddings()(ids), drawn], dim=1)
         mask = torch.cat([keep, keep.new_ones(drawn.shape[:2])], dim=1)
         hidden = inner.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state
-        logits = inner.generation_head(hidden[:, -tokens.shape[1] :]).float()
+        logits: torch.Tensor = inner.generation_head(hidden[:, -tokens.shape[1] :])
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+
+class TokenLogProbs(TokenLogits):
+    """As `TokenLogits`, for the tokens alone: log p(token | prompt, tokens before it), (rows, N)."""
+
+    def forward(self, ids: torch.Tensor, keep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities, in float32 or better; see `TokenLogits.forward`."""
+        logits = super().forward(ids, keep, tokens)
         picked = functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
         return -picked.view(tokens.shape)
 
@@ -68,6 +77,12 @@ def token_inputs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int
     ids, keep = left_padded([model.prompt_ids(text) for text in texts], model.pad)
     drawn = torch.from_numpy(np.ascontiguousarray(tokens))
     return tuple(part.to(model.net.device) for part in (ids, keep, drawn))
+
+
+def blank_inputs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
+    """Return the same inputs for the unconditional rows that guidance leads away from."""
+    ids, keep, drawn = token_inputs(model, texts, tokens)
+    return torch.where(keep, model.blanked(ids), ids), keep, drawn
 
 
 def answer_inputs(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,13 @@ def put(model: Any, tensors: Tensors) -> str:
 def tensors_of(model: Any) -> Tensors:
     """Return the adapter's weights under the names of peft's files. They share memory with the model."""
     return dict(_peft().get_peft_model_state_dict(model, save_embedding_layers=False))
+
+
+@contextlib.contextmanager
+def without(model: Any) -> Iterator[None]:
+    """Let peft's model compute as if it had no adapter, for as long as this lasts."""
+    with model.disable_adapter():
+        yield
 
 
 def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict[str, bytes]:

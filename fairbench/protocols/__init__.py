@@ -28,6 +28,7 @@ from fairbench.protocols.models import Reachable as Reachable
 from fairbench.protocols.models import ReportsProgress as ReportsProgress
 from fairbench.protocols.models import SaysWhatIsMissing as SaysWhatIsMissing
 from fairbench.protocols.models import Served as Served
+from fairbench.protocols.unified import Distillable as Distillable
 from fairbench.protocols.unified import EmbeddingModel as EmbeddingModel
 from fairbench.protocols.unified import TokenModel as TokenModel
 from fairbench.protocols.unified import Trainable as Trainable

@@ -104,6 +104,26 @@ class Trainable(TokenModel, Protocol):
 
 
 @runtime_checkable
+class Distillable(Trainable, Protocol):
+    """What a `Trainable` adapter that draws token by token may offer besides, for `train distill`: whole distributions.
+
+    Its inputs of `token_scorer` are those of `token_logits` too, the tokens last.
+    """
+
+    def token_logits(self) -> Any:
+        """Return a torch module around the network that gives logits of image tokens, (rows, N, codes)."""
+        ...
+
+    def blank_inputs(self, texts: Sequence[str], tokens: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Return its inputs for the unconditional rows that guidance leads away from."""
+        ...
+
+    def drawn_at(self) -> tuple[float, float]:
+        """Return guidance and temperature of `tokens`: softmax((blank + guidance (logits - blank)) / temperature)."""
+        ...
+
+
+@runtime_checkable
 class TrainableAnswers(Protocol):
     """What a `Trainable` adapter may offer besides, for the control `train i2t`: log-probabilities of answers."""
 

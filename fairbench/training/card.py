@@ -21,6 +21,7 @@ FILE: Final = "README.md"
 _KINDS: Final[Mapping[str, str]] = {
     "sft": "supervised fine-tuning on images of every group under the neutral prompt",
     "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
+    "distill": "distillation from itself: the neutral prompt answers as prompts of every group do",
     "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
 }
 _BALANCES: Final = (
@@ -30,6 +31,7 @@ _BALANCES: Final = (
 _AIMS: Final[Mapping[str, str]] = {
     "sft": _BALANCES,
     "bpo": _BALANCES,
+    "distill": _BALANCES,
     "i2t": "It is a control that learns to answer, not to draw: what it changes in images has to be measured, below.",
 }
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -142,6 +144,7 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     groups = identity["groups"]
     words += ["--groups", _word(",".join(groups) if groups else "mix")]
     words += ["--accumulation", str(identity["processes x accumulation"] // processes)]
+    words += ["--exact"] if identity.get("exact") else []
     words += ["--checkpointing"] if identity["checkpointing"] else []
     words += ["--from", "PARENT"] if identity["parent"] else []
     launcher = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""

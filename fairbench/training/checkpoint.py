@@ -12,7 +12,7 @@ from typing import Any, Final
 from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
 
-BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None}
+BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None, "exact": False}
 """The values of fields that an identity did not have at first, in the trainings from before."""
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning with a low-rank adapter: SFT, BPO and the understanding control, on one device or many.
+"""Fine-tuning with a low-rank adapter: SFT, BPO, distillation and the understanding control, on one device or many.
 
 A step's examples and its dropout follow from the seed and the step alone, so a stopped training goes on as if it had
 not been. A batch is cut into processes x accumulation parts; part k is the same whichever process has its turn.
@@ -22,12 +22,14 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch.distributed.checkpoint import state_dict as whole
 
+from fairbench.cards import catalog
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
+from fairbench.labelling.labeller import Labeller
 from fairbench.networks import lora
-from fairbench.protocols import Trainable, TrainableAnswers
+from fairbench.protocols import Distillable, Trainable, TrainableAnswers
 from fairbench.storage import atomic, folders, kinds
-from fairbench.training import batches, checkpoint, losses, output, trackers
+from fairbench.training import batches, checkpoint, distillation, losses, output, trackers
 from fairbench.training.job import Job
 from fairbench.training.records import Records
 
@@ -45,6 +47,8 @@ def train(job: Job, progress: Progress) -> Path:
     """
     losses.balancing(job.settings.loss, job.settings.beta)  # refuses an unknown name before any work
     job.check_stated()
+    if job.settings.kind == "distill":
+        distillation.check(job.data, job.settings.exact)
     tracked = trackers.chosen(job.track)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
     identity = output.identity(job, processes)
@@ -59,7 +63,7 @@ def train(job: Job, progress: Progress) -> Path:
     )
     if accelerator.is_main_process:
         atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # marks the folder as ours
-    source = _source(job, model, accelerator, progress)
+    source = _source(job, model, adapter, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = state.get("step", 0)
     records = _records(job, start, tracked, identity) if accelerator.is_main_process else None
@@ -149,15 +153,30 @@ def _load(job: Job, accelerator: Accelerator) -> tuple[Trainable, Any]:
     return model, adapter
 
 
-def _source(job: Job, model: Trainable, accelerator: Accelerator, progress: Progress) -> batches.Source:
+def _source(job: Job, model: Trainable, adapter: Any, accelerator: Accelerator, progress: Progress) -> batches.Source:
     if job.settings.kind == "i2t":
         assert isinstance(model, TrainableAnswers)  # the job refuses any other
         return batches.Answers(model, job.data)
+    if job.settings.kind == "distill":
+        assert isinstance(model, Distillable)  # the job refuses any other
+        return _taught(job, model, adapter, accelerator, progress)
     # Encoded by one process, once: the others wait, then read what it wrote.
     path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base, model.image_reading())}.npy"
     with accelerator.main_process_first():
         tokens = batches.image_tokens(model, job.data, path, progress)
     return batches.Images(model, job.data, tokens)
+
+
+def _taught(job: Job, model: Distillable, adapter: Any, accelerator: Accelerator, progress: Progress) -> batches.Source:
+    card, seed, data = job.card.card, job.settings.seed, job.data
+    drawn_by = output.digest(data, job.base, ["drawn", seed, *model.drawn_at()])
+    path = job.out / STATE_DIR / f"tokens-{drawn_by}.npy"
+    reader = Labeller(catalog.load_labeller(card.labeller), str(accelerator.device))
+    with accelerator.main_process_first():
+        tokens = distillation.drawn(model, adapter, data, seed, card.block_size, path, progress)
+    if accelerator.is_main_process:
+        distillation.write_following(model, reader, data, tokens, card.block_size, job.out / distillation.FOLLOWING)
+    return distillation.Taught(model, adapter, data, tokens, all_groups=job.settings.exact)
 
 
 def _prepared(job: Job, accelerator: Accelerator, source: batches.Source, state: dict[str, Any]) -> tuple[Any, Any]:
@@ -215,6 +234,8 @@ def _step(
         raise FairbenchError(f"Step {step} of the training in {job.out} gives no finite number: lower the rate.")
     optimiser.step()
     figures = {"loss": loss_value, "log_prob": log_prob, "grad_norm": float(norm)}
+    if s.kind == "distill":
+        del figures["log_prob"]  # minus the loss
     return figures | ({"gap": gap_value} if s.kind == "bpo" else {})
 
 

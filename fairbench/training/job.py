@@ -16,7 +16,7 @@ from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError
 from fairbench.networks import weights
-from fairbench.protocols import Trainable, TrainableAnswers
+from fairbench.protocols import Distillable, Trainable, TrainableAnswers
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training.order import Order
 from fairbench.training.presets import Settings
@@ -84,6 +84,11 @@ class Job:
             raise CardError(
                 f"The model {card.name} answers no questions (protocol TrainableAnswers), which is what train i2t "
                 "teaches: use sft or bpo."
+            )
+        if self.settings.kind == "distill" and not issubclass(plugin, Distillable):
+            raise CardError(
+                f"The model {card.name} does not give whole distributions of image tokens (protocol Distillable; janus "
+                "does), which train distill matches: use sft or bpo."
             )
         try:
             params = registry.parse_params(plugin, card.sampling)

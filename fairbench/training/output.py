@@ -13,6 +13,7 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.errors import FairbenchError, storage_errors
 from fairbench.methods import lora as method
 from fairbench.networks import lora
+from fairbench.protocols import Distillable
 from fairbench.storage import atomic, provenance
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training import card as model_card
@@ -34,6 +35,8 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     """
     settings, model = job.settings.identity(), job.model()
     settings["processes x accumulation"] = processes * settings.pop("accumulation")
+    if isinstance(model, Distillable) and job.settings.kind == "distill":
+        settings["guidance and temperature"] = list(model.drawn_at())
     parent = None
     if job.parent is not None:
         parent = method.files(job.parent)[method.WEIGHTS]
