@@ -30,9 +30,10 @@ _LEVEL: Final = 0.05
 
 
 def contrasts(measured: Measured) -> list[GroupQuality]:
-    """Return every contrast that has a value; none for a run without evidence."""
+    """Return every contrast that has a value; none where the evidence holds no scores."""
     folder = measured.run.folder
-    if not measured.record.scorers or not (folder / evidence.FOLDER).is_dir():
+    held = folder / evidence.FOLDER
+    if not (held / "scores").is_dir() and not (held / quality.FILE).is_file():
         return []
     return [each for each in quality.of_run(evidence.read(folder)) if math.isfinite(each.contrast.estimate)]
 
