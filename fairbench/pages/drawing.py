@@ -27,7 +27,7 @@ def whole(spec: Spec, *, dark: bool = False) -> Spec:
         "header": {"labelColor": ink, "labelFontSize": 12},
         "legend": {"labelColor": ink, "titleColor": ink},
     }
-    return {"$schema": SCHEMA, "config": config, **spec}
+    return {"$schema": SCHEMA, **spec, "config": {**config, **spec.get("config", {})}}
 
 
 def svg(spec: Spec) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fairbench.pages.chart import GREY, Spec
+
+TALL: Final = 60
+"""Rows from which a chart scrolls in a box of its own, and has its axis on top, where it is seen first."""
 
 
 def rows(field: str, order: Sequence[str] | None = None, *, names: int = 320) -> Spec:
     """Return the channel of a row per value of a field, in the given order or as they come. names: room in pixels."""
     sort = None if order is None else list(order)
     return {"field": field, "type": "nominal", "sort": sort, "title": None, "axis": {"labelLimit": names}}
+
+
+def of_height(count: int) -> Spec:
+    """Return what a chart of so many rows has besides."""
+    return {"config": {"axisX": {"orient": "top"}}} if count > TALL else {}
 
 
 def by_row(
@@ -25,6 +33,7 @@ def by_row(
 ) -> Spec:
     """Return a chart that has a row per value. fields: what the tooltip tells; width, step: of all and of a row."""
     return {
+        **of_height(len({value[y["field"]] for value in values})),
         "data": {"values": list(values)},
         "width": width,
         "height": {"step": step},

@@ -76,6 +76,7 @@ def shares(attribute: str, table: pd.DataFrame, reference: Mapping[str, Sequence
         if len(shown) == 1
         else {"facet": {"column": {"field": "class", "title": None, "sort": shown, "header": header}}, "spec": inner}
     )
+    spec |= layers_of.of_height(len(order))
     of = f"the share of {shown[0]}" if len(shown) == 1 else "the share of each class"
     beside = f" Orange diamonds: {_REFERENCE}" if known else ""
     highest, lowest = (pick(first, key=lambda v: v["share"]) for pick in (max, min))
