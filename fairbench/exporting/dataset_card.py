@@ -49,7 +49,7 @@ def text(job: Job, labels: pd.DataFrame, files: Mapping[str, str], where: str) -
 
 def _fields(job: Job, labels: pd.DataFrame, files: Mapping[str, str]) -> dict[str, Any]:
     size = next((name for most, name in _SIZES.items() if len(labels) < most), "n>10M")
-    annotators = {"classifier": "machine-generated", "table": "other"}[job.content.run.read_by]
+    annotators = "other" if job.content.run.read_by == "table" else "machine-generated"
     configs = [
         {
             "config_name": config,

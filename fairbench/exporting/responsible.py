@@ -9,6 +9,7 @@ from fairbench.display.note import label_note
 from fairbench.display.numbers import whole
 from fairbench.exporting import dataset_card
 from fairbench.exporting.job import Job
+from fairbench.labelling import judges
 from fairbench.reporting import gallery
 from fairbench.reporting.content import MEANS
 
@@ -102,6 +103,10 @@ def _prompts(labels: pd.DataFrame) -> str:
 def _annotation(job: Job) -> dict[str, Said]:
     record, run = job.content.record, job.content.run
     by_table = run.read_by == "table"
+    who_labelled = {
+        "table": "Unknown: the labels come from a table that was made elsewhere.",
+        "questions": "None: a model that was asked about each picture gave the labels.",
+    }.get(run.read_by, "None: a classifier gave the labels.")
     who = f"{record.labeller.title} ({record.labeller.name}, id {record.labeller_id})"
     classes = [f"{name}: {', '.join(labels)}." for name, labels in job.content.attributes.items()]
     analysis = _analysis(job)
@@ -111,12 +116,8 @@ def _annotation(job: Job) -> dict[str, Said]:
         "dataAnnotationPlatform": [f"fairbench {record.fairbench}"],
         "dataAnnotationAnalysis": [analysis],
         "annotationsPerItem": "One label per face and attribute"
-        + ("." if by_table else ", with the probability of every class."),
-        "annotatorDemographics": [
-            "Unknown: the labels come from a table that was made elsewhere."
-            if by_table
-            else "None: a classifier gave the labels."
-        ],
+        + (", with the probability of every class." if run.read_by == "classifier" else "."),
+        "annotatorDemographics": [who_labelled],
         **tools,
     }
 
@@ -124,7 +125,8 @@ def _annotation(job: Job) -> dict[str, Said]:
 def _parts(job: Job) -> Sequence[str]:
     card = job.content.record.labeller
     detectors = [f"face detector {route.detector.type}" for route in card.routes]
-    return [*dict.fromkeys(detectors), *dict.fromkeys(f"classifier {part.type}" for part in card.classifiers)]
+    classifiers = [f"classifier {part.type}" for part in card.classifiers]
+    return list(dict.fromkeys([*detectors, *classifiers, *(f"asked: {name}" for name in judges.names(card))]))
 
 
 def _analysis(job: Job) -> str:

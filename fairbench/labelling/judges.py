@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from fairbench import keys, registry
 from fairbench.cards import catalog
-from fairbench.cards.cards import HubModel
+from fairbench.cards.cards import HubModel, LabellerCard
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling.questions import Judge
 from fairbench.networks import identity, weights
@@ -171,3 +171,14 @@ def without_addresses(card: Any) -> Any:
             for name, value in card.items()
         }
     return [without_addresses(value) for value in card] if isinstance(card, list | tuple) else card
+
+
+def names(card: LabellerCard) -> list[str]:
+    """Return whom a labeller's card asks, without paths and addresses of a machine; nothing where it asks nobody."""
+    asked = [ref.params["judge"] for ref in card.classifiers if isinstance(ref.params.get("judge"), Mapping)]
+    found = []
+    for judge in asked:
+        model, folder, served = (judge.get(name) or {} for name in ("model", "transformers", "endpoint"))
+        name = model or folder.get("repo") or served.get("model") or folder.get("path") or ""
+        found.append(str(name) if not Path(str(name)).is_absolute() else Path(str(name)).stem)
+    return found

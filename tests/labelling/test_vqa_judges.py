@@ -18,6 +18,7 @@ from PIL import Image
 
 import fairbench
 from fairbench.cards import catalog
+from fairbench.labelling import judges
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import vlm
 from fairbench.serving import patience
@@ -262,3 +263,19 @@ def test_pages_show_who_was_asked(cli: Cli, pictures: Path, tmp_path: Path) -> N
     page = (tmp_path / "run" / "index.html").read_text()
     for words in ("self-judged", "asked about each picture", "not judged"):
         assert words in page, words
+    cli("export", "run", "--to", "hf-dataset", "--out", "data").succeeded()
+    readme = (tmp_path / "data" / "README.md").read_text()
+    assert "machine-generated" in readme and "asked about each picture" in readme
+    cli("export", "run", "--to", "dossier", "--out", "dossier").succeeded()
+    assert "- asked: phantom" in (tmp_path / "dossier" / "dossier.md").read_text()
+
+
+def test_whom_a_card_asks_is_named_without_paths_and_addresses(tmp_path: Path) -> None:
+    for judge, name in (
+        ({"endpoint": {"model": "org/served", "base_url": "http://gpu7:8000/v1"}}, "org/served"),
+        ({"transformers": {"repo": "org/vlm", "revision": "0" * 40}}, "org/vlm"),
+        ({"transformers": {"path": "/home/me/vlm"}}, "vlm"),
+        ({"model": "phantom"}, "phantom"),
+    ):
+        assert judges.names(catalog.load_labeller(str(labeller(tmp_path, **judge))).card) == [name]
+    assert judges.names(catalog.load_labeller("phantom").card) == []
