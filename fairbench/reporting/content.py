@@ -10,6 +10,7 @@ from typing import Any, Final
 from fairbench.display.labels import spaced
 from fairbench.display.note import label_note
 from fairbench.display.numbers import number, with_interval
+from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.references import of_prompts
@@ -66,8 +67,11 @@ class Content:
 
     @cached_property
     def suite(self) -> Suite:
-        """The categories and wordings of the task."""
-        return Suite(self.measured, self.finished)
+        """The categories and wordings of the task; without what only the evidence tells, where that cannot be read."""
+        try:
+            return Suite(self.measured, self.finished)
+        except FairbenchError:
+            return Suite(self.measured, None)
 
     @property
     def name(self) -> str:

@@ -20,14 +20,17 @@ from fairbench.stats.crossed import PARTS
 
 
 class Suite:
-    """What a run's prompts state, their categories and their wordings, where its task has any."""
+    """What a run's prompts state, their categories and their wordings, where its task has any.
 
-    def __init__(self, measured: Measured, run: FinishedRun) -> None:
+    run: None where its evidence cannot be read, as the page of evidence says.
+    """
+
+    def __init__(self, measured: Measured, run: FinishedRun | None) -> None:
         self._measured, self._run = measured, run
 
     @cached_property
     def _categories(self) -> list[SectionValue]:
-        return sections.of_run(self._run, "category")
+        return [] if self._run is None else sections.of_run(self._run, "category")
 
     def sentences(self) -> Iterator[str]:
         """Yield what the short form says of these."""
@@ -52,15 +55,16 @@ class Suite:
         tested = " ".join(terminal_following.differing(self._measured))
         groups, gap = following.groups(self._measured), following.stereotype(self._measured)
         yield from of_stated.charts(groups, gap, following.customary(self._measured), tested)
-        attributes = [cross_name(names) for names in primary(self._run.counts.labeller)]
+        attributes = [cross_name(names) for names in primary(self._measured.space)]
         for attribute in attributes:
             chart = drawn.by_section(attribute, self._categories, "category")
             if chart is not None:
                 yield chart
-        yield from self._of_wordings(attributes)
+        if self._run is not None:
+            yield from self._of_wordings(attributes, self._run)
 
-    def _of_wordings(self, attributes: list[str]) -> Iterator[Chart]:
-        found = wordings.crossing(self._run.prompts)
+    def _of_wordings(self, attributes: list[str], run: FinishedRun) -> Iterator[Chart]:
+        found = wordings.crossing(run.prompts)
         if found is None:
             return
         said = [*terminal_wordings.sentences(self._measured), ""]
@@ -73,8 +77,8 @@ class Suite:
         chart = drawn.of_variance(rows, said[0])
         if chart is not None:
             yield chart
-        for names in primary(self._run.counts.labeller):
-            value = intervals.concentration_of_prompts(self._run.counts.data(names)).value
+        for names in primary(run.counts.labeller):
+            value = intervals.concentration_of_prompts(run.counts.data(names)).value
             values = {w: value[cells].tolist() for w, cells in zip(found.wordings, found.cells.T, strict=True)}
             chart = drawn.of_wordings(cross_name(names), found.subjects, values, said[1] if rows else said[0])
             if chart is not None:

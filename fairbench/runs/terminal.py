@@ -12,6 +12,7 @@ from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import say
 from fairbench.display.tables import Table
+from fairbench.errors import FairbenchError
 from fairbench.measure import composite
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
@@ -123,9 +124,15 @@ def _wordings(measured: Measured, console: Console, full: bool) -> None:
 
 def _categories(measured: Measured, console: Console, full: bool) -> None:
     """Print the sections by category; the evidence is read only where a task has some."""
-    if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
+    if not (measured.run.folder / "prompts.parquet").exists():  # as in the folders of fairbench 0.1
         return
-    values = sections.of_run(evidence.read(measured.run.folder), "category")
+    try:
+        if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
+            return
+        values = sections.of_run(evidence.read(measured.run.folder), "category")
+    except FairbenchError as err:
+        say(console, f"By category: nothing is said, as the run's evidence cannot be read ({str(err).rstrip('.')}).")
+        return
     if full:
         _show_table(terminal_sections.table(values, "category"), console)
         return

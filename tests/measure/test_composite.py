@@ -166,7 +166,10 @@ def test_rows_of_a_table_count_the_prompts_and_faces_of_each_index() -> None:
     expected = {"id": faces[:12], "ca-0.1": faces[12:], "ca-mean": faces[12:], "mgbi": faces}
     for name in NAMES:
         row = rows[name, THIS_LIST]
-        assert (row.faces, row.prompts) == (expected[name].sum(), (expected[name] > 0).sum())
+        assert (row.counted and row.counted["n_faces"], row.prompts) == (
+            expected[name].sum(),
+            (expected[name] > 0).sum(),
+        )
         assert 0 < row.low < row.value < row.high <= 1 and row.low < row.floor < 1
         assert rows[name, OTHER_PROMPTS].value == row.value
         assert (row.reason is None) == (name == "id")
