@@ -10,7 +10,6 @@ from typing import Any, Final
 from fairbench.display.labels import spaced
 from fairbench.display.note import label_note
 from fairbench.display.numbers import number, with_interval
-from fairbench.errors import FairbenchError
 from fairbench.labelling import confusion
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.references import of_prompts
@@ -62,16 +61,17 @@ class Content:
 
     @cached_property
     def finished(self) -> evidence.FinishedRun:
-        """The run as its evidence has it."""
-        return evidence.read(self.run.folder)
+        """The run as its evidence has it. Raises FairbenchError where that cannot be read."""
+        return self._whole or evidence.read(self.run.folder)
+
+    @cached_property
+    def _whole(self) -> evidence.FinishedRun | None:
+        return evidence.if_whole(self.run.folder, "What holds by category and wording")
 
     @cached_property
     def suite(self) -> Suite:
         """The categories and wordings of the task; without what only the evidence tells, where that cannot be read."""
-        try:
-            return Suite(self.measured, self.finished)
-        except FairbenchError:
-            return Suite(self.measured, None)
+        return Suite(self.measured, self._whole)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,6 @@ from fairbench.display.note import label_note
 from fairbench.display.numbers import number, percent
 from fairbench.display.plain import say
 from fairbench.display.tables import Table
-from fairbench.errors import FairbenchError
 from fairbench.measure import composite
 from fairbench.measure.quantities import THIS_LIST
 from fairbench.measure.series import FACES, QUALITY
@@ -126,13 +125,10 @@ def _categories(measured: Measured, console: Console, full: bool) -> None:
     """Print the sections by category; the evidence is read only where a task has some."""
     if not (measured.run.folder / "prompts.parquet").exists():  # as in the folders of fairbench 0.1
         return
-    try:
-        if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
-            return
-        values = sections.of_run(evidence.read(measured.run.folder), "category")
-    except FairbenchError as err:
-        say(console, f"By category: nothing is said, as the run's evidence cannot be read ({str(err).rstrip('.')}).")
+    if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
         return
+    run = evidence.if_whole(measured.run.folder, "What holds by category")
+    values = [] if run is None else sections.of_run(run, "category")
     if full:
         _show_table(terminal_sections.table(values, "category"), console)
         return

@@ -35,7 +35,8 @@ def contrasts(measured: Measured) -> list[GroupQuality]:
     held = folder / evidence.FOLDER
     if not (held / "scores").is_dir() and not (held / quality.FILE).is_file():
         return []
-    return [each for each in quality.of_run(evidence.read(folder)) if math.isfinite(each.contrast.estimate)]
+    run = evidence.if_whole(folder, "Quality by perceived group")
+    return [] if run is None else [each for each in quality.of_run(run) if math.isfinite(each.contrast.estimate)]
 
 
 def tables(measured: Measured) -> list[Table]:

@@ -94,6 +94,7 @@ def test_a_batch_counts_what_fits_and_nothing_fits_an_image_of_nobody(monkeypatc
     assert figures["accuracy"].item() == 0.0
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     again, other = trained(tmp_path / "again"), trained(tmp_path / "other", seed=1)
     assert content(again) == content(folder)

@@ -217,6 +217,7 @@ def test_a_classifier_and_a_table_on_the_same_images(cli: Cli, here: Path) -> No
     assert race["agreement"]["raw"] == 1
 
 
+@pytest.mark.long
 def test_tables_of_two_models_compare_and_say_what_is_assumed(cli: Cli, tmp_path: Path) -> None:
     labels_only(tmp_path, "before.csv")
     labels_only(tmp_path, "after.csv", flip=4)

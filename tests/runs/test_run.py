@@ -19,6 +19,7 @@ import pytest
 from tests.builders.cards import copy_labeller
 from tests.builders.cli import Cli, make_run
 from tests.builders.processes import KillAtWrite, start
+from tests.builders.proofs import mostly_long
 
 BASE = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "--limit-prompts", "3", "--no-sheets")
 
@@ -249,7 +250,7 @@ def test_shards_of_a_run_make_the_numbers_of_one_process(cli: Cli, finished: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1, 3, 5, 8])
+@pytest.mark.parametrize("after", mostly_long([1, 3, 5, 8]))
 def test_killed_anywhere_it_goes_on(cli: Cli, tmp_path: Path, finished: Path, after: int) -> None:
     """SIGKILL after the n-th file was written: same run id, same numbers, and only the block in flight made again.
 

@@ -15,6 +15,7 @@ from tests.builders.cli import Cli
 from tests.builders.folders import ROOT
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_tests_of_the_examples_and_of_their_copies_pass(cli: Cli, tmp_path: Path) -> None:
     for kind in EXAMPLES:

@@ -68,6 +68,7 @@ def test_the_interval_is_that_of_images_drawn_again_one_by_one() -> None:
     assert done.agreement_low < done.agreement < done.agreement_high
 
 
+@pytest.mark.long
 def test_the_interval_covers() -> None:
     """Three people who err in 10 % of two classes: the mean alpha of very many images lies in 95 % of intervals."""
     rng = np.random.default_rng(6)
