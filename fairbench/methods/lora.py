@@ -74,7 +74,7 @@ class LoraMethod:
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str]:
         """Return the prompts' own texts. Warns of prompts that training used."""
         texts = [p.prompt.text for p in prompts]
-        record = _provenance(self.folder)
+        record = provenance(self.folder)
         trained = set(texts) & set(record["data"]["prompts"] if record else ())
         if trained:
             ctx.warnings.append(
@@ -134,7 +134,7 @@ def identity(folder: Path, adapter: Any, base: Mapping[str, str] | None) -> dict
 
 def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
     """Refuse an adapter whose provenance names other base weights. Raises CardError."""
-    record = _provenance(folder)
+    record = provenance(folder)
     if record is None:
         notice("adapter-origin", f"{folder} has no {PROVENANCE}: whether it was made for this model is not known")
         return
@@ -143,7 +143,7 @@ def check_base(folder: Path, base: Mapping[str, str] | None) -> None:
         raise CardError(f"The adapter {folder} was trained on other weights, those of {name}: use that model.")
 
 
-def _provenance(folder: Path) -> dict[str, Any] | None:
+def provenance(folder: Path) -> dict[str, Any] | None:
     """Return the adapter's provenance, None where it has none. Raises CardError for a file that cannot be used."""
     path = (folder.parent if folder.suffix == ".safetensors" else folder) / PROVENANCE
     if not path.exists():
@@ -151,6 +151,7 @@ def _provenance(folder: Path) -> dict[str, Any] | None:
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         str(record["base"]["model"]), dict(record["base"]["weights"]), set(record["data"]["prompts"])
+        dict(record.get("identity", {}))  # absent where somebody else's tool wrote the file
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CardError(f"{path} cannot be read ({type(err).__name__}): fetch the adapter again.") from err
     return record

@@ -20,7 +20,8 @@ def relative_diversity(p: FloatArray, ref: FloatArray | None = None) -> FloatArr
     K x K array, no negative term, and equal shares give exactly 0.
 
     Source: the bias of Shen et al., "Finetuning Text-to-Image Diffusion Models for Fairness", ICLR 2024; used as RD by
-    Liu et al., "On Fairness of Unified Multimodal LLM for Image Generation", NeurIPS 2025 (arXiv 2502.03429).
+    Liu et al., "On Fairness of Unified Multimodal Large Language Model for Image Generation", NeurIPS 2025
+    (arXiv 2502.03429).
 
     >>> relative_diversity(np.array([[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]))
     array([0.5, 0. , 1. ])

@@ -66,10 +66,12 @@ def train(job: Job, progress: Progress) -> Path:
     source = _source(job, model, adapter, accelerator, progress)
     module, optimiser = _prepared(job, accelerator, source, state)
     start = state.get("step", 0)
-    records = _records(job, start, tracked, identity) if accelerator.is_main_process else None
+    recording: contextlib.AbstractContextManager[Records | None] = contextlib.nullcontext()
+    if accelerator.is_main_process:
+        recording = contextlib.closing(_records(job, start, tracked, identity))
     _set_training(model)
     began = time.perf_counter()
-    with progress.stage("training", job.schedule.steps - start, "steps") as stage:
+    with recording as records, progress.stage("training", job.schedule.steps - start, "steps") as stage:
         for step in range(start, job.schedule.steps):
             for group in optimiser.param_groups:
                 group["lr"] = job.schedule.rate_at(step)
@@ -85,8 +87,6 @@ def train(job: Job, progress: Progress) -> Path:
             stage.advance()
     tensors = _gathered(adapter)
     if accelerator.is_main_process:
-        assert records is not None
-        records.close()
         output.write(job, adapter, tensors, identity, str(accelerator.device), accelerator.num_processes)
         _remove_state(job.out / STATE_DIR)
     accelerator.wait_for_everyone()

@@ -29,7 +29,7 @@ def digest(data: Balanced, base: Mapping[str, str], image_reading: Any) -> str:
 
 
 def identity(job: Job, processes: int) -> dict[str, Any]:
-    """Return all that the adapter depends on, as plain data. Raises CardError for a parent that does not fit.
+    """Return all that the adapter depends on, as plain data. Raises FairbenchError for a parent that does not fit.
 
     Each of processes x accumulation parts of a batch has dropout of its own, whichever process has its turn.
     """
@@ -37,20 +37,33 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     settings["processes x accumulation"] = processes * settings.pop("accumulation")
     if isinstance(model, Distillable) and job.settings.kind == "distill":
         settings["guidance and temperature"] = list(model.drawn_at())
+    read = {"image reading version": model.image_reading(), "prompt format": model.text_format()}
     parent = None
     if job.parent is not None:
         parent = method.files(job.parent)[method.WEIGHTS]
         method.check_base(job.parent, job.base)
+        _check_read_alike(job.parent, read)
         del settings["rank"], settings["alpha"]  # these are the parent's
     return {
         **settings,
         "steps": job.schedule.steps,
-        "image reading version": model.image_reading(),
-        "prompt format": model.text_format(),
+        **read,
         "data": job.data.digest,
         "base": keys.digest("base", job.base).hex(),
         "parent": parent,
     }
+
+
+def _check_read_alike(parent: Path, read: dict[str, Any]) -> None:
+    """Refuse a parent that learned from other image tokens or other prompts than the model has now."""
+    record = method.provenance(parent)
+    trained = (record or {}).get("identity")
+    if trained is None:  # of an adapter without a record nothing is known, which check_base says
+        return
+    if misfit := checkpoint.differences({name: trained[name] for name in read if name in trained}, read):
+        raise FairbenchError(
+            f"--from {parent} was trained on what the model reads otherwise ({misfit}): train it again."
+        )
 
 
 def finished(out: Path, identity: dict[str, Any]) -> bool:

@@ -84,10 +84,14 @@ class Trackers:
                     stored[name] = entry
             else:
                 entry["sent"] = {f: max(last.get(f, -1), entry["sent"].get(f, -1)) for f in {*last, *entry["sent"]}}
-            with _speaking(f"--track {name}: it cannot be started"):
-                self._trackers[name] = tracker = _start(name, entry["run"], out, start, config)
-                if name == "mlflow":  # which names its runs itself
-                    entry["run"] = tracker.tracker.info.run_id
+            try:
+                with _speaking(f"--track {name}: it cannot be started"):
+                    self._trackers[name] = tracker = _start(name, entry["run"], out, start, config)
+                    if name == "mlflow":  # which names its runs itself
+                        entry["run"] = tracker.tracker.info.run_id
+            except FairbenchError:
+                self.close()  # those that were started
+                raise
             self._sent[name] = entry["sent"]
         if stored:
             atomic.write_text(self._file, json.dumps(stored) + "\n")

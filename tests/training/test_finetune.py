@@ -23,6 +23,7 @@ from fairbench.synthesis import balanced
 from fairbench.training import checkpoint, finetune, output
 from fairbench.training.job import Job
 from fairbench.training.presets import Settings, settings
+from fairbench.training.records import Records
 from tests.builders.progress import Recorder
 
 SMALL: dict[str, Any] = {"learning_rate": 1e-3, "batch": 4, "rank": 4, "alpha": 4.0, "dropout": 0.2, "seed": 7}
@@ -222,6 +223,41 @@ def test_a_parent_of_another_model_is_refused(job: Callable[..., Job], tmp_path:
     (other / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(FairbenchError, match="was trained on other weights"):
         finetune.train(job("bpo", out="bpo", parent=other), SILENT)
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["version in the record", "record from before versions"])
+def test_a_parent_that_read_images_otherwise_is_refused(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(janus_tokens, "READING_VERSION", 1)
+        sft = finetune.train(job(steps=1, out="sft"), SILENT)
+    record = json.loads((sft / "provenance.json").read_text())
+    assert record["identity"]["image reading version"] == 1
+    if not written:
+        del record["identity"]["image reading version"]
+    (sft / "provenance.json").write_text(json.dumps(record))
+    bpo = job("bpo", out="bpo", parent=sft)
+    with pytest.raises(
+        FairbenchError, match=r"^--from .*/sft was trained on .* \(image reading version 1 there, 2 here"
+    ):
+        finetune.train(bpo, SILENT)
+    assert not bpo.out.exists()
+    (sft / "provenance.json").unlink()  # nothing is known of it: a notice, no refusal
+    assert output.identity(bpo, 1)["parent"] is not None
+
+
+def test_trackers_are_closed_however_a_training_ends(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(Records, "close", lambda self: closed.append(len(rows(job().out))))
+    with pytest.raises(Killed):
+        finetune.train(job(log_every=1), kill_at(3))
+    assert closed == [3]
+    with pytest.raises(FairbenchError, match="no finite number"):
+        finetune.train(job(learning_rate=1e30, out="other"), SILENT)
+    assert len(closed) == 2
+    finetune.train(job(log_every=1), SILENT)
+    assert closed[2:] == [5]
 
 
 # --- presets ---

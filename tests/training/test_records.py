@@ -91,6 +91,17 @@ def test_a_tracker_that_fails_on_the_way_does_not_stop_the_training(
     assert caplog.messages == [r"The tracker trackio failed and is left out from here on: no \x1b[31mnet"]
 
 
+def test_a_tracker_that_cannot_be_started_ends_those_that_were(
+    fake: type[Fake], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(fake, "finish", lambda tracker: ended.append(tracker.project), raising=False)
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "wandb", None)
+    with pytest.raises(FairbenchError, match=r"^--track wandb: it cannot be started"):
+        written(tmp_path, range(1), names=("trackio", "wandb"))
+    assert ended == [trackers.PROJECT]
+
+
 def test_what_cannot_be_used_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tracking, "_available_trackers", ["tensorboard"])
     assert trackers.chosen(None) == ("tensorboard",)
