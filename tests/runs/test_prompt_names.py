@@ -31,11 +31,15 @@ def test_subjects_that_stand_once_are_names_and_others_get_what_tells_them_apart
         _prompt("the same as one", "twin"),
         _prompt("no subject", ""),
         _prompt("odd", "nurse (bare)"),
+        _prompt("eine Pflegerin", "Pflegerin", concept="nurse"),
+        _prompt("ein Koch", "Koch", "bare", concept="cook"),
+        _prompt("der Koch", "Koch", "portrait", concept="cook"),
+        _prompt("a calm pilot", "calm pilot", concept="pilot"),
     ]
     assert of_prompts(asked) == [
         *("a nurse", "nurse (portrait)", "cook", "clerk (calm)", "clerk (angry)", "doctor (feminine)"),
         *("doctor (masculine)", "person (male Black)", "person (female Black)", "one and the same", "the same as one"),
-        *("no subject", "odd"),
+        *("no subject", "odd", "Pflegerin (nurse)", "Koch (cook, bare)", "Koch (cook, portrait)", "calm pilot"),
     ]
 
 
