@@ -56,4 +56,4 @@ def number_problem(
     if not np.issubdtype(counts.dtype, np.integer) or (counts < 0).any():
         return "counts: give whole numbers of at least 0"
     infinite = next((name for name, value in check.items() if not math.isfinite(value)), None)
-    return f"independent_check.{infinite}: give a finite number, or leave it out" if infinite else None
+    return f"independent_check.{infinite}: give a finite number, or leave it out" if infinite is not None else None

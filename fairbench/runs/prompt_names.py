@@ -20,7 +20,8 @@ _TELLING: Final = (lambda p: p.form, lambda p: p.category, _stated, lambda p: p.
 def of_prompts(prompts: Sequence[Prompt]) -> list[str]:
     """Return a name for each prompt, no two alike: its subject, and where several have that, what tells them apart.
 
-    A subject in another language has its concept beside it, as "Pflegerin (nurse)". A prompt whose subject is empty, or that nothing but its text tells from another, is called by its text.
+    A subject in another language has its concept beside it, as "Pflegerin (nurse)". A prompt whose subject is empty, or
+    that nothing but its text tells from another, is called by its text.
     """
     of_subject: dict[str, list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):

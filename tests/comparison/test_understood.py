@@ -54,6 +54,7 @@ def test_one_run_that_is_not_understood_costs_no_other_its_verdict() -> None:
     assert found == {"B": "B less concentrated", "C": "withheld"}
 
 
+@pytest.mark.long
 def test_nonsense_gets_no_verdict(tmp_path: Path) -> None:
     texts = {
         "english": [f"A photo of the face of a {o}, a person" for o in OCCUPATIONS],

@@ -25,7 +25,7 @@ from tests.builders.endpoints import card_file
 from tests.builders.image_server import ImageServer, Reply
 
 FAIR = "Show women and men equally often in all of your pictures please"
-MALE = {None: 0.95, FAIR: 0.5, irrelevant(len(FAIR.split())): 0.8}
+MALE = {None: 0.95, FAIR: 0.5, irrelevant(len(FAIR.split())): 0.93}
 
 
 def draw(number: int, body: dict[str, Any]) -> Reply:
@@ -52,14 +52,14 @@ def test_the_words_of_a_system_prompt_are_told_from_its_length(cli: Cli, tmp_pat
     folder = tmp_path
     with ImageServer("vllm-omni", draw) as server:
         card = card_file(folder, server, send={"size": "64x64", "system_prompt": None}, concurrency=4)
-        usual = ("run", "--model", card, "--limit-prompts", 10, "-n", 16, "--scorers", "none", "--no-sheets")
+        usual = ("run", "--model", card, "--limit-prompts", 8, "-n", 12, "--scorers", "none", "--no-sheets")
         store = ("--store", folder / "store")
         cli(*usual, *store, "--out", folder / "own").succeeded()
         cli(*usual, *store, "--system-prompt", FAIR, "--out", folder / "fair").succeeded()
         cli(*usual, *store, "--system-prompt", f"irrelevant:{FAIR}", "--out", folder / "control").succeeded()
     sent = [body.get("system_prompt") for body in server.requests]
-    assert [sent.count(text) for text in MALE] == [160, 160, 160]
-    assert len({body["seed"] for body in server.requests}) == 160  # paired: the same seeds under each text
+    assert [sent.count(text) for text in MALE] == [96, 96, 96]
+    assert len({body["seed"] for body in server.requests}) == 96  # paired: the same seeds under each text
     runs = [folder / name for name in ("own", "fair", "control")]
     result = cli("compare", *runs, "--out", folder / "compared").succeeded()
     said = " ".join(result.out.split())

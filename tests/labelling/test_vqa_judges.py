@@ -237,6 +237,7 @@ def test_no_table_confuses_labels_that_are_not_there(cli: Cli, tmp_path: Path) -
     assert refused.code == 2 and "vqa gives some chips no label" in refused.err
 
 
+@pytest.mark.long
 def test_labels_by_people_give_the_verdict_back(cli: Cli, tmp_path: Path) -> None:
     run = ("run", "--limit-prompts", 4, "--images-per-prompt", 12, "--labeller", "phantom-vqa", "--out", "run")
     assert "not judged" in cli(*run).succeeded().out
@@ -257,6 +258,7 @@ def test_labels_by_people_give_the_verdict_back(cli: Cli, tmp_path: Path) -> Non
     assert "self-judged" in {notice["code"] for notice in record["notices"]}
 
 
+@pytest.mark.long
 def test_pages_show_who_was_asked(cli: Cli, pictures: Path, tmp_path: Path) -> None:
     run = ("run", "--limit-prompts", 2, "-n", 3, "--labeller", "phantom-vqa", "--no-sheets", "--out", "run")
     cli(*run, "--report").succeeded()

@@ -103,6 +103,7 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     assert differing == {"open_clip_model.safetensors"}
 
 
+@pytest.mark.long
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(folder, tmp_path):
     class Stop(Exception):
         pass

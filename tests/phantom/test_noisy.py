@@ -29,6 +29,7 @@ def labels(store: str) -> dict[tuple[bytes, str], str]:
     return {(r["image_id"], r["attribute"]): r["label"] for r in rows}
 
 
+@pytest.mark.long
 def test_a_run_with_declared_errors_makes_no_new_images_and_no_new_faces(cli: Cli) -> None:
     base = ("run", "--model", "phantom-exact", "--task", "occupations-mini", "-n", "32", "--no-sheets", "--json")
     clean = cli(*base, "--store", "store", "--out", "clean")

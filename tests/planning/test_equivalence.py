@@ -16,6 +16,7 @@ from tests.builders.cli import Cli
 from tests.builders.plans import call, planned
 
 
+@pytest.mark.long
 def test_equivalence_is_planned_with_the_tasks_margins(cli: Cli) -> None:
     options = ("--attribute", "gender,race4", "--detect", 0.1, "--equivalence", "-n", 60)
     gender, race4 = planned(cli, "phantom", *options)["equivalence"]

@@ -72,7 +72,8 @@ def key(model: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["command", pytest.param("notebook", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["command", "notebook"])
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

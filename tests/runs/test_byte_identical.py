@@ -92,7 +92,9 @@ def _pictures(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (40 + i, 70 - i, 3), dtype=np.uint8) for i in range(count)]
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if n == "inception-score" else ()) for n in SCORERS]
+)
 def test_a_score_does_not_depend_on_the_images_beside_it(name: str, checkpoints: dict[str, str]) -> None:
     import yaml
 

@@ -110,6 +110,7 @@ def test_customary_readings_are_described_and_never_called_followed(context: Pat
     assert "never a measure of being correct" in " ".join(definition.split())
 
 
+@pytest.mark.long
 def test_two_runs_compare_customary_readings_without_a_better_direction(context: Path, folder: Path) -> None:
     other = make_run(folder / "other", *NOISY, "--task", folder / "fixed-by-context.csv", "-n", "4", "--seed", "1")
     table = fairbench.compare(context, other).table

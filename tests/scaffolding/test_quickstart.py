@@ -18,6 +18,7 @@ def texts(of: dict[str, Any]) -> list[str]:
     return ["".join(data.get("image/png") or data["text/plain"]) for data in outputs]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_notebook_shows_what_its_cells_give(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`python -m tests.builders.notebook` stores the outputs again where a change is meant."""

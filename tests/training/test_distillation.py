@@ -156,6 +156,7 @@ def test_the_loss_is_that_of_the_models_own_distributions(job: Callable[..., Job
     assert rows(folder)[0]["loss"] == pytest.approx(np.mean(expected), rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("exact", [False, True])
 def test_distillation_lowers_its_loss(job: Callable[..., Job], exact: bool) -> None:
     found = rows(finetune.train(job("out", steps=16, learning_rate=2e-2, dropout=0.0, batch=16, exact=exact), SILENT))

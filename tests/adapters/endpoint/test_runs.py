@@ -121,6 +121,7 @@ def test_kills_lose_the_requests_in_flight_at_most(tmp_path: Path) -> None:
         kill_and_resume(begin, tmp_path, server, kills=4, count=48, concurrency=3)
 
 
+@pytest.mark.long
 def test_an_interrupt_does_not_wait_for_a_slow_server(tmp_path: Path) -> None:
     with serving("vllm-omni") as server:
         server.delay = 60
