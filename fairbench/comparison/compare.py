@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood, wrappers
+from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood, wordings, wrappers
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
@@ -15,6 +15,7 @@ from fairbench.comparison.margins import Margins
 from fairbench.comparison.ranks import Selection
 from fairbench.comparison.sides import Side, pairing, primary_attributes, read, same_images, same_labeller
 from fairbench.comparison.verdicts import Row
+from fairbench.comparison.wordings import Orders
 from fairbench.comparison.wrappers import Wrappers
 from fairbench.errors import FairbenchError
 from fairbench.measure.counts import cross_name
@@ -39,7 +40,7 @@ class RunComparison:
     pairing: letter of a run -> how it is paired with the baseline. rankings (by concentration) and selection: of three
     runs or more. tipping: where each shown difference disappears. registration: the file and how the comparison departs
     from what was registered there; None: no registration was named. second: of the same images by a second labeller.
-    wrappers: of one model under several system prompts.
+    wrappers: of one model under several system prompts. orders: of the runs, wording by wording.
     """
 
     sides: list[Side]
@@ -56,6 +57,7 @@ class RunComparison:
     registration: Registered | None = None
     second: RunComparison | None = None
     wrappers: Wrappers | None = None
+    orders: list[Orders] = field(default_factory=list)
 
     @property
     def registered_words(self) -> str:
@@ -144,6 +146,7 @@ def _of_runs(
         tipping=list(assumption.tipping_points(sides, rows, alpha)),
         registration=held_against,
         wrappers=wrappers.of(sides, margins, alpha),
+        orders=wordings.orders(sides, alpha),
     )
 
 

@@ -85,6 +85,7 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "registration": None if result.registration is None else asdict(result.registration),
         "second": None if result.second is None else _second(result.second),
         "wrappers": None if result.wrappers is None else _wrappers(result.wrappers, quota),
+        "orders": [asdict(each) for each in result.orders],
         "tipping": [asdict(point) for point in result.tipping],
         "margins": {"source": result.margins.source, **result.margins.values},
         "effects": [_effect(row, quota) for row in result.rows],

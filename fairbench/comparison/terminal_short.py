@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from rich.console import Console
 
 from fairbench.cards.cards import RESERVED
-from fairbench.comparison import assumption, wrappers
+from fairbench.comparison import assumption, wordings, wrappers
 from fairbench.comparison.compare import RunComparison
 from fairbench.comparison.effects import MIN_FACES_PER_PROMPT
 from fairbench.comparison.ranks import Half
@@ -87,6 +87,7 @@ def _sentences(result: RunComparison) -> Iterator[str]:
         yield f"{who}{_quality(rows)}{_directions(rows, result.alpha)}"
     if result.wrappers is not None:
         yield from wrappers.sentences(result.wrappers)
+    yield from wordings.sentences(result.orders)
     if result.second is not None:
         yield _second(result, result.second)
     yield _relative_diversity(result)
