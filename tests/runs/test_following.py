@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_the_charts_say_what_the_tables_say(stereotype: Path, context: Path) -> 
     by_group, cost = charts.charts(groups, gap, following.customary(measured), words)
     assert by_group.spec["data"]["values"][0]["read"] == groups[0].read["value"]
     assert "none is shown to be" in by_group.caption
+    unread = replace(groups[0], attribute="age3", read={**groups[0].read, "value": None})
+    (without,) = charts.charts([unread, *groups], None, [], words)
+    assert without.spec["data"] == by_group.spec["data"] and "Without a value: age3." in without.caption
     assert gap is not None
     assert cost.spec["data"]["values"][0]["gap"] == gap.read["value"]
     described = Measured(fairbench.load(context))

@@ -29,8 +29,10 @@ def charts(groups: Sequence[Group], gap: Group | None, customary: Sequence[Group
 
     words: what tests of the groups show.
     """
-    if groups:
-        yield by_group(groups, words)
+    known = [g for g in groups if g.read["value"] is not None]
+    unread = dict.fromkeys(spaced(g.attribute) for g in groups if g not in known)
+    if known:
+        yield by_group(known, f"{words} Without a value: {', '.join(unread)}." if unread else words)
     if gap is not None and gap.read["value"] is not None:
         yield stereotype(gap)
     if customary:
