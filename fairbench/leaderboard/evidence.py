@@ -26,6 +26,7 @@ _PUBLIC: Final[dict[str, Any]] = {
     **dict.fromkeys(("run_id", "note", "fairbench", "keys", "method", "quota", "labeller", "labeller_id"), True),
     **dict.fromkeys(("scorers", "scores_without_evidence", "statuses", "notices", "metric_versions"), True),
     "effective_settings": True,
+    "hooks": True,
     "model": dict.fromkeys(("name", "adapter", "weights", "licence", "verified"), True),
     "task": dict.fromkeys(("name", "version", "references_source", "references_sha256"), True),
 }

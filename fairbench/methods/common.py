@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,23 @@ class PromptMethod:
     def adapt(self, card: ModelCard) -> ModelCard:
         """Return the card unchanged."""
         return card
+
+
+class ModelMethod(PromptMethod):
+    """Base of methods that hook the model, as protocols.WrapsModel describes: prompts stay as they are."""
+
+    needs: ClassVar[Mapping[str, type]] = {}
+
+    def __init__(self, argument: str | None) -> None:
+        self.argument = argument
+
+    def settings(self) -> dict[str, Any]:
+        """Return the argument as it was given; a method that reads files, or has defaults, returns more."""
+        return {"argument": self.argument}
+
+    def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
+        """Return the prompts' own texts."""
+        return [p.prompt.text for p in prompts]
 
 
 def own_seed(seed: int, purpose: str) -> int:

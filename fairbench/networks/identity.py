@@ -66,14 +66,20 @@ def of_plugin(name: str, plugin: Any, params: BaseModel, base_dir: Path | None) 
     One that this process registered has a `source` besides: another process may register other code under its name. So
     has an adapter with an attribute `key_source`, plain data that stands for the code that it calls.
     """
-    parts = {"type": name, "version": int(plugin.version), "params": of_params(params, base_dir)}
+    return {
+        "type": name,
+        "version": int(plugin.version),
+        "params": of_params(params, base_dir),
+        **source_of(name, plugin),
+    }
+
+
+def source_of(name: str, plugin: Any) -> dict[str, Any]:
+    """Return the `source` that stands for a plug-in's code in a key; nothing where its version does so alone."""
     registered = registry.registration(name, plugin)
-    if registered is not None:
-        parts["source"] = registered.source
-        if registered.file is None:
-            notice(
-                "own-key", f"{name} is defined in no file: what it makes is stored under a key of this process alone"
-            )
-    elif getattr(plugin, "key_source", None) is not None:
-        parts["source"] = plugin.key_source
-    return parts
+    if registered is None:
+        source = getattr(plugin, "key_source", None)
+        return {} if source is None else {"source": source}
+    if registered.file is None:
+        notice("own-key", f"{name} is defined in no file: what it makes is stored under a key of this process alone")
+    return {"source": registered.source}

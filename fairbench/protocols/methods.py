@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from fairbench.types import Prompt
 
@@ -34,7 +34,7 @@ class MethodContext:
 
 
 class Method(Protocol):
-    """A mitigation: rewrites prompts, or changes the model card. Built as `cls(argument)`.
+    """A mitigation: rewrites prompts, or changes the model card. Built as `cls(argument)`. See `WrapsModel` for hooks.
 
     argument: the text after the colon of `--method NAME:ARGUMENT`, None without one. A method that fixes how many
     samples of a prompt ask for which group, instead of drawing them independently, sets `quota = True` on the class or
@@ -51,6 +51,32 @@ class Method(Protocol):
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str]:
         """Return one text per sample, in order. Runs are still paired by the sample's neutral prompt."""
+        ...
+
+
+@runtime_checkable
+class WrapsModel(Protocol):
+    """What a method has besides that hooks the model: its images get a key of their own, which covers the method.
+
+    needs: what the model must offer, in words, with the runtime-checkable protocol that describes it. A model whose
+    adapter lacks one is refused before anything is loaded.
+    """
+
+    needs: ClassVar[Mapping[str, type]]
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return plain data that stands for the argument in the image key and in run.json.
+
+        All settings with their defaults, and the sha256 of every file that the method reads.
+        """
+        ...
+
+    def wrap(self, model: Any, ctx: MethodContext) -> None:
+        """Set hooks on the built adapter, once, before its first `generate`; a dry run does so too.
+
+        No weights are loaded by then, and none may be here. Whatever the hooks draw for an image depends on its
+        request's own seed alone, through `methods.common.stream`.
+        """
         ...
 
 

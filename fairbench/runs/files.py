@@ -226,6 +226,7 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         notices=[record.RecordedNotice(**n.record()) for n in outcome.notices],
         metric_versions={s.metric: s.version for s in outcome.series},
         effective_settings=None if effective_settings is None else effective_settings(),
+        hooks=spec.hooks,
         environment=provenance.environment(spec.ctx.device),
         plugin_files=[record.RecordedFile(name=f.path.name, sha256=f.sha256) for f in plugin_files.imported()],
         scores_without_evidence=without_evidence,

@@ -214,6 +214,8 @@ class RunRecord(_Part):
     metric_versions: dict[str, int] | None = None
     effective_settings: Any = None
     """What the adapter in fact worked with, defaults and file hashes included, where it says so."""
+    hooks: dict[str, Any] | None = None
+    """What the image key holds of a method that hooks the model, its settings among it."""
     environment: dict[str, Any] = {}
     plugin_files: list[RecordedFile] = []
     """Python files that the run imported: of --plugins, FAIRBENCH_PLUGINS and --model FILE.py:FUNCTION."""

@@ -15,7 +15,7 @@ from fairbench import contracts, keys, registry
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import LabellerCard, ModelCard
 from fairbench.display.progress import Progress, Silent
-from fairbench.errors import CardError, FairbenchError, PluginError
+from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
 from fairbench.labelling import domain as image_domain
 from fairbench.labelling.confusion import Calibration
@@ -28,7 +28,7 @@ from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource, Served
-from fairbench.runs import label_source, scores, system_prompt
+from fairbench.runs import label_source, mitigation, scores, system_prompt
 from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
 from fairbench.runs.label_source import TableSource
@@ -67,6 +67,8 @@ class RunSpec:
     no_calibration: str | None = None
     """Why the labeller card's calibration cannot be used."""
     quota: bool = False
+    hooks: dict[str, Any] | None = None
+    """What the image key holds of a method that hooks the model; None where it does not."""
     reference_files: ReferenceFiles = NO_FILES
     scored_language: str | None = None
     """The language of what scorers compare images with; None without a task."""
@@ -135,7 +137,9 @@ def make(settings: RunSettings, progress: Progress | None = None) -> RunSpec:
 
 def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     loaded = catalog.load_model(settings.model)
-    method, method_name, card = _method(settings.method, system_prompt.applied(loaded.card, settings.system_prompt))
+    method, method_name, card = mitigation.build(
+        settings.method, system_prompt.applied(loaded.card, settings.system_prompt)
+    )
     device = pick_device(settings.device)
     ctx = BuildContext(
         device=device,
@@ -150,7 +154,8 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         if not isinstance(adapter, Served):
             raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
         adapter.price_per_image = settings.price
-    image_key = _image_key(card, adapter, params, ctx)
+    hooks = mitigation.identity_of(settings.method, method, card, adapter)
+    image_key = _image_key(card, adapter, params, ctx, hooks)
     if image_domain.of_run(card, "").kind == "given":
         label_source.refuse_sending(labeller, card, adapter)
     label_source.notices_of_judges(labeller, card, settings.model)
@@ -165,12 +170,13 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     prompts = asked.prompts[: settings.limit_prompts]
     if own_images:
         if method_name != "none":
-            raise FairbenchError("--method rewrites prompts before images are made; these images exist already.")
+            raise FairbenchError("--method acts before images are made; these images exist already.")
         with contracts.guard(title):
             requests = in_order(adapter.requests(image_key, settings.images_per_prompt), prompts)
     else:
         text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
         method_ctx = MethodContext(card, settings.seed, text_model)
+        mitigation.wrap(settings.method, method, adapter, method_ctx)
         requests = _requests(settings, prompts, image_key, method, method_ctx)
     partly = (settings.limit_prompts or settings.images_per_prompt) is not None
     label_source.assign(labeller, adapter, card.name, requests, prompts, partly=partly)
@@ -186,6 +192,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         card=card,
         method=method_name,
         method_version=type(method).version,
+        hooks=hooks,
         task=asked.task,
         task_version=asked.version,
         adapter=adapter,
@@ -227,18 +234,6 @@ def _calibration(
     return calibration, None
 
 
-def _method(target: str, card: ModelCard) -> tuple[Method, str, ModelCard]:
-    """Return the method, its name, and the model's card as the method changes it."""
-    name, _, argument = target.partition(":")
-    plugin, title = registry.resolve("methods", name), registry.title("methods", name)
-    with contracts.guard(title):
-        method: Method = plugin(argument or None)
-        adapted = method.adapt(card)
-    if not isinstance(adapted, ModelCard):
-        raise PluginError(f"{title} returned {type(adapted).__name__} from adapt: return a ModelCard.")
-    return method, str(getattr(method, "name", target)), adapted  # a path would make one adapter two methods
-
-
 def _adapter(card: ModelCard, ctx: BuildContext, path: Path | None) -> tuple[Any, Any]:
     plugin = registry.resolve("adapters", card.adapter)
     try:
@@ -254,12 +249,16 @@ def _computes(adapter: Any) -> bool:
     return bool(getattr(adapter, "uses_dtype", True))
 
 
-def _image_key(card: ModelCard, adapter: Any, params: Any, ctx: BuildContext) -> str:
+def _image_key(
+    card: ModelCard, adapter: Any, params: Any, ctx: BuildContext, hooks: dict[str, Any] | None = None
+) -> str:
     parts = identity.of_plugin(card.adapter, adapter, params, ctx.base_dir)
     parts["weights"] = None if card.weights is None else weights.model_identity(card.weights, ctx.base_dir)
     if card.lora is not None:
         folder = (ctx.base_dir or Path.cwd()) / Path(card.lora).expanduser()
         parts["lora"] = lora.identity(folder, adapter, parts["weights"])
+    if hooks is not None:
+        parts["method"] = hooks
     if _computes(adapter):
         parts["dtype"] = ctx.dtype
         if ctx.reduced_precision:

@@ -286,8 +286,9 @@ def test_an_answer_that_lists_nobody_falls_back_and_is_counted() -> None:
     assert all("Name 7 different people" in q and 'end in "nurse"' in q and NEUTRAL in q for q, _ in model.asked)
 
 
-def test_the_guide_shows_the_example_as_it_is() -> None:
-    source = (ROOT / "tests/plugin_package/src/fairbench_example/method.py").read_text()
+@pytest.mark.parametrize("name", ["method", "hook"])
+def test_the_guide_shows_the_examples_as_they_are(name: str) -> None:
+    source = (ROOT / f"tests/plugin_package/src/fairbench_example/{name}.py").read_text()
     assert source.partition("\n\n")[2] in (ROOT / "docs/methods.md").read_text()
 
 

@@ -1,0 +1,53 @@
+"""A run's method: how it is built, what of it enters the image key, and how it hooks the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairbench import contracts, keys, registry
+from fairbench.cards.cards import ModelCard
+from fairbench.errors import FairbenchError, PluginError
+from fairbench.networks import identity
+from fairbench.protocols import Method, MethodContext, WrapsModel
+
+
+def build(target: str, card: ModelCard) -> tuple[Method, str, ModelCard]:
+    """Return the method of NAME or NAME:ARGUMENT, its name, and the model's card as the method changes it."""
+    name, _, argument = target.partition(":")
+    plugin, title = registry.resolve("methods", name), registry.title("methods", name)
+    with contracts.guard(title):
+        method: Method = plugin(argument or None)
+        adapted = method.adapt(card)
+    if not isinstance(adapted, ModelCard):
+        raise PluginError(f"{title} returned {type(adapted).__name__} from adapt: return a ModelCard.")
+    if hasattr(method, "wrap") and not isinstance(method, WrapsModel):
+        raise PluginError(f"{title} has `wrap`, but not `needs` and `settings` beside it (see docs/methods.md).")
+    return method, str(getattr(method, "name", target)), adapted  # a path would make one adapter two methods
+
+
+def identity_of(target: str, method: Method, card: ModelCard, adapter: Any) -> dict[str, Any] | None:
+    """Return what the image key holds of a method that hooks the model; None where the method does not.
+
+    Raises FairbenchError where the adapter lacks what the method needs. Loads nothing.
+    """
+    if not isinstance(method, WrapsModel):
+        return None
+    name = target.partition(":")[0]
+    with contracts.guard(registry.title("methods", name)):
+        lacking = [f"{what} (protocol {p.__name__})" for what, p in method.needs.items() if not isinstance(adapter, p)]
+        settings = dict(method.settings())
+        keys.canonical(settings)  # raises for what is no plain data
+    if lacking:
+        raise FairbenchError(
+            f"--method {name} needs {' and '.join(lacking)}, which the adapter {card.adapter!r} of {card.name} does "
+            "not offer: use another model or another method."
+        )
+    version = int(type(method).version)
+    return {"type": name, "version": version, "settings": settings, **identity.source_of(name, method)}
+
+
+def wrap(target: str, method: Method, adapter: Any, ctx: MethodContext) -> None:
+    """Let a method that hooks the model do so, before anything is generated."""
+    if isinstance(method, WrapsModel):
+        with contracts.guard(registry.title("methods", target.partition(":")[0])):
+            method.wrap(adapter, ctx)
