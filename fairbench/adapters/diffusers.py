@@ -25,7 +25,7 @@ from fairbench.adapters.diffusers_loading import (
     pipeline_folder,
     scheduler,
 )
-from fairbench.adapters.diffusers_noise import cpu_generator, global_streams, repeatable
+from fairbench.adapters.diffusers_noise import cpu_generator, global_streams
 from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams
 from fairbench.adapters.diffusers_pipelines import NoImage
 from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments
@@ -34,7 +34,7 @@ from fairbench.adapters.diffusers_texts import Listener, listen
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
-from fairbench.networks import weights
+from fairbench.networks import batching, weights
 from fairbench.notices import notice
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 
@@ -180,7 +180,7 @@ class DiffusersAdapter:
         prompts = [request.text for request in block]
         try:
             with (
-                repeatable(),
+                batching.repeatable(),
                 global_streams(generators[0] if self._alone else None),
                 warnings.catch_warnings(),
                 listen(pipe, self._max_sequence_length(pipe)) as heard,

@@ -26,13 +26,6 @@ def cpu_generator(seed: int) -> Any:
     return generator
 
 
-def repeatable() -> Any:
-    """Return a context in which CUDA convolves in full float32, by the same algorithm every time."""
-    import torch
-
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
 @contextmanager
 def global_streams(generator: Any) -> Iterator[None]:
     """Start torch's global streams at an image's own seed, and put them back afterwards; nothing without a generator.

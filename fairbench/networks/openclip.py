@@ -21,8 +21,6 @@ from fairbench.protocols import Params
 from fairbench.registry import suggest
 from fairbench.types import BuildContext, RgbImage
 
-_REMEMBERED = 4096
-"""Texts whose embeddings are kept: images of a prompt follow one another."""
 _FOLDER = frozenset(HubModel.model_fields)
 # The hub's CLIP repositories hold the same weights up to four times: only open_clip's own safetensors are wanted.
 _FILES = ("open_clip_*.safetensors", "*.json", "*.txt", "*.model")
@@ -87,9 +85,7 @@ class OpenClip:
         from PIL import Image
 
         parts = [np.zeros((0, self._width()), dtype=np.float32)]
-        # TF32 would round the patches' convolution to 10 bits.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), batching.repeatable():
             for batch, rows in batching.batches(images, self.device, batch_size):
                 pixels = torch.stack([self.preprocess(Image.fromarray(image)) for image in batch])
                 padded = torch.cat([pixels, pixels.new_zeros(rows - len(batch), *pixels.shape[1:])])
@@ -99,21 +95,18 @@ class OpenClip:
 
     def text_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit-norm embeddings (texts, D). Each text is embedded by itself, and remembered."""
-        return np.stack([self._text(text) for text in texts]) if texts else np.zeros((0, self._width()), np.float32)
+        rows = [batching.remembered(self._texts, text, self._embed) for text in texts]
+        return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
 
-    def _text(self, text: str) -> NDArray[np.float32]:
+    def _embed(self, text: str) -> NDArray[np.float32]:
         import torch
 
-        if text not in self._texts:
-            if len(self._texts) >= _REMEMBERED:
-                del self._texts[next(iter(self._texts))]
-            with torch.inference_mode():
-                row = self.model.encode_text(self.tokenizer([text]).to(self.device), normalize=True)
-            self._texts[text] = row[0].float().cpu().numpy()
-        return self._texts[text]
+        with torch.inference_mode():
+            row = self.model.encode_text(self.tokenizer([text]).to(self.device), normalize=True)
+        return np.asarray(row[0].float().cpu().numpy())
 
     def _width(self) -> int:
-        return len(self._text(""))
+        return len(self.text_features([""])[0])
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
         """Return which texts the tokenizer cuts: it gives more tokens of these where it may."""
@@ -152,9 +145,7 @@ def _source(params: OpenClipParams, base_dir: Path | None) -> tuple[str, str, st
         if not (folder / "open_clip_config.json").is_file():
             raise WeightsError(f"{folder} has no open_clip_config.json: it is not a folder in open_clip's layout.")
         _report_hub_config(folder)
-        repo, revision = params.folder.repo, params.folder.revision
-        name = f"{repo}@{(revision or 'unpinned')[:12]}" if repo else folder.name
-        return name, f"local-dir:{folder}", None
+        return weights.model_name(params.folder, base_dir), f"local-dir:{folder}", None
     assert params.model is not None and params.weights is not None  # the params were validated
     _check_architecture(params.model)
     file = weights.locate(params.weights, base_dir)

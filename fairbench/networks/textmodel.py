@@ -18,8 +18,7 @@ from fairbench import keys
 from fairbench.cards.cards import HubModel, ModelCard
 from fairbench.display.progress import Progress, watching
 from fairbench.errors import FairbenchError, StoreError, WeightsError, storage_errors
-from fairbench.networks import weights
-from fairbench.networks.hub import first_line
+from fairbench.networks import pretrained, weights
 from fairbench.networks.sampling import gumbel, left_padded
 from fairbench.protocols import UnderstandingModel
 from fairbench.types import BuildContext
@@ -30,7 +29,6 @@ VERSION = 2
 """Of what `CausalAnswers` writes. 2: a checkpoint's penalties and forced words no longer change what is drawn."""
 _GREEDY: Final = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 """Settings of `generate` for the most likely word at each step."""
-_SPECIAL_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 Question = tuple[str, int]
 """A prompt and the seed that its answer is drawn from."""
 
@@ -72,36 +70,10 @@ class CausalAnswers:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Network and tokenizer. Raises WeightsError."""
-        import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-
-        folder = weights.model_folder(self._ref, self._ctx.base_dir)
-        logging.disable_progress_bar()  # its bar would tear the run's own
-        try:
-            local = {"local_files_only": True, "trust_remote_code": False}
-            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
-            dtype = getattr(torch, self._ctx.dtype)
-            net = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **local)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as err:
-            raise WeightsError(
-                f"text_model: {folder} cannot be loaded as a causal language model of transformers with safetensors "
-                f"and without remote code ({first_line(err)}): name another model."
-            ) from err
-        net.generation_config = self._plain(net.generation_config)
-        return net.eval().requires_grad_(False).to(self._ctx.device), tokenizer
-
-    @staticmethod
-    def _plain(settings: Any) -> Any:
-        """Return a checkpoint's generation settings without those that bend its distribution.
-
-        `generate` takes them all from there by default: published checkpoints penalise repetition, suppress
-        words or demand a least length, and an answer is a draw from the model's own distribution.
-        """
-        from transformers import GenerationConfig
-
-        return GenerationConfig(**{name: getattr(settings, name) for name in _SPECIAL_TOKENS})
+        classes = ("AutoModelForCausalLM", "AutoTokenizer")
+        return pretrained.writer(
+            self._ref, self._ctx, self._ctx.dtype, classes, "causal language model", field="text_model"
+        )
 
     def write(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Return the answers to prompts in the model's chat template, if it has one."""

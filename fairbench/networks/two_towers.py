@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +16,6 @@ from fairbench.types import BuildContext, RgbImage
 
 KINDS: Final = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 """`model_type` of config.json -> the class of transformers."""
-_REMEMBERED: Final = 4096
-"""Texts whose embeddings are kept: images of a prompt follow one another."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,8 @@ class TwoTowers:
         import torch
         from PIL import Image
 
-        parts = [np.zeros((0, len(self._text(""))))]
-        # TF32 would round the patches' convolution to 10 bits.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        parts = [np.zeros((0, self.text_features([""]).shape[1]))]
+        with torch.inference_mode(), batching.repeatable():
             for batch, rows in batching.batches(images, self.device, batch_size):
                 shown = [self.images(images=Image.fromarray(i), return_tensors="pt")["pixel_values"] for i in batch]
                 pixels = torch.cat(shown)
@@ -62,20 +57,17 @@ class TwoTowers:
 
     def text_features(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return unit-norm embeddings (texts, D). Each text is embedded by itself, and remembered."""
-        return np.array([self._text(text) for text in texts]).reshape(len(texts), len(self._text("")))
+        *rows, empty = [batching.remembered(self._texts, text, self._embed) for text in [*texts, ""]]
+        return np.array(rows).reshape(len(texts), len(empty))
 
-    def _text(self, text: str) -> NDArray[np.float64]:
+    def _embed(self, text: str) -> NDArray[np.float64]:
         import torch
 
-        if text not in self._texts:
-            if len(self._texts) >= _REMEMBERED:
-                del self._texts[next(iter(self._texts))]
-            options = {"truncation": True, "max_length": self.context, "return_tensors": "pt"}
-            tokens = self.tokenizer([text], padding="max_length" if self.pads else False, **options)["input_ids"]
-            with torch.inference_mode():
-                row = self.model.get_text_features(input_ids=tokens.to(self.device)).pooler_output
-            self._texts[text] = _unit(row)[0]
-        return self._texts[text]
+        options = {"truncation": True, "max_length": self.context, "return_tensors": "pt"}
+        tokens = self.tokenizer([text], padding="max_length" if self.pads else False, **options)["input_ids"]
+        with torch.inference_mode():
+            row = self.model.get_text_features(input_ids=tokens.to(self.device)).pooler_output
+        return np.asarray(_unit(row)[0])
 
     def cut(self, texts: Sequence[str]) -> list[bool]:
         """Return which texts are longer than the model's context: what stands behind it is not read."""
@@ -115,8 +107,4 @@ def load(model: HubModel, processor: HubModel | None, kind: str, ctx: BuildConte
     if pads and tokenizer.pad_token is None:
         raise WeightsError(f"{of_inputs} has a tokenizer without a padding token, which SigLIP needs: fetch it again.")
     net = net.eval().requires_grad_(False).to(ctx.device)
-    return TwoTowers(net, images, tokenizer, context, pads, _name(model, folder), ctx.device)
-
-
-def _name(model: HubModel, folder: Path) -> str:
-    return f"{model.repo}@{(model.revision or 'unpinned')[:12]}" if model.repo else folder.name
+    return TwoTowers(net, images, tokenizer, context, pads, weights.model_name(model, ctx.base_dir), ctx.device)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from fairbench.cards.cards import HubModel
 from fairbench.errors import FairbenchError, WeightsError
-from fairbench.networks import weights
-from fairbench.networks.hub import first_line
+from fairbench.networks import pretrained
 from fairbench.types import BuildContext, RgbImage
-
-_SPECIAL_TOKENS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class VisionLanguageModel:
@@ -30,28 +27,13 @@ class VisionLanguageModel:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Network and processor. Raises WeightsError."""
-        import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
-        from transformers.utils import logging
-
-        folder = weights.model_folder(self._ref, self._ctx.base_dir)
-        logging.disable_progress_bar()  # its bar would tear the run's own
-        try:
-            local = {"local_files_only": True, "trust_remote_code": False}
-            processor = AutoProcessor.from_pretrained(folder, **local)
-            dtype = getattr(torch, self._dtype)
-            net = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, use_safetensors=True, **local)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as err:
-            raise WeightsError(
-                f"{folder} cannot be loaded as a vision language model of transformers with safetensors and without "
-                f"remote code ({first_line(err)}): name another model."
-            ) from err
+        classes = ("AutoModelForImageTextToText", "AutoProcessor")
+        net, processor = pretrained.writer(self._ref, self._ctx, self._dtype, classes, "vision language model")
         if not getattr(processor, "chat_template", None):
-            raise WeightsError(f"{folder} has no chat template, so nobody knows how it is asked: name another model.")
-        own = net.generation_config
-        net.generation_config = GenerationConfig(**{name: getattr(own, name) for name in _SPECIAL_TOKENS})
-        return net.eval().requires_grad_(False).to(self._ctx.device), processor
+            raise WeightsError(
+                f"{net.name_or_path} has no chat template, so nobody knows how it is asked: name another model."
+            )
+        return net, processor
 
     def answer(
         self,

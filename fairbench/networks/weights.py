@@ -179,6 +179,13 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
         raise hub.problem(err, repo, model.revision) from err
 
 
+def model_name(model: HubModel, base_dir: Path | None = None) -> str:
+    """Return what to show of a checkpoint beside a value: the hub's repository and commit, or the folder's name."""
+    if model.path:
+        return _resolved(model.path, base_dir).name
+    return f"{model.repo}@{(model.revision or 'unpinned')[:12]}"
+
+
 def single_file(model: HubModel, base_dir: Path | None = None) -> Path | None:
     """Return the file that a model's `path` names instead of a folder, None where it names a folder or nothing."""
     path = None if model.path is None else _resolved(model.path, base_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,21 @@ OPENAI_VIT_B_32 = {
 
 _SOURCES = frozenset({"model", "weights", "repo", "path"})
 
+Languages = Annotated[
+    list[str],
+    Field(
+        default_factory=lambda: ["en"],
+        description="codes of the languages that the model reads, * for any; other prompts are reported",
+        json_schema_extra={**protocols.TRANSPORT},
+    ),
+]
+
 
 class ClipParams(openclip.OpenClipParams):
     """The open_clip model; OpenAI's ViT-B/32 where none is named."""
 
     batch_size: int = Field(32, ge=1, json_schema_extra={**protocols.TRANSPORT})
-    languages: list[str] = Field(
-        default_factory=lambda: ["en"],
-        description="codes of the languages that the model reads, * for any; other prompts are reported",
-        json_schema_extra={**protocols.TRANSPORT},
-    )
+    languages: Languages
 
     @model_validator(mode="before")
     @classmethod

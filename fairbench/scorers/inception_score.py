@@ -75,9 +75,7 @@ class InceptionScore:
         import torch
 
         logits = [np.zeros((0, self._width), dtype=np.float32)]
-        # TF32 would round the convolutions to 10 bits, in a way that depends on the batch.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), batching.repeatable():
             for batch, rows in batching.batches(images, self._device, self._params.batch_size):
                 pixels = np.zeros((rows, _SIDE, _SIDE, 3), dtype=np.uint8)
                 pixels[: len(batch)] = [_squash(image) for image in batch]

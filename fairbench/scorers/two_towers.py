@@ -13,7 +13,7 @@ from pydantic import Field
 from fairbench import protocols
 from fairbench.cards.cards import HubModel
 from fairbench.networks import two_towers
-from fairbench.scorers.clip_score import mean
+from fairbench.scorers.clip_score import Languages, mean
 from fairbench.types import BuildContext, RgbImage
 
 SIGLIP = HubModel(repo="google/siglip-base-patch16-224")
@@ -27,11 +27,7 @@ class TwoTowersParams(protocols.Params):
     model: HubModel
     processor: HubModel | None = None
     batch_size: int = Field(32, ge=1, json_schema_extra={**protocols.TRANSPORT})
-    languages: list[str] = Field(
-        default_factory=lambda: ["en"],
-        description="codes of the languages that the model reads, * for any; other prompts are reported",
-        json_schema_extra={**protocols.TRANSPORT},
-    )
+    languages: Languages
 
 
 class TwoTowersScorer(ABC):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from fairbench import protocols
 from fairbench.cards.cards import HubModel
+from fairbench.networks import weights
 from fairbench.networks.vlm import VisionLanguageModel
-from fairbench.scorers.clip_score import mean
+from fairbench.scorers.clip_score import Languages, mean
 from fairbench.types import BuildContext, RgbImage
 
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
@@ -46,24 +45,18 @@ class VqaScore:
 
         model: HubModel = HubModel(repo="llava-hf/llava-1.5-7b-hf")
         dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-        languages: list[str] = Field(
-            default_factory=lambda: ["en"],
-            description="codes of the languages that the model reads, * for any; other prompts are reported",
-            json_schema_extra={**protocols.TRANSPORT},
-        )
+        languages: Languages
 
     def __init__(self, params: Params, ctx: BuildContext) -> None:
         """Load the model. Raises WeightsError where its weights are absent or unusable."""
-        self._params = params
+        self._params, self._name = params, weights.model_name(params.model, ctx.base_dir)
         self._model = VisionLanguageModel(params.model, ctx, params.dtype)
         self._yes = self._model.tokens_of(YES)
 
     @property
     def backbone(self) -> str:
         """The hub's repository and commit, or the folder's name; and the precision."""
-        model = self._params.model
-        name = f"{model.repo}@{(model.revision or 'unpinned')[:12]}" if model.repo else Path(str(model.path)).name
-        return f"{name}, {self._params.dtype}"
+        return f"{self._name}, {self._params.dtype}"
 
     @property
     def languages(self) -> list[str]:

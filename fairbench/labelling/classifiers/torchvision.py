@@ -80,9 +80,7 @@ class TorchvisionClassifier:
     def _logits(self, chips: Sequence[RgbImage], rows: int) -> NDArray[np.float32]:
         import torch
 
-        # TF32 would round convolutions to 10 bits: a label must not depend on which accelerator gave it.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), batching.repeatable():
             batch = torch.from_numpy(preprocess.batch(chips, self._params.input, rows))
             values: NDArray[np.float32] = self._model(batch.to(self._device)).float().cpu().numpy()
         return values[: len(chips)]
