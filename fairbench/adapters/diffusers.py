@@ -31,6 +31,7 @@ from fairbench.adapters.diffusers_pipelines import NoImage
 from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments
 from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.adapters.diffusers_texts import Listener, listen
+from fairbench.adapters.diffusers_trainable import TrainablePipeline
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
@@ -39,7 +40,7 @@ from fairbench.notices import notice
 from fairbench.types import BuildContext, ImageRequest, ImageResult
 
 
-class DiffusersAdapter:
+class DiffusersAdapter(TrainablePipeline):
     """Images from a diffusers pipeline. All noise of an image comes from a CPU generator with that image's own seed.
 
     In float32 images are made one at a time, which is what makes an image the same, bit for bit, in any batch (in a

@@ -1,9 +1,13 @@
-"""Low-rank adapters through peft: put on a network, read, and turned into files. safetensors only."""
+"""Low-rank adapters through peft: put on a network, read, and turned into files. safetensors only.
+
+Files are in one of two forms: peft's own, or that of diffusers, which names the pipeline's part before each layer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,9 @@ from fairbench.networks.hub import first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """peft's own names."""
+DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
+_IN_PEFT = "base_model.model."
+"""What peft puts before a layer's name."""
 Tensors = dict[str, torch.Tensor]
 
 
@@ -54,6 +61,43 @@ def load(net: Any, folder: Path, dropout: float = 0.0) -> Any:
         raise WeightsError(f"{folder} cannot be loaded as a LoRA adapter in safetensors ({first_line(err)}).") from err
     if misfit := put(model, tensors):
         raise WeightsError(f"The adapter {folder} does not fit this model ({misfit}): use the model it was made for.")
+    return model
+
+
+def load_diffusers(net: Any, file: Path, prefix: str, dropout: float = 0.0) -> Any:
+    """Put an adapter in the form of diffusers on `net`; return peft's model around it.
+
+    prefix: of the layers in the file, `unet` or `transformer`. Raises WeightsError for a file that does not fit, or
+    that adapts other parts of a pipeline too.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+            notes = json.loads((stored.metadata() or {}).get("lora_adapter_metadata", "{}"))
+        layers, ranks = set(), set()
+        for name, tensor in tensors.items():
+            layer, found, half = name.removeprefix(f"{prefix}.").rpartition(".lora_")
+            if not (found and name.startswith(f"{prefix}.") and half in {"A.weight", "B.weight"}):
+                raise ValueError(f"{name} is no layer of its {prefix} in the form of diffusers")
+            layers.add(layer)
+            ranks.add(tensor.shape[0] if half == "A.weight" else tensor.shape[1])
+        if len(ranks) != 1:
+            raise ValueError(f"it has layers of ranks {sorted(ranks)}")
+        rank = ranks.pop()
+        config = _peft().LoraConfig(
+            r=rank,
+            lora_alpha=notes.get(f"{prefix}.lora_alpha", rank),
+            lora_dropout=dropout,
+            target_modules="|".join(map(re.escape, sorted(layers))),
+            bias="none",
+        )
+        model = _attached(net, config)
+    except (OSError, ValueError, TypeError, SafetensorError) as err:
+        raise WeightsError(f"{file} cannot be loaded as a LoRA of this model ({first_line(err)}).") from err
+    if misfit := put(model, {_IN_PEFT + name.removeprefix(f"{prefix}."): t for name, t in tensors.items()}):
+        raise WeightsError(f"The adapter {file} does not fit this model ({misfit}): use the model it was made for.")
     return model
 
 
@@ -107,6 +151,19 @@ def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict
         CONFIG: (json.dumps(plain, indent=2, sort_keys=True, default=str) + "\n").encode(),
         WEIGHTS: save(stored, metadata={"format": "pt"}),
     }
+
+
+def diffusers_files(model: Any, tensors: Tensors, prefix: str) -> dict[str, bytes]:
+    """Return the file of an adapter in the form of diffusers, by its name. prefix: see `load_diffusers`."""
+    from safetensors.torch import save
+
+    config = model.peft_config["default"]
+    stored = {f"{prefix}.{n.removeprefix(_IN_PEFT)}": t.detach().cpu().contiguous() for n, t in tensors.items()}
+    layers = sorted({name.removeprefix(f"{prefix}.").rpartition(".lora_")[0] for name in stored})
+    notes = {"r": config.r, "lora_alpha": config.lora_alpha, "target_modules": layers}
+    text = json.dumps({f"{prefix}.{name}": value for name, value in notes.items()}, sort_keys=True)
+    # One entry: safetensors writes several in any order, and the file's bytes identify the adapter.
+    return {DIFFUSERS_WEIGHTS: save(stored, metadata={"lora_adapter_metadata": text})}
 
 
 def merged(model: Any) -> Any:

@@ -10,6 +10,8 @@ contracts.py checks third-party plug-ins.
 """
 
 from fairbench.protocols.base import Params as Params
+from fairbench.protocols.diffusion import Denoising as Denoising
+from fairbench.protocols.diffusion import DiffusionTrainable as DiffusionTrainable
 from fairbench.protocols.labelling import Crop as Crop
 from fairbench.protocols.labelling import FaceClassifier as FaceClassifier
 from fairbench.protocols.labelling import FaceDetector as FaceDetector
