@@ -133,6 +133,10 @@ class JanusAdapter(TokenAdapter):
         """Return guidance and temperature."""
         return self.params.guidance, self.params.temperature
 
+    def on_rows(self, told: Callable[[Sequence[bool]], None]) -> None:
+        """Call `told` before rows are drawn, with which of them are unconditional."""
+        self.model.on_rows = told
+
     def image_reading(self) -> int:
         """Return the version of how images are read."""
         return janus_tokens.READING_VERSION
@@ -153,9 +157,9 @@ class JanusAdapter(TokenAdapter):
         return AnswerLogProbs(self.model.net)
 
     def answer_inputs(
-        self, question: str, answers: Sequence[str], images: Sequence[RgbImage]
+        self, questions: Sequence[str], answers: Sequence[str], images: Sequence[RgbImage]
     ) -> tuple[tuple[Any, ...], list[int]]:
-        """Return its inputs, an image and an answer per row, and the tokens of each answer."""
+        """Return its inputs, an image, a question and an answer per row, and the tokens of each answer."""
         from fairbench.networks.janus_logprobs import answer_inputs
 
-        return answer_inputs(self.model, question, answers, images)
+        return answer_inputs(self.model, questions, answers, images)

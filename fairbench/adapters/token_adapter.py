@@ -107,7 +107,11 @@ class TokenAdapter(ABC):
             if self._lora_folder is not None:
                 from fairbench.networks import lora
 
-                model.net = lora.worn(model.net, self._lora_folder, merge=not self.ctx.reduced_precision)
+                by_rows = getattr(self.params, "guidance", 1) != 1 and lora.is_guided(self._lora_folder)
+                merge = not by_rows and not self.ctx.reduced_precision
+                model.net = lora.worn(model.net, self._lora_folder, merge=merge)
+                if by_rows:  # only families whose drawing tells rows apart have such adapters
+                    model.on_rows = lora.OffInBlankRows(model.net)  # type: ignore[attr-defined]
             return model
         except torch.OutOfMemoryError as err:
             raise FairbenchError(

@@ -1,7 +1,8 @@
-"""`fairbench train sft|bpo|distill|i2t`: fine-tune a model; the result is used as --method lora:PATH."""
+"""`fairbench train sft|bpo|distill|grpo|i2t`: fine-tune a model; the result is used as --method lora:PATH."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,9 +57,37 @@ Loss = Annotated[
     ),
 ]
 Beta = Annotated[float | None, typer.Option("--beta", min=0.0, help="bpo only: factor of the loss. [default: 1]")]
-Stated = Annotated[
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="Shares of groups, as in female=.6,Asian=.4, or gender=FILE.csv with a line per subject. [default: equal]",
+    ),
+]
+Retain = Annotated[
+    str | None,
+    typer.Option(
+        "--retain",
+        metavar="SHARE[:KIND]",
+        help="Share of examples that keep what the model could do: stated (prompts that state a group, the default), "
+        "captions, questions, general; several with +.",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option("--images", min=2, help="grpo only: images per prompt and step. [default: 8]")
+]
+Reward = Annotated[
+    str | None, typer.Option("--reward", help="grpo only: balance, or log-ratio (Fair-GRPO's). [default: balance]")
+]
+KlWeight = Annotated[
+    float | None, typer.Option("--kl", min=0.0, help="grpo only: weight of the KL to the base. [default: 0.01]")
+]
+FaceWeight = Annotated[
+    float | None, typer.Option("--face", min=0.0, help="grpo only: weight of the reward for a face. [default: 0.1]")
+]
+Follow = Annotated[
     float | None,
-    typer.Option("--stated", min=0.0, max=1.0, help="sft only: share of examples whose prompt states the group."),
+    typer.Option("--follow", min=0.0, max=1.0, help="grpo only: share of prompts that state a group. [default: 0]"),
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="distill only: match the mixture over all groups; K times the teacher's work.")
@@ -108,8 +137,14 @@ def train(
     dropout: Dropout = None,
     loss: Loss = None,
     beta: Beta = None,
-    stated: Stated = None,
+    target: Target = None,
+    retain: Retain = None,
     exact: Exact = False,
+    images: Images = None,
+    reward: Reward = None,
+    kl: KlWeight = None,
+    face: FaceWeight = None,
+    follow: Follow = None,
     seed: Seed = 0,
     mixed_precision: Precision = "no",
     accumulation: Accumulation = 1,
@@ -133,7 +168,7 @@ def train(
     progress = start(quiet or not first, verbose, silent=not first)
     from fairbench.cards import catalog
     from fairbench.synthesis import balanced
-    from fairbench.training import presets
+    from fairbench.training import capability, presets
 
     options = {
         "groups": _groups(groups),
@@ -146,24 +181,31 @@ def train(
         "dropout": dropout,
         "loss": loss,
         "beta": beta,
-        "stated": stated,
+        "target": target,
         "exact": exact,
+        "images": images,
+        "reward": reward,
+        "kl": kl,
+        "face": face,
+        "follow": follow,
         "seed": seed,
         "mixed_precision": mixed_precision,
         "accumulation": accumulation,
         "checkpointing": checkpointing,
     }
     settings = presets.settings(_kind(ctx, options, parent), preset, options)
-    card, images = catalog.load_model(model), balanced.read(data)
+    if retain is not None:
+        settings = dataclasses.replace(settings, retain=capability.parsed(retain))
+    card, balanced_set = catalog.load_model(model), balanced.read(data)
     tracked = None if track is None else tuple(name.strip() for name in track.split(",") if name.strip())
-    images = images.margin(settings.groups) if settings.groups else images
+    balanced_set = balanced_set.margin(settings.groups) if settings.groups else balanced_set
     evaluate = None
     if eval_every and first:
         evaluate = _evaluator(card, eval_task, eval_prompts, eval_images, device, seed)
     from fairbench.training import finetune
     from fairbench.training.job import Job
 
-    job = Job(settings, card, images, out, parent, device, save_every, log_every, eval_every, evaluate, tracked)
+    job = Job(settings, card, balanced_set, out, parent, device, save_every, log_every, eval_every, evaluate, tracked)
     folder = finetune.train(job, progress)
     if first:
         _say_following(folder)
@@ -186,13 +228,12 @@ def _say_following(folder: Path) -> None:
 def _kind(ctx: typer.Context, options: dict[str, Any], parent: Path | None) -> Any:
     """Return the command's name; refuse options that it would ignore."""
     kind = str(ctx.info_name)
-    for name in ("loss", "beta"):
-        if kind != "bpo" and options[name] is not None:
-            raise FairbenchError(f"--{name} belongs to train bpo: leave it out of train {kind}.")
-    if kind != "distill" and options["exact"]:
-        raise FairbenchError(f"--exact belongs to train distill: leave it out of train {kind}.")
-    if kind != "sft" and options["stated"]:
-        raise FairbenchError(f"--stated belongs to train sft: leave it out of train {kind}.")
+    from fairbench.training.presets import OPTIONS_OF
+
+    for owner, names in OPTIONS_OF.items():
+        given = next((name for name in names if options[name] not in (None, False)), None)
+        if kind != owner and given is not None:
+            raise FairbenchError(f"--{given} belongs to train {owner}: leave it out of train {kind}.")
     for name in ("rank", "alpha"):
         if parent is not None and options[name] is not None:
             raise FairbenchError(f"--{name}: the adapter that --from names has its own; leave it out.")
@@ -217,6 +258,7 @@ _HELP = {
     "sft": "Supervised fine-tuning on images of every group.\n\nThey stand under the neutral prompt.",
     "bpo": "Balanced preference optimisation, after sft.\n\nIt asks for equal probability of the groups of a prompt.",
     "distill": "Distillation from the model itself.\n\nThe neutral prompt answers as prompts of every group do.",
+    "grpo": "Reinforcement on images that the model draws.\n\nGroups that are too frequent become less probable.",
     "i2t": "Understanding control: images in, occupation out.\n\nThe answer to an image is the neutral occupation.",
 }
 for _name, _help in _HELP.items():

@@ -30,6 +30,8 @@ class JanusModel:
         self.vocabulary: int = net.config.vq_config.num_embeddings
         tokenizer = processor.tokenizer
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
+        self.on_rows: Callable[[Sequence[bool]], None] = lambda blank: None
+        """Called before rows are computed, with which of them are unconditional."""
         self.boi: int = tokenizer.convert_tokens_to_ids(processor.image_start_token)
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -84,6 +86,7 @@ class JanusModel:
         net, total = self.net, self.tokens_per_image
         with torch.inference_mode():
             hidden, decoder = read(rows, self._prefill, net.model.language_model, total, read_once)
+            self.on_rows([blank for _, blank in rows])
             return draw(
                 hidden,
                 decoder,
@@ -103,6 +106,7 @@ class JanusModel:
         """
         import torch
 
+        self.on_rows([blanked for _, blanked in rows])
         prompts, blank = [row for row, _ in rows], torch.tensor([blanked for _, blanked in rows])
         ids, keep = left_padded(prompts, self.pad, padded_length(max(map(len, prompts))))
         ids, device = torch.where(blank[:, None], self.blanked(ids), ids), self.net.device

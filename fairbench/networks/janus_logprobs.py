@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,17 +87,17 @@ def blank_inputs(model: JanusModel, texts: Sequence[str], tokens: NDArray[np.int
 
 
 def answer_inputs(
-    model: JanusModel, question: str, answers: Sequence[str], images: Sequence[RgbImage]
+    model: JanusModel, questions: Sequence[str], answers: Sequence[str], images: Sequence[RgbImage]
 ) -> tuple[tuple[Any, ...], list[int]]:
-    """Return the inputs of `AnswerLogProbs`, an image and an answer per row, and the tokens of each answer.
+    """Return the inputs of `AnswerLogProbs`, an image, a question and an answer per row, and the tokens of each answer.
 
     The end-of-text token is an answer's last.
     """
     net, tokenizer = model.net, model.processor.tokenizer
-    asked = model.question_ids(question, with_image=True)
+    asked = [model.question_ids(question, with_image=True) for question in questions]
     words = [tokenizer(f" {answer}", add_special_tokens=False)["input_ids"] for answer in answers]
     words = [[*ids, tokenizer.eos_token_id] for ids in words]
-    ids, keep = left_padded([asked + answer for answer in words], model.pad)
+    ids, keep = left_padded([*map(operator.add, asked, words)], model.pad)
     pixels = torch.from_numpy(vision_input(model, images)).to(net.device, net.dtype)
     lengths = [len(answer) for answer in words]
     return (ids.to(net.device), keep.to(net.device), pixels, max(lengths)), lengths

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 DIFFUSERS_WEIGHTS = "pytorch_lora_weights.safetensors"
 _IN_PEFT = "base_model.model."
 """What peft puts before a layer's name."""
+_UNCONDITIONAL = "fairbench.unconditional"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -111,6 +112,53 @@ def worn(net: Any, folder: Path, *, merge: bool) -> Any:
     return (merged(adapter) if merge else net).eval().requires_grad_(False)
 
 
+def is_guided(folder: Path) -> bool:
+    """Return whether an adapter has learned guided distributions: it is then off in unconditional rows.
+
+    Written into the weights' file, so that it cannot get lost without the file's sha256 changing.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            return (file.metadata() or {}).get(_UNCONDITIONAL) == "off"
+    except (OSError, SafetensorError):  # `load` says what is wrong with it
+        return False
+
+
+class OffInBlankRows:
+    """Turns an adapter off in the unconditional rows of what a network computes next: called with which these are."""
+
+    def __init__(self, net: Any) -> None:
+        self._on: Any = None
+        layers = [m for name, m in net.named_modules() if ".lora_B." in name]
+        self._hooks = [layer.register_forward_hook(self._masked) for layer in layers]
+
+    def __call__(self, blank: Sequence[bool]) -> None:
+        """Set which rows are unconditional, (rows,)."""
+        self._on = torch.tensor([not row for row in blank])
+
+    def _masked(self, _: Any, __: Any, out: torch.Tensor) -> torch.Tensor | None:
+        return None if self._on is None else out * self._on.to(out)[:, None, None]
+
+    def remove(self) -> None:
+        """Let the adapter compute in all rows again."""
+        for hook in self._hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def evaluated(model: Any) -> Iterator[None]:
+    """Turn training mode off in peft's model for as long as this lasts."""
+    trained = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in trained:
+            module.training = True  # of this module alone, not of those in it
+
+
 def put(model: Any, tensors: Tensors) -> str:
     """Set the adapter's weights; return what does not fit (then nothing is set), or the empty string."""
     expected = tensors_of(model)
@@ -136,8 +184,10 @@ def without(model: Any) -> Iterator[None]:
         yield
 
 
-def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict[str, bytes]:
+def files(model: Any, tensors: Tensors, base: str, revision: str | None, *, guided: bool = False) -> dict[str, bytes]:
     """Return the files of an adapter folder. base: repository or card name of the model that it belongs to.
+
+    guided: see `is_guided`.
 
     Not through `save_pretrained`, which asks the hub about the base model and writes this machine's paths.
     """
@@ -149,7 +199,7 @@ def files(model: Any, tensors: Tensors, base: str, revision: str | None) -> dict
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return {
         CONFIG: (json.dumps(plain, indent=2, sort_keys=True, default=str) + "\n").encode(),
-        WEIGHTS: save(stored, metadata={"format": "pt"}),
+        WEIGHTS: _same_bytes(save(stored, metadata={"format": "pt"} | ({_UNCONDITIONAL: "off"} if guided else {}))),
     }
 
 
@@ -164,6 +214,16 @@ def diffusers_files(model: Any, tensors: Tensors, prefix: str) -> dict[str, byte
     text = json.dumps({f"{prefix}.{name}": value for name, value in notes.items()}, sort_keys=True)
     # One entry: safetensors writes several in any order, and the file's bytes identify the adapter.
     return {DIFFUSERS_WEIGHTS: save(stored, metadata={"lora_adapter_metadata": text})}
+
+
+def _same_bytes(file: bytes) -> bytes:
+    """Return a safetensors file with its metadata in one order; the library's changes from call to call."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def merged(model: Any) -> Any:

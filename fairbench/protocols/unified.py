@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -122,6 +122,10 @@ class Distillable(Trainable, Protocol):
         """Return guidance and temperature of `tokens`: softmax((blank + guidance (logits - blank)) / temperature)."""
         ...
 
+    def on_rows(self, told: Callable[[Sequence[bool]], None]) -> None:
+        """From now on call `told` before rows are computed in `tokens`, with which of them are unconditional."""
+        ...
+
 
 @runtime_checkable
 class TrainableAnswers(Protocol):
@@ -132,10 +136,10 @@ class TrainableAnswers(Protocol):
         ...
 
     def answer_inputs(
-        self, question: str, answers: Sequence[str], images: Sequence[RgbImage]
+        self, questions: Sequence[str], answers: Sequence[str], images: Sequence[RgbImage]
     ) -> tuple[tuple[Any, ...], list[int]]:
-        """Return its inputs, an image and an answer per row, and the tokens of each answer: the last ones of its row.
+        """Return its inputs, an image, a question and an answer per row, and the tokens of each answer.
 
-        The end-of-text token is an answer's last.
+        These are the last ones of their row; the end-of-text token is an answer's last.
         """
         ...

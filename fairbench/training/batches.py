@@ -1,10 +1,13 @@
-"""Rows of the balanced set -> mean token log-probabilities: of the image given its prompt, or of an answer."""
+"""Rows -> mean token log-probabilities: of images given their prompts, or of answers about images."""
 
 from __future__ import annotations
 
+import copy
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,48 +19,54 @@ from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
 from fairbench.types import RgbImage
 
-QUESTION, CAPTION = "Describe this image.", "a photo of the face of a {subject}"
-"""Question and answer of the understanding fine-tune: the occupation, and nothing about the person."""
 _IMAGES_PER_BLOCK = 256
 
 
-class Source(Protocol):
-    """Makes a batch of rows and asks a module about it. `module` is what an accelerator wraps."""
-
-    module: torch.nn.Module
-
-    def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Return the mean log-probability of a row's tokens, (rows,), float32. module: `self.module`, wrapped."""
-        ...
-
-
 class Images:
-    """Images as the continuation of their neutral prompts or, for row R + i, of the prompt that row i was made from."""
+    """Images as the continuations of prompts: row i is image i modulo their number, under prompt i."""
 
-    def __init__(self, model: Trainable, data: Balanced, tokens: NDArray[np.int64]) -> None:
-        self._model, self._tokens = model, tokens
-        self._prompts = [row.prompt for row in data.rows] + [row.source_prompt for row in data.rows]
+    def __init__(self, model: Trainable, prompts: Sequence[str], tokens: NDArray[np.int64]) -> None:
+        """tokens: (images, N). prompts: as many as images, or several times as many."""
+        self._model, self._prompts, self._tokens = model, prompts, tokens
         self.module: torch.nn.Module = model.token_scorer()
+        self.tokens_per_image = tokens.shape[1]
+
+    def shifted(self, by: int) -> Images:
+        """Return the same images, row i under prompt i + by."""
+        shifted = copy.copy(self)
+        shifted._prompts = self._prompts[by:]
+        return shifted
 
     def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
-        """Return the mean over image tokens, (rows,)."""
+        """Return the mean over image tokens, (rows,). module: `self.module`, as an accelerator wraps it."""
         tokens = self._tokens[rows % len(self._tokens)].astype(np.int64)
         log_probs: torch.Tensor = module(*self._model.token_inputs([self._prompts[i] for i in rows], tokens))
         return log_probs.mean(dim=1)
 
 
-class Answers:
-    """A caption with the neutral occupation as the answer to a question about the image."""
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question about an image, and its answer."""
 
-    def __init__(self, model: TrainableAnswers, data: Balanced) -> None:
-        self._model, self._data = model, data
+    image: Path
+    question: str
+    answer: str
+
+
+class Answers:
+    """Answers to questions about images."""
+
+    def __init__(self, model: TrainableAnswers, exchanges: Sequence[Exchange]) -> None:
+        self._model, self._exchanges = model, exchanges
         self.module: torch.nn.Module = model.answer_scorer()
 
     def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
         """Return the mean over the answer's tokens, with the end-of-text token, (rows,)."""
-        answers = [CAPTION.replace("{subject}", self._data.rows[i].subject) for i in rows]
-        images = [_read(self._data.rows[i].image) for i in rows]
-        inputs, tokens = self._model.answer_inputs(QUESTION, answers, images)
+        exchanges = [self._exchanges[i] for i in rows]
+        images = [read(e.image) for e in exchanges]
+        inputs, tokens = self._model.answer_inputs(
+            [e.question for e in exchanges], [e.answer for e in exchanges], images
+        )
         log_probs = module(*inputs)
         longest, lengths = log_probs.shape[1], torch.tensor(tokens, device=log_probs.device)
         of_answer = torch.arange(longest, device=log_probs.device) >= longest - lengths[:, None]
@@ -72,12 +81,19 @@ def image_tokens(model: Trainable, data: Balanced, path: Path, progress: Progres
     parts = []
     with progress.stage("image tokens", len(data.rows)) as stage:
         for block in blocks(data.rows, _IMAGES_PER_BLOCK, stage):
-            parts.append(model.encode([_read(row.image) for row in block]))
-    tokens, file = np.concatenate(parts), io.BytesIO()
-    np.save(file, tokens, allow_pickle=False)
-    atomic.write_bytes(path, file.getvalue())
+            parts.append(model.encode([read(row.image) for row in block]))
+    tokens = np.concatenate(parts)
+    keep(path, tokens)
     return tokens
 
 
-def _read(path: Path) -> RgbImage:
+def keep(path: Path, tokens: NDArray[np.int64]) -> None:
+    """Write tokens whole. Raises StoreError."""
+    file = io.BytesIO()
+    np.save(file, tokens, allow_pickle=False)
+    atomic.write_bytes(path, file.getvalue())
+
+
+def read(path: Path) -> RgbImage:
+    """Return an image of the set."""
     return pixels.decode(path.read_bytes(), str(path))

@@ -16,12 +16,14 @@ from fairbench.display.plain import line
 from fairbench.display.yaml_block import HUB_LICENCES, with_front_matter
 from fairbench.training import records
 from fairbench.training.job import Job
+from fairbench.training.presets import OPTIONS_OF
 
 FILE: Final = "README.md"
 _KINDS: Final[Mapping[str, str]] = {
     "sft": "supervised fine-tuning on images of every group under the neutral prompt",
     "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
     "distill": "distillation from itself: the neutral prompt answers as prompts of every group do",
+    "grpo": "reinforcement: images that it drew were labelled, and groups that were too frequent became less probable",
     "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
 }
 _BALANCES: Final = (
@@ -32,6 +34,7 @@ _AIMS: Final[Mapping[str, str]] = {
     "sft": _BALANCES,
     "bpo": _BALANCES,
     "distill": _BALANCES,
+    "grpo": _BALANCES,
     "i2t": "It is a control that learns to answer, not to draw: what it changes in images has to be measured, below.",
 }
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -43,13 +46,15 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "dropout": "--dropout",
     "loss": "--loss",
     "beta": "--beta",
-    "stated": "--stated",
+    "images": "--images",
+    "reward": "--reward",
+    "kl": "--kl",
+    "face": "--face",
+    "follow": "--follow",
     "seed": "--seed",
     "mixed_precision": "--mixed-precision",
 }
 """Setting of the identity -> option of `fairbench train`."""
-_ONLY: Final[Mapping[str, str]] = {"loss": "bpo", "beta": "bpo", "stated": "sft"}
-"""Setting -> the one training that has it."""
 _REPO: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -126,6 +131,7 @@ def _facts(job: Job, identity: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [
         ("images", f"{len(data.rows)} of {len({row.prompt for row in data.rows})} prompts"),
         ("groups", ", ".join(" ".join(group) for group in data.groups)),
+        *([("target", job.settings.target)] if job.settings.target else []),
         ("digest of the set", data.digest),
         ("steps", identity["steps"]),
         ("seed", identity["seed"]),
@@ -139,11 +145,16 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     kind = job.settings.kind
     words = ["fairbench", "train", kind, "--model", _word(job.card.card.name), "--data", "SET"]
     for name, option in _OPTIONS.items():
-        if name in identity and _ONLY.get(name, kind) == kind:
+        if name in identity and not any(name in names for other, names in OPTIONS_OF.items() if other != kind):
             words += [option, _word(identity[name])]
     groups = identity["groups"]
     words += ["--groups", _word(",".join(groups) if groups else "mix")]
     words += ["--accumulation", str(identity["processes x accumulation"] // processes)]
+    if job.settings.target is not None:
+        words += ["--target", _word(job.settings.target)]
+    if job.settings.retain is not None:
+        share, kinds = job.settings.retain
+        words += ["--retain", f"{share}:{'+'.join(kinds)}"]
     words += ["--exact"] if identity.get("exact") else []
     words += ["--checkpointing"] if identity["checkpointing"] else []
     words += ["--from", "PARENT"] if identity["parent"] else []

@@ -12,8 +12,16 @@ from typing import Any, Final
 from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
 
-BEFORE: Final[Mapping[str, Any]] = {"image reading version": 1, "prompt format": None, "exact": False}
+BEFORE: Final[Mapping[str, Any]] = {
+    "image reading version": 1,
+    "prompt format": None,
+    "exact": False,
+    "target": None,
+    "retain": None,
+}
 """The values of fields that an identity did not have at first, in the trainings from before."""
+_GONE: Final[Mapping[str, Any]] = {"stated": 0.0}
+"""The values of fields that identities no longer have, in trainings that are the same without."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -70,4 +78,6 @@ def differences(stored: dict[str, Any], identity: dict[str, Any]) -> str:
     states stay usable.
     """
     stored = {name: value for name, value in BEFORE.items() if name in identity} | stored
-    return "; ".join(f"{k} {v} there, {identity.get(k)} here" for k, v in stored.items() if v != identity.get(k))
+    gone = [name for name, value in _GONE.items() if stored.get(name) == value]
+    pairs = {name: (value, identity.get(name)) for name, value in stored.items() if name not in gone}
+    return "; ".join(f"{name} {there} there, {here} here" for name, (there, here) in pairs.items() if there != here)

@@ -1,4 +1,4 @@
-"""Fine-tuning with a low-rank adapter: SFT, BPO, distillation and the understanding control, on one device or many.
+"""Fine-tuning with a low-rank adapter, whatever its objective, on one device or many.
 
 A step's examples and its dropout follow from the seed and the step alone, so a stopped training goes on as if it had
 not been. A batch is cut into processes x accumulation parts; part k is the same whichever process has its turn.
@@ -12,6 +12,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,19 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 from torch.distributed.checkpoint import state_dict as whole
 
-from fairbench.cards import catalog
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
-from fairbench.labelling.labeller import Labeller
 from fairbench.networks import lora
-from fairbench.protocols import Distillable, Trainable, TrainableAnswers
+from fairbench.protocols import Trainable
 from fairbench.storage import atomic, folders, kinds
-from fairbench.training import batches, checkpoint, distillation, losses, output, trackers
+from fairbench.training import checkpoint, output, trackers
 from fairbench.training.job import Job
+from fairbench.training.objectives import table
+from fairbench.training.objectives.base import STATE_DIR, Figures, Objective, Part, Setup
 from fairbench.training.records import Records
 
-STATE_DIR, STATE, STARTED = "state", "state.pt", "training.json"
-_STATE_FILES = re.compile(r"state\.pt|training\.json|tracking\.json|tokens-[0-9a-f]{16}\.npy")
+STATE, STARTED = "state.pt", "training.json"
+_STATE_FILES = re.compile(r"state\.pt|(training|tracking|answers-[0-9a-f]{16})\.json|tokens-[0-9a-f]{16}\.npy")
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
@@ -45,10 +46,7 @@ def train(job: Job, progress: Progress) -> Path:
     Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
     loss that is not a finite number.
     """
-    losses.balancing(job.settings.loss, job.settings.beta)  # refuses an unknown name before any work
-    job.check_stated()
-    if job.settings.kind == "distill":
-        distillation.check(job.data, job.settings.exact)
+    table.check(job)
     tracked = trackers.chosen(job.track)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
     identity = output.identity(job, processes)
@@ -63,8 +61,8 @@ def train(job: Job, progress: Progress) -> Path:
     )
     if accelerator.is_main_process:
         atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # marks the folder as ours
-    source = _source(job, model, adapter, accelerator, progress)
-    module, optimiser = _prepared(job, accelerator, source, state)
+    objective = table.built(Setup(job, model, adapter, accelerator, progress))
+    module, optimiser = _prepared(job, accelerator, objective, state)
     start = state.get("step", 0)
     recording: contextlib.AbstractContextManager[Records | None] = contextlib.nullcontext()
     if accelerator.is_main_process:
@@ -75,7 +73,7 @@ def train(job: Job, progress: Progress) -> Path:
         for step in range(start, job.schedule.steps):
             for group in optimiser.param_groups:
                 group["lr"] = job.schedule.rate_at(step)
-            figures = _step(job, accelerator, source, module, optimiser, step, stage)
+            figures = _step(job, accelerator, objective, module, optimiser, step, stage)
             last = step + 1 == job.schedule.steps
             if records and (step % job.log_every == 0 or last):
                 seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
@@ -134,8 +132,9 @@ def _accelerator(job: Job) -> Accelerator:
         )
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise FairbenchError("FSDP is used in its second version: set FSDP_VERSION=2 (fsdp_version: 2).")
-    if accelerator.distributed_type == DistributedType.FSDP and job.eval_every:
-        raise FairbenchError("--eval-every needs the whole model in one process, and FSDP shards it: leave it out.")
+    if accelerator.distributed_type == DistributedType.FSDP and (job.eval_every or s.kind == "grpo"):
+        drawing = "--eval-every" if job.eval_every else "train grpo"
+        raise FairbenchError(f"{drawing} draws images with the whole model in one process, which FSDP shards.")
     return accelerator
 
 
@@ -153,39 +152,13 @@ def _load(job: Job, accelerator: Accelerator) -> tuple[Trainable, Any]:
     return model, adapter
 
 
-def _source(job: Job, model: Trainable, adapter: Any, accelerator: Accelerator, progress: Progress) -> batches.Source:
-    if job.settings.kind == "i2t":
-        assert isinstance(model, TrainableAnswers)  # the job refuses any other
-        return batches.Answers(model, job.data)
-    if job.settings.kind == "distill":
-        assert isinstance(model, Distillable)  # the job refuses any other
-        return _taught(job, model, adapter, accelerator, progress)
-    # Encoded by one process, once: the others wait, then read what it wrote.
-    path = job.out / STATE_DIR / f"tokens-{output.digest(job.data, job.base, model.image_reading())}.npy"
-    with accelerator.main_process_first():
-        tokens = batches.image_tokens(model, job.data, path, progress)
-    return batches.Images(model, job.data, tokens)
-
-
-def _taught(job: Job, model: Distillable, adapter: Any, accelerator: Accelerator, progress: Progress) -> batches.Source:
-    card, seed, data = job.card.card, job.settings.seed, job.data
-    drawn_by = output.digest(data, job.base, ["drawn", seed, *model.drawn_at()])
-    path = job.out / STATE_DIR / f"tokens-{drawn_by}.npy"
-    reader = Labeller(catalog.load_labeller(card.labeller), str(accelerator.device))
-    with accelerator.main_process_first():
-        tokens = distillation.drawn(model, adapter, data, seed, card.block_size, path, progress)
-    if accelerator.is_main_process:
-        distillation.write_following(model, reader, data, tokens, card.block_size, job.out / distillation.FOLLOWING)
-    return distillation.Taught(model, adapter, data, tokens, all_groups=job.settings.exact)
-
-
-def _prepared(job: Job, accelerator: Accelerator, source: batches.Source, state: dict[str, Any]) -> tuple[Any, Any]:
+def _prepared(job: Job, accelerator: Accelerator, objective: Objective, state: dict[str, Any]) -> tuple[Any, Any]:
     """Return the module and its optimiser as the accelerator wraps them, the optimiser as the state left it."""
-    trained = [p for p in source.module.parameters() if p.requires_grad]
+    trained = [p for p in objective.module.parameters() if p.requires_grad]
     plain = torch.optim.AdamW(
         trained, job.schedule.rate, betas=job.schedule.betas, weight_decay=job.schedule.weight_decay
     )
-    module, optimiser = accelerator.prepare(source.module, plain)
+    module, optimiser = accelerator.prepare(objective.module, plain)
     if state:
         inner = accelerator.unwrap_model(module)
         whole.set_optimizer_state_dict(inner, optimiser.optimizer, state["optimiser"], options=_FULL)
@@ -206,37 +179,39 @@ def _set_training(model: Trainable) -> None:
 
 
 def _step(
-    job: Job, accelerator: Accelerator, source: batches.Source, module: Any, optimiser: Any, step: int, stage: Stage
+    job: Job, accelerator: Accelerator, objective: Objective, module: Any, optimiser: Any, step: int, stage: Stage
 ) -> dict[str, float]:
-    """Take one step and return its figures, averaged over all parts of the batch."""
+    """Take one step and return its figures, over all parts of the batch."""
     s = job.settings
     parts = accelerator.num_processes * s.accumulation
-    examples = job.order.examples(step, s.batch).reshape(parts, s.batch // parts, -1)
-    loss_of = losses.balancing(s.loss, s.beta) if s.kind == "bpo" else losses.sft
+    positions = np.arange(s.batch).reshape(parts, -1)
+    rows = job.order.examples(step, s.batch).reshape(*positions.shape, -1)
     optimiser.zero_grad(set_to_none=True)
-    total = torch.zeros(3, device=accelerator.device)
+    totals = torch.zeros(1 + len(objective.figures), 2, device=accelerator.device)
     for turn in range(s.accumulation):
         part = turn * accelerator.num_processes + accelerator.process_index
         torch.manual_seed(int(np.random.default_rng([s.seed, step, part, 1]).integers(2**63)))  # of the dropout
         synchronised = turn + 1 == s.accumulation
         with contextlib.nullcontext() if synchronised else accelerator.no_sync(module):
-            rows = examples[part]
-            mean = source.mean_log_probs(module, rows.reshape(-1)).reshape(rows.shape)
-            loss = loss_of(mean)
+            loss, figures = objective.loss(module, Part(rows[part], step, positions[part]))
             accelerator.backward(loss / s.accumulation)
-        gap = mean.max(dim=1).values - mean.min(dim=1).values
-        total += torch.stack([loss, mean.mean(), gap.mean()]).detach() / s.accumulation
+        totals += _summed(loss, figures, objective.figures, totals)
         stage.within((turn + 1) / s.accumulation)
     norm = accelerator.clip_grad_norm_(module.parameters(), job.schedule.clip)
-    loss_value, log_prob, gap_value = (float(v) for v in accelerator.reduce(total, "mean"))
+    sums, counts = accelerator.reduce(totals, "sum").T.tolist()
+    means = [total / count if count else None for total, count in zip(sums, counts, strict=True)]
     # A scaler of float16 leaves out steps whose gradient overflows; any other such gradient would spoil the weights.
-    if not math.isfinite(loss_value) or (accelerator.scaler is None and not math.isfinite(float(norm))):
+    if not math.isfinite(sums[0]) or (accelerator.scaler is None and not math.isfinite(float(norm))):
         raise FairbenchError(f"Step {step} of the training in {job.out} gives no finite number: lower the rate.")
     optimiser.step()
-    figures = {"loss": loss_value, "log_prob": log_prob, "grad_norm": float(norm)}
-    if s.kind == "distill":
-        del figures["log_prob"]  # minus the loss
-    return figures | ({"gap": gap_value} if s.kind == "bpo" else {})
+    named = dict(zip(("loss", *objective.figures), means, strict=True))
+    return {**{name: mean for name, mean in named.items() if mean is not None}, "grad_norm": float(norm)}
+
+
+def _summed(loss: torch.Tensor, figures: Figures, names: Sequence[str], like: torch.Tensor) -> torch.Tensor:
+    """Return sums and numbers of values, (1 + names, 2): of the loss, and of figures, which a part can lack."""
+    values = [loss.detach().reshape(1), *(figures.get(name, like.new_zeros(0)) for name in names)]
+    return torch.stack([torch.stack([v.sum().to(like), like.new_tensor(float(v.numel()))]) for v in values])
 
 
 def _gathered(adapter: Any) -> lora.Tensors:

@@ -16,12 +16,13 @@ from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError
 from fairbench.networks import weights
-from fairbench.protocols import Distillable, Trainable, TrainableAnswers
+from fairbench.protocols import Trainable
 from fairbench.synthesis.balanced import Balanced
+from fairbench.training import target
 from fairbench.training.order import Order
-from fairbench.training.presets import Settings
+from fairbench.training.presets import TOGETHER, Settings
 from fairbench.training.schedule import Schedule
-from fairbench.types import BuildContext
+from fairbench.types import BuildContext, FloatArray
 
 Evaluate = Callable[[Any], Mapping[str, float | None]]
 
@@ -50,7 +51,12 @@ class Job:
     def order(self) -> Order:
         """The rows of every step."""
         s = self.settings
-        return Order(self.data, s.seed, together=s.kind == "bpo", stated=s.stated)
+        return Order(self.data, s.seed, together=s.kind in TOGETHER, target=self.target)
+
+    @functools.cached_property
+    def target(self) -> FloatArray | None:
+        """The target shares of the groups under each row's prompt, (rows, K); None: equal. Raises FairbenchError."""
+        return None if self.settings.target is None else target.shares(self.settings.target, self.data)
 
     @functools.cached_property
     def schedule(self) -> Schedule:
@@ -75,20 +81,10 @@ class Job:
         """
         card = self.card.card
         plugin = registry.resolve("adapters", card.adapter)
-        if not issubclass(plugin, Trainable) or card.weights is None or not card.lora_targets:
+        if card.weights is None or not card.lora_targets:
             raise CardError(
-                f"The model {card.name} cannot be fine-tuned: training needs an adapter that holds the network itself "
-                "(protocol Trainable; janus and emu3 do), and a card that names `weights` and `lora_targets`."
-            )
-        if self.settings.kind == "i2t" and not issubclass(plugin, TrainableAnswers):
-            raise CardError(
-                f"The model {card.name} answers no questions (protocol TrainableAnswers), which is what train i2t "
-                "teaches: use sft or bpo."
-            )
-        if self.settings.kind == "distill" and not issubclass(plugin, Distillable):
-            raise CardError(
-                f"The model {card.name} does not give whole distributions of image tokens (protocol Distillable; janus "
-                "does), which train distill matches: use sft or bpo."
+                f"The model {card.name} cannot be fine-tuned: its card needs `weights` and `lora_targets`, which say "
+                "which layers an adapter is put on."
             )
         try:
             params = registry.parse_params(plugin, card.sampling)
@@ -98,12 +94,3 @@ class Job:
         ctx = BuildContext(device, dtype, card.block_size, self.card.base_dir)
         model: Trainable = plugin(plain, params, ctx)
         return model
-
-    def check_stated(self) -> None:
-        """Raise CardError where images are to stand under prompts that the set does not have."""
-        lacking = next((row.image for row in self.data.rows if not row.source_prompt), None)
-        if self.settings.stated and lacking is not None:
-            raise CardError(
-                f"The balanced set has no source_prompt for {lacking}, and --stated {self.settings.stated} shows images"
-                " under the prompt that they were made from: fill that column in, or say --stated 0."
-            )

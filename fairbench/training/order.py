@@ -1,6 +1,7 @@
 """The images of every step: a function of the seed and the step alone, so that a resumed training has the same.
 
-Groups count equally however many images each has: the images of a smaller group come up more often.
+Groups count equally, or by their target shares, however many images each has: the images of a smaller group come up
+more often.
 """
 
 from __future__ import annotations
@@ -11,34 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.synthesis.balanced import Balanced
+from fairbench.types import FloatArray
 
 Rows = NDArray[np.int64]
 """Indices into `Balanced.rows`, (examples, width): width 1, or K for an image of every group under one prompt.
 
-Row i of R under the prompt that it was made from, which states its group, is R + i.
 """
 
 
 class Order:
     """The endless sequence of examples, epoch after epoch, each in an order of its own."""
 
-    def __init__(self, data: Balanced, seed: int, *, together: bool, stated: float = 0.0) -> None:
+    def __init__(self, data: Balanced, seed: int, *, together: bool, target: FloatArray | None = None) -> None:
         """together: an example holds an image of every group of a prompt; else it is one image.
 
-        stated: the share of examples, drawn one by one, whose image stands under the prompt that it was made from.
+        target: shares of the groups under each row's prompt, (rows, K), by which the group of a single image is drawn;
+        None: each comes up equally often.
         """
-        self._seed, self._together, self._stated, self._rows = seed, together, stated, len(data.rows)
+        self._seed, self._target = seed, None if together else target
+        self._together = together or target is not None
         self._cells = [[np.array(rows) for rows in groups.values()] for groups in data.by_prompt().values()]
         self._cell_size = max(len(rows) for groups in self._cells for rows in groups)
-        width = len(data.groups)
-        self.epoch_size = len(self._cells) * self._cell_size * (1 if together else width)
+        self._tuples = len(self._cells) * self._cell_size
+        self.epoch_size = self._tuples * (1 if together else len(data.groups))
 
     def examples(self, step: int, batch: int) -> Rows:
         """Return the examples of a step."""
-        positions = range(step * batch, (step + 1) * batch)
-        rows = np.stack([self._epoch(p // self.epoch_size)[p % self.epoch_size] for p in positions])
-        stated = np.random.default_rng([self._seed, step, 0, 2]).random(batch) < self._stated
-        return np.asarray(rows + self._rows * stated[:, None])
+        size = self._tuples if self._together else self.epoch_size
+        rows = np.stack([self._epoch(p // size)[p % size] for p in range(step * batch, (step + 1) * batch)])
+        if self._target is None:
+            return np.asarray(rows)
+        positions = np.random.default_rng([self._seed, step, 0, 3]).random((batch, 1))
+        group = (positions > self._target[rows[:, 0]].cumsum(axis=1)[:, :-1]).sum(axis=1)
+        return np.asarray(np.take_along_axis(rows, group[:, None], axis=1))
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - lives as long as the training; a step can touch two epochs
     def _epoch(self, epoch: int) -> Rows:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fairbench import keys
 from fairbench.display.note import LABEL_NOTE
@@ -16,11 +16,13 @@ from fairbench.networks import lora
 from fairbench.protocols import Distillable
 from fairbench.storage import atomic, provenance
 from fairbench.synthesis.balanced import Balanced
+from fairbench.training import capability, checkpoint
 from fairbench.training import card as model_card
-from fairbench.training import checkpoint
 from fairbench.training.job import Job
 
 VERSION = 1
+LEARNS_GUIDED: Final = ("distill", "grpo")
+"""Kinds that learn the guided distribution, with the adapter off in the unconditional rows."""
 
 
 def digest(data: Balanced, base: Mapping[str, str], image_reading: Any) -> str:
@@ -35,8 +37,12 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     """
     settings, model = job.settings.identity(), job.model()
     settings["processes x accumulation"] = processes * settings.pop("accumulation")
-    if isinstance(model, Distillable) and job.settings.kind == "distill":
+    if isinstance(model, Distillable) and job.settings.kind in LEARNS_GUIDED:
         settings["guidance and temperature"] = list(model.drawn_at())
+    if job.target is not None:
+        settings["target"] = keys.digest("target", job.target.tolist()).hex()[:16]
+    if job.settings.retain and (own := capability.texts(job.settings.retain[1])):
+        settings["retained texts"] = keys.digest("retained", own).hex()[:16]
     read = {"image reading version": model.image_reading(), "prompt format": model.text_format()}
     parent = None
     if job.parent is not None:
@@ -90,7 +96,8 @@ def write(
             out, re.compile(r"README\.md|adapter_config\.json|adapter_model\.safetensors|provenance\.json")
         )
     repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
-    for file, content in lora.files(adapter, tensors, repo or card.name, revision).items():
+    guided = job.settings.kind in LEARNS_GUIDED
+    for file, content in lora.files(adapter, tensors, repo or card.name, revision, guided=guided).items():
         atomic.write_bytes(out / file, content)
     atomic.write_text(out / model_card.FILE, model_card.text(job, identity, processes))
     record = {

@@ -10,7 +10,10 @@ from typing import Any, Final, Literal, get_args
 from fairbench.errors import FairbenchError
 from fairbench.registry import suggest
 
-Kind = Literal["sft", "bpo", "i2t", "distill"]
+Kind = Literal["sft", "bpo", "i2t", "distill", "grpo"]
+TOGETHER: Final = ("bpo", "grpo")
+"""Kinds whose example is a prompt with all its groups; an example of the others is one image."""
+Reward = Literal["balance", "log-ratio"]
 Precision = Literal["no", "bf16", "fp16"]
 
 
@@ -18,21 +21,29 @@ Precision = Literal["no", "bf16", "fp16"]
 class Settings:
     """Every setting of a fine-tuning that can change its result.
 
-    groups: attributes by whose labels images are grouped; empty: all that the balanced set has. loss: the balancing
-    loss of kind bpo. stated: kind sft; the share of examples that show an image under the prompt that it was made from,
-    which states its group, instead of under the neutral one. exact: kind distill; the teacher is the mixture over all
-    groups. batch: examples per step, over all processes and
-    micro-batches; an example is one image, for bpo one image of every group. steps: None for `epochs` passes over the
-    set. learning_rate: the
-    highest. accumulation: micro-batches per step, in each process.
+    groups: attributes by whose labels images are grouped; empty: all that the balanced set has. target: shares of the
+    groups, as `target.shares` reads them; None: equal. retain: share of the examples that are capability data, and
+    their kinds. batch: examples per step, over all processes and micro-batches; an example is one image, for bpo one
+    image of every group, for grpo a prompt. steps: None for `epochs` passes over the set. learning_rate: the highest.
+    accumulation: micro-batches per step, in each process.
+
+    loss, beta: of bpo. exact: of distill; the teacher is the mixture over all groups. Of grpo: images per prompt; the
+    reward; kl, face, follow: weights of the divergence from the base model, of the reward for a face, and the share of
+    prompts that state a group and are rewarded for showing it.
     """
 
     kind: Kind
     groups: tuple[str, ...] = ()
+    target: str | None = None
+    retain: tuple[float, tuple[str, ...]] | None = None
     loss: str = "bpo"
     beta: float = 1.0
-    stated: float = 0.0
     exact: bool = False
+    images: int = 8
+    reward: Reward = "balance"
+    kl: float = 0.01
+    face: float = 0.1
+    follow: float = 0.0
     learning_rate: float = 1e-4
     batch: int = 32
     epochs: float = 1.0
@@ -48,15 +59,27 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """Return the settings as they are recorded, and compared when a training is resumed."""
         fields = dataclasses.asdict(self) | {"groups": list(self.groups)}
-        return {"rate" if name == "learning_rate" else name: value for name, value in fields.items()}
+        if self.retain is not None:
+            fields["retain"] = [self.retain[0], *self.retain[1]]
+        others = {name for kind, names in OPTIONS_OF.items() if kind != self.kind for name in names}
+        return {"rate" if n == "learning_rate" else n: v for n, v in fields.items() if n not in others - OLD}
 
 
+OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "bpo": ("loss", "beta"),
+    "distill": ("exact",),
+    "grpo": ("images", "reward", "kl", "face", "follow"),
+}
+"""Kind -> the settings that it alone has."""
+OLD: Final = {"loss", "beta", "exact"}
+"""Settings of one kind that identities of all kinds hold, since they always did."""
 _BPO: Final = {"learning_rate": 8e-7, "batch": 8, "dropout": 0.1}
 _PHANTOM: Final[Mapping[str, Mapping[str, Any]]] = {
-    "sft": {"learning_rate": 4e-3, "steps": 800, "stated": 0.7},
+    "sft": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},
     "i2t": {"learning_rate": 2e-3, "steps": 300},
     "bpo": {"learning_rate": 2e-5, "batch": 8, "steps": 60},
     "distill": {"learning_rate": 4e-3, "steps": 800},
+    "grpo": {"learning_rate": 1e-3, "steps": 200, "batch": 8, "images": 16},
 }
 """The phantom is a thousand times smaller than the paper's models, and takes larger steps. Its rate for BPO is below
 that for SFT, as in the paper: at 2e-4 and 100 steps BPO cost 2.6 points of CLIP score, and faces in 2 % of images. SFT
@@ -88,11 +111,15 @@ def settings(kind: Kind, preset: str | None, options: Mapping[str, Any]) -> Sett
     """
     if options.get("mixed_precision", "no") not in get_args(Precision):
         raise FairbenchError(f"--mixed-precision {options['mixed_precision']}: name no, bf16 or fp16.")
+    if options.get("reward") not in (None, *get_args(Reward)):
+        raise FairbenchError(f"--reward {options['reward']}: name balance or log-ratio.")
     if preset is not None and preset not in PRESETS:
         raise FairbenchError(f"There is no preset {preset!r}{suggest(preset, PRESETS)}.")
     if preset is not None and kind not in PRESETS[preset]:
         raise FairbenchError(f"The preset {preset} has no settings for train {kind}: leave --preset out.")
     fields = PRESETS[preset][kind] if preset else _BPO if kind == "bpo" else {}
+    if kind == "grpo":
+        fields = {"batch": 8, "dropout": 0.0, **fields}
     overrides = {name: value for name, value in options.items() if value is not None}
     if "epochs" in overrides and "steps" not in overrides:
         overrides["steps"] = None  # else a preset's number of steps would win

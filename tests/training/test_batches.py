@@ -22,7 +22,7 @@ def test_a_row_beyond_the_last_is_the_image_under_the_prompt_that_states_its_gro
     adapter = janus_adapter(tiny_janus)
     model = adapter.model
     tokens = np.random.default_rng(0).integers(model.vocabulary, size=(len(found.rows), model.tokens_per_image))
-    source = Images(adapter, found, tokens)
+    source = Images(adapter, [r.prompt for r in found.rows] + [r.source_prompt for r in found.rows], tokens)
     both = source.mean_log_probs(source.module, np.array([row, len(found.rows) + row]))
     shown = torch.from_numpy(tokens[[row]])
     for value, text in zip(both, (found.rows[row].prompt, found.rows[row].source_prompt), strict=True):

@@ -93,7 +93,7 @@ def test_the_command_has_the_settings_of_the_training(job: Callable[..., Job]) -
         "--steps": "5",
     }
     assert "--checkpointing" in words
-    assert "--stated" not in words
+    assert "--retain" not in words
     assert "--beta" not in written(job("sft"))
 
 

@@ -73,7 +73,13 @@ def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Pat
     ("args", "sentence"),
     [
         (("sft", "--beta", "2"), "--beta belongs to train bpo: leave it out of train sft."),
-        (("bpo", "--stated", "0.5"), "--stated belongs to train sft: leave it out of train bpo."),
+        (("bpo", "--images", "4"), "--images belongs to train grpo: leave it out of train bpo."),
+        (("sft", "--retain", "1.5"), "--retain 1.5: give a share from 0 to below 1"),
+        (("sft", "--retain", ".5:caption"), "there is no kind 'caption' (did you mean 'captions'?)"),
+        (("sft", "--target", "femal=.6"), "--target femal=.6: name a label of the balanced set (gender: female, male;"),
+        (("grpo", "--dropout", ".1"), "say --dropout 0"),
+        (("grpo", "--reward", "ratio"), "--reward ratio: name balance or log-ratio."),
+        (("grpo", "--reward", "log-ratio", "--target", "female=.6"), "use --reward balance"),
         (("bpo", "--from", "x", "--rank", "4"), "--rank: the adapter that --from names has its own"),
         (("bpo", "--loss", "bop"), "There is no loss 'bop' (did you mean 'bpo'?)"),
         (("sft", "--track", "tensorboard,tensorbord"), "--track: there is no tracker 'tensorbord' (did you mean"),
@@ -108,6 +114,6 @@ def test_stated_prompts_must_be_there(cli: Cli, tiny_card: Path, tmp_path: Path)
     table = manifest.with_name("rows.csv")
     table.write_text(table.read_text().replace("source_prompt", "remark"))
     command = ("train", "sft", "--model", tiny_card, "--data", manifest, "--out", "out", "--device", "cpu")
-    found = cli(*command, "--stated", 0.5)
+    found = cli(*command, "--retain", 0.5)
     assert (found.code, Path("out").exists()) == (2, False)
     assert "has no source_prompt for" in found.err.replace("\n", " ")

@@ -18,8 +18,9 @@ from fairbench.display.progress import SILENT
 from fairbench.errors import CardError
 from fairbench.networks import lora
 from fairbench.synthesis import balanced
-from fairbench.training import distillation, finetune
+from fairbench.training import finetune
 from fairbench.training.job import Job
+from fairbench.training.objectives import distill as distillation
 from fairbench.training.presets import Settings
 from tests.training.test_finetune import Killed, adapter, kill_at, rows
 
@@ -62,7 +63,7 @@ def mixed(teachers: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_mixture_is_that_of_whole_images(teachers: torch.Tensor) -> None:
-    found = distillation.mixture(teachers, IMAGES, TARGET)
+    found = distillation.mixture(teachers, IMAGES, TARGET.expand(len(IMAGES), -1))
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(len(IMAGES), N, dtype=torch.float64))
     torch.testing.assert_close(log_p(found).exp(), mixed(teachers))
 
@@ -75,7 +76,7 @@ def test_both_forms_have_the_same_gradient_in_expectation(teachers: torch.Tensor
         share * (log_p(of).exp() * distillation.divergence(of, student).mean(1)).sum()
         for share, of in zip(TARGET, teachers, strict=True)
     )
-    mixture = distillation.mixture(teachers, IMAGES, TARGET)
+    mixture = distillation.mixture(teachers, IMAGES, TARGET.expand(len(IMAGES), -1))
     whole = (mixed(teachers) * distillation.divergence(mixture, student).mean(1)).sum()
     gradients = [torch.autograd.grad(loss, table, retain_graph=True)[0] for loss in (plain, whole)]
     torch.testing.assert_close(*gradients)
@@ -141,8 +142,8 @@ def test_the_loss_is_that_of_the_models_own_distributions(job: Callable[..., Job
     model = task.model()
     scorer = model.token_logits()
     examples = task.order.examples(0, 4).flatten()
-    net = lora.new(model.network(), task.card.card.lora_targets, 4, 4.0, 0.0, 0)
-    tokens = distillation.drawn(model, net, task.data, 0, 8, task.out / "t.npy", SILENT)
+    lora.new(model.network(), task.card.card.lora_targets, 4, 4.0, 0.0, 0)
+    tokens = distillation.drawn(model, [row.source_prompt for row in task.data.rows], 0, 8, task.out / "t.npy", SILENT)
     expected = []
     for i in examples:
         row, image = task.data.rows[i], tokens[i : i + 1]
@@ -167,9 +168,9 @@ def test_what_distillation_cannot_use_is_one_sentence(job: Callable[..., Job], e
     task = job("out")
     nameless = [dataclasses.replace(row, source_prompt="") for row in task.data.rows]
     with pytest.raises(CardError, match="the source_prompt is empty: fill that column in"):
-        distillation.check(dataclasses.replace(task.data, rows=nameless), False)
+        distillation.Distill.check(dataclasses.replace(task, data=dataclasses.replace(task.data, rows=nameless)))
     with pytest.raises(CardError, match="--exact needs one source_prompt for each prompt and group"):
-        distillation.check(_several(task.data), True)
+        distillation.Distill.check(dataclasses.replace(job("other", exact=True), data=_several(task.data)))
     other = dataclasses.replace(task, card=catalog.load_model(str(emu3_card)))
     with pytest.raises(CardError, match="does not give whole distributions of image tokens"):
         finetune.train(other, SILENT)

@@ -46,7 +46,7 @@ def command(tiny_card: Path, balanced_manifest: Path) -> tuple[str, ...]:
         "0.2",
         "--seed",
         "7",
-        "--stated",
+        "--retain",
         "0",
         "--device",
         "cpu",

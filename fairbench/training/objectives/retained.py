@@ -1,0 +1,145 @@
+"""Capability data: a share of the examples keeps what the model could do before, whatever is trained besides.
+
+All kinds (`capability.KINDS`) are learned by the negative log-probability of their tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fairbench.display.progress import blocks
+from fairbench.errors import CardError
+from fairbench.protocols import Distillable, Trainable, TrainableAnswers, UnderstandingModel
+from fairbench.storage import atomic
+from fairbench.training import batches, output
+from fairbench.training.capability import CAPTION_QUESTION, QUESTIONS, general_prompts
+from fairbench.training.job import Job
+from fairbench.training.objectives import distill, sft
+from fairbench.training.objectives.base import Figures, Objective, Part, Setup
+
+_ANSWER_TOKENS: Final = 48
+_IMAGES_PER_PROMPT: Final = 4
+_Source = batches.Images | batches.Answers
+
+
+def _stated(setup: Setup) -> batches.Images:
+    return sft.images(setup).shifted(len(setup.job.data.rows))
+
+
+def _general(setup: Setup) -> batches.Images:
+    job, model, prompts = setup.job, setup.model, general_prompts()
+    name = output.digest(job.data, job.base, ["general", prompts, job.settings.seed, *model.drawn_at()])
+    prompts = [prompt for prompt in prompts for _ in range(_IMAGES_PER_PROMPT)]
+    block, path = job.card.card.block_size, setup.cache(f"tokens-{name}.npy")
+    with setup.accelerator.main_process_first(), setup.as_base():
+        tokens = distill.drawn(model, prompts, job.settings.seed, block, path, setup.progress)
+    return batches.Images(model, prompts, tokens)
+
+
+def _captions(setup: Setup) -> batches.Answers:
+    return _own_answers(setup, [CAPTION_QUESTION] * len(setup.job.data.rows))
+
+
+def _questions(setup: Setup) -> batches.Answers:
+    return _own_answers(setup, [QUESTIONS[i % len(QUESTIONS)] for i in range(len(setup.job.data.rows))])
+
+
+def _own_answers(setup: Setup, questions: Sequence[str]) -> batches.Answers:
+    """Return the frozen model's most probable answers, a question about each of the set's images."""
+    job, rows = setup.job, setup.job.data.rows
+    path = setup.cache(f"answers-{output.digest(job.data, job.base, ['answers', *dict.fromkeys(questions)])}.json")
+    with setup.accelerator.main_process_first(), setup.as_base():
+        if not path.exists():
+            answers: list[str] = []
+            with setup.progress.stage("own answers", len(rows)) as stage:
+                for block in blocks(range(len(rows)), job.card.card.block_size, stage):
+                    images = [batches.read(rows[i].image) for i in block]
+                    answers += setup.model.answer([questions[i] for i in block], images, limit=_ANSWER_TOKENS)
+            atomic.write_text(path, json.dumps(answers))
+        answers = json.loads(path.read_text(encoding="utf-8"))
+    of_rows = zip(rows, questions, answers, strict=True)
+    return batches.Answers(setup.model, [batches.Exchange(row.image, q, a) for row, q, a in of_rows])
+
+
+_KINDS: Final[Mapping[str, tuple[Callable[[Setup], _Source], tuple[type, ...]]]] = {
+    "stated": (_stated, (Trainable,)),
+    "captions": (_captions, (TrainableAnswers, UnderstandingModel)),
+    "questions": (_questions, (TrainableAnswers, UnderstandingModel)),
+    "general": (_general, (Distillable,)),
+}
+"""Kind -> how it is made, and the protocols that the adapter must offer."""
+
+
+def check(job: Job, adapter: type) -> None:
+    """Raise CardError where the model or the set lacks what the kinds need."""
+    kinds = job.settings.retain[1] if job.settings.retain else ()
+    for kind in kinds:
+        if lacking := next((need for need in _KINDS[kind][1] if not issubclass(adapter, need)), None):
+            raise CardError(
+                f"The model {job.card.card.name} offers no {lacking.__name__}, which --retain with {kind} needs: name "
+                f"another kind ({', '.join(_KINDS)})."
+            )
+    lacking_row = next((row for row in job.data.rows if not row.source_prompt), None)
+    if "stated" in kinds and lacking_row is not None:
+        raise CardError(
+            f"The balanced set has no source_prompt for {lacking_row.image}, and --retain shows images under the "
+            "prompts that they were made from: fill that column in, name another kind, or say --retain 0."
+        )
+
+
+class Several(torch.nn.Module):
+    """Modules around one network, called by number, as one module for wrappers: `forward(number, *inputs)`."""
+
+    def __init__(self, modules: Sequence[torch.nn.Module]) -> None:
+        super().__init__()
+        self.first = modules[0]
+        self._parts = tuple(modules)  # not registered: their parameters are those of the first
+
+    def forward(self, number: int, *inputs: Any) -> Any:
+        """Return what the module with this number gives."""
+        return self._parts[number](*inputs)
+
+
+class Retaining(Objective):
+    """An objective, and capability data in its place for a share of the examples, drawn one by one."""
+
+    def __init__(self, setup: Setup, objective: Objective) -> None:  # the objective's own protocol is checked by it
+        settings = setup.job.settings
+        assert settings.retain is not None
+        self._share, kinds = settings.retain
+        self._seed, self._batch, self._objective = settings.seed, settings.batch, objective
+        self._sources = [_KINDS[kind][0](setup) for kind in kinds]
+        self.module = Several([objective.module, *(source.module for source in self._sources)])
+        self.figures = (*objective.figures, "retained")
+
+    def loss(self, module: Any, part: Part) -> tuple[torch.Tensor, Figures]:
+        """Return the mean over all examples, each of the objective's or of its capability data's loss."""
+        kinds, column = self._kinds(part)
+        total, figures, examples = torch.zeros(()), dict[str, torch.Tensor](), len(part.rows)
+        if (own := np.flatnonzero(kinds < 0)).size:
+            mean, own_figures = self._objective.loss(functools.partial(module, 0), part.only(own))
+            total, figures = mean * (len(own) / examples), dict(own_figures)
+        retained = []
+        for kind, source in enumerate(self._sources):
+            if (members := np.flatnonzero(kinds == kind)).size:
+                rows = part.rows[members, column[members]]
+                retained.append(-source.mean_log_probs(functools.partial(module, kind + 1), rows))
+        if retained:
+            figures["retained"] = torch.cat(retained)
+            total = total.to(figures["retained"].device) + figures["retained"].sum() / examples
+        return total, figures
+
+    def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return each example's kind, -1 for the objective's own, and which image of it is taken, (examples,) each."""
+        rng = np.random.default_rng([self._seed, part.step, 0, 2])
+        retained = rng.random(self._batch) < self._share
+        kinds = np.where(retained, rng.integers(len(self._sources), size=self._batch), -1)
+        columns = rng.integers(part.rows.shape[1], size=self._batch)
+        return kinds[part.positions], columns[part.positions]
