@@ -9,7 +9,8 @@ from typing import Any
 from fairbench.cards import catalog
 from fairbench.cards.cards import TaskCard
 from fairbench.cli.app import COMMANDS, HELP, app, command
-from fairbench.display.dictionary import ESTIMATES, TABLES
+from fairbench.display.dictionary import TABLES
+from fairbench.display.estimates import ESTIMATES
 from fairbench.display.glossary import GLOSSARY
 from fairbench.listing import models
 from fairbench.runs.prompts import expand

@@ -16,10 +16,9 @@ import numpy as np
 
 from fairbench.axes.words import things, with_persons
 from fairbench.stats.estimands import Floats, IntArray
-from fairbench.stats.intervals import Interval, PromptValues, Scope, interval_of, share_of_prompts
+from fairbench.stats.intervals import SCOPES, Interval, PromptValues, Scope, interval_of, share_of_prompts
 from fairbench.stats.object_counts import distribution_bias, even_distribution_bias
 
-_SCOPES: Final[tuple[Scope, ...]] = ("this list", "other prompts")
 _SEED: Final = 20231220
 
 
@@ -126,4 +125,4 @@ def _shares(values: Floats, prompt: IntArray, prompts: int) -> PromptValues:
 
 
 def _intervals(values: PromptValues) -> dict[Scope, Interval]:
-    return {scope: interval_of(values, scope, 0.95, 0.0, 1.0) for scope in _SCOPES}
+    return {scope: interval_of(values, scope, 0.95, 0.0, 1.0) for scope in SCOPES}

@@ -13,7 +13,7 @@ from fairbench import keys
 from fairbench.axes.file import Axis
 from fairbench.stats.answer_tests import same_in_all_prompts, stated_in_all_prompts
 from fairbench.stats.estimands import IntArray
-from fairbench.stats.intervals import Interval, Scope, concentration_interval, interval_of, share_of_prompts
+from fairbench.stats.intervals import SCOPES, Interval, Scope, concentration_interval, interval_of, share_of_prompts
 from fairbench.stats.multiplicity import benjamini_hochberg
 from fairbench.stats.pooled import pooled_concentration
 
@@ -21,7 +21,6 @@ LEVEL: Final = 0.05
 """False discovery rate over the axes."""
 MAX_UNCLEAR: Final = 0.5
 """Share of pictures without an answer above which an axis is not tested: those that have one are then a selection."""
-SCOPES: Final[tuple[Scope, ...]] = ("this list", "other prompts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from fairbench.errors import FairbenchError
 from fairbench.labelling import domain, judges
 from fairbench.labelling.classifiers.vqa import VqaParams
 from fairbench.labelling.questions import Interview, Question
+from fairbench.labelling.table_labeller import QUESTIONS
 from fairbench.runs import label_source
 from fairbench.runs.device import pick_device
 from fairbench.runs.record import RunRecord
@@ -27,7 +28,6 @@ from fairbench.runs.result import Run
 from fairbench.stats.estimands import IntArray
 from fairbench.types import BuildContext, RgbImage
 
-VQA: Final = "vqa"
 _BATCH: Final = 64
 """Pictures that are decoded and asked about at a time."""
 T = TypeVar("T")
@@ -76,15 +76,15 @@ def asking_part(loaded: Loaded[LabellerCard], target: str) -> tuple[PluginRef, V
 
     Raises FairbenchError for a labeller that asks no questions, CardError.
     """
-    asking = [i for i, ref in enumerate(loaded.card.classifiers) if ref.type == VQA]
+    asking = [i for i, ref in enumerate(loaded.card.classifiers) if ref.type == QUESTIONS]
     if len(asking) != 1:
         raise FairbenchError(
-            f"--with {target}: the labeller has {len(asking)} classifiers of the type {VQA}, and exactly one is asked; "
-            "name another, or copy the card `vqa`."
+            f"--with {target}: the labeller has {len(asking)} classifiers of the type {QUESTIONS}, and exactly one is "
+            "asked; name another, or copy the card `vqa`."
         )
     ref = loaded.card.classifiers[asking[0]]
     try:
-        params = cast("VqaParams", registry.parse_params(registry.resolve("classifiers", VQA), ref.params))
+        params = cast("VqaParams", registry.parse_params(registry.resolve("classifiers", QUESTIONS), ref.params))
     except ValidationError as err:
         raise yamlfile.params_error(loaded.path, loaded.card.name, err, ("classifiers", asking[0])) from err
     return ref, params
@@ -150,7 +150,7 @@ def as_card(who: Respondent, axis: Axis) -> dict[str, Any]:
             {part: {"type": ref.type, **ref.params} for part, ref in (("detector", r.detector), ("crop", r.crop))}
             for r in who.card.routes
         ],
-        "classifiers": [{"type": VQA, **asked}],
+        "classifiers": [{"type": QUESTIONS, **asked}],
         "attributes": {axis.name: {"labels": axis.answers}},
         "licence": who.card.licence,
         "notes": "Written from a frozen file of axes. Nobody has counted the errors of these answers.",

@@ -14,7 +14,7 @@ from fairbench.display.numbers import number, p_value, with_interval
 from fairbench.display.plain import fitted, line, say
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.stats import gaffke
-from fairbench.stats.intervals import Interval, Scope
+from fairbench.stats.intervals import SCOPES, Interval, Scope
 
 MOST_THINGS = 8
 _SELF_JUDGED = "the model was asked about pictures that it made itself."
@@ -99,7 +99,7 @@ def show_captions(result: Captioned, folder: Path, console: Console) -> None:
         "names nothing that the prompt asks for. subject unnamed: the same of the subject alone. Brackets: 95 %, for "
         f"other prompts from {gaffke.FEWEST} prompts on."
     )
-    table = Table([Column("measure", wraps=True), *numbers("this list", "other prompts")], title, note)
+    table = Table([Column("measure", wraps=True), *numbers(*SCOPES)], title, note)
     table.add("Jaccard hallucination", *_both(found.hallucination))
     table.add("missed", *_both(found.missed))
     if found.unnamed_subject is not None:

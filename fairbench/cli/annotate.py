@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from fairbench.cli.options import AsJson, Quiet
+from fairbench.cli.options import AsJson, Quiet, StoreOfRun
 from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
@@ -36,10 +36,6 @@ Describe = Annotated[
 ]
 Alone = Annotated[bool, typer.Option("--one-annotator", help="Accept the answers of one person alone.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the sample and of the order of pictures.")]
-StoreDir = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where the images are. [default: beside the run]"),
-]
 
 
 def annotate(
@@ -54,7 +50,7 @@ def annotate(
     describe: Describe = "",
     one_annotator: Alone = False,
     seed: Seed = 0,
-    store: StoreDir = None,
+    store: StoreOfRun = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

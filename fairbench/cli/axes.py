@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli import complete
-from fairbench.cli.options import AsJson, Device, Dtype, Plugins, Quiet, task_option
+from fairbench.cli.options import AsJson, Device, Dtype, NamedTask, Plugins, Quiet, RunFolder, StoreOfRun, task_option
 from fairbench.display.plain import echo, echo_json
 
 app = typer.Typer(
@@ -18,7 +18,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Task = Annotated[str, task_option("Prompt suite: name, folder, or file of prompts.")]
 Writer = Annotated[str, typer.Option("--with", help="text:FOLDER, text:REPO@COMMIT, labeller:NAME, or a model's card.")]
 AxesOut = Annotated[Path, typer.Option("--out", help="File for the axes; a new one, or an unfrozen one.")]
 AskedPrompts = Annotated[int, typer.Option("--limit-prompts", min=1, help="Prompts that are asked about, spread out.")]
@@ -30,7 +29,6 @@ Reviewer = Annotated[str, typer.Option("--reviewed-by", metavar="NAME", help="Wh
 TaskOfAxes = Annotated[
     str | None, task_option("Where the task of the axes is. [default: under the name that the file says]")
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 FrozenAxes = Annotated[Path, typer.Option("--axes", metavar="AXES.yaml", help="The frozen file of axes.")]
 Asked = Annotated[
     str,
@@ -47,17 +45,13 @@ Pictures = Annotated[
     int | None, typer.Option("--images-per-prompt", "-n", min=1, help="Only the first N of each prompt. [default: all]")
 ]
 ReadOut = Annotated[Path | None, typer.Option("--out", help="Folder of the result. [default: RUN-axes]")]
-StoreDir = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where the images are. [default: beside the run]"),
-]
 Captions = Annotated[Path | None, typer.Option("--captions", help="CSV with the columns image and caption.")]
 CaptionsOut = Annotated[Path | None, typer.Option("--out", help="Folder of the result. [default: RUN-captions]")]
 
 
 @app.command()
 def propose(
-    task: Task,
+    task: NamedTask,
     writer: Writer,
     out: AxesOut,
     limit_prompts: AskedPrompts = 50,
@@ -113,7 +107,7 @@ def read(
     labeller: Asked,
     out: ReadOut = None,
     images_per_prompt: Pictures = None,
-    store: StoreDir = None,
+    store: StoreOfRun = None,
     device: Device = "auto",
     plugins: Plugins = None,
     as_json: AsJson = False,
@@ -147,7 +141,7 @@ def captions(
     question: CaptionQuestion = "Describe this image.",
     out: CaptionsOut = None,
     images_per_prompt: Pictures = None,
-    store: StoreDir = None,
+    store: StoreOfRun = None,
     device: Device = "auto",
     plugins: Plugins = None,
     as_json: AsJson = False,

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import Quiet
+from fairbench.cli.options import Quiet, RunFolder
 from fairbench.display.plain import echo
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 To = Annotated[
     str,
     typer.Option(

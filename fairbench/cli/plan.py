@@ -78,7 +78,8 @@ def plan(
     from rich.console import Console
 
     from fairbench.planning import analysis, files, inputs, registering, terminal
-    from fairbench.planning.design import SCOPES, Design, choice
+    from fairbench.planning.design import Design, choice
+    from fairbench.stats.intervals import SCOPES
 
     if out is not None:
         files.check(out)

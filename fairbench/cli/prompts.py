@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fairbench.cli.options import Plugins, task_option
+from fairbench.cli.options import NamedTask, Plugins
 from fairbench.display.plain import echo
 
-Task = Annotated[str, task_option("Prompt suite: name, folder, or file of prompts.")]
 Format = Annotated[str, typer.Option("--format", help="csv (a task again: --task FILE.csv), jsonl, or txt.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File to write. [default: standard output]")]
 
 
-def prompts(task: Task, format_: Format = "csv", out: Out = None, plugins: Plugins = None) -> None:
+def prompts(task: NamedTask, format_: Format = "csv", out: Out = None, plugins: Plugins = None) -> None:
     """Print the prompts of a task, for other tools.
 
     One a line, in the order in which a run draws them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -148,17 +148,6 @@ def described(params: JudgeParams) -> str:
     if params.transformers is not None:
         return f"asks {params.transformers.repo or params.transformers.path}"
     return f"asks the model {params.model_name}"
-
-
-def inside(value: Any) -> Iterator[JudgeParams]:
-    """Yield who is asked by a classifier of these parameters, at whatever depth they say so."""
-    if isinstance(value, JudgeParams):
-        yield value
-    elif isinstance(value, BaseModel):
-        yield from inside(dict(value))
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from inside(part)
 
 
 def without_addresses(card: Any) -> Any:

@@ -108,13 +108,11 @@ class Reading:
     codes: dict[str, IntArray]
 
     def by_image(self, codes: IntArray, images: int) -> IntArray:
-        """Return each image's code (images,) from its face's (N,); NOT_LABELLED where no face counts.
-
-        For readings of one face per image at most.
-        """
-        per_image = np.full(images, NOT_LABELLED)
-        per_image[self.image] = codes
-        return per_image
+        """Return each image's code (images,): that of all its faces (N,); NOT_LABELLED if they differ or are none."""
+        lowest, highest = np.full(images, np.iinfo(np.int64).max), np.full(images, NOT_LABELLED)
+        np.minimum.at(lowest, self.image, codes)
+        np.maximum.at(highest, self.image, codes)
+        return np.where(lowest == highest, highest, NOT_LABELLED)
 
 
 class Labeller(LabelSpace):
@@ -238,13 +236,16 @@ class Labeller(LabelSpace):
     @property
     def judges(self) -> list[JudgeParams]:
         """Who is asked, where classifiers are questions to a model."""
-        return [judge for part in self._classifiers for judge in judges.inside(part.params)]
+        return [judge for part in self._classifiers for judge in identity.inside(part.params, JudgeParams)]
 
     @property
     def questions(self) -> list[tuple[JudgeParams, int]]:
         """Who is asked, and how many questions about each face."""
-        asked = [(judge, part.params) for part in self._classifiers for judge in judges.inside(part.params)]
-        return [(judge, len(getattr(params, "questions", self.base.labels))) for judge, params in asked]
+        return [
+            (judge, len(getattr(part.params, "questions", self.base.labels)))
+            for part in self._classifiers
+            for judge in identity.inside(part.params, JudgeParams)
+        ]
 
     @property
     def sends_to(self) -> str | None:

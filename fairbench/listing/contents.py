@@ -10,7 +10,7 @@ from typing import Any, Final
 from fairbench import registry
 from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import LabellerCard
-from fairbench.display import dictionary
+from fairbench.display import dictionary, estimates
 from fairbench.display.glossary import GLOSSARY, Entry
 from fairbench.display.labels import meaning
 from fairbench.display.note import label_note
@@ -82,7 +82,7 @@ def _classes(card: LabellerCard) -> dict[str, dict[str, str]]:
 
 def _plugin(kind: str, name: str) -> dict[str, Any]:
     """Return a plug-in's summary and description, or those of an estimate that is no plug-in, as `share[female]`."""
-    estimate = dictionary.ESTIMATES.get(name.partition("[")[0]) if kind == "metric" else None
+    estimate = estimates.about(name) if kind == "metric" else None
     if estimate is not None:
         return {"name": name, "summary": estimate[0], "description": estimate[1]}
     plugin: Any = registry.resolve(f"{kind}s", name)

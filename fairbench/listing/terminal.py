@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from fairbench.display import dictionary
+from fairbench.display.estimates import ESTIMATES
 from fairbench.display.plain import echo, echo_json, say
 from fairbench.display.tables import Column, Table
 from fairbench.listing import contents, models
@@ -32,14 +32,14 @@ def list_kind(kind: str | None, *, as_json: bool) -> None:
             models.show(Console())
         return
     summaries = contents.summaries(kind)
-    estimates = {name: summary for name, (summary, _) in dictionary.ESTIMATES.items()} if kind == "metrics" else {}
+    estimated = {name: summary for name, (summary, _) in ESTIMATES.items()} if kind == "metrics" else {}
     if as_json:
-        echo_json(summaries | estimates)
+        echo_json(summaries | estimated)
         return
     _print(summaries.items())
-    if estimates:
+    if estimated:
         echo("\nEstimated of every attribute, beside these:")
-        _print(estimates.items())
+        _print(estimated.items())
 
 
 def show(kind: str, name: str, first: int | None, *, start: Sequence[str] | None = None, as_json: bool = False) -> None:

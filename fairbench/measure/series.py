@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fairbench import contracts, registry
 from fairbench.cards.cards import RESERVED
-from fairbench.display.dictionary import ESTIMATES
+from fairbench.display.estimates import ESTIMATES
 from fairbench.errors import PluginError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure.counts import Counts, attributes, cross_name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,6 +13,8 @@ from fairbench.cards.cards import FileWeights, HubModel
 from fairbench.networks import weights
 from fairbench.networks.openclip import OpenClipParams
 from fairbench.notices import notice
+
+T = TypeVar("T")
 
 
 def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
@@ -35,15 +37,15 @@ def of_params(params: BaseModel, base_dir: Path | None) -> dict[str, Any]:
     return fields
 
 
-def hub_models(value: Any) -> Iterator[HubModel]:
-    """Yield the model folders that parameters name, at whatever depth."""
-    if isinstance(value, HubModel):
+def inside(value: Any, kind: type[T]) -> Iterator[T]:
+    """Yield what parameters hold of one kind, as the model folders that they name, at whatever depth."""
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, BaseModel):
-        yield from hub_models(dict(value))
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from hub_models(part)
+        yield from inside(dict(value), kind)
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from inside(part, kind)
 
 
 def _plain(value: Any, base_dir: Path | None) -> Any:

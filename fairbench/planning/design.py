@@ -10,7 +10,6 @@ from fairbench.registry import suggest
 from fairbench.stats.intervals import Scope
 
 MAX_COUNT: Final = 1_000_000
-SCOPES: Final[tuple[Scope, ...]] = ("this list", "other prompts")
 Choice = TypeVar("Choice", bound=str)
 
 

@@ -60,18 +60,9 @@ class Content:
         return headline.of_run(self.measured)
 
     @cached_property
-    def finished(self) -> evidence.FinishedRun:
-        """The run as its evidence has it. Raises FairbenchError where that cannot be read."""
-        return self._whole or evidence.read(self.run.folder)
-
-    @cached_property
-    def _whole(self) -> evidence.FinishedRun | None:
-        return evidence.if_whole(self.run.folder, "What holds by category and wording")
-
-    @cached_property
     def suite(self) -> Suite:
         """The categories and wordings of the task; without what only the evidence tells, where that cannot be read."""
-        return Suite(self.measured, self._whole)
+        return Suite(self.measured)
 
     @property
     def name(self) -> str:
@@ -180,7 +171,7 @@ class Content:
                     yield chart
             elif len(names) == 2 and (cells := self._cells(h.attribute, names)):
                 yield fields.plane(h.attribute, cells)
-            (of_prompts,) = single_prompts.of_run(self.finished, h.attribute)
+            (of_prompts,) = single_prompts.of_run(self.measured.finished, h.attribute)
             words = terminal_prompts.sentence(of_prompts)
             rows = [{**row, "name": self.name_of[row["prompt"]]} for row in of_prompts.rows]
             concentration = of_run.concentrations(h.attribute, rows, h.fair, words)
@@ -191,7 +182,7 @@ class Content:
 
     def _quality(self) -> Iterator[Chart]:
         """Yield how each class scores beside the others of its prompts, scorer by scorer."""
-        for _, contrasts in itertools.groupby(quality.of_run(self.finished), lambda each: each.key[:2]):
+        for _, contrasts in itertools.groupby(quality.of_run(self.measured.finished), lambda each: each.key[:2]):
             chart = quality_chart.by_group(list(contrasts))
             if chart is not None:
                 yield chart

@@ -22,11 +22,11 @@ from fairbench.stats.crossed import PARTS
 class Suite:
     """What a run's prompts state, their categories and their wordings, where its task has any.
 
-    run: None where its evidence cannot be read, as the page of evidence says.
+    What only the evidence tells is left out where that cannot be read, as the page of evidence says.
     """
 
-    def __init__(self, measured: Measured, run: FinishedRun | None) -> None:
-        self._measured, self._run = measured, run
+    def __init__(self, measured: Measured) -> None:
+        self._measured, self._run = measured, measured.if_whole("What holds by category and wording")
 
     @cached_property
     def _categories(self) -> list[SectionValue]:

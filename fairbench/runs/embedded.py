@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fairbench.display.json_values import plain
-from fairbench.labelling.labeller import LabelSpace, Reading
+from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import gather
 from fairbench.runs.quality import FILE, GroupQuality
 from fairbench.runs.reference_run import Reference
@@ -74,20 +74,13 @@ class Images:
         self.labels = dict(space.declared.labels)
         self.crosses = [tuple(names) for names in space.card.crosses]
         reading, _ = gather.read(store, space, faces_key, labels_key, self.ids)
-        self.code = {name: _of_images(reading, codes, len(ordered)) for name, codes in reading.codes.items()}
+        self.code = {name: reading.by_image(codes, len(ordered)) for name, codes in reading.codes.items()}
 
     @property
     def block(self) -> IntArray:
         """Prompts, several together where they are many; equal parts of the images, where prompts are too few."""
         enough = len(np.unique(self.prompt)) >= _FEWEST_BLOCKS
         return self.prompt % _MOST_BLOCKS if enough else np.arange(len(self.prompt), dtype=np.int64) % _BLOCKS
-
-
-def _of_images(reading: Reading, codes: IntArray, images: int) -> IntArray:
-    lowest, highest = np.full(images, np.iinfo(np.int64).max), np.full(images, -1)
-    np.minimum.at(lowest, reading.image, codes)
-    np.maximum.at(highest, reading.image, codes)
-    return np.where(lowest == highest, highest, -1)
 
 
 def embeddings(store: Store, key: str, ids: pa.Array) -> tuple[IntArray, NDArray[np.float32]]:

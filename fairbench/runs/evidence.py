@@ -6,7 +6,6 @@ here, and leaderboards are verified here.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +38,6 @@ from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, Prompt
 
-log = logging.getLogger(__name__)
 FOLDER, CALIBRATION = "evidence", "calibration.json"
 _ONE_VALUE = 1
 _IDS = {
@@ -216,15 +214,6 @@ def read(folder: Path) -> FinishedRun:
     scores = {name: _scores(store, scorer.key) for name, scorer in run.scorers.items() if scorer.key}
     with_scores = {name: table for name, table in scores.items() if table is not None}
     return FinishedRun(folder, run, prompts, rows, counts, series, calibration, corrected, with_scores, unbound)
-
-
-def if_whole(folder: Path, what: str) -> FinishedRun | None:
-    """Return a run read back from its folder; None, and a warning that `what` is left out, where it cannot be."""
-    try:
-        return read(folder)
-    except FairbenchError as err:
-        log.warning("%s is left out: %s", what, err)
-        return None
 
 
 def read_prompts(folder: Path) -> list[Prompt]:

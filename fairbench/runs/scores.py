@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fairbench import contracts, keys, registry
 from fairbench.cards import yamlfile
-from fairbench.cards.cards import ModelCard, PluginRef
+from fairbench.cards.cards import HubModel, ModelCard, PluginRef
 from fairbench.cards.catalog import Loaded
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, ImageError, PluginError, one_line
@@ -76,7 +76,7 @@ def resolve(target: str, image_key: str, model: Loaded[ModelCard], scored_as: st
         params = registry.parse_params(plugin, params_in_card)
     except ValidationError as err:
         raise yamlfile.params_error(path, target, err, prefix) from err
-    for hub in identity.hub_models(params):
+    for hub in identity.inside(params, HubModel):
         if hub.repo and hub.revision is None:
             notice("unpinned", f"{name}: no revision of {hub.repo} is named, so its weights may change.")
     try:

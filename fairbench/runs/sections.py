@@ -135,7 +135,7 @@ def _of_quantity(
     for name, indices in sections.prompts.items():
         upper = None if values.upper_variance is None else values.upper_variance[indices]
         own = PromptValues(values.value[indices], values.variance[indices], upper)
-        of_list, of_others = (_interval(own, scope, limits) for scope in ("this list", "other prompts"))
+        of_list, of_others = (_interval(own, scope, limits) for scope in intervals.SCOPES)
         value = SectionValue(attribute, quantity, name, of_list[3], *of_list[:3], *of_others[1:3])
         if first is None:
             first = own

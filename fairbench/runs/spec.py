@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fairbench import contracts, keys, registry
 from fairbench.cards import catalog, yamlfile
-from fairbench.cards.cards import LabellerCard, ModelCard
+from fairbench.cards.cards import HubModel, LabellerCard, ModelCard
 from fairbench.display.progress import Progress, Silent
 from fairbench.errors import CardError, FairbenchError
 from fairbench.labelling import confusion
@@ -287,7 +287,7 @@ def _requests(
 
 
 def _notices(card: ModelCard, params: Any, method: str, quota: bool) -> None:
-    for ref in (card.weights, card.text_model, *identity.hub_models(params)):
+    for ref in (card.weights, card.text_model, *identity.inside(params, HubModel)):
         if ref is not None and ref.repo and ref.revision is None:
             notice("unpinned", f"{card.name}: its card names no revision of {ref.repo}, so its weights may change.")
     if quota:

@@ -127,7 +127,7 @@ def _categories(measured: Measured, console: Console, full: bool) -> None:
         return
     if sections.of_prompts(evidence.read_prompts(measured.run.folder), "category") is None:
         return
-    run = evidence.if_whole(measured.run.folder, "What holds by category")
+    run = measured.if_whole("What holds by category")
     values = [] if run is None else sections.of_run(run, "category")
     if full:
         _show_table(terminal_sections.table(values, "category"), console)

@@ -31,11 +31,10 @@ _LEVEL: Final = 0.05
 
 def contrasts(measured: Measured) -> list[GroupQuality]:
     """Return every contrast that has a value; none where the evidence holds no scores."""
-    folder = measured.run.folder
-    held = folder / evidence.FOLDER
+    held = measured.run.folder / evidence.FOLDER
     if not (held / "scores").is_dir() and not (held / quality.FILE).is_file():
         return []
-    run = evidence.if_whole(folder, "Quality by perceived group")
+    run = measured.if_whole("Quality by perceived group")
     return [] if run is None else [each for each in quality.of_run(run) if math.isfinite(each.contrast.estimate)]
 
 

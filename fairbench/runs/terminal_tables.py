@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +14,21 @@ import pyarrow.compute as pc
 from fairbench.display.labels import expanded, spaced
 from fairbench.display.numbers import number, span
 from fairbench.display.tables import Cell, Column, Table, numbers
+from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import LabelSpace
 from fairbench.measure import composite, following
 from fairbench.measure.counts import attributes, cross_name
 from fairbench.measure.quantities import OTHER_PROMPTS, THIS_LIST
 from fairbench.measure.series import QUALITY
-from fairbench.runs import people
+from fairbench.runs import evidence, people
+from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.people import People
 from fairbench.runs.record import RunRecord
+from fairbench.stats.intervals import SCOPES
 from fairbench.types import FloatArray
 
+log = logging.getLogger(__name__)
 Row = dict[str, Any]
 """A row of the metrics table."""
 
@@ -86,6 +91,19 @@ class Measured:
     def people(self) -> People | None:
         """What labels by people say of this list of prompts; None where there are none."""
         return self.run.people
+
+    @cached_property
+    def finished(self) -> FinishedRun:
+        """The run as its evidence has it, read once. Raises FairbenchError where that cannot be read."""
+        return evidence.read(self.run.folder)
+
+    def if_whole(self, what: str) -> FinishedRun | None:
+        """Return `finished`; None, and a warning that `what` is left out, where it cannot be read."""
+        try:
+            return self.finished
+        except FairbenchError as err:
+            log.warning("%s is left out: %s", what, err)
+            return None
 
     def find(self, metric: str, estimate: str, attribute: str, scope: str = THIS_LIST) -> Row | None:
         """Return one row, None where the run has none."""
@@ -155,7 +173,7 @@ def by_people(measured: Measured) -> Table | None:
 def direction(measured: Measured) -> Table:
     """Return which way each attribute leans: the signed gap of every class, which a mean of RD hides."""
     labels_of = measured.space.declared.labels
-    columns = [Column("attribute"), Column("gap"), *numbers("value", "this list", "other prompts")]
+    columns = [Column("attribute"), Column("gap"), *numbers("value", *SCOPES)]
     note = expanded(label for labels in labels_of.values() for label in labels)
     table = Table(columns, "direction", note, grouped=True)
     for attribute, labels in labels_of.items():

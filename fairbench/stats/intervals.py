@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy.special import ndtri
@@ -22,6 +22,7 @@ from fairbench.stats.units import Data, as_units, merged
 Scope = Literal["this list", "other prompts"]
 """What a claim is about: the prompts that were asked and no others (fixed: only the images are a sample), or all
 prompts of which they could be a random sample."""
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 FEWEST_OF_ONE_PROMPT: Final = 20
 """Images that show several faces each, from which on one prompt alone has an interval."""
 _SEED = 1927

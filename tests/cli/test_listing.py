@@ -8,7 +8,8 @@ import pytest
 
 from fairbench import registry
 from fairbench.cards import catalog
-from fairbench.display.dictionary import COLUMNS, ESTIMATES, PROMPT_COLUMNS, about
+from fairbench.display.dictionary import COLUMNS, PROMPT_COLUMNS
+from fairbench.display.estimates import ESTIMATES, about
 from fairbench.display.labels import SHORT, expanded, meaning
 from fairbench.listing.kinds import KINDS, SHOWN
 from fairbench.runs.prompts import expand
