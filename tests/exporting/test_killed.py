@@ -105,7 +105,7 @@ def check_every_kill(to: str, kills: int, args: Sequence[str]) -> None:
     (folder / "checked").touch()
 
 
-@pytest.mark.parametrize(("to", "kills"), [("images", 6), ("markdown", 3)])
+@pytest.mark.parametrize(("to", "kills"), [pytest.param("images", 6, marks=pytest.mark.long), ("markdown", 3)])
 def test_a_killed_export_leaves_nothing_half_written(to: str, kills: int, run: Path, tmp_path: Path) -> None:
     """In a process that was just started: this one has threads, which a fork does not survive."""
     started = start(tmp_path, run, tmp_path, program=functools.partial(check_every_kill, to, kills))
