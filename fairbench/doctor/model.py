@@ -32,8 +32,12 @@ def findings(target: str, *, reach: bool = False) -> Iterator[Finding]:
     """Yield what there is to know of one model. reach: ask the server of a served model. Raises FairbenchError."""
     loaded = catalog.load_model(target)
     section = f"model {loaded.card.name}: {loaded.card.title}"
+    checked = False
     for name, fine, text in _findings(loaded, reach):
+        checked = True
         yield Finding(section, name, text, fine)
+    if not checked:
+        yield Finding(section, "files", "none needed: the card names no weights")
 
 
 def files_needed(card: ModelCard) -> tuple[str, ...]:
@@ -91,11 +95,8 @@ def of_adapter(loaded: catalog.Loaded[ModelCard], params: Any, *, reach: bool = 
     if isinstance(params, WorkerParams):
         yield from _worker(Places(card, params, loaded.base_dir))
         return
-    adapter = registry.resolve("adapters", card.adapter)
-    if not issubclass(adapter, SaysWhatIsMissing):
-        return
-    built = adapter(card, params, BuildContext(base_dir=loaded.base_dir))
-    sentences = built.missing()
+    built = registry.resolve("adapters", card.adapter)(card, params, BuildContext(base_dir=loaded.base_dir))
+    sentences = built.missing() if isinstance(built, SaysWhatIsMissing) else []
     for sentence in sentences:
         name, _, text = sentence.partition(": ")
         yield name, False, text

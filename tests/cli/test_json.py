@@ -70,6 +70,10 @@ def test_cards_and_what_is_installed(cli: Cli, tmp_path: Path) -> None:
     problems = parsed(done.out)["problems"]
     assert done.code == 2 and {"path", "line", "field", "message"} == problems[0].keys()
     assert {p["field"] for p in problems} >= {"title"} and problems[0]["path"] == "odd.yaml"
+    nothing_needed = parsed(cli("doctor", "--model", "phantom-exact", "--json").succeeded().out)["findings"]
+    assert [(f["name"], f["text"]) for f in nothing_needed] == [("files", "none needed: the card names no weights")]
+    absent = cli("doctor", "--model", "folder:absent")
+    assert absent.code == 2 and "absent is neither a folder nor a manifest" in absent.err
     found = parsed(cli("doctor", "--model", "phantom", "--json").out)
     assert {"section", "name", "text", "fine"} == found["findings"][0].keys()
     assert found["fine"] == all(finding["fine"] for finding in found["findings"])  # memory may be short just now
