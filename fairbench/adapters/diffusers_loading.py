@@ -13,7 +13,7 @@ from fairbench import registry
 from fairbench.adapters.diffusers_params import DiffusersParams, Option
 from fairbench.cards.cards import HubModel
 from fairbench.errors import CardError, MissingExtra, WeightsError
-from fairbench.networks import weights
+from fairbench.networks import hub, weights
 from fairbench.networks.hub import first_line
 from fairbench.types import BuildContext
 
@@ -154,8 +154,8 @@ def missing(params: DiffusersParams, ctx: BuildContext) -> list[str]:
     sentences = []
     for name, model in params.components.items():
         if weights.local_folder(model, ctx.base_dir) is None:
-            fix = "there is no such folder" if model.path else "not on this machine; the first run downloads it"
-            sentences.append(f"{name}: {model.path or model.repo}: {fix}")
+            how = f"not on this machine; {hub.unless_offline('the first run downloads it')}"
+            sentences.append(f"{name}: {model.path or model.repo}: {'there is no such folder' if model.path else how}")
     if params.config is not None and weights.local_folder(params.config, ctx.base_dir) is None:
         sentences.append(f"config: there is no folder {params.config.path}")
     if params.quantization is not None and importlib.util.find_spec("bitsandbytes") is None:

@@ -101,10 +101,11 @@ def _labeller(name: str) -> str:
     except FairbenchError as err:
         return str(err)
     problem, downloadable = lacks or (f"ready{f': {who}' if who else ''}", False)
-    return f"{problem}{': downloaded on first use' if downloadable else ''}"
+    return f"{problem}: {hub.unless_offline('downloaded on first use')}" if downloadable else problem
 
 
 def _models() -> Iterator[Finding]:
+    how = hub.unless_offline("they are downloaded on first use")
     with hub.without_downloads():
         for name in catalog.find("models"):
             try:
@@ -118,6 +119,6 @@ def _models() -> Iterator[Finding]:
             except FairbenchError:
                 need = loaded.card.memory_gb
                 size = f"; needs about {need:g} GiB of device memory" if need else ""
-                yield Finding("models", name, f"weights not here: they are downloaded on first use{size}")
+                yield Finding("models", name, f"weights not here: {how}{size}")
             else:
                 yield Finding("models", name, "ready")

@@ -25,6 +25,7 @@ _UNREACHABLE: Final = frozenset(
     {"TimeoutError", "TimeoutException", "NetworkError", "RemoteProtocolError", "ConnectionError", "ProxyError"}
 )
 """Names of the exceptions, of several libraries, that mean that there was no connection or no answer."""
+OFF: Final = "downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)"
 T = TypeVar("T")
 
 
@@ -36,6 +37,11 @@ def offline() -> bool:
     """Whether the user forbade downloads (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE)."""
     values = (os.environ.get(name, "").lower() for name in ("FAIRBENCH_OFFLINE", "HF_HUB_OFFLINE"))
     return any(value in {"1", "true", "yes", "on"} for value in values)
+
+
+def unless_offline(how: str) -> str:
+    """Return in words how files that are not on this machine arrive: `how`, or that downloads are off."""
+    return OFF if offline() else how
 
 
 @contextmanager

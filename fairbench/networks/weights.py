@@ -87,8 +87,8 @@ def _fetch(ref: FileWeights) -> Path:
         )
     if offline():
         raise WeightsError(
-            f"Weights {ref.filename} are not on this machine and downloads are off (FAIRBENCH_OFFLINE or "
-            f"HF_HUB_OFFLINE): fetch {ref.url or f'{ref.file} of {ref.repo}'} elsewhere and name its folder in {_ENV}."
+            f"Weights {ref.filename} are not on this machine and {hub.OFF}: "
+            f"fetch {ref.url or f'{ref.file} of {ref.repo}'} elsewhere and name its folder in {_ENV}."
         )
     target = cache_dir() / "weights" / str(ref.sha256)[:16] / ref.filename
     atomic.write_chunks(target, _verified(_from_hub(ref) if ref.repo else _from_url(ref), ref))
@@ -160,8 +160,7 @@ def model_folder(model: HubModel, base_dir: Path | None = None, patterns: tuple[
         return copy
     if offline():
         raise WeightsError(
-            f"The model {repo} is not on this machine and downloads are off (FAIRBENCH_OFFLINE or HF_HUB_OFFLINE): "
-            "unset the variable, or give a local folder."
+            f"The model {repo} is not on this machine and {hub.OFF}: unset the variable, or give a local folder."
         )
     try:
         hub.commit(repo, model.revision)

@@ -30,14 +30,15 @@ def _of_model(spec: RunSpec) -> Iterator[str]:
 def _absent(model: HubModel, size: str) -> str:
     if model.path:
         return f"there is no folder {model.path}"
-    return f"{model.repo} is not on this machine; the first run downloads it{size}"
+    return f"{model.repo} is not on this machine; {hub.unless_offline(f'the first run downloads it{size}')}"
 
 
 def _of_labeller(spec: RunSpec) -> Iterator[str]:
     lacks = of_labeller(spec.labeller)
     if lacks is not None:
         problem, downloadable = lacks
-        yield f"labeller {spec.labeller.card.name}: {problem}{'; the first run downloads it' if downloadable else ''}"
+        how = f"; {hub.unless_offline('the first run downloads it')}" if downloadable else ""
+        yield f"labeller {spec.labeller.card.name}: {problem}{how}"
 
 
 def of_labeller(labeller: Labeller) -> tuple[str, bool] | None:
@@ -46,6 +47,6 @@ def of_labeller(labeller: Labeller) -> tuple[str, bool] | None:
         try:
             labeller.load()
         except FairbenchError as err:
-            problem, downloadable, _ = str(err).partition(" and downloads are off")
+            problem, downloadable, _ = str(err).partition(f" and {hub.OFF}")
             return problem, bool(downloadable)
     return None

@@ -20,7 +20,7 @@ import fairbench
 from fairbench.cards import catalog
 from fairbench.labelling import judges
 from fairbench.labelling.labeller import Labeller
-from fairbench.networks import vlm
+from fairbench.networks import hub, vlm
 from fairbench.serving import patience
 from fairbench.types import RgbImage
 from tests.builders import annotators
@@ -156,15 +156,19 @@ def test_a_worker_is_asked_and_its_code_is_in_the_key(cli: Cli, pictures: Path, 
     assert Labeller(catalog.load_labeller(str(card))).id != first
 
 
-def test_a_vision_language_model_is_asked(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+def test_a_vision_language_model_is_asked(
+    cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = save_tiny_vlm(tmp_path / "vlm")
     card = labeller(tmp_path, transformers={"path": str(folder)})
     done = cli("run", "--model", "folder:pictures", "--labeller", card, "--limit-prompts", 1, "--out", "r").succeeded()
     assert set(colours(tmp_path / "r")["status"]) <= {"ok", "unclear"}  # random weights: it says anything
     assert "by a model that was asked about each picture" in " ".join(done.out.split())
     missing = labeller(tmp_path, "missing", transformers={"repo": "org/none", "revision": "0" * 40})
-    plan = cli("run", "--model", "folder:pictures", "--labeller", missing, "--dry-run").succeeded()
-    assert "missing: labeller missing: " in plan.out and "org/none is not on this machine" in plan.out
+    for offline, how in (("0", "the first run downloads it"), ("1", hub.OFF)):
+        monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+        plan = cli("run", "--model", "folder:pictures", "--labeller", missing, "--dry-run").succeeded()
+        assert f"missing: labeller missing: The model org/none is not on this machine; {how}" in plan.out
 
 
 def test_a_dry_run_loads_no_weights(cli: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
