@@ -17,6 +17,7 @@ from fairbench.errors import FairbenchError, Interrupted
 COMMANDS: Final = {
     "run": ("run:run", "Generate images, label the faces, measure bias."),
     "synthesize": ("synthesize:synthesize", "Make a balanced training set of confirmed images."),
+    "refine": ("refine:refine", "Refine an instruction for rewriting prompts on labelled images."),
     "annotate": ("annotate:annotate", "Have people label a sample of a run's images."),
     "calibrate": ("calibrate:calibrate", "Measure a labeller's errors on labelled images."),
     "audit": ("audit:audit", "Look for the component that carries the bias."),

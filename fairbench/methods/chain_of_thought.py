@@ -28,10 +28,10 @@ class ChainOfThought(PromptMethod):
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
         """Return the model's prompt for each sample. Raises FairbenchError where there is no text model."""
         questions = [self._instruction.replace("{prompt}", p.prompt.text) for p in prompts]
-        return or_neutral(ctx, NAME, [_prompt(a) for a in ask(ctx, NAME, questions, prompts)], prompts)
+        return or_neutral(ctx, NAME, [as_prompt(a) for a in ask(ctx, NAME, questions, prompts)], prompts)
 
 
-def _prompt(answer: str) -> str | None:
+def as_prompt(answer: str) -> str | None:
     """Return an answer as one line without quotation marks around it; None where it is no prompt."""
     words = answer.strip(" \t\r\n\"'`“”‘’").split()
     return " ".join(words) if 0 < len(words) <= MAX_WORDS else None

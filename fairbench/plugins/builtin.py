@@ -54,6 +54,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "ethical-intervention": "fairbench.methods.suffixes:EthicalIntervention",
         "chain-of-thought": "fairbench.methods.chain_of_thought:ChainOfThought",
         "verbalized-sampling": "fairbench.methods.verbalized_sampling:VerbalizedSampling",
+        "fair-cot": "fairbench.methods.fair_cot:FairCot",
         "lora": "fairbench.methods.lora:LoraMethod",
     },
     "metrics": {
