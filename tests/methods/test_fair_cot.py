@@ -46,6 +46,7 @@ def test_each_sample_is_asked_by_the_frozen_instruction(tmp_path: Path) -> None:
     assert written == [answer] * 2 and warnings == []
     assert [question for question, _ in model.asked] == [ASK.replace("{prompt}", NEUTRAL)] * 2
     assert len({seed for _, seed in model.asked}) == 2
+    assert FairCot(str(path)).adapt(CARD) is CARD
     assert FairCot(str(path)).name == f"fair-cot:chain@{fair_cot.read(path).sha256[:8]}"
 
 

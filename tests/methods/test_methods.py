@@ -81,7 +81,7 @@ def test_what_a_prompt_becomes(target: str, becomes: str) -> None:
 
 
 def test_methods_leave_the_card_alone() -> None:
-    built_in = [name for name in registry.BUILTIN["methods"] if not name.startswith("lora")]
+    built_in = [name for name in registry.BUILTIN["methods"] if name not in ("lora", "fair-cot")]  # these need a file
     assert len(built_in) >= 8
     assert all(method(name).adapt(CARD) is CARD for name in built_in)
 
