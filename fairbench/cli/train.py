@@ -73,11 +73,17 @@ Retain = Annotated[
         "captions, questions, general; several with +.",
     ),
 ]
+Hard = Annotated[
+    bool, typer.Option("--hard", help="distill only: learn the teacher's drawn tokens alone, as a control.")
+]
 Images = Annotated[
     int | None, typer.Option("--images", min=2, help="grpo only: images per prompt and step. [default: 8]")
 ]
 Reward = Annotated[
-    str | None, typer.Option("--reward", help="grpo only: balance, or log-ratio (Fair-GRPO's). [default: balance]")
+    str | None,
+    typer.Option(
+        "--reward", help="grpo only: balance; log-ratio (Fair-GRPO's); or permuted, a control. [default: balance]"
+    ),
 ]
 KlWeight = Annotated[
     float | None, typer.Option("--kl", min=0.0, help="grpo only: weight of the KL to the base. [default: 0.01]")
@@ -116,7 +122,10 @@ EvalTask = Annotated[
     ),
 ]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
-EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
+EvalHard = Annotated[
+    bool, typer.Option("--hard", help="distill only: learn the teacher's drawn tokens alone, as a control.")
+]
+Images = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; torchrun uses several.")]
 
 
@@ -140,6 +149,7 @@ def train(
     target: Target = None,
     retain: Retain = None,
     exact: Exact = False,
+    hard: Hard = False,
     images: Images = None,
     reward: Reward = None,
     kl: KlWeight = None,
@@ -183,6 +193,7 @@ def train(
         "beta": beta,
         "target": target,
         "exact": exact,
+        "hard": hard,
         "images": images,
         "reward": reward,
         "kl": kl,

@@ -48,8 +48,8 @@ def parsed(text: str) -> tuple[float, tuple[str, ...]] | None:
         share = float(number)
     except ValueError:
         share = -1.0
-    if not 0 <= share < 1:
-        raise FairbenchError(f"--retain {text}: give a share from 0 to below 1, as in .5 or .5:captions.")
+    if not 0 <= share <= 1:
+        raise FairbenchError(f"--retain {text}: give a share from 0 to 1, as in .5 or .5:captions.")
     names = tuple(dict.fromkeys(kinds.split("+"))) if kinds else ("stated",)
     if (unknown := next((name for name in names if name not in KINDS), None)) is not None:
         raise FairbenchError(f"--retain {text}: there is no kind {unknown!r}{suggest(unknown, KINDS)}.")

@@ -155,6 +155,7 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     if job.settings.retain is not None:
         share, kinds = job.settings.retain
         words += ["--retain", f"{share}:{'+'.join(kinds)}"]
+    words += ["--hard"] if identity.get("hard") else []
     words += ["--exact"] if identity.get("exact") else []
     words += ["--checkpointing"] if identity["checkpointing"] else []
     words += ["--from", "PARENT"] if identity["parent"] else []

@@ -18,6 +18,7 @@ BEFORE: Final[Mapping[str, Any]] = {
     "exact": False,
     "target": None,
     "retain": None,
+    "hard": False,
 }
 """The values of fields that an identity did not have at first, in the trainings from before."""
 _GONE: Final[Mapping[str, Any]] = {"stated": 0.0}

@@ -13,7 +13,7 @@ from fairbench.registry import suggest
 Kind = Literal["sft", "bpo", "i2t", "distill", "grpo"]
 TOGETHER: Final = ("bpo", "grpo")
 """Kinds whose example is a prompt with all its groups; an example of the others is one image."""
-Reward = Literal["balance", "log-ratio"]
+Reward = Literal["balance", "log-ratio", "permuted"]
 Precision = Literal["no", "bf16", "fp16"]
 
 
@@ -27,7 +27,7 @@ class Settings:
     image of every group, for grpo a prompt. steps: None for `epochs` passes over the set. learning_rate: the highest.
     accumulation: micro-batches per step, in each process.
 
-    loss, beta: of bpo. exact: of distill; the teacher is the mixture over all groups. Of grpo: images per prompt; the
+    loss, beta: of bpo. Of distill, exact: the teacher is the mixture over all groups; hard: its drawn tokens are learned alone. Of grpo: images per prompt; the
     reward; kl, face, follow: weights of the divergence from the base model, of the reward for a face, and the share of
     prompts that state a group and are rewarded for showing it.
     """
@@ -39,6 +39,7 @@ class Settings:
     loss: str = "bpo"
     beta: float = 1.0
     exact: bool = False
+    hard: bool = False
     images: int = 8
     reward: Reward = "balance"
     kl: float = 0.01
@@ -67,7 +68,7 @@ class Settings:
 
 OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "bpo": ("loss", "beta"),
-    "distill": ("exact",),
+    "distill": ("exact", "hard"),
     "grpo": ("images", "reward", "kl", "face", "follow"),
 }
 """Kind -> the settings that it alone has."""
@@ -112,7 +113,7 @@ def settings(kind: Kind, preset: str | None, options: Mapping[str, Any]) -> Sett
     if options.get("mixed_precision", "no") not in get_args(Precision):
         raise FairbenchError(f"--mixed-precision {options['mixed_precision']}: name no, bf16 or fp16.")
     if options.get("reward") not in (None, *get_args(Reward)):
-        raise FairbenchError(f"--reward {options['reward']}: name balance or log-ratio.")
+        raise FairbenchError(f"--reward {options['reward']}: name {', '.join(get_args(Reward))}.")
     if preset is not None and preset not in PRESETS:
         raise FairbenchError(f"There is no preset {preset!r}{suggest(preset, PRESETS)}.")
     if preset is not None and kind not in PRESETS[preset]:

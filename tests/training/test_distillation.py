@@ -179,3 +179,20 @@ def test_what_distillation_cannot_use_is_one_sentence(job: Callable[..., Job], e
 def _several(data: balanced.Balanced) -> balanced.Balanced:
     texts = [dataclasses.replace(row, source_prompt=f"{row.source_prompt} {i}") for i, row in enumerate(data.rows)]
     return dataclasses.replace(data, rows=texts)
+
+
+def test_hard_targets_are_the_drawn_tokens(job: Callable[..., Job]) -> None:
+    """The control's loss: by the model's own logits at guidance 3, of just the teacher's tokens."""
+    folder = finetune.train(job("out", steps=1, dropout=0.0, hard=True), SILENT)
+    task = job("again", steps=1, dropout=0.0, hard=True)
+    model = task.model()
+    scorer = model.token_logits()
+    tokens = distillation.drawn(model, [row.source_prompt for row in task.data.rows], 0, 8, task.out / "t.npy", SILENT)
+    expected = []
+    for i in task.order.examples(0, 4).flatten():
+        prompt, image = task.data.rows[i].prompt, tokens[i : i + 1]
+        with torch.no_grad():
+            blank = scorer(*model.blank_inputs([prompt], image))
+            student = torch.log_softmax(blank + 3 * (scorer(*model.token_inputs([prompt], image)) - blank), -1)[0]
+        expected.append(-float(student[torch.arange(image.shape[1]), torch.from_numpy(image[0])].mean()))
+    assert rows(folder)[0]["loss"] == pytest.approx(np.mean(expected), rel=1e-4)

@@ -198,3 +198,21 @@ def test_a_run_wears_the_adapter_as_it_was_trained(job: Callable[..., Job], tmp_
     assert float((blank - blank_worn).abs().max()) > 1e-3, "alike, they could not tell one from the other"
     np.testing.assert_array_equal((torch.lerp(blank, stated, 3.0)[0] + noise).argmax(-1).numpy(), image)
     assert output.LEARNS_GUIDED == ("distill", "grpo")
+
+
+def test_permuted_rewards_are_the_same_ones_elsewhere(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpo, "Labeller", _Labels)
+    groups, stated = np.arange(24).reshape(2, 12) % 4, np.array([-1, 1])
+    found = []
+    for reward in ("balance", "permuted", "permuted"):
+        task = job("out", images=12, reward=reward, face=0.0)
+        model = task.model()
+        net = lora.new(model.network(), task.card.card.lora_targets, 4, 4.0, 0.0, 0)
+        objective = table.built(Setup(task, model, net, finetune._accelerator(task), SILENT))
+        groups[0, :6] = 0
+        found.append(objective._rewards(groups, Part(task.order.examples(0, 2), 0, np.arange(2)), stated))  # type: ignore[attr-defined]
+    plain, permuted, again = found
+    np.testing.assert_array_equal(permuted, again)
+    np.testing.assert_allclose(np.sort(plain[0]), np.sort(permuted[0]))
+    assert (plain[0] != permuted[0]).any()
+    np.testing.assert_array_equal(plain[1], permuted[1])  # what a prompt states is rewarded as it is

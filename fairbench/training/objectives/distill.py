@@ -58,7 +58,10 @@ def mixture(groups: torch.Tensor, tokens: torch.Tensor, target: torch.Tensor) ->
 
 
 class Distill(Objective):
-    """Images that the teacher drew, and how far the student is from what the teacher says of their tokens."""
+    """Images that the teacher drew, and how far the student is from what the teacher says of their tokens.
+
+    With the setting `hard`, a control: minus the log-probability of the drawn tokens, without what else they might be.
+    """
 
     needs: ClassVar[type] = Distillable
     lacks: ClassVar[str] = (
@@ -69,13 +72,15 @@ class Distill(Objective):
     @classmethod
     def check(cls, job: Job) -> None:
         """Raise CardError for a set whose prompts do not say what the teacher is to be told."""
+        if job.settings.exact and job.settings.hard:
+            raise FairbenchError("--hard learns drawn tokens, --exact distributions: leave one of them out.")
         _check(job.data, job.settings.exact)
 
     def __init__(self, setup: Setup) -> None:
         job, model, data = setup.job, setup.model, setup.job.data
         seed, block = job.settings.seed, job.card.card.block_size
         self._model, self._adapter, self._data, self._target = model, setup.adapter, data, job.target
-        self._all_groups = job.settings.exact
+        self._all_groups, self._hard = job.settings.exact, job.settings.hard
         self._stated = {cell: min(texts) for cell, texts in _source_prompts(data).items()}
         labeller = Labeller(catalog.load_labeller(job.card.card.labeller), str(setup.accelerator.device))
         path = setup.cache(f"tokens-{output.digest(data, job.base, ['drawn', seed, *model.drawn_at()])}.npy")
@@ -110,6 +115,8 @@ class Distill(Objective):
                 teacher = mixture(torch.stack(teachers), student_inputs[-1], self._shares(rows).to(teacher))
         logits = module(*student_inputs)
         student = guided(logits, logits if blank is None else blank, *drawn_at)
+        if self._hard:
+            return -student.gather(-1, student_inputs[-1][..., None])[..., 0].mean(dim=1)
         return divergence(teacher, student).mean(dim=1)
 
     def _shares(self, rows: NDArray[np.int64]) -> torch.Tensor:

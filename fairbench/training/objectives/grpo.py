@@ -159,8 +159,17 @@ class Grpo(Objective):
         if self._settings.reward == "log-ratio":
             balancing = functools.partial(log_ratio, labels=self._labels)
         following = against_others(groups == stated[:, None])
-        rewards = np.where(stated[:, None] >= 0, following, balancing(groups))
+        rewards = balancing(groups)
+        if self._settings.reward == "permuted":
+            rewards = np.stack(
+                [self._permuted(row, part.step, at) for row, at in zip(rewards, part.positions, strict=True)]
+            )
+        rewards = np.where(stated[:, None] >= 0, following, rewards)
         return np.asarray(rewards + self._settings.face * against_others(groups >= 0))
+
+    def _permuted(self, rewards: FloatArray, step: int, position: int) -> FloatArray:
+        """Return the rewards of a prompt's images in another order: a control, from which nothing can be learned."""
+        return np.asarray(np.random.default_rng([self._settings.seed, step, int(position), 5]).permutation(rewards))
 
     def _log_probs(self, module: Any, texts: list[str], tokens: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the mean log-probability of a token and its mean divergence from the base model, (images,) each."""
