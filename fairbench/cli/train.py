@@ -122,10 +122,7 @@ EvalTask = Annotated[
     ),
 ]
 EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
-EvalHard = Annotated[
-    bool, typer.Option("--hard", help="distill only: learn the teacher's drawn tokens alone, as a control.")
-]
-Images = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
+EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; torchrun uses several.")]
 
 

@@ -27,9 +27,9 @@ class Settings:
     image of every group, for grpo a prompt. steps: None for `epochs` passes over the set. learning_rate: the highest.
     accumulation: micro-batches per step, in each process.
 
-    loss, beta: of bpo. Of distill, exact: the teacher is the mixture over all groups; hard: its drawn tokens are learned alone. Of grpo: images per prompt; the
-    reward; kl, face, follow: weights of the divergence from the base model, of the reward for a face, and the share of
-    prompts that state a group and are rewarded for showing it.
+    loss, beta: of bpo. Of distill, exact: the teacher is the mixture over all groups; hard: its drawn tokens are
+    learned alone. Of grpo: images per prompt; the reward; kl, face, follow: weights of the divergence from the base
+    model, of the reward for a face, and the share of prompts that state a group and are rewarded for showing it.
     """
 
     kind: Kind
