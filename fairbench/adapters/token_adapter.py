@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeVar
@@ -16,8 +16,9 @@ from fairbench import threads
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
-from fairbench.networks import logprobs, weights
-from fairbench.types import BuildContext, ImageRequest, ImageResult, RgbImage
+from fairbench.networks import logprobs, steering, weights
+from fairbench.networks.pretrained import config_of
+from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
 
 _Decoded = TypeVar("_Decoded")
 SMALL_SIDE: Final = 128
@@ -64,6 +65,7 @@ class TokenAdapter(ABC):
             self._check_format(folder)  # before all files of a folder that is no model are hashed for the key
         self._loaded: Any = None
         self.on_progress: Callable[[float], None] = lambda share: None
+        self.decoder_shift: Callable[[Sequence[int]], Mapping[int, FloatArray]] | None = None
 
     # What a family defines.
 
@@ -80,6 +82,10 @@ class TokenAdapter(ABC):
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], read_once: bool, on_step: Callable[[int], None]
     ) -> NDArray[np.int64]:
         """Draw the image tokens (images, N) of prompts, as `networks.sampling.draw` does."""
+
+    @abstractmethod
+    def language_model(self) -> Any:
+        """Return the decoder, a torch module with `layers`."""
 
     @abstractmethod
     def token_scorer(self) -> Any:
@@ -181,15 +187,35 @@ class TokenAdapter(ABC):
         drawn = np.empty((len(requests), model.tokens_per_image), dtype=np.int64)
         finished = 0
         for batch, rows in self._batches([model.row_length(prompt) for prompt in prompts]):
-            tokens = self._sample(
-                [prompts[i] for i in rows],
-                [requests[i].seed for i in rows],
-                not self.ctx.reduced_precision,
-                partial(self._moved, finished, len(batch), drawn.shape),
-            )
+            seeds = [requests[i].seed for i in rows]
+            shifts = {} if self.decoder_shift is None else self.decoder_shift(seeds)
+            read_once = not self.ctx.reduced_precision and not shifts  # images of one prompt are shifted differently
+            moved = partial(self._moved, finished, len(batch), drawn.shape)
+            with steering.shifting(self.language_model().layers, shifts):
+                tokens = self._sample([prompts[i] for i in rows], seeds, read_once, moved)
             drawn[batch] = tokens[: len(batch)]
             finished += len(batch)
         return drawn
+
+    # What methods that shift hidden states need (protocol Steerable).
+
+    def decoder_layers(self) -> int | None:
+        """Return the number of the decoder's layers; None where neither it nor its config.json is here."""
+        if self._loaded is not None:
+            return len(self.language_model().layers)
+        count = config_of(self._folder).get("text_config", {}).get("num_hidden_layers") if self._folder else None
+        return None if count is None else int(count)
+
+    def token_states(self, texts: Sequence[str], seeds: Sequence[int], layers: Sequence[int]) -> FloatArray:
+        """Return the output (images, layers, positions, hidden) of decoder layers while images are drawn, unshifted."""
+        prompts = [self.model.prompt_ids(text) for text in texts]
+        states: list[Any] = [None] * len(prompts)
+        for batch, rows in self._batches([self.model.row_length(prompt) for prompt in prompts]):
+            with steering.recording(self.language_model().layers, layers, len(batch)) as recorded:
+                self._sample([prompts[i] for i in rows], [seeds[i] for i in rows], False, lambda step: None)
+            for i, row in zip(batch, recorded(), strict=True):
+                states[i] = row
+        return np.stack(states)
 
     def _moved(self, finished: int, batch: int, shape: tuple[int, int], step: int) -> None:
         images, tokens_per_image = shape

@@ -56,6 +56,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "verbalized-sampling": "fairbench.methods.verbalized_sampling:VerbalizedSampling",
         "fair-cot": "fairbench.methods.fair_cot:FairCot",
         "lora": "fairbench.methods.lora:LoraMethod",
+        "steering": "fairbench.methods.steering:Steering",
     },
     "metrics": {
         "rd": "fairbench.metrics._rd:rd",

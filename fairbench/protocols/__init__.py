@@ -33,6 +33,7 @@ from fairbench.protocols.models import SaysWhatIsMissing as SaysWhatIsMissing
 from fairbench.protocols.models import Served as Served
 from fairbench.protocols.unified import Distillable as Distillable
 from fairbench.protocols.unified import EmbeddingModel as EmbeddingModel
+from fairbench.protocols.unified import Steerable as Steerable
 from fairbench.protocols.unified import TokenModel as TokenModel
 from fairbench.protocols.unified import Trainable as Trainable
 from fairbench.protocols.unified import TrainableAnswers as TrainableAnswers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -66,6 +66,31 @@ class UnderstandingModel(Protocol):
         """Return one answer per question, of at most `limit` tokens.
 
         images: None for a question in text alone. seeds: one per question; None takes the most probable tokens.
+        """
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """What the adapter of a model that draws token by token may offer: hidden states of its decoder, to be shifted.
+
+    decoder_shift: set by a method. It takes the seeds of the images of a batch and returns, for some decoder layers by
+    their index, what is added to the layer's output for each of them, (images, positions, hidden). The positions are
+    those that an image's tokens are drawn from, from the prompt's last one on, and the ends of lines between them where
+    the model reads such. Where it draws with guidance, the unconditional rows are left alone. None, as it is built:
+    nothing is added.
+    """
+
+    decoder_shift: Callable[[Sequence[int]], Mapping[int, FloatArray]] | None
+
+    def decoder_layers(self) -> int | None:
+        """Return the number of decoder layers without loading the model; None where that is not known."""
+        ...
+
+    def token_states(self, texts: Sequence[str], seeds: Sequence[int], layers: Sequence[int]) -> FloatArray:
+        """Draw images, unshifted; return the output of these layers, float32 (images, layers, positions, hidden).
+
+        Loads the weights.
         """
         ...
 
