@@ -1,6 +1,6 @@
 """Directions of groups in a decoder's hidden states: one is drawn per image and added while its tokens are drawn.
 
-Ours. DiffLens and InvDiff act on hidden states of diffusion models too, in other ways; docs/methods.md compares.
+Ours. Related to DiffLens and InvDiff, which act on diffusion models, and neither of them; docs/methods.md compares.
 """
 
 from __future__ import annotations
