@@ -18,8 +18,9 @@ from fairbench.networks.janus import JanusModel
 from fairbench.networks.janus_answers import answer
 from fairbench.phantom import clip, drawing, layout, text
 from fairbench.phantom import statistics as st
+from fairbench.phantom.nearest import NearestRender
 from fairbench.phantom.planted import CELLS, table
-from fairbench.phantom.reading import NOBODY, NearestRender, Reader, batches
+from fairbench.phantom.reading import NOBODY, Reader, batches
 from fairbench.phantom.statistics import Counts
 from fairbench.stats.estimands import shares
 from fairbench.types import RgbImage

@@ -1,4 +1,4 @@
-"""How images are read back: by the labeller, and by another route that shares nothing with it."""
+"""How images are read back by the labeller, and the renders that it is tried on. Another route: `nearest`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fairbench.cards import catalog
 from fairbench.cards.cards import PluginRef
@@ -58,37 +57,18 @@ def _with_weights(part: PluginRef, path: Path) -> PluginRef:
     return part.model_copy(update={"weights": {"path": str(path.resolve())}})
 
 
-def renders(n: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Cells]:
-    """Return n calm mannequins (n, 64, 64, 3), cells in turn 0, 1, ... 7, 0, ..., as many of each as can be."""
+def renders(
+    n: int, rng: np.random.Generator, *, calm: bool = True, head: bool = True
+) -> tuple[NDArray[np.uint8], Cells]:
+    """Return n mannequins (n, 64, 64, 3), cells in turn 0, 1, ... 7, 0, ..., as many of each as can be.
+
+    calm: see `sample_scene`. Without `head`, what `render` leaves.
+    """
     cells = np.arange(n) % len(CELLS)
-    return np.stack([draw(*CELLS[cell], sample_scene(rng, calm=True)) for cell in cells]), cells
+    return np.stack([draw(*CELLS[cell], sample_scene(rng, calm=calm), head=head) for cell in cells]), cells
 
 
 def batches(n: int, rng: np.random.Generator, size: int = BATCH) -> Iterator[tuple[NDArray[np.uint8], Cells]]:
     """Yield `renders` of n images, `size` (a multiple of 8) at a time."""
     for start in range(0, n, size):
         yield renders(min(size, n - start), rng)
-
-
-class NearestRender:
-    """Reads an image as the cell of the nearest of many renders, in pixels: no network, nothing learned.
-
-    Distances are Euclidean over images halved in size, which forgives a pixel of displacement.
-    """
-
-    def __init__(self, rng: np.random.Generator, renders_per_cell: int = 400) -> None:
-        images, self._cells = renders(renders_per_cell * len(CELLS), rng)
-        self._renders = _halved(images)
-        self._squared_norms = (self._renders**2).sum(axis=1)
-
-    def read(self, images: NDArray[np.uint8]) -> Cells:
-        """Return the cell of the nearest render of each image."""
-        # |render - image|^2 without the image's own norm, which is the same for all renders.
-        distances = self._squared_norms - 2 * _halved(images) @ self._renders.T
-        return np.asarray(self._cells[distances.argmin(axis=1)])
-
-
-def _halved(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the images at half their size as rows of numbers, (n, pixels x 3), 0..1."""
-    rows = [np.asarray(Image.fromarray(image).reduce(2), dtype=np.float32).ravel() for image in images]
-    return np.stack(rows) / np.float32(255)

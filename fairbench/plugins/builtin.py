@@ -34,6 +34,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "confused": "fairbench.labelling.classifiers.confused:ConfusedClassifier",
         "clip-zeroshot": "fairbench.labelling.classifiers.clip_zeroshot:ClipZeroShotClassifier",
         "vqa": "fairbench.labelling.classifiers.vqa:VqaClassifier",
+        "nearest-render": "fairbench.phantom.nearest:NearestRenderClassifier",
     },
     "scorers": {
         "clip-score": "fairbench.scorers.clip_score:ClipScore",

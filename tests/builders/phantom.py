@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fairbench.cards import catalog
-from fairbench.phantom import check, figures, layout, reading, text
+from fairbench.phantom import check, figures, layout, nearest, text
 from fairbench.phantom.making import (
     architecture,
     build,
@@ -67,7 +67,7 @@ def toy_sizes() -> Iterator[None]:
         (build, "GUIDANCES", (1.0, 2.0, 3.0)),
         (build, "Size", lambda **_: SIZE),
         (check, "check", functools.partial(check.check, size=check.Size(images=4, renders=4, others=8))),
-        (figures, "NearestRender", functools.partial(reading.NearestRender, renders_per_cell=4)),
+        (figures, "NearestRender", functools.partial(nearest.NearestRender, renders_per_cell=4)),
     ]
     with pytest.MonkeyPatch.context() as patch:
         for owner, name, value in small:

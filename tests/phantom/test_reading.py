@@ -15,6 +15,7 @@ from fairbench.labelling.crops.box import BoxCrop
 from fairbench.phantom import reading
 from fairbench.phantom.detector import PhantomDetector
 from fairbench.phantom.making import corpus
+from fairbench.phantom.nearest import NearestRender
 from fairbench.phantom.planted import CELLS
 from fairbench.phantom.renderer import BACKGROUNDS, draw, sample_scene
 from fairbench.types import RgbImage
@@ -31,8 +32,8 @@ def reader() -> reading.Reader:
 
 
 @pytest.fixture(scope="module")
-def nearest() -> reading.NearestRender:
-    return reading.NearestRender(np.random.default_rng(1), renders_per_cell=60)
+def nearest() -> NearestRender:
+    return NearestRender(np.random.default_rng(1), renders_per_cell=60)
 
 
 def blurred(images: np.ndarray, radius: float) -> np.ndarray:
@@ -113,14 +114,14 @@ def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
 # --- the other route ---
 
 
-def test_the_nearest_render_is_the_right_one(nearest: reading.NearestRender) -> None:
+def test_the_nearest_render_is_the_right_one(nearest: NearestRender) -> None:
     images, cells = reading.renders(160, np.random.default_rng(6))
     assert np.mean(nearest.read(images) == cells) >= 0.98
     assert np.mean(nearest.read(blurred(images, 1.0)) == cells) >= 0.98
 
 
 def test_it_finds_its_own_renders_exactly() -> None:
-    own = reading.NearestRender(np.random.default_rng(7), renders_per_cell=5)
+    own = NearestRender(np.random.default_rng(7), renders_per_cell=5)
     images, cells = reading.renders(40, np.random.default_rng(7))
     assert own.read(images).tolist() == cells.tolist()
     shuffled = np.random.default_rng(0).permutation(40)
@@ -138,12 +139,12 @@ def test_it_shares_nothing_with_the_labeller(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(AssertionError, match="a part of the labeller"):
         reading.reader(folder()).read(images)
-    found = reading.NearestRender(np.random.default_rng(8), renders_per_cell=40).read(images)
+    found = NearestRender(np.random.default_rng(8), renders_per_cell=40).read(images)
     assert np.mean(found == cells) >= 0.9
 
 
 def test_the_two_routes_agree_on_what_a_coarse_tokenizer_might_draw(
-    reader: reading.Reader, nearest: reading.NearestRender
+    reader: reading.Reader, nearest: NearestRender
 ) -> None:
     rng = np.random.default_rng(10)
     images, _ = reading.renders(160, rng)

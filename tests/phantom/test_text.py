@@ -145,6 +145,20 @@ def test_all_subjects_are_planted_and_none_is_in_both_tasks() -> None:
     assert not set(text.UNNAMED) & set(table())
 
 
+def test_mitigations_are_judged_on_occupations_that_neither_trained_nor_chose_them() -> None:
+    seen, unseen, judged, told = (
+        expand(catalog.load_task(f"phantom-mitigation-{part}").card)
+        for part in ("seen", "unseen", "judged", "judged-stated")
+    )
+    names = [{p.subject for p in prompts} for prompts in (seen, unseen, judged, told)]
+    assert names[0] | names[1] == set(text.FOR_TRAINING)
+    assert names[2] == names[3] == set(text.EVALUATED[::4])
+    assert not names[2] & set(text.FOR_TRAINING)
+    stated = {(p.subject, *p.stated.values()) for p in told}
+    assert stated == {(subject, *cell) for subject in names[2] for cell in CELLS}
+    assert [p.text for p in judged] == [text.NEUTRAL.replace("{subject}", p.subject) for p in judged]
+
+
 def test_the_planted_bias_of_the_task_is_varied() -> None:
     joints = np.stack([table()[subject] for subject in text.EVALUATED])
     genders, races = joints.sum(axis=2), joints.sum(axis=1)
