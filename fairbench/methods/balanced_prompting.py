@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairbench import keys
-from fairbench.errors import FairbenchError
-from fairbench.methods.common import GENDERS, RACES, PromptMethod, index_at, instead_of_subject, stream
+from fairbench.methods import targets
+from fairbench.methods.common import PromptMethod, index_at, instead_of_subject, stream
 from fairbench.protocols import MethodContext, PromptSample
 
 NAME = "balanced-prompting"
-ATTRIBUTES: Mapping[str, Mapping[str, str]] = {"gender": GENDERS, "race": RACES}
-HELP = (
+FIX = (
     f"write gender, race or mix, or shares that sum to 1, as in {NAME}:gender=female:0.6,male:0.4+race (quota or "
     "quota-... before it deals exact counts)"
 )
@@ -35,7 +34,7 @@ class BalancedPrompting(PromptMethod):
         self.quota = spec == "quota" or spec.startswith("quota-")
         if self.quota:
             spec = spec.removeprefix("quota").removeprefix("-") or "mix"
-        self.groups, self.shares = _target(spec)
+        self.groups, self.shares = targets.read(spec, NAME, FIX)
 
     def rewrite(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> list[str]:
         """Return each prompt's text with a group before its subject, as in "... of a female Asian nurse, a person"."""
@@ -82,52 +81,3 @@ def deal(shares: NDArray[np.float64], count: int) -> NDArray[np.int64]:
         groups[n] = deadline.argmin()
         counts[groups[n]] += 1
     return groups
-
-
-def _target(spec: str) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the groups' words and their shares; attributes are independent of each other. Raises FairbenchError."""
-    parts = ["gender", "race"] if spec == "mix" else spec.split("+")
-    targets = dict(_part(part, spec) for part in parts)
-    if len(targets) < len(parts):
-        raise _bad(spec, "it names an attribute twice")
-    words, shares = [""], np.ones(1)
-    for attribute in ATTRIBUTES:  # "female Asian nurse", in whatever order the argument names them
-        if attribute in targets:
-            words = [f"{before} {word}".strip() for before in words for word in targets[attribute]]
-            shares = np.outer(shares, list(targets[attribute].values())).ravel()
-    return words, shares
-
-
-def _part(part: str, spec: str) -> tuple[str, dict[str, float]]:
-    """Return an attribute and its words with their shares, which sum to 1."""
-    attribute, equals, listed = part.partition("=")
-    word_of = ATTRIBUTES.get(attribute)
-    if word_of is None:
-        raise _bad(spec, f"{attribute!r} is no attribute")
-    if not equals:
-        return attribute, dict.fromkeys(word_of.values(), 1 / len(word_of))
-    shares: dict[str, float] = {}
-    for entry in listed.split(","):
-        label, _, number = entry.partition(":")
-        word = word_of.get(label, label)
-        if word not in word_of.values() or word in shares:
-            raise _bad(spec, f"{label!r} stands twice" if word in shares else f"{label!r} is no {attribute} it knows")
-        shares[word] = _share(number, spec)
-    total = sum(shares.values())
-    if abs(total - 1) > 1e-3:
-        raise _bad(spec, f"the shares of {attribute} sum to {total:g}")
-    return attribute, {word: share / total for word, share in shares.items()}
-
-
-def _share(number: str, spec: str) -> float:
-    try:
-        share = float(number)
-    except ValueError:
-        share = math.nan
-    if not 0 < share <= 1:
-        raise _bad(spec, f"{number!r} is no share above 0 and up to 1")
-    return share
-
-
-def _bad(spec: str, why: str) -> FairbenchError:
-    return FairbenchError(f"--method {NAME}:{spec}: {why}; {HELP}.")
