@@ -9,6 +9,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +27,7 @@ from fairbench.adapters.diffusers_loading import (
     scheduler,
 )
 from fairbench.adapters.diffusers_noise import cpu_generator, global_streams
-from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams
+from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams, call_arguments
 from fairbench.adapters.diffusers_pipelines import NoImage
 from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments
 from fairbench.adapters.diffusers_steps import reported_steps
@@ -68,6 +69,9 @@ class DiffusersAdapter(TrainablePipeline):
         self._system_prompts: dict[str, None] = {}
         self._size: tuple[int, int] | None = None
         self.on_progress: Callable[[float], None] = lambda share: None
+        self.during_call: Callable[[Any, Sequence[ImageRequest]], AbstractContextManager[None]] = (
+            lambda pipe, requests: nullcontext()
+        )
 
     @staticmethod
     def with_system_prompt(sampling: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -151,6 +155,10 @@ class DiffusersAdapter(TrainablePipeline):
         }
         return dict(json.loads(json.dumps(settings, default=str)))
 
+    def pipeline(self) -> tuple[str | None, dict[str, Any]]:
+        """Return the pipeline's class as its files name it, None while they are not here, and its call's arguments."""
+        return self._declared()[0], call_arguments(self._params, 1)
+
     def missing(self) -> list[str]:
         """Return what has to be there before the pipeline can be loaded, a sentence each."""
         return missing(self._params, self._ctx)
@@ -182,6 +190,7 @@ class DiffusersAdapter(TrainablePipeline):
         try:
             with (
                 batching.repeatable(),
+                self.during_call(pipe, block),
                 global_streams(generators[0] if self._alone else None),
                 warnings.catch_warnings(),
                 listen(pipe, self._max_sequence_length(pipe)) as heard,

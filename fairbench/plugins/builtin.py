@@ -56,6 +56,8 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "chain-of-thought": "fairbench.methods.chain_of_thought:ChainOfThought",
         "verbalized-sampling": "fairbench.methods.verbalized_sampling:VerbalizedSampling",
         "fair-cot": "fairbench.methods.fair_cot:FairCot",
+        "fair-diffusion": "fairbench.methods.fair_diffusion:FairDiffusion",
+        "fairimagen": "fairbench.methods.fairimagen:FairImagen",
         "lora": "fairbench.methods.lora:LoraMethod",
         "steering": "fairbench.methods.steering:Steering",
     },

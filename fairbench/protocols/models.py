@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -62,6 +63,24 @@ class Served(Protocol):
 
     def seconds_for(self, images: int, each: float | None) -> float | None:
         """Return how long so many images take. each: seconds of one request, as measured; None: not known."""
+        ...
+
+
+@runtime_checkable
+class CallsPipeline(Protocol):
+    """What an adapter of diffusers pipelines offers, for methods that act inside a pipeline's calls.
+
+    during_call: a method sets it to a function of the loaded pipeline and the requests of one call, one per row (the
+    last may stand several times, as padding), that returns the context in which the pipeline is called.
+    """
+
+    during_call: Callable[[Any, Sequence[ImageRequest]], AbstractContextManager[None]]
+
+    def pipeline(self) -> tuple[str | None, Mapping[str, Any]]:
+        """Return the pipeline's class as its files name it, and the arguments of its call; nothing is loaded.
+
+        The class is None while the files are not on this machine.
+        """
         ...
 
 
