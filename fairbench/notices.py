@@ -119,6 +119,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "system-prompt": Kind(
         "a pipeline or server puts a text of its own before each prompt", "compare it like a setting"
     ),
+    "system-prompt-written": Kind(
+        "a text that the method wrote stood before the prompt", "read some: each image has its own, among its notes"
+    ),
     "pipeline-warning": Kind("an image pipeline's own library warned of something", "read the sentence"),
     "unpinned": Kind("weights that are not pinned to a commit", "name the revision in the card"),
     "quota": Kind("the method fixes how many images ask for which group", "do not read intervals as those of chance"),

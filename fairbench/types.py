@@ -50,6 +50,8 @@ class ImageRequest:
     """One image to make. `seed` (63 bits) depends on the neutral prompt, the sample index and the run seed alone.
 
     `path` and `sha256` name the file of an image that exists already (adapter `folder`); else both are None.
+    system_prompt: what the model puts before this prompt in place of its own text; None: its own. Only adapters that
+    say so heed it (`protocols.TakesSystemPrompts`).
     """
 
     image_id: bytes
@@ -60,6 +62,7 @@ class ImageRequest:
     seed: int
     path: str | None = None
     sha256: str | None = None
+    system_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,13 @@ from fairbench.adapters.diffusers_loading import (
 from fairbench.adapters.diffusers_noise import cpu_generator, global_streams
 from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams, call_arguments
 from fairbench.adapters.diffusers_pipelines import NoImage
-from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments
+from fairbench.adapters.diffusers_prompting import (
+    blocks,
+    set_system_prompt,
+    system_arguments,
+    takes_system_prompt,
+    under_system_prompt,
+)
 from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.adapters.diffusers_texts import Listener, listen
 from fairbench.adapters.diffusers_trainable import TrainablePipeline
@@ -78,6 +84,11 @@ class DiffusersAdapter(TrainablePipeline):
         """Return the card's `sampling` under another system prompt; whether the pipeline takes one, loading it says."""
         return {**sampling, "system_prompt": text}
 
+    def takes_system_prompts(self) -> bool:
+        """Return whether its pipeline has one that can be set; True where its files are not here to tell."""
+        name = self._declared()[0]
+        return name is None or takes_system_prompt(name)
+
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result per request, in order.
 
@@ -88,11 +99,10 @@ class DiffusersAdapter(TrainablePipeline):
         """
         rows = self._rows
         results: list[ImageResult] = []
-        for start in range(0, len(requests), rows):
-            block = requests[start : start + rows]
-            began = time.perf_counter()
+        for block in blocks(requests, rows):
+            began, done = time.perf_counter(), len(results)
             try:
-                with reported_steps(self._pipe, functools.partial(self._moved, start, len(block), len(requests))):
+                with reported_steps(self._pipe, functools.partial(self._moved, done, len(block), len(requests))):
                     output, notes = self._call(self._pipe, [*block, *[block[-1]] * (rows - len(block))])
             except NoImage as none:
                 seconds = (time.perf_counter() - began) / len(block)
@@ -183,7 +193,10 @@ class DiffusersAdapter(TrainablePipeline):
 
     def _call(self, pipe: Any, block: Sequence[ImageRequest]) -> tuple[Any, list[dict[str, str]]]:
         """Return the pipeline's output for a block, and the notes of each of its rows."""
-        arguments = diffusers_pipelines.own_arguments(pipe, self._params, len(block))
+        params, written = self._params, block[0].system_prompt
+        if written is not None:
+            params = params.model_copy(update={"system_prompt": written})
+        arguments = diffusers_pipelines.own_arguments(pipe, params, len(block))
         # One generator per row, copies included: rows that shared one would draw from each other's stream.
         generators = [cpu_generator(request.seed) for request in block]
         prompts = [request.text for request in block]
@@ -193,12 +206,13 @@ class DiffusersAdapter(TrainablePipeline):
                 self.during_call(pipe, block),
                 global_streams(generators[0] if self._alone else None),
                 warnings.catch_warnings(),
+                under_system_prompt(pipe, written, self._card.name),
                 listen(pipe, self._max_sequence_length(pipe)) as heard,
             ):
                 # Sana turns running out of memory in its decoder into this warning, and then stumbles over the result.
                 warnings.filterwarnings("error", message="(?s).*out of memory")
                 output = diffusers_pipelines.call(pipe, prompts, generators, arguments)
-            return output, self._notes(heard, prompts)
+            return output, self._notes(heard, prompts, written is not None)
         except ValueError as err:  # how pipelines and schedulers refuse a size, a length or a combination of settings
             raise CardError(f"Model card {self._card.name}: the pipeline refuses its `sampling`: {err}") from err
         except (RuntimeError, UserWarning) as err:
@@ -214,10 +228,14 @@ class DiffusersAdapter(TrainablePipeline):
         default = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
         return int(self._params.max_sequence_length or (default and default.default) or 0)
 
-    def _notes(self, heard: Listener, prompts: Sequence[str]) -> list[dict[str, str]]:
-        """Return the notes of a call's rows; the pipeline's other warnings become notices, each once."""
+    def _notes(self, heard: Listener, prompts: Sequence[str], written: bool) -> list[dict[str, str]]:
+        """Return the notes of a call's rows; the pipeline's other warnings become notices, each once.
+
+        written: a method wrote the system prompt: it is the image's own, and no setting.
+        """
         notes = heard.notes(prompts, self._params.negative_prompt)
-        self._system_prompts |= dict.fromkeys(n["system-prompt"] for n in notes if "system-prompt" in n)
+        if not written:
+            self._system_prompts |= dict.fromkeys(n["system-prompt"] for n in notes if "system-prompt" in n)
         for message in heard.warnings:
             if "truncat" in message:
                 # The tokenizers say it image by image; where they do not, the warning is all that is known.

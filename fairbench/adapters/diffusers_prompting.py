@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fairbench.errors import CardError
+from fairbench.types import ImageRequest
 
 _SYSTEM = re.compile(r"(<\|im_start\|>system\n)(.*?)(<\|im_end\|>\n?)", re.DOTALL)
 """The system message of a chat template."""
@@ -85,6 +89,51 @@ def set_system_prompt(pipe: Any, text: str, card: str) -> None:
                 f"prompt ({name}), but its text has {' or '.join(map(str, counts))}: remove the field."
             )
         setattr(pipe, name, counts[value])
+
+
+@contextmanager
+def under_system_prompt(pipe: Any, text: str | None, card: str) -> Iterator[None]:
+    """Put a text before the prompts of one call, also where the pipeline's call does not take it; None: its own.
+
+    Raises CardError where it has none that can be set.
+    """
+    if text is None or system_arguments(inspect.signature(pipe.__call__).parameters, text):
+        yield
+        return
+    if not _prefixes(pipe):
+        raise CardError(f"{card}: {type(pipe).__name__} has no system prompt that can be set; use another method.")
+    before = {name: value for name, value in vars(pipe).items() if isinstance(value, str | int)}
+    set_system_prompt(pipe, text, card)
+    own = {name: value for name, value in before.items() if getattr(pipe, name) != value}
+    try:
+        yield
+    finally:
+        for name, value in own.items():
+            setattr(pipe, name, value)
+
+
+def takes_system_prompt(name: str) -> bool:
+    """Return whether the diffusers pipeline of this class name has a system prompt that can be set.
+
+    Its call takes one, or its constructor holds one: a chat template, or an attribute of a known name. True for a class
+    that is not installed: loading it says what is wrong.
+    """
+    import diffusers
+
+    cls = getattr(diffusers, name, None)
+    if cls is None:
+        return True
+    code = inspect.unwrap(cls.__init__).__code__
+    templates = (text for text in code.co_consts if isinstance(text, str))
+    held = set(_ATTRIBUTES) & set(code.co_names) or any(map(_SYSTEM.search, templates))
+    return bool(held or system_arguments(inspect.signature(cls.__call__).parameters, "a text"))
+
+
+def blocks(requests: Sequence[ImageRequest], rows: int) -> Iterator[list[ImageRequest]]:
+    """Yield the requests in order, at most so many at once: a call has one system prompt."""
+    for _, group in itertools.groupby(requests, key=lambda request: request.system_prompt):
+        while block := list(itertools.islice(group, rows)):
+            yield block
 
 
 def _own_texts(pipe: Any) -> set[str]:

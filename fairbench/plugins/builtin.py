@@ -58,6 +58,7 @@ BUILTIN: Final[Mapping[str, Mapping[str, str]]] = {
         "fair-cot": "fairbench.methods.fair_cot:FairCot",
         "fair-diffusion": "fairbench.methods.fair_diffusion:FairDiffusion",
         "fairimagen": "fairbench.methods.fairimagen:FairImagen",
+        "fairpro": "fairbench.methods.fairpro:FairPro",
         "lora": "fairbench.methods.lora:LoraMethod",
         "steering": "fairbench.methods.steering:Steering",
     },

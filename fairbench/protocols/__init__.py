@@ -25,6 +25,7 @@ from fairbench.protocols.methods import PromptSample as PromptSample
 from fairbench.protocols.methods import TextModel as TextModel
 from fairbench.protocols.methods import WrapsModel as WrapsModel
 from fairbench.protocols.models import CallsPipeline as CallsPipeline
+from fairbench.protocols.methods import WritesSystemPrompts as WritesSystemPrompts
 from fairbench.protocols.models import EffectiveSettings as EffectiveSettings
 from fairbench.protocols.models import ImageModel as ImageModel
 from fairbench.protocols.models import PromptSource as PromptSource
@@ -32,6 +33,7 @@ from fairbench.protocols.models import Reachable as Reachable
 from fairbench.protocols.models import ReportsProgress as ReportsProgress
 from fairbench.protocols.models import SaysWhatIsMissing as SaysWhatIsMissing
 from fairbench.protocols.models import Served as Served
+from fairbench.protocols.models import TakesSystemPrompts as TakesSystemPrompts
 from fairbench.protocols.unified import Distillable as Distillable
 from fairbench.protocols.unified import EmbeddingModel as EmbeddingModel
 from fairbench.protocols.unified import Steerable as Steerable

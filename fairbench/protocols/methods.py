@@ -38,7 +38,8 @@ class Method(Protocol):
 
     argument: the text after the colon of `--method NAME:ARGUMENT`, None without one. A method that fixes how many
     samples of a prompt ask for which group, instead of drawing them independently, sets `quota = True` on the class or
-    the instance: its face counts are no multinomial sample, and the run says so.
+    the instance: its face counts are no multinomial sample, and the run says so. `answer_tokens` on the class is the
+    limit of an answer of the text model, where the default is too short.
     """
 
     version: ClassVar[int]
@@ -77,6 +78,15 @@ class WrapsModel(Protocol):
         No weights are loaded by then, and none may be here. Whatever the hooks draw for an image depends on its
         request's own seed alone, through `methods.common.stream`.
         """
+        ...
+
+
+@runtime_checkable
+class WritesSystemPrompts(Protocol):
+    """What a method has besides that writes what the model puts before a prompt; see `TakesSystemPrompts`."""
+
+    def system_prompts(self, prompts: Sequence[PromptSample], ctx: MethodContext) -> Sequence[str | None]:
+        """Return one text per sample, in order; None: the model's own. Each is part of its image's id."""
         ...
 
 

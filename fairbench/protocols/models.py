@@ -110,6 +110,15 @@ class SaysWhatIsMissing(Protocol):
 
 
 @runtime_checkable
+class TakesSystemPrompts(Protocol):
+    """What an adapter may offer: that each request has a system prompt of its own, `ImageRequest.system_prompt`."""
+
+    def takes_system_prompts(self) -> bool:
+        """Return whether this model has one that can be set. It loads nothing: True where only loading tells."""
+        ...
+
+
+@runtime_checkable
 class Reachable(Protocol):
     """What the adapter of a served model may offer: whether its server is there, for `fairbench doctor --reach`."""
 

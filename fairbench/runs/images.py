@@ -24,6 +24,8 @@ from fairbench.types import ImageRequest, ImageResult
 log = logging.getLogger(__name__)
 _OF_REQUEST: Final = ("image_id", "prompt_id", "neutral_id", "text", "sample_index", "seed")
 """Columns that a row takes from the request as they are."""
+WRITTEN: Final = "system-prompt-written"
+"""The note of the system prompt that a method wrote for an image."""
 
 
 class BlockTooLarge(Exception):
@@ -155,7 +157,7 @@ def _table(
             "width": [None if r.pixels is None else r.pixels.shape[1] for r in results],
             "height": [None if r.pixels is None else r.pixels.shape[0] for r in results],
             "seconds": [r.seconds for r in results],
-            "notes": [list(_notes(r).items()) or None for r in results],
+            "notes": [list(_notes(*p).items()) or None for p in zip(block, results, strict=True)],
         },
     )
 
@@ -167,8 +169,12 @@ def _file(result: ImageResult) -> bytes | None:
     return pixels.encode(result.pixels) if result.encoded is None else result.encoded
 
 
-def _notes(result: ImageResult) -> Mapping[str, str]:
-    """Return a result's notes. Files that differ may hold equal pixels: of a file, the pixels' own hash is noted."""
+def _notes(request: ImageRequest, result: ImageResult) -> Mapping[str, str]:
+    """Return an image's notes: the result's own, and the system prompt that a method wrote for it.
+
+    Files that differ may hold equal pixels: of a file, the pixels' own hash is noted.
+    """
+    written = {} if request.system_prompt is None else {WRITTEN: request.system_prompt}
     if result.encoded is None or result.pixels is None:
-        return result.notes
-    return {**result.notes, copies.PIXELS: copies.content_hash(result.pixels)}
+        return {**result.notes, **written}
+    return {**result.notes, **written, copies.PIXELS: copies.content_hash(result.pixels)}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fairbench import contracts, keys, registry
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.networks import identity
-from fairbench.protocols import Method, MethodContext, WrapsModel
+from fairbench.protocols import (
+    Method,
+    MethodContext,
+    PromptSample,
+    TakesSystemPrompts,
+    WrapsModel,
+    WritesSystemPrompts,
+)
 
 
 def build(target: str, card: ModelCard) -> tuple[Method, str, ModelCard]:
@@ -51,3 +59,28 @@ def wrap(target: str, method: Method, adapter: Any, ctx: MethodContext) -> None:
     if isinstance(method, WrapsModel):
         with contracts.guard(registry.title("methods", target.partition(":")[0])):
             method.wrap(adapter, ctx)
+
+
+def check_system_prompts(target: str, method: Method, card: ModelCard, adapter: Any) -> None:
+    """Refuse a method that writes system prompts for a model that takes none. Raises FairbenchError; loads nothing."""
+    if not isinstance(method, WritesSystemPrompts):
+        return
+    if not (isinstance(adapter, TakesSystemPrompts) and adapter.takes_system_prompts()):
+        raise FairbenchError(
+            f"--method {target.partition(':')[0]} writes a system prompt for each image, and {card.name} "
+            f"({card.adapter}) has none that can be set for each: use another model or another method."
+        )
+
+
+def system_prompts(
+    target: str, method: Method, samples: Sequence[PromptSample], ctx: MethodContext
+) -> Sequence[str | None]:
+    """Return what stands before each sample's prompt; None: the model's own text. Raises PluginError."""
+    if not isinstance(method, WritesSystemPrompts):
+        return [None] * len(samples)
+    title = registry.title("methods", target.partition(":")[0])
+    with contracts.guard(title):
+        texts = list(method.system_prompts(samples, ctx))
+    if len(texts) != len(samples) or not all(text is None or isinstance(text, str) for text in texts):
+        raise PluginError(f"{title} returned no text or None per sample from system_prompts: return one for each.")
+    return texts

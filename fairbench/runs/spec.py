@@ -174,7 +174,9 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         with contracts.guard(title):
             requests = in_order(adapter.requests(image_key, settings.images_per_prompt), prompts)
     else:
-        text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent())
+        mitigation.check_system_prompts(settings.method, method, card, adapter)
+        limit = getattr(method, "answer_tokens", None)
+        text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent(), limit)
         method_ctx = MethodContext(card, settings.seed, text_model)
         mitigation.wrap(settings.method, method, adapter, method_ctx)
         requests = _requests(settings, prompts, image_key, method, method_ctx)
@@ -277,10 +279,13 @@ def _requests(
         texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
     prompt_ids = {text: keys.prompt_id(text) for text in dict.fromkeys(texts)}  # shared by the images of a text
     requests = []
-    for sample, text in zip(samples, texts, strict=True):
+    written = mitigation.system_prompts(settings.method, method, samples, ctx)
+    for sample, text, before in zip(samples, texts, written, strict=True):
         prompt_id, neutral_id = prompt_ids[text], sample.prompt.neutral_id
-        image_id = keys.image_id(image_key, prompt_id, neutral_id, sample.seed)
-        requests.append(ImageRequest(image_id, prompt_id, neutral_id, text, sample.sample_index, sample.seed))
+        read = prompt_id if before is None else keys.digest("system-prompt", [prompt_id, before])
+        image_id = keys.image_id(image_key, read, neutral_id, sample.seed)
+        asked = (prompt_id, neutral_id, text, sample.sample_index, sample.seed)
+        requests.append(ImageRequest(image_id, *asked, system_prompt=before))
     for sentence in ctx.warnings:
         notice("method", sentence)
     return requests

@@ -51,13 +51,15 @@ class EndpointAdapter:
         """Return the card's `sampling` under another system prompt; None unless the card declares the request's field.
 
         Servers ignore fields that their model does not use without a word: only who wrote the card knows of it.
-        HunyuanImage takes a text of one's own as its kind "custom".
         """
         send = sampling.get("send")
-        if not isinstance(send, Mapping) or "system_prompt" not in send:
+        if not isinstance(send, Mapping) or dialects.SYSTEM not in send:
             return None
-        kind = {"use_system_prompt": "custom" if text else "None"} if "use_system_prompt" in send else {}
-        return {**sampling, "send": {**send, "system_prompt": text or None, **kind}}
+        return {**sampling, "send": dialects.under_system_prompt(send, text)}
+
+    def takes_system_prompts(self) -> bool:
+        """Return whether the card declares the request's field."""
+        return dialects.SYSTEM in self._params.send
 
     def seconds_for(self, images: int, each: float | None) -> float | None:
         """Return the seconds that so many images take. each: of one request, as measured; None: the card's."""

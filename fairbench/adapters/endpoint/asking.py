@@ -43,7 +43,10 @@ class Asker:
 
     def ask(self, request: ImageRequest, stop: threading.Event) -> Response:
         """Return the answer to one request. Raises FairbenchError where there is none that could be stored."""
-        path, body = dialects.request(self._params, request.text, request.seed)
+        params, written = self._params, request.system_prompt
+        if written is not None:
+            params = params.model_copy(update={"send": dialects.under_system_prompt(params.send, written)})
+        path, body = dialects.request(params, request.text, request.seed)
 
         def once() -> Response | Link | Again:
             self._budget.charge()

@@ -35,6 +35,8 @@ class Dialect:
     own_server: bool = False
 
 
+SYSTEM: Final = "system_prompt"
+"""The field for what stands before the prompt."""
 _DIFFUSION: Final = "size negative_prompt num_inference_steps guidance_scale true_cfg_scale generator_device flow_shift"
 _OPENAI: Final = "size quality background moderation output_format"
 _PERSONS: Final = {"aspect_ratio": "aspectRatio", "image_size": "imageSize", "person_generation": "personGeneration"}
@@ -68,6 +70,12 @@ DIALECTS: Final[Mapping[ServerName, Dialect]] = {
         declared=("person_generation",),
     ),
 }
+
+
+def under_system_prompt(send: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return what a card sends, under another system prompt. HunyuanImage takes one's own text as its kind "custom"."""
+    kind = {"use_system_prompt": "custom" if text else "None"} if "use_system_prompt" in send else {}
+    return {**send, SYSTEM: text or None, **kind}
 
 
 def request(params: EndpointParams, prompt: str, seed: int) -> tuple[str, dict[str, Any]]:
