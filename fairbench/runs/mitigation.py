@@ -1,4 +1,4 @@
-"""A run's method: how it is built, what of it enters the image key, and how it hooks the model."""
+"""A run's method: how it is built, what of it enters the image key, how it hooks the model, and what it asks for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fairbench import contracts, keys, registry
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import FairbenchError, PluginError
 from fairbench.networks import identity
+from fairbench.notices import notice
 from fairbench.protocols import (
     Method,
     MethodContext,
@@ -17,6 +18,8 @@ from fairbench.protocols import (
     WrapsModel,
     WritesSystemPrompts,
 )
+from fairbench.runs.arguments import RunSettings
+from fairbench.types import ImageRequest, Prompt
 
 
 def build(target: str, card: ModelCard) -> tuple[Method, str, ModelCard]:
@@ -72,7 +75,33 @@ def check_system_prompts(target: str, method: Method, card: ModelCard, adapter: 
         )
 
 
-def system_prompts(
+def requests(
+    settings: RunSettings, prompts: Sequence[Prompt], image_key: str, method: Method, ctx: MethodContext
+) -> list[ImageRequest]:
+    """Return the requests as the method words them, prompt by prompt; what it warns of is reported.
+
+    Their ids and seeds depend on neither count, task nor order.
+    """
+    count, seed = settings.images_per_prompt or ctx.card.images_per_prompt, settings.seed
+    samples = [PromptSample(p, j, keys.sample_seed(p.neutral_id, j, seed)) for p in prompts for j in range(count)]
+    title = registry.title("methods", settings.method.partition(":")[0])
+    with contracts.guard(title):
+        texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
+    prompt_ids = {text: keys.prompt_id(text) for text in dict.fromkeys(texts)}  # shared by the images of a text
+    made = []
+    written = _system_prompts(settings.method, method, samples, ctx)
+    for sample, text, before in zip(samples, texts, written, strict=True):
+        prompt_id, neutral_id = prompt_ids[text], sample.prompt.neutral_id
+        read = prompt_id if before is None else keys.digest("system-prompt", [prompt_id, before])
+        image_id = keys.image_id(image_key, read, neutral_id, sample.seed)
+        asked = (prompt_id, neutral_id, text, sample.sample_index, sample.seed)
+        made.append(ImageRequest(image_id, *asked, system_prompt=before))
+    for sentence in ctx.warnings:
+        notice("method", sentence)
+    return made
+
+
+def _system_prompts(
     target: str, method: Method, samples: Sequence[PromptSample], ctx: MethodContext
 ) -> Sequence[str | None]:
     """Return what stands before each sample's prompt; None: the model's own text. Raises PluginError."""

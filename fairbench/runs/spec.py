@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,7 @@ from fairbench.measure.series import References
 from fairbench.methods import lora
 from fairbench.networks import identity, textmodel, weights
 from fairbench.notices import Notices, collecting, notice
-from fairbench.protocols import Method, MethodContext, PromptSample, PromptSource, Served
+from fairbench.protocols import MethodContext, PromptSource, Served
 from fairbench.runs import label_source, mitigation, scores, system_prompt
 from fairbench.runs.arguments import RunSettings
 from fairbench.runs.device import pick_device
@@ -179,7 +178,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         text_model = textmodel.of_card(card, adapter, ctx, image_key, progress or Silent(), limit)
         method_ctx = MethodContext(card, settings.seed, text_model)
         mitigation.wrap(settings.method, method, adapter, method_ctx)
-        requests = _requests(settings, prompts, image_key, method, method_ctx)
+        requests = mitigation.requests(settings, prompts, image_key, method, method_ctx)
     partly = (settings.limit_prompts or settings.images_per_prompt) is not None
     label_source.assign(labeller, adapter, card.name, requests, prompts, partly=partly)
     faces_key = labeller.faces_key(image_key)
@@ -266,29 +265,6 @@ def _image_key(
         if ctx.reduced_precision:
             parts["block_size"] = ctx.block_size  # there, an image can depend on the shape of its batch
     return keys.stage_key("images", parts)
-
-
-def _requests(
-    settings: RunSettings, prompts: Sequence[Prompt], image_key: str, method: Method, ctx: MethodContext
-) -> list[ImageRequest]:
-    """Return the requests, prompt by prompt. Their ids and seeds depend on neither count, task nor order."""
-    count, seed = settings.images_per_prompt or ctx.card.images_per_prompt, settings.seed
-    samples = [PromptSample(p, j, keys.sample_seed(p.neutral_id, j, seed)) for p in prompts for j in range(count)]
-    title = registry.title("methods", settings.method.partition(":")[0])
-    with contracts.guard(title):
-        texts = contracts.texts(title, method.rewrite(samples, ctx), len(samples))
-    prompt_ids = {text: keys.prompt_id(text) for text in dict.fromkeys(texts)}  # shared by the images of a text
-    requests = []
-    written = mitigation.system_prompts(settings.method, method, samples, ctx)
-    for sample, text, before in zip(samples, texts, written, strict=True):
-        prompt_id, neutral_id = prompt_ids[text], sample.prompt.neutral_id
-        read = prompt_id if before is None else keys.digest("system-prompt", [prompt_id, before])
-        image_id = keys.image_id(image_key, read, neutral_id, sample.seed)
-        asked = (prompt_id, neutral_id, text, sample.sample_index, sample.seed)
-        requests.append(ImageRequest(image_id, *asked, system_prompt=before))
-    for sentence in ctx.warnings:
-        notice("method", sentence)
-    return requests
 
 
 def _notices(card: ModelCard, params: Any, method: str, quota: bool) -> None:
