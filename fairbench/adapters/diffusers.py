@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fairbench.adapters import diffusers_lora, diffusers_pipelines
+from fairbench.adapters import diffusers_lora, diffusers_pipelines, diffusers_prompting
 from fairbench.adapters.diffusers_loading import (
     check_seeded,
     declared,
@@ -29,13 +29,7 @@ from fairbench.adapters.diffusers_loading import (
 from fairbench.adapters.diffusers_noise import cpu_generator, global_streams
 from fairbench.adapters.diffusers_params import GUIDER, DiffusersParams, call_arguments
 from fairbench.adapters.diffusers_pipelines import NoImage
-from fairbench.adapters.diffusers_prompting import (
-    blocks,
-    set_system_prompt,
-    system_arguments,
-    takes_system_prompt,
-    under_system_prompt,
-)
+from fairbench.adapters.diffusers_prompting import set_system_prompt, system_arguments, under_system_prompt
 from fairbench.adapters.diffusers_steps import reported_steps
 from fairbench.adapters.diffusers_texts import Listener, listen
 from fairbench.adapters.diffusers_trainable import TrainablePipeline
@@ -87,7 +81,7 @@ class DiffusersAdapter(TrainablePipeline):
     def takes_system_prompts(self) -> bool:
         """Return whether its pipeline has one that can be set; True where its files are not here to tell."""
         name = self._declared()[0]
-        return name is None or takes_system_prompt(name)
+        return name is None or diffusers_prompting.takes_system_prompt(name)
 
     def generate(self, requests: Sequence[ImageRequest]) -> list[ImageResult]:
         """Return one result per request, in order.
@@ -99,7 +93,7 @@ class DiffusersAdapter(TrainablePipeline):
         """
         rows = self._rows
         results: list[ImageResult] = []
-        for block in blocks(requests, rows):
+        for block in diffusers_prompting.blocks(requests, rows):
             began, done = time.perf_counter(), len(results)
             try:
                 with reported_steps(self._pipe, functools.partial(self._moved, done, len(block), len(requests))):
@@ -229,12 +223,9 @@ class DiffusersAdapter(TrainablePipeline):
         return int(self._params.max_sequence_length or (default and default.default) or 0)
 
     def _notes(self, heard: Listener, prompts: Sequence[str], written: bool) -> list[dict[str, str]]:
-        """Return the notes of a call's rows; the pipeline's other warnings become notices, each once.
-
-        written: a method wrote the system prompt: it is the image's own, and no setting.
-        """
+        """Return the notes of a call's rows; the pipeline's other warnings become notices, each once."""
         notes = heard.notes(prompts, self._params.negative_prompt)
-        if not written:
+        if not written:  # by a method: then it is the image's own, and no setting
             self._system_prompts |= dict.fromkeys(n["system-prompt"] for n in notes if "system-prompt" in n)
         for message in heard.warnings:
             if "truncat" in message:

@@ -24,8 +24,8 @@ from fairbench.protocols.methods import MethodContext as MethodContext
 from fairbench.protocols.methods import PromptSample as PromptSample
 from fairbench.protocols.methods import TextModel as TextModel
 from fairbench.protocols.methods import WrapsModel as WrapsModel
-from fairbench.protocols.models import CallsPipeline as CallsPipeline
 from fairbench.protocols.methods import WritesSystemPrompts as WritesSystemPrompts
+from fairbench.protocols.models import CallsPipeline as CallsPipeline
 from fairbench.protocols.models import EffectiveSettings as EffectiveSettings
 from fairbench.protocols.models import ImageModel as ImageModel
 from fairbench.protocols.models import PromptSource as PromptSource
