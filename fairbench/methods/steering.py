@@ -30,7 +30,7 @@ HELP: Final = f"write {NAME}:strength=2,layers=1+2,attributes=gender+race4,posit
 
 
 class Steering(ModelMethod):
-    """Adds the direction of a group, drawn for each image, to hidden states; `:strength=2,layers=1,attributes=gender`.
+    """Adds the direction of a group, drawn for each image, to hidden states; `:strength=2,attributes=gender`.
 
     A group's direction, at a layer and a position, is the mean state while images are drawn under prompts that state
     the group, minus the mean over groups. Every image's group is drawn from its own seed, all equally likely. Prompts
