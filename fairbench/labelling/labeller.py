@@ -122,18 +122,18 @@ class Labeller(LabelSpace):
         super().__init__(loaded.card)
         self._path = loaded.path
         self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
-        self._routes: list[tuple[Part, Part]] = []
+        self.routes: list[tuple[Part, Part]] = []
         for i, route in enumerate(self.card.routes):
             detector = self._part("detectors", route.detector, ("routes", i, "detector"))
             crop = self._part("crops", route.crop, ("routes", i, "crop"))
-            self._routes.append((detector, crop))
+            self.routes.append((detector, crop))
             if detector.ref.type not in getattr(crop.plugin, "detectors", (detector.ref.type,)):
                 raise CardError(
                     f"Labeller card {self.card.name}, field routes.{i}.crop: {crop.ref.type} reads the landmarks of "
                     f"{' or '.join(crop.plugin.detectors)}, not those of {detector.ref.type}; change one of the two."
                 )
         refs = enumerate(self.card.classifiers)
-        self._classifiers = [self._part("classifiers", ref, ("classifiers", i)) for i, ref in refs]
+        self.classifiers = [self._part("classifiers", ref, ("classifiers", i)) for i, ref in refs]
 
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)
@@ -148,9 +148,9 @@ class Labeller(LabelSpace):
         """The parts that enter keys, as plain data: detectors, crops, classifiers, declared attributes."""
         of, base_dir = identity.of_plugin, self._ctx.base_dir
         return {
-            "detectors": [of(d.ref.type, d.plugin, d.params, base_dir) for d, _ in self._routes],
-            "crops": [of(c.ref.type, c.plugin, c.params, base_dir) for _, c in self._routes],
-            "classifiers": [of(c.ref.type, c.plugin, c.params, base_dir) for c in self._classifiers],
+            "detectors": [of(d.ref.type, d.plugin, d.params, base_dir) for d, _ in self.routes],
+            "crops": [of(c.ref.type, c.plugin, c.params, base_dir) for _, c in self.routes],
+            "classifiers": [of(c.ref.type, c.plugin, c.params, base_dir) for c in self.classifiers],
             "attributes": {a: identity.of_params(s, None) for a, s in self.card.attributes.items()},
         }
 
@@ -170,7 +170,7 @@ class Labeller(LabelSpace):
     def detect(self, images: Sequence[RgbImage]) -> list[list[FoundFace]]:
         """Return the faces of each image, from the first route that finds any."""
         faces: list[list[FoundFace]] = [[] for _ in images]
-        for index, (part, _) in enumerate(self._routes):
+        for index, (part, _) in enumerate(self.routes):
             faceless = [i for i, of_image in enumerate(faces) if not of_image]
             if not faceless:
                 break
@@ -184,7 +184,7 @@ class Labeller(LabelSpace):
 
     def cut(self, image: RgbImage, face: FoundFace) -> RgbImage:
         """Return a face's chip, cut with the crop of the route that detected it."""
-        part = self._routes[face.route][1]
+        part = self.routes[face.route][1]
         crop: Crop = part.built
         with contracts.guard(part.title):
             return contracts.chip(part.title, crop.cut(image, face.face))
@@ -197,7 +197,7 @@ class Labeller(LabelSpace):
         Raises PluginError where a classifier gives something else than probabilities.
         """
         probs: dict[str, NDArray[np.float32]] = {}
-        for part in self._classifiers:
+        for part in self.classifiers:
             classifier: FaceClassifier = part.built
             with contracts.guard(part.title):
                 answer = classifier.classify(chips)
@@ -208,15 +208,9 @@ class Labeller(LabelSpace):
                 probs[name] = probs[spec.source] @ self.derivation(name).astype(np.float32)
         return probs
 
-    def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
-        """Detect, select, crop and classify the faces of images that are in no store, exactly as a run does.
-
-        one_per_image: where the policy selects all faces, the largest is taken. Raises what detectors and classifiers
-        raise.
-        """
+    def found(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Iterator[tuple[int, FoundFace]]:
+        """Yield the faces that count, each with the index of its image, in ascending order."""
         policy = self.card.face_policy.one_per_image() if one_per_image else self.card.face_policy
-        image_indices: list[int] = []
-        chips: list[RgbImage] = []
         for start, stop in _ranges(images):
             rows: faces.Rows = []
             for i, detected in enumerate(self.detect(images[start:stop]), start):
@@ -224,8 +218,19 @@ class Labeller(LabelSpace):
                 rows += faces.image_rows("", i.to_bytes(16), detected, width, height)
             table = faces.table(rows)
             for face in faces.stored_faces(table.filter(faces.counted(table, policy))):
-                image_indices.append(int.from_bytes(face.image_id))
-                chips.append(self.cut(images[image_indices[-1]], face.detected))
+                yield int.from_bytes(face.image_id), face.detected
+
+    def read(self, images: Sequence[RgbImage], *, one_per_image: bool = False) -> Reading:
+        """Detect, select, crop and classify the faces of images that are in no store, exactly as a run does.
+
+        one_per_image: where the policy selects all faces, the largest is taken. Raises what detectors and classifiers
+        raise.
+        """
+        image_indices: list[int] = []
+        chips: list[RgbImage] = []
+        for image, face in self.found(images, one_per_image=one_per_image):
+            image_indices.append(image)
+            chips.append(self.cut(images[image], face))
         probs = self.classify(chips) if chips else {a: np.zeros((0, self.base.size(a))) for a in self.base.labels}
         codes = self.most_probable(probs)
         for name in self.base.labels:
@@ -236,14 +241,14 @@ class Labeller(LabelSpace):
     @property
     def judges(self) -> list[JudgeParams]:
         """Who is asked, where classifiers are questions to a model."""
-        return [judge for part in self._classifiers for judge in identity.inside(part.params, JudgeParams)]
+        return [judge for part in self.classifiers for judge in identity.inside(part.params, JudgeParams)]
 
     @property
     def questions(self) -> list[tuple[JudgeParams, int]]:
         """Who is asked, and how many questions about each face."""
         return [
             (judge, len(getattr(part.params, "questions", self.base.labels)))
-            for part in self._classifiers
+            for part in self.classifiers
             for judge in identity.inside(part.params, JudgeParams)
         ]
 
@@ -265,16 +270,16 @@ class Labeller(LabelSpace):
 
     def report(self) -> None:
         """Have classifiers give notice of what they could not read."""
-        for part in self._classifiers:
+        for part in self.classifiers:
             report = getattr(part.built, "report", None)
             if report is not None:
                 report()
 
     def load(self) -> None:
         """Build every part now, so that absent weights are reported before any work. Raises WeightsError, CardError."""
-        for detector, crop in self._routes:
+        for detector, crop in self.routes:
             _ = detector.built, crop.built
-        attributes = [attribute for part in self._classifiers for attribute in part.built.schema.labels]
+        attributes = [attribute for part in self.classifiers for attribute in part.built.schema.labels]
         if sorted(attributes) != sorted(self.base.labels):
             raise CardError(
                 f"Labeller card {self.card.name}, field classifiers: they give {sorted(attributes)}, but the "

@@ -45,7 +45,7 @@ class TableLabeller(Labeller):
 
     def __init__(self, table: LabelTable, declared: LabellerCard | None = None) -> None:
         LabelSpace.__init__(self, _card(table, declared))
-        self._routes, self._classifiers = [], []
+        self.routes, self.classifiers = [], []
         self.table = table
         self._rows: Mapping[bytes, Sequence[LabelRow]] = {}
         self._unlabelled: list[ImageRequest] = []

@@ -13,6 +13,8 @@ from fairbench.protocols.base import Params as Params
 from fairbench.protocols.diffusion import Denoising as Denoising
 from fairbench.protocols.diffusion import DiffusionTrainable as DiffusionTrainable
 from fairbench.protocols.labelling import Crop as Crop
+from fairbench.protocols.labelling import DifferentiableClassifier as DifferentiableClassifier
+from fairbench.protocols.labelling import DifferentiableCrop as DifferentiableCrop
 from fairbench.protocols.labelling import FaceClassifier as FaceClassifier
 from fairbench.protocols.labelling import FaceDetector as FaceDetector
 from fairbench.protocols.measuring import Metric as Metric

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,4 +56,25 @@ class FaceClassifier(Protocol):
 
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return, for every attribute of `schema`, class probabilities of shape (chips, K) in the declared order."""
+        ...
+
+
+@runtime_checkable
+class DifferentiableCrop(Protocol):
+    """What a crop that only cuts a rectangle may offer, so that gradients flow through it."""
+
+    def region(self, width: int, height: int, face: Face) -> tuple[tuple[int, int, int, int], int]:
+        """Return the rectangle of an image of this size (left, top, right, bottom; the last two excluded).
+
+        With it comes the grey level, 0..255, of its pixels outside the image.
+        """
+        ...
+
+
+@runtime_checkable
+class DifferentiableClassifier(Protocol):
+    """What a classifier that is a torch module may offer, so that gradients flow through it."""
+
+    def log_probs(self, chips: Sequence[Any]) -> dict[str, Any]:
+        """Return log-probabilities (chips, K) per attribute, as tensors. chips: tensors (3, height, width), 0..1."""
         ...

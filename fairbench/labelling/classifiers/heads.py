@@ -132,3 +132,9 @@ def _off_simplex(values: NDArray[np.float64]) -> float:
 def empty(schema: LabelSchema) -> dict[str, NDArray[np.float32]]:
     """Return the answer for no chips."""
     return {name: np.zeros((0, len(labels)), dtype=np.float32) for name, labels in schema.labels.items()}
+
+
+def log_probs(raw: Any, head: Head) -> Any:
+    """Return a head's log-probabilities (rows, K) from a tensor of outputs (rows, columns), for gradients."""
+    columns = raw.flatten(1)[:, slice(*head.slice) if head.slice else slice(None)]
+    return columns.log_softmax(dim=1) if head.activation == "softmax" else columns.clamp(min=1e-12).log()

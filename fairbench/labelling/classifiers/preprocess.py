@@ -70,6 +70,24 @@ def batch(chips: Sequence[RgbImage], spec: InputSpec, rows: int | None = None) -
     return out
 
 
+def differentiable(chips: Sequence[Any], spec: InputSpec) -> Any:
+    """Return the batch of chips that are tensors (3, height, width) from 0 to 1, through which gradients flow.
+
+    The values are those of `batch` up to the rounding of pixels to 8 bits, where the resizing is one that rounds.
+    """
+    import torch
+
+    smooth = spec.resize in {"pil-bilinear", "torch-bilinear-antialias"}
+    resized = [
+        torch.nn.functional.interpolate(chip[None], spec.size, mode="bilinear", align_corners=False, antialias=smooth)
+        for chip in chips
+    ]
+    pixels = torch.cat(resized) * 255
+    scale, offset = (torch.from_numpy(np.broadcast_to(v, 3).copy()).to(pixels)[:, None, None] for v in _affine(spec))
+    out = (pixels if spec.colour == "rgb" else pixels.flip(1)) * scale + offset
+    return out if spec.layout == "nchw" else out.permute(0, 2, 3, 1)
+
+
 def _affine(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     low, high = spec.range
     mean = np.array(spec.mean or (0.0, 0.0, 0.0))

@@ -77,6 +77,11 @@ class TorchvisionClassifier:
         raw = np.concatenate([self._logits(*batch) for batch in batches])
         return {n: heads.probabilities(raw, n, self._params.heads[n], self.schema) for n in self.schema.labels}
 
+    def log_probs(self, chips: Sequence[Any]) -> dict[str, Any]:
+        """Return log-probabilities (chips, K) of every attribute, through which gradients flow to the chips."""
+        raw = self._model(preprocess.differentiable(chips, self._params.input))
+        return {name: heads.log_probs(raw, self._params.heads[name]) for name in self.schema.labels}
+
     def _logits(self, chips: Sequence[RgbImage], rows: int) -> NDArray[np.float32]:
         import torch
 

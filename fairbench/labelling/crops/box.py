@@ -33,10 +33,14 @@ class BoxCrop:
 
     def cut(self, image: RgbImage, face: Face) -> RgbImage:
         """Return the chip (height x width x 3, uint8, at least 1 x 1); it need not be square."""
+        return cut_padded(image, *self.region(image.shape[1], image.shape[0], face))
+
+    def region(self, width: int, height: int, face: Face) -> tuple[tuple[int, int, int, int], int]:
+        """Return the rectangle that is cut, in whole pixels, and the grey level outside the image."""
         x1, y1, x2, y2 = face.bbox_xyxy
         margin = self._params.padding * max(x2 - x1, y2 - y1)
         edges = round(x1 - margin), round(y1 - margin), round(x2 + margin), round(y2 + margin)
-        return cut_padded(image, edges, self._params.pad_value)
+        return edges, self._params.pad_value
 
 
 def cut_padded(image: RgbImage, box: tuple[int, int, int, int], pad_value: int) -> RgbImage:

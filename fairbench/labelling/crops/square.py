@@ -40,11 +40,14 @@ class SquareCrop:
         """Return the chip (uint8, height x width x 3). As the four edges are rounded one by one, its sides can differ
         by one pixel; the resizing that a classifier declares makes it square.
         """
+        return cut_padded(image, *self.region(image.shape[1], image.shape[0], face))
+
+    def region(self, width: int, height: int, face: Face) -> tuple[tuple[int, int, int, int], int]:
+        """Return the rectangle that is cut, in whole pixels, and the grey level outside the image."""
         x1, y1, x2, y2 = face.bbox_xyxy
         if self._params.clip:
-            height, width = image.shape[:2]
             x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-        return cut_padded(image, square((x1, y1, x2, y2), self._params.expand), self._params.pad_value)
+        return square((x1, y1, x2, y2), self._params.expand), self._params.pad_value
 
 
 def square(box: tuple[float, float, float, float], expand: float) -> tuple[int, int, int, int]:
