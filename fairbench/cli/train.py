@@ -1,16 +1,16 @@
-"""`fairbench train sft|bpo|distill|grpo|i2t`: fine-tune a model; the result is used as --method lora:PATH."""
+"""`fairbench train sft|bpo|distill|grpo|dft|i2t`: fine-tune a model; the result is used as --method lora:PATH."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from fairbench.cli import complete
-from fairbench.cli.options import Plugins, Quiet, Verbose, model_option
+from fairbench.cli import train_options as options
+from fairbench.cli.options import Plugins, Quiet, Verbose
 from fairbench.display.plain import echo
 from fairbench.errors import FairbenchError
 
@@ -20,150 +20,51 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Model = Annotated[
-    str,
-    model_option("Card name, card file or model folder."),
-]
-Data = Annotated[Path, typer.Option("--data", help="Manifest of a balanced set, as `fairbench synthesize` writes it.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the adapter; a stopped training goes on there.")]
-Parent = Annotated[Path | None, typer.Option("--from", help="Adapter folder to start from, as BPO does after SFT.")]
-Preset = Annotated[
-    str | None,
-    typer.Option("--preset", help="liu2025-gender, liu2025-race, liu2025-mix or phantom; options override it."),
-]
-Groups = Annotated[
-    str | None, typer.Option("--groups", help="Attributes to balance, as in gender,race4; mix: all of the set.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps. [default: from --epochs]")]
-Epochs = Annotated[float | None, typer.Option("--epochs", min=0.001, help="Passes over the set. [default: 1]")]
-LearningRate = Annotated[
-    float | None, typer.Option("--lr", min=0.0, help="Highest learning rate. [default: 1e-4; bpo 8e-7]")
-]
-Batch = Annotated[
-    int | None,
-    typer.Option("--batch", min=1, help="Examples per step, for bpo of K images each. [default: 32; bpo 8]"),
-]
-Rank = Annotated[int | None, typer.Option("--rank", min=1, help="Rank of the adapter. [default: 32]")]
-Alpha = Annotated[float | None, typer.Option("--alpha", min=0.0, help="Scale of the adapter. [default: 32]")]
-Dropout = Annotated[
-    float | None, typer.Option("--dropout", min=0.0, max=0.99, help="Dropout of the adapter. [default: 0.1]")
-]
-Loss = Annotated[
-    str | None,
-    typer.Option(
-        "--loss",
-        help="bpo only: bpo; a released variant (sigmoid-squared, bpo-v2, bpo-v3); or one of ours "
-        "(own-log-ratio-hinge, own-log-odds-hinge, own-log-ratio-squared).",
-    ),
-]
-Beta = Annotated[float | None, typer.Option("--beta", min=0.0, help="bpo only: factor of the loss. [default: 1]")]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        help="Shares of groups, as in female=.6,Asian=.4, or gender=FILE.csv with a line per subject. [default: equal]",
-    ),
-]
-Retain = Annotated[
-    str | None,
-    typer.Option(
-        "--retain",
-        metavar="SHARE[:KIND]",
-        help="Share of examples that keep what the model could do: stated (prompts that state a group, the default), "
-        "captions, questions, general; several with +.",
-    ),
-]
-Hard = Annotated[
-    bool, typer.Option("--hard", help="distill only: learn the teacher's drawn tokens alone, as a control.")
-]
-Images = Annotated[
-    int | None, typer.Option("--images", min=2, help="grpo only: images per prompt and step. [default: 8]")
-]
-Reward = Annotated[
-    str | None,
-    typer.Option(
-        "--reward", help="grpo only: balance; log-ratio (Fair-GRPO's); or permuted, a control. [default: balance]"
-    ),
-]
-KlWeight = Annotated[
-    float | None, typer.Option("--kl", min=0.0, help="grpo only: weight of the KL to the base. [default: 0.01]")
-]
-FaceWeight = Annotated[
-    float | None, typer.Option("--face", min=0.0, help="grpo only: weight of the reward for a face. [default: 0.1]")
-]
-Follow = Annotated[
-    float | None,
-    typer.Option("--follow", min=0.0, max=1.0, help="grpo only: share of prompts that state a group. [default: 0]"),
-]
-Exact = Annotated[
-    bool, typer.Option("--exact", help="distill only: match the mixture over all groups; K times the teacher's work.")
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of first weights, order and dropout.")]
-Precision = Annotated[str, typer.Option("--mixed-precision", help="no, bf16 or fp16.")]
-Accumulation = Annotated[
-    int, typer.Option("--accumulation", min=1, help="Parts of a batch, one after another; saves memory.")
-]
-Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Save memory at a third more time.")]
-SaveEvery = Annotated[int, typer.Option("--save-every", min=1, help="Steps between states to resume from.")]
-LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between rows of metrics.jsonl.")]
-Track = Annotated[
-    str | None,
-    typer.Option(
-        "--track",
-        help="Trackers that get the figures, too: tensorboard, wandb, trackio, mlflow; none. "
-        "[default: tensorboard where it is installed]",
-    ),
-]
-EvalEvery = Annotated[int, typer.Option("--eval-every", min=0, help="Steps between evaluations; 0: none.")]
-EvalTask = Annotated[
-    str | None,
-    typer.Option(
-        "--eval-task", autocompletion=complete.one("tasks"), help="Task of the evaluations. [default: the card's]"
-    ),
-]
-EvalPrompts = Annotated[int, typer.Option("--eval-prompts", min=1, help="The first so many prompts of the task.")]
-EvalImages = Annotated[int, typer.Option("--eval-images", min=2, help="Images per prompt of an evaluation.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps; torchrun uses several.")]
-
 
 def train(
     ctx: typer.Context,
-    model: Model,
-    data: Data,
-    out: Out,
-    parent: Parent = None,
-    preset: Preset = None,
-    groups: Groups = None,
-    steps: Steps = None,
-    epochs: Epochs = None,
-    learning_rate: LearningRate = None,
-    batch: Batch = None,
-    rank: Rank = None,
-    alpha: Alpha = None,
-    dropout: Dropout = None,
-    loss: Loss = None,
-    beta: Beta = None,
-    target: Target = None,
-    retain: Retain = None,
-    exact: Exact = False,
-    hard: Hard = False,
-    images: Images = None,
-    reward: Reward = None,
-    kl: KlWeight = None,
-    face: FaceWeight = None,
-    follow: Follow = None,
-    seed: Seed = 0,
-    mixed_precision: Precision = "no",
-    accumulation: Accumulation = 1,
-    checkpointing: Checkpointing = False,
-    save_every: SaveEvery = 200,
-    log_every: LogEvery = 10,
-    track: Track = None,
-    eval_every: EvalEvery = 0,
-    eval_task: EvalTask = None,
-    eval_prompts: EvalPrompts = 4,
-    eval_images: EvalImages = 16,
-    device: Device = "auto",
+    model: options.Model,
+    data: options.Data,
+    out: options.Out,
+    parent: options.Parent = None,
+    preset: options.Preset = None,
+    groups: options.Groups = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    learning_rate: options.LearningRate = None,
+    batch: options.Batch = None,
+    rank: options.Rank = None,
+    alpha: options.Alpha = None,
+    dropout: options.Dropout = None,
+    loss: options.Loss = None,
+    beta: options.Beta = None,
+    target: options.Target = None,
+    retain: options.Retain = None,
+    exact: options.Exact = False,
+    hard: options.Hard = False,
+    images: options.Images = None,
+    reward: options.Reward = None,
+    kl: options.KlWeight = None,
+    face: options.FaceWeight = None,
+    follow: options.Follow = None,
+    uncertainty: options.Uncertainty = None,
+    preserve: options.Preserve = None,
+    changed: options.Changed = None,
+    denoising: options.DenoisingSteps = None,
+    labeller: options.TrainLabeller = None,
+    dino: options.Dino = None,
+    seed: options.Seed = 0,
+    mixed_precision: options.Precision = "no",
+    accumulation: options.Accumulation = 1,
+    checkpointing: options.Checkpointing = False,
+    save_every: options.SaveEvery = 200,
+    log_every: options.LogEvery = 10,
+    track: options.Track = None,
+    eval_every: options.EvalEvery = 0,
+    eval_task: options.EvalTask = None,
+    eval_prompts: options.EvalPrompts = 4,
+    eval_images: options.EvalImages = 16,
+    device: options.Device = "auto",
     plugins: Plugins = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -177,7 +78,7 @@ def train(
     from fairbench.synthesis import balanced
     from fairbench.training import capability, presets
 
-    options = {
+    given = {
         "groups": _groups(groups),
         "steps": steps,
         "epochs": epochs,
@@ -196,12 +97,18 @@ def train(
         "kl": kl,
         "face": face,
         "follow": follow,
+        "uncertainty": uncertainty,
+        "preserve": preserve,
+        "changed": changed,
+        "denoising": denoising,
+        "labeller": labeller,
+        "dino": dino,
         "seed": seed,
         "mixed_precision": mixed_precision,
         "accumulation": accumulation,
         "checkpointing": checkpointing,
     }
-    settings = presets.settings(_kind(ctx, options, parent), preset, options)
+    settings = presets.settings(_kind(ctx, given, parent), preset, given)
     if retain is not None:
         settings = dataclasses.replace(settings, retain=capability.parsed(retain))
     card, balanced_set = catalog.load_model(model), balanced.read(data)
@@ -233,17 +140,16 @@ def _say_following(folder: Path) -> None:
             echo(f"  {' '.join(row['group'])}: {row['shown']} of {row['images']}")
 
 
-def _kind(ctx: typer.Context, options: dict[str, Any], parent: Path | None) -> Any:
+def _kind(ctx: typer.Context, given: dict[str, Any], parent: Path | None) -> Any:
     """Return the command's name; refuse options that it would ignore."""
     kind = str(ctx.info_name)
-    from fairbench.training.presets import OPTIONS_OF
+    from fairbench.training.presets import kinds_with
 
-    for owner, names in OPTIONS_OF.items():
-        given = next((name for name in names if options[name] not in (None, False)), None)
-        if kind != owner and given is not None:
-            raise FairbenchError(f"--{given} belongs to train {owner}: leave it out of train {kind}.")
+    for name, value in given.items():
+        if value not in (None, False) and kind not in (owners := kinds_with(name)):
+            raise FairbenchError(f"--{name} belongs to train {' and '.join(owners)}: leave it out of train {kind}.")
     for name in ("rank", "alpha"):
-        if parent is not None and options[name] is not None:
+        if parent is not None and given[name] is not None:
             raise FairbenchError(f"--{name}: the adapter that --from names has its own; leave it out.")
     return kind
 
@@ -267,6 +173,7 @@ _HELP = {
     "bpo": "Balanced preference optimisation, after sft.\n\nIt asks for equal probability of the groups of a prompt.",
     "distill": "Distillation from the model itself.\n\nThe neutral prompt answers as prompts of every group do.",
     "grpo": "Reinforcement on images that the model draws.\n\nGroups that are too frequent become less probable.",
+    "dft": "Fine-tuning of a diffusion model's sampling.\n\nImages are pulled to classes that even out their shares.",
     "i2t": "Understanding control: images in, occupation out.\n\nThe answer to an image is the neutral occupation.",
 }
 for _name, _help in _HELP.items():

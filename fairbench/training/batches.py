@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fairbench.display.progress import Progress, blocks
-from fairbench.protocols import Trainable, TrainableAnswers
+from fairbench.protocols import Denoising, Trainable, TrainableAnswers
 from fairbench.storage import atomic, pixels
 from fairbench.synthesis.balanced import Balanced
 from fairbench.types import RgbImage
@@ -87,8 +87,18 @@ def image_tokens(model: Trainable, data: Balanced, path: Path, progress: Progres
     return tokens
 
 
-def keep(path: Path, tokens: NDArray[np.int64]) -> None:
-    """Write tokens whole. Raises StoreError."""
+def image_latents(model: Denoising, data: Balanced, path: Path, progress: Progress) -> NDArray[np.float32]:
+    """Return the latents (rows, C, h, w) that the model's own autoencoder gives, from `path`, where they are kept."""
+    if not path.exists():
+        with progress.stage("latents", len(data.rows)) as stage:
+            parts = [model.encode([read(row.image) for row in block]) for block in blocks(data.rows, 16, stage)]
+        keep(path, np.concatenate(parts))
+    latents: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return latents
+
+
+def keep(path: Path, tokens: NDArray[Any]) -> None:
+    """Write tokens, or latents, whole. Raises StoreError."""
     file = io.BytesIO()
     np.save(file, tokens, allow_pickle=False)
     atomic.write_bytes(path, file.getvalue())

@@ -16,7 +16,7 @@ from fairbench.display.plain import line
 from fairbench.display.yaml_block import HUB_LICENCES, with_front_matter
 from fairbench.training import records
 from fairbench.training.job import Job
-from fairbench.training.presets import OPTIONS_OF
+from fairbench.training.presets import kinds_with
 
 FILE: Final = "README.md"
 _KINDS: Final[Mapping[str, str]] = {
@@ -24,6 +24,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
     "distill": "distillation from itself: the neutral prompt answers as prompts of every group do",
     "grpo": "reinforcement: images that it drew were labelled, and groups that were too frequent became less probable",
+    "dft": "direct fine-tuning of its sampling, towards classes that were assigned to the images it drew",
     "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
 }
 _BALANCES: Final = (
@@ -35,6 +36,7 @@ _AIMS: Final[Mapping[str, str]] = {
     "bpo": _BALANCES,
     "distill": _BALANCES,
     "grpo": _BALANCES,
+    "dft": _BALANCES,
     "i2t": "It is a control that learns to answer, not to draw: what it changes in images has to be measured, below.",
 }
 _OPTIONS: Final[Mapping[str, str]] = {
@@ -51,6 +53,10 @@ _OPTIONS: Final[Mapping[str, str]] = {
     "kl": "--kl",
     "face": "--face",
     "follow": "--follow",
+    "uncertainty": "--uncertainty",
+    "preserve": "--preserve",
+    "changed": "--changed",
+    "denoising": "--denoising",
     "seed": "--seed",
     "mixed_precision": "--mixed-precision",
 }
@@ -63,8 +69,8 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     title = in_markdown(line(job.card.card.title or job.card.card.name))
     parts = [
         f"# Adapter of {title}",
-        f"A low-rank adapter (LoRA, peft) for {title}, trained by fairbench with {_KINDS[job.settings.kind]}. "
-        + _AIMS[job.settings.kind],
+        f"A low-rank adapter (LoRA, {_library(job)}) for {title}, trained by fairbench with "
+        f"{_KINDS[job.settings.kind]}. " + _AIMS[job.settings.kind],
         "\n".join(["| base | |", "|---|---|", *(f"| {name} | {in_markdown(line(v))} |" for name, v in _base(job))]),
         "## Use",
         _code(f"fairbench run --model {_word(job.card.card.name)} --method lora:ADAPTER --out RUN"),
@@ -105,13 +111,18 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
 def _fields(job: Job) -> dict[str, Any]:
     card = job.card.card
     repo = card.weights.repo if card.weights else None
-    fields: dict[str, Any] = {"library_name": "peft"}
+    fields: dict[str, Any] = {"library_name": _library(job)}
     if repo and _REPO.fullmatch(repo):
         fields |= {"base_model": repo, "base_model_relation": "adapter"}
     licence = card.licence.strip().lower()
     if licence in HUB_LICENCES:
         fields["license"] = licence
     return fields | {"tags": ["lora", "text-to-image", "fairness", "fairbench", f"fairbench-{job.settings.kind}"]}
+
+
+def _library(job: Job) -> str:
+    """Return whose form the adapter's file has."""
+    return "diffusers" if job.trains_diffusion else "peft"
 
 
 def _base(job: Job) -> list[tuple[str, str]]:
@@ -145,7 +156,7 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     kind = job.settings.kind
     words = ["fairbench", "train", kind, "--model", _word(job.card.card.name), "--data", "SET"]
     for name, option in _OPTIONS.items():
-        if name in identity and not any(name in names for other, names in OPTIONS_OF.items() if other != kind):
+        if name in identity and kind in kinds_with(name):
             words += [option, _word(identity[name])]
     groups = identity["groups"]
     words += ["--groups", _word(",".join(groups) if groups else "mix")]
@@ -155,6 +166,9 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     if job.settings.retain is not None:
         share, kinds = job.settings.retain
         words += ["--retain", f"{share}:{'+'.join(kinds)}"]
+    if job.settings.labeller is not None:
+        words += ["--labeller", _word(job.settings.labeller)]
+    words += ["--dino", "DINO"] if job.settings.dino is not None else []
     words += ["--hard"] if identity.get("hard") else []
     words += ["--exact"] if identity.get("exact") else []
     words += ["--checkpointing"] if identity["checkpointing"] else []

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint import state_dict as whole
 
 from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, storage_errors
+from fairbench.methods import lora as lora_method
 from fairbench.networks import lora
 from fairbench.protocols import Trainable
 from fairbench.storage import atomic, folders, kinds
@@ -35,7 +36,9 @@ from fairbench.training.objectives.base import STATE_DIR, Figures, Objective, Pa
 from fairbench.training.records import Records
 
 STATE, STARTED = "state.pt", "training.json"
-_STATE_FILES = re.compile(r"state\.pt|(training|tracking|answers-[0-9a-f]{16})\.json|tokens-[0-9a-f]{16}\.npy")
+_STATE_FILES = re.compile(
+    r"state\.pt|(training|tracking|answers-[0-9a-f]{16})\.json|(tokens|latents)-[0-9a-f]{16}\.npy"
+)
 _DTYPES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
@@ -49,7 +52,7 @@ def train(job: Job, progress: Progress) -> Path:
     table.check(job)
     tracked = trackers.chosen(job.track)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it
-    identity = output.identity(job, processes)
+    identity = {**output.identity(job, processes), **table.further_identity(job)}
     if os.environ.get("RANK", "0") == "0":  # only one of several processes: it writes while the others would look
         folders.check(job.out, kinds.ADAPTER)
     if output.finished(job.out, identity):
@@ -85,7 +88,8 @@ def train(job: Job, progress: Progress) -> Path:
             stage.advance()
     tensors = _gathered(adapter)
     if accelerator.is_main_process:
-        output.write(job, adapter, tensors, identity, str(accelerator.device), accelerator.num_processes)
+        files = output.files(job, model, adapter, tensors)
+        output.write(job, files, identity, str(accelerator.device), accelerator.num_processes)
         _remove_state(job.out / STATE_DIR)
     accelerator.wait_for_everyone()
     return job.out
@@ -132,22 +136,27 @@ def _accelerator(job: Job) -> Accelerator:
         )
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise FairbenchError("FSDP is used in its second version: set FSDP_VERSION=2 (fsdp_version: 2).")
-    if accelerator.distributed_type == DistributedType.FSDP and (job.eval_every or s.kind == "grpo"):
-        drawing = "--eval-every" if job.eval_every else "train grpo"
+    if accelerator.distributed_type == DistributedType.FSDP and (job.eval_every or s.kind in {"grpo", "dft"}):
+        drawing = "--eval-every" if job.eval_every else f"train {s.kind}"
         raise FairbenchError(f"{drawing} draws images with the whole model in one process, which FSDP shards.")
     return accelerator
 
 
-def _load(job: Job, accelerator: Accelerator) -> tuple[Trainable, Any]:
+def _load(job: Job, accelerator: Accelerator) -> tuple[Any, Any]:
     """Return the frozen model and, around its network, the adapter that is trained."""
     s, card = job.settings, job.card.card
     assert card.lora_targets is not None
-    model = job.model(str(accelerator.device), _DTYPES[s.mixed_precision])
-    if job.parent is not None:
-        adapter = lora.load(model.network(), job.parent, s.dropout)
-    else:
+    model: Any = job.model(str(accelerator.device), _DTYPES[s.mixed_precision])
+    if job.parent is None:
         adapter = lora.new(model.network(), card.lora_targets, s.rank, s.alpha, s.dropout, s.seed)
-    if s.checkpointing:
+    elif job.trains_diffusion:
+        file = lora_method.diffusers_file(job.parent)
+        adapter = lora.load_diffusers(model.network(), file, model.lora_prefix(), s.dropout)
+    else:
+        adapter = lora.load(model.network(), job.parent, s.dropout)
+    if s.checkpointing and job.trains_diffusion:
+        model.recompute()
+    elif s.checkpointing:
         model.language_model().activation_checkpointing_enable({"use_reentrant": False})
     return model, adapter
 

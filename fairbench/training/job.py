@@ -16,7 +16,7 @@ from fairbench.cards import catalog, yamlfile
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError
 from fairbench.networks import weights
-from fairbench.protocols import Trainable
+from fairbench.protocols import DiffusionTrainable, Trainable
 from fairbench.synthesis.balanced import Balanced
 from fairbench.training import target
 from fairbench.training.order import Order
@@ -66,6 +66,11 @@ class Job:
         return Schedule(
             steps, s.learning_rate, betas=(0.9, 0.999), save_every=self.save_every, log_every=self.log_every
         )
+
+    @property
+    def trains_diffusion(self) -> bool:
+        """Whether the model is a diffusion model, whose adapters have the form of diffusers."""
+        return issubclass(registry.resolve("adapters", self.card.card.adapter), DiffusionTrainable)
 
     @functools.cached_property
     def base(self) -> dict[str, str]:

@@ -21,6 +21,9 @@ from fairbench.training import card as model_card
 from fairbench.training.job import Job
 
 VERSION = 1
+_FILES: Final = re.compile(
+    r"README\.md|adapter_config\.json|(adapter_model|pytorch_lora_weights)\.safetensors|provenance\.json"
+)
 LEARNS_GUIDED: Final = ("distill", "grpo")
 """Kinds that learn the guided distribution, with the adapter off in the unconditional rows."""
 
@@ -46,7 +49,8 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     read = {"image reading version": model.image_reading(), "prompt format": model.text_format()}
     parent = None
     if job.parent is not None:
-        parent = method.files(job.parent)[method.WEIGHTS]
+        files = method.files(job.parent)
+        parent = files.get(method.WEIGHTS) or files[method.DIFFUSERS_WEIGHTS]
         method.check_base(job.parent, job.base)
         _check_read_alike(job.parent, read)
         del settings["rank"], settings["alpha"]  # these are the parent's
@@ -86,18 +90,22 @@ def finished(out: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-def write(
-    job: Job, adapter: Any, tensors: lora.Tensors, identity: Mapping[str, Any], device: str, processes: int
-) -> None:
+def files(job: Job, model: Any, adapter: Any, tensors: lora.Tensors) -> dict[str, bytes]:
+    """Return the adapter's files, in the form that the model's adapter reads."""
+    if job.trains_diffusion:
+        return lora.diffusers_files(adapter, tensors, model.lora_prefix())
+    card = job.card.card
+    repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
+    guided = job.settings.kind in LEARNS_GUIDED
+    return lora.files(adapter, tensors, repo or card.name, revision, guided=guided)
+
+
+def write(job: Job, files: Mapping[str, bytes], identity: Mapping[str, Any], device: str, processes: int) -> None:
     """Write the adapter's files, and its provenance last; removes what killed writers left. Raises StoreError."""
     out, card, data = job.out, job.card.card, job.data
     with storage_errors(out):
-        atomic.remove_orphans(
-            out, re.compile(r"README\.md|adapter_config\.json|adapter_model\.safetensors|provenance\.json")
-        )
-    repo, revision = (card.weights.repo, card.weights.revision) if card.weights else (None, None)
-    guided = job.settings.kind in LEARNS_GUIDED
-    for file, content in lora.files(adapter, tensors, repo or card.name, revision, guided=guided).items():
+        atomic.remove_orphans(out, _FILES)
+    for file, content in files.items():
         atomic.write_bytes(out / file, content)
     atomic.write_text(out / model_card.FILE, model_card.text(job, identity, processes))
     record = {
@@ -113,6 +121,8 @@ def write(
         "identity": dict(identity),
         "processes": processes,
         "environment": provenance.environment(device),
-        "packages": provenance.package_versions(("peft", "accelerate", "safetensors", "torch", "transformers")),
+        "packages": provenance.package_versions(
+            ("peft", "accelerate", "safetensors", "torch", "transformers", *(["diffusers"] * job.trains_diffusion))
+        ),
     }
     atomic.write_text(out / method.PROVENANCE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, get_args
 from fairbench.errors import FairbenchError
 from fairbench.registry import suggest
 
-Kind = Literal["sft", "bpo", "i2t", "distill", "grpo"]
-TOGETHER: Final = ("bpo", "grpo")
+Kind = Literal["sft", "bpo", "i2t", "distill", "grpo", "dft"]
+TOGETHER: Final = ("bpo", "grpo", "dft")
 """Kinds whose example is a prompt with all its groups; an example of the others is one image."""
 Reward = Literal["balance", "log-ratio", "permuted"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -24,12 +24,16 @@ class Settings:
     groups: attributes by whose labels images are grouped; empty: all that the balanced set has. target: shares of the
     groups, as `target.shares` reads them; None: equal. retain: share of the examples that are capability data, and
     their kinds. batch: examples per step, over all processes and micro-batches; an example is one image, for bpo one
-    image of every group, for grpo a prompt. steps: None for `epochs` passes over the set. learning_rate: the highest.
-    accumulation: micro-batches per step, in each process.
+    image of every group, for grpo and dft a prompt. steps: None for `epochs` passes over the set. learning_rate: the
+    highest. accumulation: micro-batches per step, in each process.
 
     loss, beta: of bpo. Of distill, exact: the teacher is the mixture over all groups; hard: its drawn tokens are
     learned alone. Of grpo: images per prompt; the reward; kl, face, follow: weights of the divergence from the base
     model, of the reward for a face, and the share of prompts that state a group and are rewarded for showing it.
+
+    Of dft: images per prompt; uncertainty: the largest share of the targets drawn that may ask for another class;
+    preserve: weight of likeness to the base model's image; changed: factor of that weight where the class must change;
+    denoising: steps of sampling; labeller: a card, None for the model's; dino: folder of a DINOv2, None for CLIP alone.
     """
 
     kind: Kind
@@ -45,6 +49,12 @@ class Settings:
     kl: float = 0.01
     face: float = 0.1
     follow: float = 0.0
+    uncertainty: float = 0.2
+    preserve: float = 8.0
+    changed: float = 0.2
+    denoising: int = 20
+    labeller: str | None = None
+    dino: str | None = None
     learning_rate: float = 1e-4
     batch: int = 32
     epochs: float = 1.0
@@ -62,16 +72,22 @@ class Settings:
         fields = dataclasses.asdict(self) | {"groups": list(self.groups)}
         if self.retain is not None:
             fields["retain"] = [self.retain[0], *self.retain[1]]
-        others = {name for kind, names in OPTIONS_OF.items() if kind != self.kind for name in names}
-        return {"rate" if n == "learning_rate" else n: v for n, v in fields.items() if n not in others - OLD}
+        return {
+            "rate" if name == "learning_rate" else name: value
+            for name, value in fields.items()
+            if name in OLD or (name not in BY_CONTENT and self.kind in kinds_with(name))
+        }
 
 
 OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "bpo": ("loss", "beta"),
     "distill": ("exact", "hard"),
     "grpo": ("images", "reward", "kl", "face", "follow"),
+    "dft": ("images", "uncertainty", "preserve", "changed", "denoising", "labeller", "dino"),
 }
-"""Kind -> the settings that it alone has."""
+"""Kind -> the settings that it has and most others do not."""
+BY_CONTENT: Final = {"labeller", "dino"}
+"""Settings that name something else, whose content stands in an identity."""
 OLD: Final = {"loss", "beta", "exact"}
 """Settings of one kind that identities of all kinds hold, since they always did."""
 _BPO: Final = {"learning_rate": 8e-7, "batch": 8, "dropout": 0.1}
@@ -105,6 +121,11 @@ PRESETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
 """Preset -> kind -> fields. Without a preset, the paper's rates and batches and one epoch are taken."""
 
 
+def kinds_with(name: str) -> tuple[str, ...]:
+    """Return the kinds of training that have a setting."""
+    return tuple(kind for kind, names in OPTIONS_OF.items() if name in names) or get_args(Kind)
+
+
 def settings(kind: Kind, preset: str | None, options: Mapping[str, Any]) -> Settings:
     """Return a preset's settings, overridden by the options (None: not given).
 
@@ -121,6 +142,8 @@ def settings(kind: Kind, preset: str | None, options: Mapping[str, Any]) -> Sett
     fields = PRESETS[preset][kind] if preset else _BPO if kind == "bpo" else {}
     if kind == "grpo":
         fields = {"batch": 8, "dropout": 0.0, **fields}
+    if kind == "dft":  # the authors' rate and images of a prompt
+        fields = {"learning_rate": 5e-5, "batch": 1, "images": 24, "dropout": 0.0, **fields}
     overrides = {name: value for name, value in options.items() if value is not None}
     if "epochs" in overrides and "steps" not in overrides:
         overrides["steps"] = None  # else a preset's number of steps would win

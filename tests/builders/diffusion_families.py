@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
@@ -138,3 +139,20 @@ def _saved(pipeline: Callable[[], Any], folder: Path) -> Path:
         torch.manual_seed(0)
         pipeline().save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def card_of(folder: Path, weights: Path, **fields: Any) -> Path:
+    """Write a card that can be trained, and return its path."""
+    card = {
+        "name": "tiny",
+        "title": "Tiny",
+        "adapter": "diffusers",
+        "weights": {"path": str(weights)},
+        "sampling": {"steps": 2, "guidance": 2.0, "width": 32, "height": 32},
+        "lora_targets": r".*\.attn[12]?\.to_(q|v)",
+        "labeller": "phantom",
+        "block_size": 2,
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(card | fields))
+    return path

@@ -18,7 +18,8 @@ from tests.cli.test_help import GROUPS, TREE
 
 FILES_ALONE = {
     *(("new",), ("report",), ("export",), ("leaderboard", "site"), ("prompts",)),
-    *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("train", "distill"), ("phantom", "images")),
+    *(("train", "sft"), ("train", "bpo"), ("train", "i2t"), ("train", "distill"), ("train", "grpo"), ("train", "dft")),
+    ("phantom", "images"),
 }
 """Commands that write files, and print no more than where they are; and `prompts`, which has --format."""
 

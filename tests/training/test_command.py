@@ -73,7 +73,7 @@ def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Pat
     ("args", "sentence"),
     [
         (("sft", "--beta", "2"), "--beta belongs to train bpo: leave it out of train sft."),
-        (("bpo", "--images", "4"), "--images belongs to train grpo: leave it out of train bpo."),
+        (("bpo", "--images", "4"), "--images belongs to train grpo and dft: leave it out of train bpo."),
         (("sft", "--retain", "1.5"), "--retain 1.5: give a share from 0 to 1"),
         (("sft", "--retain", ".5:caption"), "there is no kind 'caption' (did you mean 'captions'?)"),
         (("sft", "--target", "femal=.6"), "--target femal=.6: name a label of the balanced set (gender: female, male;"),

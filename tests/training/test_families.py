@@ -64,7 +64,7 @@ def _pixels(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("kind", "adapter", "sentence"),
     [
-        ("sft", "diffusers", "tiny-emu3 cannot be fine-tuned: training needs an adapter that holds the network itself"),
+        ("sft", "folder", "tiny-emu3 cannot be fine-tuned: training needs an adapter that holds the network itself"),
         ("i2t", "emu3", "tiny-emu3 answers no questions (protocol TrainableAnswers), which is what train i2t teaches"),
     ],
 )

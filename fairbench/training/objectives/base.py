@@ -76,6 +76,11 @@ class Objective(ABC):
     def check(cls, job: Job) -> None:
         """Raise FairbenchError, before any work, for settings or data that do not fit."""
 
+    @classmethod
+    def further_identity(cls, job: Job) -> dict[str, Any]:
+        """Return what the result depends on besides settings, data and the model, as plain data."""
+        return {}
+
     @abstractmethod
     def __init__(self, setup: Setup) -> None: ...
 

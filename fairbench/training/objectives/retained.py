@@ -16,21 +16,23 @@ from numpy.typing import NDArray
 
 from fairbench.display.progress import blocks
 from fairbench.errors import CardError
-from fairbench.protocols import Distillable, Trainable, TrainableAnswers, UnderstandingModel
+from fairbench.protocols import DiffusionTrainable, Distillable, Trainable, TrainableAnswers, UnderstandingModel
 from fairbench.storage import atomic
 from fairbench.training import batches, output
 from fairbench.training.capability import CAPTION_QUESTION, QUESTIONS, general_prompts
 from fairbench.training.job import Job
 from fairbench.training.objectives import distill, sft
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
+from fairbench.training.objectives.diffusion_sft import NoisedImages
 
 _ANSWER_TOKENS: Final = 48
 _IMAGES_PER_PROMPT: Final = 4
-_Source = batches.Images | batches.Answers
+_Source = batches.Images | batches.Answers | NoisedImages
 
 
-def _stated(setup: Setup) -> batches.Images:
-    return sft.images(setup).shifted(len(setup.job.data.rows))
+def _stated(setup: Setup) -> batches.Images | NoisedImages:
+    rows = len(setup.job.data.rows)
+    return NoisedImages(setup).shifted(rows) if setup.job.trains_diffusion else sft.images(setup).shifted(rows)
 
 
 def _general(setup: Setup) -> batches.Images:
@@ -68,13 +70,13 @@ def _own_answers(setup: Setup, questions: Sequence[str]) -> batches.Answers:
     return batches.Answers(setup.model, [batches.Exchange(row.image, q, a) for row, q, a in of_rows])
 
 
-_KINDS: Final[Mapping[str, tuple[Callable[[Setup], _Source], tuple[type, ...]]]] = {
-    "stated": (_stated, (Trainable,)),
-    "captions": (_captions, (TrainableAnswers, UnderstandingModel)),
-    "questions": (_questions, (TrainableAnswers, UnderstandingModel)),
-    "general": (_general, (Distillable,)),
+_KINDS: Final[Mapping[str, tuple[Callable[[Setup], _Source], tuple[tuple[type, ...], ...]]]] = {
+    "stated": (_stated, ((Trainable, DiffusionTrainable),)),
+    "captions": (_captions, ((TrainableAnswers,), (UnderstandingModel,))),
+    "questions": (_questions, ((TrainableAnswers,), (UnderstandingModel,))),
+    "general": (_general, ((Distillable,),)),
 }
-"""Kind -> how it is made, and the protocols that the adapter must offer."""
+"""Kind -> how it is made, and the protocols that the adapter must offer, one of each tuple."""
 
 
 def check(job: Job, adapter: type) -> None:
@@ -83,8 +85,8 @@ def check(job: Job, adapter: type) -> None:
     for kind in kinds:
         if lacking := next((need for need in _KINDS[kind][1] if not issubclass(adapter, need)), None):
             raise CardError(
-                f"The model {job.card.card.name} offers no {lacking.__name__}, which --retain with {kind} needs: name "
-                f"another kind ({', '.join(_KINDS)})."
+                f"The model {job.card.card.name} offers no {lacking[0].__name__}, which --retain with {kind} needs: "
+                f"name another kind ({', '.join(_KINDS)})."
             )
     lacking_row = next((row for row in job.data.rows if not row.source_prompt), None)
     if "stated" in kinds and lacking_row is not None:
@@ -92,6 +94,13 @@ def check(job: Job, adapter: type) -> None:
             f"The balanced set has no source_prompt for {lacking_row.image}, and --retain shows images under the "
             "prompts that they were made from: fill that column in, name another kind, or say --retain 0."
         )
+
+
+def _losses(source: _Source, module: Any, rows: NDArray[np.int64], part: Part) -> torch.Tensor:
+    """Return the loss of every row, (rows,)."""
+    if isinstance(source, NoisedImages):
+        return source.errors(module, rows, part)
+    return -source.mean_log_probs(module, rows)
 
 
 class Several(torch.nn.Module):
@@ -130,7 +139,7 @@ class Retaining(Objective):
         for kind, source in enumerate(self._sources):
             if (members := np.flatnonzero(kinds == kind)).size:
                 rows = part.rows[members, column[members]]
-                retained.append(-source.mean_log_probs(functools.partial(module, kind + 1), rows))
+                retained.append(_losses(source, functools.partial(module, kind + 1), rows, part.only(members)))
         if retained:
             figures["retained"] = torch.cat(retained)
             total = total.to(figures["retained"].device) + figures["retained"].sum() / examples

@@ -31,7 +31,7 @@ class Sft(Objective):
     """The mean negative log-probability of image tokens under the neutral prompt."""
 
     needs: ClassVar[type] = Trainable
-    lacks: ClassVar[str] = NOT_TRAINABLE
+    lacks: ClassVar[str] = NOT_TRAINABLE.replace("janus and emu3 do", "janus, emu3 and diffusers do")
     figures = ("log_prob",)
 
     def __init__(self, setup: Setup) -> None:
