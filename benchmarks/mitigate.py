@@ -1,47 +1,77 @@
-"""`make mitigate`: balance the phantom, then ask whether it helped: synthesize -> SFT -> BPO -> run -> compare.
+"""`make mitigate`: balance the phantom, then ask whether it helped: synthesize -> train -> run -> compare.
 
-Every step is a command that a user could type; a stopped one goes on. Occupations that training saw (in other words)
-and others that it never saw are judged apart, on corrected `concentration`, by the upper end of its interval. Exit
-code 1 where a bar is not met.
+Every step is a command that a user could type; a stopped one goes on. Arms are trained with the labeller `phantom`, and
+judged by `phantom-pixels`: the best is chosen on occupations that training never saw, and judged on others again, by
+corrected `concentration` and the upper end of its interval for this list. With --full there are controls, and three
+seeds of every training, whose spread is in an arm's interval. Exit code 1 where a bar is not met.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from scipy import stats
 
 from fairbench.storage import folders, kinds
 
 ROOT = Path(__file__).resolve().parents[1]
-TASK, TABLE = "phantom-mitigation", "table.md"
+TASK, TABLE, JUDGE = "phantom-mitigation", "table.md", "phantom-pixels"
 IMAGES = 160
 PER_GROUP = 8
 """Images of each group for each wording of each occupation: 8 x 6 x 8 x 8 = 3,072."""
+PARTS = {"unseen": 2, "judged": 1}
+STATED = {"stated": 10, "judged-stated": 10}
+"""Task -> what the images per prompt are divided by; a stated task has a prompt for each group."""
 ATTRIBUTES = ("gender", "race4", "gender_x_race4")
-MOST = {"gender": 0.16, "race4": 0.25, "gender_x_race4": 0.16}
-"""Bars on the seen occupations: upper end of the method's corrected `concentration`, as a share of the baseline's."""
-TRAINED = {
-    "sft": ("sft", []),
-    "bpo": ("bpo", ["--from", "{work}/sft"]),
-    "sft-continued": ("sft", ["--from", "{work}/sft", "--steps", "{bpo_compute}"]),
-    "i2t": ("i2t", []),
+BAR = 0.03
+"""Upper end of corrected `concentration` of race on the judged occupations, of the chosen arm."""
+SEEDS = 3
+TRAINED = {"sft": ("sft", ""), "bpo": ("bpo", "--from {sft}"), "distill": ("distill", "")}
+CONTROLS = {
+    "distill-exact": ("distill", "--exact"),
+    "grpo": ("grpo", ""),
+    "distill-hard": ("distill", "--hard"),
+    "grpo-permuted": ("grpo", "--reward permuted"),
+    "retained-alone": ("sft", "--retain 1"),
+    "sft-continued": ("sft", "--from {sft} --steps {bpo_compute}"),
+    "i2t": ("i2t", ""),
 }
-ARMS = {"none": "none", "balanced-prompting": "balanced-prompting", "sft": "lora:{work}/sft", "bpo": "lora:{work}/bpo"}
-MORE = {
-    "any-gender-suffix": "any-gender-suffix",
-    "any-race-suffix": "any-race-suffix",
-    "any-mix-suffix": "any-mix-suffix",
-    "i2t": "lora:{work}/i2t",
-    "sft-continued": "lora:{work}/sft-continued",
-}
-TOLD = ("none", "sft", "bpo", "sft-continued", "i2t")
-"""Arms that are asked to draw a named group: the others write prompts of their own, or leave the model as it is."""
+"""Arm -> command of `train`, and further options; {sft}: the SFT of the same seed."""
+SUFFIXES = ("any-gender-suffix", "any-race-suffix", "any-mix-suffix")
+CLIP, FOLLOWS = ("clip_score", "quality", "raw"), ("attribute-following", "faces", "raw")
+Key = tuple[str, str, str]
+"""Metric, attribute, estimate."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is judged. methods: of `run`, one for each training seed. told: whether it is asked for stated groups."""
+
+    name: str
+    methods: tuple[str, ...]
+    told: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -60,32 +90,31 @@ class Bar:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/mitigation"))
-    parser.add_argument("--full", action="store_true", help="further arms: suffixes, i2t, continued SFT")
+    parser.add_argument("--full", action="store_true", help="controls and suffixes, three seeds of every training")
     parser.add_argument("--leaderboard", type=Path, help="CSV to which every run's row is added, with its evidence")
-    parser.add_argument("--images", type=int, default=IMAGES, help="images a prompt and arm")
+    parser.add_argument("--images", type=int, default=IMAGES, help="images a prompt and arm of the judged task")
     options = parser.parse_args()
-    started = time.monotonic()
-    work, arms = options.work, ARMS | (MORE if options.full else {})
+    started, work = time.monotonic(), options.work
     folders.check_file(
         work / TABLE, "a table of this benchmark", kinds.starting_with(b"| occupations | arm |"), option="--work: its"
     )
-    train(work, options.full)
+    arms = train(work, options.full)
     runs = {
-        (arm, part): measure(work, arm, method.format(work=work), part, options.images, options.leaderboard)
-        for part in ("seen", "unseen", "stated")
-        for arm, method in arms.items()
-        if part != "stated" or arm in TOLD
+        (arm.name, part): [
+            measure(work, f"{part}-{arm.name}-{seed}", method, part, options.images // share, options.leaderboard)
+            for seed, method in enumerate(arm.methods)
+        ]
+        for part, share in (PARTS | STATED).items()
+        for arm in arms
+        if arm.told or part in PARTS
     }
-    for part in ("seen", "unseen"):
-        compare(work, part, [runs[arm, part] for arm in arms])
-        compare(work, f"{part}-after-sft", [runs["sft", part], runs["bpo", part]])
-        if options.full:
-            compare(work, f"{part}-same-compute", [runs["sft-continued", part], runs["bpo", part]])
-    compare(work, "stated", [runs[arm, "stated"] for arm in arms if arm in TOLD])
-    bars = judge(work, runs, list(arms))
-    text = table(runs, arms)
+    for part in (*PARTS, *STATED):
+        compare(work, part, [runs[arm.name, part][0] for arm in arms if (arm.name, part) in runs])
+    chosen, bars = judge(arms, runs, work)
+    text = table(arms, runs)
     (work / TABLE).write_text(text)
     print(text)
+    print(f"chosen on the unseen occupations: {chosen}")
     for bar in bars:
         print(f"{'met    ' if bar.holds else 'NOT MET'} {bar.name}: {bar.value:.4f}, at most {bar.most:.4f}")
     print(f"{(time.monotonic() - started) / 60:.1f} minutes")
@@ -99,41 +128,22 @@ def fairbench(*args: str) -> None:
         sys.exit(1)
 
 
-def train(work: Path, full: bool) -> None:
-    """Make the balanced set and the adapters; what is there already is kept where it is the same, else refused."""
-    data = work / "set" / "manifest.json"
-    fairbench(
-        "synthesize",
-        "--model",
-        "phantom",
-        "--task",
-        f"{TASK}-seen",
-        "--per-group",
-        str(PER_GROUP),
-        "--templates",
-        str(ROOT / "benchmarks" / "mitigation-templates.txt"),
-        "--store",
-        str(work / "store"),
-        "--out",
-        str(data.parent),
-    )
-    for name, (kind, more) in TRAINED.items():
-        if name in ("sft-continued", "i2t") and not full:
-            continue
-        extra = [part.format(work=work, bpo_compute=bpo_compute()) for part in more]
-        fairbench(
-            "train",
-            kind,
-            "--model",
-            "phantom",
-            "--data",
-            str(data),
-            "--preset",
-            "phantom",
-            "--out",
-            str(work / name),
-            *extra,
-        )
+def train(work: Path, full: bool) -> list[Arm]:
+    """Make the balanced set and the adapters, keeping what is there; return the arms."""
+    data, store = work / "set", str(work / "store")
+    wordings = str(ROOT / "benchmarks" / "mitigation-templates.txt")
+    source = ("--model", "phantom", "--task", f"{TASK}-seen", "--per-group", str(PER_GROUP), "--templates", wordings)
+    fairbench("synthesize", *source, "--store", store, "--out", str(data))
+    arms = [Arm("none", ("none",), True), Arm("balanced-prompting", ("balanced-prompting",), False)]
+    arms += [Arm(suffix, (suffix,), False) for suffix in SUFFIXES if full]
+    for name, (kind, more) in (TRAINED | (CONTROLS if full else {})).items():
+        outs = [work / f"{name}-{seed}" for seed in range(SEEDS if full else 1)]
+        for seed, out in enumerate(outs):
+            extra = more.format(sft=work / f"sft-{seed}", bpo_compute=bpo_compute()).split()
+            common = ("--model", "phantom", "--data", str(data), "--preset", "phantom", "--seed", str(seed))
+            fairbench("train", kind, *common, *extra, "--out", str(out))
+        arms.append(Arm(name, tuple(f"lora:{out}" for out in outs), True))
+    return arms
 
 
 def bpo_compute() -> int:
@@ -144,40 +154,16 @@ def bpo_compute() -> int:
     return math.ceil((bpo.steps or 0) * bpo.batch * 8 / sft.batch)
 
 
-def measure(work: Path, arm: str, method: str, part: str, images: int, leaderboard: Path | None) -> Path:
-    """Run an arm on a task and return its folder."""
-    folder = work / "runs" / f"{part}-{arm}"
-    count = str(images) if part != "stated" else str(max(2, images // 4))
-    fairbench(
-        "run",
-        "--model",
-        "phantom",
-        "--method",
-        method,
-        "--task",
-        f"{TASK}-{part}",
-        "--images-per-prompt",
-        count,
-        "--store",
-        str(work / "store"),
-        "--out",
-        str(folder),
-        "--no-sheets",
-        "--quiet",
-    )
-    if leaderboard is not None and part != "stated":
-        fairbench(
-            "leaderboard", "add", str(folder), "--leaderboard", str(leaderboard.with_name(f"{TASK}-{part}-v1.csv"))
-        )
+def measure(work: Path, name: str, method: str, part: str, images: int, leaderboard: Path | None) -> Path:
+    """Run a method on a task by the judge's labels, and return the run's folder."""
+    folder = work / "runs" / name
+    what = ("--model", "phantom", "--method", method, "--task", f"{TASK}-{part}", "--labeller", JUDGE)
+    where = ("--images-per-prompt", str(images), "--store", str(work / "store"), "--out", str(folder))
+    fairbench("run", *what, *where, "--no-sheets", "--no-report", "--quiet")
+    if leaderboard is not None and part in PARTS:
+        board = leaderboard.with_name(f"{TASK}-{part}-v1.csv")
+        fairbench("leaderboard", "add", str(folder), "--leaderboard", str(board))
     return folder
-
-
-def estimates(folder: Path) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Return (metric, attribute, estimate) -> the task's row, for this list."""
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
-    return {(r["metric"], r["attribute"], r["estimate"]): r for r in rows if r["scope"] == "task"}
 
 
 def compare(work: Path, name: str, folders: list[Path]) -> None:
@@ -185,81 +171,88 @@ def compare(work: Path, name: str, folders: list[Path]) -> None:
     fairbench("compare", *map(str, folders), "--rd-margins", "--out", str(work / f"compare-{name}"))
 
 
-def effect(work: Path, name: str, run: int, attribute: str, estimand: str) -> dict[str, float]:
-    """Return an effect of the run with this number (0: the baseline) for this list, and its 90 % interval."""
-    with (work / f"compare-{name}" / "compare.csv").open(newline="", encoding="utf-8") as file:
-        wanted = (chr(ord("A") + run), attribute, estimand, "this list")
+def estimates(folder: Path) -> dict[Key, Found]:
+    """Return the task's estimates, for this list."""
+    import pyarrow.parquet as pq
+
+    rows = [row for row in pq.read_table(folder / "metrics.parquet").to_pylist() if row["scope"] == "task"]
+    of = {(r["metric"], r["attribute"], r["estimate"]): (r["value"], r["ci_low"], r["ci_high"]) for r in rows}
+    return {key: Found(*(math.nan if v is None else v for v in values)) for key, values in of.items()}
+
+
+def over_seeds(runs: Sequence[Path], key: Key, level: float = 0.95) -> Found:
+    """Return the mean over training seeds with Student's t, whose spread holds the images' own error; of one run, its
+    own interval.
+    """
+    found = [estimates(run)[key] for run in runs]
+    if len(found) == 1:
+        return found[0]
+    values = np.array([each.value for each in found])
+    reach = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return Found(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
+
+
+def farthest(work: Path, arms: Sequence[Arm], arm: Arm, runs: dict[tuple[str, str], list[Path]], part: str) -> Bar:
+    """Return the bar of equivalence with the model as it is: CLIP score, or of a stated task attribute-following.
+
+    Two one-sided tests at 5 %: the 90 % interval of the change lies within the task card's margin.
+    """
+    key, name = (FOLLOWS, "attribute-following") if part in STATED else (CLIP, "CLIP score")
+    run = [a.name for a in arms if (a.name, part) in runs].index(arm.name)
+    with (work / f"compare-{part}" / "compare.csv").open(newline="", encoding="utf-8") as file:
+        wanted = (chr(ord("A") + run), key[1], key[0], "this list")
         (row,) = [r for r in csv.DictReader(file) if (r["run"], r["attribute"], r["estimand"], r["scope"]) == wanted]
-    found = {key: float(row[key]) for key in ("effect", "low", "high", "margin") if row[key]}
-    reach = (found["high"] - found["low"]) / 2 * 1.645 / 1.96
-    return found | {"low90": found["effect"] - reach, "high90": found["effect"] + reach}
+    effect, reach = float(row["effect"]), (float(row["high"]) - float(row["low"])) / 2 * 1.645 / 1.96
+    if len(runs[arm.name, part]) > 1:
+        base = estimates(runs["none", part][0])[key].value
+        spread = over_seeds(runs[arm.name, part], key, 0.9)
+        effect, reach = spread.value - base, max(reach, spread.high - spread.value)
+    return Bar(f"{part}, {arm.name}: change of {name}, farther end", abs(effect) + reach, float(row["margin"]))
 
 
-def judge(work: Path, runs: dict[tuple[str, str], Path], arms: list[str]) -> list[Bar]:
-    """Return every claim of the mitigation with its bar."""
-    bars, base = [], estimates(runs["none", "seen"])
-    for arm in ("sft", "bpo"):
-        number, found = arms.index(arm), estimates(runs[arm, "seen"])
-        for attribute, most in MOST.items():
-            whole, upper = (
-                base["concentration", attribute, "corrected"]["value"],
-                found["concentration", attribute, "corrected"]["ci_high"],
-            )
-            words = f"seen, {arm}: concentration of {attribute}, upper end over the baseline's value"
-            bars.append(Bar(words, upper / whole, most))
-        for attribute in ATTRIBUTES:
-            change = effect(work, "unseen", number, attribute, "concentration corrected")
-            bars.append(Bar(f"unseen, {arm}: change of concentration of {attribute}, upper end", change["high"], 0.0))
-        for part in ("seen", "unseen"):
-            kept = effect(work, part, number, "quality", "clip_score")
-            bars.append(equivalent(f"{part}, {arm}: change of CLIP score", kept))
-        told = [a for a in arms if a in TOLD].index(arm)
-        kept = effect(work, "stated", told, "faces", "attribute-following")
-        bars.append(equivalent(f"{arm}: change of attribute-following", kept))
-    for part in ("seen", "unseen"):
-        change = effect(work, f"{part}-after-sft", 1, "gender_x_race4", "rd@n0")
-        words = f"{part}: RD of gender x race, BPO less SFT, upper end of the 90 % interval"
-        bars.append(Bar(words, change["high90"], change["margin"]))
-    return bars
+def judge(arms: list[Arm], runs: dict[tuple[str, str], list[Path]], work: Path) -> tuple[str, list[Bar]]:
+    """Return the arm that is chosen on the unseen occupations, and what it must meet on the judged ones.
+
+    Chosen is, of the trainings that keep CLIP score and following there, the one of least race concentration, by the
+    upper end. It is written down before the judged task is looked at, and not chosen again.
+    """
+    race = ("concentration", "race4", "corrected")
+    record = work / "chosen.json"
+    if not record.exists():
+        kept = [
+            arm
+            for arm in arms
+            if arm.name in TRAINED | CONTROLS
+            and all(farthest(work, arms, arm, runs, part).holds for part in ("unseen", "stated"))
+        ]
+        best = min(kept, key=lambda arm: over_seeds(runs[arm.name, "unseen"], race).high, default=None)
+        record.write_text(json.dumps({"chosen": best.name if best else None}) + "\n")
+    name = json.loads(record.read_text())["chosen"]
+    if name is None:
+        return "none keeps CLIP score and following", [Bar("an arm that keeps CLIP score and following", 1, 0)]
+    arm = next(arm for arm in arms if arm.name == name)
+    upper = over_seeds(runs[name, "judged"], race).high
+    bars = [Bar(f"judged, {name}: concentration of race, upper end", upper, BAR)]
+    for attribute in ATTRIBUTES:
+        key = ("concentration", attribute, "corrected")
+        before = estimates(runs["none", "judged"][0])[key].low
+        bars.append(Bar(f"judged, {name}: {attribute}, upper end against the model's own lower end",
+                        over_seeds(runs[name, "judged"], key).high, before))  # fmt: skip
+    return name, [*bars, *(farthest(work, arms, arm, runs, part) for part in ("judged", "judged-stated", "stated"))]
 
 
-def equivalent(name: str, change: dict[str, float]) -> Bar:
-    """Return the bar of two one-sided tests at 5 %: the 90 % interval lies within the task card's margin."""
-    far = max(abs(change["low90"]), abs(change["high90"]))
-    return Bar(f"{name}, farther end of its 90 % interval", far, change["margin"])
-
-
-def table(runs: dict[tuple[str, str], Path], arms: dict[str, str]) -> str:
+def table(arms: list[Arm], runs: dict[tuple[str, str], list[Path]]) -> str:
     """Return the results as a Markdown table."""
-    names = [
-        "gender concentration",
-        "race concentration",
-        "gender x race concentration",
-        "gender RD",
-        "race RD",
-        "gender x race RD",
-        "CLIP score",
-    ]
-    head = f"| occupations | arm | {' | '.join(names)} | follows |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
-    for part in ("seen", "unseen"):
+    head = ["occupations", "arm", "gender concentration", "race concentration", "gender x race concentration",
+            "CLIP score", "follows"]  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for part, stated in zip(PARTS, STATED, strict=True):
         for arm in arms:
-            found = estimates(runs[arm, part])
-            cells = [interval(found["concentration", a, "corrected"]) for a in ATTRIBUTES]
-            cells += [f"{found['rd', a, 'raw']['value']:.3f}" for a in ATTRIBUTES]
-            score = found.get(("clip_score", "quality", "raw"))
-            told = f"{follows(runs[arm, 'stated']):.3f}" if (arm, "stated") in runs else ""
-            lines.append(f"| {part} | {arm} | {' | '.join(cells)} | {score['value']:.2f} | {told} |" if score else "")
+            cells = [str(over_seeds(runs[arm.name, part], ("concentration", a, "corrected"))) for a in ATTRIBUTES]
+            score = over_seeds(runs[arm.name, part], CLIP).value
+            told = f"{over_seeds(runs[arm.name, stated], FOLLOWS).value:.3f}" if (arm.name, stated) in runs else ""
+            lines.append(f"| {part} | {arm.name} | {' | '.join(cells)} | {score:.2f} | {told} |")
     return "\n".join(lines) + "\n"
-
-
-def follows(folder: Path) -> float:
-    """Return the share of faces that show what their prompt states, the mean over prompts."""
-    return estimates(folder)["attribute-following", "faces", "raw"]["value"]
-
-
-def interval(row: dict[str, float]) -> str:
-    return f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
 if __name__ == "__main__":

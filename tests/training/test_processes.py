@@ -129,6 +129,28 @@ def test_two_processes_have_the_gradients_of_one(
         assert (value - theirs[name]).abs().mean() < 1e-6, name
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["distill", "grpo"])
+def test_two_processes_draw_what_one_draws(balanced_manifest: Path, tmp_path: Path, kind: str) -> None:
+    """The phantom, whose images have faces: the same images, rewards and capability data, whoever has which part."""
+    what = ("train", kind, "--model", "phantom", "--data", str(balanced_manifest), "--steps", "3", "--batch", "4")
+    how = ("--dropout", "0", "--lr", "1e-2", "--retain", "0.3:stated+general", "--device", "cpu", "--log-every", "1")
+    more = ("--images", "4", "--follow", "0.3") if kind == "grpo" else ("--target", "female=.7")
+    command = (*what, *how, *more, "-q")
+    one = trained("gradients", tmp_path / "one", command, "--accumulation", "2")
+    trained_by_torchrun("gradients", tmp_path / "two", command)
+    single = recorded(one.parent, 0)
+    for rank in (0, 1):
+        for mine, theirs in zip(single, recorded(tmp_path / "two", rank), strict=True):
+            assert theirs["world"] == 2
+            for a, b in zip(mine["gradients"], theirs["gradients"], strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+    assert losses(tmp_path / "two" / "out") == [
+        (step, pytest.approx(loss, rel=1e-4)) for step, loss in losses(tmp_path / "one" / "out")
+    ]
+    assert max(float(g.abs().max()) for g in single[-1]["gradients"]) > 1e-3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "left"),
