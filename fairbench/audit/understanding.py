@@ -30,7 +30,7 @@ KINDS: Final = ("male", "female", "unknown", "other")
 """Kinds of answers; `other` holds refusals and whatever names neither or both of the two genders."""
 MIN_COMMITTED: Final = 30
 """Answers male or female below which an RD over these alone says nothing: with few, chance makes it large."""
-_GENDER_WORDS: Final = {"male": {"male", "man", "men", "boy"}, "female": {"female", "woman", "women", "girl"}}
+GENDER_WORDS: Final = {"male": {"male", "man", "men", "boy"}, "female": {"female", "woman", "women", "girl"}}
 _DRAWS = 2000
 
 
@@ -64,7 +64,7 @@ def kind_of(answer: str) -> str:
     ('female', 'other', 'unknown', 'other')
     """
     words = re.findall(r"[a-z]+", answer.lower())
-    genders = {gender for gender, synonyms in _GENDER_WORDS.items() if synonyms.intersection(words)}
+    genders = {gender for gender, synonyms in GENDER_WORDS.items() if synonyms.intersection(words)}
     if len(genders) == 1:
         return genders.pop()
     return "unknown" if not genders and "unknown" in words else "other"

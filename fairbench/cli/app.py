@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "setup": ("setup:setup", "Print or run the commands that a model needs first."),
     "doctor": ("doctor:doctor", "Check what is installed and what could run here."),
     "train": ("train:app", "Fine-tune a model on a balanced set."),
+    "sweep": ("sweep:sweep", "Train in several ways; compare gains and prices."),
     "phantom": ("phantom:app", "The phantom: a tiny Janus whose bias is known."),
     "leaderboard": ("leaderboard:app", "Add, show, upgrade and verify rows of a leaderboard."),
 }

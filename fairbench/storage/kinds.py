@@ -88,6 +88,7 @@ LEADERBOARD_SITE: Final = Kind(
     {"assets/leaderboards.json": json_with("fairbench", "leaderboards")},
     rf"(pages/[a-z0-9-]+/([a-z0-9-]+/)?)?({_BOARDS})",
 )
+_SWEEP_PAGE: Final = r"page/((frame|sweep)\.(css|js)|cells\.js|vega\.js|data/page\.js|charts/[a-z0-9-]+\.(svg|json))"
 PEOPLE: Final = Kind("a run", _RUN_JSON, r"people\.(csv|json)")
 PLAN: Final = Kind("a plan", {"plan.json": json_with("detect", "curves", "assumptions")}, r"plan\.(json|csv|png)")
 AUDIT: Final = Kind(
@@ -115,6 +116,11 @@ LABELLED_IMAGES: Final = Kind(
     r"manifest\.csv|images/\d{6}\.png",
 )
 PHANTOM: Final = Kind("a build of the phantom", {"work/seed.json": lambda path: path.read_bytes().strip().isdigit()})
+SWEEP: Final = Kind(
+    "a sweep",
+    {"sweep-settings.json": json_with("sweep", "trainings", "budget")},
+    rf"sweep\.(json|csv)|page\.html|{_SWEEP_PAGE}",
+)
 ADAPTER: Final = Kind(
     "an adapter or a training of fairbench",
     {
