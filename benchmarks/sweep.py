@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=SECONDS, help="budget of a training")
     parser.add_argument("--images", type=int, default=IMAGES, help="images per prompt")
     parser.add_argument("--judge-task", default="phantom-mitigation-judged")
-    parser.add_argument("--following-task", default="phantom-mitigation-stated")
+    parser.add_argument("--following-task", default="phantom-mitigation-judged-stated")
     parser.add_argument("--judge", default="phantom-pixels")
     options = parser.parse_args()
     work, store = options.work, ("--store", options.work / "store")

@@ -37,9 +37,10 @@ def of_arm(design: Design, arm: Arm, progress: Progress) -> dict[str, float]:
     began = time.perf_counter()
     finetune.train(job, progress)
     whole = time.perf_counter() - began
-    # seconds_a_step is the mean since the first step, which is slower than the others.
+    # seconds_a_step is the mean since the first step, which is slower than the others. These differ in how many of
+    # their examples are capability data, so that the mean is taken.
     since_start = [row["seconds_a_step"] * (row["step"] + 1) for row in records.rows(folder)]
-    step = max(statistics.median(np.diff(since_start).tolist()), _LEAST)
+    step = max(statistics.mean(np.diff(since_start).tolist()), _LEAST)
     shutil.rmtree(folder)
     release()
     return {"setup": round(max(whole - STEPS * step, 0.0), 3), "step": round(step, 6)}
