@@ -10,7 +10,7 @@ from fairbench.protocols import Trainable
 from fairbench.training import losses
 from fairbench.training.job import Job
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
-from fairbench.training.objectives.sft import NOT_TRAINABLE, images
+from fairbench.training.objectives.sft import images
 
 
 class Bpo(Objective):
@@ -21,7 +21,10 @@ class Bpo(Objective):
     """
 
     needs: ClassVar[type] = Trainable
-    lacks: ClassVar[str] = NOT_TRAINABLE
+    lacks: ClassVar[str] = (
+        "has no likelihood of image tokens, one after another (protocol Trainable; janus and emu3 do), which train bpo "
+        "balances: use train sft"
+    )
     figures = ("log_prob", "gap")
 
     @classmethod
