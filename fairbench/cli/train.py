@@ -130,11 +130,9 @@ def train(
 
 def _say_following(folder: Path) -> None:
     """Say how often the teacher of a distillation drew the group that its prompt states."""
-    import json
+    from fairbench.training import records
 
-    path = folder / "following.json"
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+    if found := records.following(folder):
         echo(f"the teacher showed the group that its prompt states, by {found['labeller']}:")
         for row in found["groups"]:
             echo(f"  {' '.join(row['group'])}: {row['shown']} of {row['images']}")

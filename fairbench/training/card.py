@@ -88,6 +88,7 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
         "\n".join(
             ["| training | |", "|---|---|", *(f"| {n} | {in_markdown(line(v))} |" for n, v in _facts(job, identity))]
         ),
+        *_taught(job),
         "## Results",
         *_results(job),
         "To measure it, run the model with and without the adapter, and compare:",
@@ -175,6 +176,18 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     words += ["--from", "PARENT"] if identity["parent"] else []
     launcher = f"torchrun --nproc-per-node {processes} -m " if processes > 1 else ""
     return launcher + " ".join([*words, "--out", "ADAPTER"])
+
+
+def _taught(job: Job) -> list[str]:
+    """Return what a distillation can reach: what its teacher shows."""
+    if (found := records.following(job.out)) is None:
+        return []
+    cells = [f"| {in_markdown(line(' '.join(r['group'])))} | {r['shown']} of {r['images']} |" for r in found["groups"]]
+    return [
+        "Images in which the teacher showed the group that its prompt states, by the labeller "
+        f"{in_markdown(line(found['labeller']))}: what it does not show, the adapter has not learned.",
+        "\n".join(["| group | shown |", "|---|---:|", *cells]),
+    ]
 
 
 def _results(job: Job) -> list[str]:

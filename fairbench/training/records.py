@@ -13,6 +13,7 @@ from fairbench.storage import atomic
 from fairbench.training import checkpoint, trackers
 
 METRICS: Final = "metrics.jsonl"
+FOLLOWING: Final = "following.json"
 
 
 class Records:
@@ -38,6 +39,12 @@ class Records:
     def close(self) -> None:
         """Send what trackers hold back."""
         self._trackers.close()
+
+
+def following(folder: Path) -> dict[str, Any] | None:
+    """Return how often the teacher of a distillation showed the group that its prompt states; None for other kinds."""
+    path = folder / FOLLOWING
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

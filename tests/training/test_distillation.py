@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fairbench.training import finetune
 from fairbench.training.job import Job
 from fairbench.training.objectives import distill as distillation
 from fairbench.training.presets import Settings
+from fairbench.training.records import FOLLOWING
 from tests.training.test_finetune import Killed, adapter, kill_at, rows
 
 K, N, V = 3, 3, 2
@@ -128,9 +130,14 @@ def test_a_stopped_distillation_goes_on_bit_for_bit(job: Callable[..., Job]) -> 
         finetune.train(parts, kill_at(2, steps=3))
     finetune.train(parts, SILENT)
     assert adapter(parts.out) == adapter(whole)
-    assert (parts.out / distillation.FOLLOWING).read_bytes() == (whole / distillation.FOLLOWING).read_bytes()
+    assert (parts.out / FOLLOWING).read_bytes() == (whole / FOLLOWING).read_bytes()
     assert [r["loss"] for r in rows(parts.out)] == [r["loss"] for r in rows(whole)]
-    assert "--exact" in (whole / "README.md").read_text()
+    readme = (whole / "README.md").read_text()
+    assert "--exact" in readme
+    shown = json.loads((whole / FOLLOWING).read_text())["groups"]
+    assert [f"| {' '.join(row['group'])} | {row['shown']} of {row['images']} |" in readme for row in shown] == [
+        True
+    ] * 4
     with pytest.raises(Exception, match="exact True there, False here"):
         finetune.train(job("parts"), SILENT)
 

@@ -19,7 +19,7 @@ from fairbench.networks import lora
 from fairbench.synthesis import balanced
 from fairbench.training import finetune, output
 from fairbench.training.job import Job
-from fairbench.training.objectives import grpo, table
+from fairbench.training.objectives import distill, grpo, table
 from fairbench.training.objectives.base import Part, Setup
 from fairbench.training.presets import Settings
 from tests.training.test_finetune import Killed, adapter, kill_at, rows
@@ -160,13 +160,12 @@ def test_the_loss_is_that_of_what_was_drawn(job: Callable[..., Job], monkeypatch
         noise = torch.from_numpy(np.concatenate(list(gumbel([request.seed], len(image), p.shape[-1])))[:, 0]).double()
         np.testing.assert_array_equal((p.log() + noise).argmax(-1).numpy(), image)
     reader = _Labels(catalog.load_labeller(task.card.card.labeller))
-    from fairbench.training.objectives import distill
 
     groups = distill.shown_groups(model, reader, task.data, tokens).reshape(2, 4)
     assert len(set(groups.flatten().tolist())) > 1, "equal groups could not tell rewards apart"
     rewards = grpo.balance(groups, np.full((2, len(task.data.groups)), 1 / len(task.data.groups))).flatten()
     expected = -np.mean(rewards * np.array(log_probs)) + 0.3 * np.mean(divergences)
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
     assert float(figures["kl"].mean()) == pytest.approx(np.mean(divergences), rel=1e-4)
     assert np.mean(divergences) > 1e-3
 
@@ -216,3 +215,17 @@ def test_permuted_rewards_are_the_same_ones_elsewhere(job: Callable[..., Job], m
     np.testing.assert_allclose(np.sort(plain[0]), np.sort(permuted[0]))
     assert (plain[0] != permuted[0]).any()
     np.testing.assert_array_equal(plain[1], permuted[1])  # what a prompt states is rewarded as it is
+
+
+def test_the_gradient_of_the_loss_against_finite_differences() -> None:
+    """Of reward times log-probability and the divergence from the base, of guided distributions."""
+    rng = np.random.default_rng(3)
+    logits, blank, base = (torch.from_numpy(rng.normal(size=(2, 3, 5))) for _ in range(3))
+    tokens, rewards = torch.from_numpy(rng.integers(5, size=(2, 3, 1))), torch.tensor([0.4, -0.7], dtype=torch.float64)
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        policy, frozen = (distill.guided(of, blank, 3.0, 0.8) for of in (values, base))
+        log_p = policy.gather(-1, tokens)[..., 0].mean(dim=1)
+        return -(rewards * log_p).mean() + 0.3 * distill.divergence(policy, frozen).mean()
+
+    assert torch.autograd.gradcheck(loss, (logits.requires_grad_(),))

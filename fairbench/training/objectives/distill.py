@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,13 +25,11 @@ from fairbench.networks import lora
 from fairbench.protocols import Distillable
 from fairbench.storage import atomic
 from fairbench.synthesis.balanced import Balanced, Group
-from fairbench.training import batches, output
+from fairbench.training import batches, output, records
 from fairbench.training.job import Job
 from fairbench.training.losses import exact
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
 from fairbench.types import ImageRequest
-
-FOLLOWING: Final = "following.json"
 
 
 def guided(stated: torch.Tensor, blank: torch.Tensor, guidance: float, temperature: float) -> torch.Tensor:
@@ -88,7 +86,7 @@ class Distill(Objective):
             texts = [row.source_prompt for row in data.rows]
             self._tokens = drawn(model, texts, seed, block, path, setup.progress)
         if setup.accelerator.is_main_process:
-            write_following(model, labeller, data, self._tokens, block, job.out / FOLLOWING)
+            write_following(model, labeller, data, self._tokens, block, job.out / records.FOLLOWING)
         self.module = model.token_logits()
 
     def loss(self, module: Any, part: Part) -> tuple[torch.Tensor, Figures]:
