@@ -296,7 +296,8 @@ def probe(kind: str, title: str, plugin: Any) -> None:
             face = Face((PROBE_SIDE / 4, PROBE_SIDE / 4, PROBE_SIDE * 3 / 4, PROBE_SIDE * 3 / 4), 1.0, points)
             chip(title, plugin.cut(image, face))
         elif kind == "classifiers":
-            probabilities(title, plugin.classify([image]), labels_of(title, plugin), 1)
+            unclear = bool(getattr(plugin, "unclear", False))
+            probabilities(title, plugin.classify([image]), labels_of(title, plugin), 1, unclear=unclear)
         else:
             answer = features(title, plugin.features([image], ["a photo"]), 1)
             if not isinstance(plugin.backbone, str):

@@ -168,6 +168,7 @@ def compare(
     registered: PathLike | None = None,
     rd_margins: bool = False,
     forms: Sequence[str] | None = None,
+    audit_hacking: bool = False,
     out: PathLike | None = None,
 ) -> Comparison:
     """Compare finished runs with the first of them, prompt by prompt, or two labellers of the same images.
@@ -180,6 +181,8 @@ def compare(
         rd_margins: Test RD for equivalence, too, against the task's margins for it.
         forms: Of each run the grammatical form whose prompts are compared, "" for a run without forms; prompts are then
             paired by concept, as are those of runs without a prompt in common.
+        audit_hacking: Hold the labeller of training, the first run's, against a judge: all runs are named as both read
+            them.
         out: A folder to write compare.json, compare.csv and the picture to.
 
     Returns:
@@ -192,7 +195,10 @@ def compare(
     from fairbench.comparison.result import Comparison
 
     folders, against = folders_of(runs), path_of(registered)
-    comparison = Comparison(compare_runs(folders, alpha, select, against, rd_margins=rd_margins, forms=forms))
+    result = compare_runs(
+        folders, alpha, select, against, rd_margins=rd_margins, forms=forms, audit_hacking=audit_hacking
+    )
+    comparison = Comparison(result)
     if out is not None:
         comparison.write(out)
     return comparison

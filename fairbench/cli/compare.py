@@ -34,6 +34,10 @@ Forms = Annotated[
         help="Grammatical form of each run's prompts that is compared, - for a run without forms; pairs by concept.",
     ),
 ]
+Hacking = Annotated[
+    bool,
+    typer.Option("--hacking", help="Does a run please its labeller alone? Name all runs as a judge read them, too."),
+]
 Full = Annotated[bool, typer.Option("--full", help="Print every effect of the primary attributes.")]
 
 
@@ -46,6 +50,7 @@ def compare(
     registered: Registered = None,
     rd_margins: RdMargins = False,
     forms: Forms = None,
+    hacking: Hacking = False,
     full: Full = False,
     plugins: Plugins = None,
 ) -> None:
@@ -59,7 +64,13 @@ def compare(
     start()
     form_of = None if forms is None else ["" if form.strip() == "-" else form.strip() for form in forms.split(",")]
     comparison = api.compare(
-        *runs, alpha=alpha, select=select, registered=registered, rd_margins=rd_margins, forms=form_of
+        *runs,
+        alpha=alpha,
+        select=select,
+        registered=registered,
+        rd_margins=rd_margins,
+        forms=form_of,
+        audit_hacking=hacking,
     )
     comparison.write(out)
     if as_json:

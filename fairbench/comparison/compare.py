@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fairbench.comparison import assumption, labellers, ranks, second_labeller, understood, wordings, wrappers
+from fairbench.comparison import assumption, hacking, labellers, ranks, second_labeller, understood, wordings, wrappers
 from fairbench.comparison import margins as comparison_margins
 from fairbench.comparison.assumption import Tipping
 from fairbench.comparison.effects import effects
+from fairbench.comparison.hacking import Hacking
 from fairbench.comparison.labellers import LabellerComparison
 from fairbench.comparison.margins import Margins
 from fairbench.comparison.ranks import Selection
@@ -40,7 +41,8 @@ class RunComparison:
     pairing: letter of a run -> how it is paired with the baseline. rankings (by concentration) and selection: of three
     runs or more. tipping: where each shown difference disappears. registration: the file and how the comparison departs
     from what was registered there; None: no registration was named. second: of the same images by a second labeller.
-    wrappers: of one model under several system prompts. orders: of the runs, wording by wording.
+    wrappers: of one model under several system prompts. orders: of the runs, wording by wording. hacking: whether a run
+    pleases the first labeller alone; None: it was not asked.
     """
 
     sides: list[Side]
@@ -58,6 +60,7 @@ class RunComparison:
     second: RunComparison | None = None
     wrappers: Wrappers | None = None
     orders: list[Orders] = field(default_factory=list)
+    hacking: Hacking | None = None
 
     @property
     def registered_words(self) -> str:
@@ -85,12 +88,14 @@ def compare(
     *,
     rd_margins: bool = False,
     forms: Sequence[str] | None = None,
+    audit_hacking: bool = False,
 ) -> Result:
     """Compare finished runs; two runs of the same images by other labellers give a comparison of the labellers.
 
     alpha: in (0, 0.5), the level of every family of tests. select: choose a winner on half of the prompts; None: where
     there are three runs or more. registered: a file of `plan --register` that the comparison is held against.
-    rd_margins: test RD for equivalence, too. forms: see `sides.read`.
+    rd_margins: test RD for equivalence, too. forms: see `sides.read`. audit_hacking: hold the labeller of training, the
+    first run's, against a judge; every run is named as both read it.
 
     Raises FairbenchError for runs that do not compare.
     """
@@ -100,12 +105,18 @@ def compare(
         raise FairbenchError("--select chooses among variants: name a baseline and two runs or more.")
     sides = read(folders, forms)
     by_labeller = second_labeller.split(sides)
+    if audit_hacking and (by_labeller is None or len(by_labeller) != 2):
+        raise FairbenchError(
+            "--hacking holds the labeller of training against a judge: name a baseline and its variants as the "
+            "labeller of training reads them, then the same images as the judge does (fairbench run --labeller JUDGE)."
+        )
     if by_labeller is not None:
         first, *others = by_labeller
         chosen = len(first) > 2 if select is None else select
         result = _of_runs(first, alpha, registered, select=chosen, rd_margins=rd_margins)
         seconds = (_of_runs(second, alpha, None, select=False, rd_margins=rd_margins) for second in others)
-        return replace(result, second=next(seconds, None))
+        checked = hacking.report(first, others[0], result.margins, alpha) if audit_hacking else None
+        return replace(result, second=next(seconds, None), hacking=checked)
     baseline = sides[0]
     differing = next(side for side in sides[1:] if not same_labeller(baseline, side))
     if len(sides) > 2 or not same_images(baseline, differing):

@@ -84,6 +84,7 @@ def _of_runs(result: RunComparison) -> dict[str, Any]:
         "primary": result.primary,
         "registration": None if result.registration is None else asdict(result.registration),
         "second": None if result.second is None else _second(result.second),
+        "hacking": None if result.hacking is None else asdict(result.hacking),
         "wrappers": None if result.wrappers is None else _wrappers(result.wrappers, quota),
         "orders": [asdict(each) for each in result.orders],
         "tipping": [asdict(point) for point in result.tipping],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fairbench.comparison import terminal_full, terminal_labellers, terminal_short
+from fairbench.comparison import terminal_full, terminal_hacking, terminal_labellers, terminal_short
 from fairbench.comparison.compare import Result, RunComparison
 from fairbench.comparison.sides import Side
 from fairbench.display.note import label_note
@@ -24,6 +24,8 @@ def show(result: Result, folder: Path | None, console: Console, *, full: bool = 
     note = label_note(*(side.read_by for side in result.sides))
     if isinstance(result, RunComparison):
         terminal_short.show(result, console)
+        if result.hacking is not None:
+            terminal_hacking.show(result.hacking, result.sides[0].letter, result.alpha, console)
         if full:
             terminal_full.show(result, console)
         more = "Single gaps and other attributes: compare.csv." if full else "Everything: --full, and compare.csv."

@@ -5,8 +5,8 @@ It shares neither weights nor training with the labeller `phantom`, so that it c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import cached_property
 from typing import ClassVar, Final
 
 import numpy as np
@@ -90,6 +90,16 @@ class NearestRenderParams(Params):
     seed: int = Field(0, ge=0)
 
 
+@functools.lru_cache(maxsize=1)
+def _renders(seed: int, per_group: int) -> tuple[NearestRender, NearestRender]:
+    """Return the mannequins and the bodies without a head; kept, as they take a second and several runs need them."""
+    mannequins, headless = (np.random.default_rng([seed, stream]) for stream in (1, 2))
+    return (
+        NearestRender(mannequins, per_group, calm=False),
+        NearestRender(headless, _HEADLESS_PER_CELL, calm=False, head=False),
+    )
+
+
 class NearestRenderClassifier:
     """P(label) is proportional to exp(-d^2 / (2 spread^2)), d being the distance of the label's nearest render.
 
@@ -112,21 +122,12 @@ class NearestRenderClassifier:
         self.schema = heads.declared_part(_LABELS, declared)
         self._params = params
 
-    @cached_property
-    def _mannequins(self) -> NearestRender:
-        rng = np.random.default_rng([self._params.seed, 1])
-        return NearestRender(rng, self._params.renders_per_group, calm=False)
-
-    @cached_property
-    def _headless(self) -> NearestRender:
-        rng = np.random.default_rng([self._params.seed, 2])
-        return NearestRender(rng, _HEADLESS_PER_CELL, calm=False, head=False)
-
     def classify(self, chips: Sequence[RgbImage]) -> dict[str, NDArray[np.float32]]:
         """Return, for every attribute, probabilities (chips, K) in the declared order; NaN where there is no head."""
-        distances = self._mannequins.distances(chips)
+        mannequins, headless = _renders(self._params.seed, self._params.renders_per_group)
+        distances = mannequins.distances(chips)
         nearest = distances.min(axis=1)
-        nobody = (nearest > self._params.max_distance) | (self._headless.distances(chips).min(axis=1) < nearest)
+        nobody = (nearest > self._params.max_distance) | (headless.distances(chips).min(axis=1) < nearest)
         by_cell = distances.reshape(-1, len(GENDERS), len(RACES))
         probs = {}
         for axis, (name, labels) in enumerate(_LABELS.items(), start=1):
