@@ -65,7 +65,7 @@ def select(drawn: Path, keep: int, attributes: Sequence[str], out: Path) -> str:
     drawn_for_one = len(rows) / len(kept)
     return (
         f"{len(rows)} images drawn and read by the labeller, {len(kept)} kept ({drawn_for_one:.1f} drawn for one), of "
-        f"{len(by_prompt)} prompts; {uneven(kept, attributes)} are uneven, as some group was drawn too rarely."
+        f"{len(by_prompt)} prompts, {uneven(kept, attributes)} with uneven groups: some were drawn too rarely."
     )
 
 

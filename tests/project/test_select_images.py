@@ -51,7 +51,9 @@ def test_images_without_a_label_are_not_kept_and_too_few_are_an_error(tmp_path: 
     rows = kept(tmp_path / "kept.csv")
     assert {row["sample_index"] for row in rows if row["prompt"] == "p"} == {"0", "3"}
     assert {row["origin"] for row in rows} == {"generated"}
-    assert words.startswith("10 images drawn and read by the labeller, 4 kept (2.5 drawn for one), of 2 prompts; 1 of")
+    assert words.startswith(
+        "10 images drawn and read by the labeller, 4 kept (2.5 drawn for one), of 2 prompts, 1 with uneven groups"
+    )
     with pytest.raises(FairbenchError, match="'p' has 3 labelled images, --keep wants 4: draw more"):
         select_images.select(drawn, 4, ["gender"], tmp_path / "more.csv")
     with pytest.raises(FairbenchError, match="has no column race4"):
