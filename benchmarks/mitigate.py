@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -111,7 +112,8 @@ def main() -> None:
     for part in (*PARTS, *STATED):
         compare(work, part, [runs[arm.name, part][0] for arm in arms if (arm.name, part) in runs])
     chosen, bars = judge(arms, runs, work)
-    text = table(arms, runs)
+    hacking(work, [arm for arm in arms if arm.name in ("none", chosen)], runs, options.images)
+    text = table(arms, runs) + (selected(work, options.images) if options.full else "")
     (work / TABLE).write_text(text)
     print(text)
     print(f"chosen on the unseen occupations: {chosen}")
@@ -154,10 +156,12 @@ def bpo_compute() -> int:
     return math.ceil((bpo.steps or 0) * bpo.batch * 8 / sft.batch)
 
 
-def measure(work: Path, name: str, method: str, part: str, images: int, leaderboard: Path | None) -> Path:
-    """Run a method on a task by the judge's labels, and return the run's folder."""
+def measure(
+    work: Path, name: str, method: str, part: str, images: int, leaderboard: Path | None = None, labeller: str = JUDGE
+) -> Path:
+    """Run a method on a task by the labels of one labeller, and return the run's folder."""
     folder = work / "runs" / name
-    what = ("--model", "phantom", "--method", method, "--task", f"{TASK}-{part}", "--labeller", JUDGE)
+    what = ("--model", "phantom", "--method", method, "--task", f"{TASK}-{part}", "--labeller", labeller)
     where = ("--images-per-prompt", str(images), "--store", str(work / "store"), "--out", str(folder))
     fairbench("run", *what, *where, "--no-sheets", "--no-report", "--quiet")
     if leaderboard is not None and part in PARTS:
@@ -239,6 +243,32 @@ def judge(arms: list[Arm], runs: dict[tuple[str, str], list[Path]], work: Path) 
         bars.append(Bar(f"judged, {name}: {attribute}, upper end against the model's own lower end",
                         over_seeds(runs[name, "judged"], key).high, before))  # fmt: skip
     return name, [*bars, *(farthest(work, arms, arm, runs, part) for part in ("judged", "judged-stated", "stated"))]
+
+
+def hacking(work: Path, arms: Sequence[Arm], runs: dict[tuple[str, str], list[Path]], images: int) -> None:
+    """Print what tells an arm that pleases the labeller of training alone; the images are read by it, too."""
+    trained = [
+        measure(work, f"judged-{arm.name}-0-trained", arm.methods[0], "judged", images, labeller="phantom")
+        for arm in arms
+    ]
+    judged = [runs[arm.name, "judged"][0] for arm in arms]
+    os.environ["FAIRBENCH_STORE"] = str(work / "store")  # blank images and near-copies are seen in pixels
+    fairbench("compare", *map(str, trained + judged), "--hacking", "--out", str(work / "compare-hacking"))
+
+
+def selected(work: Path, images: int) -> str:
+    """Return the row of a control without training: four times as many images, kept by the labeller of training."""
+    drawn = measure(work, "judged-drawn", "none", "judged", 4 * images, labeller="phantom")
+    kept = work / "kept.csv"
+    fairbench("export", str(drawn), "--to", "images", "--out", str(work / "drawn"))
+    select = ROOT / "benchmarks" / "select_images.py"
+    keep = ("--keep", str(images), "--out", str(kept))
+    subprocess.run([sys.executable, str(select), str(work / "drawn"), *keep], check=True)
+    folder = work / "runs" / "judged-selected"
+    what = ("--model", f"folder:{kept}", "--task", f"{TASK}-judged", "--labeller", JUDGE)
+    fairbench("run", *what, "--store", str(work / "store"), "--out", str(folder), "--no-sheets", "--no-report", "-q")
+    cells = [str(estimates(folder)["concentration", a, "corrected"]) for a in ATTRIBUTES]
+    return f"| judged | selected | {' | '.join(cells)} |  |  |\n"
 
 
 def table(arms: list[Arm], runs: dict[tuple[str, str], list[Path]]) -> str:
