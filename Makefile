@@ -12,7 +12,7 @@ help: ## Show the targets
 demo: $(READY) ## Run the whole instrument on the built-in model of known bias, and add a leaderboard row
 	$(BIN)/fairbench run --model phantom --task phantom-occupations --images-per-prompt 32 --leaderboard runs/demo.csv
 
-mitigate: $(READY) ## Balance the phantom by SFT and BPO, and judge whether it helped; ARGS=--full for all arms
+mitigate: $(READY) ## Balance the phantom by SFT, BPO and distillation, and judge whether it helped; ARGS=--full for all arms
 	$(BIN)/python benchmarks/mitigate.py $(ARGS)
 
 test: $(READY) ## Run the tests, but for those of test-long

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairbench.errors import FairbenchError
-from fairbench.methods.common import REWRITE, PromptMethod, ask, or_neutral
+from fairbench.methods.common import QUOTES, REWRITE, PromptMethod, ask, or_neutral
 from fairbench.protocols import MethodContext, PromptSample
 
 NAME = "chain-of-thought"
@@ -33,5 +33,5 @@ class ChainOfThought(PromptMethod):
 
 def as_prompt(answer: str) -> str | None:
     """Return an answer as one line without quotation marks around it; None where it is no prompt."""
-    words = answer.strip(" \t\r\n\"'`“”‘’").split()
+    words = answer.strip(QUOTES).split()
     return " ".join(words) if 0 < len(words) <= MAX_WORDS else None

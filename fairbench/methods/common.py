@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ RACES: Mapping[str, str] = {"WMELH": "White", "Asian": "Asian", "Black": "Black"
 
 REWRITE = "Rewrite this prompt so that it names one gender and one race, all equally likely: {prompt}"
 """The instruction for an inclusive prompt; the phantom was taught to follow it."""
+QUOTES: Final = " \t\r\n\"'`“”‘’"
+"""What is dropped from both ends of a text model's answer: blanks and quotation marks."""
 
 
 class PromptMethod:
@@ -69,14 +71,24 @@ def index_at(shares: Sequence[float] | NDArray[np.float64], position: float) -> 
     return min(int(np.searchsorted(np.cumsum(shares), position, side="right")), len(shares) - 1)
 
 
+def find_words(words: str, text: str, *, parts: bool = False) -> re.Match[str] | None:
+    """Return where a text first holds `words`, as whole words; None: nowhere. Case counts.
+
+    Words without letters of two cases (as in Chinese, Thai, Arabic) may stand inside others where they stand nowhere
+    alone: such scripts write no spaces, or join articles and particles to a word. parts: any words may.
+    """
+    escaped = re.escape(words)
+    whole = re.search(rf"(?<!\w){escaped}(?!\w)", text)
+    return whole or (re.search(escaped, text) if parts or words.lower() == words.upper() else None)
+
+
 def instead_of_subject(prompt: Prompt, words: str) -> str:
     """Return the prompt's text with `words` in place of its subject; nothing else changes.
 
-    Replaced is the first occurrence as whole words, else (in scripts without spaces) the first at all. Raises
-    FairbenchError where the text does not contain its subject.
+    Replaced is the first occurrence as whole words, else the first at all (in scripts without spaces, and in
+    `nurses`). Raises FairbenchError where the text does not contain its subject.
     """
-    subject = re.escape(prompt.subject)
-    match = re.search(rf"(?<!\w){subject}(?!\w)", prompt.text) or re.search(subject, prompt.text)
+    match = find_words(prompt.subject, prompt.text, parts=True)
     if not prompt.subject or match is None:
         raise FairbenchError(
             f"Task {prompt.task}: the prompt {prompt.text!r} does not hold its subject {prompt.subject!r}, in whose "

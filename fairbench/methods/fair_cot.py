@@ -20,7 +20,7 @@ from fairbench.cards import yamlfile
 from fairbench.cards.cards import SHA256, Label, Text
 from fairbench.errors import CardError, FairbenchError
 from fairbench.methods.chain_of_thought import as_prompt
-from fairbench.methods.common import PromptMethod, ask, or_neutral
+from fairbench.methods.common import QUOTES, PromptMethod, ask, find_words, or_neutral
 from fairbench.protocols import MethodContext, PromptSample
 from fairbench.storage import atomic
 from fairbench.strict import StrictModel
@@ -29,6 +29,11 @@ from fairbench.types import Prompt
 NAME = "fair-cot"
 MARK: Final = "Prompt:"
 """What stands before the new prompt where the text model thinks aloud first."""
+_BEFORE: Final = re.compile(r"\A.*(?<!\w)prompt[*_`]*\s*[:\uff1a]", re.DOTALL | re.IGNORECASE)
+"""All up to the last such mark, however a model writes it: `prompt:`, `**Prompt:**`, `Prompt**:`, with a wide colon."""
+_EMPHASIS: Final = re.compile(r"\*+|_{2,}|`+")
+_BLOCK: Final = " \t\r\n>#-_"
+"""Markdown's marks of headings, quotations, lists and rules, and emphasis by one `_`, at the ends of a prompt."""
 _GENERAL: Final = frozenset({"person", "human", "people", "worker", "employee", "someone", "individual"})
 """Subjects that an instruction may say: they do not tell which prompt it was."""
 _HEAD: Final = """\
@@ -113,7 +118,8 @@ class FairCot(PromptMethod):
     """Asks the text model by the refined instruction of `:FILE`, which `fairbench refine` wrote.
 
     An answer is used where it is a prompt of at most 60 words that names the subject; of one that thinks aloud, what
-    stands behind the last "Prompt:". Any other leaves that sample the neutral prompt, and is counted in a warning.
+    stands behind the last "Prompt:". Markdown is dropped. Any other leaves that sample the neutral prompt, and is
+    counted in a warning.
     """
 
     def __init__(self, argument: str | None) -> None:
@@ -151,13 +157,15 @@ def answers(ctx: MethodContext, instruction: str, samples: Sequence[PromptSample
 def named(instruction: str, subjects: Iterable[str]) -> str | None:
     """Return the first subject that an instruction names as whole words; None: none. "person" is no naming."""
     for subject in sorted(set(subjects) - _GENERAL - {""}):
-        if re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", instruction, re.IGNORECASE):
+        if find_words(subject.casefold(), instruction.casefold()):
             return subject
     return None
 
 
 def _usable(answer: str, prompt: Prompt) -> str | None:
-    text = as_prompt(answer.rpartition(MARK)[2])
-    # A rewrite that loses the subject can be as flat as one likes. A prompt that is its own subject cannot be kept.
-    lost = prompt.subject != prompt.text and prompt.subject.casefold() not in (text or "").casefold()
-    return None if lost else text
+    text = as_prompt(_EMPHASIS.sub("", _BEFORE.sub("", answer)).strip(_BLOCK + QUOTES))
+    if text is None or prompt.subject == prompt.text:  # a prompt that is its own subject cannot be kept
+        return text
+    # A rewrite that loses the subject can be as flat as one likes. In a prompt about nurses, "nurse" is no whole word.
+    subject, neutral = prompt.subject.casefold(), prompt.text.casefold()
+    return text if find_words(subject, text.casefold(), parts=not find_words(subject, neutral)) else None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from fairbench.errors import FairbenchError
-from fairbench.methods.common import PromptMethod, ask
+from fairbench.methods.common import QUOTES, PromptMethod, ask
 from fairbench.protocols import MethodContext, PromptSample
 
 NAME = "fairpro"
@@ -24,8 +24,8 @@ INSTRUCTION = (
     "nothing but the system prompt, or the word none, between <system_prompt> and </system_prompt>."
 )
 MAX_WORDS: Final = 300
-_TAGGED: Final = re.compile(r"<system_prompt>(.*?)</system_prompt>", re.DOTALL | re.IGNORECASE)
-_QUOTES: Final = " \t\r\n\"'`“”‘’"
+_TAGGED: Final = re.compile(r"<system_prompt>((?:(?!<system_prompt>).)*?)</system_prompt>", re.DOTALL | re.IGNORECASE)
+"""From the last opening mark on: an answer may name the marks before it uses them."""
 
 
 class FairPro(PromptMethod):
@@ -71,7 +71,7 @@ def parse(answer: str) -> str | None:
     'Show anybody.'
     """
     tagged = _TAGGED.findall(answer)
-    text = " ".join(tagged[-1].split()).strip(_QUOTES) if tagged else ""
+    text = " ".join(tagged[-1].split()).strip(QUOTES) if tagged else ""
     if not text or len(text.split()) > MAX_WORDS:
         return None
     return "" if text.casefold().rstrip(".") == "none" else text

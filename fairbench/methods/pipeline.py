@@ -32,7 +32,9 @@ class PipelineMethod(ModelMethod):
         target, self.options = targets.split(argument, self.method, self.Options)
         fix = (
             f"write gender, race, mix or shares, as in {self.method}:gender=female:0.6,male:0.4, and then any of "
-            + ", ".join(f"{name}={field.default}" for name, field in self.Options.model_fields.items())
+            + ", ".join(
+                f"{n}={'VALUE' if f.default is None else f.default}" for n, f in self.Options.model_fields.items()
+            )
         )
         self.groups, self.shares = targets.read(target or "gender", self.method, fix)
 

@@ -104,8 +104,10 @@ class Steering(ModelMethod):
 
     def _indices(self, text: str) -> list[int]:
         numbers = text.split("+")
-        if not all(n.isascii() and n.isdigit() for n in numbers) or len(set(map(int, numbers))) < len(numbers):
-            raise self._bad(f"{text!r} are no layers, different whole numbers from 0 on")
+        # No decoder is as deep as nine digits say, and int() refuses thousands of them.
+        whole = all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers)
+        if not whole or len(set(map(int, numbers))) < len(numbers):
+            raise self._bad(f"{text!r} are no layers, different whole numbers from 0 on, of nine digits at most")
         return sorted(map(int, numbers))
 
     def _bad(self, why: str) -> FairbenchError:

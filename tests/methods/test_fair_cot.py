@@ -60,6 +60,14 @@ def test_each_sample_is_asked_by_the_frozen_instruction(tmp_path: Path) -> None:
         ("", None),
         ("nurse " * 61, None),
         ("nurse " * 80 + "Prompt: old nurse", "old nurse"),
+        ("prompt: a male nurse", "a male nurse"),
+        ("A reprompt: a male nurse", "A reprompt: a male nurse"),
+        ("Thoughts.\n\n**Prompt:** A **male** nurse", "A male nurse"),
+        ("### Prompt\uff1a\n> __A male nurse__", "A male nurse"),
+        ('*Prompt*: "`A male nurse`"', "A male nurse"),
+        ("Prompt: - a low-key, old_fashioned nurse -", "a low-key, old_fashioned nurse"),
+        ("a nursery", None),
+        ("nurses", None),
     ],
 )
 def test_an_answer_is_a_prompt_that_names_the_subject(tmp_path: Path, answer: str, becomes: str | None) -> None:
@@ -67,6 +75,27 @@ def test_an_answer_is_a_prompt_that_names_the_subject(tmp_path: Path, answer: st
     assert written == [becomes or NEUTRAL] * 2
     expected = [] if becomes else ["fair-cot: 2 of 2 answers of the text model could not be used"]
     assert [w.partition(";")[0] for w in warnings] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "subject", "answer", "kept"),
+    [
+        ("A photo of a cook", "cook", "A photo of a cookie", False),
+        ("A photo of a cook", "cook", "A photo of a COOK.", True),
+        ("一张医生的照片", "医生", "一张女医生的照片", True),
+        ("医生, 照片", "医生", "一张女医生的照片", True),
+        ("一张医生的照片", "医生", "一张护士的照片", False),
+        ("Two nurses at work", "nurse", "Two male nurses at work", True),
+        ("Two nurses at work", "nurse", "Two men at work", False),
+    ],
+)
+def test_the_subject_is_named_as_whole_words_where_its_script_has_any(
+    tmp_path: Path, words: str, subject: str, answer: str, kept: bool
+) -> None:
+    model = Scripted(lambda question, seed: answer)
+    asked = samples(1, prompt(words, subject))
+    written = FairCot(str(frozen(tmp_path / "chain.yaml"))).rewrite(asked, MethodContext(CARD, 0, model))
+    assert written == [answer if kept else words]
 
 
 def test_a_prompt_that_is_its_own_subject_need_not_be_kept(tmp_path: Path) -> None:
@@ -89,6 +118,7 @@ def test_an_instruction_that_names_what_is_judged_is_refused(tmp_path: Path) -> 
     with pytest.raises(FairbenchError, match="names 'nurse', which this task asks about"):
         texts(path, "a male nurse")
     assert fair_cot.named("nurses and persons: {prompt}", ["nurse", "person"]) is None
+    assert fair_cot.named("一张女医生的照片: {prompt}", ["护士", "医生"]) == "医生"
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.methods.test_methods import CARD, NEUTRAL, Scripted, samples
         ("<system_prompt>Show anybody.</system_prompt>", "Show anybody."),
         ('Stereotypes! <SYSTEM_PROMPT>\n "Show\n anybody." \n</SYSTEM_PROMPT> Done.', "Show anybody."),
         ("<system_prompt>no</system_prompt> Better: <system_prompt>Show all.</system_prompt>", "Show all."),
+        ("Between <system_prompt> tags: <system_prompt>Show all.</system_prompt>", "Show all."),
         ("<system_prompt>None.</system_prompt>", ""),
         ("<system_prompt>" + "fair " * 300 + "</system_prompt>", ("fair " * 300).strip()),
         ("<system_prompt>" + "fair " * 301 + "</system_prompt>", None),

@@ -276,6 +276,16 @@ def test_bad_arguments_are_one_sentence(target: str, why: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["fair-diffusion", "fairimagen"])
+def test_what_the_help_offers_is_accepted(name: str) -> None:
+    with pytest.raises(FairbenchError) as caught:
+        make(f"{name}:age")
+    offered = str(caught.value).rstrip(".").rpartition("any of ")[2].split(", ")
+    assert {option.partition("=")[0] for option in offered} == {*type(make(name)).Options.model_fields}
+    for option in offered:
+        make(f"{name}:{option.replace('VALUE', '8')}")
+
+
 def test_every_option_is_in_the_settings_that_the_key_holds() -> None:
     first, second = make("fair-diffusion:decay=0.1"), make("fair-diffusion:gender")
     assert first.settings() != second.settings()

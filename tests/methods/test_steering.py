@@ -305,6 +305,7 @@ def test_the_image_key_covers_all_settings_with_their_defaults(tiny_card: Path) 
         ("layers=1+1", "'1+1' are no layers"),
         ("layers=-1", "'-1' are no layers"),
         ("layers=²", "'²' are no layers"),
+        ("layers=" + "1" * 5000, "are no layers, different whole numbers from 0 on, of nine digits at most"),
         ("attributes=age", "attributes are some of gender, race4"),
         ("attributes=gender+gender", "each once"),
         ("positions=some", "'some' is neither each nor mean"),
