@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 from fairbench.display.progress import Progress
@@ -41,7 +42,7 @@ def _new(design: Design, image_tokens: int, progress: Progress) -> Plan:
         if priced := seconds.get(arm):
             planned = priced["data"] + priced["setup"] + count * priced["step"]
             arms[arm.name]["seconds"] = {"planned": round(planned, 1), **priced}
-    return {"budget": str(design.budget), "image_tokens": image_tokens, "pilot_steps": pilot.STEPS, "arms": arms}
+    return {"budget": str(design.budget), "image_tokens": image_tokens, "arms": arms}
 
 
 def _steps(
@@ -69,17 +70,22 @@ def _fixed(seconds: dict[str, float]) -> tuple[float, float]:
     return seconds["data"] + seconds["setup"], seconds["step"]
 
 
+def _pilot(design: Design, arm: Arm) -> Path:
+    return design.out / pilot.FOLDER / f"{Arm(arm.trainer, arm.retain).name}.json"
+
+
 def _measured(design: Design, progress: Progress) -> dict[Arm, dict[str, float]]:
     """Return the seconds of every arm's set, set-up and step; a control's are those of the arm that it controls."""
-    folder = design.out / pilot.FOLDER
     data = design.data_seconds
     if data is None and (images := costs.synthesised(design.set.provenance)):
-        one = once(folder / "image.json", lambda: {"seconds": pilot.of_image(design, progress)})
+        one = once(design.out / pilot.FOLDER / "image.json", lambda: {"seconds": pilot.of_image(design, progress)})
         data = images * float(one["seconds"])
     seconds = {}
+    if any(not _pilot(design, arm).exists() for arm in design.arms):
+        pilot.warm_up(design, progress)
     for arm in design.arms:
         plain = Arm(arm.trainer, arm.retain)
-        timed = once(folder / f"{plain.name}.json", lambda plain=plain: pilot.of_arm(design, plain, progress))  # type: ignore[misc]
+        timed = once(_pilot(design, arm), lambda plain=plain: pilot.of_arm(design, plain, progress))  # type: ignore[misc]
         own = round(data or 0.0, 3) if costs.uses_images(arm) else 0.0
         seconds[arm] = {"data": own, **{name: float(value) for name, value in timed.items()}}
     return seconds

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fairbench.cards.textfile import read_text
 from fairbench.errors import FairbenchError
 from fairbench.registry import suggest
@@ -54,3 +57,9 @@ def parsed(text: str) -> tuple[float, tuple[str, ...]] | None:
     if (unknown := next((name for name in names if name not in KINDS), None)) is not None:
         raise FairbenchError(f"--retain {text}: there is no kind {unknown!r}{suggest(unknown, KINDS)}.")
     return (share, names) if share else None
+
+
+def drawn(share: float, seed: int, step: int, batch: int) -> tuple[NDArray[np.bool_], np.random.Generator]:
+    """Return which examples of a training's step are capability data, (batch,), and the generator that draws on."""
+    rng = np.random.default_rng([seed, step, 0, 2])
+    return rng.random(batch) < share, rng

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fairbench.display.progress import Silent
@@ -13,6 +14,8 @@ from fairbench.errors import FairbenchError
 from fairbench.sweeps import costs, pilot, plan
 from fairbench.sweeps.arms import Arm, arms, budget
 from fairbench.sweeps.design import Design
+from fairbench.training.job import Job
+from fairbench.training.records import Records
 from tests.builders.balanced import save_balanced
 
 TOKENS = 16
@@ -29,6 +32,14 @@ def asked(tmp_path: Path) -> Design:
     parts = {"chosen": "phantom-mitigation-unseen", "judged": "phantom-mitigation-seen"}
     where = {"out": tmp_path / "out", "store": tmp_path / "store"}
     return Design("phantom", manifest, tuple(listed), 3, budget("steps:7"), parts, options={"batch": 10}, **where)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def warmed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders of the sweeps that were warmed up."""
+    done: list[Path] = []
+    monkeypatch.setattr(pilot, "warm_up", lambda asked, _: done.append(asked.out))
+    return done
 
 
 def _steps(asked: Design, text: str) -> dict[str, int]:
@@ -48,7 +59,9 @@ def test_tokens(asked: Design) -> None:
     assert _steps(asked, "tokens:999")["sft-0"] == 999 // (10 * TOKENS)
 
 
-def test_equal_seconds_pay_for_the_set_the_set_up_and_the_steps(asked: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_seconds_pay_for_the_set_the_set_up_and_the_steps(
+    asked: Design, warmed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     timed = {"sft-0": (4.0, 0.5), "sft-0.8": (6.0, 0.6), "distill-0": (30.0, 0.8), "distill-0.8": (31.0, 0.9)}
     begun = []
 
@@ -71,8 +84,31 @@ def test_equal_seconds_pay_for_the_set_the_set_up_and_the_steps(asked: Design, m
     for name in timed:
         assert 99 < stored[name]["seconds"]["planned"] <= 100
     assert begun == [*timed]  # the control's price is that of its arm
+    assert warmed == [asked.out]  # once, before the first pilot
     timed.update(dict.fromkeys(timed, (0.0, 0.001)))
     assert _steps(asked, "seconds:100") == expected, "a plan is made once"
+
+
+@pytest.mark.parametrize(("share", "batch"), [("0", 10), (".8", 10), (".5", 2), (".8", 50)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_step_costs_what_its_share_lets_expect(
+    asked: Design, monkeypatch: pytest.MonkeyPatch, share: str, batch: int, seed: int
+) -> None:
+    """An example of the trainer's own takes .3 s, one of capability data .02 s, and the first step 5 s more."""
+    retained = float(share)
+
+    def train(job: Job, _: object) -> None:
+        since_start = 5.0
+        for step in range(job.schedule.steps):
+            drawn = (np.random.default_rng([seed, step, 0, 2]).random(batch) < retained).sum()
+            since_start += 0.3 * (batch - drawn) + 0.02 * drawn + 0.1
+            Records(job.out, job.out, step).add(step, {"seconds_a_step": since_start / (step + 1)})
+
+    monkeypatch.setattr(pilot.finetune, "train", train)
+    chosen = dataclasses.replace(asked, options={"batch": batch}, seed=seed)
+    found = pilot.of_arm(chosen, arms("sft", share, [], "none")[0], Silent())
+    assert found["step"] == pytest.approx(batch * ((1 - retained) * 0.3 + retained * 0.02) + 0.1, rel=1e-4)
+    assert pilot.STEPS <= found["pilot_steps"] < pilot.MAX_STEPS
 
 
 def test_a_set_whose_price_is_named_is_not_timed(asked: Design, monkeypatch: pytest.MonkeyPatch) -> None:

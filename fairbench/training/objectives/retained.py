@@ -18,7 +18,7 @@ from fairbench.display.progress import blocks
 from fairbench.errors import CardError
 from fairbench.protocols import DiffusionTrainable, Distillable, Trainable, TrainableAnswers, UnderstandingModel
 from fairbench.storage import atomic
-from fairbench.training import batches, output
+from fairbench.training import batches, capability, output
 from fairbench.training.capability import CAPTION_QUESTION, QUESTIONS, general_prompts
 from fairbench.training.job import Job
 from fairbench.training.objectives import distill, sft
@@ -147,8 +147,7 @@ class Retaining(Objective):
 
     def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return each example's kind, -1 for the objective's own, and which image of it is taken, (examples,) each."""
-        rng = np.random.default_rng([self._seed, part.step, 0, 2])
-        retained = rng.random(self._batch) < self._share
+        retained, rng = capability.drawn(self._share, self._seed, part.step, self._batch)
         kinds = np.where(retained, rng.integers(len(self._sources), size=self._batch), -1)
         columns = rng.integers(part.rows.shape[1], size=self._batch)
         return kinds[part.positions], columns[part.positions]
