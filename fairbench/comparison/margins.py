@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairbench.cards import catalog
+from fairbench.cards.cards import TaskCard
 from fairbench.errors import CardError
 from fairbench.runs.spec import DEFAULT_TASK
 
@@ -59,6 +60,11 @@ class Margins:
         if not self.with_rd:
             return None
         return self.values.get(f"rd.{attribute}", SHARE_OF_RANGE * 2 / classes)
+
+
+def of_card(card: TaskCard) -> Margins:
+    """Return the margins that a task's card declares; of a card without any, what `of_task` says of its name."""
+    return Margins(dict(card.margins), f"task {card.name}") if card.margins else of_task(card.name)
 
 
 def of_task(name: str, *, with_rd: bool = False) -> Margins:

@@ -78,8 +78,8 @@ def compare(
 
     values, errors: as in `means`. higher_is_better, margins: (axes,), margins above 0 in the units of the values.
     The variance of the differences is never taken to be less than the errors of both say. A pair whose difference does
-    not vary at all (and whose errors are 0) is never shown better, and not inferior where it is no worse. Raises
-    ValueError for fewer than two seeds, or for a margin that is not positive.
+    not vary at all (and whose errors are 0) is never shown better, and not inferior where it is worse by less than the
+    margin. Raises ValueError for fewer than two seeds, or for a margin that is not positive.
 
     Sources: Berger, Technometrics 24 (1982), of intersection-union tests; Holm 1979.
     """
@@ -94,12 +94,13 @@ def compare(
     pairs = of_seeds[:, None] - of_seeds[None, :]
     squares = (error_of[:, None] ** 2 + error_of[None, :] ** 2).mean(axis=-1)
     spread = pairs.std(axis=-1, ddof=1)
-    spread[spread <= _ROUNDING * np.abs(of_seeds).max(initial=0.0)] = 0.0  # else rounding would pass for certainty
+    rounding = _ROUNDING * np.abs(of_seeds).max(initial=0.0)
+    spread[spread <= rounding] = 0.0  # else rounding would pass for certainty
     error = np.sqrt(np.maximum(spread**2, squares) / seeds)
     difference, freedom = pairs.mean(axis=-1), seeds - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         better = np.where(error > 0, stdtr(freedom, -difference / error), 1.0)
-        inside = np.where(difference >= 0, 0.0, 1.0)  # of arms without any variance
+        inside = np.where(difference + margin > rounding, 0.0, 1.0)  # of arms without any variance
         not_inferior = np.where(error > 0, stdtr(freedom, -(difference + margin) / error), inside)
     reach = stdtrit(freedom, 1 - alpha / 2) * error
     itself = np.eye(len(of_seeds), dtype=bool)

@@ -34,10 +34,15 @@ class Arm:
         return f"{self.trainer}-{self.retain.replace(':', '-').replace('+', '-')}{'-control' if self.control else ''}"
 
     @property
+    def training(self) -> tuple[str, float, frozenset[str]]:
+        """What it trains, however it is written: trainer, share and kinds of capability data."""
+        share, kinds = capability.parsed(self.retain) or (0.0, ())
+        return self.trainer, share, frozenset(kinds)
+
+    @property
     def share(self) -> float:
         """The share of its examples that are capability data."""
-        parsed = capability.parsed(self.retain)
-        return parsed[0] if parsed else 0.0
+        return self.training[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Budget:
     amount: float
 
     def __str__(self) -> str:
-        return f"{self.unit}:{self.amount:g}"
+        return f"{self.unit}:{_exact(self.amount)}"
 
 
 def budget(text: str) -> Budget:
@@ -61,6 +66,8 @@ def budget(text: str) -> Budget:
     units = {name: name for name in get_args(Unit)}
     if unit not in units or not 1 <= amount < math.inf:
         raise FairbenchError(f"--budget {text}: write seconds:N, steps:N or tokens:N with N of at least 1.")
+    if unit != "seconds" and amount % 1:
+        raise FairbenchError(f"--budget {text}: {unit} are counted; name a whole number of them.")
     return Budget(units[unit], amount)
 
 
@@ -73,7 +80,8 @@ def arms(trainers: str, retained: str, more: Iterable[str], control: str | None)
     shares = [_written(text) for text in _parts(retained, "--retain")]
     crossed = [Arm(_kind(trainer), share) for trainer in _parts(trainers, "--train") for share in shares]
     listed = [*crossed, *(_arm(text, "--arm") for text in more)]
-    if twice := next((arm for i, arm in enumerate(listed) if arm in listed[:i]), None):
+    trained = [arm.training for arm in listed]
+    if twice := next((arm for i, arm in enumerate(listed) if arm.training in trained[:i]), None):
         raise FairbenchError(f"The arm {twice.name} is named twice: name each trainer, share and --arm once.")
     if (chosen := _control(listed, control)) is not None:
         listed.append(chosen)
@@ -89,8 +97,9 @@ def _control(listed: list[Arm], text: str | None) -> Arm | None:
         if plain not in listed or not own:
             return None
         return Arm(plain.trainer, max(own, key=lambda arm: arm.share).retain, control=True)
-    arm = _arm(text, "--control")
-    if arm not in listed or not 0 < arm.share < 1 or Arm(arm.trainer) not in listed:
+    named = _arm(text, "--control")
+    arm = next((arm for arm in listed if arm.training == named.training), None)
+    if arm is None or not 0 < arm.share < 1 or Arm(arm.trainer) not in listed:
         raise FairbenchError(
             f"--control {text}: name an arm with some capability data whose trainer has an arm without, too."
         )
@@ -115,7 +124,12 @@ def _written(text: str) -> str:
     """Return SHARE[:KINDS] as the arms are called by it: a share has one way of being written."""
     _, colon, kinds = text.partition(":")
     parsed = capability.parsed(text)
-    return f"{parsed[0] if parsed else 0.0:g}{colon}{kinds}" if parsed else "0"
+    return f"{_exact(parsed[0])}{colon}{kinds}" if parsed else "0"
+
+
+def _exact(number: float) -> str:
+    """Return a number with all its digits."""
+    return short if float(short := f"{number:g}") == number else repr(number).removesuffix(".0")
 
 
 def _parts(text: str, option: str) -> list[str]:

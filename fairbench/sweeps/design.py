@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 from fairbench.cards import catalog
 from fairbench.cards.cards import ModelCard
+from fairbench.comparison import margins
+from fairbench.comparison.margins import Margins
 from fairbench.errors import FairbenchError
 from fairbench.runs import spec
 from fairbench.runs.arguments import RunSettings
@@ -20,7 +23,7 @@ from fairbench.storage import atomic, folders, jsonfile, kinds
 from fairbench.sweeps.arms import BASE, Arm, Budget
 from fairbench.synthesis import balanced
 from fairbench.synthesis.balanced import Balanced
-from fairbench.training import capability, checkpoint, presets
+from fairbench.training import capability, presets
 from fairbench.training.job import Job
 
 FILE: Final = "sweep-settings.json"
@@ -69,6 +72,8 @@ class Design:
             )
         if not 0 < self.alpha < 0.5:
             raise FairbenchError(f"--alpha {self.alpha:g}: name a level above 0 and below 0.5.")
+        if self.data_seconds is not None and not 0 <= self.data_seconds < math.inf:
+            raise FairbenchError(f"--data-seconds {self.data_seconds:g}: name a number of seconds, 0 or more.")
 
     @cached_property
     def card(self) -> catalog.Loaded[ModelCard]:
@@ -81,6 +86,11 @@ class Design:
         whole = balanced.read(self.data)
         groups = self.settings(self.arms[0]).groups
         return whole.margin(groups) if groups else whole
+
+    @cached_property
+    def margins(self) -> Margins:
+        """The margins of the judged task, whether its card is one of ours or a file."""
+        return margins.of_card(catalog.load_task(self.tasks[JUDGED]).card)
 
     @cached_property
     def of_seeds(self) -> range:
@@ -161,9 +171,22 @@ def begin(design: Design) -> dict[str, Any]:
         with folders.replacing(design.out, kinds.SWEEP) as folder:
             atomic.write_text(folder / FILE, json.dumps({"sweep": 1, **identity}, indent=2) + "\n")
     stored = once(path, dict)
-    if misfit := checkpoint.differences({k: v for k, v in stored.items() if k != "sweep"}, identity):
+    known = {name: value for name, value in identity.items() if name in stored}  # a later version may add some
+    if misfit := "; ".join(_unlike({k: v for k, v in stored.items() if k != "sweep"}, known)):
         raise FairbenchError(f"{design.out} holds another sweep ({misfit}): name another folder.")
     return dict(identity)
+
+
+def _unlike(there: Mapping[str, Any], here: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """Yield what differs between two identities, each field by the way to it, as "trainings sft-0 rank"."""
+    for name in dict.fromkeys([*there, *here]):
+        path = f"{where} {name}".strip()
+        if name not in here or name not in there:
+            yield f"{path} is {'there' if name in there else 'here'} alone"
+        elif isinstance(there[name], dict) and isinstance(here[name], dict):
+            yield from _unlike(there[name], here[name], path)
+        elif there[name] != here[name]:
+            yield f"{path} {there[name]} there, {here[name]} here"
 
 
 def once(path: Path, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairbench.comparison import margins
 from fairbench.comparison.margins import Margins
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, ImageError
@@ -29,7 +28,7 @@ def sweep(design: Design, progress: Progress) -> Result:
     design.job(design.arms[0], design.seed, 1, design.out).model()  # a model that cannot be trained is told at once
     attribute = _attribute(design)
     identity = begin(design)
-    of_task = margins.of_task(design.run(JUDGED, None, design.seed)[0].task)
+    of_task = design.margins
     readings: dict[tuple[str, int], Readings] = {}
     own = {seed: evidence.read(measuring.run(design, CHOSEN, None, seed, progress)) for seed in design.of_seeds}
     planned = plan.made(design, _image_tokens(design), progress)

@@ -110,6 +110,13 @@ def test_rounding_is_no_variance() -> None:
     assert domination.compare(values, np.zeros_like(values), [True], [0.1]).better[0, 1].item() == 1.0
 
 
+@pytest.mark.parametrize(("behind", "p"), [(0.0, 0.0), (0.04, 0.0), (0.1, 1.0), (0.2, 1.0), (-0.3, 0.0)])
+def test_a_difference_that_never_varies_is_inferior_from_the_margin_on(behind: float, p: float) -> None:
+    values = np.array([[[0.6 - behind] * 3], [[0.6] * 3]])
+    found = domination.compare(values, np.zeros_like(values), [True], [0.1])
+    assert (found.not_inferior[0, 1].item(), found.better[0, 1].item()) == (p, 1.0)
+
+
 # --- error rate and power: 8 axes, margins of one unit ---
 
 

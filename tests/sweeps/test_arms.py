@@ -46,6 +46,8 @@ def test_the_control(trainers: str, shares: str, control: str | None, expected: 
         (("sft", "1.5", [], None), "--retain 1.5: give a share from 0 to"),
         (("sft", "0", ["sft"], None), "--arm sft: write TRAINER:SHARE, as in sft:.5."),
         (("sft", "0,.5", ["sft:0.50"], None), "The arm sft-0.5 is named twice"),
+        (("sft", ".5,.5:stated", [], None), "The arm sft-0.5-stated is named twice"),
+        (("sft", ".5:stated+captions", ["sft:.5:captions+stated"], None), "is named twice"),
         (("sft", "0,.5", [], "sft:.8"), "--control sft:.8: name an arm with some capability data"),
         (("sft", "0,1", [], "sft:1"), "--control sft:1: name an arm with some capability data"),
         (("sft", "0,.5", [], "sft:0"), "--control sft:0: name an arm with some capability data"),
@@ -63,6 +65,18 @@ def test_budgets() -> None:
     for text in ("90", "hours:2", "steps:0", "steps:-1", "seconds:nan", "seconds:inf", "tokens:"):
         with pytest.raises(FairbenchError, match="write seconds:N, steps:N or tokens:N with N of at least 1"):
             budget(text)
+
+
+def test_all_digits_count() -> None:
+    assert [arm.name for arm in arms("sft", ".1234567,.1234568", [], None)] == ["sft-0.1234567", "sft-0.1234568"]
+    assert str(budget("tokens:12345678")) == "tokens:12345678"
+    for text in ("steps:1.9", "tokens:10.5"):
+        with pytest.raises(FairbenchError, match="are counted; name a whole number"):
+            budget(text)
+
+
+def test_a_control_may_name_its_arm_otherwise() -> None:
+    assert arms("sft", "0,.5", [], "sft:.50:stated")[-1] == Arm("sft", "0.5", control=True)
 
 
 def test_an_arm_has_one_name_however_its_share_is_written() -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from fairbench.errors import FairbenchError
 from fairbench.storage import atomic
-from fairbench.sweeps import design, trainings
+from fairbench.sweeps import design
+from fairbench.training import finetune
 from tests.builders.balanced import save_balanced
 from tests.builders.cli import Cli, run_quietly
 
@@ -77,11 +79,11 @@ def test_its_leaderboard_is_computed_again_from_the_evidence(cli: Cli, swept: Pa
 def test_begun_again_it_trains_nothing_and_writes_the_same(
     cli: Cli, swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(*_: object) -> None:
+    def load(*_: object) -> None:
         raise AssertionError("trained again")
 
     before = {name: (swept / name).read_bytes() for name in ("sweep.json", "sweep.csv", "page.html")}
-    monkeypatch.setattr(trainings.finetune, "train", train)
+    monkeypatch.setattr(finetune, "_load", load)
     monkeypatch.setenv("COLUMNS", "80")
     shown = cli(*_command(swept.parent)).succeeded()
     assert max(map(len, shown.out.splitlines())) <= 80
@@ -96,6 +98,10 @@ def test_begun_again_it_trains_nothing_and_writes_the_same(
         (("--budget", "steps:2"), "holds another sweep (budget steps:1 there, steps:2 here): name another folder."),
         (("--seeds", "3"), "holds another sweep (seeds [0, 1] there, [0, 1, 2] here)"),
         (("--judge-task", "phantom-mitigation-unseen"), "is what an arm is chosen on: judge on other prompts"),
+        (("--batch", "4"), "(trainings sft-0 batch 2 there, 4 here; trainings sft-0.5 batch 2 there, 4 here)"),
+        (("--arm", "sft:.8"), "(trainings sft-0.8 is here alone)"),
+        (("--data-seconds", "nan"), "Invalid value for '--data-seconds'"),
+        (("--data-seconds", "inf"), "--data-seconds inf: name a number of seconds, 0 or more."),
         (("--attribute", "age"), "--attribute age: phantom gives no such attribute or cross, but gender, race4"),
         (("--model", "phantom-exact"), "cannot be fine-tuned"),
     ],
@@ -106,6 +112,28 @@ def test_another_sweep_is_refused(cli: Cli, swept: Path, change: tuple[str, str]
     assert (failed.code, failed.out) == (2, "")
     assert sentence in " ".join(failed.err.split())
     assert _record(swept) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("sweep-plan.json", None, "sft-0-seed-0 holds the adapter of another training (steps 1 there, 2 here)"),
+        ("seconds/sft-0-seed-1.json", "{}", "sft-0-seed-1.json does not hold begun, seconds, finished as a sweep"),
+        ("seconds/sft-0-seed-1.json", "[1]", "sft-0-seed-1.json does not hold begun, seconds, finished as a sweep"),
+        ("seconds/sft-0-seed-1.json", "{", "sft-0-seed-1.json is not JSON"),
+    ],
+)
+def test_a_finished_training_is_looked_at(cli: Cli, swept: Path, file: str, content: str | None, sentence: str) -> None:
+    path = swept / file
+    before = path.read_text()
+    path.write_text(before.replace('"steps": 1', '"steps": 2') if content is None else content)
+    try:
+        failed = cli(*_command(swept.parent))
+    finally:
+        path.write_text(before)
+    assert (failed.code, failed.out) == (2, "")
+    assert sentence in " ".join(failed.err.split())
 
 
 def test_a_folder_of_something_else_is_refused(cli: Cli, swept: Path, tmp_path: Path) -> None:
@@ -151,5 +179,5 @@ def test_a_file_that_is_made_once(tmp_path: Path) -> None:
     assert design.once(path, lambda: {"steps": 3}) == {"steps": 3}
     assert design.once(path, lambda: {"steps": 4}) == {"steps": 3}
     atomic.write_text(path, "{")
-    with pytest.raises(design.FairbenchError, match="is not JSON"):
+    with pytest.raises(FairbenchError, match="is not JSON"):
         design.once(path, dict)

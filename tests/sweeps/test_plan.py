@@ -117,6 +117,14 @@ def test_a_set_whose_price_is_named_is_not_timed(asked: Design, monkeypatch: pyt
     assert (found["arms"]["sft-0"]["steps"], found["arms"]["distill-0"]["steps"]) == (60, 100)
 
 
+def test_margins_are_those_of_the_judged_task_file(asked: Design, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    card = {"extends": "phantom-mitigation-seen", "name": "mine", "version": 1, "margins": {"clip_score": 0.125}}
+    path.write_text(json.dumps(card))
+    judged = dataclasses.replace(asked, tasks={**asked.tasks, "judged": str(path)}).margins
+    assert (judged.values, judged.source) == ({"clip_score": 0.125}, "task mine")
+
+
 def test_a_budget_that_is_too_small(asked: Design, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pilot, "of_arm", lambda *_: {"setup": 8.0, "step": 0.5})
     monkeypatch.setattr(pilot, "of_image", lambda *_: 0.2)
