@@ -159,6 +159,7 @@ def _pixels(objective: Dft, noise: torch.Tensor, text: str) -> list[np.ndarray]:
     return list((images * 255).round().astype(np.uint8))
 
 
+@pytest.mark.long
 def test_recomputing_and_parts_change_no_gradient(job: Make, tmp_path: Path) -> None:
     small = {"dino": str(save_tiny_dino(tmp_path / "dino")), "images": 3, "denoising": 2}
     plain, adapter = built(job(**small))
@@ -183,6 +184,7 @@ class Killed(BaseException):
     """Not an Exception, as the signal of a user is not."""
 
 
+@pytest.mark.long
 def test_a_killed_training_resumes_bit_for_bit(job: Make) -> None:
     def kill(name: str, done: int, total: int) -> None:
         if name == "training" and 3 - total + done == 2:
