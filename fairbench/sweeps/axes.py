@@ -28,6 +28,8 @@ WORST, FOLLOWS, OVER, NO_FACE = "worst-contexts", "attribute-following", "custom
 UNDERSTANDING, STEREOTYPES = "understanding", "stereotyped-answers"
 BEHIND: Final = ".behind"
 """After a score's name: how far the perceived group that scores lowest lies behind the others of its prompts."""
+ESTIMATES: Final = ("corrected", "raw")
+"""Of a concentration: adjusted for the labeller's errors, or as counted."""
 SHARE_MARGIN: Final = 0.05
 """The margin of an axis of shares that the judged task's card gives none, as of concentration and groups of two."""
 _WORST_MARGIN: Final = 0.1
@@ -57,6 +59,11 @@ class Reading:
 Readings = dict[str, Reading]
 
 
+def variant(axis: str, of: str) -> str:
+    """Return what an axis is called before it is known what of it all runs can be read in (`settling`)."""
+    return f"{axis}[{of}]"
+
+
 def missing(reason: str) -> Reading:
     """Return the reading of an axis that has no value."""
     return Reading(math.nan, math.nan, reason)
@@ -81,7 +88,7 @@ def main_attribute(space: LabelSpace) -> str:
 
 
 def of_run(part: str, run: FinishedRun, attribute: str, margins: Margins) -> Readings:
-    """Return the readings of a part's axes in a run of it."""
+    """Return the readings of a part's axes in a run of it; those that runs can differ in as variants (`settling`)."""
     if part in (CHOSEN, JUDGED):
         return dict(_judged(run, attribute, margins))
     rows = _rows(run)
@@ -110,12 +117,10 @@ def _row(rows: Rows, attribute: str, metric: str, reason: str) -> Reading:
 
 
 def _judged(run: FinishedRun, attribute: str, margins: Margins) -> Iterator[tuple[str, Reading]]:
-    raw, corrected = _rows(run), _rows(run, "corrected")
-    concentration = _row(corrected, attribute, "concentration", "")
-    if math.isnan(concentration.value):
-        concentration = _row(raw, attribute, "concentration", "no faces")
-    yield BIAS, _in_shares(concentration)
-    yield WORST, _row(raw, attribute, composite.WORST, "no faces")
+    for estimate in ESTIMATES:
+        concentration = _row(_rows(run, estimate), attribute, "concentration", "no faces")
+        yield variant(BIAS, estimate), _in_shares(concentration)
+    yield WORST, _row(_rows(run), attribute, composite.WORST, "no faces")
     counts = run.counts
     yield NO_FACE, share(int((counts.images - counts.with_face).sum()), int(counts.images.sum()))
     for scorer, table in run.scores.items():
@@ -125,7 +130,9 @@ def _judged(run: FinishedRun, attribute: str, margins: Margins) -> Iterator[tupl
             continue
         error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
         yield name, Reading(float(values.mean()), error) if len(values) else missing("no image was scored")
-        yield f"{name}{BEHIND}", _behind(run, scorer, margins.values[name], higher=spec.direction == "higher")
+        yield f"{name}{BEHIND}", missing("no perceived group has enough images beside others of its prompts everywhere")
+        for of, reading in _behind(run, scorer, margins.values[name], higher=spec.direction == "higher"):
+            yield variant(f"{name}{BEHIND}", of), reading
 
 
 def _in_shares(concentration: Reading) -> Reading:
@@ -140,23 +147,19 @@ def _in_shares(concentration: Reading) -> Reading:
     return Reading(root, concentration.error / (2 * steep) if steep else 0.0)
 
 
-def _behind(run: FinishedRun, scorer: str, margin: float, *, higher: bool) -> Reading:
-    """Return how far the lowest scoring class lies behind the others of its prompts, 0 where none does.
+def _behind(run: FinishedRun, scorer: str, margin: float, *, higher: bool) -> Iterator[tuple[str, Reading]]:
+    """Yield how far each class lies behind the others of its prompts, 0 where it does not; of two, how far apart.
 
     Classes of single attributes whose contrast is known to within the margin (standard error): the least of many
     noisy ones would be noise.
     """
-    found = list[Reading]()
     for each in quality.of_run(run):
         contrast = each.contrast
         if (each.scorer, each.measure) != (scorer, "score") or not contrast.error <= margin:
             continue
         deficit = -contrast.estimate if higher else contrast.estimate
         two = len(run.counts.labeller.declared.labels[each.attribute]) == 2
-        found.append(Reading(abs(deficit) if two else max(deficit, 0.0), contrast.error))
-    if not found:
-        return missing("no perceived group has enough images beside others of its prompts")
-    return max(found, key=lambda reading: reading.value)
+        yield f"{each.attribute} {each.label}", Reading(abs(deficit) if two else max(deficit, 0.0), contrast.error)
 
 
 def axes(run: FinishedRun, attribute: str, margins: Margins) -> list[Axis]:

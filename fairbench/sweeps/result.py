@@ -38,6 +38,7 @@ class Result:
 
     summaries: arm, and `BASE`, -> axis -> summary. left_out: axis title -> why it is no axis here. comparison: of the
     compared arms on the axes, in their order. choice: see `choice.made`. plan, spent: what was planned and used.
+    read_of: axis -> what of it was read in all runs (`settling`). shared: see `independence.checked`.
     """
 
     arms: tuple[Arm, ...]
@@ -50,6 +51,8 @@ class Result:
     choice: Mapping[str, Any]
     plan: Mapping[str, Any]
     spent: Mapping[str, Sequence[Mapping[str, Any]]]
+    read_of: Mapping[str, Sequence[str]]
+    shared: Mapping[str, Any]
 
     @property
     def compared(self) -> list[str]:
@@ -145,6 +148,8 @@ def record(found: Result, identity: Mapping[str, Any], version: str) -> dict[str
         "settings": dict(identity),
         "axes": [asdict(axis) for axis in found.axes],
         "left_out": found.left_out,
+        "read_of": found.read_of,
+        "shared_with_judging": found.shared,
         "base": {axis: asdict(of) for axis, of in found.summaries[BASE].items()},
         "arms": arms,
         "alpha": found.alpha,

@@ -16,9 +16,9 @@ from fairbench.runs.evidence import FinishedRun
 from fairbench.storage import reading
 from fairbench.storage.reading import ImageReader
 from fairbench.storage.store import Store
-from fairbench.sweeps import axes, choice, files, measuring, plan, trainings, understanding
+from fairbench.sweeps import axes, choice, files, independence, measuring, plan, settling, trainings, understanding
 from fairbench.sweeps.arms import BASE, Arm
-from fairbench.sweeps.axes import Axis, Readings
+from fairbench.sweeps.axes import BIAS, Axis, Readings
 from fairbench.sweeps.design import CHOSEN, JUDGED, Design, begin, once
 from fairbench.sweeps.result import Result, result
 
@@ -27,6 +27,7 @@ def sweep(design: Design, progress: Progress) -> Result:
     """Do a sweep, or what is left of it, and write its files. Raises FairbenchError for what the user can fix."""
     design.job(design.arms[0], design.seed, 1, design.out).model()  # a model that cannot be trained is told at once
     attribute = _attribute(design)
+    shared = independence.checked(design)
     identity = begin(design)
     of_task = design.margins
     readings: dict[tuple[str, int], Readings] = {}
@@ -41,10 +42,11 @@ def sweep(design: Design, progress: Progress) -> Result:
             run = evidence.read(measuring.run(design, CHOSEN, arm, seed, progress))
             readings[arm.name, seed] = axes.of_run(CHOSEN, run, attribute, of_task)
     of_choice = [axis for axis in axes.axes(own[design.seed], attribute, of_task) if axis.part == JUDGED]
-    of_choice = [axis for axis in of_choice if axis.name in readings[BASE, design.seed]]
+    of_choice = [axis for axis in of_choice if axis.name in {BIAS, *readings[BASE, design.seed]}]
     path, seeds = design.out / choice.FILE, [*design.of_seeds]
-    chosen = once(path, lambda: choice.made(design.arms, of_choice, readings, seeds))
-    found = _judge(design, attribute, of_task, progress, choice=chosen, plan=planned, spent=spent)
+    alike, read_of = settling.settled(readings)
+    chosen = once(path, lambda: {**choice.made(design.arms, of_choice, alike, seeds), "read_of": read_of})
+    found = _judge(design, attribute, of_task, progress, choice=chosen, plan=planned, spent=spent, shared=shared)
     files.write(found, identity, design)
     return found
 
@@ -63,7 +65,8 @@ def _judge(design: Design, attribute: str, of_task: Margins, progress: Progress,
             readings[BASE if arm is None else arm.name, seed] = found
             listed = listed or axes.axes(runs[JUDGED], attribute, of_task)
     unread = {axis.name: reason for axis in listed if (reason := axes.unread(axis, design.tasks))}
-    return result(design.arms, listed, unread, readings, [*design.of_seeds], design.alpha, **rest)
+    alike, read_of = settling.settled(readings)
+    return result(design.arms, listed, unread, alike, [*design.of_seeds], design.alpha, read_of=read_of, **rest)
 
 
 def _runs(design: Design, arm: Arm | None, seed: int, progress: Progress) -> Iterator[tuple[str, FinishedRun]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+from fairbench.display.labels import spaced
 from fairbench.display.numbers import number, whole, with_interval
 from fairbench.display.tables import Column, Table, numbers
 from fairbench.sweeps.arms import BASE
@@ -87,6 +88,7 @@ def verdicts(result: Result) -> Iterator[str]:
         yield f"{arm} is shown to be dominated by {', '.join(by)}."
     if not dominated:
         yield "No arm is shown to be dominated by another."
+    yield from _shared(result.shared)
     seeds = len(result.seeds)
     if seeds < ENOUGH_SEEDS:
         yield (
@@ -99,6 +101,31 @@ def verdicts(result: Result) -> Iterator[str]:
     yield from (f"Left out: {title} ({reason})." for title, reason in result.left_out.items())
 
 
+def _shared(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what makes judging less independent than it looks."""
+    if found["taught"]:
+        arms = ", ".join(found["taught"])
+        yield (
+            f"The judge {found['judge']} is the labeller whose labels went into the training of {arms}: a training can "
+            "learn its labeller's errors, which this judge does not see."
+        )
+    if found["prompts_of_set"] or found["subjects_of_set"] or found["subjects_of_choice"]:
+        yield (
+            f"Of {found['prompts']} judged prompts, {found['prompts_of_set']} are the balanced set's; of "
+            f"{found['subjects']} judged subjects, {found['subjects_of_set']} are the set's and "
+            f"{found['subjects_of_choice']} those that an arm is chosen on: on these, nothing is said of new ones."
+        )
+
+
+def _read_of(read_of: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield what was read of an axis, the same in all runs."""
+    estimate = "adjusted for the judge's errors" if "corrected" in read_of[BIAS] else "as counted"
+    yield f"The bias of all runs is {estimate}."
+    for axis, classes in read_of.items():
+        if axis != BIAS and classes:
+            yield f"{axis} compares {', '.join(map(spaced, classes))}, which every training shows often enough."
+
+
 def notes(result: Result) -> Iterator[str]:
     """Yield what holds of every sweep."""
     yield (
@@ -106,6 +133,7 @@ def notes(result: Result) -> Iterator[str]:
         f"{result.alpha:g}) and better on at least one (Holm over all axes and ordered pairs), by Student's t "
         "over trainings of one seed."
     )
+    yield from _read_of(result.read_of)
     yield from (
         f"{arm.name} had as many debiasing tokens as {arm.trainer}-0, and so a larger budget: it is compared with none."
         for arm in result.arms

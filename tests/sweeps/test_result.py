@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -18,6 +19,13 @@ AXES = (
     Axis("clip_score", "CLIP score", "higher", "judged", 1.0),
 )
 SEEDS = (0, 1, 2)
+SHARED = {
+    "judge": "mine",
+    "taught": [],
+    "prompts": 16,
+    "subjects": 8,
+    **dict.fromkeys(("prompts_of_set", "subjects_of_set", "subjects_of_choice"), 0),
+}
 MEANS = {
     BASE: (0.80, 0.97, 70.0),
     "sft-0": (0.10, 0.40, 70.0),
@@ -49,7 +57,8 @@ def _plan() -> dict[str, object]:
 def _result(readings: dict[tuple[str, int], dict[str, Reading]], unread: dict[str, str] | None = None) -> Result:
     spent = {arm.name: [{"seconds": s, "begun": 1} for s in (30.0, 50.0, None)] for arm in ARMS}
     chosen = {"arm": "sft-0.8", "rule": choice.RULE}
-    return result(ARMS, AXES, unread or {}, readings, SEEDS, 0.05, choice=chosen, plan=_plan(), spent=spent)
+    rest = {"choice": chosen, "plan": _plan(), "spent": spent, "read_of": {BIAS: ["raw"]}, "shared": SHARED}
+    return result(ARMS, AXES, unread or {}, readings, SEEDS, 0.05, **rest)
 
 
 def test_an_arm_that_is_worse_in_bias_and_better_in_nothing_is_dominated() -> None:
@@ -111,6 +120,24 @@ def test_the_record_is_plain_and_says_what_was_planned_and_spent() -> None:
 
 def test_three_seeds_are_said_to_be_few() -> None:
     assert any("with 3 per arm" in sentence for sentence in words.verdicts(_result(_readings())))
+
+
+@pytest.mark.parametrize(
+    ("shared", "sentence"),
+    [
+        ({"taught": ["grpo-0"]}, "The judge mine is the labeller whose labels went into the training of grpo-0:"),
+        (
+            {"subjects_of_set": 3},
+            "Of 16 judged prompts, 0 are the balanced set's; of 8 judged subjects, 3 are the set's",
+        ),
+    ],
+)
+def test_what_judging_shares_with_training_is_said(shared: dict[str, object], sentence: str) -> None:
+    found = _result(_readings())
+    assert not any(sentence[:12] in line for line in words.verdicts(found))
+    said = dataclasses.replace(found, shared={**SHARED, **shared})
+    assert any(line.startswith(sentence) for line in words.verdicts(said))
+    assert record(said, {}, "1.0")["shared_with_judging"] == {**SHARED, **shared}
 
 
 # --- the choice ---
