@@ -74,7 +74,7 @@ def test_each_example_has_the_loss_of_its_kind(job: Callable[..., Job], monkeypa
                 inputs, (length,) = model.answer_inputs([e.question], [e.answer], [batches.read(e.image)])
                 expected.append(-float(model.answer_scorer()(*inputs)[0, -length:].mean()))
     np.testing.assert_allclose(figures["retained"].numpy(), expected, rtol=1e-4, atol=1e-5)
-    main = objective._objective.loss(bpo.module, part.only(np.flatnonzero(objective._kinds(part)[0] < 0)))[0]  # type: ignore[attr-defined]
+    main = objective._objective.loss(bpo.module, part.only(np.flatnonzero(objective._kinds(part)[0] < 0).tolist()))[0]  # type: ignore[attr-defined]
     share = len(own) // len(task.data.groups) / 8
     assert float(loss) == pytest.approx(float(main) * share + np.sum(expected) / 8, rel=1e-4)
 

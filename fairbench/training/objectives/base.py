@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -54,9 +54,10 @@ class Part:
     step: int
     positions: NDArray[np.int64]
 
-    def only(self, members: NDArray[np.int64]) -> Part:
+    def only(self, members: Sequence[int]) -> Part:
         """Return some of the examples."""
-        return Part(self.rows[members], self.step, self.positions[members])
+        chosen = list(members)
+        return Part(self.rows[chosen], self.step, self.positions[chosen])
 
 
 class Objective(ABC):

@@ -97,6 +97,11 @@ class Grpo(Objective):
         if s.follow and any(not row.source_prompt for row in job.data.rows):
             raise CardError("--follow draws prompts that state a group, and a source_prompt of the set is empty.")
 
+    @classmethod
+    def further_identity(cls, job: Job) -> dict[str, Any]:
+        """Return what rewards: the card's labeller."""
+        return {"labeller": Labeller(catalog.load_labeller(job.card.card.labeller)).id}
+
     def __init__(self, setup: Setup) -> None:
         job, model = setup.job, setup.model
         self._model, self._adapter, self._data, self._settings = model, setup.adapter, job.data, job.settings

@@ -125,25 +125,35 @@ class Retaining(Objective):
         self._share, kinds = settings.retain
         self._seed, self._batch, self._objective = settings.seed, settings.batch, objective
         self._sources = [_KINDS[kind][0](setup) for kind in kinds]
+        self._in_step = setup.accelerator.num_processes > 1
         self.module = Several([objective.module, *(source.module for source in self._sources)])
         self.figures = (*objective.figures, "retained")
 
     def loss(self, module: Any, part: Part) -> tuple[torch.Tensor, Figures]:
         """Return the mean over all examples, each of the objective's or of its capability data's loss."""
         kinds, column = self._kinds(part)
-        total, figures, examples = torch.zeros(()), dict[str, torch.Tensor](), len(part.rows)
-        if (own := np.flatnonzero(kinds < 0)).size:
-            mean, own_figures = self._objective.loss(functools.partial(module, 0), part.only(own))
-            total, figures = mean * (len(own) / examples), dict(own_figures)
-        retained = []
+        totals, figures, retained = [], dict[str, torch.Tensor](), []
+        own = np.flatnonzero(kinds < 0)
+        if members := self._computed(own):
+            mean, own_figures = self._objective.loss(functools.partial(module, 0), part.only(members))
+            totals.append(mean * len(own))
+            figures |= own_figures if len(own) else {}
         for kind, source in enumerate(self._sources):
-            if (members := np.flatnonzero(kinds == kind)).size:
+            of_kind = np.flatnonzero(kinds == kind)
+            if members := self._computed(of_kind):
                 rows = part.rows[members, column[members]]
-                retained.append(_losses(source, functools.partial(module, kind + 1), rows, part.only(members)))
+                values = _losses(source, functools.partial(module, kind + 1), rows, part.only(members))
+                totals.append(values.mean() * len(of_kind))
+                retained.append(values[: len(of_kind)])
         if retained:
             figures["retained"] = torch.cat(retained)
-            total = total.to(figures["retained"].device) + figures["retained"].sum() / examples
-        return total, figures
+        return torch.stack(totals).sum() / len(part.rows), figures
+
+    def _computed(self, members: NDArray[np.int64]) -> list[int]:
+        """Return the examples to compute. Several processes call the same modules, or would wait for each other: where
+        a part has no example of a kind, one is computed and counts for nothing.
+        """
+        return members.tolist() or [0] * self._in_step
 
     def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return each example's kind, -1 for the objective's own, and which image of it is taken, (examples,) each."""
