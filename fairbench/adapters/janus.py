@@ -133,8 +133,8 @@ class JanusAdapter(TokenAdapter):
         """Return guidance and temperature."""
         return self.params.guidance, self.params.temperature
 
-    def on_rows(self, told: Callable[[Sequence[bool]], None]) -> None:
-        """Call `told` before rows are drawn, with which of them are unconditional."""
+    def on_rows(self, told: Callable[[Sequence[bool] | None], None]) -> None:
+        """Call `told` before rows are drawn, with which of them are unconditional, and with None afterwards."""
         self.model.on_rows = told
 
     def image_reading(self) -> int:

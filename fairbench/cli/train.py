@@ -144,7 +144,7 @@ def _kind(ctx: typer.Context, given: dict[str, Any], parent: Path | None) -> Any
     from fairbench.training.presets import kinds_with
 
     for name, value in given.items():
-        if value not in (None, False) and kind not in (owners := kinds_with(name)):
+        if value is not None and value is not False and kind not in (owners := kinds_with(name)):
             raise FairbenchError(f"--{name} belongs to train {' and '.join(owners)}: leave it out of train {kind}.")
     for name in ("rank", "alpha"):
         if parent is not None and given[name] is not None:

@@ -38,7 +38,8 @@ Batch = Annotated[
 Rank = Annotated[int | None, typer.Option("--rank", min=1, help="Rank of the adapter. [default: 32]")]
 Alpha = Annotated[float | None, typer.Option("--alpha", min=0.0, help="Scale of the adapter. [default: 32]")]
 Dropout = Annotated[
-    float | None, typer.Option("--dropout", min=0.0, max=0.99, help="Dropout of the adapter. [default: 0.1]")
+    float | None,
+    typer.Option("--dropout", min=0.0, max=0.99, help="Dropout of the adapter. [default: 0.1; grpo and dft 0]"),
 ]
 Loss = Annotated[
     str | None,

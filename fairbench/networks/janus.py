@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ class JanusModel:
         self.vocabulary: int = net.config.vq_config.num_embeddings
         tokenizer = processor.tokenizer
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
-        self.on_rows: Callable[[Sequence[bool]], None] = lambda blank: None
-        """Called before rows are computed, with which of them are unconditional."""
+        self.on_rows: Callable[[Sequence[bool] | None], None] = lambda blank: None
+        """Called before rows are drawn, with which of them are unconditional, and with None when they are drawn."""
         self.boi: int = tokenizer.convert_tokens_to_ids(processor.image_start_token)
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -84,7 +85,8 @@ class JanusModel:
         if guidance != 1:
             rows += [(prompt, True) for prompt, _ in rows]
         net, total = self.net, self.tokens_per_image
-        with torch.inference_mode():
+        with torch.inference_mode(), contextlib.ExitStack() as drawn:
+            drawn.callback(self.on_rows, None)
             hidden, decoder = read(rows, self._prefill, net.model.language_model, total, read_once)
             self.on_rows([blank for _, blank in rows])
             return draw(

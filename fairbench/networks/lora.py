@@ -134,9 +134,9 @@ class OffInBlankRows:
         layers = [m for name, m in net.named_modules() if ".lora_B." in name]
         self._hooks = [layer.register_forward_hook(self._masked) for layer in layers]
 
-    def __call__(self, blank: Sequence[bool]) -> None:
-        """Set which rows are unconditional, (rows,)."""
-        self._on = torch.tensor([not row for row in blank])
+    def __call__(self, blank: Sequence[bool] | None) -> None:
+        """Set which rows are unconditional, (rows,); None: what is computed next has no rows of images."""
+        self._on = None if blank is None else torch.tensor([not row for row in blank])
 
     def _masked(self, _: Any, __: Any, out: torch.Tensor) -> torch.Tensor | None:
         return None if self._on is None else out * self._on.to(out)[:, None, None]
@@ -145,6 +145,18 @@ class OffInBlankRows:
         """Let the adapter compute in all rows again."""
         for hook in self._hooks:
             hook.remove()
+
+
+@contextlib.contextmanager
+def off_in_blank_rows(net: Any, model: Any) -> Iterator[None]:
+    """Let peft's model be off in the unconditional rows that `model` (protocol Distillable) draws meanwhile."""
+    rows = OffInBlankRows(net)
+    model.on_rows(rows)
+    try:
+        yield
+    finally:
+        model.on_rows(lambda blank: None)
+        rows.remove()
 
 
 @contextlib.contextmanager

@@ -147,8 +147,8 @@ class Distillable(Trainable, Protocol):
         """Return guidance and temperature of `tokens`: softmax((blank + guidance (logits - blank)) / temperature)."""
         ...
 
-    def on_rows(self, told: Callable[[Sequence[bool]], None]) -> None:
-        """From now on call `told` before rows are computed in `tokens`, with which of them are unconditional."""
+    def on_rows(self, told: Callable[[Sequence[bool] | None], None]) -> None:
+        """From now on call `told` before `tokens` computes rows, with which are unconditional, and with None after."""
         ...
 
 

@@ -25,8 +25,11 @@ _IMAGES_PER_BLOCK = 256
 class Images:
     """Images as the continuations of prompts: row i is image i modulo their number, under prompt i."""
 
-    def __init__(self, model: Trainable, prompts: Sequence[str], tokens: NDArray[np.int64]) -> None:
-        """tokens: (images, N). prompts: as many as images, or several times as many."""
+    def __init__(
+        self, model: Trainable, prompts: Sequence[str], tokens: NDArray[np.int64], *, own: bool = False
+    ) -> None:
+        """tokens: (images, N). prompts: as many as images, or several times as many. own: they are not the set's."""
+        self.own, self.images = own, len(tokens)
         self._model, self._prompts, self._tokens = model, prompts, tokens
         self.module: torch.nn.Module = model.token_scorer()
         self.tokens_per_image = tokens.shape[1]
@@ -56,8 +59,9 @@ class Exchange:
 class Answers:
     """Answers to questions about images."""
 
-    def __init__(self, model: TrainableAnswers, exchanges: Sequence[Exchange]) -> None:
-        self._model, self._exchanges = model, exchanges
+    def __init__(self, model: TrainableAnswers, exchanges: Sequence[Exchange], cut_at: int | None = None) -> None:
+        """cut_at: tokens at which an answer was cut, which then has no end to learn."""
+        self._model, self._exchanges, self._cut_at = model, exchanges, cut_at
         self.module: torch.nn.Module = model.answer_scorer()
 
     def mean_log_probs(self, module: Any, rows: NDArray[np.int64]) -> torch.Tensor:
@@ -69,7 +73,12 @@ class Answers:
         )
         log_probs = module(*inputs)
         longest, lengths = log_probs.shape[1], torch.tensor(tokens, device=log_probs.device)
-        of_answer = torch.arange(longest, device=log_probs.device) >= longest - lengths[:, None]
+        positions = torch.arange(longest, device=log_probs.device)
+        of_answer = positions >= longest - lengths[:, None]
+        if self._cut_at is not None:
+            cut = lengths > self._cut_at
+            of_answer &= ~(cut[:, None] & (positions == longest - 1))
+            lengths = lengths - cut.to(lengths)
         total: torch.Tensor = (log_probs * of_answer).sum(dim=1)
         return total / lengths
 

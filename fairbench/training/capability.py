@@ -20,6 +20,10 @@ QUESTIONS: Final = (
     "What is the background of this image?",
     "What is the most common colour in this image?",
 )
+ANSWER_TOKENS: Final = 48
+"""Tokens at which the frozen model's answers are cut."""
+IMAGES_PER_PROMPT: Final = 4
+"""Images of each general prompt."""
 KINDS: Final[Mapping[str, str]] = {
     "stated": "the set's images under the prompts that they were made from, which state a group",
     "captions": "the frozen model's own descriptions of the set's images",
@@ -35,8 +39,12 @@ def general_prompts() -> list[str]:
 
 
 def texts(kinds: Sequence[str]) -> list[str]:
-    """Return the prompts and questions of ours that the kinds use: they can change a training."""
-    own = {"general": general_prompts(), "captions": [CAPTION_QUESTION], "questions": list(QUESTIONS)}
+    """Return what of ours the kinds use, prompts and questions and numbers: it can change a training."""
+    own = {
+        "general": [*general_prompts(), str(IMAGES_PER_PROMPT)],
+        "captions": [CAPTION_QUESTION, str(ANSWER_TOKENS)],
+        "questions": [*QUESTIONS, str(ANSWER_TOKENS)],
+    }
     return [text for kind in kinds for text in own.get(kind, [])]
 
 
@@ -53,7 +61,7 @@ def parsed(text: str) -> tuple[float, tuple[str, ...]] | None:
         share = -1.0
     if not 0 <= share <= 1:
         raise FairbenchError(f"--retain {text}: give a share from 0 to 1, as in .5 or .5:captions.")
-    names = tuple(dict.fromkeys(kinds.split("+"))) if kinds else ("stated",)
+    names = tuple(dict.fromkeys(kinds.split("+"))) if ":" in text else ("stated",)
     if (unknown := next((name for name in names if name not in KINDS), None)) is not None:
         raise FairbenchError(f"--retain {text}: there is no kind {unknown!r}{suggest(unknown, KINDS)}.")
     return (share, names) if share else None

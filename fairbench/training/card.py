@@ -14,22 +14,22 @@ from fairbench.display.note import LABEL_NOTE
 from fairbench.display.page import in_markdown
 from fairbench.display.plain import line
 from fairbench.display.yaml_block import HUB_LICENCES, with_front_matter
-from fairbench.training import records
+from fairbench.training import records, target
 from fairbench.training.job import Job
 from fairbench.training.presets import kinds_with
 
 FILE: Final = "README.md"
 _KINDS: Final[Mapping[str, str]] = {
     "sft": "supervised fine-tuning on images of every group under the neutral prompt",
-    "bpo": "balanced preference optimisation, which asks for equal probability of the groups of a prompt",
+    "bpo": "balanced preference optimisation, which asks for a ratio of probabilities of the groups of a prompt",
     "distill": "distillation from itself: the neutral prompt answers as prompts of every group do",
     "grpo": "reinforcement: images that it drew were labelled, and groups that were too frequent became less probable",
     "dft": "direct fine-tuning of its sampling, towards classes that were assigned to the images it drew",
     "i2t": "the understanding control, in which the answer to an image is its neutral occupation",
 }
 _BALANCES: Final = (
-    "It is meant to make the groups that people are perceived to belong to more equally frequent in images of neutral "
-    "prompts. Whether it does so has to be measured: below."
+    "It is meant to bring the shares of the groups that people are perceived to belong to, in images of neutral "
+    "prompts, to a target: equal shares, or those named below. Whether it does so has to be measured: below."
 )
 _AIMS: Final[Mapping[str, str]] = {
     "sft": _BALANCES,
@@ -143,7 +143,7 @@ def _facts(job: Job, identity: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [
         ("images", f"{len(data.rows)} of {len({row.prompt for row in data.rows})} prompts"),
         ("groups", ", ".join(" ".join(group) for group in data.groups)),
-        *([("target", job.settings.target)] if job.settings.target else []),
+        *([("target", target.in_words(job.settings.target))] if job.settings.target else []),
         ("digest of the set", data.digest),
         ("steps", identity["steps"]),
         ("seed", identity["seed"]),
@@ -163,7 +163,7 @@ def _command(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     words += ["--groups", _word(",".join(groups) if groups else "mix")]
     words += ["--accumulation", str(identity["processes x accumulation"] // processes)]
     if job.settings.target is not None:
-        words += ["--target", _word(job.settings.target)]
+        words += ["--target", _word(target.in_words(job.settings.target))]
     if job.settings.retain is not None:
         share, kinds = job.settings.retain
         words += ["--retain", f"{share}:{'+'.join(kinds)}"]

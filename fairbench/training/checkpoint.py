@@ -63,6 +63,18 @@ def resume(path: Path, name: str, identity: dict[str, Any], restore: Callable[[d
     return state
 
 
+def same_training(path: Path, identity: dict[str, Any]) -> None:
+    """Raise FairbenchError where a training that was stopped before its first state was another one."""
+    if not path.exists():
+        return
+    try:
+        misfit = differences(dict(json.loads(path.read_text(encoding="utf-8"))), json.loads(json.dumps(identity)))
+    except (OSError, ValueError, TypeError) as err:
+        raise FairbenchError(f"{path} cannot be read ({type(err).__name__}): remove it to start again.") from err
+    if misfit:
+        raise FairbenchError(f"{path.parent} belongs to another training ({misfit}): name another folder.")
+
+
 def rows_before(path: Path, step: int, fix: str) -> list[dict[str, Any]]:
     """Return the logged rows of earlier steps. Raises FairbenchError, with the fix, for a file that cannot be read."""
     try:

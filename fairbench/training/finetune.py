@@ -63,6 +63,7 @@ def train(job: Job, progress: Progress) -> Path:
         job.out / STATE_DIR / STATE, "identity", identity, lambda state: lora.put(adapter, state["adapter"])
     )
     if accelerator.is_main_process:
+        checkpoint.same_training(job.out / STATE_DIR / STARTED, identity)  # what lies there is not of another one
         atomic.write_text(job.out / STATE_DIR / STARTED, json.dumps(identity) + "\n")  # marks the folder as ours
     objective = table.built(Setup(job, model, adapter, accelerator, progress))
     module, optimiser = _prepared(job, accelerator, objective, state)
@@ -82,7 +83,7 @@ def train(job: Job, progress: Progress) -> Path:
                 seconds = round((time.perf_counter() - began) / (step + 1 - start), 4)
                 records.add(step, {**figures, "rate": job.schedule.rate_at(step), "seconds_a_step": seconds})
             if job.eval_every and ((step + 1) % job.eval_every == 0 or last):
-                _evaluate(job, accelerator, model, records, step)
+                _evaluate(job, accelerator, model, adapter, records, step)
             if (step + 1) % job.save_every == 0 or last:  # after the evaluation: a kill in between would lose it
                 _save(job, accelerator, adapter, module, optimiser, step + 1, identity)
             stage.advance()
@@ -247,9 +248,13 @@ def _save(
     accelerator.wait_for_everyone()
 
 
-def _evaluate(job: Job, accelerator: Accelerator, model: Trainable, records: Records | None, step: int) -> None:
+def _evaluate(
+    job: Job, accelerator: Accelerator, model: Trainable, adapter: Any, records: Records | None, step: int
+) -> None:
     if records is not None and job.evaluate is not None:  # the first process alone
         model.network().eval()
-        records.add(step, job.evaluate(model))
+        guided = job.settings.kind in output.LEARNS_GUIDED
+        with lora.off_in_blank_rows(adapter, model) if guided else contextlib.nullcontext():
+            records.add(step, job.evaluate(model))
         _set_training(model)
     accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from fairbench import registry
@@ -57,6 +58,12 @@ class Job:
     def target(self) -> FloatArray | None:
         """The target shares of the groups under each row's prompt, (rows, K); None: equal. Raises FairbenchError."""
         return None if self.settings.target is None else target.shares(self.settings.target, self.data)
+
+    @property
+    def shares(self) -> FloatArray:
+        """The target shares, (rows, K), equal where none are named."""
+        rows, groups = len(self.data.rows), len(self.data.groups)
+        return np.full((rows, groups), 1 / groups) if self.target is None else self.target
 
     @functools.cached_property
     def schedule(self) -> Schedule:

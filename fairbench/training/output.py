@@ -40,11 +40,14 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
     """
     settings, model = job.settings.identity(), job.model()
     settings["processes x accumulation"] = processes * settings.pop("accumulation")
-    if isinstance(model, Distillable) and job.settings.kind in LEARNS_GUIDED:
+    kinds = job.settings.retain[1] if job.settings.retain else ()
+    if isinstance(model, Distillable) and (job.settings.kind in LEARNS_GUIDED or "general" in kinds):
         settings["guidance and temperature"] = list(model.drawn_at())
+    if job.settings.mixed_precision != "no":  # images that are drawn in reduced precision depend on it
+        settings["block size"] = job.card.card.block_size
     if job.target is not None:
         settings["target"] = keys.digest("target", job.target.tolist()).hex()[:16]
-    if job.settings.retain and (own := capability.texts(job.settings.retain[1])):
+    if own := capability.texts(kinds):
         settings["retained texts"] = keys.digest("retained", own).hex()[:16]
     read = {"image reading version": model.image_reading(), "prompt format": model.text_format()}
     parent = None
@@ -53,6 +56,7 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
         parent = files.get(method.WEIGHTS) or files[method.DIFFUSERS_WEIGHTS]
         method.check_base(job.parent, job.base)
         _check_read_alike(job.parent, read)
+        _check_rows_alike(job, model)
         del settings["rank"], settings["alpha"]  # these are the parent's
     return {
         **settings,
@@ -60,8 +64,20 @@ def identity(job: Job, processes: int) -> dict[str, Any]:
         **read,
         "data": job.data.digest,
         "base": keys.digest("base", job.base).hex(),
+        "targets": job.card.card.lora_targets,
         "parent": parent,
     }
+
+
+def _check_rows_alike(job: Job, model: Any) -> None:
+    """Refuse a parent that is off in unconditional rows where this training has it on, and the other way round."""
+    guidance = model.drawn_at()[0] if isinstance(model, Distillable) else 1
+    guided = job.settings.kind in LEARNS_GUIDED
+    if job.parent is not None and guidance != 1 and lora.is_guided(job.parent) != guided:
+        raise FairbenchError(
+            f"--from {job.parent}: adapters of {' and '.join(LEARNS_GUIDED)} are off in unconditional rows, those of "
+            "other trainings are on, and at a guidance above 1 one cannot go on as the other: train it again."
+        )
 
 
 def _check_read_alike(parent: Path, read: dict[str, Any]) -> None:

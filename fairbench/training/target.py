@@ -22,7 +22,8 @@ def shares(text: str, data: Balanced) -> FloatArray:
     attribute equally, attributes that are not named are equal, and attributes are independent. A file has a column
     `subject` and one per label. Raises FairbenchError for what does not fit the set.
     """
-    if data.groups != tuple(groups_of(data.attributes)):
+    combinations = groups_of(data.attributes)
+    if set(data.groups) != set(combinations):
         raise FairbenchError(
             "--target: the balanced set has some combinations of labels and not all, for which shares per attribute "
             "say too little: balance one attribute (--groups)."
@@ -31,7 +32,9 @@ def shares(text: str, data: Balanced) -> FloatArray:
     files: dict[str, str] = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = (part.strip() for part in pair.partition("="))
-        if name in data.attributes and value:
+        if name in files or any(name in of for of in named.values()):
+            raise FairbenchError(f"--target names {name} twice: leave one of them out.")
+        if name in data.attributes and value.endswith(".csv"):
             files[name] = value
         else:
             named[_attribute_of(name, pair, data)][name] = _share(value, pair)
@@ -48,7 +51,15 @@ def shares(text: str, data: Balanced) -> FloatArray:
     joint = per_attribute[0]
     for margin in per_attribute[1:]:  # the last attribute runs fastest, as in groups_of
         joint = (joint[:, :, None] * margin[:, None, :]).reshape(len(joint), -1)
-    return joint
+    return joint[:, [combinations.index(group) for group in data.groups]]
+
+
+def in_words(text: str) -> str:
+    """Return a target without the folders of its files, which say nothing elsewhere."""
+    return ",".join(
+        f"{name}={Path(value).name if value.endswith('.csv') else value}"
+        for name, _, value in (part.strip().partition("=") for part in text.split(",") if part.strip())
+    )
 
 
 def _attribute_of(label: str, pair: str, data: Balanced) -> str:
@@ -77,7 +88,8 @@ def _filled(attribute: str, labels: tuple[str, ...], named: Mapping[str, float])
             f"--target: the shares of {attribute} must sum to 1 over {', '.join(labels)}, those that are named leave "
             f"{rest:.3g} to {others} others: change them."
         )
-    return np.array([named.get(label, rest / max(others, 1)) for label in labels])
+    filled = np.array([named.get(label, rest / max(others, 1)) for label in labels])
+    return np.asarray(filled / filled.sum())
 
 
 def _of_file(path: Path, labels: tuple[str, ...], data: Balanced) -> FloatArray:

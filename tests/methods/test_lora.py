@@ -43,7 +43,8 @@ def adapter(tiny_card: Path, balanced: Balanced, tmp_path: Path) -> Path:
     for index, value in enumerate(lora.tensors_of(model).values()):
         value.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(index))
     job = Job(Settings("sft", steps=1), found, balanced, tmp_path / "tuned")
-    output.write(job, model, lora.tensors_of(model), output.identity(job, 1), "cpu", 1)
+    files = output.files(job, job.model(), model, lora.tensors_of(model))
+    output.write(job, files, output.identity(job, 1), "cpu", 1)
     return job.out
 
 

@@ -74,6 +74,8 @@ def test_sft_then_bpo_then_run(cli: Cli, tiny_card: Path, balanced_manifest: Pat
     [
         (("sft", "--beta", "2"), "--beta belongs to train bpo: leave it out of train sft."),
         (("bpo", "--images", "4"), "--images belongs to train grpo and dft: leave it out of train bpo."),
+        (("sft", "--kl", "0"), "--kl belongs to train grpo: leave it out of train sft."),
+        (("sft", "--retain", ".5:"), "there is no kind ''"),
         (("sft", "--retain", "1.5"), "--retain 1.5: give a share from 0 to 1"),
         (("sft", "--retain", ".5:caption"), "there is no kind 'caption' (did you mean 'captions'?)"),
         (("sft", "--target", "femal=.6"), "--target femal=.6: name a label of the balanced set (gender: female, male;"),
@@ -117,4 +119,4 @@ def test_stated_prompts_must_be_there(cli: Cli, tiny_card: Path, tmp_path: Path)
     command = ("train", "sft", "--model", tiny_card, "--data", manifest, "--out", "out", "--device", "cpu")
     found = cli(*command, "--retain", 0.5)
     assert (found.code, Path("out").exists()) == (2, False)
-    assert "has no source_prompt for" in found.err.replace("\n", " ")
+    assert "and the source_prompt is empty: fill that column in" in found.err.replace("\n", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 
 from fairbench.cards import catalog
 from fairbench.display.progress import SILENT
+from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import NOT_LABELLED, Labeller
 from fairbench.networks import lora
 from fairbench.synthesis import balanced
@@ -229,3 +231,36 @@ def test_the_gradient_of_the_loss_against_finite_differences() -> None:
         return -(rewards * log_p).mean() + 0.3 * distill.divergence(policy, frozen).mean()
 
     assert torch.autograd.gradcheck(loss, (logits.requires_grad_(),))
+
+
+def test_a_distilled_adapter_answers_and_scores_as_before_it_drew(job: Callable[..., Job], tmp_path: Path) -> None:
+    """Which rows are unconditional is forgotten when they are drawn; at guidance 3, another number of rows follows."""
+    folder = finetune.train(job("out", steps=1, learning_rate=0.3, kl=3.0), SILENT)
+    from fairbench import registry
+    from fairbench.types import BuildContext, ImageRequest
+
+    task = job("out")
+    worn = task.card.card.model_copy(update={"lora": str(folder)})
+    kind = registry.resolve("adapters", worn.adapter)
+    model = kind(worn, kind.Params(guidance=3.0), BuildContext("cpu", "float32", 8, task.card.base_dir))
+    texts, images = ["a nurse"] * 4, np.zeros((4, model.model.tokens_per_image), dtype=np.int64)
+    before = model.log_probs(texts, images)
+    model.tokens([ImageRequest(bytes([i]) * 16, b"0" * 16, b"0" * 16, "a nurse", i, i) for i in range(2)])
+    np.testing.assert_array_equal(model.log_probs(texts, images), before)
+    np.testing.assert_array_equal(model.log_probs(texts[:3], images[:3]), before[:3])
+
+
+def test_another_kind_does_not_go_on_from_it_at_guidance(job: Callable[..., Job], tmp_path: Path) -> None:
+    guided = finetune.train(job("guided", steps=1), SILENT)
+    sft = job("sft")
+    other = Job(Settings("sft", steps=1, batch=2), sft.card, sft.data, tmp_path / "sft", parent=guided, device="cpu")
+    with pytest.raises(FairbenchError, match="are off in unconditional rows, those of other trainings are on"):
+        finetune.train(other, SILENT)
+
+
+def test_labels_that_the_labeller_does_not_give_are_refused(job: Callable[..., Job]) -> None:
+    task = job("out")
+    rows = [dataclasses.replace(row, group=("man",)) for row in task.data.rows]
+    renamed = balanced.Balanced({"gender": ("woman", "man")}, (("woman",), ("man",)), rows)
+    with pytest.raises(FairbenchError, match="has gender with the labels woman, man, and the labeller"):
+        finetune.train(dataclasses.replace(task, data=renamed), SILENT)

@@ -17,7 +17,7 @@ from fairbench.networks import lora
 from fairbench.synthesis import balanced
 from fairbench.training import batches, capability, finetune
 from fairbench.training.job import Job
-from fairbench.training.objectives import table
+from fairbench.training.objectives import retained, table
 from fairbench.training.objectives.base import Objective, Part, Setup
 from fairbench.training.presets import Settings
 from tests.training.test_finetune import Killed, adapter, kill_at, rows
@@ -72,7 +72,8 @@ def test_each_example_has_the_loss_of_its_kind(job: Callable[..., Job], monkeypa
             else:
                 e = source._exchanges[i]
                 inputs, (length,) = model.answer_inputs([e.question], [e.answer], [batches.read(e.image)])
-                expected.append(-float(model.answer_scorer()(*inputs)[0, -length:].mean()))
+                cut = length > capability.ANSWER_TOKENS  # the answer was cut: no end of text is learned
+                expected.append(-float(model.answer_scorer()(*inputs)[0, -length:][: length - cut].mean()))
     np.testing.assert_allclose(figures["retained"].numpy(), expected, rtol=1e-4, atol=1e-5)
     main = objective._objective.loss(bpo.module, part.only(np.flatnonzero(objective._kinds(part)[0] < 0).tolist()))[0]  # type: ignore[attr-defined]
     share = len(own) // len(task.data.groups) / 8
@@ -120,6 +121,35 @@ def test_a_stopped_training_goes_on_bit_for_bit(job: Callable[..., Job]) -> None
     assert not (whole / "state").exists()
     with pytest.raises(Exception, match="retain"):
         finetune.train(job("distill", "parts", (0.6, ("stated",))), SILENT)
+
+
+@torch.no_grad()
+def test_general_images_are_all_of_them(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of the set: more rows than images, or fewer."""
+    monkeypatch.setattr(capability, "general_prompts", lambda: ["a lake", "a bowl"])
+    monkeypatch.setattr(retained, "general_prompts", lambda: ["a lake", "a bowl"])
+    _, objective = built(job("sft", "out", (1.0, ("general",)), batch=64))
+    seen: set[int] = set()
+    source = objective._sources[0]  # type: ignore[attr-defined]
+    plain = source.mean_log_probs
+    monkeypatch.setattr(source, "mean_log_probs", lambda m, numbers: seen.update(numbers.tolist()) or plain(m, numbers))
+    order = job("sft", "out", (1.0, ("general",))).order
+    objective.loss(objective.module, Part(order.examples(0, 64), 0, np.arange(64)))
+    assert seen == set(range(8))
+
+
+@torch.no_grad()
+def test_a_cut_answer_has_no_end(job: Callable[..., Job]) -> None:
+    """An answer of as many tokens as were asked for was cut: its end-of-text token is not learned."""
+    task = job("sft", "out", (0.5, ("captions",)))
+    model, objective = built(task)
+    exchange = batches.Exchange(task.data.rows[0].image, "Who?", "a b c d")
+    inputs, (length,) = model.answer_inputs([exchange.question], [exchange.answer], [batches.read(exchange.image)])
+    words = model.answer_scorer()(*inputs)[0, -length:]
+    for cut_at, expected in ((length - 1, words[:-1].mean()), (length, words.mean()), (None, words.mean())):
+        source = batches.Answers(model, [exchange], cut_at=cut_at)
+        torch.testing.assert_close(source.mean_log_probs(source.module, np.array([0]))[0], expected)
+    assert objective is not None
 
 
 def test_what_a_model_does_not_offer_is_one_sentence(job: Callable[..., Job], emu3_card: Path) -> None:

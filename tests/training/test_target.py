@@ -63,12 +63,22 @@ def test_a_file_has_shares_per_subject(data: balanced.Balanced, tmp_path: Path) 
         ("female", "give a share above 0 and below 1"),
         ("female=.6,male=.5", "the shares of gender must sum to 1"),
         ("blue=.5", "name a label of the balanced set"),
+        ("gender=.6", "name a label of the balanced set"),
+        ("female=.6,female=.2", "--target names female twice"),
         (" , ", "--target is empty"),
     ],
 )
 def test_what_is_no_target_is_one_sentence(data: balanced.Balanced, text: str, sentence: str) -> None:
     with pytest.raises(FairbenchError, match=sentence):
         target.shares(text, data)
+
+
+def test_the_order_of_groups_is_the_sets(data: balanced.Balanced) -> None:
+    """Of a set whose manifest lists them otherwise, or that is balanced by its attributes in another order."""
+    turned = balanced.Balanced(data.attributes, data.groups[::-1], data.rows)
+    assert shares_of("female=.6,Black=.4", turned) == pytest.approx(shares_of("female=.6,Black=.4", data))
+    crossed = data.margin(["race4", "gender"])
+    assert shares_of("female=.6", crossed)["WMELH female"] == pytest.approx(0.3)
 
 
 def test_groups_that_are_not_all_combinations_are_refused(data: balanced.Balanced) -> None:

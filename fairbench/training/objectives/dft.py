@@ -27,6 +27,7 @@ from fairbench.networks.noising import sampled
 from fairbench.protocols import Denoising, DiffusionTrainable
 from fairbench.training import alignment, assignment
 from fairbench.training.job import Job
+from fairbench.training.objectives import fitting
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
 from fairbench.types import BuildContext, FloatArray, FoundFace
 
@@ -126,10 +127,7 @@ class Dft(Objective):
         self._embeds = [similarity.clip(_clip_params(job), ctx)]
         if (folder := _dino(job)) is not None:
             self._embeds.append(similarity.dino(folder, ctx))
-        size = len(job.data.groups)
-        self._target = np.full((len(job.data.rows), size), 1 / size) if job.target is None else job.target
-        labels = list(job.data.attributes.values())
-        self._labels = np.array([[of.index(x) for of, x in zip(labels, g, strict=True)] for g in job.data.groups])
+        self._target, self._labels = job.shares, fitting.label_indices(job.data)
         self._block = job.card.card.block_size
         self.module = Chain(self._denoising, job.settings.denoising, recompute=job.settings.checkpointing)
 

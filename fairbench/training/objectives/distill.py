@@ -28,6 +28,7 @@ from fairbench.synthesis.balanced import Balanced, Group
 from fairbench.training import batches, output, records
 from fairbench.training.job import Job
 from fairbench.training.losses import exact
+from fairbench.training.objectives import fitting
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
 from fairbench.types import ImageRequest
 
@@ -72,15 +73,18 @@ class Distill(Objective):
         """Raise CardError for a set whose prompts do not say what the teacher is to be told."""
         if job.settings.exact and job.settings.hard:
             raise FairbenchError("--hard learns drawn tokens, --exact distributions: leave one of them out.")
+        fitting.need_source_prompts(job.data, "distillation tells the teacher the prompt that states a group")
+        check_labels(job)
         _check(job.data, job.settings.exact)
 
     def __init__(self, setup: Setup) -> None:
         job, model, data = setup.job, setup.model, setup.job.data
         seed, block = job.settings.seed, job.card.card.block_size
-        self._model, self._adapter, self._data, self._target = model, setup.adapter, data, job.target
+        self._model, self._adapter, self._data, self._target = model, setup.adapter, data, job.shares
         self._all_groups, self._hard = job.settings.exact, job.settings.hard
         self._stated = {cell: min(texts) for cell, texts in _source_prompts(data).items()}
         labeller = Labeller(catalog.load_labeller(job.card.card.labeller), str(setup.accelerator.device))
+        labeller.load()
         path = setup.cache(f"tokens-{output.digest(data, job.base, ['drawn', seed, *model.drawn_at()])}.npy")
         with setup.accelerator.main_process_first(), setup.as_base():
             texts = [row.source_prompt for row in data.rows]
@@ -110,26 +114,23 @@ class Distill(Objective):
                 teachers.append(guided(stated, stated if blank is None else blank, *drawn_at))
             teacher = teachers[0]
             if self._all_groups:
-                teacher = mixture(torch.stack(teachers), student_inputs[-1], self._shares(rows).to(teacher))
+                teacher = mixture(
+                    torch.stack(teachers), student_inputs[-1], torch.from_numpy(self._target[rows]).to(teacher)
+                )
         logits = module(*student_inputs)
         student = guided(logits, logits if blank is None else blank, *drawn_at)
         if self._hard:
             return -student.gather(-1, student_inputs[-1][..., None])[..., 0].mean(dim=1)
         return divergence(teacher, student).mean(dim=1)
 
-    def _shares(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        groups = len(self._data.groups)
-        return torch.from_numpy(
-            np.full((len(rows), groups), 1 / groups) if self._target is None else self._target[rows]
-        )
+
+def check_labels(job: Job) -> None:
+    """Raise FairbenchError where the card's labeller does not give the set's labels."""
+    labeller = Labeller(catalog.load_labeller(job.card.card.labeller))
+    fitting.need_labels(job.data, labeller, "name another labeller in the model card, or make the set with this one")
 
 
 def _check(data: Balanced, all_groups: bool) -> None:
-    if lacking := next((row for row in data.rows if not row.source_prompt), None):
-        raise CardError(
-            f"{lacking.where}: distillation tells the teacher the prompt that states a group, and the source_prompt is "
-            "empty: fill that column in."
-        )
     several = next((cell for cell, texts in _source_prompts(data).items() if len(texts) > 1), None)
     if all_groups and several is not None:
         raise CardError(

@@ -6,9 +6,7 @@ and, since each image is used once, without its ratio of policies.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -17,12 +15,12 @@ from numpy.typing import NDArray
 
 from fairbench import keys
 from fairbench.cards import catalog
-from fairbench.errors import CardError, FairbenchError
+from fairbench.errors import FairbenchError
 from fairbench.labelling.labeller import Labeller
 from fairbench.networks import lora
 from fairbench.protocols import Distillable
 from fairbench.training.job import Job
-from fairbench.training.objectives import distill
+from fairbench.training.objectives import distill, fitting
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
 from fairbench.types import FloatArray, ImageRequest
 
@@ -94,8 +92,9 @@ class Grpo(Objective):
             raise FairbenchError(
                 "--reward log-ratio balances equal shares only (elsewhere it ends at others): use --reward balance."
             )
-        if s.follow and any(not row.source_prompt for row in job.data.rows):
-            raise CardError("--follow draws prompts that state a group, and a source_prompt of the set is empty.")
+        if s.follow:
+            fitting.need_source_prompts(job.data, "--follow draws images under the prompt that states a group")
+        distill.check_labels(job)
 
     @classmethod
     def further_identity(cls, job: Job) -> dict[str, Any]:
@@ -105,12 +104,10 @@ class Grpo(Objective):
     def __init__(self, setup: Setup) -> None:
         job, model = setup.job, setup.model
         self._model, self._adapter, self._data, self._settings = model, setup.adapter, job.data, job.settings
-        self._block, size = job.card.card.block_size, len(job.data.groups)
-        self._target = np.full((len(job.data.rows), size), 1 / size) if job.target is None else job.target
+        self._block, self._target = job.card.card.block_size, job.shares
         self._labeller = Labeller(catalog.load_labeller(job.card.card.labeller), str(setup.accelerator.device))
         self._labeller.load()
-        labels = list(job.data.attributes.values())
-        self._labels = np.array([[of.index(x) for of, x in zip(labels, g, strict=True)] for g in job.data.groups])
+        self._labels = fitting.label_indices(job.data)
         self.module = model.token_logits()
 
     def loss(self, module: Any, part: Part) -> tuple[torch.Tensor, Figures]:
@@ -143,20 +140,11 @@ class Grpo(Objective):
         for text, position in zip(texts, part.positions.tolist(), strict=True):
             seed = keys.sample_seed(keys.digest("grpo", [part.step, position]), 0, self._settings.seed)
             requests += [distill.request("grpo", text, image, seed) for image in range(self._settings.images)]
-        with lora.evaluated(self._adapter), self._off_in_blank_rows():
-            blocks = [requests[i : i + self._block] for i in range(0, len(requests), self._block)]
-            tokens = np.concatenate([self._model.tokens(block) for block in blocks])
+        with lora.evaluated(self._adapter), lora.off_in_blank_rows(self._adapter, self._model):
+            parts = [requests[i : i + self._block] for i in range(0, len(requests), self._block)]
+            tokens = np.concatenate([self._model.tokens(part) for part in parts])
         distill.check_finite(tokens)
         return tokens
-
-    @contextlib.contextmanager
-    def _off_in_blank_rows(self) -> Iterator[None]:
-        rows = lora.OffInBlankRows(self._adapter)
-        self._model.on_rows(rows)
-        try:
-            yield
-        finally:
-            rows.remove()
 
     def _rewards(self, groups: Groups, part: Part, stated: NDArray[np.int64]) -> FloatArray:
         """Return the reward of every image, (examples, G)."""

@@ -18,15 +18,18 @@ from fairbench.display.progress import blocks
 from fairbench.errors import CardError
 from fairbench.protocols import DiffusionTrainable, Distillable, Trainable, TrainableAnswers, UnderstandingModel
 from fairbench.storage import atomic
+<<<<<<< HEAD
 from fairbench.training import batches, capability, output
 from fairbench.training.capability import CAPTION_QUESTION, QUESTIONS, general_prompts
+=======
+from fairbench.training import batches, output
+from fairbench.training.capability import ANSWER_TOKENS, CAPTION_QUESTION, IMAGES_PER_PROMPT, QUESTIONS, general_prompts
+>>>>>>> 53925b1 (What a review of the trainings found: general images of any set, labels that do not fit, rows of guided adapters, cut answers, targets in any order, folders of trainings before their first state)
 from fairbench.training.job import Job
-from fairbench.training.objectives import distill, sft
+from fairbench.training.objectives import distill, fitting, sft
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
 from fairbench.training.objectives.diffusion_sft import NoisedImages
 
-_ANSWER_TOKENS: Final = 48
-_IMAGES_PER_PROMPT: Final = 4
 _Source = batches.Images | batches.Answers | NoisedImages
 
 
@@ -38,11 +41,11 @@ def _stated(setup: Setup) -> batches.Images | NoisedImages:
 def _general(setup: Setup) -> batches.Images:
     job, model, prompts = setup.job, setup.model, general_prompts()
     name = output.digest(job.data, job.base, ["general", prompts, job.settings.seed, *model.drawn_at()])
-    prompts = [prompt for prompt in prompts for _ in range(_IMAGES_PER_PROMPT)]
+    prompts = [prompt for prompt in prompts for _ in range(IMAGES_PER_PROMPT)]
     block, path = job.card.card.block_size, setup.cache(f"tokens-{name}.npy")
     with setup.accelerator.main_process_first(), setup.as_base():
         tokens = distill.drawn(model, prompts, job.settings.seed, block, path, setup.progress)
-    return batches.Images(model, prompts, tokens)
+    return batches.Images(model, prompts, tokens, own=True)
 
 
 def _captions(setup: Setup) -> batches.Answers:
@@ -63,11 +66,12 @@ def _own_answers(setup: Setup, questions: Sequence[str]) -> batches.Answers:
             with setup.progress.stage("own answers", len(rows)) as stage:
                 for block in blocks(range(len(rows)), job.card.card.block_size, stage):
                     images = [batches.read(rows[i].image) for i in block]
-                    answers += setup.model.answer([questions[i] for i in block], images, limit=_ANSWER_TOKENS)
+                    answers += setup.model.answer([questions[i] for i in block], images, limit=ANSWER_TOKENS)
             atomic.write_text(path, json.dumps(answers))
         answers = json.loads(path.read_text(encoding="utf-8"))
     of_rows = zip(rows, questions, answers, strict=True)
-    return batches.Answers(setup.model, [batches.Exchange(row.image, q, a) for row, q, a in of_rows])
+    exchanges = [batches.Exchange(row.image, q, a) for row, q, a in of_rows]
+    return batches.Answers(setup.model, exchanges, cut_at=ANSWER_TOKENS)
 
 
 _KINDS: Final[Mapping[str, tuple[Callable[[Setup], _Source], tuple[tuple[type, ...], ...]]]] = {
@@ -88,12 +92,8 @@ def check(job: Job, adapter: type) -> None:
                 f"The model {job.card.card.name} offers no {lacking[0].__name__}, which --retain with {kind} needs: "
                 f"name another kind ({', '.join(_KINDS)})."
             )
-    lacking_row = next((row for row in job.data.rows if not row.source_prompt), None)
-    if "stated" in kinds and lacking_row is not None:
-        raise CardError(
-            f"The balanced set has no source_prompt for {lacking_row.image}, and --retain shows images under the "
-            "prompts that they were made from: fill that column in, name another kind, or say --retain 0."
-        )
+    if "stated" in kinds:
+        fitting.need_source_prompts(job.data, "--retain shows images under the prompts that they were made from")
 
 
 def _losses(source: _Source, module: Any, rows: NDArray[np.int64], part: Part) -> torch.Tensor:
@@ -131,7 +131,7 @@ class Retaining(Objective):
 
     def loss(self, module: Any, part: Part) -> tuple[torch.Tensor, Figures]:
         """Return the mean over all examples, each of the objective's or of its capability data's loss."""
-        kinds, column = self._kinds(part)
+        kinds, column, picked = self._kinds(part)
         totals, figures, retained = [], dict[str, torch.Tensor](), []
         own = np.flatnonzero(kinds < 0)
         if members := self._computed(own):
@@ -142,6 +142,8 @@ class Retaining(Objective):
             of_kind = np.flatnonzero(kinds == kind)
             if members := self._computed(of_kind):
                 rows = part.rows[members, column[members]]
+                if isinstance(source, batches.Images) and source.own:
+                    rows = picked[members] % source.images
                 values = _losses(source, functools.partial(module, kind + 1), rows, part.only(members))
                 totals.append(values.mean() * len(of_kind))
                 retained.append(values[: len(of_kind)])
@@ -155,9 +157,20 @@ class Retaining(Objective):
         """
         return members.tolist() or [0] * self._in_step
 
+<<<<<<< HEAD
     def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return each example's kind, -1 for the objective's own, and which image of it is taken, (examples,) each."""
         retained, rng = capability.drawn(self._share, self._seed, part.step, self._batch)
+=======
+    def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return each example's kind, -1 for the objective's own, which image of it is taken, and a random number.
+
+        (examples,) each.
+        """
+        rng = np.random.default_rng([self._seed, part.step, 0, 2])
+        retained = rng.random(self._batch) < self._share
+>>>>>>> 53925b1 (What a review of the trainings found: general images of any set, labels that do not fit, rows of guided adapters, cut answers, targets in any order, folders of trainings before their first state)
         kinds = np.where(retained, rng.integers(len(self._sources), size=self._batch), -1)
         columns = rng.integers(part.rows.shape[1], size=self._batch)
-        return kinds[part.positions], columns[part.positions]
+        numbers = rng.integers(2**31, size=self._batch)
+        return kinds[part.positions], columns[part.positions], numbers[part.positions]
