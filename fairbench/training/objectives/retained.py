@@ -18,13 +18,8 @@ from fairbench.display.progress import blocks
 from fairbench.errors import CardError
 from fairbench.protocols import DiffusionTrainable, Distillable, Trainable, TrainableAnswers, UnderstandingModel
 from fairbench.storage import atomic
-<<<<<<< HEAD
 from fairbench.training import batches, capability, output
-from fairbench.training.capability import CAPTION_QUESTION, QUESTIONS, general_prompts
-=======
-from fairbench.training import batches, output
 from fairbench.training.capability import ANSWER_TOKENS, CAPTION_QUESTION, IMAGES_PER_PROMPT, QUESTIONS, general_prompts
->>>>>>> 53925b1 (What a review of the trainings found: general images of any set, labels that do not fit, rows of guided adapters, cut answers, targets in any order, folders of trainings before their first state)
 from fairbench.training.job import Job
 from fairbench.training.objectives import distill, fitting, sft
 from fairbench.training.objectives.base import Figures, Objective, Part, Setup
@@ -157,19 +152,12 @@ class Retaining(Objective):
         """
         return members.tolist() or [0] * self._in_step
 
-<<<<<<< HEAD
-    def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return each example's kind, -1 for the objective's own, and which image of it is taken, (examples,) each."""
-        retained, rng = capability.drawn(self._share, self._seed, part.step, self._batch)
-=======
     def _kinds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return each example's kind, -1 for the objective's own, which image of it is taken, and a random number.
 
         (examples,) each.
         """
-        rng = np.random.default_rng([self._seed, part.step, 0, 2])
-        retained = rng.random(self._batch) < self._share
->>>>>>> 53925b1 (What a review of the trainings found: general images of any set, labels that do not fit, rows of guided adapters, cut answers, targets in any order, folders of trainings before their first state)
+        retained, rng = capability.drawn(self._share, self._seed, part.step, self._batch)
         kinds = np.where(retained, rng.integers(len(self._sources), size=self._batch), -1)
         columns = rng.integers(part.rows.shape[1], size=self._batch)
         numbers = rng.integers(2**31, size=self._batch)
