@@ -185,14 +185,17 @@ def estimates(folder: Path) -> dict[Key, Found]:
 
 
 def over_seeds(runs: Sequence[Path], key: Key, level: float = 0.95) -> Found:
-    """Return the mean over training seeds with Student's t, whose spread holds the images' own error; of one run, its
-    own interval.
+    """Return the mean over training seeds with Student's t; of one run, its own interval.
+
+    What seeds differ by holds the images' own error, which three of them can undercut by chance.
     """
     found = [estimates(run)[key] for run in runs]
     if len(found) == 1:
         return found[0]
     values = np.array([each.value for each in found])
-    reach = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    own_error = np.array([(each.high - each.low) / 2 / stats.norm.ppf(0.975) for each in found])
+    error = max(values.std(ddof=1), math.sqrt(np.mean(own_error**2))) / math.sqrt(len(values))
+    reach = stats.t.ppf((1 + level) / 2, len(values) - 1) * error
     return Found(float(values.mean()), float(values.mean() - reach), float(values.mean() + reach))
 
 
@@ -221,7 +224,9 @@ def judge(arms: list[Arm], runs: dict[tuple[str, str], list[Path]], work: Path) 
     upper end. It is written down before the judged task is looked at, and not chosen again.
     """
     race = ("concentration", "race4", "corrected")
-    record = work / "chosen.json"
+    record, among = work / "chosen.json", {arm.name: len(arm.methods) for arm in arms}
+    if record.exists() and json.loads(record.read_text())["among"] != among:
+        sys.exit(f"{record} was chosen among other arms or seeds: name another folder with --work.")
     if not record.exists():
         kept = [
             arm
@@ -229,8 +234,10 @@ def judge(arms: list[Arm], runs: dict[tuple[str, str], list[Path]], work: Path) 
             if arm.name in TRAINED | CONTROLS
             and all(farthest(work, arms, arm, runs, part).holds for part in ("unseen", "stated"))
         ]
-        best = min(kept, key=lambda arm: over_seeds(runs[arm.name, "unseen"], race).high, default=None)
-        record.write_text(json.dumps({"chosen": best.name if best else None}) + "\n")
+        ends = {arm.name: over_seeds(runs[arm.name, "unseen"], race).high for arm in kept}
+        known = {name: end for name, end in ends.items() if not math.isnan(end)}  # a refused correction has no end
+        best = min(known, key=known.__getitem__, default=None)
+        record.write_text(json.dumps({"chosen": best, "among": among}) + "\n")
     name = json.loads(record.read_text())["chosen"]
     if name is None:
         return "none keeps CLIP score and following", [Bar("an arm that keeps CLIP score and following", 1, 0)]

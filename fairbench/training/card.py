@@ -39,6 +39,10 @@ _AIMS: Final[Mapping[str, str]] = {
     "dft": _BALANCES,
     "i2t": "It is a control that learns to answer, not to draw: what it changes in images has to be measured, below.",
 }
+_CONTROL: Final = (
+    " This one is a control: what makes the training balance was taken away from it, and it is there to be compared "
+    "with."
+)
 _OPTIONS: Final[Mapping[str, str]] = {
     "steps": "--steps",
     "rate": "--lr",
@@ -70,7 +74,7 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
     parts = [
         f"# Adapter of {title}",
         f"A low-rank adapter (LoRA, {_library(job)}) for {title}, trained by fairbench with "
-        f"{_KINDS[job.settings.kind]}. " + _AIMS[job.settings.kind],
+        f"{_KINDS[job.settings.kind]}. " + _AIMS[job.settings.kind] + (_CONTROL if _is_control(job) else ""),
         "\n".join(["| base | |", "|---|---|", *(f"| {name} | {in_markdown(line(v))} |" for name, v in _base(job))]),
         "## Use",
         _code(f"fairbench run --model {_word(job.card.card.name)} --method lora:ADAPTER --out RUN"),
@@ -107,6 +111,12 @@ def text(job: Job, identity: Mapping[str, Any], processes: int) -> str:
         "and the tables of the comparison are in its folder, to be pasted below.",
     ]
     return with_front_matter(_fields(job), "\n\n".join(parts) + "\n")
+
+
+def _is_control(job: Job) -> bool:
+    settings = job.settings
+    retained = settings.retain is not None and settings.retain[0] == 1
+    return retained or settings.hard or settings.reward == "permuted"
 
 
 def _fields(job: Job) -> dict[str, Any]:

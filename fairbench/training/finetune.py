@@ -47,8 +47,20 @@ def train(job: Job, progress: Progress) -> Path:
     """Train, from the state in `job.out` if there is one, and return the adapter's folder.
 
     Raises FairbenchError: settings that do not fit the machine, a state or an adapter of another training in `out`, a
-    loss that is not a finite number.
+    loss or images that are not finite numbers, too little memory.
     """
+    try:
+        return _train(job, progress)
+    except torch.OutOfMemoryError as err:
+        raise FairbenchError(
+            f"The training in {job.out} needs more memory than there is: --checkpointing, --accumulation and a smaller "
+            "--batch save some. It goes on at its last state."
+        ) from err
+    except FloatingPointError as err:
+        raise FairbenchError(f"In the training in {job.out} {err}: use --mixed-precision no.") from err
+
+
+def _train(job: Job, progress: Progress) -> Path:
     table.check(job)
     tracked = trackers.chosen(job.track)
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and `accelerate launch` set it

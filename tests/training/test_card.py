@@ -124,3 +124,22 @@ def test_results_of_a_run_get_into_it_as_it_says(
     assert [r.metric_value for r in merged.data.eval_results] == [0.25]
     assert merged.data.library_name == "peft"
     assert merged.text.strip() == text.split("---\n", 2)[2].strip()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("grpo", {"reward": "permuted"}), ("distill", {"hard": True}), ("sft", {"retain": (1.0, ("stated",))})],
+)
+def test_a_control_says_that_it_is_one(job: Callable[..., Job], kind: str, options: dict[str, Any]) -> None:
+    assert "This one is a control" in written(job(kind, options))
+    assert "This one is a control" not in written(job(kind))
+
+
+def test_a_target_names_no_folder_of_this_machine(job: Callable[..., Job], tmp_path: Path) -> None:
+    file = tmp_path / "shares.csv"
+    made = job("sft", {"target": f"gender={file}"})
+    subjects = dict.fromkeys(row.subject for row in made.data.rows)
+    file.write_text("subject,female,male\n" + "".join(f"{s},.6,.4\n" for s in subjects))
+    text = written(made)
+    assert "--target gender=shares.csv" in text
+    assert str(tmp_path) not in text
