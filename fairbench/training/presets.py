@@ -95,7 +95,7 @@ _PHANTOM: Final[Mapping[str, Mapping[str, Any]]] = {
     "sft": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},
     "i2t": {"learning_rate": 2e-3, "steps": 300},
     "bpo": {"learning_rate": 2e-5, "batch": 8, "steps": 60},
-    "distill": {"learning_rate": 4e-3, "steps": 800},
+    "distill": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},
     "grpo": {"learning_rate": 1e-3, "steps": 60},
 }
 """The phantom is a thousand times smaller than the paper's models, and takes larger steps. Its rate for BPO is below
