@@ -27,7 +27,7 @@ TARGETS = r".*\.attn[12]?\.to_(q|v)"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: written_once(tmp_path_factory, f"tiny-{name}", save) for name, save in FAMILIES.items()}
+    return {name: written_once(tmp_path_factory, f"trained-{name}", save) for name, save in FAMILIES.items()}
 
 
 def noise_of(denoising: Any, rows: int) -> torch.Tensor:

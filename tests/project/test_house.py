@@ -13,7 +13,7 @@ ROOMS = {
     "adapters": ("fairbench.adapters.", "fairbench.phantom."),
     "detectors": ("fairbench.labelling.detectors.", "fairbench.phantom."),
     "crops": ("fairbench.labelling.crops.",),
-    "classifiers": ("fairbench.labelling.classifiers.",),
+    "classifiers": ("fairbench.labelling.classifiers.", "fairbench.phantom."),
     "scorers": ("fairbench.scorers.",),
     "methods": ("fairbench.methods.",),
     "metrics": ("fairbench.metrics.",),

@@ -161,19 +161,6 @@ def test_an_example_together_is_one_image_of_every_group_of_a_prompt(folder: Pat
     assert sorted(order.examples(0, 4).ravel()) == list(range(16))
 
 
-def test_a_share_of_examples_stands_under_the_prompt_that_states_the_group(folder: Path) -> None:
-    found = balanced.read(folder)
-    plain, mixed, told = (Order(found, seed=3, together=False, stated=share) for share in (0.0, 0.25, 1.0))
-    rows = np.concatenate([mixed.examples(step, 16) for step in range(100)])[:, 0]
-    same = np.concatenate([plain.examples(step, 16) for step in range(100)])[:, 0]
-    np.testing.assert_array_equal(rows % 16, same)  # the same images, whatever they stand under
-    assert 320 < (rows >= 16).sum() < 480  # five standard errors about 400 of 1600
-    assert len({tuple(mixed.examples(step, 16)[:, 0] >= 16) for step in range(4)}) > 1
-    np.testing.assert_array_equal(mixed.examples(7, 16), Order(found, 3, together=False, stated=0.25).examples(7, 16))
-    assert (told.examples(0, 16) >= 16).all()
-    assert (same < 16).all()
-
-
 def test_a_smaller_group_counts_as_much(folder: Path) -> None:
     drop(folder, 3)
     order = Order(balanced.read(folder), seed=0, together=False)

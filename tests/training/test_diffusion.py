@@ -33,7 +33,7 @@ Make = Callable[..., Job]
 @pytest.fixture
 def job(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, balanced_manifest: Path) -> Make:
     def make(family: str = "sd", out: str = "out", steps: int = 1, **settings: Any) -> Job:
-        weights = written_once(tmp_path_factory, f"tiny-{family}", FAMILIES[family])
+        weights = written_once(tmp_path_factory, f"trained-{family}", FAMILIES[family])
         card = catalog.load_model(str(card_of(tmp_path, weights)))
         rest = {name: settings.pop(name) for name in ("parent",) if name in settings}
         asked = Settings("sft", steps=steps, **(SMALL | settings))
@@ -113,7 +113,7 @@ def test_the_loss_is_its_formula_and_the_adapter_is_drawn_with(
     job: Make, tmp_path_factory: pytest.TempPathFactory, family: str
 ) -> None:
     task = job(family, out=family, steps=2)
-    weights = written_once(tmp_path_factory, f"tiny-{family}", FAMILIES[family])
+    weights = written_once(tmp_path_factory, f"trained-{family}", FAMILIES[family])
     folder = finetune.train(task, SILENT)
     assert rows(folder)[0]["loss"] == pytest.approx(by_hand(family, weights, task), rel=1e-4)
     tensors = load_file(folder / lora.DIFFUSERS_WEIGHTS)
