@@ -65,16 +65,14 @@ def run(
         version: Of a function: raise it whenever the function draws otherwise.
         task: A prompt suite: name or folder.
         method: A mitigation: NAME or NAME:ARGUMENT.
-        system_prompt: What the model puts before each prompt: a text, a .txt or .md file, "none" for nothing, or
-            "irrelevant:FILE" for a text on something else of that length; None is the model's own.
+        system_prompt: Text before each prompt, or its .txt or .md file; "none"; "irrelevant:FILE"; None: the model's.
         labeller: Name or card file.
         labels: A CSV of labels that were made elsewhere; `labeller` then declares its attributes and classes.
         calibration: A calibration file; None is the one that the labeller's card names.
         images_per_prompt: From 1 to 20,000.
         limit_prompts: Only the first so many prompts.
         scorers: Names or YAML files, or a text with commas; "none" for none.
-        scorer_reference: Folder of a run of reference pictures that the same scorers scored: what they make of its
-            groups stands beside what they make of this run's.
+        scorer_reference: Folder of a run of reference pictures, scored by the same scorers, to hold groups against.
         metrics: Names, or a text with commas; None computes all.
         seed: The same for models that are compared.
         store: Where images and labels are kept; None is FAIRBENCH_STORE, else runs/store.

@@ -70,6 +70,7 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train, or go on with a training that was stopped."""
+    arguments = locals()
     from fairbench.cli.logs import start
 
     first = os.environ.get("RANK", "0") == "0"  # of several processes, one speaks
@@ -78,36 +79,7 @@ def train(
     from fairbench.synthesis import balanced
     from fairbench.training import capability, presets
 
-    given = {
-        "groups": _groups(groups),
-        "steps": steps,
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "batch": batch,
-        "rank": rank,
-        "alpha": alpha,
-        "dropout": dropout,
-        "loss": loss,
-        "beta": beta,
-        "target": target,
-        "exact": exact,
-        "hard": hard,
-        "images": images,
-        "reward": reward,
-        "kl": kl,
-        "face": face,
-        "follow": follow,
-        "uncertainty": uncertainty,
-        "preserve": preserve,
-        "changed": changed,
-        "denoising": denoising,
-        "labeller": labeller,
-        "dino": dino,
-        "seed": seed,
-        "mixed_precision": mixed_precision,
-        "accumulation": accumulation,
-        "checkpointing": checkpointing,
-    }
+    given = {name: arguments[name] for name in presets.OPTIONS if name in arguments} | {"groups": _groups(groups)}
     settings = presets.settings(_kind(ctx, given, parent), preset, given)
     if retain is not None:
         settings = dataclasses.replace(settings, retain=capability.parsed(retain))

@@ -18,7 +18,7 @@ import fairbench
 from fairbench import keys, registry
 from fairbench.cards import catalog
 from fairbench.display.progress import Progress
-from fairbench.errors import FairbenchError, StoreError
+from fairbench.errors import FairbenchError
 from fairbench.measure.counts import Counts, count
 from fairbench.methods import fair_cot
 from fairbench.methods.fair_cot import Chain, Round
@@ -28,11 +28,11 @@ from fairbench.protocols import MethodContext, PromptSample, PromptSource
 from fairbench.refinement import feedback
 from fairbench.runs import images, spec
 from fairbench.runs.arguments import RunSettings
-from fairbench.runs.labels import LabelStage
+from fairbench.runs.drawing import drawn_and_labelled
 from fairbench.runs.pipeline import with_smaller_blocks
 from fairbench.runs.spec import RunSpec
 from fairbench.stats.intervals import concentration_interval
-from fairbench.storage import folders, provenance, reading
+from fairbench.storage import folders, provenance
 from fairbench.storage.store import Store
 from fairbench.synthesis.confirm import attributes_of
 from fairbench.types import ImageRequest
@@ -184,22 +184,7 @@ def _round(refinement: Refinement, asked: str, classes: Sequence[str], store: St
 
 def _labelled(plan: RunSpec, requests: Sequence[ImageRequest], store: Store, progress: Progress) -> Counts:
     """Draw and label what the store lacks, and return the counts."""
-    images.generate(
-        store,
-        plan.image_key,
-        requests,
-        plan.adapter,
-        method=METHOD,
-        adapter=plan.card.adapter,
-        block_size=plan.ctx.block_size,
-        fixed_block=plan.fixed_block,
-        progress=progress,
-        before=plan.labeller.load,
-    )
-    rows = reading.index(store, plan.image_key, requests)
-    if len(rows) < len(requests):
-        raise StoreError(f"{len(requests) - len(rows)} images disappeared from the store: run the same command again.")
-    LabelStage(store, plan.labeller, plan.faces_key, plan.labels_key).run(rows, progress)
+    rows = drawn_and_labelled(plan, requests, METHOD, store, progress)
     prompts = [p.neutral_id for p in plan.prompts]
     return count(store, plan.labeller, plan.faces_key, plan.labels_key, rows, prompts)
 

@@ -24,10 +24,10 @@ from fairbench.methods.common import with_group
 from fairbench.protocols import PromptSource
 from fairbench.runs import images, spec
 from fairbench.runs.arguments import RunSettings
-from fairbench.runs.labels import LabelStage
+from fairbench.runs.drawing import drawn_and_labelled
 from fairbench.runs.pipeline import with_smaller_blocks
 from fairbench.runs.spec import RunSpec
-from fairbench.storage import provenance, reading
+from fairbench.storage import provenance
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 from fairbench.synthesis import export
@@ -167,22 +167,7 @@ def _do_round(
 ) -> None:
     """Make, label and judge the images of a round."""
     run, requests = synthesis.plan, [request for _, request in cell_requests]
-    images.generate(
-        store,
-        run.image_key,
-        requests,
-        run.adapter,
-        method=METHOD,
-        adapter=run.card.adapter,
-        block_size=run.ctx.block_size,
-        fixed_block=run.fixed_block,
-        progress=progress,
-        before=run.labeller.load,
-    )
-    rows = reading.index(store, run.image_key, requests)
-    if len(rows) < len(requests):
-        raise StoreError(f"{len(requests) - len(rows)} images disappeared from the store: run the same command again.")
-    LabelStage(store, run.labeller, run.faces_key, run.labels_key).run(rows, progress)
+    rows = drawn_and_labelled(run, requests, METHOD, store, progress)
     row_groups = [(row, cell.group) for row, (cell, _) in zip(rows, cell_requests, strict=True)]
     new_verdicts = verdicts(store, run.labeller, run.faces_key, run.labels_key, tuple(synthesis.attributes), row_groups)
     for (cell, _), row, verdict in zip(cell_requests, rows, new_verdicts, strict=True):

@@ -90,6 +90,8 @@ BY_CONTENT: Final = {"labeller", "dino"}
 """Settings that name something else, whose content stands in an identity."""
 OLD: Final = {"loss", "beta", "exact"}
 """Settings of one kind that identities of all kinds hold, since they always did."""
+OPTIONS: Final = tuple(field.name for field in dataclasses.fields(Settings) if field.name not in ("kind", "retain"))
+"""The settings that options give as they are."""
 _BPO: Final = {"learning_rate": 8e-7, "batch": 8, "dropout": 0.1}
 _PHANTOM: Final[Mapping[str, Mapping[str, Any]]] = {
     "sft": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},

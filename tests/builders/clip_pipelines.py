@@ -32,7 +32,7 @@ def _save(make: Any, folder: Path) -> Path:
     return folder
 
 
-def _projecting(tokenizer: Any, width: int) -> Any:
+def projecting(tokenizer: Any, width: int) -> Any:
     """Return a CLIP text encoder with a projection, whose states are as wide as what it projects to."""
     config = clip_text_encoder(tokenizer).config
     config.update({"hidden_size": width, "projection_dim": width})
@@ -44,7 +44,7 @@ def _sdxl() -> Any:
     return diffusers.StableDiffusionXLPipeline(
         vae=_vae(4, shift=False),
         text_encoder=clip_text_encoder(tokenizer),
-        text_encoder_2=_projecting(tokenizer, second),
+        text_encoder_2=projecting(tokenizer, second),
         tokenizer=tokenizer,
         tokenizer_2=clip_tokenizer(),
         unet=diffusers.UNet2DConditionModel(
@@ -85,9 +85,9 @@ def _sd3() -> Any:
         ),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
         vae=_vae(4, shift=True),
-        text_encoder=_projecting(tokenizer, WIDTH),
+        text_encoder=projecting(tokenizer, WIDTH),
         tokenizer=tokenizer,
-        text_encoder_2=_projecting(tokenizer, second),
+        text_encoder_2=projecting(tokenizer, second),
         tokenizer_2=clip_tokenizer(),
         text_encoder_3=transformers.T5EncoderModel(
             transformers.T5Config(vocab_size=len(t5), d_model=joint, d_ff=joint, d_kv=8, num_heads=4, num_layers=1)

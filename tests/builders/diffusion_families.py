@@ -18,8 +18,9 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
+from tests.builders.clip_pipelines import projecting
 from tests.builders.diffusion import clip_text_encoder, clip_tokenizer, save_tiny_sd
 from tests.builders.flux import save_tiny_flux
 
@@ -39,7 +40,7 @@ def save_tiny_sdxl(folder: Path) -> Path:
         lambda: StableDiffusionXLPipeline(
             vae=_vae(4),
             text_encoder=clip_text_encoder(clip_tokenizer()),
-            text_encoder_2=_projected(),
+            text_encoder_2=projecting(clip_tokenizer(), _WIDTH),
             tokenizer=clip_tokenizer(),
             tokenizer_2=clip_tokenizer(),
             unet=UNet2DConditionModel(
@@ -82,9 +83,9 @@ def save_tiny_sd3(folder: Path) -> Path:
             ),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
             vae=_vae(4, shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
-            text_encoder=_projected(),
+            text_encoder=projecting(clip_tokenizer(), _WIDTH),
             tokenizer=clip_tokenizer(),
-            text_encoder_2=_projected(),
+            text_encoder_2=projecting(clip_tokenizer(), _WIDTH),
             tokenizer_2=clip_tokenizer(),
             text_encoder_3=T5EncoderModel(
                 T5Config(vocab_size=len(t5), d_model=2 * _WIDTH, d_ff=_WIDTH, d_kv=8, num_heads=4, num_layers=1)
@@ -103,23 +104,6 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "flux": save_tiny_flux,
 }
 """Name -> what writes it. All draw 32 x 32 pixels."""
-
-
-def _projected() -> CLIPTextModelWithProjection:
-    tokenizer = clip_tokenizer()
-    return CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=_WIDTH,
-            intermediate_size=2 * _WIDTH,
-            projection_dim=_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
 
 
 def _vae(channels: int, **options: Any) -> AutoencoderKL:
