@@ -67,15 +67,16 @@ class Bench:
     def __init__(self, folder: Path, sizes: Sizes, images: int, side: int) -> None:
         self.sizes, self.folder, self.turn = sizes, folder, 0
         self.pack = build(folder / "pack", sizes)
-        self.files, self.requests = [], []
+        self.files: list[Path] = []
+        self.requests: list[ImageRequest] = []
         self.store = Store(folder / "store")
         for start in range(0, images, BLOCK):
             self._add_block([picture(i, side, sizes.det_size) for i in range(start, min(start + BLOCK, images))], start)
         self.labeller = Labeller(Loaded(self._card(), folder / "card.yaml"))
         self.labeller.load()
         self.rows = reading.index(self.store, "bench", self.requests)
-        self.detector = self.labeller._routes[0][0].built
-        self.classifiers = [part.built for part in self.labeller._classifiers]
+        self.detector = self.labeller.routes[0][0].built
+        self.classifiers = [part.built for part in self.labeller.classifiers]
         self.blobs, self.chips = self._inputs()
         self.session = onnxruntime.InferenceSession(self.pack / "det_10g.onnx", providers=["CPUExecutionProvider"])
         self.answers: dict[str, Any] = {}
@@ -140,8 +141,14 @@ class Bench:
         """Return what the networks see: a detector input an image, and the chips."""
         model, blobs, chips = self.detector._model, [], []
         prepare = model._prepare_input_blob
-        model._prepare_input_blob = lambda *given: blobs.append(prepare(*given)) or blobs[-1]
+
+        def kept(*given: Any) -> Any:
+            blobs.append(prepare(*given))
+            return blobs[-1]
+
+        model._prepare_input_blob = kept
         for _, image in reading.ImageReader(self.store).stream(self.rows):
+            assert isinstance(image, np.ndarray), image
             (faces,) = self.labeller.detect([image])
             if len(faces) != 1:
                 raise SystemExit(f"{len(faces)} faces were found in an image that has one: not what was to be measured")
@@ -165,7 +172,7 @@ class Bench:
                     self.session.run(None, {"input": blob})
                 chips = self.chips[start : start + CHIP_BATCH]
                 for classifier in self.classifiers:
-                    for batch in chips.split(classifier._params.batch_size):
+                    for batch in torch.split(chips, classifier._params.batch_size):
                         classifier._model(batch)
 
     def loop(self, name: str, modules: list[str] | None) -> Any:

@@ -162,7 +162,7 @@ def _answer(inside: int, values: Sequence[float]) -> nn.Conv2d:
     layer = nn.Conv2d(inside, 2 * len(values), 3, padding=1)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
-        layer.bias.copy_(torch.tensor([*values, *values]))
+        layer.bias = nn.Parameter(torch.tensor([*values, *values], dtype=layer.weight.dtype))
     return layer
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     made = ("--task", "phantom-mitigation-seen", "--templates", templates, "--per-group", 2, "--out", work / "set")
     fairbench("synthesize", "--model", "phantom", *made, *store)
     arms = ("--train", "sft,distill,grpo", "--retain", "0,.8", "--arm", "sft:.5", "--seeds", 3)
-    asked = ("--task", "phantom-mitigation-unseen", "--judge-task", options.judge_task)
+    asked: tuple[object, ...] = ("--task", "phantom-mitigation-unseen", "--judge-task", options.judge_task)
     asked += ("--following-task", options.following_task, "--judge", options.judge, "-n", options.images)
     asked += ("--stated-images", max(1, options.images // 4))
     paid = ("--preset", "phantom", "--budget", f"seconds:{options.seconds}")

@@ -54,8 +54,9 @@ def serve(name: str, block: int) -> None:
     if name == "now":
         threads.prepare()
     from fairbench.runs import spec
+    from fairbench.runs.arguments import RunSettings
 
-    made = spec.make(spec.RunSettings("phantom", images_per_prompt=1, device="cpu"))
+    made = spec.make(RunSettings("phantom", images_per_prompt=1, device="cpu"))
     adapter, requests = made.adapter, made.requests[:block]
 
     def together() -> None:

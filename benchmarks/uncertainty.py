@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
 
 from common import machine, peak_mb, show, verdict
 
@@ -74,7 +74,8 @@ def corrected(times: int) -> None:
     seen = np.kron(gender, race) * 0.95
     calibration = np.round(500 * np.column_stack([seen, np.full(len(seen), 0.05)])).astype(np.int64)
     rng, observed = np.random.default_rng(1), counts()
-    for groups, scope in itertools.product(GROUPS.values(), ("this list", "other prompts")):
+    scopes: tuple[Literal["this list", "other prompts"], ...] = ("this list", "other prompts")
+    for groups, scope in itertools.product(GROUPS.values(), scopes):
         concentration_interval(observed, calibration, scope, rng, groups, draws=times)
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import yaml
 from common import alternate, machine, show_added
 
-from fairbench import registry
 from fairbench.adapters.worker import WorkerAdapter
 from fairbench.cards import catalog
 from fairbench.storage import pixels
 from fairbench.types import BuildContext, ImageRequest
+from fairbench.workers.params import WorkerParams
 
 TARGET = 10.0
 SIDE = 256
@@ -57,7 +57,7 @@ def main() -> None:
     model = names["load"](None, None, None, None)  # type: ignore[operator]
     with tempfile.TemporaryDirectory() as folder:
         loaded = catalog.load_model(str(_card(Path(folder))))
-        params = registry.parse_params(WorkerAdapter, loaded.card.sampling)
+        params = WorkerParams.model_validate(loaded.card.sampling)
         adapter = WorkerAdapter(loaded.card, params, BuildContext(base_dir=Path(folder)))
         adapter.generate(requests[:1])
 
