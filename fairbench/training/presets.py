@@ -94,10 +94,10 @@ OPTIONS: Final = tuple(field.name for field in dataclasses.fields(Settings) if f
 """The settings that options give as they are."""
 _BPO: Final = {"learning_rate": 8e-7, "batch": 8, "dropout": 0.1}
 _PHANTOM: Final[Mapping[str, Mapping[str, Any]]] = {
-    "sft": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},
+    "sft": {"learning_rate": 4e-3, "steps": 600, "retain": (0.6, ("stated",))},
     "i2t": {"learning_rate": 2e-3, "steps": 300},
     "bpo": {"learning_rate": 2e-5, "batch": 8, "steps": 60},
-    "distill": {"learning_rate": 4e-3, "steps": 800, "retain": (0.7, ("stated",))},
+    "distill": {"learning_rate": 4e-3, "steps": 700, "retain": (0.5, ("stated",))},
     "grpo": {"learning_rate": 1e-3, "steps": 60},
 }
 """The phantom is a thousand times smaller than the paper's models, and takes larger steps. Its rate for BPO is below
