@@ -26,6 +26,7 @@ from fairbench.adapters.endpoint.adapter import EndpointAdapter
 from fairbench.adapters.endpoint.params import EndpointParams
 from fairbench.cards.cards import ModelCard
 from fairbench.storage import pixels
+from fairbench.storage.local import LocalFiles
 from fairbench.storage.spool import Spool
 from fairbench.types import BuildContext, ImageRequest
 
@@ -98,7 +99,7 @@ def measure(images: int, rounds: int, port: int) -> None:
 
     def endpoint() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            adapter.spool = Spool(Path(folder), "key")
+            adapter.spool = Spool(LocalFiles(Path(folder)), "key")
             assert all(result.status == "ok" for result in adapter.generate(requests))
 
     contenders = {"direct": direct, "endpoint": endpoint}

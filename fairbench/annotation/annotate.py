@@ -15,6 +15,7 @@ from fairbench.annotation.result import Annotated, CollectedLabels
 from fairbench.display.progress import Progress, Silent
 from fairbench.errors import FairbenchError
 from fairbench.runs.result import Run
+from fairbench.storage.files import StoreName
 
 MIN_PER_PROMPT = 2
 MAX_ANNOTATORS = 100
@@ -49,7 +50,11 @@ class Settings:
 
 
 def annotate(
-    folders: Sequence[Path], out: Path, settings: Settings, store: Path | None = None, progress: Progress | None = None
+    folders: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    store: StoreName | None = None,
+    progress: Progress | None = None,
 ) -> Annotated:
     """Draw images of finished runs, and write what annotators get. store: where the images are; None looks for them.
 

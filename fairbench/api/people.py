@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fairbench.api.shared import PathLike, folders_of, path_of, start
+from fairbench.api.shared import PathLike, folders_of, name_of, start
 from fairbench.storage import paths
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def annotate(
         one_annotator=one_annotator,
     )
     shown, folder = start(progress), paths.expand(os.fspath(out))
-    return annotation.annotate(folders_of(runs), folder, settings, path_of(store), shown)
+    return annotation.annotate(folders_of(runs), folder, settings, name_of(store), shown)
 
 
 def collect(folder: PathLike, *returned: PathLike, describe: str = "", one_annotator: bool = False) -> CollectedLabels:

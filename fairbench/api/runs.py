@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairbench import registry
-from fairbench.api.shared import PathLike, execute, folders_of, open_store, path_of, refuse_notices, start, write_page
+from fairbench.api.shared import (
+    PathLike,
+    execute,
+    folders_of,
+    name_of,
+    open_store,
+    path_of,
+    refuse_notices,
+    start,
+    write_page,
+)
 from fairbench.errors import FairbenchError
 from fairbench.runs.arguments import run_settings
 from fairbench.runs.result import Run
@@ -154,7 +164,7 @@ def load(folder: PathLike, *, store: PathLike | None = None) -> Run:
     Raises:
         FairbenchError: Where the folder holds no run.
     """
-    finished = Run(folder, path_of(store))
+    finished = Run(folder, name_of(store))
     _ = finished.id  # a folder without a run is named now
     return finished
 

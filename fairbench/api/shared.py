@@ -35,16 +35,22 @@ def start(progress: bool) -> Progress:
 
 def open_store(store: PathLike | None, *, look_only: bool = False) -> Store:
     """Open the store of images and labels: the one named, else FAIRBENCH_STORE, else runs/store."""
+    from fairbench.storage.opening import store_name
     from fairbench.storage.store import Store
 
-    return Store(
-        paths.expand(os.fspath(store or os.environ.get("FAIRBENCH_STORE") or "runs/store")), look_only=look_only
-    )
+    return Store(store_name(store or os.environ.get("FAIRBENCH_STORE") or "runs/store"), look_only=look_only)
 
 
 def path_of(name: PathLike | None) -> Path | None:
     """Return a path that may be given as text; None for None."""
     return None if name is None else paths.expand(os.fspath(name))
+
+
+def name_of(store: PathLike | None) -> PathLike | None:
+    """Return the name of a store that may be a path or a URL; None for None."""
+    from fairbench.storage.opening import store_name
+
+    return None if store is None else store_name(store)
 
 
 def folders_of(runs: Sequence[Run | PathLike]) -> list[Path]:
@@ -62,7 +68,7 @@ def execute(
 
     folder = out or Path("runs") / files.default_name(run_spec)
     if run_spec.settings.shard is None:  # what could fail at the end fails now, before hours of work
-        files.prepare(folder, store.root)
+        files.prepare(folder, store.files.folder)
     if board is not None and board.exists():
         leaderboard_board.read(board)
     reference = None

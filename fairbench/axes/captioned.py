@@ -23,6 +23,7 @@ from fairbench.runs import evidence
 from fairbench.runs.result import Run
 from fairbench.stats.intervals import Interval
 from fairbench.storage import atomic, folders, kinds
+from fairbench.storage.files import StoreName
 
 NOTE: Final = label_note("questions")
 DESCRIBE: Final = "Describe this image."
@@ -59,7 +60,7 @@ def measure(
     question: str,
     *,
     per_prompt: int | None,
-    store: Path | None,
+    store: StoreName | None,
     device: str,
     progress: Progress,
 ) -> Captioned:

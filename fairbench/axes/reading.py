@@ -25,6 +25,7 @@ from fairbench.labelling.questions import UNREAD
 from fairbench.runs import evidence
 from fairbench.runs.result import Run
 from fairbench.storage import atomic, folders, kinds
+from fairbench.storage.files import StoreName
 
 NOTE: Final = label_note("questions")
 CAUTION: Final = (
@@ -60,7 +61,7 @@ def read(
     out: Path,
     *,
     per_prompt: int | None,
-    store: Path | None,
+    store: StoreName | None,
     device: str,
     progress: Progress,
 ) -> AxesRead:

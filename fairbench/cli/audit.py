@@ -59,7 +59,7 @@ def audit(
     limit_prompts: Limit = None,
     samples: Samples = 50,
     seed: Seed = 0,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     out: Out = None,
     device: Device = "auto",
     dtype: Dtype = None,
@@ -96,8 +96,9 @@ def audit(
         batch_size=batch_size,
     )
     run_spec = spec.make(settings)
-    folders.check(_folder(out, run_spec), kinds.AUDIT, store=store)  # before the work, not after it
-    result = run.audit(run_spec, probe_images, samples, Store(store), progress)
+    opened = Store(store)
+    folders.check(_folder(out, run_spec), kinds.AUDIT, store=opened.files.folder)  # before the work, not after it
+    result = run.audit(run_spec, probe_images, samples, opened, progress)
     folder = _folder(out, result.plan)
     record = files.write(result, folder)
     if as_json:

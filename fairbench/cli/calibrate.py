@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fairbench.cli import complete
-from fairbench.cli.options import AsJson, Device, Plugins, Quiet
+from fairbench.cli.options import AsJson, Device, Plugins, Quiet, store_option
 from fairbench.display.plain import echo_json
 from fairbench.errors import FairbenchError
 
@@ -35,7 +35,7 @@ AllowImplausible = Annotated[
     bool,
     typer.Option("--allow-implausible", help="Accept a cell that is read as another more often than as itself."),
 ]
-StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where faces and labels are kept.")]
+StoreDir = Annotated[str, store_option("Where faces and labels are kept.")]
 
 
 def calibrate(
@@ -46,7 +46,7 @@ def calibrate(
     domain: Domain = None,
     run: OfRun = None,
     allow_implausible: AllowImplausible = False,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     device: Device = "auto",
     plugins: Plugins = None,
     as_json: AsJson = False,

@@ -56,6 +56,11 @@ def task_option(words: str) -> Any:
     return typer.Option("--task", "-t", autocompletion=complete.one("tasks"), help=words)
 
 
+def store_option(words: str) -> Any:
+    """Return the option --store, with the command's own words for it."""
+    return typer.Option("--store", envvar="FAIRBENCH_STORE", metavar="<path|URL>", help=words)
+
+
 Model = Annotated[str, model_option("Card name, card file, model folder, or ADAPTER:TARGET.")]
 Task = Annotated[str | None, task_option("Prompt suite: name, folder, or file of prompts. [default: the card's]")]
 NamedTask = Annotated[str, task_option("Prompt suite: name, folder, or file of prompts.")]
@@ -73,11 +78,8 @@ NamedLabeller = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit-prompts", min=1, help="Only the first K prompts.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Run seed; the same for models that are compared.")]
-StoreDir = Annotated[Path, typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where images and labels are kept.")]
-StoreOfRun = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="FAIRBENCH_STORE", help="Where the images are. [default: beside the run]"),
-]
+StoreDir = Annotated[str, store_option("Where images and labels are kept.")]
+StoreOfRun = Annotated[str | None, store_option("Where the images are. [default: beside the run]")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.", show_default=False)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[

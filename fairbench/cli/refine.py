@@ -53,7 +53,7 @@ def refine(
     labeller: LabellerName = None,
     limit_prompts: Limit = None,
     seed: Seed = 0,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     device: Device = "auto",
     dtype: Dtype = None,
     plugins: Plugins = None,

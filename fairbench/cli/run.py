@@ -127,7 +127,7 @@ def run(
     scorer_reference: ScorerReference = None,
     metrics: Metrics = None,
     seed: Seed = 0,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     out: Out = None,
     device: Device = "auto",
     dtype: Dtype = None,

@@ -115,7 +115,7 @@ def sweep(
     seed: Seed = 0,
     data_seconds: DataSeconds = None,
     alpha: Alpha = 0.05,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     device: Device = "auto",
     plugins: Plugins = None,
     as_json: AsJson = False,

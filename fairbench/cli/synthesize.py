@@ -76,7 +76,7 @@ def synthesize(
     images: OwnImages = None,
     confirm: Confirm = False,
     seed: Seed = 0,
-    store: StoreDir = Path("runs/store"),
+    store: StoreDir = "runs/store",
     out: Out = None,
     device: Device = "auto",
     dtype: Dtype = None,

@@ -99,7 +99,7 @@ def _copy_store(run: FinishedRun, new: Path) -> None:
     for stage, key in stages:
         for path in source.shards(stage, key):
             if stage != "images":
-                atomic.write_bytes(new / FOLDER / stage / key / path.name, path.read_bytes())
+                atomic.write_bytes(new / FOLDER / stage / key / path.name, Path(path).read_bytes())
             elif (table := source.read(stage, path)) is not None:
                 copy.write(stage, key, _without_errors(table))
 

@@ -15,6 +15,7 @@ from fairbench.errors import FairbenchError, WeightsError, storage_errors
 from fairbench.networks import hub
 from fairbench.networks.hub import offline as offline
 from fairbench.storage import atomic
+from fairbench.storage.paths import cache_dir as cache_dir
 
 _ENV = "FAIRBENCH_WEIGHTS_DIR"
 _CHUNK = 2**20
@@ -23,14 +24,6 @@ _READ_SECONDS = 30.0
 """Seconds that a download may stand still."""
 log = logging.getLogger(__name__)
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-
-
-def cache_dir() -> Path:
-    """Return the folder of downloaded files: FAIRBENCH_CACHE, else the user's cache folder."""
-    base = os.environ.get("FAIRBENCH_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairbench"
 
 
 @functools.cache

@@ -49,10 +49,10 @@ def default_name(spec: RunSpec) -> str:
     return "-".join([*safe, spec.run_id[:8]])
 
 
-def prepare(folder: Path, store: Path) -> None:
+def prepare(folder: Path, store: Path | None) -> None:
     """Refuse now what could only fail after all the work: a folder that holds something else, or cannot be written.
 
-    Makes nothing. store: the run store. Raises FairbenchError.
+    Makes nothing. store: the run store's folder, if it has one. Raises FairbenchError.
     """
     folders.check(folder, kinds.RUN, store=store)
 

@@ -71,7 +71,7 @@ def _spool(store: Store, key: str, model: ImageModel, have: Iterable[bytes]) -> 
     """Give a served model the folder that keeps its responses until their shard is written; None for any other."""
     if not isinstance(model, Served):
         return None
-    model.spool = Spool(store.root, key)
+    model.spool = Spool(store.files, key)
     model.spool.forget(model.spool.ids() & set(have))  # a kill came between the shard and this
     return model.spool
 

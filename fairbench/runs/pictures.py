@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fairbench.labelling.faces import counted
 from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace
 from fairbench.runs.record import RunRecord
 from fairbench.storage import pixels, schemas
+from fairbench.storage.files import StoreName
 from fairbench.storage.store import Store
 from fairbench.types import Prompt
 
@@ -127,7 +128,7 @@ def _labels(labels: pa.Table, space: LabelSpace) -> pd.DataFrame:
     return table
 
 
-def pictures(stores: Iterable[Path], key: str, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Image]]:
+def pictures(stores: Iterable[StoreName], key: str, image_ids: Iterable[bytes]) -> Iterator[tuple[bytes, Image]]:
     """Yield these images, in the order in which these stores hold them. key: the run's image key.
 
     Raises FairbenchError where none holds one of them, ImageError where a file cannot be decoded.
@@ -137,14 +138,14 @@ def pictures(stores: Iterable[Path], key: str, image_ids: Iterable[bytes]) -> It
 
 
 def loaders(
-    stores: Iterable[Path], key: str, image_ids: Iterable[bytes]
+    stores: Iterable[StoreName], key: str, image_ids: Iterable[bytes]
 ) -> Iterator[tuple[bytes, Callable[[], Image]]]:
     """Yield what decodes each of these images, see `pictures`; in whichever thread, of which several gain time."""
     looked_in, missing = list(dict.fromkeys(stores)), set(image_ids)
-    for root in looked_in:
-        store = Store(root, look_only=True)
+    for name in looked_in:
+        store = Store(name, look_only=True)
         for path in store.shards("images", key) if missing else ():
-            wanted = pa.array(sorted(missing & _ids(path)), schemas.ID)
+            wanted = pa.array(sorted(missing & _ids(store, path)), schemas.ID)
             table = store.read("images", path, ["image_id", "image", "status", "error", "sha256"]) if wanted else None
             if table is None:
                 continue
@@ -168,10 +169,14 @@ def _picture(row: Mapping[str, Any]) -> Image:
     return Image.fromarray(_pixels(row))
 
 
-def _ids(shard: Path) -> set[bytes]:
+def _ids(store: Store, shard: PurePath) -> set[bytes]:
     """Return the ids of a shard's images; of what may be gigabytes of pixels, it reads the ids alone."""
+    file = store.files.open(shard)
+    if file is None:
+        return set()
     try:
-        return set(pq.read_table(shard, columns=["image_id"], memory_map=True)["image_id"].to_pylist())
+        with file:
+            return set(pq.read_table(file, columns=["image_id"])["image_id"].to_pylist())
     except (OSError, pa.ArrowException):  # damaged, or moved aside by another process: the store says so when it runs
         return set()
 

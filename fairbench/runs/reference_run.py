@@ -15,6 +15,8 @@ from fairbench.runs import evidence, quality
 from fairbench.runs.evidence import FinishedRun
 from fairbench.runs.quality import GroupQuality
 from fairbench.runs.spec import RunSpec
+from fairbench.storage.files import StoreName
+from fairbench.storage.opening import folder_of
 from fairbench.storage.store import Store
 
 
@@ -51,9 +53,11 @@ class Reference:
     def _stores(self) -> Iterator[Store]:
         yield self.store
         named = os.environ.get("FAIRBENCH_STORE")
-        for root in (self.run.folder.parent / "store", *([Path(named)] if named else []), Path("runs/store")):
-            if root.is_dir():
-                yield Store(root, look_only=True)
+        names: list[StoreName] = [self.run.folder.parent / "store", *([named] if named else []), "runs/store"]
+        for name in names:
+            folder = folder_of(name)
+            if folder is None or folder.is_dir():
+                yield Store(name, look_only=True)
 
 
 def read(folder: Path, spec: RunSpec, store: Store) -> Reference:

@@ -21,6 +21,7 @@ from fairbench.errors import FairbenchError
 from fairbench.runs import evidence, following, pictures, quality, sections, single_prompts, terminal
 from fairbench.runs.folder import RunFolder
 from fairbench.runs.terminal_tables import LINES, Measured
+from fairbench.storage.files import StoreName
 from fairbench.storage.store import Store
 from fairbench.types import Prompt
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class Run(RunFolder, Shown):
     """A run in its folder. Everything is read when it is first asked for; docs/reference/columns.md has all columns."""
 
-    def __init__(self, folder: str | os.PathLike[str], store: Path | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], store: StoreName | None = None) -> None:
         super().__init__(folder)
         self._store = store
 
@@ -235,11 +236,11 @@ class Run(RunFolder, Shown):
     def _prompts(self) -> list[Prompt]:
         return evidence.read_prompts(self.folder)
 
-    def _stores(self) -> Iterator[Path]:
+    def _stores(self) -> Iterator[StoreName]:
         """Yield where the run's images may be."""
         if self._store is not None:
             yield self._store
             return
         if named := os.environ.get("FAIRBENCH_STORE"):
-            yield Path(named)
+            yield named
         yield from (self.folder.parent / "store", Path("runs/store"))

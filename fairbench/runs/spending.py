@@ -11,7 +11,7 @@ from fairbench.storage.store import Store
 
 def waiting(spec: RunSpec, store: Store) -> set[bytes]:
     """Return the ids of images that were answered, and paid, by a run that was stopped before it stored them."""
-    return Spool(store.root, spec.image_key).ids() if isinstance(spec.adapter, Served) else set()
+    return Spool(store.files, spec.image_key).ids() if isinstance(spec.adapter, Served) else set()
 
 
 def cost(spec: RunSpec, images: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +103,7 @@ def batches(store: Store, stage: str, key: str, columns: Sequence[str]) -> Itera
 
 
 def _joined(
-    store: Store, stage: str, paths: Sequence[Path], first_number: int, columns: Sequence[str]
+    store: Store, stage: str, paths: Sequence[PurePath], first_number: int, columns: Sequence[str]
 ) -> tuple[pa.Table, IntArray] | None:
     """Return the rows of shards `first_number`, `first_number` + 1, ... as one; None where all of them are damaged."""
     tables = [store.read(stage, path, columns) for path in paths]

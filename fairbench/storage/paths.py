@@ -1,4 +1,7 @@
-"""Paths that people write: ~ and relative ones, Windows' separators, and names that the system cannot take."""
+"""Paths that people write: ~ and relative ones, Windows' separators, and names that the system cannot take.
+
+And the folder where fairbench keeps what it can make again.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,14 @@ def expand(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError as err:
         raise CardError(f"{name}: there is no home folder of that user; write the path without ~.") from err
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be fetched or made again: FAIRBENCH_CACHE, else the user's cache folder."""
+    base = os.environ.get("FAIRBENCH_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairbench"
 
 
 def file_of_row(folder: Path, name: str, where: str) -> Path:

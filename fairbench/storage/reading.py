@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
@@ -32,7 +32,7 @@ class ImageRow:
     status: str
     error: str | None
     sha256: str | None
-    shard: Path
+    shard: PurePath
 
 
 def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
@@ -53,7 +53,7 @@ class ImageReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._shards: OrderedDict[Path, dict[bytes, pa.Scalar]] = OrderedDict()
+        self._shards: OrderedDict[PurePath, dict[bytes, pa.Scalar]] = OrderedDict()
 
     def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
         """Yield each row with its pixels, or with the reason why they cannot be had, in order."""

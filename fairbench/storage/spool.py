@@ -6,18 +6,14 @@ kill would lose it. `STORE/spool/<image key>/<image id>` keeps it until its shar
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from fairbench.errors import StoreError, storage_errors
 from fairbench.notices import notice
-from fairbench.storage import atomic
+from fairbench.storage.files import Files
 from fairbench.types import ImageStatus
 
 FOLDER = "spool"
@@ -41,18 +37,18 @@ class Response:
 class Spool:
     """The folder of one image key. Threads and processes may share it."""
 
-    def __init__(self, store: Path, key: str) -> None:
-        self._folder = store / FOLDER / key
+    def __init__(self, files: Files, key: str) -> None:
+        self._files, self._folder = files, files.root / FOLDER / key
 
     def ids(self) -> set[bytes]:
         """Return the ids of the images that were answered and are in no shard yet."""
-        return {bytes.fromhex(p.name) for p in self._folder.glob("*") if _NAME.fullmatch(p.name)}
+        names = [entry.path.name for entry in self._files.list(self._folder)]
+        return {bytes.fromhex(name) for name in names if _NAME.fullmatch(name)}
 
     def put(self, image_id: bytes, response: Response) -> None:
         """Bring a response to the disk; it is there when this returns. Raises StoreError.
 
-        Under its own name at once: a temporary file and a rename would cost a second fsync, of the folder, and a file
-        that a kill has left incomplete is known by its checksum.
+        A temporary name would cost a second fsync, of the folder; what a kill left incomplete is known by its checksum.
         """
         data = response.data or b""
         head = {
@@ -63,14 +59,8 @@ class Spool:
             "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
-        path = self._folder / image_id.hex()
-        with storage_errors(path):
-            atomic.make_folder(self._folder)
-            with path.open("wb") as file:
-                file.write(json.dumps(head).encode() + b"\n")
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        content = b"".join((json.dumps(head).encode(), b"\n", data))
+        self._files.put(self._folder / image_id.hex(), content, durable=False)
 
     def get(self, image_id: bytes) -> Response | None:
         """Return the response that is kept of an image.
@@ -78,12 +68,10 @@ class Spool:
         None where there is none; where a kill came while it was written; and where it is damaged, which is a notice.
         """
         path = self._folder / image_id.hex()
-        try:
-            head, _, data = path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
+        content = self._files.read(path)
+        if content is None:
             return None
-        except OSError as err:
-            raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
+        head, _, data = content.partition(b"\n")
         try:
             fields = json.loads(head)
             is_whole = len(data) == fields.pop("size")
@@ -92,11 +80,10 @@ class Spool:
         except (ValueError, KeyError, TypeError):
             return None
         if is_whole and not is_intact:
-            notice("damaged-shard", f"{path} is damaged: the server is asked for it again")
+            notice("damaged-shard", f"{self._files.shown(path)} is damaged: the server is asked for it again")
         return response if is_intact else None
 
     def forget(self, image_ids: Iterable[bytes]) -> None:
         """Remove responses whose images are in a shard. The folder stays, since other processes may write into it."""
         for image_id in image_ids:
-            with contextlib.suppress(FileNotFoundError):
-                (self._folder / image_id.hex()).unlink()
+            self._files.remove(self._folder / image_id.hex())

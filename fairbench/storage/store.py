@@ -1,4 +1,4 @@
-"""The run store: `STORE/<stage>/<key>/part-<blake2b of the file>.parquet`.
+"""The run store: `STORE/<stage>/<key>/part-<blake2b of the file>.parquet`, in a folder or in an object store.
 
 A shard's name is the hash of its bytes, so one look tells a whole file from a truncated or damaged one: no flipped
 bit, in a page or in the footer, is ever read as data. Damaged shards are moved aside, named, and made again.
@@ -7,61 +7,62 @@ Resuming asks which ids the shards hold; nothing is judged by a folder's existen
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
-import re
+import os
 import secrets
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePath
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fairbench.errors import StoreError, storage_errors
+from fairbench.errors import StoreError
 from fairbench.notices import notice
-from fairbench.storage import atomic, schemas
+from fairbench.storage import opening, schemas
+from fairbench.storage.files import StoreName
 
 LAYOUT = 1
 _MARKER = "fairbench-store.json"
 
 
 class Store:
-    """A folder of shards. Reading needs no write permission; processes may share one store."""
+    """Shards in a folder or in an object store. Reading needs no write permission; processes may share one store."""
 
-    def __init__(self, root: Path, *, look_only: bool = False) -> None:
+    def __init__(self, name: StoreName, *, look_only: bool = False) -> None:
         """`look_only`: damaged shards are passed over, not moved. Raises StoreError for a newer store."""
-        self.root, self._look_only = root, look_only
-        self.damaged: list[Path] = []
+        self.files = opening.files_of(name)
+        self.root, self._look_only = self.files.root, look_only
+        self.damaged: list[PurePath] = []
         self._swept = False
         self._verified: set[tuple[str, int, int]] = set()
-        marker = root / _MARKER
-        if marker.is_file():
+        marker = self.files.read(self.root / _MARKER)
+        if marker is not None:
+            shown = self.files.shown(self.root / _MARKER)
             try:
-                layout = json.loads(marker.read_text())["layout"]
-            except (OSError, ValueError, KeyError, TypeError) as err:
-                raise StoreError(f"{marker} cannot be read ({err}): fix it or name another --store.") from err
+                layout = json.loads(marker)["layout"]
+            except (ValueError, KeyError, TypeError) as err:
+                raise StoreError(f"{shown} cannot be read ({err}): fix it or name another --store.") from err
             if not isinstance(layout, int) or layout > LAYOUT:
                 raise StoreError(
-                    f"{root} was written by a newer fairbench (store layout {layout}, this one reads up to {LAYOUT}): "
-                    "upgrade fairbench or name another --store."
+                    f"{self.files.shown(self.root)} was written by a newer fairbench (store layout {layout}, this one "
+                    f"reads up to {LAYOUT}): upgrade fairbench or name another --store."
                 )
 
     def create(self) -> None:
-        """Make the store's folder and marker where they do not exist; remove what killed writers left in it.
+        """Write the store's marker where there is none; remove what killed writers left in its folders.
 
         A temporary file is removed if it is an hour old and no process holds its lock.
         """
-        with storage_errors(self.root):
-            atomic.make_folder(self.root)
-            if not (self.root / _MARKER).exists():
-                atomic.write_text(self.root / _MARKER, json.dumps({"layout": LAYOUT}) + "\n")
-            if not self._swept:  # once in a process: what killed ones left takes space, and is never read
-                self._swept = True
-                for folder in {p.parent for p in self.root.glob("*/*/.part-*.tmp")}:
-                    atomic.remove_orphans(folder, re.compile(r"part-[0-9a-f]{32}\.parquet"))
+        if not self.files.exists(self.root / _MARKER):
+            self.files.put(self.root / _MARKER, (json.dumps({"layout": LAYOUT}) + "\n").encode())
+        if not self._swept:  # once in a process: what killed ones left takes space, and is never read
+            self._swept = True
+            self.files.sweep()
 
-    def write(self, stage: str, key: str, table: pa.Table) -> Path | None:
+    def write(self, stage: str, key: str, table: pa.Table) -> PurePath | None:
         """Add a shard of checked rows; an empty table writes nothing. Raises StoreError."""
         if not table.num_rows:
             return None
@@ -75,69 +76,87 @@ class Store:
         data = memoryview(sink.getvalue())  # no copy: the images of a whole run may be in it
         path = self.root / stage / key / f"part-{_hash(data)}.parquet"
         self.create()
-        atomic.write_bytes(path, data)
+        self.files.put(path, data)
         return path
 
-    def shards(self, stage: str, key: str) -> list[Path]:
+    def shards(self, stage: str, key: str) -> list[PurePath]:
         """Return the paths of all shards of a key, in a stable order."""
-        return sorted(p for p in (self.root / stage / key).glob("part-*.parquet") if p.is_file())
+        paths = [entry.path for entry in self.files.list(self.root / stage / key)]
+        return [path for path in paths if path.name.startswith("part-") and path.name.endswith(".parquet")]
 
-    def read(self, stage: str, path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
+    def read(self, stage: str, path: PurePath, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Return one verified shard, or None where it is damaged (then moved aside and listed in `damaged`)."""
-        try:
-            stat = path.stat()
-            stamp = (str(path), stat.st_size, stat.st_mtime_ns)
-            data = path.read_bytes()
-        except FileNotFoundError:  # another process moved it aside
+        whole = self._whole(path)
+        if whole is None:
             return None
-        except OSError as err:
-            raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
-        known = stamp in self._verified
-        if not known:
-            if path.name != f"part-{_hash(data)}.parquet":
-                self._set_aside(path)
-                return None
-            self._verified.add(stamp)
+        data, known = whole
+        shown = self.files.shown(path)
         # Bytes whose hash was just computed need no second check.
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=known) as file:
-            if schemas.is_current(stage, file.schema_arrow, str(path)):
+            if schemas.is_current(stage, file.schema_arrow, shown):
                 # Shards are small: handing each column to a thread costs more than decoding it.
                 return file.read(list(columns) if columns else None, use_threads=False)
-            whole = schemas.upgrade(stage, file.read(), str(path))
-            return whole.select(list(columns)) if columns else whole
+            table = schemas.upgrade(stage, file.read(), shown)
+            return table.select(list(columns)) if columns else table
 
-    def scan(self, stage: str, key: str, columns: Sequence[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
+    def _whole(self, path: PurePath) -> tuple[bytes, bool] | None:
+        """Return a shard's bytes, and whether they were verified earlier; None where it is gone or damaged."""
+        for fresh in (False, True):  # a copy on this machine may be damaged where the shard is not
+            file = self.files.open(path, fresh=fresh)
+            if file is None:  # another process moved it aside
+                return None
+            try:
+                with file:
+                    stamp, data = _stamp(path, file), file.read()
+            except OSError as err:
+                raise StoreError(
+                    f"{self.files.shown(path)} cannot be read ({err.strerror}): fix the disk or its permissions."
+                ) from err
+            if stamp in self._verified:
+                return data, True
+            if path.name == f"part-{_hash(data)}.parquet":
+                if stamp is not None:
+                    self._verified.add(stamp)
+                return data, False
+        self._set_aside(path)
+        return None
+
+    def scan(self, stage: str, key: str, columns: Sequence[str] | None = None) -> Iterator[tuple[PurePath, pa.Table]]:
         """Yield every whole shard of a key with its path, one at a time."""
         for path in self.shards(stage, key):
             table = self.read(stage, path, columns)
             if table is not None:
                 yield path, table
 
-    def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, Path]:
+    def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, PurePath]:
         """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
-        shard_of: dict[bytes, Path] = {}
+        shard_of: dict[bytes, PurePath] = {}
         for path, table in self.scan(stage, key, [column]):
             for value in table[column].to_pylist():
                 if value is not None:
                     shard_of.setdefault(value, path)
         return shard_of
 
-    def _set_aside(self, path: Path) -> None:
+    def _set_aside(self, path: PurePath) -> None:
+        damaged = f"{self.files.shown(path)} is damaged (truncated or altered)"
         if self._look_only:
-            notice("damaged-shard", f"{path} is damaged (truncated or altered): a run will make its rows again.")
+            notice("damaged-shard", f"{damaged}: a run will make its rows again.")
             return
         target = self.root / "damaged" / f"{path.parent.parent.name}-{path.parent.name}-{path.name}"
-        if target.exists():  # damaged before, in another way: nothing that was set aside is replaced
+        if self.files.exists(target):  # damaged before, in another way: nothing that was set aside is replaced
             target = target.with_name(f"{target.name}-{secrets.token_hex(4)}")
-        notice(
-            "damaged-shard", f"{path} is damaged (truncated or altered): moved to {target}; its rows are made again."
-        )
+        notice("damaged-shard", f"{damaged}: moved to {self.files.shown(target)}; its rows are made again.")
         self.damaged.append(path)
-        with storage_errors(target):
-            atomic.make_folder(target.parent)
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                path.replace(target)
+        self.files.move(path, target)
 
 
 def _hash(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _stamp(path: PurePath, file: BinaryIO) -> tuple[str, int, int] | None:
+    """Return what tells these bytes from others under the same name, without a look at them; None in memory."""
+    if isinstance(file, io.BytesIO):
+        return None
+    stat = os.fstat(file.fileno())
+    return str(path), stat.st_size, stat.st_mtime_ns

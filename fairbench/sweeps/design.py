@@ -20,6 +20,8 @@ from fairbench.runs import spec
 from fairbench.runs.arguments import RunSettings
 from fairbench.runs.spec import RunSpec
 from fairbench.storage import atomic, folders, jsonfile, kinds
+from fairbench.storage.files import StoreName
+from fairbench.storage.opening import folder_of
 from fairbench.sweeps.arms import BASE, Arm, Budget
 from fairbench.synthesis import balanced
 from fairbench.synthesis.balanced import Balanced
@@ -50,7 +52,7 @@ class Design:
     budget: Budget
     tasks: dict[str, str]
     out: Path
-    store: Path
+    store: StoreName
     labeller: str | None = None
     judge: str | None = None
     attribute: str | None = None
@@ -164,7 +166,7 @@ _OF_RUNS: Final = ("task", "image_key", "labels_key", "images", "face_policy", "
 
 def begin(design: Design) -> dict[str, Any]:
     """Mark the folder as this sweep's, and return its identity. Raises FairbenchError for another one's folder."""
-    folders.check(design.out, kinds.SWEEP, store=design.store)
+    folders.check(design.out, kinds.SWEEP, store=folder_of(design.store))
     folders.finish(design.out)
     identity, path = json.loads(json.dumps(design.identity())), design.out / FILE
     if not path.exists():  # all of it or nothing: a part of it would be a stranger's file to the next process

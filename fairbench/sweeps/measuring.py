@@ -18,8 +18,8 @@ def run(design: Design, part: str, arm: Arm | None, seed: int, progress: Progres
     path = folder / record.FILE
     if path.exists() and record.read(path).run_id == spec.run_id:
         return folder
-    files.prepare(folder, design.store)
     store = Store(design.store)
+    files.prepare(folder, store.files.folder)
     files.write(pipeline.run(spec, store, progress), store, folder, sheets=False)
     pilot.release()
     return folder

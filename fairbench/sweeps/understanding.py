@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -93,7 +92,7 @@ def _described(design: Design, model: Any, block_size: int, progress: Progress) 
 def _pictures(design: Design, run: RunSpec) -> Sequence[tuple[Prompt, RgbImage]]:
     """Return up to `MAX_IMAGES` images of the model itself, with their prompts."""
     prompts = {prompt.neutral_id: prompt for prompt in run.prompts}
-    store = Store(Path(design.store), look_only=True)
+    store = Store(design.store, look_only=True)
     requests = evenly(run.requests, design.seed)
     rows = [row for row in reading.index(store, run.image_key, requests) if row.status == "ok"]
     shown = ImageReader(store).stream(rows)

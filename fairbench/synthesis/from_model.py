@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import fairbench
@@ -202,7 +202,7 @@ def write(synthesis: Synthesis, store: Store, out: Path) -> Path:
 
 def _stored(store: Store, files: Sequence[tuple[Path, ImageRow]]) -> Iterator[tuple[Path, bytes]]:
     """Yield each image's name and its bytes, shard by shard."""
-    by_shard: dict[Path, dict[bytes, Path]] = {}
+    by_shard: dict[PurePath, dict[bytes, Path]] = {}
     for name, row in files:
         by_shard.setdefault(row.shard, {})[row.request.image_id] = name
     for shard, names in by_shard.items():

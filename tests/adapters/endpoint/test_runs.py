@@ -18,6 +18,7 @@ from fairbench import keys
 from fairbench.errors import FairbenchError
 from fairbench.notices import collecting
 from fairbench.serving import patience
+from fairbench.storage.local import LocalFiles
 from fairbench.storage.spool import Response, Spool
 from fairbench.storage.store import Store
 from tests.builders.cli import Cli
@@ -150,7 +151,7 @@ def test_twenty_kills_of_the_whole_command_at_random_moments(tmp_path: Path) -> 
 
 
 def test_each_answer_is_on_the_disk_before_the_next_request_of_its_thread(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "k")
+    spool = Spool(LocalFiles(tmp_path), "k")
     on_disk: list[int] = []
 
     def behave(number: int, body: dict[str, Any]) -> Reply | None:
@@ -173,7 +174,7 @@ def test_each_answer_is_on_the_disk_before_the_next_request_of_its_thread(tmp_pa
 
 
 def test_a_damaged_answer_on_the_disk_is_asked_for_again(tmp_path: Path) -> None:
-    spool, image_id = Spool(tmp_path, "k"), keys.digest("image", 1)
+    spool, image_id = Spool(LocalFiles(tmp_path), "k"), keys.digest("image", 1)
     kept = Response("ok", b"bytes\nwith a line", seconds=2.5, notes={"prompt-rewritten": "x"})
     spool.put(image_id, kept)
     assert spool.get(image_id) == kept
