@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from fairbench.errors import StoreError
 from fairbench.storage import atomic, schemas
+from fairbench.storage.local import LocalFiles
 from fairbench.storage.store import Store
 
 
@@ -90,11 +92,12 @@ def test_a_read_error_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     store.write("faces", "k", rows(b"a"))
     path = only_shard(store)
 
-    def fail(self: Path) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
+    class Failing(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
+        patch.setattr(LocalFiles, "open", lambda self, path, **options: Failing(path))
         with pytest.raises(StoreError, match=r"part-.* cannot be read"):
             Store(tmp_path).ids("faces", "k")
     assert path.exists()
