@@ -51,12 +51,13 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="controls and suffixes, three seeds of every training")
     parser.add_argument("--leaderboard", type=Path, help="CSV to which every run's row is added, with its evidence")
     parser.add_argument("--images", type=int, default=IMAGES, help="images a prompt and arm of the judged task")
+    parser.add_argument("--steps", type=int, help="of every training, to try this script; else the preset's")
     options = parser.parse_args()
     started, work = time.monotonic(), options.work
     folders.check_file(
         work / TABLE, "a table of this benchmark", kinds.starting_with(b"| occupations | arm |"), option="--work: its"
     )
-    arms = train(work, options.full)
+    arms = train(work, options.full, options.steps)
     parts = PARTS | STATED
     runs = {
         (arm.name, part): [work / "runs" / f"{part}-{arm.name}-{seed}" for seed in range(len(arm.methods))]
@@ -94,6 +95,12 @@ def fairbench(*args: str) -> None:
         sys.exit(1)
 
 
+def one_by_one(commands: Sequence[Sequence[str]]) -> None:
+    """Run commands that need those before them: what starts from an SFT comes after it."""
+    for command in commands:
+        fairbench(*command)
+
+
 def side_by_side(jobs: Iterable[Callable[[], object]]) -> None:
     """Do jobs, as many at once as there are cores; the first fault is raised when those under way have ended."""
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -106,7 +113,7 @@ def side_by_side(jobs: Iterable[Callable[[], object]]) -> None:
             raise
 
 
-def train(work: Path, full: bool) -> list[Arm]:
+def train(work: Path, full: bool, steps: int | None) -> list[Arm]:
     """Make the balanced set and the adapters, keeping what is there; return the arms."""
     data, store = work / "set", str(work / "store")
     wordings = str(ROOT / "benchmarks" / "mitigation-templates.txt")
@@ -114,18 +121,17 @@ def train(work: Path, full: bool) -> list[Arm]:
     fairbench("synthesize", *source, "--store", store, "--out", str(data), "--quiet")
     arms = [Arm("none", ("none",), True), Arm("balanced-prompting", ("balanced-prompting",), False)]
     arms += [Arm(suffix, (suffix,), False) for suffix in SUFFIXES if full]
-    first: list[Callable[[], None]] = []
-    after: list[Callable[[], None]] = []
+    chains: dict[Path, list[tuple[str, ...]]] = {}
     for name, (kind, more) in (TRAINED | (CONTROLS if full else {})).items():
         outs = [work / f"{name}-{seed}" for seed in range(SEEDS if full else 1)]
         for seed, out in enumerate(outs):
-            extra = more.format(sft=work / f"sft-{seed}", bpo_compute=bpo_compute()).split()
             common = ("--model", "phantom", "--data", str(data), "--preset", "phantom", "--seed", str(seed))
-            training = functools.partial(fairbench, "train", kind, *common, *extra, "--out", str(out), "--quiet")
-            (after if "{sft}" in more else first).append(training)
+            extra = more.format(sft=work / f"sft-{seed}", bpo_compute=bpo_compute()).split()
+            extra += ["--steps", str(steps)] if steps else []
+            chain = chains.setdefault(work / f"sft-{seed}" if "{sft}" in more else out, [])
+            chain.append(("train", kind, *common, *extra, "--out", str(out), "--quiet"))
         arms.append(Arm(name, tuple(f"lora:{out}" for out in outs), True))
-    side_by_side(first)
-    side_by_side(after)
+    side_by_side(functools.partial(one_by_one, chain) for chain in chains.values())
     return arms
 
 

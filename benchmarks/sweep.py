@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 90
-"""Of a training, its part of the set included: 7 arms x 3 seeds x 90 s = 32 minutes; the control takes longer."""
-IMAGES = 80
+SECONDS = 60
+"""Of a training, its part of the set included: 7 arms x 3 seeds x 60 s = 21 minutes; the control takes longer."""
+IMAGES = 40
 """Per prompt: of 8 to choose on, 8 or more to judge on, and a quarter of them under each of 64 that state a group."""
 
 
