@@ -36,6 +36,10 @@ class TokenNetwork(Protocol):
         """Return the token ids before an image's first token."""
         ...
 
+    def attention(self) -> str:
+        """Return what computes attention while tokens are drawn, for run.json."""
+        ...
+
     def row_length(self, prompt: Sequence[int]) -> int:
         """Return the length to which the rows of a prompt are padded."""
         ...
@@ -137,10 +141,11 @@ class TokenAdapter(ABC):
     def _shared_settings(self) -> dict[str, Any]:
         """Return the part of `effective_settings` that is of no family.
 
-        weights: file -> sha256 of a local folder, or repository and commit.
+        weights: file -> sha256 of a local folder, or repository and commit. attention: None where nothing was drawn.
         """
         return {
             "dtype": self.ctx.dtype,
+            "attention": None if self._loaded is None else self._loaded.attention(),
             "rows_per_call": self.ctx.block_size if self.ctx.reduced_precision else None,
             "weights": weights.model_identity(self._weights, self.ctx.base_dir),
             "lora": None if self._lora_folder is None else lora_files(self._lora_folder),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import FairbenchError, WeightsError
-from fairbench.networks import pretrained
+from fairbench.networks import packed, pretrained
 from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
 
@@ -101,12 +101,17 @@ class Emu3Model:
         with torch.inference_mode():
             rows = [tuple(prompt) for prompt in prompts]
             rows += [tuple(self.negative)] * (len(prompts) if guidance != 1 else 0)
-            hidden, decoder = read(rows, self._prefill, self.net.model.text_model, self.positions, read_once)
-            head = visual_head(self.net, self.visual)
+            head, text_model = visual_head(self.net, self.visual), self.net.model.text_model
             settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k}
-            return draw(
-                hidden, decoder, seeds, self.tokens_per_image, head, self._next_embeds, on_step=on_step, **settings
-            )
+            with packed.packed(text_model, head, len(rows)):
+                hidden, decoder = read(rows, self._prefill, text_model, self.positions, read_once)
+                return draw(
+                    hidden, decoder, seeds, self.tokens_per_image, head, self._next_embeds, on_step=on_step, **settings
+                )
+
+    def attention(self) -> str:
+        """Return what computes attention while tokens are drawn."""
+        return packed.attention(self.net.model.text_model, visual_head(self.net, self.visual))
 
     def _prefill(self, rows: Sequence[tuple[int, ...]]) -> tuple[Any, Any]:
         """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of 64."""
@@ -138,20 +143,22 @@ class Emu3Model:
         return np.asarray(self.processor.postprocess(values)["pixel_values"][0], dtype=np.uint8)
 
 
-def visual_head(net: Any, visual: Any) -> Callable[[Any], Any]:
-    """Return hidden states -> logits of the codes alone: one in six of the head's rows, in the published models.
+def visual_head(net: Any, visual: Any) -> Any:
+    """Return a layer from hidden states to logits of the codes alone: one in six of the published heads' rows.
 
     Guidance and softmax over them equal those over the whole vocabulary, of which only they are admitted: the sum over
     all words is the same number for every code. Raises WeightsError where an adapter changes the head.
     """
-    from torch.nn import Linear, functional
+    from torch.nn import Linear, Parameter
 
     if type(net.lm_head) is not Linear:
         raise WeightsError("The LoRA adapter changes lm_head, of which Emu3 here computes a part: leave the head out.")
     weight, ids = net.lm_head.weight, visual.tolist()
     contiguous = ids == list(range(ids[0], ids[0] + len(ids)))
     rows = weight[ids[0] : ids[0] + len(ids)] if contiguous else weight[visual]
-    return lambda hidden: functional.linear(hidden, rows)
+    head = Linear(rows.shape[1], rows.shape[0], bias=False, device="meta")
+    head.weight = Parameter(rows, requires_grad=False)
+    return head
 
 
 def load(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
-from fairbench.networks import pretrained
+from fairbench.networks import packed, pretrained
 from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
 
@@ -87,14 +87,16 @@ class JanusModel:
         net, total = self.net, self.tokens_per_image
         with torch.inference_mode(), contextlib.ExitStack() as drawn:
             drawn.callback(self.on_rows, None)
-            hidden, decoder = read(rows, self._prefill, net.model.language_model, total, read_once)
+            language_model, head = net.model.language_model, net.model.generation_head
+            drawn.enter_context(packed.packed(language_model, head, len(rows)))
+            hidden, decoder = read(rows, self._prefill, language_model, total, read_once)
             self.on_rows([blank for _, blank in rows])
             return draw(
                 hidden,
                 decoder,
                 seeds,
                 total,
-                net.model.generation_head,
+                head,
                 lambda _, drawn: net.prepare_embeddings_for_image_generation(drawn[:, None]),
                 guidance=guidance,
                 temperature=temperature,
@@ -113,6 +115,10 @@ class JanusModel:
         ids, keep = left_padded(prompts, self.pad, padded_length(max(map(len, prompts))))
         ids, device = torch.where(blank[:, None], self.blanked(ids), ids), self.net.device
         return self.net.get_input_embeddings()(ids.to(device)), keep.to(device)
+
+    def attention(self) -> str:
+        """Return what computes attention while tokens are drawn."""
+        return packed.attention(self.net.model.language_model, self.net.model.generation_head)
 
     def row_length(self, prompt: Sequence[int]) -> int:
         """Return the length to which a prompt is padded."""

@@ -42,6 +42,7 @@ class TestEffectiveSettings:
             "tokens_per_image": 16,
             "image_size": 16,
             "dtype": "float32",
+            "attention": None,
             "rows_per_call": None,
             "lora": None,
         }
@@ -54,6 +55,7 @@ class TestEffectiveSettings:
         assert told["prompt_format"] == "<|User|>: {text}\n\n<|Assistant|>:"
         assert (told["guidance"], told["temperature"]) == (1.0, 0.5)
         assert (told["dtype"], told["rows_per_call"], told["tokens_per_image"]) == ("bfloat16", 2, 16)
+        assert told["attention"] == "sdpa"
 
     def test_a_form_of_the_card_is_told_as_it_stands_there(self, tiny_janus: Path) -> None:
         form = "User: {text}\n\nAssistant:"
