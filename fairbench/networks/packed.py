@@ -51,7 +51,7 @@ def layers(decoder: Any, head: Any) -> list[Any]:
     """
     import torch
 
-    able = torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
+    able = torch._C._has_mkldnn and torch._C._get_mkldnn_enabled()
     if decoder.device.type != "cpu" or decoder.dtype != torch.float32 or not able:
         return []
     linear = [m for part in (decoder, head) for m in part.modules() if type(m) is torch.nn.Linear]
