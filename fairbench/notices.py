@@ -146,7 +146,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "memory": Kind("blocks were made smaller because memory ran out", "name a smaller --batch-size"),
     "block-failed": Kind("a block raised an error and its images were tried one by one", "see the images' statuses"),
     "worker-restarted": Kind(
-        "the process of a model in an environment of its own died or hung, and was started again", "read the sentence"
+        "a process that makes or labels images died or hung, and was started again", "read the sentence"
     ),
     "detector-failed": Kind("images on which the face detector raised an error; they count as failed", "look at them"),
     "damaged-shard": Kind("files of the store that were damaged; their rows are made again", "check the disk"),

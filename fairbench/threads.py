@@ -33,9 +33,15 @@ def count(limit: int | None = None) -> int:
 
 def prepare() -> None:
     """Set what torch, BLAS, OpenCV and others read as they are imported; call it before. A user's values stay."""
+    for name, value in environment(count()).items():
+        os.environ.setdefault(name, value)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return what torch, BLAS, OpenCV and others read as they are imported, for so many threads."""
     defaults = {
-        "OMP_NUM_THREADS": str(count()),  # torch, MKL, OpenBLAS
-        "OPENCV_FOR_THREADS_NUM": str(count()),
+        "OMP_NUM_THREADS": str(threads),  # torch, MKL, OpenBLAS
+        "OPENCV_FOR_THREADS_NUM": str(threads),
         # Every thread of mimalloc, pyarrow's default, keeps what it has freed: 30 % more memory for 20,000 images.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "TOKENIZERS_PARALLELISM": "false",  # else they warn at every fork
@@ -43,8 +49,7 @@ def prepare() -> None:
     }
     if "OMP_WAIT_POLICY" not in os.environ:  # it states the same, and these would override it
         defaults |= {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "0"}
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    return defaults
 
 
 def available(root: Path = Path("/")) -> int:

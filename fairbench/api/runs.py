@@ -58,6 +58,11 @@ def run(
     near_copies: bool = False,
     price: float | None = None,
     max_cost: float | None = None,
+    executor: str = "local",
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: int | None = None,
+    address: str | None = None,
     plugins: Sequence[PathLike] = (),
     progress: bool = True,
 ) -> Run:
@@ -98,6 +103,11 @@ def run(
         near_copies: Look for images of a folder that look alike.
         price: US dollars for an image of a served model; None is the card's.
         max_cost: US dollars that the images of a served model may cost; a run that would cost more is refused.
+        executor: "local", or "ray": on several workers, GPUs or machines.
+        workers: Of Ray; None: as many as there is room for.
+        gpus_per_worker: Of Ray; a share below 1 is possible; None: 1 where the device is cuda, else 0.
+        cpus_per_worker: CPUs, and threads, of each worker; None: 1 beside GPUs, else all, divided.
+        address: Of a running Ray cluster; None is RAY_ADDRESS, else workers on this machine.
         plugins: Files that register plug-ins, beside those of FAIRBENCH_PLUGINS.
         progress: Show how far it is, on stderr or in the notebook.
 
@@ -121,17 +131,26 @@ def _run(
     sheets: bool,
     report: bool,
     strict: bool,
+    executor: str,
+    workers: int | None,
+    gpus_per_worker: float | None,
+    cpus_per_worker: int | None,
+    address: str | None,
     plugins: Sequence[PathLike],
     progress: bool,
     **settings: Any,
 ) -> Run:
     """Do a run. settings: the arguments that are the run's own, all but its model."""
+    from fairbench.executors.executor import distribution
     from fairbench.runs import spec
 
     shown, opened = start(progress), open_store(store)
+    distribute = distribution(executor, workers, gpus_per_worker, cpus_per_worker, address)
     registry.load_files(plugins)
     run_spec = spec.make(run_settings(model=_model(model, name, version), **settings), shown)
-    folder, outcome = execute(run_spec, opened, shown, path_of(out), path_of(leaderboard), sheets=sheets)
+    folder, outcome = execute(
+        run_spec, opened, shown, path_of(out), path_of(leaderboard), sheets=sheets, distribute=distribute
+    )
     run = Run(folder, opened.root)
     if outcome.metrics is not None:
         write_page(run, shown, wanted=report)

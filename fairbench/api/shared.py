@@ -13,6 +13,7 @@ from fairbench.storage import paths
 
 if TYPE_CHECKING:
     from fairbench.display.progress import Progress
+    from fairbench.runs.distributed import Distribute
     from fairbench.runs.pipeline import Outcome
     from fairbench.runs.result import Run
     from fairbench.runs.spec import RunSpec
@@ -59,9 +60,19 @@ def folders_of(runs: Sequence[Run | PathLike]) -> list[Path]:
 
 
 def execute(
-    run_spec: RunSpec, store: Store, progress: Progress, out: Path | None, board: Path | None, *, sheets: bool
+    run_spec: RunSpec,
+    store: Store,
+    progress: Progress,
+    out: Path | None,
+    board: Path | None,
+    *,
+    sheets: bool,
+    distribute: Distribute | None = None,
 ) -> tuple[Path, Outcome]:
-    """Do a run and write its folder and its row of a leaderboard; return the folder. Of a shard, write nothing."""
+    """Do a run and write its folder and its row of a leaderboard; return the folder. Of a shard, write nothing.
+
+    distribute: as of `pipeline.run`.
+    """
     from fairbench.leaderboard import board as leaderboard_board
     from fairbench.leaderboard import evidence, row
     from fairbench.runs import files, pipeline, reference_run
@@ -74,7 +85,7 @@ def execute(
     reference = None
     if run_spec.settings.scorer_reference is not None:
         reference = reference_run.read(paths.expand(run_spec.settings.scorer_reference), run_spec, store)
-    outcome = pipeline.run(run_spec, store, progress)
+    outcome = pipeline.run(run_spec, store, progress, distribute)
     if outcome.metrics is None:
         return folder, outcome
     if out is None:  # a block that did not fit into memory may have changed the spec

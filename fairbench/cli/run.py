@@ -109,6 +109,30 @@ Price = Annotated[
 MaxCost = Annotated[
     float | None, typer.Option("--max-cost", min=0, help="US dollars that the images of a served model may cost.")
 ]
+Executor = Annotated[
+    str, typer.Option("--executor", help="local, or ray: on several workers, GPUs or machines (pip install ...[ray]).")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Workers of --executor ray. [default: as many as there is room]")
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker", min=0, help="GPUs of each worker; a share below 1 is possible. [default: 1 or 0]"
+    ),
+]
+CpusPerWorker = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus-per-worker", min=1, help="CPUs, and threads, of each worker. [default: 1 beside GPUs, or all]"
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="Running Ray cluster, as HOST:PORT or auto. [default: RAY_ADDRESS, or this machine]"
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -140,6 +164,11 @@ def run(
     near_copies: NearCopies = False,
     price: Price = None,
     max_cost: MaxCost = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: Address = None,
     dry_run: DryRun = False,
     full: Full = False,
     plugins: Plugins = None,
@@ -155,12 +184,14 @@ def run(
     from fairbench.api import shared
     from fairbench.cli.logs import start
     from fairbench.cli.results import show_run
+    from fairbench.executors.executor import distribution
     from fairbench.runs import files, spec
     from fairbench.runs.arguments import run_settings
     from fairbench.runs.result import Run
 
     progress = start(quiet, verbose)
     settings = run_settings(**options)
+    distribute = distribution(executor, workers, gpus_per_worker, cpus_per_worker, address)
     run_spec = spec.make(settings, progress)
     opened = shared.open_store(store, look_only=dry_run)
     if out is not None and not _describes_a_run(ctx):
@@ -169,7 +200,7 @@ def run(
         folder = out or Path("runs") / files.default_name(run_spec)
         _preview(run_spec, opened, as_json, folder / "index.html" if report and shard is None else None)
         return
-    folder, outcome = shared.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets)
+    folder, outcome = shared.execute(run_spec, opened, progress, out, leaderboard, sheets=sheets, distribute=distribute)
     if outcome.metrics is None:
         if as_json:
             echo_json({"run_id": outcome.spec.run_id, "shard": shard, "statuses": outcome.statuses})

@@ -120,7 +120,7 @@ class Labeller(LabelSpace):
 
     def __init__(self, loaded: Loaded[LabellerCard], device: str = "cpu") -> None:
         super().__init__(loaded.card)
-        self._path = loaded.path
+        self._loaded, self._path = loaded, loaded.path
         self._ctx = BuildContext(device=device, base_dir=loaded.base_dir)
         self.routes: list[tuple[Part, Part]] = []
         for i, route in enumerate(self.card.routes):
@@ -134,6 +134,10 @@ class Labeller(LabelSpace):
                 )
         refs = enumerate(self.card.classifiers)
         self.classifiers = [self._part("classifiers", ref, ("classifiers", i)) for i, ref in refs]
+
+    def on(self, device: str) -> Labeller:
+        """Return the same labeller for another device."""
+        return Labeller(self._loaded, device)
 
     def _part(self, kind: str, ref: PluginRef, loc: Loc) -> Part:
         plugin = registry.resolve(kind, ref.type)

@@ -24,11 +24,12 @@ VARIABLE: Final = "FAIRBENCH_PLUGINS"
 
 @dataclass(frozen=True, slots=True)
 class PythonFile:
-    """A file that was imported. sha256: of the bytes that ran."""
+    """A file that was imported. sha256: of the bytes that ran, `source`."""
 
     path: Path
     sha256: str
     module: ModuleType
+    source: bytes
 
 
 _imported: dict[Path, PythonFile] = {}
@@ -66,10 +67,15 @@ def import_file(named: str | os.PathLike[str]) -> PythonFile:
         source = path.read_bytes()
     except OSError as err:
         raise FairbenchError(f"{title} cannot be read ({err.strerror}): fix the path.") from err
+    return import_source(path, source, title)
+
+
+def import_source(path: Path, source: bytes, title: str) -> PythonFile:
+    """Import the content of a file, which another machine may hold, as `import_file` does. path: absolute."""
     sha256 = hashlib.sha256(source).hexdigest()
     imported = _imported.get(path)
     if imported is None or imported.sha256 != sha256:
-        imported = _imported[path] = PythonFile(path, sha256, _run(title, path, source, sha256))
+        imported = _imported[path] = PythonFile(path, sha256, _run(title, path, source, sha256), source)
     return imported
 
 

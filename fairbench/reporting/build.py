@@ -26,7 +26,7 @@ from fairbench.storage import atomic, folders, kinds
 
 ASSETS: Final = "report"
 """Folder beside a page of what it shows, so that a run's page stands in the run's own folder."""
-_OF_A_CALL: Final = ("seconds", "made_in_this_process", "damaged_shards")
+_OF_A_CALL: Final = ("seconds", "made_in_this_process", "damaged_shards", "workers")
 """Fields of run.json that say how it was done this time, and nothing that a page shows."""
 _SITE: Final = Site(Path(__file__).parent / "site", ASSETS, ("report.css",), ("viewer.js", "report.js"))
 

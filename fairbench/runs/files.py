@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -223,6 +224,10 @@ def _record(outcome: Outcome, store: Store, without_evidence: list[str]) -> RunR
         unread={image_id.hex(): reason for image_id, reason in outcome.unread.items()},
         damaged_shards=[str(path) for path in store.damaged],
         seconds=outcome.timings,
+        workers=[
+            record.RecordedWorker(**dataclasses.asdict(w), images_per_second=w.images_per_second)
+            for w in outcome.workers
+        ],
         notices=[record.RecordedNotice(**n.record()) for n in outcome.notices],
         metric_versions={s.metric: s.version for s in outcome.series},
         effective_settings=None if effective_settings is None else effective_settings(),

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from typing import Final
 
 import pyarrow as pa
@@ -16,7 +17,8 @@ from fairbench.errors import FairbenchError, OutOfMemory, one_line
 from fairbench.notices import notice
 from fairbench.plugins.output import quiet
 from fairbench.protocols import ImageModel, Served
-from fairbench.storage import copies, pixels, schemas
+from fairbench.storage import copies, pixels, reading, schemas
+from fairbench.storage.reading import ImageRow
 from fairbench.storage.spool import Spool
 from fairbench.storage.store import Store
 from fairbench.types import ImageRequest, ImageResult
@@ -26,6 +28,7 @@ _OF_REQUEST: Final = ("image_id", "prompt_id", "neutral_id", "text", "sample_ind
 """Columns that a row takes from the request as they are."""
 WRITTEN: Final = "system-prompt-written"
 """The note of the system prompt that a method wrote for an image."""
+Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
 
 
 class BlockTooLarge(Exception):
@@ -55,16 +58,63 @@ def generate(
     if todo:
         before()
     spool = _spool(store, key, model, have)
-    price = model.price_per_image if isinstance(model, Served) else None
-    with progress.stage("images", len(todo), price=price) as bar, ThreadPoolExecutor(threads.count()) as pool:
-        for block, results in _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar):
-            if not have and block[0] is requests[0]:  # the run's own first block, wherever a process begins
+    first = not have and bool(todo) and todo[0] is requests[0]  # the run's own first block, wherever a process begins
+    with progress.stage("images", len(todo), price=price_of(model)) as bar:
+        blocks = _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar)
+        for _ in _stored(store, key, blocks, spool, bar, method=method, first=first):
+            pass
+    return len(todo)
+
+
+def make(
+    store: Store,
+    key: str,
+    block: Sequence[ImageRequest],
+    model: ImageModel,
+    bar: Stage,
+    *,
+    method: str,
+    adapter: str,
+    fixed_block: bool,
+    first: bool,
+) -> list[ImageRow]:
+    """Make the images of one block, without a look at what the store has; return their rows.
+
+    first: whether the block is the run's own first one, on which a broken model is told. Raises what `generate` raises.
+    """
+    title = registry.title("adapters", adapter)
+    blocks = _blocks(model, title, block, len(block), fixed_block, bar)
+    shards = _stored(store, key, blocks, _spool(store, key, model, ()), bar, method=method, first=first)
+    return reading.rows_of(shards, block)
+
+
+def write_failed(store: Store, key: str, request: ImageRequest, reason: str, *, method: str) -> None:
+    """Store that an image cannot be made, where the process that makes it does not live to say so."""
+    with ThreadPoolExecutor(1) as pool:
+        store.write("images", key, _table([request], [ImageResult("failed", error=reason)], method, pool))
+
+
+def price_of(model: ImageModel) -> float | None:
+    """Return the price of an image of a served model, in US dollars; None where there is none, or nobody knows it."""
+    return model.price_per_image if isinstance(model, Served) else None
+
+
+def _stored(
+    store: Store, key: str, blocks: Iterable[Block], spool: Spool | None, bar: Stage, *, method: str, first: bool
+) -> Iterator[tuple[PurePath, pa.Table]]:
+    """Write each block as a shard, and yield it. first: refuse a model that fails on all of the first block."""
+    with ThreadPoolExecutor(threads.count()) as pool:
+        for block, results in blocks:
+            if first:
                 _refuse_if_all_crashed(results)
-            store.write("images", key, _table(block, results, method, pool))
+            first = False
+            table = _table(block, results, method, pool)
+            path = store.write("images", key, table)
+            assert path is not None
             if spool is not None:
                 spool.forget(r.image_id for r in block)
             bar.advance(len(block))
-    return len(todo)
+            yield path, table
 
 
 def _spool(store: Store, key: str, model: ImageModel, have: Iterable[bytes]) -> Spool | None:
@@ -87,9 +137,6 @@ def declare(store: Store, key: str, requests: Sequence[ImageRequest], *, method:
         known = {"method": [method] * len(todo), "status": ["ok"] * len(todo), "image": [no_pixels] * len(todo)}
         store.write("images", key, schemas.build("images", {**empty, **columns, **known}))
     return len(todo)
-
-
-Block = tuple[Sequence[ImageRequest], Sequence[ImageResult]]
 
 
 def _blocks(

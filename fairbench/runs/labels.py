@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,9 @@ PARCEL = 256
 DETECT_BATCH = READ_AHEAD
 DETECT_PIXELS = 16_000_000
 CHIP_BATCH = 64
+STAGE = "faces and labels"
+Unlabelled = dict[bytes, list[StoredFace]]
+"""Id of an image whose faces are in the store -> those of them that have no label."""
 
 
 @dataclass
@@ -52,36 +55,57 @@ class LabelStage:
         self.faces_key, self.labels_key = faces_key, labels_key
         self.policy: FacePolicy = labeller.card.face_policy
         self.unread: dict[bytes, str] = {}
-        self._failed: dict[bytes, str] = {}
+        self.failed: dict[bytes, str] = {}
+        """Id of an image without faces because the detector failed -> reason."""
 
     def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
         """Detect and label what the store lacks; return how many images were looked at."""
-        unlabelled = self._stored({r.request.image_id for r in rows})
-        todo = [r for r in rows if r.request.image_id not in unlabelled or unlabelled[r.request.image_id]]
-        if any(r.status == "ok" for r in todo):
-            self.labeller.load()
-        reader = ImageReader(self.store)
-        with progress.stage("faces and labels", len(todo)) as bar:
-            for start in range(0, len(todo), PARCEL):
-                self._parcel(todo[start : start + PARCEL], unlabelled, reader, bar)
+        todo, unlabelled = self.pending(rows)
+        with progress.stage(STAGE, len(todo)) as bar:
+            self.label(todo, unlabelled, bar)
         if todo:
             self.labeller.report()
-        if self._failed:
+        if self.failed:
             text = "The face detector raised an error on images, which count as failed"
-            examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self._failed.items()))
-            notice("detector-failed", text, count=len(self._failed), examples=examples)
+            examples = (f"{image_id.hex()}: {reason}" for image_id, reason in sorted(self.failed.items()))
+            notice("detector-failed", text, count=len(self.failed), examples=examples)
         return len(todo)
 
-    def _stored(self, image_ids: set[bytes]) -> dict[bytes, list[StoredFace]]:
+    def pending(self, rows: Sequence[ImageRow]) -> tuple[list[ImageRow], Unlabelled]:
+        """Return the rows that lack something in the store, and of images whose faces are there those without label."""
+        unlabelled = self._stored({r.request.image_id for r in rows})
+        todo = [r for r in rows if r.request.image_id not in unlabelled or unlabelled[r.request.image_id]]
+        return todo, unlabelled
+
+    def label(self, rows: Sequence[ImageRow], unlabelled: Unlabelled, bar: Stage) -> None:
+        """Detect and label these rows, whatever the store has of them. unlabelled: as of `pending`."""
+        if any(r.status == "ok" for r in rows):
+            self.labeller.load()
+        reader = ImageReader(self.store)
+        for start in range(0, len(rows), PARCEL):
+            self._parcel(rows[start : start + PARCEL], unlabelled, reader, bar)
+
+    def give_up(self, row: ImageRow, unlabelled: Unlabelled, reason: str) -> None:
+        """Store that an image cannot be labelled, where the process that labels it does not live to say so."""
+        image_id, neutral_id = row.request.image_id, row.request.neutral_id
+        stored = unlabelled.get(image_id)
+        if stored is None:
+            self.store.write("faces", self.faces_key, faces_stage.table([faces_stage.missing_row(image_id, "failed")]))
+            self.failed[image_id] = reason
+            return
+        no_label = [_row(face, neutral_id, name, _UNCLEAR) for face in stored for name in self.labeller.declared.labels]
+        self.store.write("labels", self.labels_key, _table(no_label))
+
+    def _stored(self, image_ids: set[bytes]) -> Unlabelled:
         """Return, for each image whose faces are in the store, those that have no label yet."""
         labelled = set(self.store.ids("labels", self.labels_key, "face_id"))
-        unlabelled: dict[bytes, list[StoredFace]] = {}
+        unlabelled: Unlabelled = {}
         for _, table in self.store.scan("faces", self.faces_key):
             for image_id, status in zip(table["image_id"].to_pylist(), table["status"].to_pylist(), strict=True):
                 if image_id in image_ids:
                     unlabelled.setdefault(image_id, [])
                     if status == "failed":
-                        self._failed[image_id] = "in an earlier run"
+                        self.failed.setdefault(image_id, "in an earlier run")
             for face in faces_stage.stored_faces(table.filter(faces_stage.counted(table, self.policy))):
                 waiting = unlabelled.get(face.image_id)
                 if waiting is not None and face.face_id not in labelled:
@@ -89,9 +113,7 @@ class LabelStage:
                     waiting.append(face)
         return unlabelled
 
-    def _parcel(
-        self, rows: Sequence[ImageRow], unlabelled: dict[bytes, list[StoredFace]], reader: ImageReader, bar: Stage
-    ) -> None:
+    def _parcel(self, rows: Sequence[ImageRow], unlabelled: Unlabelled, reader: ImageReader, bar: Stage) -> None:
         parcel = _Parcel()
         readable = [r for r in rows if r.status == "ok"]
         parcel.faces += [faces_stage.missing_row(r.request.image_id, "no_image") for r in rows if r.status != "ok"]
@@ -120,7 +142,7 @@ class LabelStage:
             height, width = image.shape[:2]
             image_id = row.request.image_id
             if isinstance(faces, str):
-                self._failed[image_id] = faces
+                self.failed[image_id] = faces
                 rows.append(faces_stage.missing_row(image_id, "failed"))
             else:
                 rows += faces_stage.image_rows(self.faces_key, image_id, faces, width, height)
@@ -156,22 +178,23 @@ class LabelStage:
         for attribute, labels in self.labeller.declared.labels.items():
             best = codes[attribute]
             for i, (face, neutral_id, _) in enumerate(parcel.chips):
-                parcel.labels.append(
-                    {
-                        "face_id": face.face_id,
-                        "image_id": face.image_id,
-                        "neutral_id": neutral_id,
-                        "attribute": attribute,
-                        **_label(labels, probs[attribute][i], int(best[i])),
-                    }
-                )
+                label = _label(labels, probs[attribute][i], int(best[i]))
+                parcel.labels.append(_row(face, neutral_id, attribute, label))
         parcel.chips.clear()
+
+
+_UNCLEAR: Final = {"status": UNCLEAR, "label": None, "prob": None, "probs": None}
+
+
+def _row(face: StoredFace, neutral_id: bytes, attribute: str, label: dict[str, Any]) -> dict[str, Any]:
+    whose = {"face_id": face.face_id, "image_id": face.image_id, "neutral_id": neutral_id}
+    return {**whose, "attribute": attribute, **label}
 
 
 def _label(labels: Sequence[str], probs: NDArray[np.float32], best: int) -> dict[str, Any]:
     """Return status, label, its probability and those of all classes, of a face's probabilities (K,); NaN: no label."""
     if np.isnan(probs).all():
-        return {"status": UNCLEAR, "label": None, "prob": None, "probs": None}
+        return _UNCLEAR
     return {"status": "ok", "label": labels[best], "prob": float(probs[best]), "probs": probs.tolist()}
 
 
@@ -182,6 +205,7 @@ class TableStage:
         self.store, self.labeller = store, labeller
         self.faces_key, self.labels_key = faces_key, labels_key
         self.unread: dict[bytes, str] = {}
+        self.failed: dict[bytes, str] = {}
 
     def run(self, rows: Sequence[ImageRow], progress: Progress) -> int:
         """Write what the store lacks; return of how many images. Raises FairbenchError for images without a row."""

@@ -31,12 +31,12 @@ from fairbench.runs import labels as run_labels
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
 from fairbench.runs.arguments import RunSettings
+from fairbench.runs.distributed import Distribute, Distributed, WorkerReport
 from fairbench.runs.scores import RunScorer
 from fairbench.runs.spec import RunSpec
 from fairbench.storage import reading, schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
-from fairbench.types import NO_TEXT
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Outcome:
     estimates: list[Estimate] = field(default_factory=list)
     correction: Correction | None = None
     unread: dict[bytes, str] = field(default_factory=dict)
+    workers: list[WorkerReport] = field(default_factory=list)
     notices: Notices = field(default_factory=Notices)
     """What the spec and every stage reported: all that a reader of the numbers has to know."""
 
@@ -65,12 +66,15 @@ class Outcome:
         return files + list(self.unread.values())
 
 
-def run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
-    """Do a run, or what is left of it. Raises FairbenchError for what the user can fix."""
+def run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute | None = None) -> Outcome:
+    """Do a run, or what is left of it. Raises FairbenchError for what the user can fix.
+
+    distribute: has other processes make and store what is left; whatever they leave is made here.
+    """
     with collecting(spec.notices) as reported:
         while True:
             try:
-                outcome = _run(spec, store, progress)
+                outcome = _run(spec, store, progress, distribute)
                 break
             except images.BlockTooLarge:
                 spec = run_spec.make(with_smaller_blocks(spec), progress)
@@ -86,9 +90,10 @@ def with_smaller_blocks(spec: RunSpec) -> RunSettings:
     return dataclasses.replace(spec.settings, batch_size=size)
 
 
-def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
+def _run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute | None) -> Outcome:
     timings: dict[str, float] = {}
     made: dict[str, int] = {}
+    others = Distributed()
     loaded = scores.Scorers(spec.scorers, spec.ctx)
 
     def before() -> None:  # absent weights and broken plug-ins are better told before hours of work
@@ -100,7 +105,9 @@ def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
             made["images"] = images.declare(store, spec.image_key, spec.work, method=spec.method)
         else:
             spending.limit(spec, store)
-            made["images"] = images.generate(
+            if distribute is not None:
+                others = distribute(spec, store, progress)
+            made["images"] = others.images + images.generate(
                 store,
                 spec.image_key,
                 spec.work,
@@ -115,13 +122,14 @@ def _run(spec: RunSpec, store: Store, progress: Progress) -> Outcome:
         rows = reading.index(store, spec.image_key, spec.work)
     with _timed(timings, "labels"):
         labels = run_labels.stage(store, spec.labeller, spec.faces_key, spec.labels_key)
-        made["labels"] = labels.run(rows, progress)
+        labels.failed |= others.failed
+        made["labels"] = others.labels + labels.run(rows, progress)
     built: dict[str, tuple[Scorer | None, str | None]] = {}
     with _timed(timings, "scores"):
         for scorer in spec.scorers:
             built[scorer.name] = _score(spec, scorer, loaded, store, rows, progress)
     outcome = Outcome(spec, rows, {"images": _tally("images", Counter(r.status for r in rows))}, timings, made)
-    outcome.unread = labels.unread
+    outcome.unread, outcome.workers = labels.unread, others.workers
     outcome.backbones = {name: s.backbone for name, (s, _) in built.items() if s is not None}
     if spec.settings.shard is None:
         with _timed(timings, "metrics"):
@@ -133,27 +141,20 @@ def _score(
     spec: RunSpec, scorer: RunScorer, loaded: scores.Scorers, store: Store, rows: list[ImageRow], progress: Progress
 ) -> tuple[Scorer | None, str | None]:
     """Score what is not scored yet. A scorer that cannot be had yields its reason, and the run goes on."""
-    if scorer.key is not None and rows and not _scorable(spec, scorer, rows):
+    scorable = scores.scorable(scorer, spec.prompts, rows)
+    if scorer.key is not None and rows and not scorable:
         return None, "the images have no prompts"
     built, reason = loaded.get(scorer)
     if built is None or scorer.key is None:
         return None, reason
     scored = [dataclasses.replace(p, text=p.scored_as or p.text) for p in spec.prompts]
-    texts = {p.neutral_id: p.text for p in scored}
+    texts = scores.scored_texts(spec.prompts)
     try:
         run_notices.report_prompts(scorer.name, built, scored, spec.scored_language)
-        scores.score(store, scorer.key, scorer.name, built, _scorable(spec, scorer, rows), texts, progress)
+        scores.score(store, scorer.key, scorer.name, built, scorable, texts, progress)
     except PluginError as err:
         return loaded.leave_out(scorer, str(err))
     return built, None
-
-
-def _scorable(spec: RunSpec, scorer: RunScorer, rows: list[ImageRow]) -> list[ImageRow]:
-    """Return the images that a scorer can judge: one that compares with the prompt needs a prompt that is a text."""
-    if not scorer.plugin.spec.needs_prompt:
-        return rows
-    named = {p.neutral_id for p in spec.prompts if p.template_id == NO_TEXT}
-    return [r for r in rows if r.request.neutral_id not in named]
 
 
 def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | None, str | None]]) -> None:
@@ -171,7 +172,7 @@ def _measure(outcome: Outcome, store: Store, built: dict[str, tuple[Scorer | Non
         instance, reason = built[scorer.name]
         measured = None
         if instance is not None and scorer.key:
-            measured = measured_scores.collect(store, scorer.key, _scorable(spec, scorer, rows))
+            measured = measured_scores.collect(store, scorer.key, scores.scorable(scorer, spec.prompts, rows))
             outcome.statuses[scorer.name] = _tally("scores", measured.statuses)
             run_notices.report_failures(scorer.name, measured)
         series += measure_series.score_series(scorer.plugin, instance, measured, reason, spec.prompts)

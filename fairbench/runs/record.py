@@ -175,6 +175,21 @@ class RecordedFile(_Part):
     sha256: str
 
 
+class RecordedWorker(_Part):
+    """What one worker of a run on several did, and how fast. seconds: stage -> how long it worked on it.
+
+    deaths: how often it died and was started again. images_per_second: while it made images; None where it made none.
+    """
+
+    host: str
+    images: int
+    labels: int
+    scores: int
+    seconds: dict[str, float]
+    deaths: int
+    images_per_second: float | None
+
+
 class RunRecord(_Part):
     """The content of run.json, in the order in which it is written."""
 
@@ -210,6 +225,8 @@ class RunRecord(_Part):
     """Id of an image that could not be read when its faces were wanted -> reason."""
     damaged_shards: list[str] = []
     seconds: dict[str, float] = {}
+    workers: list[RecordedWorker] = []
+    """The workers of `--executor ray`; none where the run's own process did all."""
     notices: list[RecordedNotice] = []
     metric_versions: dict[str, int] | None = None
     effective_settings: Any = None

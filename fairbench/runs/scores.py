@@ -17,7 +17,7 @@ from fairbench import contracts, keys, registry
 from fairbench.cards import yamlfile
 from fairbench.cards.cards import HubModel, ModelCard, PluginRef
 from fairbench.cards.catalog import Loaded
-from fairbench.display.progress import Progress
+from fairbench.display.progress import Progress, Stage
 from fairbench.errors import FairbenchError, ImageError, PluginError, one_line
 from fairbench.networks import identity
 from fairbench.notices import notice
@@ -25,7 +25,7 @@ from fairbench.protocols import Scorer, ScorerSpec
 from fairbench.storage import schemas
 from fairbench.storage.reading import ImageReader, ImageRow
 from fairbench.storage.store import Store
-from fairbench.types import BuildContext, RgbImage
+from fairbench.types import NO_TEXT, BuildContext, Prompt, RgbImage
 
 BATCH = 32
 PARCEL = 256
@@ -163,26 +163,58 @@ def score(
     """
     have = store.ids("scores", key)
     todo = [r for r in rows if r.request.image_id not in have]
+    with progress.stage(name, len(todo)) as bar:
+        score_rows(store, key, name, scorer, todo, prompts, bar, first=not have)
+
+
+def score_rows(
+    store: Store,
+    key: str,
+    name: str,
+    scorer: Scorer,
+    rows: Sequence[ImageRow],
+    prompts: Mapping[bytes, str],
+    bar: Stage,
+    *,
+    first: bool,
+) -> None:
+    """Score these rows as `score` does, whatever the store has of them. first: nothing was scored before."""
     reader = ImageReader(store)
     title = registry.title("scorers", name)
-    first = not have
-    with progress.stage(name, len(todo)) as bar:
-        for start in range(0, len(todo), PARCEL):
-            parcel = todo[start : start + PARCEL]
-            scored = [_Scored(r, "no_image") for r in parcel if r.status != "ok"]
-            bar.advance(len(scored))
-            batch: list[_Read] = []
-            for row, image in reader.stream([r for r in parcel if r.status == "ok"]):
-                if not isinstance(image, ImageError):  # a read error is told by the labels; it is not stored
-                    batch.append((row, image))
-                if len(batch) == BATCH:
-                    scored += _score(scorer, title, batch, prompts, first)
-                    batch, first = [], False
-                bar.advance(1)
-            if batch:
+    for start in range(0, len(rows), PARCEL):
+        parcel = rows[start : start + PARCEL]
+        scored = [_Scored(r, "no_image") for r in parcel if r.status != "ok"]
+        bar.advance(len(scored))
+        batch: list[_Read] = []
+        for row, image in reader.stream([r for r in parcel if r.status == "ok"]):
+            if not isinstance(image, ImageError):  # a read error is told by the labels; it is not stored
+                batch.append((row, image))
+            if len(batch) == BATCH:
                 scored += _score(scorer, title, batch, prompts, first)
-                first = False
-            store.write("scores", key, _table(name, scored))
+                batch, first = [], False
+            bar.advance(1)
+        if batch:
+            scored += _score(scorer, title, batch, prompts, first)
+            first = False
+        store.write("scores", key, _table(name, scored))
+
+
+def write_failed(store: Store, key: str, name: str, row: ImageRow, reason: str) -> None:
+    """Store that an image cannot be scored, where the process that scores it does not live to say so."""
+    store.write("scores", key, _table(name, [_Scored(row, "failed", error=reason)]))
+
+
+def scored_texts(prompts: Sequence[Prompt]) -> dict[bytes, str]:
+    """Return what images are scored against, by neutral prompt id."""
+    return {p.neutral_id: p.scored_as or p.text for p in prompts}
+
+
+def scorable(scorer: RunScorer, prompts: Sequence[Prompt], rows: list[ImageRow]) -> list[ImageRow]:
+    """Return the images that a scorer can judge: one that compares with the prompt needs a prompt that is a text."""
+    if not scorer.plugin.spec.needs_prompt:
+        return rows
+    named = {p.neutral_id for p in prompts if p.template_id == NO_TEXT}
+    return [r for r in rows if r.request.neutral_id not in named]
 
 
 _Read = tuple[ImageRow, RgbImage]

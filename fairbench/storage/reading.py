@@ -37,9 +37,14 @@ class ImageRow:
 
 def index(store: Store, key: str, requests: Sequence[ImageRequest]) -> list[ImageRow]:
     """Return the rows of all requests that have been answered, in the order of `requests`."""
+    return rows_of(store.scan("images", key, _INDEX), requests)
+
+
+def rows_of(shards: Iterable[tuple[PurePath, pa.Table]], requests: Sequence[ImageRequest]) -> list[ImageRow]:
+    """Return the rows of the requests that these shards answer, in the order of `requests`."""
     index_of = {r.image_id: i for i, r in enumerate(requests)}
     rows: list[ImageRow | None] = [None] * len(requests)
-    for path, table in store.scan("images", key, _INDEX):
+    for path, table in shards:
         ids, *rest = (table[c].to_pylist() for c in _INDEX)
         for image_id, status, error, sha256 in zip(ids, *rest, strict=True):
             i = index_of.get(image_id)
