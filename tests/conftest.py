@@ -48,6 +48,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
         "FAIRBENCH_STORE",
         "FAIRBENCH_OFFLINE",
         "FAIRBENCH_PLUGINS",
+        "FAIRBENCH_SHARD_CACHE_GB",
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry, "_registered", {})
@@ -173,6 +174,24 @@ def board(published_run: Path, tmp_path: Path) -> Path:
     """A copy of the leaderboard that a test may spoil, and the path of its CSV."""
     shutil.copytree(published_run / "published", tmp_path, dirs_exist_ok=True)
     return tmp_path / "b.csv"
+
+
+@pytest.fixture(scope="session")
+def moto_store() -> Iterator[Any]:
+    """An object store in this process; see `object_stores.ENVIRONMENT` for what its clients need."""
+    from tests.builders.object_stores import moto
+
+    with moto() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def rclone_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An object store in a process of its own; tests are skipped where there is no rclone."""
+    from tests.builders.object_stores import rclone
+
+    with rclone(tmp_path_factory.mktemp("rclone")) as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -41,13 +41,19 @@ class ShardCache:
         """Open the copy of a shard, which is then the last to make room; None where there is no copy."""
         path = self._path(name)
         try:
-            file = path.open("rb")
+            file = path.open("rb") if self._limit else None
         except OSError:
+            file = None
+        if file is None:
             return None
         with contextlib.suppress(OSError):  # it made room meanwhile: the open file can still be read
             # Modified when it was fetched, by which the store knows verified bytes; accessed now.
             os.utime(path, ns=(time.time_ns(), os.fstat(file.fileno()).st_mtime_ns))
         return file
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a copy, or can be none."""
+        return not self._limit or self._path(name).exists()
 
     def add(self, name: str, data: bytes | memoryview) -> None:
         """Keep a copy of a shard, unless it alone is larger than all may be."""

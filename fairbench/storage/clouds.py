@@ -17,7 +17,7 @@ _SECRET: Final = re.compile(r"secret|token|password|key|^sig$", re.IGNORECASE)
 _AWS: Final = re.compile(r"AWS Error (\w+)")
 _REFUSED: Final = re.compile(
     "ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE|TOKEN|UNRECOGNIZED_CLIENT|NOT_SIGNED_UP|AUTH|FORBIDDEN|credential"
-    "|HTTP status 40[13]"
+    "|HTTP status 40[013]"  # without keys, the answer to a HEAD is 400 and no word
 )
 _UNREACHED: Final = re.compile(
     "NETWORK_CONNECTION|TIMEOUT|SLOW_DOWN|SERVICE_UNAVAILABLE|resolve|connect", re.IGNORECASE

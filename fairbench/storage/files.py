@@ -7,6 +7,7 @@ bytes needs no rename.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias
 
@@ -15,7 +16,7 @@ StoreName: TypeAlias = str | os.PathLike[str]
 
 
 class Entry(NamedTuple):
-    """A file in a listing. size: in bytes; modified: seconds since 1970."""
+    """A file in a listing. size: in bytes; modified: seconds since 1970, now where a server does not say."""
 
     path: PurePath
     size: int
@@ -38,6 +39,9 @@ class Files(Protocol):
 
     def open(self, path: PurePath, *, fresh: bool = False) -> BinaryIO | None:
         """Open a shard; None where it is not there. fresh: its own bytes, not those of a copy on this machine."""
+
+    def fetch(self, paths: Sequence[PurePath]) -> None:
+        """Bring shards to this machine, several at once, where `open` would bring them one by one."""
 
     def read(self, path: PurePath) -> bytes | None:
         """Return the bytes of a small file that may change; None where it is not there."""

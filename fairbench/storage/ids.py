@@ -106,6 +106,7 @@ def _joined(
     store: Store, stage: str, paths: Sequence[PurePath], first_number: int, columns: Sequence[str]
 ) -> tuple[pa.Table, IntArray] | None:
     """Return the rows of shards `first_number`, `first_number` + 1, ... as one; None where all of them are damaged."""
+    store.files.fetch(paths)
     tables = [store.read(stage, path, columns) for path in paths]
     whole = {number: table for number, table in enumerate(tables, first_number) if table is not None}
     if not whole:

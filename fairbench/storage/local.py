@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import BinaryIO, Final
 
@@ -51,6 +52,9 @@ class LocalFiles:
             return None
         except OSError as err:
             raise StoreError(f"{path} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
+
+    def fetch(self, paths: Sequence[PurePath]) -> None:
+        """Do nothing: they are here."""
 
     def read(self, path: PurePath) -> bytes | None:
         """Return the bytes of a file."""

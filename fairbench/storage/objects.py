@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import builtins
 import io
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import parse_qsl
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from fairbench.storage.cache import ShardCache
 
 _REBUILT: Final = {"region", "scheme", "endpoint_override"}
+_PATIENCE: Final = {"connect_timeout": 10.0, "request_timeout": 60.0}
+"""Seconds; pyarrow's own (1 and 3) are too few for a server that is busy."""
+_FETCHERS: Final = 8
+"""Threads that fetch shards: with more, shards of images would take gigabytes of memory."""
 
 
 class ObjectFiles:
@@ -43,7 +50,8 @@ class ObjectFiles:
             options = dict(parse_qsl(parts.query))
             if parts.scheme == "s3" and set(options) <= _REBUILT:
                 # A small object is then put by one request instead of three.
-                system = fs.S3FileSystem(**{**options, "region": system.region}, allow_delayed_open=True)
+                options["region"] = system.region
+                system = fs.S3FileSystem(**options, **_PATIENCE, allow_delayed_open=True)
         if not path:
             raise StoreError(f"The store {shown} names no bucket: write {parts.scheme}://BUCKET/PREFIX.")
         files = cls(system, PurePosixPath(path), parts.scheme, cache.shard_cache())
@@ -65,8 +73,9 @@ class ObjectFiles:
         selector = fs.FileSelector(str(folder), allow_not_found=True, recursive=deep)
         with clouds.sentences(self.shown(folder)):
             infos = self._system.get_file_info(selector)
+        now = time.time_ns()
         entries = [
-            Entry(PurePosixPath(info.path), info.size, (info.mtime_ns or 0) / 1e9)
+            Entry(PurePosixPath(info.path), info.size, (info.mtime_ns or now) / 1e9)
             for info in infos
             if info.type == fs.FileType.File
         ]
@@ -78,12 +87,23 @@ class ObjectFiles:
             self._copies.drop(path.name)
         elif (copy := self._copies.open(path.name)) is not None:
             return copy
+        data = self.read(path) if fresh else self._fetch(path)
+        return None if data is None else io.BytesIO(data)
+
+    def fetch(self, paths: Sequence[PurePath]) -> None:
+        """Make copies of the shards that have none: a request is mostly waiting."""
+        missing = [path for path in paths if not self._copies.holds(path.name)]
+        with ThreadPoolExecutor(_FETCHERS) as pool:
+            list(pool.map(self._copy, missing))
+
+    def _copy(self, path: PurePath) -> None:
+        self._fetch(path)  # its bytes are not kept in memory
+
+    def _fetch(self, path: PurePath) -> bytes | None:
         data = self.read(path)
-        if data is None:
-            return None
-        if not fresh:
+        if data is not None:
             self._copies.add(path.name, data)
-        return io.BytesIO(data)
+        return data
 
     def read(self, path: PurePath) -> bytes | None:
         """Fetch an object."""

@@ -26,6 +26,8 @@ from fairbench.storage.files import StoreName
 
 LAYOUT = 1
 _MARKER = "fairbench-store.json"
+_AHEAD = 32
+"""Shards that are fetched before the first of them is read: so many images still fit into a small cache."""
 
 
 class Store:
@@ -56,7 +58,8 @@ class Store:
 
         A temporary file is removed if it is an hour old and no process holds its lock.
         """
-        if not self.files.exists(self.root / _MARKER):
+        known = self._swept and self.files.folder is None  # each look would be a request
+        if not known and not self.files.exists(self.root / _MARKER):
             self.files.put(self.root / _MARKER, (json.dumps({"layout": LAYOUT}) + "\n").encode())
         if not self._swept:  # once in a process: what killed ones left takes space, and is never read
             self._swept = True
@@ -123,10 +126,14 @@ class Store:
 
     def scan(self, stage: str, key: str, columns: Sequence[str] | None = None) -> Iterator[tuple[PurePath, pa.Table]]:
         """Yield every whole shard of a key with its path, one at a time."""
-        for path in self.shards(stage, key):
-            table = self.read(stage, path, columns)
-            if table is not None:
-                yield path, table
+        paths = self.shards(stage, key)
+        for start in range(0, len(paths), _AHEAD):
+            ahead = paths[start : start + _AHEAD]
+            self.files.fetch(ahead)
+            for path in ahead:
+                table = self.read(stage, path, columns)
+                if table is not None:
+                    yield path, table
 
     def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, PurePath]:
         """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
