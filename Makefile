@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo mitigate test test-long environments lint docs screenshots clean help
+.PHONY: demo mitigate test test-long test-gpu environments lint docs screenshots clean help
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,10 @@ test: $(READY) ## Run the tests, but for those of test-long
 
 test-long: $(READY) ## Run the longest proofs: the phantom's truth, bias and builds, trainings in several processes
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m long tests
+
+test-gpu: $(READY) ## Run the tests that need a CUDA device, and its benchmark; elsewhere both say why they are skipped
+	$(BIN)/python -m pytest -q -rs tests/gpu
+	$(BIN)/python benchmarks/gpu.py
 
 environments: $(READY) ## Resolve the environment of each recipe for its own Python; needs the network, installs nothing
 	$(BIN)/python -m tests.workers.resolve_environments $(ARGS)

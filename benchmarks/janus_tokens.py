@@ -29,19 +29,20 @@ from tests.builders.janus import MEDIUM, TINY, save_tiny_janus
 SUBJECTS = ("nurse", "computer programmer", "chef", "police officer", "teacher", "judge", "plumber", "housekeeper")
 
 
-def theirs(model: JanusModel, prompts: list[str], guidance: float) -> None:
-    """Sample with transformers' loop."""
+def theirs(model: JanusModel, prompts: list[str], guidance: float) -> torch.Tensor:
+    """Sample with transformers' loop, and return what it returns: image tokens, (images, N)."""
     chats = [[{"role": "user", "content": [{"type": "text", "text": text}]}] for text in prompts]
     texts = model.processor.apply_chat_template(chats, add_generation_prompt=True)
     inputs = model.processor(text=texts, generation_mode="image", return_tensors="pt", padding=True)
     inputs = inputs.to(model.net.device)
-    model.net.generate(
+    drawn: torch.Tensor = model.net.generate(
         input_ids=inputs.input_ids,
         attention_mask=inputs.attention_mask,
         generation_mode="image",
         do_sample=True,
         guidance_scale=guidance,
     )
+    return drawn
 
 
 def ours(model: JanusModel, prompts: list[str], guidance: float) -> None:
@@ -49,7 +50,7 @@ def ours(model: JanusModel, prompts: list[str], guidance: float) -> None:
     model.sample([model.prompt_ids(text) for text in prompts], list(range(len(prompts))), guidance)
 
 
-def seconds(run: Callable[[JanusModel, list[str], float], None], model: JanusModel, batch: int) -> float:
+def seconds(run: Callable[[JanusModel, list[str], float], object], model: JanusModel, batch: int) -> float:
     """Return the time of one batch."""
     prompts = [f"A photo of the face of a {SUBJECTS[i % len(SUBJECTS)]}, a person" for i in range(batch)]
     alone = model.net.device.type == "cpu" and torch.get_num_threads() == 1
@@ -69,7 +70,7 @@ KINDS = {
 """Kinds of work, and how the names of their operations begin; whatever else there is, is "other"."""
 
 
-def profile(run: Callable[[JanusModel, list[str], float], None], model: JanusModel, batch: int) -> dict[str, float]:
+def profile(run: Callable[[JanusModel, list[str], float], object], model: JanusModel, batch: int) -> dict[str, float]:
     """Return the processor time of one batch in seconds, by kind of work; the profiler itself costs some."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled

@@ -133,12 +133,14 @@ class BuildContext:
 
     base_dir: the folder of the card, against which relative weight paths are resolved. dtype: a torch dtype's name.
     block_size: images per block; in reduced precision an adapter always computes blocks of exactly so many rows.
+    compile: let torch compile what draws tokens; only adapters with `takes_compile` heed it.
     """
 
     device: str = "cpu"
     dtype: str = "float32"
     block_size: int = 1
     base_dir: Path | None = None
+    compile: bool = False
 
     @property
     def reduced_precision(self) -> bool:

@@ -16,7 +16,8 @@ from fairbench import threads
 from fairbench.cards.cards import ModelCard
 from fairbench.errors import CardError, FairbenchError, OutOfMemory
 from fairbench.methods.lora import files as lora_files
-from fairbench.networks import logprobs, steering, weights
+from fairbench.networks import logprobs, sampling, steering, weights
+from fairbench.networks.compiled import CompiledStep
 from fairbench.networks.pretrained import config_of
 from fairbench.types import BuildContext, FloatArray, ImageRequest, ImageResult, RgbImage
 
@@ -29,6 +30,7 @@ class TokenNetwork(Protocol):
     """A loaded checkpoint, as its family's module in networks/ makes it."""
 
     net: Any
+    compiled: CompiledStep | None
     tokens_per_image: int
     image_size: int
 
@@ -53,10 +55,12 @@ class TokenAdapter(ABC):
     """Images from a checkpoint in transformers format, each from its own seed's noise.
 
     Prompts of one padded length share a batch. In reduced precision a batch always has `ctx.block_size` rows, filled up
-    with copies: results then depend on block size and dtype, never on what else is in the block.
+    with copies: results then depend on block size and dtype, never on what else is in the block. Compiled steps get
+    such batches in any precision, so that there is one shape for each padded length.
     """
 
     takes_lora: ClassVar[bool] = True
+    takes_compile: ClassVar[bool] = True
 
     def __init__(self, card: ModelCard, params: Any, ctx: BuildContext) -> None:
         if card.weights is None:
@@ -106,6 +110,9 @@ class TokenAdapter(ABC):
         """The family's TokenNetwork, loaded on first use. Raises WeightsError."""
         if self._loaded is None:
             self._loaded = self._load()
+            if self.ctx.compile:
+                decoder = self.language_model()
+                self._loaded.compiled = CompiledStep(decoder, sampling.keyword(decoder))
         return self._loaded
 
     def _load(self) -> TokenNetwork:
@@ -118,6 +125,11 @@ class TokenAdapter(ABC):
                 from fairbench.networks import lora
 
                 by_rows = getattr(self.params, "guidance", 1) != 1 and lora.is_guided(self._lora_folder)
+                if by_rows and self.ctx.compile:
+                    raise FairbenchError(
+                        f"The adapter {self._lora_folder} is off in unconditional rows, which cannot be compiled: "
+                        "leave out --compile."
+                    )
                 merge = not by_rows and not self.ctx.reduced_precision
                 model.net = lora.worn(model.net, self._lora_folder, merge=merge)
                 if by_rows:  # only families whose drawing tells rows apart have such adapters
@@ -138,6 +150,10 @@ class TokenAdapter(ABC):
     def _lora_folder(self) -> Path | None:
         return None if self._lora is None else (self.ctx.base_dir or Path.cwd()) / Path(self._lora).expanduser()
 
+    @property
+    def _whole_blocks(self) -> bool:
+        return self.ctx.reduced_precision or self.ctx.compile
+
     def _shared_settings(self) -> dict[str, Any]:
         """Return the part of `effective_settings` that is of no family.
 
@@ -146,7 +162,8 @@ class TokenAdapter(ABC):
         return {
             "dtype": self.ctx.dtype,
             "attention": None if self._loaded is None else self._loaded.attention(),
-            "rows_per_call": self.ctx.block_size if self.ctx.reduced_precision else None,
+            "compile": self.ctx.compile,
+            "rows_per_call": self.ctx.block_size if self._whole_blocks else None,
             "weights": weights.model_identity(self._weights, self.ctx.base_dir),
             "lora": None if self._lora_folder is None else lora_files(self._lora_folder),
         }
@@ -228,12 +245,12 @@ class TokenAdapter(ABC):
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
         """Yield which requests form a batch, and the rows to compute: the same, with copies as filling."""
-        size = self.ctx.block_size if self.ctx.reduced_precision else len(lengths)
+        size = self.ctx.block_size if self._whole_blocks else len(lengths)
         for length in sorted(set(lengths)):
             members = [i for i, n in enumerate(lengths) if n == length]
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
-                fill = size - len(batch) if self.ctx.reduced_precision else 0
+                fill = size - len(batch) if self._whole_blocks else 0
                 yield batch, batch + batch[:1] * fill
 
     def decode(self, tokens: NDArray[np.int64]) -> list[RgbImage]:

@@ -50,6 +50,7 @@ def run(
     device: str = "auto",
     dtype: str | None = None,
     batch_size: int | None = None,
+    compile: bool = False,  # noqa: A002 - the option's name
     shard: str | None = None,
     leaderboard: PathLike | None = None,
     sheets: bool = True,
@@ -95,6 +96,7 @@ def run(
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: float32, bfloat16 or float16.
         batch_size: Images per block.
+        compile: Let torch compile what draws image tokens: slow at first, then faster on a GPU. Models janus and emu3.
         shard: "i/N" makes every N-th block; there are no results before a call without it.
         leaderboard: A CSV to add the run's row to.
         sheets: Write a contact sheet per prompt.

@@ -133,6 +133,9 @@ Address = Annotated[
         "--address", help="Running Ray cluster, as HOST:PORT or auto. [default: RAY_ADDRESS, or this machine]"
     ),
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile what draws image tokens: slow at first, then faster on a GPU.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
@@ -156,6 +159,7 @@ def run(
     device: Device = "auto",
     dtype: Dtype = None,
     batch_size: Batch = None,
+    compile: Compile = False,  # noqa: A002 - the option's name
     shard: Shard = None,
     leaderboard: Board = None,
     sheets: Sheets = True,

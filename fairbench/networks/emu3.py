@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from fairbench.errors import FairbenchError, WeightsError
 from fairbench.networks import packed, pretrained
+from fairbench.networks.compiled import CompiledStep
 from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
 
@@ -56,6 +58,7 @@ class Emu3Model:
         self.visual = torch.tensor([codes[code] for code in range(self.vocabulary)], device=net.device)
         """The token id of each code of the image tokenizer."""
         self.negative = self._ids(negative_prompt)
+        self.compiled: CompiledStep | None = None
 
     def prompt_ids(self, text: str) -> list[int]:
         """Return BOS, the text and its suffix, and the prefix of an image: its size in tokens."""
@@ -103,15 +106,17 @@ class Emu3Model:
             rows += [tuple(self.negative)] * (len(prompts) if guidance != 1 else 0)
             head, text_model = visual_head(self.net, self.visual), self.net.model.text_model
             settings: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k}
-            with packed.packed(text_model, head, len(rows)):
-                hidden, decoder = read(rows, self._prefill, text_model, self.positions, read_once)
+            with contextlib.ExitStack() as drawn:
+                if self.compiled is None:
+                    drawn.enter_context(packed.packed(text_model, head, len(rows)))
+                hidden, decoder = read(rows, self._prefill, text_model, self.positions, read_once, self.compiled)
                 return draw(
                     hidden, decoder, seeds, self.tokens_per_image, head, self._next_embeds, on_step=on_step, **settings
                 )
 
     def attention(self) -> str:
         """Return what computes attention while tokens are drawn."""
-        return packed.attention(self.net.model.text_model, visual_head(self.net, self.visual))
+        return packed.attention(self.net.model.text_model, visual_head(self.net, self.visual), self.compiled)
 
     def _prefill(self, rows: Sequence[tuple[int, ...]]) -> tuple[Any, Any]:
         """Return embeddings (rows, T, hidden) and which positions are text (rows, T), T a multiple of 64."""

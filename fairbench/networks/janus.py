@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fairbench.errors import WeightsError
 from fairbench.networks import packed, pretrained
+from fairbench.networks.compiled import CompiledStep
 from fairbench.networks.sampling import draw, left_padded, padded_length, read
 from fairbench.types import RgbImage
 
@@ -33,6 +34,7 @@ class JanusModel:
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
         self.on_rows: Callable[[Sequence[bool] | None], None] = lambda blank: None
         """Called before rows are drawn, with which of them are unconditional, and with None when they are drawn."""
+        self.compiled: CompiledStep | None = None
         self.boi: int = tokenizer.convert_tokens_to_ids(processor.image_start_token)
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -88,8 +90,9 @@ class JanusModel:
         with torch.inference_mode(), contextlib.ExitStack() as drawn:
             drawn.callback(self.on_rows, None)
             language_model, head = net.model.language_model, net.model.generation_head
-            drawn.enter_context(packed.packed(language_model, head, len(rows)))
-            hidden, decoder = read(rows, self._prefill, language_model, total, read_once)
+            if self.compiled is None:
+                drawn.enter_context(packed.packed(language_model, head, len(rows)))
+            hidden, decoder = read(rows, self._prefill, language_model, total, read_once, self.compiled)
             self.on_rows([blank for _, blank in rows])
             return draw(
                 hidden,
@@ -118,7 +121,7 @@ class JanusModel:
 
     def attention(self) -> str:
         """Return what computes attention while tokens are drawn."""
-        return packed.attention(self.net.model.language_model, self.net.model.generation_head)
+        return packed.attention(self.net.model.language_model, self.net.model.generation_head, self.compiled)
 
     def row_length(self, prompt: Sequence[int]) -> int:
         """Return the length to which a prompt is padded."""

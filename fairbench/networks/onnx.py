@@ -25,12 +25,17 @@ def session(path: Path, device: str = "cpu") -> Any:
         raise WeightsError(f"{path} is not an ONNX model that onnxruntime can load ({first_line(err)}).") from err
 
 
-def providers(device: str) -> list[str]:
-    """Return the execution providers of a device, the preferred one first."""
+def providers(device: str) -> list[Any]:
+    """Return the execution providers of a device, the preferred one first: names, or pairs of a name and its options.
+
+    Without the package onnxruntime-gpu there is no provider for CUDA, and a processor computes.
+    """
     import onnxruntime as ort
 
-    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    return [p for p in [*preferred, "CPUExecutionProvider"] if p in ort.get_available_providers()]
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (cuda := "CUDAExecutionProvider") not in ort.get_available_providers():
+        return ["CPUExecutionProvider"]
+    return [(cuda, {"device_id": int(number or 0)}), "CPUExecutionProvider"]
 
 
 def session_options(intra_op_threads: int) -> Any:

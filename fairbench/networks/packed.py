@@ -60,9 +60,11 @@ def layers(decoder: Any, head: Any) -> list[Any]:
     return [] if replaced or 2 * sum(layer.weight.nbytes for layer in large) > _free_bytes() else large
 
 
-def attention(decoder: Any, head: Any) -> str:
-    """Return what computes a decoder's attention while tokens are drawn, for run.json."""
+def attention(decoder: Any, head: Any, compiled: Any = None) -> str:
+    """Return what computes a decoder's attention while tokens are drawn, for run.json. compiled: its compiled step."""
     given = str(decoder.config._attn_implementation)
+    if compiled is not None:
+        return f"{given}, compiled behind the prompt"
     return "sdpa; fairbench's own behind the prompt" if given == "sdpa" and layers(decoder, head) else given
 
 

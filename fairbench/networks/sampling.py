@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fairbench.networks.compiled import CompiledStep
+
 TEXT_MULTIPLE = 64
 """Prompts are left-padded to a multiple of this many tokens, whatever else is in their batch."""
 _WINDOW = 16
@@ -56,18 +58,24 @@ Row = TypeVar("Row")
 
 
 def read(
-    rows: Sequence[Row], prefill: Callable[[Sequence[Row]], tuple[Any, Any]], language_model: Any, new: int, once: bool
+    rows: Sequence[Row],
+    prefill: Callable[[Sequence[Row]], tuple[Any, Any]],
+    language_model: Any,
+    new: int,
+    once: bool,
+    compiled: CompiledStep | None = None,
 ) -> tuple[Any, StepDecoder]:
     """Return the hidden states after the texts (rows, hidden), and the decoder that goes on from there.
 
     prefill: rows -> embeddings (rows, T, hidden), and which positions are text, bool (rows, T). new: how many further
-    positions there will be. once: equal rows are computed as one; the shape then depends on how many differ.
+    positions there will be. once: equal rows are computed as one; the shape then depends on how many differ. compiled:
+    what computes the further positions in the decoder's place.
     """
     import torch
 
     distinct = list(dict.fromkeys(rows)) if once else list(rows)
     embeds, keep = prefill(distinct)
-    decoder = StepDecoder(language_model, keep, new)
+    decoder = StepDecoder(language_model, keep, new, compiled)
     hidden = decoder(embeds)
     if len(distinct) < len(rows):
         row_of = {row: index for index, row in enumerate(distinct)}
@@ -125,6 +133,11 @@ def draw(
     return np.asarray(torch.where(finite[:, None], tokens, -1).cpu().numpy(), dtype=np.int64)
 
 
+def keyword(language_model: Any) -> str:
+    """Return what a decoder calls its past: transformers renamed the argument in 5.24."""
+    return "cache" if "cache" in inspect.signature(language_model.forward).parameters else "past_key_values"
+
+
 class _Cache:
     """Keys and values of all layers in buffers of the final length; attention sees the first `window` positions.
 
@@ -135,15 +148,15 @@ class _Cache:
     def __init__(self, length: int) -> None:
         self.length = length
         self.start = self.window = 0
-        self._layers: dict[int, tuple[Any, Any]] = {}
+        self.layers: dict[int, tuple[Any, Any]] = {}
 
     def update(self, key: Any, value: Any, layer: int, *_: Any, **__: Any) -> tuple[Any, Any]:
         """Store (rows, heads, new, dim) at `start`; return everything inside the window."""
-        if layer not in self._layers:
+        if layer not in self.layers:
             shape = (*key.shape[:2], self.length, key.shape[3])
             # Zeros: what is masked still meets a weight of 0, and 0 times an uninitialised NaN is NaN.
-            self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
-        keys, values = self._layers[layer]
+            self.layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        keys, values = self.layers[layer]
         end = self.start + key.shape[2]
         keys[:, :, self.start : end] = key
         values[:, :, self.start : end] = value
@@ -151,25 +164,23 @@ class _Cache:
 
     def select(self, rows: Any) -> None:
         """Make the past of `rows` (indices, repeats allowed) the past from here on."""
-        self._layers = {n: (keys[rows], values[rows]) for n, (keys, values) in self._layers.items()}
+        self.layers = {n: (keys[rows], values[rows]) for n, (keys, values) in self.layers.items()}
 
 
 class StepDecoder:
     """Runs a transformers decoder (of the Llama kind) over left-padded rows and then token by token.
 
     language_model: the module without its head. keep: which of the first positions are text, bool (rows, T). new: how
-    many further positions there will be. Masks and positions are made once, not at every step.
+    many further positions there will be. compiled: computes them. Masks and positions are made once, not at every step.
     """
 
-    def __init__(self, language_model: Any, keep: Any, new: int) -> None:
+    def __init__(self, language_model: Any, keep: Any, new: int, compiled: CompiledStep | None = None) -> None:
         import torch
 
         rows, text = keep.shape
         length = -(-(text + new) // _WINDOW) * _WINDOW
-        self.language_model = language_model
-        # Transformers renamed the argument in 5.24.
-        accepted = inspect.signature(language_model.forward).parameters
-        self.keyword = "cache" if "cache" in accepted else "past_key_values"
+        self.language_model, self.compiled, self._text = language_model, compiled, text
+        self.keyword = keyword(language_model)
         self.cache = _Cache(length)
         self.positions = torch.arange(length, device=keep.device)[None]
         self.mask = torch.zeros((rows, 1, 1, length), dtype=language_model.dtype, device=keep.device)
@@ -179,6 +190,8 @@ class StepDecoder:
     def __call__(self, embeds: Any) -> Any:
         """Map embeddings (rows, new, hidden) to the hidden state (rows, hidden) after them."""
         cache, new = self.cache, embeds.shape[1]
+        if new == 1 and self.compiled is not None:
+            return self._compiled_step(embeds, self.compiled)
         end = cache.start + new
         cache.window = end if new > 1 else -(-end // _WINDOW) * _WINDOW
         if new > 1:
@@ -196,6 +209,14 @@ class StepDecoder:
         """Go on with `rows` (indices, repeats allowed): one reading of a text then serves many images."""
         self.cache.select(rows)
         self.mask = self.mask[rows]
+
+    def _compiled_step(self, embeds: Any, compiled: CompiledStep) -> Any:
+        cache = self.cache
+        if cache.start == self._text:
+            compiled.go_on(cache.layers, self.mask)
+            cache.layers = {}  # from here on the compiled step keeps them
+        cache.start += 1
+        return compiled(embeds, cache.start - 1)
 
     def _causal(self, new: int) -> Any:
         import torch

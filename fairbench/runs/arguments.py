@@ -33,6 +33,8 @@ class RunSettings:
     device: str = "auto"
     dtype: str | None = None
     batch_size: int | None = None
+    compile: bool = False
+    """Let torch compile what draws tokens."""
     shard: tuple[int, int] | None = None
     near_copies: bool = False
     """Look for near-copies among given images; changes no number."""

@@ -32,6 +32,7 @@ def drawn_and_labelled(
         fixed_block=plan.fixed_block,
         progress=progress,
         before=plan.labeller.load,
+        behind=plan.ctx.device != "cpu",
     )
     rows = reading.index(store, plan.image_key, requests)
     if len(rows) < len(requests):

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePath
 from typing import Final
 
@@ -17,6 +18,7 @@ from fairbench.errors import FairbenchError, OutOfMemory, one_line
 from fairbench.notices import notice
 from fairbench.plugins.output import quiet
 from fairbench.protocols import ImageModel, Served
+from fairbench.runs.behind import Behind
 from fairbench.storage import copies, pixels, reading, schemas
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.spool import Spool
@@ -47,11 +49,14 @@ def generate(
     fixed_block: bool,
     progress: Progress,
     before: Callable[[], None] = lambda: None,
+    behind: bool = False,
 ) -> int:
     """Make the images that the store lacks; return how many were made.
 
     `before` is called if there is anything to make. A kill costs the block in flight. Out of memory halves the block
-    (or raises BlockTooLarge where `fixed_block`). adapter: its name. Raises PluginError where it breaks its contract.
+    (or raises BlockTooLarge where `fixed_block`). adapter: its name. behind: encode and write a block while the next is
+    made, which an accelerator leaves the processor free for; a kill then costs both. Raises PluginError where the
+    adapter breaks its contract.
     """
     have = store.ids("images", key)
     todo = [r for r in requests if r.image_id not in have]
@@ -59,10 +64,14 @@ def generate(
         before()
     spool = _spool(store, key, model, have)
     first = not have and bool(todo) and todo[0] is requests[0]  # the run's own first block, wherever a process begins
-    with progress.stage("images", len(todo), price=price_of(model)) as bar:
+    with (
+        progress.stage("images", len(todo), price=price_of(model)) as bar,
+        ThreadPoolExecutor(threads.count()) as pool,
+        Behind(behind and spool is None) as writer,
+    ):
         blocks = _blocks(model, registry.title("adapters", adapter), todo, block_size, fixed_block, bar)
-        for _ in _stored(store, key, blocks, spool, bar, method=method, first=first):
-            pass
+        for block in _of_working_model(blocks, first):
+            writer.do(partial(_keep, store, key, block, spool, method, pool), then=partial(bar.advance, len(block[0])))
     return len(todo)
 
 
@@ -102,19 +111,34 @@ def price_of(model: ImageModel) -> float | None:
 def _stored(
     store: Store, key: str, blocks: Iterable[Block], spool: Spool | None, bar: Stage, *, method: str, first: bool
 ) -> Iterator[tuple[PurePath, pa.Table]]:
-    """Write each block as a shard, and yield it. first: refuse a model that fails on all of the first block."""
+    """Write each block as a shard, and yield it. first: see `_of_working_model`."""
     with ThreadPoolExecutor(threads.count()) as pool:
-        for block, results in blocks:
-            if first:
-                _refuse_if_all_crashed(results)
-            first = False
-            table = _table(block, results, method, pool)
-            path = store.write("images", key, table)
-            assert path is not None
-            if spool is not None:
-                spool.forget(r.image_id for r in block)
-            bar.advance(len(block))
-            yield path, table
+        for block in _of_working_model(blocks, first):
+            shard = _keep(store, key, block, spool, method, pool)
+            bar.advance(len(block[0]))
+            yield shard
+
+
+def _of_working_model(blocks: Iterable[Block], first: bool) -> Iterator[Block]:
+    """Yield blocks. first: refuse a model that fails on all of the first one."""
+    for block, results in blocks:
+        if first:
+            _refuse_if_all_crashed(results)
+        first = False
+        yield block, results
+
+
+def _keep(
+    store: Store, key: str, made: Block, spool: Spool | None, method: str, pool: ThreadPoolExecutor
+) -> tuple[PurePath, pa.Table]:
+    """Write a block as a shard, and return it."""
+    block, results = made
+    table = _table(block, results, method, pool)
+    path = store.write("images", key, table)
+    assert path is not None
+    if spool is not None:
+        spool.forget(r.image_id for r in block)
+    return path, table
 
 
 def _spool(store: Store, key: str, model: ImageModel, have: Iterable[bytes]) -> Spool | None:

@@ -118,6 +118,7 @@ def _run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute
                 fixed_block=spec.fixed_block,
                 progress=progress,
                 before=before,
+                behind=spec.ctx.device != "cpu",
             )
         rows = reading.index(store, spec.image_key, spec.work)
     with _timed(timings, "labels"):

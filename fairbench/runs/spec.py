@@ -145,6 +145,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         dtype=settings.dtype or getattr(card.dtype, device.split(":")[0]),
         block_size=settings.batch_size or card.block_size,
         base_dir=loaded.base_dir,
+        compile=settings.compile,
     )
     labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device, settings.model)
     calibration, no_calibration = _calibration(labeller_card, labeller, settings.calibration)
@@ -154,6 +155,8 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
             raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
         adapter.price_per_image = settings.price
     hooks = mitigation.identity_of(settings.method, method, card, adapter)
+    if settings.compile:
+        _check_compile(card, adapter, None if hooks is None else method_name)
     image_key = _image_key(card, adapter, params, ctx, hooks)
     if image_domain.of_run(card, "").kind == "given":
         label_source.refuse_sending(labeller, card, adapter)
@@ -262,9 +265,21 @@ def _image_key(
         parts["method"] = hooks
     if _computes(adapter):
         parts["dtype"] = ctx.dtype
+        if ctx.compile and (ctx.reduced_precision or ctx.device != "cpu"):
+            parts["compile"] = True  # tests show equal tokens in float32, on a processor
         if ctx.reduced_precision:
             parts["block_size"] = ctx.block_size  # there, an image can depend on the shape of its batch
     return keys.stage_key("images", parts)
+
+
+def _check_compile(card: ModelCard, adapter: Any, hooking: str | None) -> None:
+    """Raise FairbenchError where nothing is compiled. hooking: the method that hooks the model."""
+    if not getattr(adapter, "takes_compile", False):
+        raise FairbenchError(
+            f"--compile: {card.name} draws no tokens in this process (janus and emu3 do); leave the option out."
+        )
+    if hooking is not None:
+        raise FairbenchError(f"--compile: the method {hooking} hooks into the model's layers; leave the option out.")
 
 
 def _notices(card: ModelCard, params: Any, method: str, quota: bool) -> None:

@@ -43,6 +43,7 @@ class TestEffectiveSettings:
             "image_size": 16,
             "dtype": "float32",
             "attention": None,
+            "compile": False,
             "rows_per_call": None,
             "lora": None,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import subprocess
 import sys
@@ -88,3 +90,33 @@ def test_threads_measures_idle_and_beside_busy_processes() -> None:
         for load in ("idle", "busy"):
             assert re.search(rf"^{contender} +{load}( +[\d.]+){{3}} +\d+%$", out, re.M)
     assert re.search(r"^now, busy, against shipped, idle: \d+\.\d\dx \(target: at least 0.25x", out, re.M)
+
+
+def test_gpu_measures_what_it_says_on_a_processor_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which has loaded torch already; nothing is compiled."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = importlib.import_module("gpu")
+    small = ["--images", "3", "--batch", "2", "--rounds", "1", "--steps", "1", "--no-compile"]
+    gpu.main(["--device", "cpu", "--tiny", *small, "--out", str(tmp_path / "gpu.json")])
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((tmp_path / "gpu.json").read_text())
+    assert result["tokens"] == {
+        "images": 3,
+        "plain_float32_images_equal_to_cpu": 1.0,
+        "plain_bfloat16_independent_of_block": True,
+    }
+    for part, anchor in (("token_model", "transformers"), ("pipeline", "diffusers")):
+        for rates in result[part].values():
+            assert rates[anchor][f"speed_against_{anchor}"] == 1.0
+            assert all(rate["images_per_second"] > 0 and rate["peak_mib"] is None for rate in rates.values())
+    assert all(steps["own_ms"] > 0 and steps["static_ms"] > 0 for steps in result["cache"].values())
+
+
+def test_gpu_says_why_it_is_skipped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    gpu.main([])
+    assert capsys.readouterr().out.startswith("skipped: torch finds no CUDA device on this machine")
