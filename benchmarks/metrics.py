@@ -2,17 +2,22 @@
 
 A store is filled with synthetic faces and labels (50 prompts; gender, race4 and age of one face an image, in shards as
 the label stage writes them). Then, each in a fresh process, they are counted, every metric is evaluated, and the table
-is made. Usage: python benchmarks/metrics.py [--rows 10000 100000 1000000 10000000]. An exponent of 1 is linear growth.
-Processor seconds are those of all threads: on a busy machine they say more than the clock.
+is made. Usage: python benchmarks/metrics.py [--rows 10000 100000 1000000 10000000] [--compact]. An exponent of 1 is
+linear growth. Processor seconds are those of all threads: on a busy machine they say more than the clock. With
+--compact the shards are then merged and all is measured again: the results must be the same, value for value.
+
+`--rows 100000000 --images-per-shard 65536` writes 4.5 GB, and needs an hour for shards as the label stage writes them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import itertools
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,8 +34,10 @@ LABELLER, TASK = "shen2024", "occupations"
 KEYS = {"faces": "bench-faces", "labels": "bench-labels"}
 ATTRIBUTES = 3
 NO_FACE_EVERY = 20
-BAR_ROWS, BAR_SECONDS, BAR_MB = 10_000_000, 20.0, 2_000.0
-"""Counting so many label rows may take so many seconds, and so much memory in the whole process."""
+BAR_ROWS, BAR_SECONDS, BAR_MB = 10_000_000, 12.0, 1_200.0
+"""Counting so many label rows, compacted, may take so many seconds, and so much memory in the whole process."""
+BLOCK = 65_536
+"""Images whose ids are drawn together."""
 
 
 def images_for(rows: int) -> int:
@@ -39,33 +46,60 @@ def images_for(rows: int) -> int:
     return faces + math.ceil(faces / (NO_FACE_EVERY - 1))
 
 
-def write(root: Path, rows: int) -> None:
+def write(root: Path, rows: int, per_shard: int) -> None:
     """Fill a store with the faces and labels of `images_for(rows)` images."""
     from fairbench.cards import catalog
     from fairbench.labelling.labeller import LabelSpace
-    from fairbench.runs.labels import PARCEL
     from fairbench.storage.store import Store
 
     store, images, space = Store(root), image_rows(rows), LabelSpace(catalog.load_labeller(LABELLER).card)
-    for start in range(0, len(images), PARCEL):
-        _write_shards(store, space, images[start : start + PARCEL], start)
+    for start in range(0, len(images), per_shard):
+        _write_shards(store, space, images[start : start + per_shard], start)
 
 
-def image_rows(rows: int) -> list[Any]:
-    """Return the answered requests, prompt by prompt: the same for the same `rows`."""
-    import numpy as np
+class ImageRows:
+    """The answered requests, prompt by prompt, made when they are asked for: the same for the same `rows`.
 
-    from fairbench.storage.reading import ImageRow
-    from fairbench.types import ImageRequest
+    35 million of them in a list would take 10 GB.
+    """
 
-    prompts, count = _prompts(), images_for(rows)
-    ids = np.random.default_rng(rows).bytes(16 * count)
-    found, shard = [], Path("images")
-    for i in range(count):
-        prompt = prompts[i * len(prompts) // count]
-        request = ImageRequest(ids[16 * i : 16 * i + 16], prompt.prompt_id, prompt.neutral_id, prompt.text, i, i)
-        found.append(ImageRow(request, "ok", None, None, shard))
-    return found
+    def __init__(self, rows: int) -> None:
+        self._rows, self._count, self._prompts = rows, images_for(rows), _prompts()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, which: slice) -> list[Any]:
+        import numpy as np
+
+        from fairbench.storage.reading import ImageRow
+        from fairbench.types import ImageRequest
+
+        found, shard = [], Path("images")
+        start, stop, _ = which.indices(self._count)
+        for block in range(start // BLOCK, math.ceil(stop / BLOCK)):
+            ids = np.random.default_rng([self._rows, block]).bytes(16 * BLOCK)
+            for i in range(max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)):
+                prompt = self._prompts[i * len(self._prompts) // self._count]
+                at = 16 * (i - block * BLOCK)
+                request = ImageRequest(ids[at : at + 16], prompt.prompt_id, prompt.neutral_id, prompt.text, i, i)
+                found.append(ImageRow(request, "ok", None, None, shard))
+        return found
+
+
+def image_rows(rows: int) -> Any:
+    """Return the answered requests: in a list, as a run has them, where they fit into memory."""
+    found = ImageRows(rows)
+    return found[:] if rows <= BAR_ROWS else found
+
+
+def merge(root: Path) -> None:
+    """Compact the store."""
+    from fairbench.storage import compaction
+    from fairbench.storage.store import Store
+
+    for stage, key in KEYS.items():
+        compaction.compact(Store(root), stage, key)
 
 
 def _prompts() -> Any:
@@ -144,10 +178,10 @@ def _ids(data: bytes) -> Any:
     return pa.Array.from_buffers(schemas.ID, len(data) // 16, [None, pa.py_buffer(data)])
 
 
-def measure(root: Path, rows: int) -> dict[str, float]:
-    """Count, evaluate and tabulate; return seconds of each step and peak memory before and after, in MB.
+def measure(root: Path, rows: int) -> dict[str, Any]:
+    """Count, evaluate and tabulate; return seconds of each step, peak memory before and after in MB, and a hash.
 
-    With 0 rows only the imports and cards are had: the memory that every process needs.
+    The hash is of all results. With 0 rows only the imports and cards are had: the memory that every process needs.
     """
     from fairbench import registry
     from fairbench.cards import catalog
@@ -163,7 +197,7 @@ def measure(root: Path, rows: int) -> dict[str, float]:
         registry.resolve("metrics", name)
     labeller, prompts = LabelSpace(catalog.load_labeller(LABELLER).card), _prompts()
     images = image_rows(rows) if rows else []
-    result = {"inputs": peak_mb()}
+    result: dict[str, Any] = {"inputs": peak_mb()}
     if not rows:
         return result
     processor, start = time.process_time(), time.perf_counter()
@@ -171,35 +205,55 @@ def measure(root: Path, rows: int) -> dict[str, float]:
     result["count"] = time.perf_counter() - start
     start = time.perf_counter()
     series = list(measure_series.evaluate(found, prompts, {}))
-    table.build(table.RunNames("bench", "none", "none", TASK, LABELLER), prompts, found, series, [])
+    metrics = table.build(table.RunNames("bench", "none", "none", TASK, LABELLER), prompts, found, series, [])
     result["metrics"] = time.perf_counter() - start
     result["processor"] = time.process_time() - processor
     result["peak"] = peak_mb()
+    everything = [
+        found.joint.tolist(),
+        {name: sums.tolist() for name, sums in found.probs.items()},
+        metrics.to_pylist(),
+    ]
+    result["results"] = hashlib.sha256(repr(everything).encode()).hexdigest()
     labelled = int(found.of(["gender"]).sum())
     if labelled * ATTRIBUTES < rows:
         raise SystemExit(f"{labelled} faces were counted of {rows // ATTRIBUTES}: not what was to be measured")
     return result
 
 
-def child(job: str, root: Path, rows: int) -> dict[str, float]:
+def child(job: str, root: Path, rows: int, per_shard: int = 0) -> dict[str, Any]:
     """Do a job in a fresh process."""
     command = [sys.executable, __file__, "--job", job, "--store", str(root), "--rows", str(rows)]
+    command += ["--images-per-shard", str(per_shard)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, float] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def report(sizes: list[int]) -> None:
+def counted(root: Path, rows: int) -> dict[str, Any]:
+    """Measure one store, twice: the first read may come from a cold disk."""
+    child("measure", root, rows)
+    result = child("measure", root, rows)
+    shards = list(root.rglob("part-*.parquet"))
+    return {**result, "shards": len(shards), "bytes": sum(path.stat().st_size for path in shards)}
+
+
+def report(sizes: list[int], per_shard: int, *, compact: bool) -> None:
     """Measure every size and print the table and the growth."""
-    found: dict[int, dict[str, float]] = {}
+    found: dict[int, dict[str, Any]] = {}
+    merged: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         bare = child("measure", Path(folder), 0)["inputs"]
         for rows in sizes:
             root = Path(folder) / str(rows)
-            child("write", root, rows)
-            child("measure", root, rows)  # the first read may come from a cold disk
-            found[rows] = child("measure", root, rows)
-            found[rows]["shards"] = len(list(root.rglob("part-*.parquet")))
+            child("write", root, rows, per_shard)
+            found[rows] = counted(root, rows)
+            if compact:
+                child("merge", root, rows)
+                merged[rows] = counted(root, rows)
+                if merged[rows]["results"] != found[rows]["results"]:
+                    raise SystemExit(f"{rows:,} rows: compaction changed the results")
+            shutil.rmtree(root)
     print(f"{machine()}; {bare:.0f} MB to import fairbench and load the cards, taken off below")
     show(
         ["label rows", "images", "shards", "count s", "metrics s", "processor s", "MB image rows", "MB peak"],
@@ -214,7 +268,7 @@ def report(sizes: list[int]) -> None:
                 f"{f['inputs'] - bare:.0f}",
                 f"{f['peak'] - bare:.0f}",
             ]
-            for rows, f in found.items()
+            for rows, f in [*found.items(), *merged.items()]
         ],
     )
     for few, many in dict.fromkeys([*itertools.pairwise(sizes), (sizes[0], sizes[-1])]):
@@ -222,12 +276,19 @@ def report(sizes: list[int]) -> None:
             print(
                 f"growth exponents from {few:,} to {many:,} rows: {_growth(found[few], found[many], bare, many / few)}"
             )
-    if BAR_ROWS in found:
-        print(verdict(f"{BAR_ROWS:,} rows, count", found[BAR_ROWS]["count"], BAR_SECONDS, at_most=True, unit=" s"))
-        print(verdict(f"{BAR_ROWS:,} rows, memory in all", found[BAR_ROWS]["peak"], BAR_MB, at_most=True, unit=" MB"))
+    for rows, after in merged.items():
+        before = found[rows]
+        ratios = ", ".join(
+            f"{name} {before[name] / after[name]:.2f}x" for name in ("shards", "bytes", "count", "processor", "peak")
+        )
+        print(f"{rows:,} rows, small shards against compacted, the same results: {ratios}")
+    judged = (merged or found).get(BAR_ROWS)
+    if judged:
+        print(verdict(f"{BAR_ROWS:,} rows, count", judged["count"], BAR_SECONDS, at_most=True, unit=" s"))
+        print(verdict(f"{BAR_ROWS:,} rows, memory in all", judged["peak"], BAR_MB, at_most=True, unit=" MB"))
 
 
-def _growth(few: dict[str, float], many: dict[str, float], bare: float, times: float) -> str:
+def _growth(few: dict[str, Any], many: dict[str, Any], bare: float, times: float) -> str:
     pairs = {
         "count": (few["count"], many["count"]),
         "processor": (few["processor"], many["processor"]),
@@ -241,14 +302,19 @@ def main() -> None:
     """Measure and print; or, with --job, do one step for the process that measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--job", choices=["write", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("--compact", action="store_true", help="Measure again with merged shards.")
+    parser.add_argument("--images-per-shard", type=int, default=256, help="As the label stage: 256.")
+    parser.add_argument("--job", choices=["write", "measure", "merge"], help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    rows = args.rows[0]
     if args.job is None:
-        report(sorted(set(args.rows)))
+        report(sorted(set(args.rows)), args.images_per_shard, compact=args.compact)
+    elif args.job == "measure":
+        print(json.dumps(measure(args.store, rows)))
     else:
-        result = {"write": write, "measure": measure}[args.job](args.store, args.rows[0])
-        print(json.dumps(result))
+        write(args.store, rows, args.images_per_shard) if args.job == "write" else merge(args.store)
+        print(json.dumps({}))
 
 
 if __name__ == "__main__":

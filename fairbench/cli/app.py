@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "sweep": ("sweep:sweep", "Train in several ways; compare gains and prices."),
     "phantom": ("phantom:app", "The phantom: a tiny Janus whose bias is known."),
     "leaderboard": ("leaderboard:app", "Add, show, upgrade and verify rows of a leaderboard."),
+    "store": ("store:app", "See, check and tidy up a store of images and labels."),
 }
 """Command -> MODULE:NAME in fairbench.cli of its function or Typer, and its summary, which begins its own help."""
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fairbench.cards.cards import CROSS
 from fairbench.labelling.labeller import NOT_LABELLED, LabelSpace
 from fairbench.measure.gather import Faces, Labels
 from fairbench.stats.units import Data, Units, units_of_images
-from fairbench.storage import schemas
-from fairbench.storage.ids import IntArray, batches
+from fairbench.storage.ids import IntArray, batches, id_array
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 
+MAX_IMAGES: Final = 4_000_000
+"""Images that are counted in one pass over the shards; more take more passes, not more memory."""
 WITHHELD: Final = ("refused", "blank")
 """Statuses of images that a model would not show."""
 
@@ -165,11 +165,61 @@ def count(
 
     Raises StoreError where the store cannot be read or holds labels that the labeller does not declare.
     """
+    parts = [
+        _count(store, labeller, faces_key, labels_key, rows[start : start + MAX_IMAGES], neutral_ids)
+        for start in range(0, max(1, len(rows)), MAX_IMAGES)
+    ]
+    return parts[0] if len(parts) == 1 else _summed(parts)
+
+
+def _summed(parts: Sequence[Counts]) -> Counts:
+    """Return the counts of all images from those of parts of them. Sums of probabilities are exact, so in any order."""
+    first, counted = parts[0], ("joint", "requested", "images", "with_face", "selected", "refused")
+    return Counts(
+        **{name: np.sum([getattr(part, name) for part in parts], axis=0) for name in counted},
+        probs={name: np.sum([part.probs[name] for part in parts], axis=0) for name in first.probs},
+        statuses={table: sum((part.statuses[table] for part in parts), Counter()) for table in first.statuses},
+        axes=first.axes,
+        labeller=first.labeller,
+        by_image=_joined([part.by_image or _one_face_each(part.joint) for part in parts])
+        if any(part.several for part in parts)
+        else None,
+    )
+
+
+def _one_face_each(joint: IntArray) -> FacesByImage:
+    """Return the images of counts in which no image has several faces; those without a face are left out."""
+    times = joint.reshape(len(joint), -1)
+    prompt, cell = np.nonzero(times)
+    faces = times[prompt, cell]
+    prompt_of_image = np.repeat(prompt, faces)
+    return FacesByImage(prompt_of_image, np.arange(len(prompt_of_image)), np.repeat(cell, faces))
+
+
+def _joined(parts: Sequence[FacesByImage]) -> FacesByImage:
+    first_image = np.cumsum([0, *(len(part.prompt) for part in parts)])
+    return FacesByImage(
+        prompt=np.concatenate([part.prompt for part in parts]),
+        image=np.concatenate([part.image + first for part, first in zip(parts, first_image, strict=False)]),
+        cell=np.concatenate([part.cell for part in parts]),
+    )
+
+
+def _count(
+    store: Store,
+    labeller: LabelSpace,
+    faces_key: str,
+    labels_key: str,
+    rows: Sequence[ImageRow],
+    neutral_ids: Sequence[bytes],
+) -> Counts:
     index_of = {neutral_id: index for index, neutral_id in enumerate(neutral_ids)}
     size = len(neutral_ids)
-    prompt_of = np.array([index_of[r.request.neutral_id] for r in rows], dtype=np.int64)
-    ok = np.array([r.status == "ok" for r in rows], dtype=bool)
-    faces = Faces(labeller.card.face_policy, pa.array([r.request.image_id for r in rows], schemas.ID))
+    # Without lists of millions of numbers on the way.
+    prompt_of = np.fromiter((index_of[r.request.neutral_id] for r in rows), np.int64, len(rows))
+    ok = np.fromiter((r.status == "ok" for r in rows), bool, len(rows))
+    withheld = np.fromiter((r.status in WITHHELD for r in rows), bool, len(rows))
+    faces = Faces(labeller.card.face_policy, id_array(r.request.image_id for r in rows))
     for table, shard in batches(store, "faces", faces_key, Faces.COLUMNS):
         faces.add(table, shard)
 
@@ -177,7 +227,7 @@ def count(
     images = ok & faces.looked_at | faces.has_face
     counted = {"requested": prompt_of, "images": prompt_of[images], "with_face": prompt_of[faces.has_face]}
     counted["selected"] = prompt_of[faces.selected]
-    counted["refused"] = prompt_of[np.array([r.status in WITHHELD for r in rows], dtype=bool)]
+    counted["refused"] = prompt_of[withheld]
     image_of_face, ids, face_statuses = faces.image, faces.ids(), faces.statuses
     del faces  # a hundred bytes per image, before as much is needed for the labels
     prompt_of_face = prompt_of[image_of_face]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fairbench.display.progress import Progress
 from fairbench.errors import StoreError
-from fairbench.runs import images
+from fairbench.runs import images, origin
 from fairbench.runs.labels import LabelStage
 from fairbench.runs.spec import RunSpec
 from fairbench.storage import reading
@@ -21,6 +21,7 @@ def drawn_and_labelled(
 
     method: what made the texts, kept beside the images. Raises StoreError where images are not in the store afterwards.
     """
+    origin.note(store, plan, method)
     images.generate(
         store,
         plan.image_key,

@@ -25,7 +25,7 @@ from fairbench.labelling.labeller import Labeller
 from fairbench.labelling.table_labeller import TableLabeller
 from fairbench.notices import notice
 from fairbench.storage import schemas
-from fairbench.storage.reading import READ_AHEAD, ImageReader, ImageRow
+from fairbench.storage.reading import READ_AHEAD, ImageReader, ImageRow, by_shard
 from fairbench.storage.store import Store
 from fairbench.types import FoundFace, RgbImage
 
@@ -74,7 +74,7 @@ class LabelStage:
     def pending(self, rows: Sequence[ImageRow]) -> tuple[list[ImageRow], Unlabelled]:
         """Return the rows that lack something in the store, and of images whose faces are there those without label."""
         unlabelled = self._stored({r.request.image_id for r in rows})
-        todo = [r for r in rows if r.request.image_id not in unlabelled or unlabelled[r.request.image_id]]
+        todo = by_shard(r for r in rows if r.request.image_id not in unlabelled or unlabelled[r.request.image_id])
         return todo, unlabelled
 
     def label(self, rows: Sequence[ImageRow], unlabelled: Unlabelled, bar: Stage) -> None:

@@ -144,7 +144,7 @@ def loaders(
     looked_in, missing = list(dict.fromkeys(stores)), set(image_ids)
     for name in looked_in:
         store = Store(name, look_only=True)
-        for path in store.shards("images", key) if missing else ():
+        for path in _shards(store, key, missing):
             wanted = pa.array(sorted(missing & _ids(store, path)), schemas.ID)
             table = store.read("images", path, ["image_id", "image", "status", "error", "sha256"]) if wanted else None
             if table is None:
@@ -161,6 +161,14 @@ def loaders(
             f"Image {min(missing).hex()} is in none of the stores {', '.join(map(str, looked_in))}: name the run's "
             "store (--store STORE, or fairbench.load(RUN, store=STORE)), or do the run again."
         )
+
+
+def _shards(store: Store, key: str, missing: set[bytes]) -> Iterator[PurePath]:
+    """Yield shards while images are missing; in the end, those that took the place of others meanwhile, too."""
+    done: set[PurePath] = set()
+    while missing and (new := [path for path in store.shards("images", key) if path not in done]):
+        done.update(new)
+        yield from new
 
 
 def _picture(row: Mapping[str, Any]) -> Image:

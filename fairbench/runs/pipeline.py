@@ -26,7 +26,7 @@ from fairbench.measure.series import Series
 from fairbench.measure.table import RunNames
 from fairbench.notices import Notices, collecting, notice
 from fairbench.protocols import Scorer, Served
-from fairbench.runs import images, scores, spending
+from fairbench.runs import images, origin, scores, spending
 from fairbench.runs import labels as run_labels
 from fairbench.runs import notices as run_notices
 from fairbench.runs import spec as run_spec
@@ -95,6 +95,7 @@ def _run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute
     made: dict[str, int] = {}
     others = Distributed()
     loaded = scores.Scorers(spec.scorers, spec.ctx)
+    origin.note(store, spec)
 
     def before() -> None:  # absent weights and broken plug-ins are better told before hours of work
         spec.labeller.load()

@@ -23,7 +23,7 @@ from fairbench.networks import identity
 from fairbench.notices import notice
 from fairbench.protocols import Scorer, ScorerSpec
 from fairbench.storage import schemas
-from fairbench.storage.reading import ImageReader, ImageRow
+from fairbench.storage.reading import ImageReader, ImageRow, by_shard
 from fairbench.storage.store import Store
 from fairbench.types import NO_TEXT, BuildContext, Prompt, RgbImage
 
@@ -162,7 +162,7 @@ def score(
     scorer breaks its contract or fails on each of its first images.
     """
     have = store.ids("scores", key)
-    todo = [r for r in rows if r.request.image_id not in have]
+    todo = by_shard(r for r in rows if r.request.image_id not in have)
     with progress.stage(name, len(todo)) as bar:
         score_rows(store, key, name, scorer, todo, prompts, bar, first=not have)
 

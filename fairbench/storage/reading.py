@@ -53,12 +53,21 @@ def rows_of(shards: Iterable[tuple[PurePath, pa.Table]], requests: Sequence[Imag
     return [row for row in rows if row is not None]
 
 
+def by_shard(rows: Iterable[ImageRow]) -> list[ImageRow]:
+    """Return rows in the order in which their shards come up first, so that a reader needs each shard once."""
+    order: dict[PurePath, list[ImageRow]] = {}
+    for row in rows:
+        order.setdefault(row.shard, []).append(row)
+    return [row for of_shard in order.values() for row in of_shard]
+
+
 class ImageReader:
     """Streams decoded images. Holds two shards and READ_AHEAD decoded images at most."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._shards: OrderedDict[PurePath, dict[bytes, pa.Scalar]] = OrderedDict()
+        self._moved: dict[bytes, PurePath] = {}
 
     def stream(self, rows: Iterable[ImageRow]) -> Iterator[tuple[ImageRow, RgbImage | ImageError]]:
         """Yield each row with its pixels, or with the reason why they cannot be had, in order."""
@@ -75,15 +84,25 @@ class ImageReader:
                 yield first, future.result()
 
     def _bytes(self, row: ImageRow) -> bytes:
-        if row.shard not in self._shards:
-            table = self._store.read("images", row.shard, ["image_id", "image"])
-            if table is None:
+        image_id = row.request.image_id
+        shard = self._moved.get(image_id, row.shard)
+        if shard not in self._shards and not self._load(shard):
+            # It was compacted since, or damaged.
+            self._moved.update(self._store.ids("images", row.shard.parent.name))
+            shard = self._moved.get(image_id, row.shard)
+            if not self._load(shard):
                 raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again.")
-            self._shards[row.shard] = dict(zip(table["image_id"].to_pylist(), table["image"], strict=True))
-            if len(self._shards) > 2:
-                self._shards.popitem(last=False)
-        data: bytes = self._shards[row.shard][row.request.image_id]["bytes"].as_py()
+        data: bytes = self._shards[shard][image_id]["bytes"].as_py()
         return data
+
+    def _load(self, shard: PurePath) -> bool:
+        table = self._store.read("images", shard, ["image_id", "image"])
+        if table is None:
+            return False
+        self._shards[shard] = dict(zip(table["image_id"].to_pylist(), table["image"], strict=True))
+        if len(self._shards) > 2:
+            self._shards.popitem(last=False)
+        return True
 
 
 def _decode(row: ImageRow, data: bytes | None) -> RgbImage | ImageError:

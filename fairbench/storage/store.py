@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +22,11 @@ import pyarrow.parquet as pq
 from fairbench.errors import StoreError
 from fairbench.notices import notice
 from fairbench.storage import opening, schemas
-from fairbench.storage.files import StoreName
+from fairbench.storage.files import Entry, StoreName
 
 LAYOUT = 1
+STAGES: Final = ("images", "faces", "labels", "scores")
+"""The stages of a run that have shards, in the order in which data travels."""
 _MARKER = "fairbench-store.json"
 _AHEAD = 32
 """Shards that are fetched before the first of them is read: so many images still fit into a small cache."""
@@ -84,8 +86,11 @@ class Store:
 
     def shards(self, stage: str, key: str) -> list[PurePath]:
         """Return the paths of all shards of a key, in a stable order."""
-        paths = [entry.path for entry in self.files.list(self.root / stage / key)]
-        return [path for path in paths if path.name.startswith("part-") and path.name.endswith(".parquet")]
+        return [entry.path for entry in self.listing(stage, key)]
+
+    def listing(self, stage: str, key: str) -> list[Entry]:
+        """Return all shards of a key with their sizes and times, in the order of `shards`."""
+        return [entry for entry in self.files.list(self.root / stage / key) if is_shard(entry.path)]
 
     def read(self, stage: str, path: PurePath, columns: Sequence[str] | None = None) -> pa.Table | None:
         """Return one verified shard, or None where it is damaged (then moved aside and listed in `damaged`)."""
@@ -124,16 +129,49 @@ class Store:
         self._set_aside(path)
         return None
 
+    def fault(self, stage: str, path: PurePath) -> str | None:
+        """Return what is wrong with a shard as it lies in the store; None where nothing is, or where it is gone.
+
+        Reads all of it, no copy of it on this machine, and moves nothing. Raises StoreError where it cannot be read.
+        """
+        file, shown = self.files.open(path, fresh=True), self.files.shown(path)
+        if file is None:
+            return None
+        try:
+            with file:
+                data = file.read()
+        except OSError as err:
+            raise StoreError(f"{shown} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
+        if path.name != f"part-{_hash(data)}.parquet":
+            return "truncated or altered"
+        try:
+            with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as shard:
+                schemas.is_current(stage, shard.schema_arrow, shown)
+                shard.read()
+        except (StoreError, pa.ArrowException) as err:  # written so, by whoever it was
+            return " ".join(str(err).removeprefix(shown).split()).rstrip(".")
+        return None
+
     def scan(self, stage: str, key: str, columns: Sequence[str] | None = None) -> Iterator[tuple[PurePath, pa.Table]]:
-        """Yield every whole shard of a key with its path, one at a time."""
-        paths = self.shards(stage, key)
-        for start in range(0, len(paths), _AHEAD):
-            ahead = paths[start : start + _AHEAD]
-            self.files.fetch(ahead)
-            for path in ahead:
-                table = self.read(stage, path, columns)
-                if table is not None:
-                    yield path, table
+        """Yield every whole shard of a key with its path, one at a time.
+
+        What is compacted meanwhile comes twice, never not at all: where a shard is gone, those that are new are read.
+        """
+        done: set[PurePath] = set()
+        while paths := [path for path in self.shards(stage, key) if path not in done]:
+            done.update(paths)
+            gone = False
+            for start in range(0, len(paths), _AHEAD):
+                ahead = paths[start : start + _AHEAD]
+                self.files.fetch(ahead)
+                for path in ahead:
+                    table = self.read(stage, path, columns)
+                    if table is None:
+                        gone = True
+                    else:
+                        yield path, table
+            if not gone:
+                return
 
     def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, PurePath]:
         """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
@@ -155,6 +193,11 @@ class Store:
         notice("damaged-shard", f"{damaged}: moved to {self.files.shown(target)}; its rows are made again.")
         self.damaged.append(path)
         self.files.move(path, target)
+
+
+def is_shard(path: PurePath) -> bool:
+    """Whether a file in a key's folder is a shard, by its name."""
+    return path.name.startswith("part-") and path.name.endswith(".parquet")
 
 
 def _hash(data: bytes | memoryview) -> str:

@@ -36,7 +36,7 @@ def summary(names: Names) -> str:
 
 def test_every_command_is_there() -> None:
     assert {names[0] for names in TREE if names} == set(COMMANDS)
-    assert set(GROUPS) == {(), ("train",), ("phantom",), ("leaderboard",), ("axes",)}
+    assert set(GROUPS) == {(), ("train",), ("phantom",), ("leaderboard",), ("axes",), ("store",)}
 
 
 @pytest.mark.parametrize("names", TREE, ids=" ".join)

@@ -152,6 +152,14 @@ def same(one: Counts, other: Counts) -> None:
 
 
 @QUICK
+@given(images(3), st.integers(1, 5))
+def test_images_counted_in_several_passes_are_the_same_images(made: list[Image], most: int) -> None:
+    with mock.patch("fairbench.measure.counts.MAX_IMAGES", most):
+        in_passes = counted(made)
+    same(in_passes, counted(made))
+
+
+@QUICK
 @given(images(3))
 def test_units_are_the_images_by_the_classes_of_their_faces(made: list[Image]) -> None:
     counts = counted(made)

@@ -36,6 +36,28 @@ def test_metrics_counts_every_row_and_prints_growth() -> None:
     assert "growth exponents from 300 to 900 rows: count" in out
 
 
+@pytest.mark.long
+def test_metrics_are_the_same_of_merged_shards() -> None:
+    out = run("metrics.py", "--rows", "900", "--compact", "--images-per-shard", "40")
+    assert re.search(r"^900 +316 +16( +[\d.-]+){5}$", out, re.M)
+    assert re.search(r"^900 +316 +2( +[\d.-]+){5}$", out, re.M)
+    assert "900 rows, small shards against compacted, the same results: shards 8.00x, bytes" in out
+
+
+@pytest.mark.long
+def test_scale_lists_and_resumes_a_store_of_names() -> None:
+    out = run("scale.py", "--shards", "640", "--models", "2")
+    for layout, shards, job, count in (
+        ("one key", "640", "list one key", "640"),
+        ("one key", "640", "resume: ids of a key", "10,240"),
+        ("a key per model", "640", "list the store", "640"),
+        ("a key per model", "640", "resume: ids of a key", "5,120"),
+        ("a key per model", "640", "add a leaderboard row", "60"),
+        ("a key per model", "10", "resume, compacted", "5,120"),
+    ):
+        assert re.search(rf"^{layout} +{shards} +{job} +{count} +[\d.]+ +[\d.]+ +\d+$", out, re.M)
+
+
 def test_uncertainty_measures_both_kinds_of_error_bar() -> None:
     out = run("uncertainty.py", "--resamples", "40", "20")
     for job in ("raw", "corrected"):

@@ -1,0 +1,108 @@
+"""Compaction and collection are killed at random moments, by SIGKILL; whoever reads then finds every row."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fairbench.storage.store import Store
+from fairbench.upkeep import collection
+from tests.storage.test_compaction import KEY, compact, image, read_first, table
+
+pytestmark = [pytest.mark.long, pytest.mark.slow]
+KILLS = 20
+COMPACT = """
+import sys
+from fairbench.storage import compaction
+from fairbench.storage.store import Store
+store = Store(sys.argv[1])
+print("begins", flush=True)
+compaction.compact(store, "images", sys.argv[2], 1 << 15)
+"""
+COLLECT = """
+import sys
+from fairbench.storage.store import Store
+from fairbench.upkeep import collection
+store = Store(sys.argv[1])
+planned = collection.plan(store, collection.Wanted(collection.Selection(keys=[sys.argv[2]])))
+print("begins", flush=True)
+collection.remove(store, planned)
+"""
+
+
+def killed_after(seconds: float, script: str, *args: object) -> bool:
+    """Run a script, kill it so many seconds after its work began; return whether that was in time."""
+    process = subprocess.Popen([sys.executable, "-c", script, *map(str, args)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"begins\n"
+    time.sleep(seconds)
+    process.kill()
+    process.stdout.close()
+    return process.wait() == -signal.SIGKILL
+
+
+def duration(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A store in which two drivers made overlapping blocks of the same images, with different seconds."""
+    store = Store(tmp_path / "made")
+    for driver, step in ((0, 3), (1, 5)):
+        for start in range(0, 150, step):
+            rows = [image(i, seconds=float(driver)) for i in range(start, start + step)]
+            store.write("images", KEY, table("images", rows))
+    return tmp_path / "made"
+
+
+def test_a_killed_compaction_loses_and_changes_nothing(made: Path, tmp_path: Path) -> None:
+    before = read_first(Store(made), "images")
+    whole = shutil.copytree(made, tmp_path / "whole")
+    seconds = duration(lambda: compact(Store(whole), "images", 1 << 15))
+    store = shutil.copytree(made, tmp_path / "killed")
+    delays, in_the_middle = random.Random(0), 0
+    for _ in range(KILLS):
+        if not killed_after(delays.uniform(0, 0.5 * seconds), COMPACT, store, KEY):
+            shutil.rmtree(store)
+            shutil.copytree(made, store)
+            continue
+        names = {path.name for path in (store / "images" / KEY).glob("part-*")}
+        in_the_middle += names != {path.name for path in (made / "images" / KEY).iterdir()}
+        assert read_first(Store(store), "images") == before
+    assert in_the_middle  # or nothing was shown
+    compact(Store(store), "images", 1 << 15)
+    assert read_first(Store(store), "images") == before
+    assert not Store(store).damaged
+
+
+def test_a_killed_collection_leaves_the_rest_whole_and_is_finished_by_the_next(made: Path, tmp_path: Path) -> None:
+    other, store = "1" * 32, Store(made)
+    for i in range(200, 400):
+        store.write("images", other, table("images", [image(i)]))
+    kept = read_first(store, "images")
+    hours_ago = time.time() - 7200
+    for path in made.rglob("part-*"):
+        os.utime(path, (hours_ago, hours_ago))
+    delays, in_the_middle = random.Random(1), 0
+    for turn in range(KILLS):
+        copy = shutil.copytree(made, tmp_path / str(turn))
+        killed_after(delays.uniform(0, 0.01), COLLECT, copy, other)
+        left = Store(copy)
+        in_the_middle += 0 < len(left.shards("images", other)) < 200
+        assert read_first(left, "images") == kept
+        assert set(left.ids("images", other).values()) == set(left.shards("images", other)) and not left.damaged
+        collection.remove(left, collection.plan(left, collection.Wanted(collection.Selection(keys=[other]))))
+        assert not (copy / "images" / other).exists() and read_first(left, "images") == kept
+        shutil.rmtree(copy)
+    assert in_the_middle  # or nothing was shown
