@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fairbench.runs.spec import RunSpec
     from fairbench.storage.store import Store
 
+LOCAL: Final = "local"
+"""Stands, for Ray, for a cluster that is started for the caller."""
 OBJECT_STORE: Final = 128 * 1024 * 1024
 """Bytes of shared memory of a cluster that a run starts: what travels are plans and rows, no images."""
 
@@ -69,21 +71,22 @@ def connected(settings: RaySettings) -> Iterator[Mapping[str, float]]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")  # a container's small /dev/shm is enough
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # the default; saying so spares a warning
+    address = settings.address or os.environ.get("RAY_ADDRESS") or LOCAL
+    if address == LOCAL:  # 127.0.0.1 then; Ray replaces one that is named by the machine's own address
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     ours = not ray.is_initialized()
     if ours:
-        address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
         options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
-        if address == "local":
+        if address == LOCAL:
             cpus = max(threads.available(), (settings.workers or 1) * (settings.cpus_per_worker or 1))
             options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-            options |= {"_node_ip_address": "127.0.0.1"}
         try:
             ray.init(**options)
         except Exception as err:  # Ray raises bare ones, too
-            what = "Ray does not start on this machine" if address == "local" else f"there is no cluster at {address}"
+            what = "Ray does not start on this machine" if address == LOCAL else f"there is no cluster at {address}"
             raise FairbenchError(f"--executor ray: {what} ({one_line(err)}).") from err
     try:
         yield ray.cluster_resources()
