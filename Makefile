@@ -28,7 +28,7 @@ test-gpu: $(READY) ## Run the tests that need a CUDA device, and its benchmark; 
 environments: $(READY) ## Resolve the environment of each recipe for its own Python; needs the network, installs nothing
 	$(BIN)/python -m tests.workers.resolve_environments $(ARGS)
 
-lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the offline checks of the workflows
+lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, shellcheck, and the offline checks of the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,6 +36,7 @@ lint: $(READY) ## Run ruff, mypy (strict), import-linter, pydoclint, and the off
 	$(BIN)/pydoclint --quiet $$($(BIN)/python docs/public_modules.py)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/shellcheck examples/cluster/*.sbatch
 
 docs: $(READY) ## Build the documentation site into site/, strictly: every link must lead somewhere
 	$(BIN)/python docs/generate.py
@@ -47,7 +48,7 @@ screenshots: $(READY) ## Take the screenshots of the docs from pages that are bu
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[all]'
+	$(BIN)/python -m pip install --quiet -e '.[all,ray]'
 	touch $@
 
 clean: ## Remove the environment, caches and runs
