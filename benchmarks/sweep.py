@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 60
-"""Of a training, its part of the set included: 7 arms x 3 seeds x 60 s = 21 minutes; the control takes longer."""
+SECONDS = 90
+"""Of a training, its part of the set included: 7 arms x 3 seeds x 90 s = 32 minutes; the control takes longer."""
 IMAGES = 40
 """Per prompt: of 8 to choose on, 8 or more to judge on, and a quarter of them under each of 64 that state a group."""
 
@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     work, store = options.work, ("--store", options.work / "store")
     templates = ROOT / "benchmarks" / "mitigation-templates.txt"
-    made = ("--task", "phantom-mitigation-seen", "--templates", templates, "--per-group", 2, "--out", work / "set")
+    made = ("--task", "phantom-mitigation-seen", "--templates", templates, "--per-group", 1, "--out", work / "set")
     fairbench("synthesize", "--model", "phantom", *made, *store)
     arms = ("--train", "sft,distill,grpo", "--retain", "0,.8", "--arm", "sft:.5", "--seeds", 3)
     asked: tuple[object, ...] = ("--task", "phantom-mitigation-unseen", "--judge-task", options.judge_task)
