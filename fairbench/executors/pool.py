@@ -19,6 +19,7 @@ from fairbench.notices import notice
 from fairbench.runs import images, labels
 from fairbench.runs.distributed import Distributed, WorkerReport
 from fairbench.runs.spec import RunSpec
+from fairbench.storage import reading
 from fairbench.storage.store import Store
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ class Pool:
                 notice(each.code, each.text, count=each.count, examples=each.examples)
         if answer.too_large:
             raise images.BlockTooLarge
+        if answer.damaged is not None:
+            raise reading.DamagedInUse(answer.damaged)
         if answer.error is not None:
             raise FairbenchError(answer.error)
         if task is None:

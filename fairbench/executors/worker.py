@@ -16,6 +16,7 @@ from fairbench.notices import Notice, collecting
 from fairbench.runs import images, scores
 from fairbench.runs.labels import LabelStage, Unlabelled
 from fairbench.runs.spec import RunSpec
+from fairbench.storage import reading
 from fairbench.storage.reading import ImageRow
 from fairbench.storage.store import Store
 
@@ -28,6 +29,7 @@ class Answer:
     """What came of a task. rows: the images that it made. failed: as of `LabelStage`. error: what the user can fix.
 
     left_out: why a scorer cannot be used. too_large: whether the block did not fit into memory (`BlockTooLarge`).
+    damaged: what to say of a damaged shard, if the run does not make its images again (`DamagedInUse`).
     """
 
     rows: list[ImageRow] = field(default_factory=list)
@@ -37,6 +39,7 @@ class Answer:
     error: str | None = None
     left_out: str | None = None
     too_large: bool = False
+    damaged: str | None = None
 
 
 class Moved:
@@ -101,6 +104,8 @@ class Worker:
                 work(answer)
             except images.BlockTooLarge:
                 answer.too_large = True
+            except reading.DamagedInUse as err:
+                answer.damaged = str(err)
             except FairbenchError as err:
                 answer.error = str(err)
         answer.notices, answer.seconds = list(notices), time.perf_counter() - start

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fairbench.display.progress import Progress
 from fairbench.errors import FairbenchError, PluginError
@@ -71,6 +70,7 @@ def run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute 
 
     distribute: has other processes make and store what is left; whatever they leave is made here.
     """
+    damaged = False
     with collecting(spec.notices) as reported:
         while True:
             try:
@@ -78,6 +78,11 @@ def run(spec: RunSpec, store: Store, progress: Progress, distribute: Distribute 
                 break
             except images.BlockTooLarge:
                 spec = run_spec.make(with_smaller_blocks(spec), progress)
+            except reading.DamagedInUse:
+                if damaged:
+                    raise
+                damaged = True
+                store.distrust()  # its images are made again, as are those of whatever else is damaged
     for new in (*outcome.spec.notices, *reported):
         outcome.notices.add(new)
     return outcome
@@ -215,18 +220,17 @@ def _guessed_bytes(spec: RunSpec) -> float:
 
 def preview(spec: RunSpec, store: Store) -> dict[str, Any]:
     """Return what a run would do: counts, what the store has already, bytes and seconds it may still take."""
-    have: dict[bytes, int] = {}
+    have: set[bytes] = set()
     seconds: list[float] = []
-    for _, table in store.scan("images", spec.image_key, ["image_id", "image", "seconds"]):
-        sizes = pc.fill_null(pc.binary_length(pc.struct_field(table["image"].combine_chunks(), "bytes")), 0).to_pylist()
-        have.update(zip(table["image_id"].to_pylist(), sizes, strict=True))
+    for _, table in store.scan("images", spec.image_key, ["image_id", "seconds"]):
+        have.update(table["image_id"].to_pylist())
         seconds += [s for s in table["seconds"].to_pylist() if s is not None]
     n_images = len(spec.work)
     todo = sum(r.image_id not in have for r in spec.work)
-    answered = len(spending.waiting(spec, store) & {r.image_id for r in spec.work} - have.keys())
+    answered = len(spending.waiting(spec, store) & {r.image_id for r in spec.work} - have)
     duration = spending.seconds(spec, todo - answered, seconds)
     questions, questions_cost = spending.questions(spec)
-    measured = sum(have.values()) / len(have) if have else None
+    measured = sum(s.size for s in store.listing("images", spec.image_key)) / len(have) if have else None
     # Files of a folder stay where they are.
     stored = not spec.without_images and not (spec.work and spec.work[0].path)
     return {

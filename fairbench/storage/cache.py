@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 class ShardCache:
     """A folder of shards. It never fails: without it, a shard is fetched again."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        """limit: how many bytes the shards take together; 0 keeps none.
+    def __init__(self, folder: Path, limit: int, *, warns: bool = True) -> None:
+        """limit: how many bytes the shards take together; 0 keeps none. warns: once, where a copy cannot be kept.
 
-        N processes can exceed it for a moment by N sixteenths.
+        N processes can exceed the limit for a moment by N sixteenths.
         """
         self._folder, self._limit = folder, limit
-        self._room, self._warned = 0, False
+        self._room, self._warned = 0, not warns
 
     def open(self, name: str) -> BinaryIO | None:
         """Open the copy of a shard, which is then the last to make room; None where there is no copy."""

@@ -24,6 +24,10 @@ DECODERS = 2
 _INDEX = ["image_id", "status", "error", "sha256"]
 
 
+class DamagedInUse(StoreError):
+    """A shard of images that counted as whole is damaged, and set aside: the same command makes its images again."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRow:
     """Where an image of a run is: the request, its status, and the shard that holds it."""
@@ -91,7 +95,7 @@ class ImageReader:
             self._moved.update(self._store.ids("images", row.shard.parent.name))
             shard = self._moved.get(image_id, row.shard)
             if not self._load(shard):
-                raise StoreError(f"{row.shard} was damaged while it was in use: run the same command again.")
+                raise DamagedInUse(f"{row.shard} was damaged while it was in use: run the same command again.")
         data: bytes = self._shards[shard][image_id]["bytes"].as_py()
         return data
 

@@ -2,27 +2,30 @@
 
 A shard's name is the hash of its bytes, so one look tells a whole file from a truncated or damaged one: no flipped
 bit, in a page or in the footer, is ever read as data. Damaged shards are moved aside, named, and made again.
-Resuming asks which ids the shards hold; nothing is judged by a folder's existence.
+Resuming asks which ids the shards hold; nothing is judged by a folder's existence. Of a shard of images that was
+verified before, the ids are kept (`small_columns`); pixels are verified by whoever reads them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
-from typing import BinaryIO, Final
+from pathlib import Path, PurePath
+from typing import BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fairbench.errors import StoreError
 from fairbench.notices import notice
-from fairbench.storage import opening, schemas
+from fairbench.storage import opening, schemas, small_columns
 from fairbench.storage.files import Entry, StoreName
+from fairbench.storage.small_columns import SmallColumns
 
 LAYOUT = 1
 STAGES: Final = ("images", "faces", "labels", "scores")
@@ -30,6 +33,14 @@ STAGES: Final = ("images", "faces", "labels", "scores")
 _MARKER = "fairbench-store.json"
 _AHEAD = 32
 """Shards that are fetched before the first of them is read: so many images still fit into a small cache."""
+
+
+class _Whole(NamedTuple):
+    """The bytes of a shard, and their file's time. verified: now by their hash, or else earlier, by size and time."""
+
+    data: bytes | memoryview
+    modified: float | None
+    verified: bool
 
 
 class Store:
@@ -41,7 +52,8 @@ class Store:
         self.root, self._look_only = self.files.root, look_only
         self.damaged: list[PurePath] = []
         self._swept = False
-        self._verified: set[tuple[str, int, int]] = set()
+        self._verified: set[tuple[str, int, float | None]] = set()
+        self._small, self._distrusts = SmallColumns(), False
         marker = self.files.read(self.root / _MARKER)
         if marker is not None:
             shown = self.files.shown(self.root / _MARKER)
@@ -82,6 +94,10 @@ class Store:
         path = self.root / stage / key / f"part-{_hash(data)}.parquet"
         self.create()
         self.files.put(path, data)
+        if small_columns.applies(stage, len(data), small_columns.NAMES):
+            with contextlib.suppress(OSError):  # another process moved it
+                modified = None if self.files.folder is None else Path(path).stat().st_mtime
+                self._keep(stage, path, _Whole(data, modified, verified=True))
         return path
 
     def shards(self, stage: str, key: str) -> list[PurePath]:
@@ -97,37 +113,58 @@ class Store:
         whole = self._whole(path)
         if whole is None:
             return None
-        data, known = whole
+        if columns is None or not small_columns.applies(stage, len(whole.data), columns):
+            return self._table(stage, path, whole, columns)
+        return self._keep(stage, path, whole).select(list(columns))
+
+    def _keep(self, stage: str, path: PurePath, whole: _Whole) -> pa.Table:
+        """Keep the small columns of a shard, and return them."""
+        table = self._table(stage, path, whole, small_columns.NAMES)
+        self._small.keep(self._known_as(path, whole), table)
+        return table
+
+    def _table(self, stage: str, path: PurePath, whole: _Whole, columns: Sequence[str] | None) -> pa.Table:
         shown = self.files.shown(path)
         # Bytes whose hash was just computed need no second check.
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=known) as file:
+        with pq.ParquetFile(pa.BufferReader(whole.data), page_checksum_verification=not whole.verified) as file:
             if schemas.is_current(stage, file.schema_arrow, shown):
                 # Shards are small: handing each column to a thread costs more than decoding it.
                 return file.read(list(columns) if columns else None, use_threads=False)
             table = schemas.upgrade(stage, file.read(), shown)
             return table.select(list(columns)) if columns else table
 
-    def _whole(self, path: PurePath) -> tuple[bytes, bool] | None:
-        """Return a shard's bytes, and whether they were verified earlier; None where it is gone or damaged."""
+    def _whole(self, path: PurePath) -> _Whole | None:
+        """Return a shard that has the bytes of its name; None where it is gone or damaged."""
         for fresh in (False, True):  # a copy on this machine may be damaged where the shard is not
             file = self.files.open(path, fresh=fresh)
             if file is None:  # another process moved it aside
                 return None
             try:
                 with file:
-                    stamp, data = _stamp(path, file), file.read()
+                    modified, data = _modified(file), file.read()
             except OSError as err:
                 raise StoreError(
                     f"{self.files.shown(path)} cannot be read ({err.strerror}): fix the disk or its permissions."
                 ) from err
+            stamp = str(path), len(data), modified
             if stamp in self._verified:
-                return data, True
+                return _Whole(data, modified, verified=False)
             if path.name == f"part-{_hash(data)}.parquet":
-                if stamp is not None:
+                if modified is not None:
                     self._verified.add(stamp)
-                return data, False
+                return _Whole(data, modified, verified=True)
+        self._small.drop(self._known_as(path, _Whole(data, modified, verified=False)))
         self._set_aside(path)
         return None
+
+    def _known_as(self, path: PurePath, shard: Entry | _Whole) -> str:
+        """Return the name of a shard's small columns. An object is never changed, so that its time says nothing."""
+        size = shard.size if isinstance(shard, Entry) else len(shard.data)
+        return f"{size}-{0 if self.files.folder is None else shard.modified}-{path.name}"
+
+    def distrust(self) -> None:
+        """Read every shard whole from now on, also those that were verified before: one is damaged all the same."""
+        self._distrusts = True
 
     def fault(self, stage: str, path: PurePath) -> str | None:
         """Return what is wrong with a shard as it lies in the store; None where nothing is, or where it is gone.
@@ -158,20 +195,26 @@ class Store:
         What is compacted meanwhile comes twice, never not at all: where a shard is gone, those that are new are read.
         """
         done: set[PurePath] = set()
-        while paths := [path for path in self.shards(stage, key) if path not in done]:
-            done.update(paths)
+        while shards := [shard for shard in self.listing(stage, key) if shard.path not in done]:
+            done.update(shard.path for shard in shards)
             gone = False
-            for start in range(0, len(paths), _AHEAD):
-                ahead = paths[start : start + _AHEAD]
-                self.files.fetch(ahead)
-                for path in ahead:
-                    table = self.read(stage, path, columns)
+            for start in range(0, len(shards), _AHEAD):
+                ahead = {shard.path: self._kept(stage, shard, columns) for shard in shards[start : start + _AHEAD]}
+                self.files.fetch([path for path, kept in ahead.items() if kept is None])
+                for path, kept in ahead.items():
+                    table = self.read(stage, path, columns) if kept is None else kept
                     if table is None:
                         gone = True
                     else:
                         yield path, table
             if not gone:
                 return
+
+    def _kept(self, stage: str, shard: Entry, columns: Sequence[str] | None) -> pa.Table | None:
+        """Return columns of a shard as they were when it was last verified, where they are kept."""
+        if self._distrusts or columns is None or not small_columns.applies(stage, shard.size, columns):
+            return None
+        return self._small.read(self._known_as(shard.path, shard), columns)
 
     def ids(self, stage: str, key: str, column: str = "image_id") -> dict[bytes, PurePath]:
         """Return every id that the whole shards of a key hold, with the (first) shard that holds it."""
@@ -204,9 +247,6 @@ def _hash(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _stamp(path: PurePath, file: BinaryIO) -> tuple[str, int, int] | None:
-    """Return what tells these bytes from others under the same name, without a look at them; None in memory."""
-    if isinstance(file, io.BytesIO):
-        return None
-    stat = os.fstat(file.fileno())
-    return str(path), stat.st_size, stat.st_mtime_ns
+def _modified(file: BinaryIO) -> float | None:
+    """Return the time of an open file, as listings do; None in memory."""
+    return None if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_mtime
