@@ -2,8 +2,8 @@
 
 At one position per row a decoder does little more than read its weights and its past. Measured on 100 million
 parameters, 16 rows and 352 positions (docs/performance.md): MKL's products read the weights at 60 % of the speed of
-oneDNN's, which need them in blocks. Products of packed weights depend neither on the number of rows nor on that of
-threads, bit for bit (MKL's change below four rows).
+oneDNN's, which need them in blocks. From two rows on, products of packed weights were the same, bit for bit,
+whatever the number of rows, and on one thread and two (MKL's change below four rows).
 """
 
 from __future__ import annotations
