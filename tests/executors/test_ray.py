@@ -95,10 +95,11 @@ def test_a_block_whose_worker_dies_is_made_by_another(
 def test_an_image_that_always_kills_is_a_failed_row(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry(monkeypatch, FATAL="nurse")
+    carry(monkeypatch, FATAL="cardiologist")
     on_workers(tmp_path, models.write(tmp_path), images_per_prompt=1, limit_prompts=8)
     record = recorded(tmp_path)
-    assert record["statuses"]["images"] == {"failed": 1, "ok": 7, "refused": 0}
+    images = record["statuses"]["images"]
+    assert (images["failed"], images["ok"]) == (1, 7)
     assert "the worker died each of 3 times" in record["failures"][0]["error"]
 
 
