@@ -68,7 +68,7 @@ class Killer:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--images-per-prompt", type=int, default=400)
+    parser.add_argument("--images-per-prompt", type=int, default=700)
     parser.add_argument("--seconds", type=float, default=0.1, help="how long an image takes")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
