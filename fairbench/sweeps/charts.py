@@ -30,7 +30,7 @@ def _pareto(result: Result, bias: Axis, prices: Sequence[Axis]) -> Chart:
     trainers = list(dict.fromkeys(arm.trainer for arm in result.arms))
     colours = {"domain": [*trainers, BASE], "range": [*PALETTE[: len(trainers)], GREY]}
     encoding: Spec = {"color": {"field": "trainer", "type": "nominal", "scale": colours, "title": "trainer"}}
-    panels = [_panel(list(_points(result, bias, price, names)), bias, price, colours) for price in prices]
+    panels = [_panel(list(_points(result, bias, price, names)), bias, price) for price in prices]
     spec: Spec = {
         "concat": [{**panel, "encoding": encoding} for panel in panels],
         "columns": _COLUMNS,
@@ -59,7 +59,7 @@ def _points(result: Result, bias: Axis, price: Axis, names: Sequence[str]) -> It
         yield row
 
 
-def _panel(points: list[dict[str, Any]], bias: Axis, price: Axis, colours: Spec) -> Spec:
+def _panel(points: list[dict[str, Any]], bias: Axis, price: Axis) -> Spec:
     worse_right = {"sort": "descending"} if price.better == "lower" else {}
     x: Spec = {"type": "quantitative", "title": f"{price.title} ({price.better} is better)", **worse_right}
     y: Spec = {"type": "quantitative", "title": "bias", "scale": _domain(points, "bias", bias)}
@@ -67,7 +67,6 @@ def _panel(points: list[dict[str, Any]], bias: Axis, price: Axis, colours: Spec)
     ends = {"x": {**x, "field": "price-mean"}, "y": {**y, "field": "bias-mean"}}
     line = {"type": "rule", "opacity": 0.45, "strokeWidth": 1.5, "clip": True}
     mark = {"type": "point", "size": 90, "strokeWidth": 2}
-    fill = {"condition": {"test": "datum.front", "value": 1}, "value": 0}
     shape = {"field": "retain", "type": "nominal", "title": "capability data"}
     told = [{"field": name} for name in ("arm", *(f"{p}-{end}" for p in ("bias", "price") for end in _LIMITS))]
     across = {"x": {**x, "field": "price-low"}, "x2": {"field": "price-high"}, "y": ends["y"]}
@@ -79,16 +78,11 @@ def _panel(points: list[dict[str, Any]], bias: Axis, price: Axis, colours: Spec)
         "layer": [
             {"mark": line, "encoding": across},
             {"mark": line, "encoding": upright},
-            {
-                "mark": mark,
-                "encoding": {
-                    **ends,
-                    "shape": shape,
-                    "fill": {"field": "trainer", "type": "nominal", "scale": colours, "legend": None},
-                    "fillOpacity": fill,
-                    "tooltip": told,
-                },
-            },
+            *(
+                {"mark": mark | {"filled": front}, "transform": [{"filter": f"datum.front == {str(front).lower()}"}]}
+                | {"encoding": {**ends, "shape": shape, "tooltip": told}}
+                for front in (True, False)
+            ),
         ],
     }
 
