@@ -10,6 +10,7 @@ import socketserver
 import subprocess
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,7 @@ def rclone(folder: Path) -> Iterator[ObjectStore]:
                 (folder / BUCKET / prefix).mkdir(parents=True)
                 for name in _names(count):
                     (folder / BUCKET / prefix / name).write_bytes(b"x")
+                time.sleep(1.2)  # rclone was not told, and remembers folders for a second
 
             yield ObjectStore("rclone", address, fill)
         finally:

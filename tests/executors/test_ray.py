@@ -161,6 +161,15 @@ def test_ctrl_c_keeps_what_is_in_flight_and_the_next_run_goes_on(
     assert metrics(folder).equals(metrics(tmp_path / "one"))
 
 
+@pytest.fixture
+def plain_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C do what Python does, whatever a command that ran before in this process made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("plain_ctrl_c")
 def test_the_second_ctrl_c_stops_at_once() -> None:
     with pytest.raises(KeyboardInterrupt), Draining() as draining:
         os.kill(os.getpid(), signal.SIGINT)
