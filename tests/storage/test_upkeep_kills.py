@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,20 +38,21 @@ collection.remove(store, planned)
 """
 
 
-def killed_after(seconds: float, script: str, *args: object) -> bool:
-    """Run a script, kill it so many seconds after its work began; return whether that was in time."""
-    process = subprocess.Popen([sys.executable, "-c", script, *map(str, args)], stdout=subprocess.PIPE)
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("part-*")}
+
+
+def killed_in(folder: Path, delays: random.Random, script: str, store: Path, key: str) -> bool:
+    """Run a script, kill it some time after so many shards have come or gone; return whether it was still at work."""
+    before, changes = names(folder), delays.randint(0, 40)
+    process = subprocess.Popen([sys.executable, "-c", script, str(store), key], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"begins\n"
-    time.sleep(seconds)
+    while len(before ^ names(folder)) < changes and process.poll() is None:
+        pass
+    time.sleep(delays.uniform(0, 0.005))
     process.kill()
     process.stdout.close()
     return process.wait() == -signal.SIGKILL
-
-
-def duration(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 @pytest.fixture
@@ -68,19 +68,17 @@ def made(tmp_path: Path) -> Path:
 
 def test_a_killed_compaction_loses_and_changes_nothing(made: Path, tmp_path: Path) -> None:
     before = read_first(Store(made), "images")
-    whole = shutil.copytree(made, tmp_path / "whole")
-    seconds = duration(lambda: compact(Store(whole), "images", 1 << 15))
     store = shutil.copytree(made, tmp_path / "killed")
+    folder, all_names = store / "images" / KEY, names(made / "images" / KEY)
     delays, in_the_middle = random.Random(0), 0
     for _ in range(KILLS):
-        if not killed_after(delays.uniform(0, 0.5 * seconds), COMPACT, store, KEY):
+        if not killed_in(folder, delays, COMPACT, store, KEY):  # it was done: begin again
             shutil.rmtree(store)
             shutil.copytree(made, store)
             continue
-        names = {path.name for path in (store / "images" / KEY).glob("part-*")}
-        in_the_middle += names != {path.name for path in (made / "images" / KEY).iterdir()}
+        in_the_middle += names(folder) != all_names
         assert read_first(Store(store), "images") == before
-    assert in_the_middle  # or nothing was shown
+    assert in_the_middle >= 5  # or nothing was shown
     compact(Store(store), "images", 1 << 15)
     assert read_first(Store(store), "images") == before
     assert not Store(store).damaged
@@ -97,12 +95,13 @@ def test_a_killed_collection_leaves_the_rest_whole_and_is_finished_by_the_next(m
     delays, in_the_middle = random.Random(1), 0
     for turn in range(KILLS):
         copy = shutil.copytree(made, tmp_path / str(turn))
-        killed_after(delays.uniform(0, 0.01), COLLECT, copy, other)
+        killed_in(copy / "images" / other, delays, COLLECT, copy, other)
         left = Store(copy)
-        in_the_middle += 0 < len(left.shards("images", other)) < 200
         assert read_first(left, "images") == kept
         assert set(left.ids("images", other).values()) == set(left.shards("images", other)) and not left.damaged
-        collection.remove(left, collection.plan(left, collection.Wanted(collection.Selection(keys=[other]))))
-        assert not (copy / "images" / other).exists() and read_first(left, "images") == kept
+        if names(copy / "images" / other):
+            in_the_middle += 1
+            collection.remove(left, collection.plan(left, collection.Wanted(collection.Selection(keys=[other]))))
+        assert not names(copy / "images" / other) and read_first(left, "images") == kept
         shutil.rmtree(copy)
-    assert in_the_middle  # or nothing was shown
+    assert in_the_middle >= 5  # or nothing was shown
