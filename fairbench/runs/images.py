@@ -93,7 +93,11 @@ def make(
     """
     title = registry.title("adapters", adapter)
     blocks = _blocks(model, title, block, len(block), fixed_block, bar)
-    shards = _stored(store, key, blocks, _spool(store, key, model, ()), bar, method=method, first=first)
+    spool, shards = _spool(store, key, model, ()), []
+    with ThreadPoolExecutor(threads.count()) as pool:
+        for made in _of_working_model(blocks, first):
+            shards.append(_keep(store, key, made, spool, method, pool))
+            bar.advance(len(made[0]))
     return reading.rows_of(shards, block)
 
 
@@ -106,17 +110,6 @@ def write_failed(store: Store, key: str, request: ImageRequest, reason: str, *, 
 def price_of(model: ImageModel) -> float | None:
     """Return the price of an image of a served model, in US dollars; None where there is none, or nobody knows it."""
     return model.price_per_image if isinstance(model, Served) else None
-
-
-def _stored(
-    store: Store, key: str, blocks: Iterable[Block], spool: Spool | None, bar: Stage, *, method: str, first: bool
-) -> Iterator[tuple[PurePath, pa.Table]]:
-    """Write each block as a shard, and yield it. first: see `_of_working_model`."""
-    with ThreadPoolExecutor(threads.count()) as pool:
-        for block in _of_working_model(blocks, first):
-            shard = _keep(store, key, block, spool, method, pool)
-            bar.advance(len(block[0]))
-            yield shard
 
 
 def _of_working_model(blocks: Iterable[Block], first: bool) -> Iterator[Block]:

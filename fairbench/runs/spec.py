@@ -150,10 +150,7 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
     labeller, labeller_card = label_source.labeller_of(settings.labels, settings.labeller, card, device, settings.model)
     calibration, no_calibration = _calibration(labeller_card, labeller, settings.calibration)
     adapter, params = _adapter(card, ctx, loaded.path)
-    if settings.price is not None:
-        if not isinstance(adapter, Served):
-            raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
-        adapter.price_per_image = settings.price
+    _set_price(adapter, card, settings.price)
     hooks = mitigation.identity_of(settings.method, method, card, adapter)
     if settings.compile:
         _check_compile(card, adapter, None if hooks is None else method_name)
@@ -215,6 +212,14 @@ def _make(settings: RunSettings, progress: Progress | None) -> RunSpec:
         quota=quota,
         scored_language=None if asked.card is None else "en" if scored_as else asked.card.language,
     )
+
+
+def _set_price(adapter: Any, card: ModelCard, price: float | None) -> None:
+    if price is None:
+        return
+    if not isinstance(adapter, Served):
+        raise FairbenchError(f"--price: {card.name} is no served model; leave the option out.")
+    adapter.price_per_image = price
 
 
 def _calibration(

@@ -139,13 +139,7 @@ class Store:
             file = self.files.open(path, fresh=fresh)
             if file is None:  # another process moved it aside
                 return None
-            try:
-                with file:
-                    modified, data = _modified(file), file.read()
-            except OSError as err:
-                raise StoreError(
-                    f"{self.files.shown(path)} cannot be read ({err.strerror}): fix the disk or its permissions."
-                ) from err
+            modified, data = self._content(path, file)
             stamp = str(path), len(data), modified
             if stamp in self._verified:
                 return _Whole(data, modified, verified=False)
@@ -156,6 +150,16 @@ class Store:
         self._small.drop(self._known_as(path, _Whole(data, modified, verified=False)))
         self._set_aside(path)
         return None
+
+    def _content(self, path: PurePath, file: BinaryIO) -> tuple[float | None, bytes]:
+        """Return an open shard's time and bytes, and close it."""
+        try:
+            with file:
+                return _modified(file), file.read()
+        except OSError as err:
+            raise StoreError(
+                f"{self.files.shown(path)} cannot be read ({err.strerror}): fix the disk or its permissions."
+            ) from err
 
     def _known_as(self, path: PurePath, shard: Entry | _Whole) -> str:
         """Return the name of a shard's small columns. An object is never changed, so that its time says nothing."""
@@ -174,11 +178,7 @@ class Store:
         file, shown = self.files.open(path, fresh=True), self.files.shown(path)
         if file is None:
             return None
-        try:
-            with file:
-                data = file.read()
-        except OSError as err:
-            raise StoreError(f"{shown} cannot be read ({err.strerror}): fix the disk or its permissions.") from err
+        _, data = self._content(path, file)
         if path.name != f"part-{_hash(data)}.parquet":
             return "truncated or altered"
         try:

@@ -31,7 +31,7 @@ def images(store: Path) -> dict[bytes, str]:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_images(cli: Cli, emu3_card: Path, tmp_path: Path) -> None:
     args = ("run", "--model", emu3_card, *RUN, "-n", 3, "--json")
-    killed = start(tmp_path, *args, "--batch-size", 2, "--store", "parts", "--out", "parts-run", program=KillAtWrite(2))
+    killed = start(tmp_path, *args, "--batch-size", 2, "--store", "parts", "--out", "parts-run", program=KillAtWrite(3))
     assert killed.wait() == -signal.SIGKILL, killed.err
     before = images(tmp_path / "parts")
     assert 0 < len(before) < 6
