@@ -76,7 +76,9 @@ def main() -> None:
     for part in (*PARTS, *STATED):
         compare(work, part, [runs[arm.name, part][0] for arm in arms if (arm.name, part) in runs])
     chosen, bars = judge(arms, runs, work)
-    hacking(work, [arm for arm in arms if arm.name in ("none", chosen)], runs, options.images)
+    variants = [arm for arm in arms if arm.name == chosen]  # none, where no arm keeps what it must
+    if variants:
+        hacking(work, [arms[0], *variants], runs, options.images)
     text = table(arms, runs) + (selected(work, options.images) if options.full else "")
     (work / TABLE).write_text(text)
     print(text)

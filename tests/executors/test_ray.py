@@ -25,6 +25,14 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = pytest.mark.xdist_group("ray")
 
 
+@pytest.fixture
+def plain_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C do what Python does, whatever a command that ran before in this process made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A cluster of two processors on this machine, for all tests: starting one takes longer than a test."""
@@ -137,7 +145,7 @@ def test_three_workers_are_killed_at_random_and_the_numbers_are_the_same(
 
 @pytest.mark.long
 def test_ctrl_c_keeps_what_is_in_flight_and_the_next_run_goes_on(
-    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: None, plain_ctrl_c: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, folder = models.write(tmp_path), tmp_path / "two"
     carry(monkeypatch, SECONDS=0.2)
@@ -159,14 +167,6 @@ def test_ctrl_c_keeps_what_is_in_flight_and_the_next_run_goes_on(
     assert recorded(folder)["made_in_this_process"]["images"] == 160 - kept
     run(tmp_path / "one", model, images_per_prompt=40)
     assert metrics(folder).equals(metrics(tmp_path / "one"))
-
-
-@pytest.fixture
-def plain_ctrl_c() -> Iterator[None]:
-    """Have Ctrl-C do what Python does, whatever a command that ran before in this process made of it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("plain_ctrl_c")
