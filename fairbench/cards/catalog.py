@@ -191,7 +191,8 @@ def task_file(path: Path, extending: tuple[Path, ...] = ()) -> yamlfile.YamlFile
     folder = path.resolve().parent
     if isinstance(file.data.get("subjects"), str):
         file.data["subjects"] = str(folder / file.data["subjects"])
-    for template in file.data.get("templates") or ():
+    templates = file.data.get("templates")
+    for template in templates if isinstance(templates, list) else ():  # the schema tells what is no list
         if isinstance(template, dict) and isinstance(template.get("subjects"), str):
             template["subjects"] = str(folder / template["subjects"])
     if isinstance(file.data.get("references"), dict):

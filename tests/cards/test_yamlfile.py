@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
@@ -180,6 +180,8 @@ FIELDS = sorted({*ModelCard.model_fields, *TaskCard.model_fields, "extends", "ro
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), VALUES, max_size=6), task=st.booleans())
+@example(data={"templates": 1.0}, task=True)
+@example(data={"templates": 1.0}, task=False)
 def test_any_card_is_clean_or_has_problems_in_words(tmp_path: Path, data: dict[str, Any], task: bool) -> None:
     base = yaml.safe_load(TASK) if task else {"name": "m", "title": "M", "adapter": "phantom-exact"}
     path = tmp_path / ("task.yaml" if task else "m.yaml")
